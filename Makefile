@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both make the virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# onnxruntime and onnxruntime-gpu fill the same module, so one of them is chosen: gpu where an NVIDIA driver answers.
+RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench clean
+
+help:
+	@echo "make demo    train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
+	@echo "make test    run the tests"
+	@echo "make check   ruff, mypy --strict, pytest"
+	@echo "make bench   skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
+	@echo "RUNTIME=cpu|gpu chooses the ONNX Runtime build (here: $(RUNTIME))"
+
+install: $(VENV)/.installed-$(RUNTIME)
+
+$(VENV)/.installed-%: pyproject.toml
+	@test ! -e $(VENV) -o -e $@ -o -z "$$(ls $(VENV)/.installed-* 2>/dev/null)" || rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[train,$*,dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/skinaudit demo
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	@mkdir -p .typing && ln -sfn .. .typing/skinaudit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: install
+	$(BIN)/python bench/peers.py --install
+	$(BIN)/python bench/peers.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What passes between stages, as files. numpy, safetensors and the standard library; never torch."""

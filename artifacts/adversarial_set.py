@@ -1,0 +1,283 @@
+"""Adversarial sets: images crafted on a source model, with everything that a replay needs to judge an engine.
+
+One safetensors file holds `images` uint8 (N, 3, H, W), `labels` int64 (N,), `group` int64 (N,) lesion index, `ids` uint8
+(N, L) image names padded with zeros, and `source_logits` float32 (N, classes), computed after the images were rounded to
+8 bit. Its one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without a threat model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import atomic_path, digest_parts
+from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+from skinaudit.errors import InvalidInputError
+
+FORMAT_VERSION = 1
+_KEY = "skinaudit.adversarial_set"
+_TENSORS = {"images": "U8", "labels": "I64", "group": "I64", "ids": "U8", "source_logits": "F32"}
+_ROWS = 256  # images read at a time; a fresh mapping for each keeps the resident memory independent of N
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """What a set is. Invariant: `threat_model` is None exactly for the clean set.
+
+    settings: every setting of the attack, as JSON values. source: digest of the weights that it was crafted on.
+    clean: images digest of the clean set that it perturbs (its own for the clean set). dataset: title of the data.
+    created_with: library versions.
+    """
+
+    name: str
+    attack: str
+    threat_model: ThreatModel | None
+    settings: Mapping[str, Any]
+    seed: int
+    source: str
+    clean: str
+    contract: InputContract
+    dataset: str
+    synthetic: bool
+    created_with: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """For people: `clean` or `pgd linf 2/255`."""
+        return self.attack if self.threat_model is None else f"{self.attack} {self.threat_model}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        threat = None if self.threat_model is None else {"norm": self.threat_model.norm, "eps": self.threat_model.eps_text}
+        return {
+            "name": self.name,
+            "attack": self.attack,
+            "threat_model": threat,
+            "settings": dict(self.settings),
+            "seed": self.seed,
+            "source": self.source,
+            "clean": self.clean,
+            "contract": self.contract.to_json(),
+            "dataset": self.dataset,
+            "synthetic": self.synthetic,
+            "created_with": dict(self.created_with),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any], *, where: str) -> SetInfo:
+        """Read it back; a missing or malformed field is an InvalidInputError naming `where`."""
+        try:
+            threat = value["threat_model"]
+            return SetInfo(
+                name=value["name"],
+                attack=value["attack"],
+                threat_model=None if threat is None else ThreatModel(threat["norm"], parse_eps(threat["eps"])),
+                settings=value["settings"],
+                seed=value["seed"],
+                source=value["source"],
+                clean=value["clean"],
+                contract=InputContract.from_json(value["contract"], where=where),
+                dataset=value["dataset"],
+                synthetic=value["synthetic"],
+                created_with=value["created_with"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"{where}: the set's description is incomplete ({error}); write it again") from error
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialSet:
+    """An opened set. Images stay on disk and are read in slices; the other arrays are in memory.
+
+    images_digest: of images, labels, groups and ids; it names the images whatever model they were judged by.
+    """
+
+    path: Path
+    info: SetInfo
+    labels: NDArray[np.int64]
+    group: NDArray[np.int64]
+    ids: tuple[str, ...]
+    source_logits: NDArray[np.float32]
+    images_digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield uint8 (B, 3, H, W) in order, B = `size` but for the last."""
+        rows = max(size, _ROWS // size * size)
+        for start in range(0, len(self), rows):
+            chunk = _read_rows(self.path, start, min(start + rows, len(self)))
+            for offset in range(0, len(chunk), size):
+                yield chunk[offset : offset + size]
+
+
+def write_set(
+    path: Path,
+    info: SetInfo,
+    *,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    group: NDArray[np.int64],
+    ids: tuple[str, ...],
+    source_logits: NDArray[np.float32],
+) -> None:
+    """Write a set atomically; equal arguments give equal bytes.
+
+    Shapes and dtypes as in the module's docstring. Raises InvalidInputError on values that `open_set` would refuse.
+    """
+    width = max((len(name.encode()) for name in ids), default=0) or 1
+    arrays: dict[str, NDArray[Any]] = {
+        "images": np.ascontiguousarray(images),
+        "labels": np.ascontiguousarray(labels),
+        "group": np.ascontiguousarray(group),
+        "ids": np.frombuffer(np.array([name.encode() for name in ids], f"S{width}").tobytes(), np.uint8).reshape(-1, width),
+        "source_logits": np.ascontiguousarray(source_logits),
+    }
+    _check_values(str(path), info, arrays["images"].shape, labels, group, ids, source_logits)
+    description = json.dumps(info.to_json(), sort_keys=True)
+    images_digest = _images_digest(iter([arrays["images"]]), labels, group, ids)
+    record = {
+        "version": FORMAT_VERSION,
+        "info": info.to_json(),
+        "images_digest": images_digest,
+        "content_digest": _content_digest(images_digest, description, source_logits),
+    }
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata={_KEY: json.dumps(record, sort_keys=True)})
+
+
+def open_set(path: Path) -> AdversarialSet:
+    """Open and verify a set: format, shapes, dtypes, labels, finite logits and the digest of every byte.
+
+    Raises InvalidInputError naming the file, what is wrong with it and what to do.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = (file.metadata() or {}).get(_KEY)
+            if metadata is None:
+                raise InvalidInputError(f"{path}: not an adversarial set of skinaudit; `skinaudit attack RUN` writes them")
+            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            for name, dtype in _TENSORS.items():
+                if name not in found or found[name].get_dtype() != dtype:
+                    raise InvalidInputError(f"{path}: tensor {name} is missing or not {dtype}; write the set again")
+            shape = tuple(found["images"].get_shape())
+            labels, group, padded = (file.get_tensor(name) for name in ("labels", "group", "ids"))
+            source_logits = file.get_tensor("source_logits")
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path}: no such adversarial set") from error
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); write the set again") from error
+    record = _parse_record(metadata, where=str(path))
+    info = SetInfo.from_json(record["info"], where=str(path))
+    try:
+        ids = tuple(bytes(row).rstrip(b"\0").decode() for row in padded)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path}: the image names are damaged; write the set again") from error
+    _check_values(str(path), info, shape, labels, group, ids, source_logits)
+    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record["images_digest"])
+    images_digest = _images_digest(opened.batches(_ROWS), labels, group, ids)
+    description = json.dumps(info.to_json(), sort_keys=True)
+    if (images_digest, _content_digest(images_digest, description, source_logits)) != (
+        record["images_digest"],
+        record["content_digest"],
+    ):
+        raise InvalidInputError(f"{path}: content and digest differ: it was changed after it was written; write it again")
+    return opened
+
+
+def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> None:
+    """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
+
+    Raises InvalidInputError with the first image that does not.
+    """
+    threat_model = adversarial.info.threat_model
+    if threat_model is None:
+        return
+    if adversarial.info.clean != clean.images_digest:
+        raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
+    if not (
+        np.array_equal(adversarial.labels, clean.labels)
+        and np.array_equal(adversarial.group, clean.group)
+        and adversarial.ids == clean.ids
+    ):
+        raise InvalidInputError(f"{adversarial.path}: labels or image names differ from {clean.path}; write the set again")
+    start = 0
+    for perturbed, original in zip(adversarial.batches(_ROWS), clean.batches(_ROWS), strict=True):
+        outside = ~within(perturbed, original, threat_model)
+        if outside.any():
+            name = adversarial.ids[start + int(outside.argmax())]
+            raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
+        start += len(perturbed)
+
+
+def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:
+    """Per image, whether |perturbed - original| <= eps holds exactly, in integers. uint8 (B, ...) twice -> bool (B,)."""
+    difference = perturbed.astype(np.int64).reshape(len(perturbed), -1) - original.reshape(len(original), -1)
+    if threat_model.norm == "linf":
+        return np.asarray(np.abs(difference).max(axis=1) <= int(threat_model.eps_255))
+    bound: Fraction = threat_model.eps_255**2
+    return np.asarray((difference**2).sum(axis=1) <= int(bound))
+
+
+def _read_rows(path: Path, start: int, stop: int) -> NDArray[np.uint8]:
+    with safe_open(path, framework="numpy") as file:
+        rows: NDArray[np.uint8] = file.get_slice("images")[start:stop]
+    return rows
+
+
+def _parse_record(text: str, *, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+        version = record["version"]
+        complete = {"info", "images_digest", "content_digest"} <= record.keys()
+    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInputError(f"{where}: the set's metadata is damaged ({error}); write the set again") from error
+    if version != FORMAT_VERSION:
+        raise InvalidInputError(f"{where}: set format {version}, this skinaudit reads {FORMAT_VERSION}; write the set again")
+    if not complete:
+        raise InvalidInputError(f"{where}: the set's metadata has no digests; write the set again")
+    return dict(record)
+
+
+def _check_values(
+    where: str,
+    info: SetInfo,
+    shape: tuple[int, ...],
+    labels: NDArray[np.int64],
+    group: NDArray[np.int64],
+    ids: tuple[str, ...],
+    source_logits: NDArray[np.float32],
+) -> None:
+    count, size, classes = len(labels), info.contract.size, len(info.contract.classes)
+    if count == 0:
+        raise InvalidInputError(f"{where}: the set holds no image")
+    if shape != (count, 3, size, size):
+        raise InvalidInputError(f"{where}: images have shape {shape}, the contract says {(count, 3, size, size)}")
+    if group.shape != (count,) or len(ids) != count or source_logits.shape != (count, classes):
+        raise InvalidInputError(f"{where}: images, lesions, names and logits differ in number; write the set again")
+    if labels.ndim != 1 or labels.min() < 0 or labels.max() >= classes:
+        raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
+    if not np.isfinite(source_logits).all():
+        raise InvalidInputError(f"{where}: source logits hold NaN or infinity; train the source model again")
+
+
+def _images_digest(
+    images: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64], group: NDArray[np.int64], ids: tuple[str, ...]
+) -> str:
+    rows = b"".join(bytes.fromhex(digest_parts(row.tobytes()).removeprefix("sha256:")) for batch in images for row in batch)
+    return digest_parts(rows, labels.astype("<i8").tobytes(), group.astype("<i8").tobytes(), "\0".join(ids).encode())
+
+
+def _content_digest(images_digest: str, description: str, source_logits: NDArray[np.float32]) -> str:
+    return digest_parts(images_digest.encode(), description.encode(), source_logits.astype("<f4").tobytes())

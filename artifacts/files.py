@@ -1,0 +1,112 @@
+"""Atomic writes and digests: what every stage does to every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from skinaudit.errors import InvalidInputError
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on a clean exit it is fsynced and renamed over `target`, else removed.
+
+    A full disk or an unwritable folder becomes InvalidInputError naming the target; the old file is left as it was.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+        temporary = None
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{target}: cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` as indented JSON to `target` atomically; key order is kept, so equal values give equal bytes."""
+    write_bytes(target, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a JSON object; a missing, truncated or non-object file is an InvalidInputError that says what it should be."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path}: no such {what}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInputError(f"{path}: not a readable {what} ({error}); write it again") from error
+    if not isinstance(value, dict):
+        raise InvalidInputError(f"{path}: not a {what}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def digest_file(path: Path) -> str:
+    """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
+    value = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                value.update(chunk)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    return f"sha256:{value.hexdigest()}"
+
+
+def digest_parts(*parts: bytes) -> str:
+    """One digest of several byte strings; each is preceded by its length, so that boundaries count."""
+    value = hashlib.sha256()
+    for part in parts:
+        value.update(len(part).to_bytes(8, "little"))
+        value.update(part)
+    return f"sha256:{value.hexdigest()}"
+
+
+def short(digest: str) -> str:
+    """The first twelve hexadecimal digits, for people."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total); the command line draws a bar from it, the library stays silent."""

@@ -1,0 +1,211 @@
+"""Audit one engine: control, replay, comparison, verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.manifest import resolve, versions
+from skinaudit.audit import verdict
+from skinaudit.audit.comparison import compare
+from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
+from skinaudit.audit.metrics import Indices, predictions
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.replay import Replayed, is_deterministic, replay
+from skinaudit.audit.result import AuditResult, Control, Finding, SetResult, Severity
+from skinaudit.engines.engine import Engine
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import InvalidInputError, MissingDependencyError
+
+CONTROL_TOLERANCE = 1e-3
+"""How far a reproduced logit may lie from the stored one, relative to the range of the stored logits.
+
+Two fp32 runtimes differ by 1e-7 to 1e-4 of it, another model by 1e-1 and more. Within the tolerance only images whose two
+largest logits are closer than twice that can change their class, so agreement outside of near ties needs no second test.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """The reference engine, or why there is none. is_subject: it is the audited engine itself, so it is not run twice."""
+
+    engine: Engine | None
+    is_subject: bool
+    text: str
+
+
+def audit_engine(
+    engine_path: Path,
+    *,
+    sets: Path | None = None,
+    policy: Policy | None = None,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
+
+    sets: a folder of sets instead of those of the engine's run. policy: default Policy(). progress: called with images
+    done and in all. A white-box set is compared with the source model's stored logits; a transfer set, whose logits are
+    another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do not
+    belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
+    """
+    policy = policy or Policy()
+    inputs = read_inputs(engine_path, sets=sets)
+    engine = open_engine(engine_path, provider=provider, threads=threads)
+    check_engine(engine, inputs.manifest.contract, path=engine_path)
+    reference = _open_reference(engine_path, inputs, engine, provider=provider, threads=threads)
+    deterministic = is_deterministic(engine, inputs.clean, batch_size=batch_size)
+    everything = (inputs.clean, *inputs.adversarial)
+    runs = 1 if reference.engine is None or reference.is_subject else 2
+    tick = whole(progress, runs * sum(map(len, everything)))
+    findings = _audit_findings(inputs, engine, reference, deterministic)
+    results: list[SetResult] = []
+    engine_clean: Indices | None = None
+    for one, title in zip(everything, titles(everything), strict=True):
+        white_box = one.info.source == inputs.weights
+        before = None  # the control comes first: a set that does not reproduce stops the audit
+        if reference.engine is not None and not reference.is_subject:
+            before = replay(reference.engine, one, batch_size=batch_size, progress=tick)
+            _control(one, before, white_box=white_box, reference=reference)
+        replayed = replay(engine, one, batch_size=batch_size, progress=tick)
+        controlled = replayed if reference.is_subject else before
+        control = _control(one, controlled, white_box=white_box, reference=reference)
+        answers = predictions(replayed.logits)
+        comparison = compare(
+            answers,
+            _baseline(one, controlled, white_box=white_box),
+            engine_clean=engine_clean,
+            labels=one.labels,
+            groups=one.group,
+            classes=one.info.contract.classes,
+            confidence=policy.confidence,
+        )
+        engine_clean = answers if engine_clean is None else engine_clean
+        judgement, found = verdict.judge_set(title, comparison, policy)
+        findings += found
+        results.append(
+            SetResult(
+                name=one.info.name,
+                title=title,
+                file=one.path.name,
+                clean=one is inputs.clean,
+                white_box=white_box,
+                source=one.info.source,
+                images_digest=one.images_digest,
+                control=control,
+                comparison=comparison,
+                judgement=judgement,
+                images_per_second=replayed.images_per_second,
+            )
+        )
+    findings += verdict.sanity(results[0], results[1:])
+    answer, reason = verdict.conclude(results, findings, policy)
+    return AuditResult(
+        engine=engine_path,
+        engine_digest=inputs.manifest.engine.digest,
+        description=engine.description,
+        asked=inputs.manifest.asked,
+        run_name=inputs.manifest.run_name,
+        dataset=inputs.clean.info.dataset,
+        synthetic=inputs.manifest.synthetic or any(one.info.synthetic for one in everything),
+        lineage=inputs.manifest.lineage,
+        lineage_gaps=inputs.lineage_gaps,
+        control=_control_line(reference, results),
+        deterministic=deterministic,
+        sets=tuple(results),
+        policy=policy,
+        findings=tuple(findings),
+        verdict=answer,
+        reason=reason,
+        versions=versions("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"),
+    )
+
+
+def check_reproduced(one: AdversarialSet, logits: NDArray[np.float32]) -> Control:
+    """Compare logits with those stored in the set; raises InvalidInputError naming the set where they do not reproduce."""
+    stored = one.source_logits
+    scale = float(stored.max() - stored.min()) or 1.0
+    largest = float(np.abs(logits.astype(np.float64) - stored).max()) / scale
+    disagreements = int((predictions(logits) != predictions(stored)).sum())
+    if not largest <= CONTROL_TOLERANCE:
+        raise InvalidInputError(
+            f"{one.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range (allowed "
+            f"{CONTROL_TOLERANCE:.0e}), {disagreements} of {len(one)} answers differ; write the sets and the engine again"
+        )
+    return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
+
+
+def _open_reference(
+    path: Path, inputs: Inputs, engine: Engine, *, provider: Literal["cpu", "cuda"], threads: int | None
+) -> _Reference:
+    record = inputs.manifest.reference
+    if record.digest == inputs.manifest.engine.digest:
+        return _Reference(engine, True, "")
+    if not (path.parent / record.file).is_file():
+        return _Reference(None, False, f"not run, reference missing ({record.file})")
+    file = resolve(path.parent, record)
+    try:
+        reference = open_engine(file, provider=provider, threads=threads)
+    except MissingDependencyError as error:
+        return _Reference(None, False, f"not run, {error}")
+    check_engine(reference, inputs.manifest.contract, path=file)
+    return _Reference(reference, False, "")
+
+
+def _control(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool, reference: _Reference) -> Control:
+    if controlled is None:
+        return Control(False, reference.text)
+    if not white_box:
+        return Control(False, "skipped: the stored logits are another model's")
+    return check_reproduced(one, controlled.logits)
+
+
+def _baseline(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Indices | None:
+    if white_box:
+        return predictions(one.source_logits)
+    return None if controlled is None else predictions(controlled.logits)
+
+
+def _control_line(reference: _Reference, results: list[SetResult]) -> str:
+    if reference.engine is None:
+        return reference.text
+    differences = [one.control.largest_difference for one in results if one.control.largest_difference is not None]
+    if not differences:
+        return "skipped, every set was crafted on another model"
+    which = "this engine itself" if reference.is_subject else "the reference"
+    return f"{which} reproduces {len(differences)} of {len(results)} sets, off by {max(differences):.0e} of the range"
+
+
+def _audit_findings(inputs: Inputs, engine: Engine, reference: _Reference, deterministic: bool) -> list[Finding]:
+    findings = verdict.precision(inputs.manifest.asked, inputs.manifest.found, engine.description.found)
+    if reference.engine is None:
+        findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))
+    if not deterministic:
+        text = "the same batch gives other bits when it is run again: another audit could decide otherwise"
+        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+    if inputs.lineage_gaps:
+        text = f"lineage incomplete: no {', '.join(inputs.lineage_gaps)}"
+        findings.append(Finding(Severity.WARNING, None, text))
+    return findings
+
+
+def whole(progress: Progress | None, total: int) -> Progress:
+    """Turn the progress of one replay after another into that of all `total` images."""
+    before = 0
+
+    def tick(done: int, count: int) -> None:
+        nonlocal before
+        if progress is not None:
+            progress(before + done, total)
+        if done == count:
+            before += count
+
+    return tick

@@ -1,0 +1,126 @@
+"""An engine beside the model that it was built from, on one set: every figure that a report prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.contract import MALIGNANT
+from skinaudit.audit import metrics
+from skinaudit.audit.metrics import Hits, Indices
+from skinaudit.audit.statistics import Interval, PairedDrop, paired_drop, wilson_interval
+
+
+@dataclass(frozen=True)
+class ClassComparison:
+    """Sensitivity of one class. `baseline` and `drop` are None where there is nothing to compare with or no image."""
+
+    name: str
+    malignant: bool
+    engine: Hits
+    engine_interval: Interval
+    baseline: Hits | None
+    drop: PairedDrop | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of one set, accuracies as fractions of 1. Fields with `baseline` are None where nothing was compared.
+
+    The baseline is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
+    balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
+    malignant, whichever class is named. attack_success: None for the clean set. classes: melanoma first, then the other
+    malignant ones, then the rest in the contract's order.
+    """
+
+    images: int
+    lesions: int
+    classes_present: int
+    classes_absent: tuple[str, ...]
+    engine_accuracy: float
+    baseline_accuracy: float | None
+    engine_balanced: float
+    baseline_balanced: float | None
+    constant_balanced: float
+    majority_class: str
+    majority_share: float
+    engine_malignant: Hits
+    baseline_malignant: Hits | None
+    attack_success: Hits | None
+    flips: int | None
+    malignant_to_benign: int | None
+    drop: PairedDrop | None
+    classes: tuple[ClassComparison, ...]
+
+
+def compare(
+    engine: Indices,
+    baseline: Indices | None,
+    *,
+    engine_clean: Indices | None,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    classes: Sequence[str],
+    confidence: float,
+) -> Comparison:
+    """Compare two models' predictions, int64 (N,) each, on the same images.
+
+    engine_clean: the engine's predictions on the unperturbed images, for the attack success rate; None for the clean set.
+    """
+    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
+    majority, share = metrics.majority_baseline(labels)
+    present = metrics.classes_present(labels)
+    return Comparison(
+        images=len(labels),
+        lesions=len(np.unique(groups)),
+        classes_present=len(present),
+        classes_absent=tuple(name for index, name in enumerate(classes) if index not in present),
+        engine_accuracy=metrics.accuracy(engine, labels),
+        baseline_accuracy=None if baseline is None else metrics.accuracy(baseline, labels),
+        engine_balanced=metrics.balanced_accuracy(engine, labels),
+        baseline_balanced=None if baseline is None else metrics.balanced_accuracy(baseline, labels),
+        constant_balanced=metrics.constant_balanced_accuracy(labels),
+        majority_class=classes[majority],
+        majority_share=share,
+        engine_malignant=metrics.malignant_sensitivity(engine, labels, malignant),
+        baseline_malignant=None if baseline is None else metrics.malignant_sensitivity(baseline, labels, malignant),
+        attack_success=None if engine_clean is None else metrics.attack_success(engine_clean, engine, labels),
+        flips=None if baseline is None else metrics.flips(baseline, engine),
+        malignant_to_benign=None if baseline is None else metrics.malignant_to_benign(baseline, engine, labels, malignant),
+        drop=None if baseline is None else paired_drop(baseline == labels, engine == labels, groups, confidence=confidence),
+        classes=_classes(engine, baseline, labels=labels, groups=groups, classes=classes, confidence=confidence),
+    )
+
+
+def _classes(
+    engine: Indices,
+    baseline: Indices | None,
+    *,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    classes: Sequence[str],
+    confidence: float,
+) -> tuple[ClassComparison, ...]:
+    of_engine = metrics.hits_per_class(engine, labels, len(classes))
+    of_baseline = None if baseline is None else metrics.hits_per_class(baseline, labels, len(classes))
+    found = []
+    for index, name in enumerate(classes):
+        rows = labels == index
+        hits, drop = of_engine[index], None
+        if baseline is not None and hits.count:
+            drop = paired_drop(baseline[rows] == index, engine[rows] == index, groups[rows], confidence=confidence)
+        found.append(
+            ClassComparison(
+                name=name,
+                malignant=name in MALIGNANT,
+                engine=hits,
+                engine_interval=wilson_interval(hits.right, hits.count, confidence=confidence),
+                baseline=None if of_baseline is None else of_baseline[index],
+                drop=drop,
+            )
+        )
+    # Stable: melanoma, the other malignant classes, the rest, each as in the contract.
+    return tuple(sorted(found, key=lambda one: (one.name != "mel", not one.malignant)))

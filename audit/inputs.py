@@ -1,0 +1,124 @@
+"""Everything that an audit reads, verified and made to agree before a single image is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import short
+from skinaudit.artifacts.manifest import (
+    RUN_FILE,
+    EngineManifest,
+    manifest_path,
+    read_engine_manifest,
+    read_run,
+    resolve,
+)
+from skinaudit.engines.engine import Engine
+from skinaudit.errors import InvalidInputError, first_few
+
+_LINEAGE = ("weights", "onnx", "data")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """An engine's manifest and the sets to replay. Invariant: all contracts agree and every perturbation is within eps.
+
+    weights: digest of the source model. lineage_gaps: what the lineage lacks.
+    """
+
+    manifest: EngineManifest
+    weights: str
+    lineage_gaps: tuple[str, ...]
+    clean: AdversarialSet
+    adversarial: tuple[AdversarialSet, ...]
+
+
+def read_inputs(engine: Path, *, sets: Path | None) -> Inputs:
+    """Read and verify the manifest beside `engine`, its run, and the run's sets or all those in the folder `sets`.
+
+    Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
+    """
+    manifest = read_engine_manifest(engine)
+    weights = manifest.lineage.get("weights")
+    if not weights:
+        raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
+    paths, gaps = _set_paths(engine, manifest, weights, sets)
+    opened = [open_set(path) for path in paths]
+    for one in opened:
+        check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(engine))
+    where = sets or (engine.parent / manifest.run).resolve()
+    clean = [one for one in opened if one.info.threat_model is None]
+    adversarial = [one for one in opened if one.info.threat_model is not None]
+    if len(clean) != 1:
+        names = first_few([one.path.name for one in clean]) or "none"
+        raise InvalidInputError(
+            f"{where}: needs exactly one set of clean images, found {names}; `skinaudit train` writes it"
+        )
+    if not adversarial:
+        raise InvalidInputError(f"{where}: holds no adversarial set; write some with `skinaudit attack RUN`")
+    for one in adversarial:
+        check_perturbation(one, clean[0])
+    return Inputs(manifest, weights, gaps, clean[0], tuple(adversarial))
+
+
+def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:
+    """Raise InvalidInputError unless both mean the same by a pixel and by a column of logits; it says what differs."""
+    for field in ("classes", "size", "layout", "dtype", "scale", "resize"):
+        one, two = getattr(found, field), getattr(expected, field)
+        if one != two:
+            raise InvalidInputError(
+                f"{what}: {field} is {_plain(one)}, but {other} has {_plain(two)}; use the sets of its own run"
+            )
+
+
+def check_engine(engine: Engine, contract: InputContract, *, path: Path) -> None:
+    """Raise InvalidInputError unless the opened engine has the size and the number of classes of its manifest."""
+    found = engine.description
+    if (found.size, found.classes) != (contract.size, len(contract.classes)):
+        raise InvalidInputError(
+            f"{path}: takes size {found.size} and answers {found.classes} classes, its manifest says {contract.size} and "
+            f"{len(contract.classes)}; export it again"
+        )
+
+
+def titles(sets: Sequence[AdversarialSet]) -> list[str]:
+    """What to call each set, distinct: its title, with its file's name where two share one."""
+    plain = [one.info.title for one in sets]
+    return [
+        title if plain.count(title) == 1 else f"{title} ({one.path.stem})" for title, one in zip(plain, sets, strict=True)
+    ]
+
+
+def _set_paths(
+    engine: Path, manifest: EngineManifest, weights: str, sets: Path | None
+) -> tuple[list[Path], tuple[str, ...]]:
+    wanted = (*_LINEAGE, "calibration") if manifest.asked == "int8" else _LINEAGE
+    gaps = [name for name in wanted if not manifest.lineage.get(name)]
+    folder = (engine.parent / manifest.run).resolve()
+    paths: list[Path] = []
+    if (folder / RUN_FILE).is_file():
+        run = read_run(folder)
+        if run.weights.digest != weights:
+            raise InvalidInputError(
+                f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
+                "the run was trained again; export it again"
+            )
+        if sets is None:
+            paths = [resolve(folder, record) for record in run.sets.values()]
+    elif sets is None:
+        raise InvalidInputError(f"{engine}: its run {folder} has no {RUN_FILE}; name a folder of sets with --sets DIR")
+    else:
+        gaps.append("run")
+    if sets is not None:
+        paths = sorted(sets.glob("*.safetensors"))
+    if not paths:
+        raise InvalidInputError(f"{sets or folder}: holds no sets (*.safetensors); write some with `skinaudit attack RUN`")
+    return paths, tuple(gaps)
+
+
+def _plain(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)

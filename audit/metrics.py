@@ -1,0 +1,121 @@
+"""Figures of merit as pure functions of predictions and labels, all int64 (N,) class indices.
+
+Every function refuses an empty array, so that a figure over nothing never looks like a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.errors import EngineError, InvalidInputError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """How many of `count` images were answered rightly. Invariant: 0 <= right <= count."""
+
+    right: int
+    count: int
+
+    @property
+    def share(self) -> float | None:
+        """right / count; None where there is no image, never 0 or NaN."""
+        return self.right / self.count if self.count else None
+
+
+def predictions(logits: NDArray[np.floating]) -> Indices:
+    """The class with the largest logit: float (N, classes) -> int64 (N,), the first of equal ones.
+
+    Raises EngineError on another shape and on NaN or infinity, which argmax would turn into an answer.
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise EngineError(f"logits have shape {logits.shape}, expected (images, classes); export the engine again")
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise EngineError(
+            f"logits of {int((~finite).sum())} of {len(logits)} images hold NaN or infinity, first at image "
+            f"{int(finite.argmin())}; export the engine again in a wider precision"
+        )
+    return np.asarray(logits.argmax(axis=1), np.int64)
+
+
+def accuracy(predicted: Indices, labels: Indices) -> float:
+    """Share of right answers over all images; on an adversarial set this is the robust accuracy."""
+    _check(predicted, labels)
+    return float((predicted == labels).mean())
+
+
+def hits_per_class(predicted: Indices, labels: Indices, classes: int) -> tuple[Hits, ...]:
+    """Sensitivity of each class with its counts, in label order; an absent class has count 0."""
+    _check(predicted, labels)
+    right = np.bincount(labels[predicted == labels], minlength=classes)
+    count = np.bincount(labels, minlength=classes)
+    return tuple(Hits(int(r), int(n)) for r, n in zip(right, count, strict=True))
+
+
+def balanced_accuracy(predicted: Indices, labels: Indices) -> float:
+    """Mean sensitivity over the classes that are present in `labels`; `classes_present` says which."""
+    _check(predicted, labels)
+    return float(np.mean([(predicted[labels == present] == present).mean() for present in np.unique(labels)]))
+
+
+def classes_present(labels: Indices) -> tuple[int, ...]:
+    """The classes that balanced accuracy is taken over, ascending."""
+    return tuple(int(present) for present in np.unique(labels))
+
+
+def constant_balanced_accuracy(labels: Indices) -> float:
+    """Balanced accuracy of any constant answer among the classes present: 1 / their number."""
+    _check(labels, labels)
+    return 1.0 / len(np.unique(labels))
+
+
+def majority_baseline(labels: Indices) -> tuple[int, float]:
+    """The most frequent class and its share: the accuracy of always answering it."""
+    _check(labels, labels)
+    counts = np.bincount(labels)
+    return int(counts.argmax()), float(counts.max() / len(labels))
+
+
+def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hits:
+    """Of the images that this engine gets right when clean, how many it gets wrong when attacked.
+
+    clean, adversarial: predictions of the same engine on the same images in the same order.
+    """
+    _check(clean, labels)
+    _check(adversarial, labels)
+    held = clean == labels
+    return Hits(int((held & (adversarial != labels)).sum()), int(held.sum()))
+
+
+def flips(baseline: Indices, engine: Indices) -> int:
+    """Images on which the two answer differently, right or wrong."""
+    _check(baseline, engine)
+    return int((baseline != engine).sum())
+
+
+def malignant_to_benign(baseline: Indices, engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
+    """Malignant images that the baseline names rightly and the engine calls benign: each is a missed cancer."""
+    _check(baseline, labels)
+    _check(engine, labels)
+    return int((np.isin(labels, malignant) & (baseline == labels) & ~np.isin(engine, malignant)).sum())
+
+
+def malignant_sensitivity(predicted: Indices, labels: Indices, malignant: Sequence[int]) -> Hits:
+    """Malignant images that are called malignant, whichever of the malignant classes is named."""
+    _check(predicted, labels)
+    ill = np.isin(labels, malignant)
+    return Hits(int(np.isin(predicted[ill], malignant).sum()), int(ill.sum()))
+
+
+def _check(predicted: Indices, labels: Indices) -> None:
+    if labels.ndim != 1 or predicted.shape != labels.shape or len(labels) == 0:
+        raise InvalidInputError(
+            f"predictions {predicted.shape} and labels {labels.shape} must be as long and not empty; write the set again"
+        )

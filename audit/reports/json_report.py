@@ -1,0 +1,43 @@
+"""Audit results as JSON values, for machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from skinaudit.audit.result import AuditResult
+from skinaudit.audit.transfer import TransferMatrix
+
+AUDIT_FORMAT = "skinaudit-audit/1"
+TRANSFER_FORMAT = "skinaudit-transfer/1"
+
+
+def to_json(result: AuditResult | TransferMatrix) -> dict[str, Any]:
+    """The whole result as plain JSON values under the format's name in `kind`.
+
+    Keys are in the order of the fields of the values in skinaudit.audit.result, so that equal results give equal bytes.
+    Accuracies and drops are fractions of 1; what does not apply is null. Raises ValueError on NaN or infinity.
+    """
+    kind = AUDIT_FORMAT if isinstance(result, AuditResult) else TRANSFER_FORMAT
+    plain: dict[str, Any] = _plain(result)
+    return {"kind": kind, **plain}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} in a report")
+    return value

@@ -1,0 +1,191 @@
+"""Audit results for people: tables that fit into 80 columns."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from skinaudit.audit.metrics import Hits
+from skinaudit.audit.result import AuditResult, SetResult, Severity, Verdict
+from skinaudit.audit.transfer import TransferMatrix
+from skinaudit.audit.verdict import margin_text
+
+_STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+_FINDINGS = {
+    Severity.FAIL: "bold red",
+    Severity.INCONCLUSIVE: "yellow",
+    Severity.WARNING: "magenta",
+    Severity.NOTE: "",
+}
+_NOTHING = "-"
+
+
+def print_audit(result: AuditResult, console: Console) -> None:
+    """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
+    _head(result, console)
+    for table in (_drops(result), _figures(result), _sensitivities(result)):
+        console.print()
+        console.print(table)
+    console.print()
+    clean = result.sets[0].comparison
+    if any("*" in _name(one) for one in result.sets):
+        _line(console, "* transfer: crafted on another model; source is the fp32 reference of this one")
+    _line(
+        console,
+        f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
+        f"(over {clean.classes_present} classes)",
+    )
+    speeds = [one.images_per_second for one in result.sets]
+    _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
+    if result.findings:
+        console.print()
+        console.print(_findings(result))
+    console.print()
+    _line(console, f"{result.verdict.value}: {result.reason}", style=_STYLES[result.verdict])
+
+
+def print_transfer(matrix: TransferMatrix, console: Console) -> None:
+    """Print the transfer matrix: robust accuracy with the balanced one behind it, clean images first."""
+    if matrix.synthetic:
+        _line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
+    _line(console, f"{matrix.attack}   {matrix.dataset}   {matrix.images:,} images, {matrix.lesions:,} lesions")
+    table = _table("crafted on \\ tested on")
+    for name in matrix.names:
+        table.add_column(name, justify="right", overflow="fold")
+    for title, row in zip(("clean", *matrix.names), (matrix.clean, *matrix.cells), strict=True):
+        table.add_row(title, *(f"{100 * cell.accuracy:.1f}% ({100 * cell.balanced:.1f})" for cell in row))
+    console.print(table)
+    _line(
+        console,
+        f"accuracy (balanced); always {matrix.majority_class}: {matrix.majority_share:.1%} "
+        f"({100 * matrix.constant_balanced:.1f})",
+    )
+
+
+def _head(result: AuditResult, console: Console) -> None:
+    found, clean = result.description.found, result.sets[0].comparison
+    asked = f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+    lineage = f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
+    boxes = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
+    box = " and ".join(sorted(boxes, reverse=True))
+    about = result.description
+    if result.synthetic:
+        _line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
+    _line(console, f"{result.engine.name}   {about.runtime} {about.version}   {about.provider}, {about.device}   {asked}")
+    _line(
+        console,
+        f"run {result.run_name}   {lineage}   {box}   {result.dataset}   {clean.images:,} images, {clean.lesions:,} lesions",
+    )
+    _line(console, f"control: {result.control}", style="" if _controlled(result) else "bold magenta")
+
+
+def _drops(result: AuditResult) -> Table:
+    table = _table("set")
+    for title in ("source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for one in result.sets:
+        found, drop = one.comparison, one.comparison.drop
+        if drop is None:
+            span = _NOTHING
+        else:
+            span = f"{_points(drop.value)} [{_points(drop.interval.low)}, {_points(drop.interval.high)}]"
+        table.add_row(
+            _name(one),
+            _percent(found.baseline_accuracy),
+            _percent(found.engine_accuracy),
+            span,
+            margin_text(result.policy.margin),
+            _verdict(one),
+        )
+    return table
+
+
+def _figures(result: AuditResult) -> Table:
+    table = _table("set")
+    for title in ("balanced", "malignant", "attack\nsuccess", "flips", "malignant\nto benign"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in result.sets:
+        found = one.comparison
+        table.add_row(
+            _name(one),
+            _pair(found.baseline_balanced, found.engine_balanced),
+            _pair(_fraction(found.baseline_malignant), _fraction(found.engine_malignant)),
+            _percent(_fraction(found.attack_success)),
+            _NOTHING if found.flips is None else f"{found.flips:,}",
+            _NOTHING if found.malignant_to_benign is None else f"{found.malignant_to_benign:,}",
+        )
+    return table
+
+
+def _sensitivities(result: AuditResult) -> Table:
+    """Two rows a set, source and engine; columns are classes with their number of images, melanoma first."""
+    table = _table("sensitivity, %")
+    table.add_column("", no_wrap=True)
+    for item in result.sets[0].comparison.classes:
+        name = "melanoma" if item.name == "mel" else item.name
+        table.add_column(f"{name}\n{item.engine.count:,}", justify="right", no_wrap=True)
+    for one in result.sets:
+        compared = one.comparison.baseline_accuracy is not None
+        if compared:
+            table.add_row(_name(one), "source", *(_share(item.baseline) for item in one.comparison.classes))
+        table.add_row("" if compared else _name(one), "engine", *(_share(item.engine) for item in one.comparison.classes))
+    return table
+
+
+def _findings(result: AuditResult) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
+        grid.add_row(one.severity.value, f"{one.set}: {one.text}" if one.set else one.text, style=_FINDINGS[one.severity])
+    return grid
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _name(one: SetResult) -> str:
+    return one.title if one.white_box or one.clean else f"{one.title} *"
+
+
+def _verdict(one: SetResult) -> Text:
+    if one.judgement is None:
+        return Text("not compared")
+    return Text(one.judgement.verdict.value, style=_STYLES[one.judgement.verdict])
+
+
+def _controlled(result: AuditResult) -> bool:
+    return any(one.control.ran for one in result.sets)
+
+
+def _line(console: Console, text: str, *, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=False)
+
+
+def _percent(fraction: float | None) -> str:
+    return _NOTHING if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def _pair(one: float | None, two: float | None) -> str:
+    if two is None:
+        return _NOTHING
+    return f"{100 * two:.1f}" if one is None else f"{100 * one:.1f} -> {100 * two:.1f}"
+
+
+def _share(hits: Hits | None) -> str:
+    share = _fraction(hits)
+    return _NOTHING if share is None else f"{100 * share:.1f}"
+
+
+def _fraction(hits: Hits | None) -> float | None:
+    return None if hits is None else hits.share
+
+
+def _points(fraction: float) -> str:
+    points = round(100 * fraction, 1)
+    return f"{points:+.1f}" if points else "0.0"

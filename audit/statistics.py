@@ -1,0 +1,169 @@
+"""Uncertainty of what an audit measures: paired differences of proportions, and single proportions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a proportion or of a difference of proportions. Invariant: low <= high."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """How much accuracy is lost between two models on the same images, as fractions of 1.
+
+    lost: images that only the baseline gets right. gained: images that only the engine gets right. Invariant: value =
+    (lost - gained) / images lies in interval. design_effect: by how much images of one lesion inflate the variance, at
+    least 1. p_value: exact McNemar, two-sided, over images; it is reported and decides nothing.
+    """
+
+    images: int
+    lost: int
+    gained: int
+    value: float
+    interval: Interval
+    confidence: float
+    design_effect: float
+    p_value: float
+
+
+def paired_drop(
+    baseline_right: NDArray[np.bool_],
+    engine_right: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    *,
+    confidence: float = 0.95,
+) -> PairedDrop:
+    """The drop between two models with Tango's score interval, widened where images of one lesion go wrong together.
+
+    baseline_right, engine_right: bool (N,); groups: int64 (N,) lesion index. The interval is computed from the effective
+    counts, which are the counts divided by the design effect. Raises InvalidInputError where N is 0 or lengths differ.
+    """
+    images = len(groups)
+    if images == 0 or baseline_right.shape != (images,) or engine_right.shape != (images,):
+        raise InvalidInputError(f"a paired drop needs equally many answers and lesions and at least one, found {images}")
+    lost = int((baseline_right & ~engine_right).sum())
+    gained = int((engine_right & ~baseline_right).sum())
+    effect = design_effect(baseline_right.astype(np.int64) - engine_right.astype(np.int64), groups)
+    return PairedDrop(
+        images=images,
+        lost=lost,
+        gained=gained,
+        value=(lost - gained) / images,
+        interval=tango_interval(lost / effect, gained / effect, images / effect, confidence=confidence),
+        confidence=confidence,
+        design_effect=effect,
+        p_value=mcnemar_p(lost, gained),
+    )
+
+
+def tango_interval(b: float, c: float, n: float, *, confidence: float = 0.95) -> Interval:
+    """Tango's score interval for (b - c) / n, the difference of two paired proportions.
+
+    b, c: the two discordant counts; n: all pairs; fractional counts are allowed (effective ones). With b = c = 0 it is
+    +-z^2 / (n + z^2), so agreement on few images proves little. Swapping b and c negates it.
+    Tango, Statistics in Medicine 17 (1998) 891-908, equations 24 to 26.
+    """
+    if not (n > 0 and b >= 0 and c >= 0 and b + c <= n * (1 + 1e-12)):
+        raise InvalidInputError(f"discordant counts {b:g} and {c:g} do not fit {n:g} pairs")
+    z = _quantile(confidence)
+    return Interval(_lower_limit(b / n, c / n, n, z), -_lower_limit(c / n, b / n, n, z))
+
+
+def images_to_decide(drop: PairedDrop, *, margin: float) -> int | None:
+    """How many images, at the observed discordance, put the whole interval on one side of `margin` (a fraction of 1).
+
+    None where the drop equals the margin, so that no number would. The score statistic grows with the root of the number
+    of images, so this is its closed form, and the smallest such number.
+    """
+    distance = drop.value - margin
+    if abs(distance) < 1e-12 or not math.isfinite(distance):
+        return None
+    variance = _score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
+    return math.floor(_quantile(drop.confidence) ** 2 * variance / distance**2 * drop.design_effect) + 1
+
+
+def mcnemar_p(b: int, c: int) -> float:
+    """Exact two-sided McNemar p-value: the binomial tail of the smaller discordant count at probability 1/2, doubled."""
+    total, smaller = b + c, min(b, c)
+    term = tail = 1
+    for k in range(1, smaller + 1):
+        term = term * (total - k + 1) // k
+        tail += term
+    return min(1.0, 2 * tail / (1 << total))
+
+
+def wilson_interval(right: int, count: int, *, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval for right / count; no image at all gives [0, 1]. Wilson, JASA 22 (1927) 209-212."""
+    if not 0 <= right <= count:
+        raise InvalidInputError(f"{right} right answers of {count} images is not a proportion")
+    if count == 0:
+        return Interval(0.0, 1.0)
+    z, share = _quantile(confidence), right / count
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    low = 0.0 if right == 0 else (centre - half) / scale
+    high = 1.0 if right == count else (centre + half) / scale
+    return Interval(low, high)
+
+
+def design_effect(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
+    """Variance of the mean difference with lesions as the unit, over that with images as the unit; at least 1.
+
+    difference: int64 (N,) in {-1, 0, 1}; groups: int64 (N,). Without any variation nothing can be estimated and the
+    answer is 1; images of a single lesion are worth one image. Rao and Scott, Biometrics 48 (1992) 577-585.
+    """
+    count = len(difference)
+    _, index = np.unique(groups, return_inverse=True)
+    lesions = int(index.max()) + 1
+    if lesions == 1:
+        return float(count)
+    deviation = difference - difference.mean()
+    naive = float((deviation**2).sum()) / (count - 1)
+    if naive == 0.0:
+        return 1.0
+    clustered = float((np.bincount(index, weights=deviation) ** 2).sum()) / count * lesions / (lesions - 1)
+    return max(1.0, clustered / naive)
+
+
+def _quantile(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise InvalidInputError(f"confidence {confidence}: must lie between 0 and 1, for example 0.95")
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _score_variance(b: float, c: float, delta: float) -> float:
+    """n times the variance of the difference of rates b - c if its true value were `delta`."""
+    linear = -b - c + (2 - b + c) * delta
+    constant = -c * delta * (1 - delta)
+    root = math.sqrt(max(0.0, linear * linear - 8 * constant))
+    # The two forms of one root: the first loses all digits where linear > 0 and c is small.
+    share = (root - linear) / 4 if linear <= 0 else -2 * constant / (linear + root)
+    return max(0.0, 2 * max(share, 0.0, -delta) + delta * (1 - delta))
+
+
+def _lower_limit(b: float, c: float, n: float, z: float) -> float:
+    """The smallest delta that the score test does not reject; the statistic falls as delta grows, so halve."""
+    low, high = -1.0, b - c
+    for _ in range(100):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if (b - c - middle) ** 2 * n > z * z * _score_variance(b, c, middle):
+            low = middle
+        else:
+            high = middle
+    return high

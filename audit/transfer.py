@@ -1,0 +1,160 @@
+"""Transfer matrix: the images crafted on each model, shown to every model (Table II of Huq and Pervin, 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
+from skinaudit.audit import metrics
+from skinaudit.audit.audit import check_reproduced, whole
+from skinaudit.audit.inputs import check_contract, check_engine
+from skinaudit.audit.replay import replay
+from skinaudit.engines.engine import Engine
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import InvalidInputError, first_few
+
+ENGINE = Path("engines") / "fp32.onnx"
+"""Where a run keeps the engine that stands for its model."""
+
+DEFAULT_ATTACK = "pgd"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one set: accuracy and balanced accuracy as fractions of 1."""
+
+    accuracy: float
+    balanced: float
+
+
+@dataclass(frozen=True)
+class TransferMatrix:
+    """Robust accuracy by where images were crafted (rows) and where they are tested (columns).
+
+    names: the runs, in the order of rows and columns. cells[i][j]: crafted on i, tested on j; the diagonal is white-box.
+    clean[j]: the same images unperturbed, on j.
+    """
+
+    attack: str
+    names: tuple[str, ...]
+    clean: tuple[Cell, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    images: int
+    lesions: int
+    majority_class: str
+    majority_share: float
+    constant_balanced: float
+    dataset: str
+    synthetic: bool
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One run: its engine, its clean set and the set crafted on it."""
+
+    folder: Path
+    engine: Engine
+    clean: AdversarialSet
+    crafted: AdversarialSet
+
+
+def transfer_matrix(
+    runs: Sequence[Path],
+    *,
+    attack: str | None = None,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> TransferMatrix:
+    """Replay the set that each run crafted on itself on the fp32 engine of every run.
+
+    attack: which set, by its name, attack or title (`pgd linf 2/255`); default `pgd`. Raises InvalidInputError where a
+    run lacks the set or the engine, the runs were tested on other images, or stored logits do not reproduce.
+    """
+    if len(runs) < 2 or len({run.resolve() for run in runs}) != len(runs):
+        raise InvalidInputError("transfer needs two or more different run folders: `skinaudit transfer RUN RUN`")
+    sides = [_open(run, attack or DEFAULT_ATTACK, provider=provider, threads=threads) for run in runs]
+    first = sides[0]
+    for side in sides[1:]:
+        _check_comparable(first, side)
+    labels, classes = first.clean.labels, first.clean.info.contract.classes
+    tick = whole(progress, len(labels) * len(sides) * (len(sides) + 1))
+
+    def show(tested: _Side, images: AdversarialSet) -> Cell:
+        logits = replay(tested.engine, images, batch_size=batch_size, progress=tick).logits
+        if images in (tested.crafted, tested.clean):
+            check_reproduced(images, logits)
+        answers = metrics.predictions(logits)
+        return Cell(metrics.accuracy(answers, labels), metrics.balanced_accuracy(answers, labels))
+
+    majority, share = metrics.majority_baseline(labels)
+    return TransferMatrix(
+        attack=first.crafted.info.title,
+        names=_names(runs),
+        clean=tuple(show(tested, tested.clean) for tested in sides),
+        cells=tuple(tuple(show(tested, crafted.crafted) for tested in sides) for crafted in sides),
+        images=len(labels),
+        lesions=len(set(first.clean.group.tolist())),
+        majority_class=classes[majority],
+        majority_share=share,
+        constant_balanced=metrics.constant_balanced_accuracy(labels),
+        dataset=first.clean.info.dataset,
+        synthetic=any(side.clean.info.synthetic for side in sides),
+        versions=versions("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"),
+    )
+
+
+def _open(folder: Path, attack: str, *, provider: Literal["cpu", "cuda"], threads: int | None) -> _Side:
+    run = read_run(folder)
+    path = folder / ENGINE
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: missing; write it with `skinaudit export {folder} --fp32`")
+    manifest = read_engine_manifest(path)
+    if manifest.lineage.get("weights") != run.weights.digest:
+        raise InvalidInputError(
+            f"{path}: not built from the weights of {folder}; write it with `skinaudit export {folder} --fp32`"
+        )
+    own = [one for one in _sets(folder, run) if one.info.source == run.weights.digest]
+    clean = [one for one in own if one.info.threat_model is None]
+    crafted = [one for one in own if one.info.threat_model and attack in (one.info.name, one.info.attack, one.info.title)]
+    if len(clean) != 1 or len(crafted) != 1:
+        names = first_few([f"{one.info.name} ({one.info.title})" for one in own]) or "none"
+        raise InvalidInputError(
+            f"{folder}: needs one clean set and one set {attack!r} crafted on itself, found {names}; choose with "
+            f"--attack or write one with `skinaudit attack {folder}`"
+        )
+    for one in (clean[0], crafted[0]):
+        check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(path))
+    check_perturbation(crafted[0], clean[0])
+    engine = open_engine(path, provider=provider, threads=threads)
+    check_engine(engine, manifest.contract, path=path)
+    return _Side(folder, engine, clean[0], crafted[0])
+
+
+def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
+    return [open_set(resolve(folder, record)) for record in run.sets.values()]
+
+
+def _check_comparable(one: _Side, other: _Side) -> None:
+    check_contract(other.clean.info.contract, one.clean.info.contract, what=str(other.folder), other=str(one.folder))
+    if one.clean.images_digest != other.clean.images_digest:
+        raise InvalidInputError(
+            f"{other.folder}: tested on other images than {one.folder}; train both with the same data, split and size"
+        )
+    if one.crafted.info.title != other.crafted.info.title:
+        raise InvalidInputError(
+            f"{other.folder}: its set is {other.crafted.info.title}, that of {one.folder} {one.crafted.info.title}; "
+            "craft both with the same attack and eps"
+        )
+
+
+def _names(runs: Sequence[Path]) -> tuple[str, ...]:
+    names = [run.resolve().name for run in runs]
+    return tuple(name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True))

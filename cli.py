@@ -1,0 +1,411 @@
+"""The command line: parse, call, print, exit code. Heavy imports stay inside the functions, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from skinaudit import __version__
+from skinaudit.errors import InvalidInputError, SkinauditError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skinaudit.artifacts.files import Progress
+
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Entry point: run a command and turn expected failures into one line and exit code 2, an interrupt into 130."""
+    try:
+        commands.main(prog_name="skinaudit", standalone_mode=False)
+    except SkinauditError as error:
+        _stop(str(error), code=2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("interrupted; nothing half-written was left (an interrupted training goes on with --resume)", code=130)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (the reader is gone; the exit must not write again)
+        sys.exit(141)
+    except OSError as error:
+        _stop(f"{error.filename or 'file'}: {error.strerror or error}; check the path, rights and free space", code=2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="skinaudit")
+def commands() -> None:
+    """Train skin-lesion classifiers, export them, and prove that the exported file is as robust as the trained model.
+
+    \b
+    The whole line on embedded synthetic images, one command after the other, in an empty folder:
+      skinaudit train                                a standard model; --hardening pgd for a hardened one
+      skinaudit export --fp16                        the newest run as ONNX in half precision
+      skinaudit audit runs/latest/engines/fp16.onnx  replay the stored attacks on that file: the verdict
+
+    \b
+    Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive.
+    """
+
+
+def threads_option(command: _Command) -> _Command:
+    """`--threads`, shared by every command that computes."""
+    return click.option(
+        "--threads", type=click.IntRange(1), default=None, help="CPU threads (default: as many as there are cores)."
+    )(command)
+
+
+def provider_option(command: _Command) -> _Command:
+    """`--provider`, shared by every command that opens an engine."""
+    return click.option(
+        "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+        help="Where the engine runs. If it cannot run there, that is an error, never a silent fallback.",
+    )(command)  # fmt: skip
+
+
+@commands.command()
+@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
+              help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
+@click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
+@click.option(
+    "--width", type=click.FloatRange(0, 4, min_open=True), default=0.5, show_default=True, help="Channel multiplier."
+)
+@click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
+@click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
+              help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
+@click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
+@click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
+              help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
+@click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
+              help="Batch norm inside hardening's attack: running statistics (fast) or those of the batch.")  # fmt: skip
+@click.option("--recipe", type=click.Choice(["default", "paper"]), default="default", show_default=True,
+              help="default: AdamW, one cycle, class weights. paper: Huq & Pervin 2020.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(2), default=None, help="Instead of the recipe's.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
+@click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
+              help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
+@click.option("--weights", default=None, metavar="FILE|NAME", help="ImageNet start: a weights file, or torchvision's name.")
+@click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
+@click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
+@threads_option
+def train(**options: Any) -> None:
+    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
+
+    \b
+    Examples:
+      skinaudit train
+      skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
+      skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
+    """
+    from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.data.load import load
+    from skinaudit.trainer.recipes import adapted, hardening_of
+    from skinaudit.trainer.train import Reporter, Training, threat_model, train_run
+
+    recipe = adapted(
+        options["recipe"], epochs=options["epochs"], batch=options["batch"], learning_rate=options["learning_rate"]
+    )
+    bounds = threat_model(options["norm"], parse_eps(options["eps"]))
+    hardening = hardening_of(
+        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"],
+        clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
+    )  # fmt: skip
+    out = options["out"] or _free_folder(
+        f"{options['arch']}-{'standard' if hardening is None else 'hardened'}", options["resume"]
+    )
+    with _bars() as bar:
+        dataset = load(
+            options["data"], size=options["size"], seed=options["seed"], images=options["images"],
+            skip_bad=options["skip_bad"], progress=bar("reading images"),
+        )  # fmt: skip
+        training = Training(
+            arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
+            threat_model=bounds, split=options["split"], seed=options["seed"], weights=options["weights"],
+            threads=_threads(options["threads"]),
+        )  # fmt: skip
+        report = Reporter(
+            say=_note,
+            data=lambda summary: _note("\n".join(summary.lines())),
+            epoch=lambda line: _note(_epoch_line(line)),
+            progress=bar,
+        )
+        manifest = train_run(dataset, training, out=out, resume=options["resume"], report=report)
+    _point_latest(out)
+    if dataset.synthetic:
+        click.echo("SYNTHETIC images: these figures say nothing about patients")
+    _figures_row("test set", "accuracy", "balanced", "melanoma")
+    for name, figures in manifest.results.items():
+        _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
+    always = f"always {manifest.data['majority_class']}"
+    _figures_row(always, manifest.data["majority_baseline"], 1 / len(manifest.contract.classes), None)
+    click.echo(f"run: {out}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME", help="fgsm or pgd; may be repeated.")
+@click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=None, help="PGD steps  [default: 40].")
+@click.option("--restarts", type=click.IntRange(1), default=None, help="PGD starts  [default: 1].")
+@click.option("--targeted", is_flag=True, help="Aim each image at a random wrong class.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), default=None, help="Craft on this run's model instead: transfer."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@threads_option
+def attack(
+    run: Path, attack_names: tuple[str, ...], eps: str | None, norm: Any, steps: int | None, restarts: int | None,
+    targeted: bool, against: Path | None, seed: int, threads: int | None,
+) -> None:  # fmt: skip
+    """Write more adversarial sets of a run's test images.
+
+    \b
+    Examples:
+      skinaudit attack runs/hardened --attack pgd --eps 8/255 --restarts 5
+      skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
+    """
+    import torch
+
+    from skinaudit.trainer.generate import attack_run, plans_for
+
+    torch.set_num_threads(_threads(threads))
+    settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
+    plans = plans_for(run, attack_names, norm=norm, eps=eps, settings=settings)
+    with _bars() as bar:
+        written = attack_run(run, plans, against=against, seed=seed, progress=bar("attacking"))
+    for opened in written:
+        correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
+        click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("--fp32", "precisions", flag_value="fp32", multiple=True, help="Single precision.")
+@click.option("--fp16", "precisions", flag_value="fp16", multiple=True, help="Half precision weights and arithmetic.")
+@click.option(
+    "--int8", "precisions", flag_value="int8", multiple=True, help="Static quantisation, calibrated on training images."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Name the engine file (one precision).")
+@threads_option
+def export(run: Path, precisions: tuple[str, ...], output: Path | None, threads: int | None) -> None:
+    """Compile a run to ONNX engines (default: the newest run, in fp32), prove their precision and measure their parity.
+
+    \b
+    Examples:
+      skinaudit export --fp16
+      skinaudit export runs/hardened --fp32 --fp16 --int8
+    """
+    from skinaudit.export.export import export_run
+
+    with _bars() as bar:
+        bar("exporting")
+        written = export_run(run, precisions=precisions or ("fp32",), output=output, threads=threads, progress=_note)
+    for exported in written:
+        parity, found = exported.manifest.parity, exported.manifest.found
+        layers = ", ".join(f"{name} {count}" for name, count in found.items())
+        click.echo(
+            f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
+            f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
+        )
+
+
+@commands.command()
+@click.argument("engine", type=click.Path(path_type=Path))
+@click.option(
+    "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
+)
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=1.0, show_default=True,
+              help="Accuracy that a set may lose, in points.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where the JSON report goes  [default: the run's audits folder].",
+)
+@provider_option
+@threads_option
+def audit(
+    engine: Path,
+    sets: Path | None,
+    margin: float,
+    batch: int,
+    as_json: bool,
+    output: Path | None,
+    provider: Any,
+    threads: int | None,
+) -> None:
+    """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
+
+    Per set: the drop from source to engine on the same images with its 95% interval (Tango 1998). PASS where the interval
+    lies below the margin, FAIL where it lies above, otherwise INCONCLUSIVE with the number of images that would decide.
+
+    \b
+    Examples:
+      skinaudit audit runs/hardened/engines/int8.onnx
+      skinaudit audit engine.onnx --sets sets/ --json > audit.json
+    """
+    from skinaudit.artifacts.files import write_json
+    from skinaudit.audit.audit import audit_engine
+    from skinaudit.audit.policy import Policy
+    from skinaudit.audit.reports.json_report import to_json
+    from skinaudit.audit.reports.terminal import print_audit
+    from skinaudit.audit.verdict import exit_code
+
+    with _bars() as bar:
+        result = audit_engine(
+            engine, sets=sets, policy=Policy(margin=margin), provider=provider, threads=_threads(threads),
+            batch_size=batch, progress=bar("replaying"),
+        )  # fmt: skip
+    report = output or engine.parent.parent / "audits" / f"{engine.stem}.json"
+    write_json(report, to_json(result))
+    if as_json:
+        click.echo(report.read_text(encoding="utf-8"), nl=False)
+    else:
+        print_audit(result, _console())
+        click.echo(f"report: {report}")
+    sys.exit(exit_code(result.verdict))
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@provider_option
+@threads_option
+def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
+    """Print the transfer matrix: the sets of each RUN replayed on the fp32 engine of each RUN.
+
+    \b
+    Example:
+      skinaudit transfer runs/standard runs/hardened
+    """
+    import json
+
+    from skinaudit.audit.reports.json_report import to_json
+    from skinaudit.audit.reports.terminal import print_transfer
+    from skinaudit.audit.transfer import transfer_matrix
+
+    with _bars() as bar:
+        matrix = transfer_matrix(
+            runs, attack=attack_name, provider=provider, threads=_threads(threads), progress=bar("replaying")
+        )
+    if as_json:
+        click.echo(json.dumps(to_json(matrix), indent=2))
+    else:
+        print_transfer(matrix, _console())
+
+
+@commands.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RUNS / "demo", show_default=True, help="Folder of the demo's runs."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@threads_option
+def demo(out: Path, seed: int, threads: int | None) -> None:
+    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU."""
+    from skinaudit.demo import run_demo
+
+    with _bars() as bar:
+        run_demo(out, seed=seed, threads=_threads(threads), console=_console(), say=_note, progress=bar)
+
+
+def _stop(message: str, *, code: int) -> None:
+    click.echo(f"skinaudit: {message}", err=True)
+    sys.exit(code)
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str], Progress | None]]:
+    """Progress bars on stderr with rate and time left; nothing at all where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> str:
+            return f"{task.speed:,.0f} images/s" if task.speed else ""
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def bar(title: str) -> Progress:
+            task = bars.add_task(title, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total, visible=done < total)
+
+        yield bar
+
+
+def _figures_row(first: str, *figures: float | str | None) -> None:
+    """A line of a table: shares of 1 as percentages."""
+    cells = (one if isinstance(one, str) else "-" if one is None else f"{one:.1%}" for one in figures)
+    click.echo(f"{first:<18}" + "".join(f"{cell:>10}" for cell in cells))
+
+
+def _epoch_line(epoch: dict[str, Any]) -> str:
+    line = f"epoch {epoch['epoch']:>3}  loss {epoch['loss']:.3f}"
+    line += f"  validation {epoch['val_accuracy']:.1%} (balanced {epoch['val_balanced_accuracy']:.1%})"
+    if "val_robust_accuracy" in epoch:
+        line += f"  PGD {epoch['val_robust_accuracy']:.1%} (balanced {epoch['val_robust_balanced_accuracy']:.1%})"
+    return line + f"  {epoch['images_per_second']:,.0f} images/s" + ("  best" if epoch["best"] else "")
+
+
+def _threads(given: int | None) -> int:
+    return given or os.cpu_count() or 1
+
+
+def _free_folder(stem: str, resume: bool) -> Path:
+    """runs/STEM, numbered where that run is finished already; with `resume`, the unfinished one."""
+    candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000))
+    for folder in candidates:
+        if not (folder / "run.json").exists():
+            return folder
+    raise InvalidInputError(f"{RUNS}: ten thousand runs named {stem}; name one with --out")
+
+
+def _point_latest(run: Path) -> None:
+    """Make runs/latest a link to this run, atomically."""
+    RUNS.mkdir(exist_ok=True)
+    temporary = RUNS / f".latest-{os.getpid()}"
+    temporary.symlink_to(os.path.relpath(run, RUNS))
+    temporary.replace(LATEST)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Open an engine file and run it: one runtime a file, no torch at import."""

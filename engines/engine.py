@@ -1,0 +1,42 @@
+"""What every opened engine offers, whatever its runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EngineDescription:
+    """What an opened engine says of itself; nothing here is taken from a manifest.
+
+    found: counts of weighted layers (convolutions and matrix products) by the precision that they compute in, such as
+    {"fp16": 28}. provider: as the runtime reports it after opening, not as it was asked for.
+    """
+
+    runtime: str
+    version: str
+    provider: str
+    device: str
+    threads: int
+    found: Mapping[str, int]
+    size: int
+    classes: int
+
+
+class Engine(Protocol):
+    """An open engine: deterministic, pinned threads, verified provider."""
+
+    @property
+    def description(self) -> EngineDescription:
+        """What it is."""
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answer for uint8 RGB (B, 3, size, size): float32 (B, classes), finite.
+
+        Raises EngineError on NaN, infinity or a wrong shape.
+        """

@@ -1,0 +1,158 @@
+"""What an ONNX file itself says: the precision of its weighted layers and its metadata. Needs onnx and numpy only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+import onnx.shape_inference
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+from skinaudit.errors import EngineError
+
+NAMES: Mapping[int, str] = {
+    TensorProto.FLOAT: "fp32",
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.BFLOAT16: "bf16",
+    TensorProto.DOUBLE: "fp64",
+}
+"""Names of the floating types that a layer can compute in."""
+
+WEIGHTED: Mapping[str, tuple[int, int]] = {
+    "Conv": (0, 1),
+    "ConvTranspose": (0, 1),
+    "Gemm": (0, 1),
+    "MatMul": (0, 1),
+    "FusedConv": (0, 1),
+    "FusedMatMul": (0, 1),
+}
+"""Floating layers that carry weights: positions of the activation and of the weights among the inputs."""
+
+INTEGER = frozenset({"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"})
+"""Layers that compute in 8-bit integers by definition, standard and of onnxruntime."""
+
+_EIGHT_BIT = frozenset({TensorProto.INT8, TensorProto.UINT8})
+_MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
+
+
+@dataclass(frozen=True, eq=False)
+class _Scope:
+    """Names visible in a graph, those of the graphs around it included."""
+
+    producer: Mapping[str, NodeProto]
+    constants: Mapping[str, int]
+    types: Mapping[str, int]
+
+
+def load(path: Path) -> ModelProto:
+    """Parse an ONNX file; external data stays where it is.
+
+    Raises EngineError where it is missing, truncated or not ONNX.
+    """
+    try:
+        return parse(path.read_bytes(), where=str(path))
+    except FileNotFoundError as error:
+        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes") from error
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse(content: bytes, *, where: str) -> ModelProto:
+    """Parse the bytes of an ONNX file; raises EngineError naming `where` where they are truncated or not ONNX."""
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise EngineError(f"{where}: truncated or not an ONNX file ({error}); export it again") from error
+    if not model.graph.node:
+        raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
+    return model
+
+
+def metadata(model: ModelProto) -> dict[str, str]:
+    """The file's own key and value pairs."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def found_precisions(model: ModelProto) -> dict[str, int]:
+    """Count the weighted layers by the precision that the graph says they compute in, such as {"int8": 27, "fp32": 1}.
+
+    A layer is int8 where it is an integer operator, or where both its activation and its weights come out of a
+    DequantizeLinear of an 8-bit tensor (runtimes fuse that pattern); weights alone in 8 bit, or weights stored as fp16
+    and cast up, compute in the type that they are cast to. A product of two computed tensors has no weights and is not
+    counted.
+    """
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    counts = Counter(_precisions(model.graph, _scope(model.graph, None)))
+    if "unknown" in counts:
+        model = onnx.shape_inference.infer_shapes(model)
+        counts = Counter(_precisions(model.graph, _scope(model.graph, None)))
+    return dict(sorted(counts.items()))
+
+
+def _scope(graph: GraphProto, outer: _Scope | None) -> _Scope:
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], value.t.data_type) for value in node.attribute if value.name == "value")
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.value_info, *graph.output]}
+    producer = {name: node for node in graph.node for name in node.output}
+    if outer is None:
+        return _Scope(producer, constants, {**types, **constants})
+    return _Scope({**outer.producer, **producer}, {**outer.constants, **constants}, {**outer.types, **types, **constants})
+
+
+def _precisions(graph: GraphProto, scope: _Scope) -> Iterable[str]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _precisions(inner, _scope(inner, scope))
+        if node.op_type in INTEGER:
+            yield "int8"
+        elif node.op_type in WEIGHTED:
+            activation, weights = (node.input[position] for position in WEIGHTED[node.op_type])
+            if node.op_type == "MatMul" and not (_is_constant(weights, scope) or _is_constant(activation, scope)):
+                continue
+            eight_bit = _from_eight_bit(activation, scope) and _from_eight_bit(weights, scope)
+            yield "int8" if eight_bit else NAMES.get(_type(weights, scope), "unknown")
+
+
+def _is_constant(name: str, scope: _Scope) -> bool:
+    if name in scope.constants:
+        return True
+    node = scope.producer.get(name)
+    return node is not None and node.op_type in _MOVES | {"Cast", "DequantizeLinear"} and _is_constant(node.input[0], scope)
+
+
+def _from_eight_bit(name: str, scope: _Scope) -> bool:
+    node = scope.producer.get(name)
+    if node is None:
+        return False
+    if node.op_type in _MOVES:
+        return _from_eight_bit(node.input[0], scope)
+    return node.op_type == "DequantizeLinear" and _type(node.input[0], scope) in _EIGHT_BIT
+
+
+def _type(name: str, scope: _Scope) -> int:
+    if name in scope.types:
+        return scope.types[name]
+    node = scope.producer.get(name)
+    if node is None:
+        return TensorProto.UNDEFINED
+    attributes: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "Cast":
+        return attributes["to"]
+    if node.op_type == "QuantizeLinear":
+        if len(node.input) > 2 and node.input[2]:
+            return _type(node.input[2], scope)
+        return attributes.get("output_dtype", 0) or TensorProto.UINT8
+    if node.op_type == "DequantizeLinear":
+        return _type(node.input[1], scope)
+    if node.op_type in _MOVES:
+        return _type(node.input[0], scope)
+    return TensorProto.UNDEFINED

@@ -1,0 +1,36 @@
+"""Everything that skinaudit raises on purpose. Each message is one line that names the file and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SkinauditError(Exception):
+    """Base of all expected failures; the command line prints it as one line and exits with code 2."""
+
+
+class InvalidInputError(SkinauditError):
+    """A file or a setting given by the user cannot be used: missing, truncated, tampered, of the wrong shape."""
+
+
+class EngineError(SkinauditError):
+    """An engine cannot be opened or run, or answers with something that is not (N, classes) finite logits."""
+
+
+class MissingDependencyError(SkinauditError):
+    """An optional library is needed and not installed; the message carries the command that installs it."""
+
+
+class TrainingDivergedError(SkinauditError):
+    """The training loss became NaN or infinite."""
+
+
+def missing(library: str, extra: str, purpose: str) -> MissingDependencyError:
+    """The error for an absent optional library, naming the extra that brings it."""
+    return MissingDependencyError(f"{purpose} needs {library}, which is not installed: pip install 'skinaudit[{extra}]'")
+
+
+def first_few(items: Sequence[str], *, limit: int = 5) -> str:
+    """Join the first few offenders for a one-line message and count the rest."""
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"

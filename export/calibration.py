@@ -1,0 +1,91 @@
+"""The training images that int8 ranges are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from skinaudit.artifacts.files import digest_file
+from skinaudit.engines.ort import session_options
+from skinaudit.errors import InvalidInputError, missing
+
+TENSOR = "images"
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Calibration images: uint8 (M, 3, size, size), and the digest of the file that they came from."""
+
+    images: NDArray[np.uint8]
+    digest: str
+
+
+def read_calibration(path: Path, *, size: int) -> Calibration:
+    """Read a run's calibration images.
+
+    Raises InvalidInputError where the file is missing, damaged, empty or of another image size.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: no calibration images, which int8 needs; train the run again")
+    try:
+        images = load_file(path).get(TENSOR)
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); train the run again") from error
+    if (
+        images is None
+        or images.dtype != np.uint8
+        or images.ndim != 4
+        or not len(images)
+        or images.shape[1:] != (3, size, size)
+    ):
+        found = "no such tensor" if images is None else f"{images.dtype} {images.shape}"
+        raise InvalidInputError(
+            f"{path}: `{TENSOR}` must be uint8 (M, 3, {size}, {size}), found {found}; train the run again"
+        )
+    return Calibration(images, digest_file(path))
+
+
+class BatchReader:
+    """Feeds the images to onnxruntime's calibrator as float32 in [0, 1]; answers to its CalibrationDataReader by shape."""
+
+    def __init__(self, images: NDArray[np.uint8], *, name: str) -> None:
+        self._batches: Iterator[NDArray[np.uint8]] = (
+            images[start : start + BATCH] for start in range(0, len(images), BATCH)
+        )
+        self._name = name
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next batch by input name, None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch.astype(np.float32) / np.float32(255)}
+
+
+def largest_activation(model: ModelProto, calibration: Calibration) -> float:
+    """The largest absolute value that any float tensor of the graph takes on the calibration images."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise missing("onnxruntime", "cpu", "measuring activations") from error
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    values = (*model.graph.value_info, *model.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    computed = [name for node in model.graph.node for name in node.output if name in floats]
+    for name in computed:
+        probe.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
+        probe.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs"], [f"{name}_peak"], keepdims=0))
+        probe.graph.output.append(helper.make_tensor_value_info(f"{name}_peak", TensorProto.FLOAT, []))
+    session = ort.InferenceSession(probe.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
+    reader = BatchReader(calibration.images, name=model.graph.input[0].name)
+    peak = 0.0
+    while (feed := reader.get_next()) is not None:
+        peak = max(peak, *(float(np.abs(value).max()) for value in session.run(None, feed)))
+    return peak

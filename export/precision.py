@@ -1,0 +1,188 @@
+"""Precisions that an fp32 graph can be rewritten in. A new one is a function and a row in `PRECISIONS`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from skinaudit.engines.onnx_graph import WEIGHTED, found_precisions
+from skinaudit.errors import InvalidInputError, missing
+from skinaudit.export.calibration import BatchReader, Calibration, largest_activation
+
+FP16_LARGEST = 65504.0
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """A rewritten graph and the settings and counts that its manifest records."""
+
+    model: ModelProto
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How to rewrite an fp32 graph, and the parity with the source model below which the file is refused.
+
+    tolerance: largest absolute logit difference relative to the largest source logit; None where it is only recorded.
+    agreement: smallest share of images with the same prediction, near-ties within the tolerance aside.
+    """
+
+    convert: Callable[[ModelProto, Calibration | None], Converted]
+    needs_calibration: bool
+    tolerance: float | None
+    agreement: float
+
+
+def unchanged(model: ModelProto, calibration: Calibration | None) -> Converted:
+    """fp32: the graph as it was exported."""
+    return Converted(model)
+
+
+def to_fp16(model: ModelProto, calibration: Calibration | None) -> Converted:
+    """Weights and arithmetic in fp16 from the first weighted layer on; `image`, normalisation and `logits` stay float32.
+
+    Normalising in fp32 costs elementwise work on three channels. Rounded to fp16 before the mean is subtracted, a pixel
+    would carry an error of up to 1/16 of an 8-bit step even where the difference is near zero.
+    Raises InvalidInputError where a weight, or an activation on the calibration images, exceeds fp16's largest number,
+    65504: a CPU computes the file in fp32 and would not show it.
+    """
+    assert calibration is not None
+    model = onnx.shape_inference.infer_shapes(model)
+    peak = largest_activation(model, calibration)
+    if peak > FP16_LARGEST:
+        raise InvalidInputError(f"fp16: activations reach {peak:.3g}, its largest number is 65504; export as fp32 or int8")
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    values = (*graph.input, *graph.value_info, *graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT} - weights.keys()
+    nodes: list[NodeProto] = []
+    renamed: dict[str, str] = {}  # float32 value -> its fp16 twin
+    computed: set[str] = set()  # values that the fp16 part computes
+    for node in graph.node:
+        if node.op_type in WEIGHTED or not computed.isdisjoint(node.input):
+            for name in node.input:
+                if name in floats - computed and name not in renamed:
+                    nodes.append(helper.make_node("Cast", [name], [f"{name}_fp16"], to=TensorProto.FLOAT16))
+                if name in floats | weights.keys():
+                    renamed[name] = f"{name}_fp16"
+            computed.update(floats.intersection(node.output))
+            renamed |= {name: f"{name}_fp16" for name in floats.intersection(node.output)}
+            _rename(node, renamed)
+        nodes.append(node)
+    outputs = [value.name for value in graph.output if value.name in computed]
+    nodes.extend(helper.make_node("Cast", [renamed[name]], [name], to=TensorProto.FLOAT) for name in outputs)
+    halves, underflowed = _half([weights[name] for name in weights if name in renamed])
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    for part, content in (("node", nodes), ("initializer", kept + halves), ("value_info", [])):
+        graph.ClearField(part)
+        getattr(graph, part).extend(content)
+    settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
+    return Converted(onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), settings)
+
+
+def to_int8(model: ModelProto, calibration: Calibration | None) -> Converted:
+    """Static Q/DQ for CPUs: asymmetric u8 activations per tensor, symmetric s8 weights per channel, s32 biases.
+
+    Normalisation and logits stay float: logits in 8 bit would tie, and end at the range of the calibration images. Ranges
+    are the smallest and largest values seen: percentiles and entropy were no closer to the source model on HAM10000, took
+    three to five times as long, and keep every activation of every image in memory. CPUs without VNNI add pairs of products
+    in 16 bits and may saturate: an audit counts for the kind of CPU that it ran on.
+    Raises MissingDependencyError without onnxruntime.
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    """
+    try:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+    except ImportError as error:
+        raise missing("onnxruntime", "cpu", "int8 calibration") from error
+    assert calibration is not None
+    prepared = ModelProto()
+    prepared.CopyFrom(model)
+    add_pre_process_metadata(prepared)  # shapes are inferred and batch norm is folded already
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            prepared,
+            path,
+            BatchReader(calibration.images, name=model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=_before_weighted(model),
+            extra_options={"OpTypesToExcludeOutputQuantization": _producers_of_outputs(model)},
+        )
+        quantised = onnx.load(str(path))
+    settings = {
+        "format": "QDQ",
+        "activations": "u8 asymmetric per tensor",
+        "weights": "s8 symmetric per channel",
+        "calibration": "minmax",
+        "calibration_images": len(calibration.images),
+    }
+    return Converted(quantised, settings)
+
+
+PRECISIONS: Mapping[str, Precision] = {
+    "fp32": Precision(unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0),
+    "fp16": Precision(to_fp16, needs_calibration=True, tolerance=None, agreement=0.9),
+    "int8": Precision(to_int8, needs_calibration=True, tolerance=None, agreement=0.9),
+}
+
+
+def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str) -> None:
+    """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for."""
+    layers = sum(found_precisions(source).values())
+    if found != {asked: layers}:
+        counts = ", ".join(f"{count} {name}" for name, count in found.items()) or "none"
+        raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
+
+
+def _half(tensors: Sequence[TensorProto]) -> tuple[list[TensorProto], int]:
+    """fp16 twins, and how many non-zero weights became zero."""
+    halves, overflowed, underflowed = [], 0, 0
+    for tensor in tensors:
+        value = numpy_helper.to_array(tensor)
+        overflowed += int(np.count_nonzero(np.abs(value) > FP16_LARGEST))
+        half = np.clip(value, -FP16_LARGEST, FP16_LARGEST).astype(np.float16)
+        underflowed += int(np.count_nonzero(value) - np.count_nonzero(half))
+        halves.append(numpy_helper.from_array(half, f"{tensor.name}_fp16"))
+    if overflowed:
+        raise InvalidInputError(
+            f"fp16: {overflowed} weights exceed {FP16_LARGEST:.0f}, its largest number; export as fp32 or int8"
+        )
+    return halves, underflowed
+
+
+def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    for values in (node.input, node.output):
+        for position, name in enumerate(values):
+            values[position] = names.get(name, name)
+
+
+def _producers_of_outputs(model: ModelProto) -> list[str]:
+    outputs = {value.name for value in model.graph.output}
+    return sorted({node.op_type for node in model.graph.node if not outputs.isdisjoint(node.output)})
+
+
+def _before_weighted(model: ModelProto) -> list[str]:
+    """Names of the nodes that no weighted layer feeds: the normalisation."""
+    after: set[str] = set()
+    before = []
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED or not after.isdisjoint(node.input):
+            after.update(node.output)
+        else:
+            before.append(node.name)
+    return before

@@ -1,0 +1,236 @@
+"""A run directory with a linear model, its sets and its engine, small enough for unit tests, and faults to plant in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.manifest import (
+    EngineManifest,
+    RunManifest,
+    record,
+    write_engine_manifest,
+    write_run,
+)
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.engines.engine import EngineDescription
+
+SIZE, CLASSES = 6, 7
+CONTRACT = InputContract(size=SIZE)
+
+
+def linear(weights: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (B, 3, H, W) -> float32 (B, classes): pixels minus one half, times weights (pixels, classes)."""
+    flat = images.reshape(len(images), -1).astype(np.float32) / np.float32(255) - np.float32(0.5)
+    return np.stack([(row[:, None] * weights).sum(axis=0, dtype=np.float32) for row in flat])
+
+
+class LinearEngine:
+    """An engine file of this test: JSON with the seed of the weights, the precision, and a fault."""
+
+    def __init__(self, path: Path) -> None:
+        self.settings: dict[str, Any] = json.loads(path.read_text())
+        self.calls = 0
+        self.images = 0
+
+    @property
+    def description(self) -> EngineDescription:
+        found = self.settings.get("found", {"fp32": 1})
+        return EngineDescription("numpy", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.calls += 1
+        self.images += len(images)
+        logits = linear(templates(self.settings["seed"]), images)
+        fault = self.settings.get("fault")
+        if fault == "constant":
+            logits[:] = 0
+            logits[:, 1] = 1
+        elif fault == "nan":
+            logits[0, 0] = np.nan
+        elif fault == "restless":
+            logits += np.float32(1e-6 * self.calls)
+        elif fault == "shape":
+            return logits[:, :-1]
+        elif fault == "scaled":
+            logits *= np.float32(1.01)
+        elif fault == "melanoma to nevus":
+            ill = logits.argmax(axis=1) == 0
+            logits[ill, 1] = logits[ill].max(axis=1) + 1
+        elif fault == "noise":
+            logits += np.random.default_rng(0).normal(0, 3, logits.shape).astype(np.float32)
+        elif fault == "rare":  # every 50th image of a batch
+            logits[::50] = np.roll(logits[::50], 1, axis=1)
+        return logits
+
+
+def templates(seed: int) -> NDArray[np.float32]:
+    """float32 (pixels, classes): one direction a class."""
+    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, CLASSES))
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Where everything lies."""
+
+    run: Path
+    engine: Path
+    reference: Path
+
+
+def plant(
+    folder: Path,
+    *,
+    images: int = 700,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    asked: str = "fp32",
+    data_seed: int = 5,
+    labels: NDArray[np.int64] | None = None,
+    contract: InputContract = CONTRACT,
+    eps: int = 24,
+) -> Planted:
+    """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
+    run = folder
+    (run / "engines").mkdir(parents=True, exist_ok=True)
+    write_json(run / "weights.safetensors", {"seed": seed})
+    write_json(run / "calibration.safetensors", {"seed": seed})
+    weights = record(run / "weights.safetensors", relative_to=run)
+    pixels, labels = pictures(images, seed=data_seed, labels=labels)
+    write_sets(run / "sets", pixels, labels, seed=seed, source=weights.digest, contract=contract, eps=eps)
+    sets = {path.stem: record(path, relative_to=run) for path in sorted((run / "sets").glob("*.safetensors"))}
+    write_run(
+        run,
+        RunManifest(
+            name=folder.name,
+            contract=contract,
+            model={"arch": "linear"},
+            data={"title": "planted", "digest": "sha256:data"},
+            synthetic=True,
+            training={},
+            results={},
+            weights=weights,
+            calibration=record(run / "calibration.safetensors", relative_to=run),
+            sets=sets,
+            created_with={},
+        ),
+    )
+    reference = run / "engines" / "fp32.onnx"
+    write_json(reference, {"seed": seed})
+    manifest = EngineManifest(
+        engine=record(reference, relative_to=reference.parent),
+        runtime="numpy",
+        contract=contract,
+        asked="fp32",
+        found={"fp32": 1},
+        lineage={"weights": weights.digest, "onnx": "sha256:onnx", "data": "sha256:data"},
+        reference=record(reference, relative_to=reference.parent),
+        run="..",
+        run_name=folder.name,
+        synthetic=True,
+        parity={},
+        settings={},
+        created_with={},
+        device="test CPU",
+    )
+    write_engine_manifest(manifest, engine=reference)
+    engine = reference
+    if settings is not None:
+        engine = run / "engines" / "subject.onnx"
+        write_json(engine, {"seed": seed, "name": "subject", **settings})
+        found = settings.get("promised", settings.get("found", {"fp32": 1}))
+        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
+        write_engine_manifest(own, engine=engine)
+    return Planted(run, engine, reference)
+
+
+def pictures(
+    count: int, *, seed: int, labels: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Noise around a faint template of each class: uint8 (N, 3, SIZE, SIZE) and labels in round robin."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES if labels is None else labels
+    shift = templates(0).T[labels].reshape(-1, 3, SIZE, SIZE)
+    pixels = 127.5 + 30 * shift + generator.normal(0, 60, shift.shape)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def write_sets(
+    folder: Path,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    seed: int,
+    source: str,
+    contract: InputContract = CONTRACT,
+    eps: int = 24,
+    written_eps: int | None = None,
+) -> None:
+    """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case."""
+    weights = templates(seed)
+    logits = linear(weights, pixels)
+    others = logits.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    step = weights[:, others.argmax(axis=1)].T - weights[:, labels].T
+    moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
+    attacked = np.clip(moved, 0, 255).astype(np.uint8)
+    groups = np.arange(len(labels)) // 2
+    ids = tuple(f"image{index:05d}" for index in range(len(labels)))
+    info = SetInfo(
+        name="clean",
+        attack="clean",
+        threat_model=None,
+        settings={},
+        seed=0,
+        source=source,
+        clean="",
+        contract=contract,
+        dataset="planted",
+        synthetic=True,
+        created_with={},
+    )
+    write_set(folder / "clean.safetensors", info, images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits)
+    clean = open_set(folder / "clean.safetensors").images_digest
+    threat = ThreatModel("linf", Fraction(written_eps or eps))
+    info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": 1}, clean=clean)
+    stored = linear(weights, attacked)
+    write_set(folder / "pgd.safetensors", info, images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored)
+
+
+@pytest.fixture(scope="session")
+def lab() -> SimpleNamespace:
+    """The functions of this file, for tests that plant faults."""
+    return SimpleNamespace(
+        plant=plant,
+        write_sets=write_sets,
+        pictures=pictures,
+        linear=linear,
+        LinearEngine=LinearEngine,
+        CONTRACT=CONTRACT,
+    )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[LinearEngine]:
+    """Let audits open LinearEngine files, and record the engines that they open."""
+    engines: list[LinearEngine] = []
+
+    def open_engine(path: Path, *, provider: str = "cpu", threads: int | None = None) -> LinearEngine:
+        engines.append(LinearEngine(path))
+        return engines[-1]
+
+    monkeypatch.setattr("skinaudit.audit.audit.open_engine", open_engine)
+    monkeypatch.setattr("skinaudit.audit.transfer.open_engine", open_engine)
+    return engines

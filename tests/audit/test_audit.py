@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skinaudit.artifacts.contract import CLASSES, InputContract
+from skinaudit.artifacts.manifest import (
+    read_engine_manifest,
+    read_run,
+    record,
+    write_engine_manifest,
+    write_run,
+)
+from skinaudit.audit.audit import CONTROL_TOLERANCE, audit_engine
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.errors import EngineError, InvalidInputError
+
+pytestmark = pytest.mark.usefixtures("opened")
+
+
+def texts(result: AuditResult, severity: Severity) -> list[str]:
+    return [f"{one.set}: {one.text}" if one.set else one.text for one in result.findings if one.severity is severity]
+
+
+def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
+    planted = lab.plant(tmp_path / "run", settings={})
+    steps: list[tuple[int, int]] = []
+    result = audit_engine(planted.engine, batch_size=50, progress=lambda done, total: steps.append((done, total)))
+    assert result.verdict is Verdict.PASS
+    assert result.reason == "2 sets hold within 1.0 points of the source model"
+    assert result.findings == ()
+    assert (result.synthetic, result.deterministic, result.lineage_gaps) == (True, True, ())
+    assert result.control == "the reference reproduces 2 of 2 sets, off by 0e+00 of the range"
+    clean, attacked = result.sets
+    assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
+    assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
+    assert (clean.comparison.images, clean.comparison.lesions) == (700, 350)
+    assert clean.comparison.attack_success is None
+    assert clean.comparison.engine_accuracy > 0.95 > attacked.comparison.engine_accuracy
+    success = attacked.comparison.attack_success
+    assert success is not None
+    assert success.count == round(700 * clean.comparison.engine_accuracy)
+    assert (attacked.comparison.flips, attacked.comparison.malignant_to_benign) == (0, 0)
+    assert steps[-1] == (2800, 2800)
+    assert steps == sorted(steps)
+    # Subject: both sets and its first batch twice. Reference: both sets, once.
+    assert [engine.images for engine in opened] == [2 * 700 + 2 * 50, 2 * 700]
+
+
+def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
+    planted = lab.plant(tmp_path)
+    result = audit_engine(planted.reference)
+    assert result.verdict is Verdict.PASS
+    assert len(opened) == 1
+    assert result.control.startswith("this engine itself reproduces 2 of 2 sets")
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "finding"),
+    [
+        ({"fault": "noise"}, "fp32", "clean: loses"),
+        ({"fault": "constant"}, "fp32", "clean: balanced accuracy 14.3% is not above that of a constant answer, 14.3%"),
+        ({"fault": "melanoma to nevus"}, "fp32", "clean: sensitivity to mel drops by 100.0 points"),
+        ({"fault": "melanoma to nevus"}, "fp32", "clean: 100 malignant images that were right are now called benign"),
+        ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was asked for, found fp32 in 9 of 9 layers"),
+    ],
+)
+def test_planted_faults_fail(
+    tmp_path: Path, lab: SimpleNamespace, settings: dict[str, Any], asked: str, finding: str
+) -> None:
+    result = audit_engine(lab.plant(tmp_path, settings=settings, asked=asked).engine)
+    assert result.verdict is Verdict.FAIL
+    assert any(text.startswith(finding) for text in texts(result, Severity.FAIL))
+
+
+def test_a_constant_engine_fails_even_where_the_source_model_is_one(tmp_path: Path, lab: SimpleNamespace) -> None:
+    loose = Policy(margin=99.9, class_margin=99.9, malignant_to_benign=10_000, minimal_images=1)
+    result = audit_engine(lab.plant(tmp_path, settings={"fault": "constant"}).engine, policy=loose)
+    assert result.verdict is Verdict.FAIL
+
+
+def test_an_engine_that_cannot_repeat_itself_does_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
+    result = audit_engine(lab.plant(tmp_path, settings={"fault": "restless"}).engine)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "other bits" in result.reason
+
+
+def test_few_images_do_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
+    result = audit_engine(lab.plant(tmp_path, images=140).engine)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "about 390 images would decide" in result.reason
+    assert all(one.judgement is not None and one.judgement.images_needed == 381 for one in result.sets)
+
+
+def test_a_class_without_images_does_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
+    result = audit_engine(lab.plant(tmp_path, labels=np.arange(700) % 6).engine)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "no image of vasc" in result.reason
+
+
+def test_nan_logits_stop_the_audit(tmp_path: Path, lab: SimpleNamespace) -> None:
+    with pytest.raises(EngineError, match="NaN"):
+        audit_engine(lab.plant(tmp_path, settings={"fault": "nan"}).engine)
+
+
+def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    planted.reference.unlink()
+    result = audit_engine(planted.engine)
+    assert result.control == "not run, reference missing (fp32.onnx)"
+    assert [one.control.ran for one in result.sets] == [False, False]
+    assert texts(result, Severity.WARNING) == [
+        "control not run, reference missing (fp32.onnx): the stored logits are taken on trust"
+    ]
+    assert result.verdict is Verdict.PASS
+    assert result.reason.endswith("1 warning above")
+
+
+def test_stored_logits_that_do_not_reproduce_stop_the_audit(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    plant_reference(planted, {"seed": 0, "fault": "scaled"})
+    with pytest.raises(
+        InvalidInputError, match=r"clean\.safetensors: the reference does not reproduce the stored logits: off by"
+    ):
+        audit_engine(planted.engine)
+
+
+def test_the_tolerance_of_the_control_separates_rounding_from_another_model() -> None:
+    assert 1e-4 < CONTROL_TOLERANCE < 1e-2
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, with_reference: bool) -> None:
+    planted = lab.plant(tmp_path / "this", settings={"fault": "rare"})
+    other = lab.plant(tmp_path / "other", seed=9)
+    if not with_reference:
+        planted.reference.unlink()
+    result = audit_engine(planted.engine, sets=other.run / "sets")
+    assert [one.white_box for one in result.sets] == [False, False]
+    assert all(not one.control.ran for one in result.sets)
+    for one in result.sets:
+        # Compared with the reference of this engine, never with the other model's logits.
+        assert (one.comparison.drop is not None) is with_reference
+        assert (one.comparison.baseline_accuracy is not None) is with_reference
+    if with_reference:
+        assert (
+            result.sets[0].comparison.baseline_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy
+        )
+    else:
+        assert len(texts(result, Severity.WARNING)) == 3
+        assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_transfer_sets_alone_never_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "this", settings={})
+    other = lab.plant(tmp_path / "other", seed=9)
+    result = audit_engine(planted.engine, sets=other.run / "sets")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "no white-box adversarial set" in result.reason
+
+
+def test_sets_folder_works_without_the_run_and_the_lineage_says_so(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "run", settings={})
+    shipped = tmp_path / "box" / "engines"
+    shutil.copytree(planted.engine.parent, shipped)
+    with pytest.raises(InvalidInputError, match=r"has no run\.json; name a folder of sets with --sets"):
+        audit_engine(shipped / planted.engine.name)
+    result = audit_engine(shipped / planted.engine.name, sets=planted.run / "sets")
+    assert result.lineage_gaps == ("run",)
+    assert texts(result, Severity.WARNING) == ["lineage incomplete: no run"]
+    assert result.sets[1].white_box
+
+
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        (replace(InputContract(size=6), classes=(CLASSES[1], CLASSES[0], *CLASSES[2:])), "classes is nv mel bcc"),
+        (replace(InputContract(size=6), scale="imagenet"), "scale is imagenet, but .* has pixel/255"),
+        (replace(InputContract(size=6), resize="centre crop"), "resize is centre crop"),
+        (replace(InputContract(size=6), layout="NHWC"), "layout is NHWC"),
+    ],
+)
+def test_sets_of_another_contract_are_refused(
+    tmp_path: Path, lab: SimpleNamespace, contract: InputContract, message: str
+) -> None:
+    planted = lab.plant(tmp_path / "this")
+    other = lab.plant(tmp_path / "other", contract=contract)
+    with pytest.raises(InvalidInputError, match=message):
+        audit_engine(planted.engine, sets=other.run / "sets")
+
+
+def test_an_engine_of_another_size_than_its_manifest_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    with pytest.raises(InvalidInputError, match="takes size 8 and answers 7 classes, its manifest says 6 and 7"):
+        audit_engine(lab.plant(tmp_path, settings={"size": 8}).engine)
+
+
+def test_a_set_outside_its_eps_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path)
+    pixels, labels = lab.pictures(200, seed=1)
+    weights = read_run(planted.run).weights.digest
+    lab.write_sets(tmp_path / "wide", pixels, labels, seed=0, source=weights, eps=24, written_eps=23)
+    with pytest.raises(InvalidInputError, match=r"image image00000 lies outside linf 23/255"):
+        audit_engine(planted.engine, sets=tmp_path / "wide")
+
+
+def test_tampered_files_are_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "a", settings={})
+    file = planted.run / "sets" / "pgd.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"pgd\.safetensors: digest .* changed after it was written"):
+        audit_engine(planted.engine)
+    with pytest.raises(InvalidInputError, match=r"pgd\.safetensors: content and digest differ"):
+        audit_engine(planted.engine, sets=planted.run / "sets")
+    planted.engine.write_text(planted.engine.read_text() + " ")
+    with pytest.raises(InvalidInputError, match=r"subject\.onnx: digest .* changed after it was written"):
+        audit_engine(planted.engine)
+    planted = lab.plant(tmp_path / "b", settings={})
+    planted.reference.write_text(planted.reference.read_text() + " ")
+    with pytest.raises(InvalidInputError, match=r"fp32\.onnx: digest"):
+        audit_engine(planted.engine)
+
+
+def test_a_run_that_was_trained_again_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    run = read_run(planted.run)
+    write_run(planted.run, replace(run, weights=replace(run.weights, digest="sha256:" + "0" * 64)))
+    with pytest.raises(InvalidInputError, match="the run was trained again; export it again"):
+        audit_engine(planted.engine)
+
+
+def test_lineage_without_weights_is_refused_and_other_gaps_are_told(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    manifest = read_engine_manifest(planted.engine)
+    weights = manifest.lineage["weights"]
+    write_engine_manifest(replace(manifest, asked="int8", lineage={"weights": weights}), engine=planted.engine)
+    assert audit_engine(planted.engine).lineage_gaps == ("onnx", "data", "calibration")
+    write_engine_manifest(replace(manifest, lineage={}), engine=planted.engine)
+    with pytest.raises(InvalidInputError, match="the lineage names no weights"):
+        audit_engine(planted.engine)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        ((), r"holds no sets"),
+        (("clean",), "holds no adversarial set; write some with `skinaudit attack RUN`"),
+        (("pgd",), "needs exactly one set of clean images, found none"),
+    ],
+)
+def test_a_set_that_is_needed_and_lacking_is_named(
+    tmp_path: Path, lab: SimpleNamespace, keep: tuple[str, ...], message: str
+) -> None:
+    planted = lab.plant(tmp_path)
+    run = read_run(planted.run)
+    write_run(planted.run, replace(run, sets={name: run.sets[name] for name in keep}))
+    with pytest.raises(InvalidInputError, match=message):
+        audit_engine(planted.engine)
+
+
+def test_clean_images_of_another_split_are_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "this")
+    other = lab.plant(tmp_path / "other", data_seed=6)
+    shutil.copy(other.run / "sets" / "clean.safetensors", planted.run / "sets" / "clean.safetensors")
+    with pytest.raises(InvalidInputError, match="perturbs other images than"):
+        audit_engine(planted.engine, sets=planted.run / "sets")
+
+
+def test_the_audit_imports_no_torch() -> None:
+    code = (
+        "import sys, skinaudit.audit.audit, skinaudit.audit.transfer, skinaudit.audit.reports.terminal, "
+        "skinaudit.audit.reports.json_report; "
+        "sys.exit(any(name == 'torch' or name.startswith('skinaudit.trainer') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def plant_reference(planted: Any, settings: dict[str, Any]) -> None:
+    """Put another reference engine in place, with digests that fit."""
+    planted.reference.write_text(json.dumps(settings))
+    manifest = read_engine_manifest(planted.engine)
+    reference = record(planted.reference, relative_to=planted.reference.parent)
+    write_engine_manifest(replace(manifest, reference=reference), engine=planted.engine)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.transfer import transfer_matrix
+from skinaudit.errors import InvalidInputError
+
+pytestmark = pytest.mark.usefixtures("opened")
+
+
+def test_the_matrix_agrees_with_audits(tmp_path: Path, lab: SimpleNamespace) -> None:
+    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    steps: list[tuple[int, int]] = []
+    matrix = transfer_matrix([this.run, other.run], progress=lambda done, total: steps.append((done, total)))
+    assert matrix.names == ("this", "other")
+    assert (matrix.attack, matrix.images, matrix.lesions, matrix.synthetic) == ("pgd linf 24/255", 700, 350, True)
+    assert steps[-1] == (4200, 4200)
+    for index, engine in enumerate((this.reference, other.reference)):
+        for row, folder in enumerate((this.run, other.run)):
+            clean, attacked = audit_engine(engine, sets=folder / "sets").sets
+            assert matrix.clean[index].accuracy == clean.comparison.engine_accuracy
+            assert matrix.cells[row][index].accuracy == attacked.comparison.engine_accuracy
+            assert matrix.cells[row][index].balanced == attacked.comparison.engine_balanced
+    # This model knows the classes: its own attack breaks it, the other's does not.
+    assert matrix.cells[0][0].accuracy < 0.6 < 0.9 < matrix.cells[1][0].accuracy
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path, lab: SimpleNamespace) -> None:
+    one, two = lab.plant(tmp_path / "a" / "run"), lab.plant(tmp_path / "b" / "run")
+    assert transfer_matrix([one.run, two.run]).names == (str(one.run), str(two.run))
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    this = lab.plant(tmp_path / "this").run
+    with pytest.raises(InvalidInputError, match="two or more different run folders"):
+        transfer_matrix([this, this])
+    with pytest.raises(InvalidInputError, match="not a finished run"):
+        transfer_matrix([this, tmp_path / "nowhere"])
+    with pytest.raises(InvalidInputError, match="tested on other images than"):
+        transfer_matrix([this, lab.plant(tmp_path / "split", data_seed=6).run])
+    with pytest.raises(InvalidInputError, match=r"its set is pgd linf 20/255, that of .* pgd linf 24/255"):
+        transfer_matrix([this, lab.plant(tmp_path / "eps", eps=20).run])
+    with pytest.raises(InvalidInputError, match=r"one set 'fgsm' crafted on itself, found clean \(clean\), pgd \(pgd linf"):
+        transfer_matrix([this, lab.plant(tmp_path / "other").run], attack="fgsm")
+
+
+def test_an_engine_that_is_missing_or_of_other_weights_is_named(tmp_path: Path, lab: SimpleNamespace) -> None:
+    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    run = read_run(other.run)
+    write_run(other.run, replace(run, weights=replace(run.weights, digest="sha256:" + "0" * 64)))
+    with pytest.raises(InvalidInputError, match="not built from the weights of"):
+        transfer_matrix([this.run, other.run])
+    other.reference.unlink()
+    with pytest.raises(InvalidInputError, match=r"fp32\.onnx: missing; write it with `skinaudit export .* --fp32`"):
+        transfer_matrix([this.run, other.run])
+
+
+def test_an_engine_that_is_not_the_model_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    manifest = read_engine_manifest(this.reference)
+    this.reference.write_text('{"seed": 1}')
+    engine = record(this.reference, relative_to=this.reference.parent)
+    write_engine_manifest(replace(manifest, engine=engine), engine=this.reference)
+    with pytest.raises(InvalidInputError, match="does not reproduce the stored logits"):
+        transfer_matrix([this.run, other.run])

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.dataset import Dataset, Split
+from skinaudit.trainer.data.splits import SplitKind, lesion_split, official_split, paper_split, split
+
+Make = Callable[..., Dataset]
+
+
+def dataset_of(labels: list[int], groups: list[int]) -> Dataset:
+    number = len(labels)
+    return Dataset(
+        images=np.zeros((number, 3, 1, 1), np.uint8),
+        labels=np.array(labels),
+        groups=np.array(groups),
+        ids=tuple(map(str, range(number))),
+        title="test data",
+        synthetic=False,
+        digest="",
+    )
+
+
+def skewed(lesions: int, *, seed: int = 0) -> Dataset:
+    """Lesions of one to six views in HAM10000's imbalance, in random order."""
+    generator = np.random.default_rng(seed)
+    label_of = np.concatenate(
+        [np.repeat(np.arange(7), 3), generator.choice(7, lesions, p=[0.1, 0.67, 0.05, 0.03, 0.1, 0.02, 0.03])]
+    )
+    views = 1 + generator.geometric(0.7, len(label_of)).clip(1, 6) - 1
+    groups = generator.permutation(np.repeat(np.arange(len(label_of)), views))
+    return dataset_of(label_of[groups].tolist(), (groups * 3 + 5).tolist())
+
+
+def check(dataset: Dataset, found: Split) -> None:
+    parts = (found.train, found.val, found.test)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(dataset)))
+    for part in parts:
+        assert part.dtype == np.int64
+        assert len(part)
+        assert (np.diff(part) > 0).all()
+    seen = set(dataset.groups[np.concatenate(parts[:2])].tolist())
+    assert found.leaked_lesions == len(seen & set(dataset.groups[found.test].tolist()))
+
+
+@settings(deadline=None)
+@given(lesions=st.integers(0, 200), seed=st.integers(0, 1000))
+def test_lesion_split_keeps_lesions_whole_and_every_class_everywhere(lesions: int, seed: int) -> None:
+    dataset = skewed(lesions, seed=seed)
+    found = lesion_split(dataset, seed=seed)
+    check(dataset, found)
+    assert found.leaked_lesions == 0
+    groups = [set(dataset.groups[part].tolist()) for part in (found.train, found.val, found.test)]
+    assert not groups[0] & groups[1]
+    for part in (found.train, found.val, found.test):
+        assert set(dataset.labels[part].tolist()) == set(range(7))
+
+
+def test_lesion_split_is_stratified_by_images() -> None:
+    dataset = skewed(6000)
+    found = lesion_split(dataset, seed=0)
+    for label in range(7):
+        total = (dataset.labels == label).sum()
+        for part, fraction in ((found.train, 0.8), (found.val, 0.1), (found.test, 0.1)):
+            # A cut falls between two lesions: at most half of the largest (six views) off, on each side.
+            assert abs((dataset.labels[part] == label).sum() - fraction * total) <= 6
+
+
+def test_lesion_split_takes_other_fractions() -> None:
+    dataset = skewed(3000)
+    found = lesion_split(dataset, seed=0, fractions=(0.5, 0.2, 0.3))
+    shares = [len(part) / len(dataset) for part in (found.train, found.val, found.test)]
+    np.testing.assert_allclose(shares, (0.5, 0.2, 0.3), atol=0.005)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.2, 0.0), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1)])
+def test_lesion_split_refuses_fractions(fractions: tuple[float, float, float]) -> None:
+    with pytest.raises(InvalidInputError, match="must be positive and sum to 1"):
+        lesion_split(skewed(10), seed=0, fractions=fractions)
+
+
+def test_class_of_one_or_two_lesions() -> None:
+    """One lesion trains; of two, one trains and one tests."""
+    labels = [0] * 10 + [1] * 2 + [2]
+    dataset = dataset_of(labels, list(range(13)))
+    found = lesion_split(dataset, seed=0)
+    check(dataset, found)
+    assert 12 in found.train
+    assert sorted(sum(index in part for index in (10, 11)) for part in (found.train, found.val, found.test)) == [0, 1, 1]
+    assert not {10, 11} & set(found.val.tolist())
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes"), [(10015, (8111, 902, 1002)), (9013, (7299, 812, 902)), (100, (81, 9, 10)), (7, (5, 1, 1))]
+)
+def test_paper_split_sizes(number: int, sizes: tuple[int, int, int]) -> None:
+    dataset = dataset_of([index % 7 for index in range(number)], [index // 2 for index in range(number)])
+    found = paper_split(dataset, seed=0)
+    check(dataset, found)
+    assert (len(found.train), len(found.val), len(found.test)) == sizes
+
+
+def test_paper_split_leaks_and_counts_it() -> None:
+    """With two views each, a test lesion escapes only if its other view is tested too: about one in ten."""
+    dataset = dataset_of([0] * 10000, [index // 2 for index in range(10000)])
+    found = paper_split(dataset, seed=0)
+    tested = len(set(dataset.groups[found.test].tolist()))
+    assert 0.85 < found.leaked_lesions / tested < 0.99
+
+
+def test_paper_split_of_single_views_leaks_nothing() -> None:
+    assert paper_split(dataset_of([0] * 500, list(range(500))), seed=0).leaked_lesions == 0
+
+
+def test_official_split(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1, 2, 3], [0, 1, 0, 2], official_split=np.array([0, 1, 2, 0]))
+    found = official_split(dataset)
+    check(dataset, found)
+    assert (found.train.tolist(), found.val.tolist(), found.test.tolist()) == ([0, 3], [1], [2])
+    assert found.leaked_lesions == 1
+
+
+def test_official_split_where_there_is_none(make_dataset: Make) -> None:
+    with pytest.raises(InvalidInputError, match="test data: comes without a split of its own; choose --split lesion"):
+        official_split(make_dataset([0], [0]))
+
+
+@pytest.mark.parametrize("kind", ["lesion", "paper"])
+def test_seed_decides(kind: SplitKind) -> None:
+    dataset = skewed(500)
+    first, again, other = (split(dataset, kind=kind, seed=seed) for seed in (1, 1, 2))
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(first, part), getattr(again, part))
+    assert not np.array_equal(first.test, other.test)
+    with pytest.raises(InvalidInputError, match="seed -1: must be 0 or greater"):
+        split(dataset, kind=kind, seed=-1)
+
+
+def test_dispatch() -> None:
+    dataset = skewed(100)
+    np.testing.assert_array_equal(split(dataset, kind="lesion", seed=3).test, lesion_split(dataset, seed=3).test)
+    np.testing.assert_array_equal(split(dataset, kind="paper", seed=3).test, paper_split(dataset, seed=3).test)
+    with pytest.raises(InvalidInputError, match="without a split of its own"):
+        split(dataset, kind="official", seed=3)
+
+
+@pytest.mark.parametrize("kind", ["lesion", "paper"])
+def test_too_few_images(kind: SplitKind) -> None:
+    with pytest.raises(InvalidInputError, match=r"2 images leave the \w+ part empty"):
+        split(dataset_of([0, 1], [0, 1]), kind=kind, seed=0)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
+from skinaudit.trainer.data.summary import summarise
+
+Make = Callable[..., Dataset]
+
+
+def some_split(train: list[int], val: list[int], test: list[int], leaked: int) -> Split:
+    return Split(train=np.array(train), val=np.array(val), test=np.array(test), leaked_lesions=leaked)
+
+
+def test_figures(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1, 1, 1, 2, 3, 4], [0, 1, 1, 2, 3, 4, 5], skipped=(Skipped("x", "corrupt: y"),))
+    summary = summarise(dataset, some_split([0, 1], [4, 5], [2, 3, 6], 1))
+    assert summary.counts["nv"] == {"train": 1, "val": 0, "test": 2}
+    assert summary.counts["vasc"] == {"train": 0, "val": 0, "test": 0}
+    assert sum(sum(counts.values()) for counts in summary.counts.values()) == summary.images == 7
+    assert (summary.majority_class, summary.majority_baseline) == ("nv", 2 / 3)
+    assert (summary.lesions, summary.leaked_lesions) == (6, 1)
+    assert summary.part_images == {"train": 2, "val": 2, "test": 3}
+    assert summary.part_lesions == {"train": 2, "val": 2, "test": 3}
+    assert json.loads(json.dumps(summary.to_json())) == summary.to_json()
+    assert summary.to_json()["skipped"] == [{"image_id": "x", "reason": "corrupt: y"}]
+
+
+def test_text(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1, 1, 1], [0, 1, 1, 2], skipped=(Skipped("x", "corrupt: y"),))
+    text = "\n".join(summarise(dataset, some_split([0, 1], [3], [2], 1)).lines())
+    assert "test data: 4 images of 3 lesions" in text
+    assert "nv             1       1       1" in text
+    assert "always answering nv scores 100.0% on test" in text
+    assert "leaked lesions: 1 of 1 in test" in text
+    assert "dropped 1 images: x (corrupt: y)" in text
+    assert "note: test lesions are also seen in training" in text
+    assert "note: no test image of class mel, bcc, akiec, bkl, df, vasc" in text
+    assert "synthetic" not in text
+    assert "each image counts as its own lesion" not in text
+
+
+def test_synthetic_says_so_and_lesionless_data_says_so(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1, 2], [0, 1, 2], synthetic=True)
+    summary = summarise(dataset, some_split([0], [1], [2], 0))
+    assert summary.to_json()["synthetic"] is True
+    notes = " ".join(summary.notes)
+    assert "synthetic images: no figure measured on them says anything about patients" in notes
+    assert "each image counts as its own lesion" in notes
+    assert "seen in training" not in notes

@@ -1,0 +1,114 @@
+"""Projected gradient descent (Madry et al. 2018, https://arxiv.org/abs/1706.06083): start, gradient, step, project."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
+
+SETTINGS: dict[str, Any] = {
+    "steps": 40,
+    "relative_step": 0.0,
+    "random_start": True,
+    "restarts": 1,
+    "targeted": False,
+    "keep": "worst",
+    "stop_margin": None,
+}
+
+_SUCCESS = 1e6  # added to the loss of a successful example, so that success ranks above any unsuccessful loss
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    steps: int = 40,
+    relative_step: float = 0.0,
+    random_start: bool = True,
+    restarts: int = 1,
+    targeted: bool = False,
+    keep: Literal["worst", "last"] = "worst",
+    stop_margin: float | None = None,
+) -> Tensor:
+    """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
+
+    images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the truth, or the class to reach where `targeted` (then the
+    loss descends). relative_step: step size as a share of eps; 0 takes 2.5 / steps, Madry's rule. keep: `worst` returns per
+    image the successful example of greatest loss met anywhere (the greatest loss where none succeeds), `last` the end of the
+    last start, one forward pass cheaper. stop_margin: with a number, an image leaves the loop as soon as a wrong logit
+    (`targeted`: the target's) leads by more than it: much faster for measuring robust accuracy, but such examples sit
+    near the boundary and must not be stored. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be
+    in evaluation mode. Raises InvalidInputError on settings out of range.
+    """
+    if steps < 1 or restarts < 1 or relative_step < 0:
+        raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, relative_step {relative_step}: must be positive")
+    size = threat_model.eps * (relative_step or 2.5 / steps)
+    found = images.clone()
+    best = torch.full((len(images),), -torch.inf, device=images.device)
+    index = torch.arange(len(images), device=images.device)
+    for _ in range(restarts):
+        clean, truth = images[index], labels[index]
+        moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
+        for _ in range(steps):
+            gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
+            if keep == "worst":
+                _record(found, best, index, moved, loss, lead)
+            if stop_margin is not None and not (going := lead <= stop_margin).all():
+                clean, truth, index = clean[going], truth[going], index[going]
+                moved, gradient = moved[going], gradient[going]
+                if len(index) == 0:
+                    return found
+            moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
+            moved = ball.project(moved, clean, threat_model=threat_model)
+        if keep == "worst":
+            _record(found, best, index, moved, *_outcome(model, moved, truth, targeted=targeted))
+        else:
+            found[index] = moved
+    return found
+
+
+def input_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit."""
+    with torch.enable_grad():
+        leaf = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        logits = model(leaf)
+        loss = _loss(logits, labels, targeted=targeted)
+        gradient = torch.autograd.grad(loss.sum(), leaf)[0]
+    return gradient, loss.detach(), _lead(logits.detach(), labels, targeted=targeted)
+
+
+@torch.no_grad()
+def _outcome(model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool) -> tuple[Tensor, Tensor]:
+    logits = model(images.contiguous(memory_format=torch.channels_last))
+    return _loss(logits, labels, targeted=targeted), _lead(logits, labels, targeted=targeted)
+
+
+def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
+    loss = functional.cross_entropy(logits, labels, reduction="none")
+    return -loss if targeted else loss
+
+
+def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
+    own = logits.gather(1, labels.view(-1, 1)).squeeze(1)
+    others = logits.scatter(1, labels.view(-1, 1), -torch.inf).amax(1)
+    return own - others if targeted else others - own
+
+
+def _record(found: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor) -> None:
+    """Keep `moved` wherever it ranks above what was found before; writes into `found` and `best`."""
+    rank = torch.where(lead > 0, loss + _SUCCESS, loss)
+    better = rank > best[index]
+    found[index[better]] = moved[better]
+    best[index[better]] = rank[better]

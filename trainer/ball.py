@@ -1,0 +1,85 @@
+"""The geometry of a threat model: random start, steepest step, projection, and rounding to 8 bit without leaving the ball.
+
+All functions take float32 (N, 3, H, W) in [0, 1], work per image and stay in the unit box.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+
+
+def start(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
+    """A uniformly random point of the ball around each image, clipped to the box."""
+    if threat_model.norm == "linf":
+        noise = torch.empty_like(images).uniform_(-threat_model.eps, threat_model.eps, generator=generator)
+    else:
+        direction = _unit(torch.empty_like(images).normal_(generator=generator))
+        # The radius of a uniform point of a d-dimensional ball is u^(1/d); drawn per image.
+        uniform = torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(generator=generator)
+        noise = direction * (threat_model.eps * uniform.pow(1 / images[0].numel()))
+    return (images + noise).clamp_(0, 1)
+
+
+def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: float) -> Tensor:
+    """Move by `size` (pixel units) along the steepest ascent of a linear loss in the threat model's norm."""
+    if threat_model.norm == "linf":
+        return images + size * gradient.sign()
+    return images + size * _unit(gradient)
+
+
+def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
+    """The nearest point of the ball around `images`, then of the box (which keeps it in the ball)."""
+    if threat_model.norm == "linf":
+        lower, upper = (images - threat_model.eps).clamp_(0, 1), (images + threat_model.eps).clamp_(0, 1)
+        return torch.clamp(moved, lower, upper)
+    offset = moved - images
+    norms = offset.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    inside: Tensor = images + offset * (threat_model.eps / norms.clamp_min(threat_model.eps))
+    return inside.clamp_(0, 1)
+
+
+def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
+    """Round to uint8 so that |result - images| <= eps holds exactly in integers; `images` are uint8 (N, 3, H, W).
+
+    Each value goes to the nearest of the 256 steps; where that leaves an l2 ball, the values that were rounded away from
+    the clean image are taken back by one step, those with the smallest loss first, until the image is inside.
+    Raises InvalidInputError where the ball holds no other point of the grid.
+    """
+    if threat_model.eps_255 < 1:
+        raise InvalidInputError(f"eps {threat_model}: below 1/255 nothing but the clean image is left on the 8-bit grid")
+    exact = perturbed.double() * 255 - images
+    offset = exact.round()
+    if threat_model.norm == "linf":
+        bound = int(threat_model.eps_255)
+        offset.clamp_(-bound, bound)
+    else:
+        offset = _shrink(offset, exact, limit=float(int(threat_model.eps_255**2)))
+    return (images + offset).clamp_(0, 255).to(torch.uint8)
+
+
+def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
+    """Take integers rounded up in magnitude back by one until each row's sum of squares is at most `limit`."""
+    flat, wanted = offset.flatten(1), exact.flatten(1)
+    excess = flat.square().sum(1, keepdim=True) - limit
+    overshoot = flat.abs() - wanted.abs()  # above 0 where rounding moved away from the clean image
+    gain = torch.where(overshoot > 0, 2 * flat.abs() - 1, 0.0)
+    order = overshoot.argsort(dim=1, descending=True, stable=True)
+    reduction = gain.gather(1, order).cumsum(1)
+    taken = (reduction - gain.gather(1, order) < excess) & (gain.gather(1, order) > 0)
+    back = torch.zeros_like(flat).scatter_(1, order, taken.to(flat.dtype))
+    shrunk = flat - back * flat.sign()
+    # A perturbation that itself overshot by float rounding falls back to truncation, which is inside by construction.
+    outside = shrunk.square().sum(1, keepdim=True) > limit
+    truncated = wanted.trunc()
+    scale = (limit / truncated.square().sum(1, keepdim=True).clamp_min(limit)).sqrt()
+    result: Tensor = torch.where(outside, (truncated * scale).trunc(), shrunk).view_as(offset)
+    return result
+
+
+def _unit(tensor: Tensor) -> Tensor:
+    norms: Tensor = tensor.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return torch.div(tensor, norms.view(-1, 1, 1, 1))

@@ -1,0 +1,83 @@
+"""Training state and finished weights as safetensors files, written atomically."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from skinaudit.artifacts.files import atomic_path
+from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.models import build
+
+_KEY = "skinaudit.checkpoint"
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON state as one file, atomically: after a kill the file is the old one or the new one."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={_KEY: json.dumps(state, sort_keys=True)})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save` wrote; raises InvalidInputError for a truncated or foreign file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); delete it to train from the start") from error
+    if metadata is None:
+        raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; delete it to train from the start")
+    return tensors, json.loads(metadata)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """The optimiser's state as named tensors and its parameter groups as JSON values."""
+    state = optimiser.state_dict()
+    tensors = {
+        f"optimiser.{index}.{name}": value
+        for index, entries in state["state"].items()
+        for name, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, state["param_groups"]
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    """The inverse of `optimiser_tensors`, into an optimiser over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a run's weights into a model of the same shape; raises InvalidInputError where they do not fit."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InvalidInputError(f"{path}: the weights do not fit the run's model ({str(error).splitlines()[0]})") from error
+
+
+def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Module:
+    """The finished model of a run in evaluation mode, its weights verified against the digest in `run.json`."""
+    manifest = manifest or read_run(run)
+    model = build(
+        manifest.model["arch"],
+        width=manifest.model["width"],
+        classes=len(manifest.contract.classes),
+        size=manifest.contract.size,
+    )
+    load_weights(model, resolve(run, manifest.weights))
+    return model.eval()

@@ -1,0 +1,130 @@
+"""Decoded images on disk: one memory-mapped `.npy` and one JSON per key, verified on every opening, never pickle.
+
+The cache holds nothing that cannot be made again: the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.files import atomic_path, digest_parts, read_json, write_json
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.decode import Unreadable
+
+_FORMAT = 1
+_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class CacheEntry:
+    """An opened entry: `images` uint8 (N, 3, size, size), read-only and memory-mapped, and what was stored with them.
+
+    `unreadable` gives the position and the reason of each source image that could not be decoded; it is not among the N.
+    """
+
+    images: NDArray[np.uint8]
+    pixels_digest: str
+    unreadable: Mapping[int, str]
+    details: Mapping[str, Any]
+
+
+def default_cache_dir() -> Path:
+    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
+    if chosen := os.environ.get("SKINAUDIT_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+
+
+def cache_key(**settings: Any) -> str:
+    """The hexadecimal digest of everything that decides an entry's content; the values must be plain JSON."""
+    text = json.dumps({"format": _FORMAT, **settings}, sort_keys=True)
+    return digest_parts(text.encode()).removeprefix("sha256:")
+
+
+def write_entry(
+    folder: Path,
+    key: str,
+    images: Iterable[NDArray[np.uint8] | Unreadable],
+    *,
+    size: int,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Store images (uint8 (3, size, size) each) as they come, so that memory does not grow with their number.
+
+    The JSON is written last: an interrupted write leaves no entry. Raises InvalidInputError for an unwritable folder.
+    """
+    pixels = hashlib.sha256()
+    unreadable: dict[str, str] = {}
+    count = 0
+    with atomic_path(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
+        # The header is padded for any number of rows, so the second one fits over the first.
+        _write_header(stream, (0, 3, size, size))
+        start = stream.tell()
+        for position, image in enumerate(images):
+            if isinstance(image, Unreadable):
+                unreadable[str(position)] = image.reason
+                continue
+            raw = image.tobytes()
+            pixels.update(raw)
+            stream.write(raw)
+            count += 1
+        stream.seek(0)
+        _write_header(stream, (count, 3, size, size))
+        assert stream.tell() == start
+    content = {
+        "format": _FORMAT,
+        "key": key,
+        "shape": [count, 3, size, size],
+        "pixels": f"sha256:{pixels.hexdigest()}",
+        "unreadable": unreadable,
+        "details": dict(details or {}),
+    }
+    write_json(folder / f"{key}.json", {"digest": _seal(content), "content": content})
+
+
+def open_entry(folder: Path, key: str) -> CacheEntry | None:
+    """Open an entry after checking both digests; None, so that it is made again, where absent, truncated or changed."""
+    try:
+        sealed = read_json(folder / f"{key}.json", what="cache entry")
+        content = sealed.get("content")
+        if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content["key"] != key:
+            return None
+        images = np.asarray(np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False))
+    except (InvalidInputError, OSError, ValueError, EOFError):
+        return None
+    if images.dtype != np.uint8 or list(images.shape) != content["shape"] or pixels_digest(images) != content["pixels"]:
+        return None
+    unreadable = {int(position): reason for position, reason in content["unreadable"].items()}
+    return CacheEntry(images=images, pixels_digest=content["pixels"], unreadable=unreadable, details=content["details"])
+
+
+def pixels_digest(images: NDArray[np.uint8]) -> str:
+    """The digest of an image array's bytes in C order, read a few hundred images at a time."""
+    value = hashlib.sha256()
+    for start in range(0, len(images), _ROWS):
+        value.update(np.ascontiguousarray(images[start : start + _ROWS]).data)
+    return f"sha256:{value.hexdigest()}"
+
+
+def dataset_digest(pixels: str, labels: NDArray[np.int64], groups: NDArray[np.int64], ids: Iterable[str]) -> str:
+    """The digest that a Dataset carries, from that of its pixels (pixels_digest), its labels, groups and ids."""
+    names = json.dumps(list(ids)).encode()
+    return digest_parts(pixels.encode(), labels.astype("<i8").tobytes(), groups.astype("<i8").tobytes(), names)
+
+
+def _write_header(stream: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return digest_parts(json.dumps(content, sort_keys=True).encode())

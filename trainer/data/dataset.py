@@ -1,0 +1,60 @@
+"""The one form in which every data source reaches the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was dropped under `--skip-bad`, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Decoded images with labels. Invariant: all arrays and `ids` have the same length N and a fixed order.
+
+    images: uint8 (N, 3, size, size), RGB, read-only, memory-mapped where it comes from the cache.
+    labels: int64 (N,), index into skinaudit.artifacts.contract.CLASSES.
+    groups: int64 (N,), lesion index; images of one lesion share it.
+    ids: the distribution's own image names.
+    title: for people, such as `HAM10000` or `synthetic (procedural, seed 0)`.
+    synthetic: true for generated images; every output says so.
+    digest: of images, labels, groups and ids.
+    official_split: int64 (N,) 0 train, 1 validation, 2 test where the distribution brings its own (MedMNIST).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    ids: tuple[str, ...]
+    title: str
+    synthetic: bool
+    digest: str
+    official_split: NDArray[np.int64] | None = None
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    @property
+    def size(self) -> int:
+        """Side of the square images in pixels."""
+        return int(self.images.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Index arrays (int64) into a Dataset: disjoint, each sorted, together covering it."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+    leaked_lesions: int
+    """How many test lesions also have images in train or val (0 under the lesion split)."""

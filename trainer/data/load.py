@@ -1,0 +1,191 @@
+"""One entry for every data source: the synthetic set, HAM10000, ISIC 2018 Task 3, MedMNIST."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.files import Progress, digest_file
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data import ham10000, isic2018, medmnist, synthetic
+from skinaudit.trainer.data.cache import (
+    CacheEntry,
+    cache_key,
+    dataset_digest,
+    default_cache_dir,
+    open_entry,
+    write_entry,
+)
+from skinaudit.trainer.data.dataset import Dataset, Skipped
+from skinaudit.trainer.data.decode import DECODER, Unreadable, decode_files, digest_copies
+from skinaudit.trainer.data.records import Listing, find_files, find_table, refuse_bad
+
+SYNTHETIC_IMAGES = 2600
+SIZES = range(8, 1025)
+"""Sides of the square image, in pixels, that are accepted."""
+
+
+def load(
+    source: str,
+    *,
+    size: int,
+    seed: int = 0,
+    cache: Path | None = None,
+    skip_bad: bool = False,
+    images: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load `synthetic`, a folder with HAM10000 or ISIC 2018 Task 3 below it, or a MedMNIST `.npz`, at `size` x `size`.
+
+    Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
+    `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
+    Dataset.skipped. Raises InvalidInputError for a source that cannot be used and for a class without any image.
+    """
+    if size not in SIZES:
+        raise InvalidInputError(f"size {size}: choose a side between {SIZES.start} and {SIZES.stop - 1} pixels")
+    folder = default_cache_dir() if cache is None else cache
+    if source == "synthetic":
+        count = SYNTHETIC_IMAGES if images is None else images
+        dataset = _load_synthetic(count=count, size=size, seed=seed, cache=folder, progress=progress)
+        _refuse_empty_class(dataset, "synthetic data", remedy=f"use more than {count} images")
+        return dataset
+    if images is not None:
+        raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        dataset = _load_listing(_recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
+    elif path.is_file() and path.suffix == ".npz":
+        dataset = _load_medmnist(path, size=size, cache=folder, progress=progress)
+    elif path.exists():
+        raise InvalidInputError(f"{path}: give the folder of HAM10000 or ISIC 2018, a MedMNIST .npz file, or synthetic")
+    else:
+        raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
+    _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
+    return dataset
+
+
+def _recognise(folder: Path) -> Listing:
+    files = find_files(folder)
+    ham = find_table(files, ham10000.TABLES)
+    isic = find_table(files, (isic2018.TABLE,))
+    if ham is not None and isic is not None:
+        raise InvalidInputError(f"{folder}: holds both {ham.name} and {isic.name}; give the folder of one of them")
+    if ham is not None:
+        return ham10000.list_ham10000(ham, files)
+    if isic is not None:
+        return isic2018.list_isic2018(isic, files)
+    raise InvalidInputError(
+        f"{folder}: no data set recognised; looked at all depths for {ham10000.TABLES[0]} (HAM10000) "
+        f"and {isic2018.TABLE} (ISIC 2018 Task 3)"
+    )
+
+
+def _load_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None) -> Dataset:
+    skipped = refuse_bad(listing.bad, where=listing.table, skip_bad=skip_bad)
+    digests = digest_copies([record.files for record in listing.records])
+    unread = [
+        Skipped(record.image_id, digest.reason)
+        for record, digest in zip(listing.records, digests, strict=True)
+        if isinstance(digest, Unreadable)
+    ]
+    skipped += refuse_bad(unread, where=listing.table, skip_bad=skip_bad)
+    read = [pair for pair in zip(listing.records, digests, strict=True) if isinstance(pair[1], str)]
+
+    key = cache_key(images=[digest for _, digest in read], size=size, decoder=DECODER)
+    entry = open_entry(cache, key)
+    if entry is None:
+        decoded = decode_files([record.files[0] for record, _ in read], size=size, progress=progress)
+        write_entry(cache, key, decoded, size=size)
+        entry = _reopen(cache, key)
+    corrupt = [Skipped(read[position][0].image_id, reason) for position, reason in entry.unreadable.items()]
+    skipped += refuse_bad(corrupt, where=listing.table, skip_bad=skip_bad)
+
+    records = [record for position, (record, _) in enumerate(read) if position not in entry.unreadable]
+    lesions = {lesion: index for index, lesion in enumerate(sorted({record.lesion_id for record in records}))}
+    return _dataset(
+        entry,
+        labels=[CLASSES.index(record.label) for record in records],
+        groups=[lesions[record.lesion_id] for record in records],
+        ids=[record.image_id for record in records],
+        title=listing.title,
+        skipped=skipped,
+    )
+
+
+def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | None) -> Dataset:
+    listing = medmnist.list_medmnist(path)
+    key = cache_key(npz=digest_file(path), size=size, decoder=DECODER)
+    entry = open_entry(cache, key)
+    if entry is None:
+        write_entry(cache, key, medmnist.read_images(path, listing, size=size, progress=progress), size=size)
+        entry = _reopen(cache, key)
+    dataset = _dataset(
+        entry,
+        labels=listing.labels,
+        groups=range(len(listing.labels)),
+        ids=listing.ids,
+        title=listing.title if listing.side == size else f"{listing.title}, resized to {size}x{size}",
+    )
+    return dataclasses.replace(dataset, official_split=np.asarray(listing.official_split, dtype=np.int64))
+
+
+def _load_synthetic(*, count: int, size: int, seed: int, cache: Path, progress: Progress | None) -> Dataset:
+    generator = [digest_file(path) for path in sorted(Path(synthetic.__file__).parent.glob("*.py"))]
+    key = cache_key(synthetic=generator, numpy=np.__version__, images=count, size=size, seed=seed)
+    entry = open_entry(cache, key)
+    if entry is None:
+        made = synthetic.generate(images=count, size=size, seed=seed, progress=progress)
+        details = {
+            "labels": made.labels.tolist(),
+            "groups": made.groups.tolist(),
+            "ids": list(made.ids),
+            "title": made.title,
+            "digest": made.digest,
+        }
+        write_entry(cache, key, made.images, size=size, details=details)
+        entry = _reopen(cache, key)
+    dataset = _dataset(entry, **{name: entry.details[name] for name in ("labels", "groups", "ids", "title")})
+    return dataclasses.replace(dataset, synthetic=True, digest=entry.details["digest"])
+
+
+def _reopen(cache: Path, key: str) -> CacheEntry:
+    entry = open_entry(cache, key)
+    if entry is None:
+        raise InvalidInputError(
+            f"{cache / key}.npy: reads back differently from what was written; check the disk or choose another folder"
+        )
+    return entry
+
+
+def _dataset(
+    entry: CacheEntry,
+    *,
+    labels: Sequence[int],
+    groups: Sequence[int],
+    ids: Sequence[str],
+    title: str,
+    skipped: tuple[Skipped, ...] = (),
+) -> Dataset:
+    label_array = np.asarray(labels, dtype=np.int64)
+    group_array = np.asarray(groups, dtype=np.int64)
+    return Dataset(
+        images=entry.images,
+        labels=label_array,
+        groups=group_array,
+        ids=tuple(ids),
+        title=title,
+        synthetic=False,
+        digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
+        skipped=skipped,
+    )
+
+
+def _refuse_empty_class(dataset: Dataset, where: str, *, remedy: str) -> None:
+    counts = np.bincount(dataset.labels, minlength=len(CLASSES))
+    empty = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
+    if empty:
+        raise InvalidInputError(f"{where}: no image of class {first_few(empty, limit=len(CLASSES))}; {remedy}")

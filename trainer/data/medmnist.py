@@ -1,0 +1,134 @@
+"""MedMNIST's DermaMNIST at 28, 64, 128 or 224 pixels: HAM10000 in one `.npz`, with its own split and without lesion ids.
+
+Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023), https://medmnist.com
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.files import Progress
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data.decode import resize
+
+MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+"""DermaMNIST's own order of the labels 0 to 6."""
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class MedmnistListing:
+    """The labels of a file, in the order of its parts; images are `side` x `side` pixels."""
+
+    title: str
+    side: int
+    labels: tuple[int, ...]
+    ids: tuple[str, ...]
+    official_split: tuple[int, ...]
+
+
+def list_medmnist(path: Path) -> MedmnistListing:
+    """Read labels and shapes without the pixels; labels become indices into CLASSES.
+
+    Raises InvalidInputError for a file that is not DermaMNIST: other keys, shapes, types, or labels out of range.
+    """
+    labels: list[int] = []
+    ids: list[str] = []
+    parts: list[int] = []
+    sides: set[int] = set()
+    to_ours = np.array([CLASSES.index(name) for name in MEDMNIST_CLASSES])
+    for number, part in enumerate(PARTS):
+        count, side = _check_images(path, f"{part}_images")
+        values = _read_labels(path, f"{part}_labels", count=count)
+        sides.add(side)
+        labels.extend(to_ours[values].tolist())
+        ids.extend(f"{part}/{index:05d}" for index in range(count))
+        parts.extend([number] * count)
+    if len(sides) > 1:
+        raise InvalidInputError(f"{path}: the parts have images of different sizes {sorted(sides)}; download it again")
+    side = sides.pop()
+    title = f"MedMNIST {path.stem}, {side}x{side} (no lesion ids: each image is its own lesion)"
+    return MedmnistListing(title, side, tuple(labels), tuple(ids), tuple(parts))
+
+
+def read_images(
+    path: Path, listing: MedmnistListing, *, size: int, progress: Progress | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield each image as uint8 (3, size, size), one part of the file in memory at a time; smaller ones are enlarged."""
+    done = 0
+    for part in PARTS:
+        for pixels in _read_array(path, f"{part}_images"):
+            yield resize(Image.fromarray(pixels), size=size)
+            done += 1
+            if progress is not None:
+                progress(done, len(listing.labels))
+
+
+def _check_images(path: Path, key: str) -> tuple[int, int]:
+    shape, dtype = _read_header(path, key)
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected uint8 (N, side, side, 3); only DermaMNIST fits")
+    if 0 in shape:
+        raise InvalidInputError(f"{path}: {key} is empty {shape}; download it again")
+    return shape[0], shape[1]
+
+
+def _read_labels(path: Path, key: str, *, count: int) -> NDArray[np.int64]:
+    shape, dtype = _read_header(path, key)
+    if shape not in ((count, 1), (count,)) or dtype.kind not in "iu":
+        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one an image")
+    values = _read_array(path, key).reshape(-1).astype(np.int64)
+    outside = values[(values < 0) | (values >= len(CLASSES))]
+    if outside.size:
+        raise InvalidInputError(
+            f"{path}: {outside.size} of {key} lie outside 0 to {len(CLASSES) - 1}, the first is {outside[0]}; "
+            "only DermaMNIST has the seven classes"
+        )
+    return values
+
+
+def _read_array(path: Path, key: str) -> NDArray[Any]:
+    with _member(path, key) as (stream, _):
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+@contextmanager
+def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open one array of the archive as a stream, with its length in bytes; whatever is wrong inside names the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = f"{key}.npy"
+            if name not in archive.namelist():
+                keys = [member.removesuffix(".npy") for member in archive.namelist()]
+                raise InvalidInputError(
+                    f"{path}: no {key}; a MedMNIST file has it, this one has {first_few(keys) or 'nothing'}"
+                )
+            with archive.open(name) as stream:
+                yield stream, archive.getinfo(name).file_size
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"{path}: {key} cannot be read ({error}); download it again") from error
+
+
+def _read_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of one array, checked against its length, so that a false shape never allocates."""
+    with _member(path, key) as (stream, length):
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        if length - stream.tell() != math.prod(shape) * dtype.itemsize and not dtype.hasobject:
+            raise InvalidInputError(f"{path}: {key} is shorter or longer than its shape {shape} says; download it again")
+    return shape, dtype

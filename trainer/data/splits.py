@@ -1,0 +1,97 @@
+"""Which images train, which tune and which judge: by lesion, at random as the paper does, or as the distribution says."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.contract import CLASSES
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.dataset import Dataset, Split
+
+SplitKind = Literal["lesion", "paper", "official"]
+
+PAPER_SIZES = (8111, 902, 1002)
+"""Train, validation and test images of HAM10000's 10,015 in Huq & Pervin (2020), drawn image by image."""
+
+
+def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
+    """Split `dataset` in the named way; the same seed gives the same split, and `official` has no use for it."""
+    match kind:
+        case "lesion":
+            return lesion_split(dataset, seed=seed)
+        case "paper":
+            return paper_split(dataset, seed=seed)
+        case "official":
+            return official_split(dataset)
+        case _:
+            assert_never(kind)
+
+
+def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Split:
+    """Split so that no lesion lies in two parts, and each class has about `fractions` of its images in each part.
+
+    A class with three lesions or more is in all three parts; of two lesions one trains and one tests; a single one
+    trains. A lesion counts for the class of its first image.
+    """
+    if min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0):
+        raise InvalidInputError(f"split fractions {fractions}: must be positive and sum to 1")
+    generator = _generator(seed)
+    lesions, first, counts = np.unique(dataset.groups, return_index=True, return_counts=True)
+    part_of_lesion = np.zeros(len(lesions), dtype=np.int64)
+    for label in range(len(CLASSES)):
+        mine = generator.permutation(np.flatnonzero(dataset.labels[first] == label))
+        images = np.cumsum(counts[mine])
+        tested = _cut(images, fractions[2], least=1, most=len(mine) - 2 if len(mine) > 2 else len(mine) - 1)
+        tuned = _cut(images, fractions[2] + fractions[1], least=tested + 1, most=len(mine) - 1)
+        part_of_lesion[mine[:tested]] = 2
+        part_of_lesion[mine[tested:tuned]] = 1
+    return _from_parts(dataset, part_of_lesion[np.searchsorted(lesions, dataset.groups)])
+
+
+def paper_split(dataset: Dataset, *, seed: int) -> Split:
+    """Split image by image at random into 8111, 902 and 1002 of 10,015, in proportion where there are more or fewer.
+
+    This is the paper's way, kept for comparison: on HAM10000 nearly half of the test lesions have other images in
+    training or validation; `leaked_lesions` counts them.
+    """
+    number, total = len(dataset), sum(PAPER_SIZES)
+    tuned, tested = (round(number * size / total) for size in PAPER_SIZES[1:])
+    order = _generator(seed).permutation(number)
+    parts = np.zeros(number, dtype=np.int64)
+    parts[order[:tested]] = 2
+    parts[order[tested : tested + tuned]] = 1
+    return _from_parts(dataset, parts)
+
+
+def official_split(dataset: Dataset) -> Split:
+    """The split that comes with the distribution (MedMNIST); InvalidInputError where there is none."""
+    if dataset.official_split is None:
+        raise InvalidInputError(f"{dataset.title}: comes without a split of its own; choose --split lesion or --split paper")
+    return _from_parts(dataset, dataset.official_split)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise InvalidInputError(f"seed {seed}: must be 0 or greater")
+    return np.random.default_rng(seed)
+
+
+def _cut(images: NDArray[np.int64], fraction: float, *, least: int, most: int) -> int:
+    """How many lesions hold nearest to `fraction` of the images, within [least, most]; `most` rules where they conflict."""
+    if len(images) == 0:
+        return 0
+    nearest = int(np.argmin(np.abs(images - fraction * images[-1]))) + 1
+    return min(max(nearest, least), most)
+
+
+def _from_parts(dataset: Dataset, parts: NDArray[np.int64]) -> Split:
+    leaked = np.intersect1d(dataset.groups[parts == 2], dataset.groups[parts != 2])
+    train, val, test = (np.flatnonzero(parts == part) for part in range(3))
+    for name, indices in (("train", train), ("validation", val), ("test", test)):
+        if len(indices) == 0:
+            raise InvalidInputError(f"{dataset.title}: {len(dataset)} images leave the {name} part empty; use more images")
+    return Split(train=train, val=val, test=test, leaked_lesions=len(leaked))

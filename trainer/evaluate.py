@@ -1,0 +1,83 @@
+"""What a source model answers on a set of images, clean or attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.attacks import pgd
+
+STOP_MARGIN = 0.5
+"""An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
+
+
+def to_pixels(images: NDArray[np.uint8], *, device: torch.device) -> Tensor:
+    """uint8 (N, 3, H, W) as float32 in [0, 1], by division by 255: the value that every engine computes."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).float().div_(255)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` that cover range(count)."""
+    for first in range(0, count, size):
+        yield slice(first, min(first + size, count))
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.float32]:
+    """The model's logits, float32 (N, classes), for uint8 (N, 3, H, W); the model must be in evaluation mode."""
+    device = device_of(model)
+    answers = [
+        model(to_pixels(images[part], device=device).contiguous(memory_format=torch.channels_last)).cpu().numpy()
+        for part in slices(len(images), batch)
+    ]
+    return np.concatenate(answers).astype(np.float32)
+
+
+def pgd_predictions(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    threat_model: ThreatModel,
+    steps: int,
+    seed: int,
+    batch: int = 200,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """Predictions (N,) under PGD that drops each image once it is broken by STOP_MARGIN: for measuring, not for storing.
+
+    images uint8 (N, 3, H, W), labels int64 (N,); the model in evaluation mode, best folded.
+    """
+    device = device_of(model)
+    generator = torch.Generator(device).manual_seed(seed)
+    answers = []
+    for part in slices(len(labels), batch):
+        truth = torch.from_numpy(labels[part]).to(device)
+        perturbed = pgd.attack(
+            model, to_pixels(images[part], device=device), truth,
+            threat_model=threat_model, generator=generator, steps=steps, stop_margin=STOP_MARGIN,
+        )  # fmt: skip
+        with torch.no_grad():
+            answers.append(model(perturbed.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())
+        if progress is not None:
+            progress(part.stop, len(labels))
+    return np.concatenate(answers)
+
+
+def accuracies(predictions: NDArray[np.int64], labels: NDArray[np.int64], *, classes: int) -> dict[str, float]:
+    """Accuracy and balanced accuracy (mean sensitivity over the classes present), as shares of 1."""
+    correct = predictions == labels
+    present = [c for c in range(classes) if (labels == c).any()]
+    sensitivity = [float(correct[labels == c].mean()) for c in present]
+    return {"accuracy": float(correct.mean()), "balanced_accuracy": float(np.mean(sensitivity))}

@@ -1,0 +1,171 @@
+"""Craft and store adversarial sets: attack the source model, round to 8 bit, answer again, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, open_set, write_set
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.manifest import FileRecord, read_run, record, resolve, versions, write_run
+from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import attacks, ball
+from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
+from skinaudit.trainer.models import folded
+
+SETS_FOLDER = "sets"
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """One adversarial set to write: attack by name, threat model, and settings that differ from the attack's defaults."""
+
+    attack: str
+    threat_model: ThreatModel
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The set's name and file stem, such as `pgd-linf-2`."""
+        targeted = "-targeted" if self.settings.get("targeted") else ""
+        return f"{self.attack}{targeted}-{self.threat_model.norm}-{self.threat_model.eps_text.removesuffix('/255')}"
+
+
+def write_clean_set(
+    path: Path,
+    model: nn.Module,
+    *,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    group: NDArray[np.int64],
+    ids: tuple[str, ...],
+    source: str,
+    contract: InputContract,
+    dataset: str,
+    synthetic: bool,
+) -> AdversarialSet:
+    """Write the clean images uint8 (N, 3, H, W) with the folded model's logits, and open them."""
+    info = SetInfo(
+        name=CLEAN, attack=CLEAN, threat_model=None, settings={}, seed=0, source=source, clean="", contract=contract,
+        dataset=dataset, synthetic=synthetic, created_with=versions("torch", "torchvision"),
+    )  # fmt: skip
+    logits = logits_of(model, images)
+    write_set(path, info, images=images, labels=labels, group=group, ids=ids, source_logits=logits)
+    return open_set(path)
+
+
+def write_adversarial_set(
+    path: Path,
+    model: nn.Module,
+    clean: AdversarialSet,
+    plan: AttackPlan,
+    *,
+    source: str,
+    seed: int,
+    batch: int = 200,
+    progress: Progress | None = None,
+) -> AdversarialSet:
+    """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
+
+    Labels stay the truth. A targeted attack aims each image at a class drawn uniformly among the wrong ones.
+    Equal arguments give equal bytes on one machine.
+    """
+    attack, settings = attacks.load(plan.attack, plan.settings)
+    if settings.get("stop_margin") is not None:
+        raise InvalidInputError(f"{plan.name}: a stored set spends the full budget; leave stop_margin out")
+    device = device_of(model)
+    generator = torch.Generator(device).manual_seed(seed)
+    classes = len(clean.info.contract.classes)
+    aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
+    aimed = aims if settings.get("targeted") else clean.labels
+    parts = []
+    for part, original in zip(slices(len(clean), batch), clean.batches(batch), strict=True):
+        pixels = to_pixels(original, device=device)
+        perturbed = attack(
+            model, pixels, torch.from_numpy(aimed[part]).to(device),
+            threat_model=plan.threat_model, generator=generator, **settings,
+        )  # fmt: skip
+        grid = ball.to_grid(perturbed.cpu(), torch.from_numpy(original), threat_model=plan.threat_model)
+        parts.append(grid.numpy())
+        if progress is not None:
+            progress(part.stop, len(clean))
+    images = np.concatenate(parts)
+    info = replace(
+        clean.info, name=plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=settings, seed=seed,
+        source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
+    )  # fmt: skip
+    write_set(
+        path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
+        source_logits=logits_of(model, images),
+    )  # fmt: skip
+    return open_set(path)
+
+
+def attack_run(
+    run: Path,
+    plans: tuple[AttackPlan, ...],
+    *,
+    against: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[AdversarialSet, ...]:
+    """Write more sets for a finished run and enter them in its manifest.
+
+    With `against`, another run, the sets are crafted on that run's model over this run's clean images: transfer sets, named
+    after it. Raises InvalidInputError where the contracts of the two runs differ.
+    """
+    manifest = read_run(run)
+    clean = open_set(resolve(run, manifest.sets[CLEAN]))
+    crafted_on, suffix, weights = run, "", manifest.weights
+    if against is not None:
+        other = read_run(against)
+        if other.contract != manifest.contract:
+            raise InvalidInputError(f"{against}: its input contract differs from that of {run}; sets cannot be transferred")
+        crafted_on, suffix, weights = against, f"-from-{other.name}", other.weights
+    model = folded(load_run_model(crafted_on))
+    written: dict[str, FileRecord] = {}
+    opened = []
+    for plan in plans:
+        path = run / SETS_FOLDER / f"{plan.name}{suffix}.safetensors"
+        opened.append(write_adversarial_set(path, model, clean, plan, source=weights.digest, seed=seed, progress=progress))
+        written[f"{plan.name}{suffix}"] = record(path, relative_to=run)
+    write_run(run, replace(manifest, sets={**manifest.sets, **written}))
+    return tuple(opened)
+
+
+def plans_for(
+    run: Path, names: tuple[str, ...], *, norm: Norm, eps: str | None, settings: Mapping[str, Any]
+) -> tuple[AttackPlan, ...]:
+    """One plan an attack name; `eps` None takes that of the run's own sets, and settings that are None keep the default.
+
+    A setting that one of several attacks does not have goes to the others. Raises InvalidInputError where none has it.
+    """
+    threat_model = ThreatModel(norm, parse_eps(eps)) if eps is not None else _own_threat_model(run, norm)
+    given = {key: value for key, value in settings.items() if value is not None}
+    known = {name: set(attacks.load(name)[1]) for name in names}
+    for key in given:
+        if not any(key in accepted for accepted in known.values()):
+            raise InvalidInputError(f"{', '.join(names)}: no setting {key}; leave --{key} out")
+    return tuple(
+        AttackPlan(name, threat_model, {key: value for key, value in given.items() if key in known[name]}) for name in names
+    )
+
+
+def _own_threat_model(run: Path, norm: Norm) -> ThreatModel:
+    manifest = read_run(run)
+    for file in manifest.sets.values():
+        own = open_set(resolve(run, file)).info.threat_model
+        if own is not None and own.norm == norm:
+            return own
+    raise InvalidInputError(f"{run}: has no {norm} set to take eps from; give --eps, for example --eps 8/255")

@@ -1,0 +1,279 @@
+"""The training loop: epochs, schedule, early stopping, checkpoints that resume to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+
+from skinaudit.artifacts.files import Progress, write_bytes
+from skinaudit.errors import InvalidInputError, TrainingDivergedError
+from skinaudit.trainer import checkpoint
+from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
+from skinaudit.trainer.hardening import harden_batch
+from skinaudit.trainer.models import channels_last, folded
+from skinaudit.trainer.recipes import Hardening, Recipe
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+BEST_FILE = "best.safetensors"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images uint8 (N, 3, H, W), possibly memory-mapped, and labels int64 (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+Epoch = dict[str, Any]
+"""One line of the log: epoch, seconds, images_per_second, learning_rate, loss, accuracy, val_* figures, best."""
+
+
+def fit(
+    model: nn.Module,
+    train: Examples,
+    val: Examples,
+    *,
+    classes: int,
+    recipe: Recipe,
+    hardening: Hardening | None,
+    seed: int,
+    folder: Path,
+    resume: bool,
+    settings_digest: str,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
+
+    After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
+    `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
+    the same machine. Raises TrainingDivergedError when the loss turns NaN or infinite, InvalidInputError on a checkpoint
+    of other settings.
+    """
+    channels_last(model)
+    optimiser = _optimiser(model, recipe)
+    per_epoch = -(-len(train.labels) // recipe.batch)
+    schedule = _schedule(optimiser, recipe, steps=per_epoch * recipe.epochs)
+    history: list[Epoch] = []
+    if resume and (folder / CHECKPOINT_FILE).exists():
+        history = _restore(folder, model, optimiser, schedule, settings_digest=settings_digest)
+        write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
+    weights = _class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
+    for epoch in range(len(history), recipe.epochs):
+        if _stopped(history, recipe):
+            break
+        started = time.perf_counter()
+        with torch.random.fork_rng():
+            # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
+            torch.manual_seed(_derived(seed, epoch))
+            loss, accuracy = _train_epoch(
+                model, train, optimiser, schedule,
+                recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
+                progress=progress,
+            )  # fmt: skip
+        seconds = time.perf_counter() - started
+        record: Epoch = {
+            "epoch": epoch + 1,
+            "seconds": round(seconds, 2),
+            "images_per_second": round(len(train.labels) / seconds, 1),
+            "learning_rate": optimiser.param_groups[0]["lr"],
+            "loss": loss,
+            "train_accuracy": accuracy,
+            **_validate(model, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed),
+        }
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(record["monitor"])
+        record["best"] = record["monitor"] > max((past["monitor"] for past in history), default=-1.0)
+        history.append(record)
+        if record["best"]:
+            checkpoint.save(folder / BEST_FILE, model.state_dict(), {"epoch": epoch + 1})
+        _save(folder, model, optimiser, schedule, history, settings_digest=settings_digest)
+        with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(_line(record))
+        if on_epoch is not None:
+            on_epoch(record)
+    best, _ = checkpoint.load(folder / BEST_FILE)
+    model.load_state_dict(best)
+    model.eval()
+    return history
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: Examples,
+    optimiser: torch.optim.Optimizer,
+    schedule: OneCycleLR | ReduceLROnPlateau,
+    *,
+    recipe: Recipe,
+    hardening: Hardening | None,
+    weights: Tensor,
+    seed: int,
+    epoch: int,
+    progress: Progress | None,
+) -> tuple[float, float]:
+    """One pass over the training images; returns mean loss and accuracy on the images as trained on."""
+    device = weights.device
+    order = np.random.default_rng(seed).permutation(len(train.labels))
+    generator = torch.Generator(device).manual_seed(seed)
+    flips = torch.Generator().manual_seed(seed + 1)
+    total, correct = 0.0, 0
+    for part in slices(len(order), recipe.batch):
+        chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
+        images = to_pixels(train.images[chosen], device=device)
+        labels = torch.from_numpy(train.labels[chosen]).to(device)
+        if recipe.augment:
+            images = _flip_and_turn(images, generator=flips)
+        if hardening is not None:
+            shuffled = torch.randperm(len(labels), generator=flips)
+            images, labels = images[shuffled], labels[shuffled]
+            images = harden_batch(model, images, labels, hardening=hardening, generator=generator)
+        model.train()
+        logits = model(images.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, labels, weight=weights)
+        value = loss.item()
+        if not np.isfinite(value):
+            raise TrainingDivergedError(
+                f"the loss became {value} in epoch {epoch + 1}: start again with a learning rate below"
+                f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if isinstance(schedule, OneCycleLR):
+            schedule.step()
+        total += value * len(labels)
+        correct += int((logits.detach().argmax(1) == labels).sum())
+        if progress is not None:
+            progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
+    return total / len(order), correct / len(order)
+
+
+def _flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Each image under a random element of the square's symmetry group: a lesion has no up and no left."""
+    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
+    turned = images.clone()
+    for kind in range(1, 8):
+        chosen = kinds == kind
+        if chosen.any():
+            picked = images[chosen]
+            picked = picked.flip(3) if kind >= 4 else picked
+            turned[chosen] = picked.rot90(kind % 4, (2, 3))
+    return turned
+
+
+def _validate(
+    model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
+) -> dict[str, float]:
+    """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened."""
+    frozen = folded(model)
+    figures = {
+        f"val_{name}": value
+        for name, value in accuracies(logits_of(frozen, val.images).argmax(1), val.labels, classes=classes).items()
+    }
+    if hardening is not None:
+        predictions = pgd_predictions(
+            frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=max(hardening.steps, 5), seed=seed
+        )
+        robust = accuracies(predictions, val.labels, classes=classes)
+        figures |= {f"val_robust_{name}": value for name, value in robust.items()}
+    figures["monitor"] = figures[f"val_{'robust_' if hardening else ''}{recipe.monitor}"]
+    return figures
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # Weight decay is for the weights of convolutions and linear layers: biases and batch norm are one-dimensional.
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> OneCycleLR | ReduceLROnPlateau:
+    if recipe.schedule == "plateau":
+        return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
+    return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
+
+
+def _class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:
+    """Weights n_c^-exponent, scaled so that the mean over the training images is 1."""
+    counts = np.bincount(labels, minlength=classes).clip(min=1)
+    weights = counts.astype(float) ** -exponent
+    weights *= len(labels) / (weights * counts).sum()
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
+    if not recipe.stop_patience or not history:
+        return False
+    best: int = max(past["epoch"] for past in history if past["best"])
+    return len(history) >= best + recipe.stop_patience
+
+
+def _save(
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: OneCycleLR | ReduceLROnPlateau,
+    history: list[Epoch],
+    *,
+    settings_digest: str,
+) -> None:
+    tensors, groups = checkpoint.optimiser_tensors(optimiser)
+    tensors |= {f"model.{name}": value for name, value in model.state_dict().items()}
+    state = {
+        "settings": settings_digest,
+        "groups": groups,
+        "schedule": {key: value for key, value in schedule.state_dict().items() if not callable(value)},
+        "history": history,
+    }
+    checkpoint.save(folder / CHECKPOINT_FILE, tensors, state)
+
+
+def _restore(
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: OneCycleLR | ReduceLROnPlateau,
+    *,
+    settings_digest: str,
+) -> list[Epoch]:
+    path = folder / CHECKPOINT_FILE
+    tensors, state = checkpoint.load(path)
+    if state["settings"] != settings_digest:
+        raise InvalidInputError(
+            f"{path}: made with other settings or data; repeat the same options, or choose another --out"
+        )
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    checkpoint.restore_optimiser(optimiser, tensors, state["groups"])
+    schedule.load_state_dict(state["schedule"])
+    history: list[Epoch] = state["history"]
+    return history
+
+
+def _derived(seed: int, epoch: int) -> int:
+    """An independent seed for each epoch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:6], "little")
+
+
+def _line(record: Epoch) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

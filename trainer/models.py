@@ -1,0 +1,142 @@
+"""The classifiers: MobileNet v1, MobileNetV2 and VGG16, each taking pixels in [0, 1] and normalising them first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from skinaudit.errors import InvalidInputError
+
+Arch = Literal["mobilenet", "mobilenet_v2", "vgg16"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Howard et al. 2017, table 1: output channels and stride of the thirteen depthwise separable blocks.
+_MOBILENET_BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
+    (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+# Simonyan & Zisserman 2015, configuration D; 0 is a max pooling.
+_VGG16_LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
+
+
+class Normalise(nn.Module):
+    """Per-channel (x - mean) / std as the model's first layer, so that eps stays in pixel units."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+def build(arch: str, *, width: float = 1.0, classes: int = 7, size: int = 224) -> nn.Module:
+    """Build a classifier with fresh weights from torch's global generator (seed it around the call).
+
+    Input float32 RGB (N, 3, size, size) in [0, 1], output logits (N, classes). `width` multiplies the channels;
+    the resolution multiplier of MobileNet is `size`. Raises InvalidInputError on an unknown arch or a size too small.
+    """
+    if arch not in _BUILDERS:
+        raise InvalidInputError(f"arch {arch!r}: choose one of {', '.join(get_args(Arch))}")
+    if not 0 < width <= 4:
+        raise InvalidInputError(f"width {width}: must be above 0 and at most 4")
+    if size < 32:
+        raise InvalidInputError(f"size {size}: {arch} reduces the image 32 times and needs at least 32 pixels")
+    return nn.Sequential(Normalise(), _BUILDERS[arch](width, classes))
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A frozen copy in evaluation mode, batch norm folded into the convolutions, channels last: the same function, faster.
+
+    Meant for input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
+    """
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    for parent in frozen.modules():
+        children = list(parent.named_children())
+        for (name, layer), (next_name, following) in pairwise(children):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, following))
+                setattr(parent, next_name, nn.Identity())
+    frozen.requires_grad_(False)
+    return channels_last(frozen)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The same module with its convolution weights in channels-last memory order, about 1.9 times as fast on a CPU."""
+    return model.to(memory_format=torch.channels_last)
+
+
+def _mobilenet(width: float, classes: int) -> nn.Module:
+    def channels(base: int) -> int:
+        return max(8, int(base * width))
+
+    layers: list[nn.Module] = [_conv_bn(3, channels(32), stride=2)]
+    inputs = channels(32)
+    for base, stride in _MOBILENET_BLOCKS:
+        layers += [_conv_bn(inputs, inputs, stride=stride, groups=inputs), _conv_bn(inputs, channels(base), kernel=1)]
+        inputs = channels(base)
+    return nn.Sequential(
+        nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(inputs, classes)
+    )
+
+
+def _conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _mobilenet_v2(width: float, classes: int) -> nn.Module:
+    model: nn.Module = torchvision.models.mobilenet_v2(width_mult=width, num_classes=classes)
+    return model
+
+
+def _vgg16(width: float, classes: int) -> nn.Module:
+    if width == 1.0:
+        full: nn.Module = torchvision.models.vgg16(num_classes=classes)
+        return full
+    layers: list[nn.Module] = []
+    inputs = 3
+    for base in _VGG16_LAYERS:
+        if base == 0:
+            layers.append(nn.MaxPool2d(2))
+            continue
+        outputs = max(8, int(base * width))
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+        inputs = outputs
+    narrow: nn.Module = torchvision.models.VGG(nn.Sequential(*layers), num_classes=classes)
+    hidden = max(16, int(4096 * width))
+    narrow.classifier = nn.Sequential(
+        nn.Linear(inputs * 7 * 7, hidden), nn.ReLU(True), nn.Dropout(0.5),
+        nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(hidden, classes),
+    )  # fmt: skip
+    for layer in narrow.classifier:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+    return narrow
+
+
+_BUILDERS: dict[str, Callable[[float, int], nn.Module]] = {
+    "mobilenet": _mobilenet,
+    "mobilenet_v2": _mobilenet_v2,
+    "vgg16": _vgg16,
+}

@@ -1,0 +1,105 @@
+"""Start from ImageNet: torchvision's weights by name, or a weights file of the user's."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from skinaudit.errors import InvalidInputError
+
+_TORCHVISION = ("mobilenet_v2", "vgg16")
+
+
+def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
+    """Load ImageNet weights into all but the classifier's last layer; returns a sentence on what was loaded.
+
+    source: a weights file (.safetensors, or .pth read with weights_only), or a name that torchvision knows, such as
+    IMAGENET1K_V1 (downloaded). Files may hold a state dict of this arch, one of torchvision's, or the convolutions of a
+    MobileNet v1 with batch norm folded in (`0.conv.weight`, `0.conv.bias`, ...). A layer of another shape is left fresh only
+    if it is the classifier's last. Raises InvalidInputError for a file that cannot be read or does not fit.
+    """
+    path = Path(source)
+    if path.is_file():
+        state = _read(path)
+    elif arch in _TORCHVISION and path.suffix == "":
+        state = _download(arch, source)
+    else:
+        raise InvalidInputError(f"{source}: no such weights file, and torchvision has no weights of that name for {arch}")
+    if any(name.endswith("conv.bias") for name in state):
+        state = _unfolded(model, state, where=source)
+    return _transfer(model, state, where=source)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise InvalidInputError(f"{path}: not a safe weights file ({reason}); convert it to safetensors") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InvalidInputError(f"{path}: holds no state dict of tensors; save model.state_dict() and give that file")
+    return state
+
+
+def _download(arch: str, name: str) -> dict[str, Tensor]:
+    weights = torchvision.models.get_model_weights(arch)
+    if name not in weights.__members__:
+        raise InvalidInputError(f"weights {name!r}: for {arch} torchvision has {', '.join(weights.__members__)}")
+    try:
+        state: dict[str, Tensor] = weights[name].get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"weights {name}: cannot be downloaded ({error}); download the file elsewhere and give it with --weights FILE"
+        ) from error
+    return state
+
+
+def _unfolded(model: nn.Module, state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
+    """Map convolutions with folded batch norm onto convolution and batch norm pairs, in order.
+
+    The bias goes to the batch norm's bias, its running statistics become 0 and 1, and its weight sqrt(1 + eps), so that in
+    evaluation mode the pair computes what the folded convolution did.
+    """
+    convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    norms = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    numbers = sorted({int(name.split(".")[0]) for name in state})
+    if not len(convolutions) == len(norms) == len(numbers):
+        raise InvalidInputError(f"{where}: holds {len(numbers)} convolutions, the model has {len(convolutions)}")
+    mapped = {}
+    for number, convolution, (norm, layer) in zip(numbers, convolutions, norms, strict=True):
+        bias = state[f"{number}.conv.bias"]
+        mapped[f"{convolution}.weight"] = state[f"{number}.conv.weight"]
+        mapped[f"{norm}.bias"] = bias
+        mapped[f"{norm}.weight"] = torch.full_like(bias, math.sqrt(1 + layer.eps))
+        mapped[f"{norm}.running_mean"] = torch.zeros_like(bias)
+        mapped[f"{norm}.running_var"] = torch.ones_like(bias)
+    return mapped
+
+
+def _transfer(model: nn.Module, state: dict[str, Tensor], *, where: str) -> str:
+    own = model.state_dict()
+    # torchvision's names lack the number that nn.Sequential puts before the classifier behind its normalisation.
+    named = {name if name in own else f"1.{name}": value for name, value in state.items()}
+    head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+    known = {name: value for name, value in named.items() if name in own and not name.startswith(f"{head}.")}
+    misfits = [name for name, value in known.items() if value.shape != own[name].shape]
+    if misfits:
+        raise InvalidInputError(
+            f"{where}: {misfits[0]} has shape {tuple(known[misfits[0]].shape)}, the model {tuple(own[misfits[0]].shape)}; "
+            "choose the arch and --width that the weights are of"
+        )
+    wanted = [name for name in own if not name.startswith(f"{head}.") and not name.endswith("num_batches_tracked")]
+    absent = [name for name in wanted if name not in known]
+    if absent:
+        raise InvalidInputError(f"{where}: {len(absent)} of {len(wanted)} tensors are missing, first {absent[0]}")
+    model.load_state_dict({**own, **known})
+    return f"{len(wanted)} tensors from {where}; the last layer starts fresh"

@@ -1,0 +1,104 @@
+"""Training settings: what the two named recipes fix, and the settings of hardening."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every setting of standard training. Invariant: equal recipes, data and seed give equal weights on one machine.
+
+    optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate times
+    `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
+    cross-entropy (0 none, 1 inverse frequency). monitor: validation figure that chooses the best epoch and stops early
+    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. clean_share: of
+    each batch that hardening leaves clean, unless a Hardening says otherwise.
+    """
+
+    name: str
+    epochs: int
+    batch: int
+    optimiser: Literal["sgd", "adamw"]
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    schedule: Literal["one-cycle", "plateau"]
+    patience: int
+    factor: float
+    class_weighting: float
+    augment: bool
+    monitor: Literal["accuracy", "balanced_accuracy"]
+    stop_patience: int
+    clean_share: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "default": Recipe(
+        name="default", epochs=20, batch=64, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
+        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment=True,
+        monitor="balanced_accuracy", stop_patience=0,
+    ),
+    # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
+    # accuracy. The paper names no number of epochs and no stopping rule: 60 and 10 are ours.
+    "paper": Recipe(
+        name="paper", epochs=60, batch=16, optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0,
+        schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment=False,
+        monitor="accuracy", stop_patience=10, clean_share=0.5,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """PGD adversarial training: the minimax of Madry et al. 2018 over `threat_model`.
+
+    steps: of the inner attack, of size 2.5 eps / steps from a random start. clean_share: of each batch left clean (0 is
+    Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function that is
+    deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
+    """
+
+    threat_model: ThreatModel
+    steps: int = 5
+    clean_share: float = 0.0
+    batch_norm: Literal["eval", "train"] = "eval"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        threat = {"norm": self.threat_model.norm, "eps": self.threat_model.eps_text}
+        return {"kind": "pgd", **asdict(self), "threat_model": threat}
+
+
+def adapted(name: str, *, epochs: int | None, batch: int | None, learning_rate: float | None) -> Recipe:
+    """The named recipe with those settings replaced that are not None; raises InvalidInputError for an unknown name."""
+    if name not in RECIPES:
+        raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
+    changes: dict[str, Any] = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate}
+    return replace(RECIPES[name], **{key: value for key, value in changes.items() if value is not None})
+
+
+def hardening_of(
+    kind: str,
+    *,
+    recipe: Recipe,
+    threat_model: ThreatModel,
+    steps: int,
+    clean_share: float | None,
+    batch_norm: Literal["eval", "train"],
+) -> Hardening | None:
+    """None for `none`; for `pgd` the settings, with the recipe's clean share where none is given."""
+    if kind == "none":
+        return None
+    if kind != "pgd":
+        raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
+    share = recipe.clean_share if clean_share is None else clean_share
+    return Hardening(threat_model, steps=steps, clean_share=share, batch_norm=batch_norm)

@@ -1,0 +1,214 @@
+"""One training, from images to a finished run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.contract import MALIGNANT, InputContract
+from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.manifest import RUN_FILE, FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer.curves import draw_curves
+from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.splits import SplitKind, split
+from skinaudit.trainer.data.summary import DataSummary, summarise
+from skinaudit.trainer.evaluate import accuracies
+from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.loop import BEST_FILE, CHECKPOINT_FILE, Epoch, Examples, fit
+from skinaudit.trainer.models import build, folded, parameter_count
+from skinaudit.trainer.pretrained import load_pretrained
+from skinaudit.trainer.recipes import Hardening, Recipe
+
+WEIGHTS_FILE = "weights.safetensors"
+CALIBRATION_FILE = "calibration.safetensors"
+CALIBRATION_IMAGES = 512
+SET_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Training:
+    """Every choice of a training. Invariant: equal values and equal data give equal files on one machine.
+
+    threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
+    weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits.
+    """
+
+    arch: str
+    width: float
+    size: int
+    recipe: Recipe
+    hardening: Hardening | None
+    threat_model: ThreatModel
+    split: SplitKind
+    seed: int
+    weights: str | None
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "hardening": {"kind": "none"} if self.hardening is None else self.hardening.to_json(),
+            "threat_model": str(self.threat_model),
+            "seed": self.seed,
+            "initial_weights": self.weights or "random",
+            "threads": self.threads,
+        }
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
+
+    say: Callable[[str], None] = lambda _: None
+    data: Callable[[DataSummary], None] = lambda _: None
+    epoch: Callable[[Epoch], None] = lambda _: None
+    progress: Callable[[str], Progress | None] = lambda _: None
+
+
+def train_run(
+    dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter | None = None
+) -> RunManifest:
+    """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
+
+    dataset: images of the training's size. Raises InvalidInputError where `out` holds a run and `resume` is not set.
+    """
+    report = report or Reporter()
+    _check_folder(out, resume=resume)
+    torch.set_num_threads(training.threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts = split(dataset, kind=training.split, seed=training.seed)
+    summary = summarise(dataset, parts)
+    report.data(summary)
+    contract = InputContract(size=training.size)
+    classes = len(contract.classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        model = build(training.arch, width=training.width, classes=classes, size=training.size)
+    if training.weights is not None:
+        report.say(f"start: {load_pretrained(model, training.arch, training.weights)}")
+    parameters = parameter_count(model)
+    report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
+    settings = {
+        **training.to_json(),
+        "arch": training.arch,
+        "width": training.width,
+        "data": dataset.digest,
+        "split": training.split,
+    }
+    train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
+    history = fit(
+        model.to(device), train, Examples(dataset.images[parts.val], dataset.labels[parts.val]),
+        classes=classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed, folder=out, resume=resume,
+        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
+        progress=report.progress("training"), on_epoch=report.epoch,
+    )  # fmt: skip
+    kept = max(past["epoch"] for past in history if past["best"])
+    draw_curves(history, out / "curves.png", title=f"{out.name}: {summary.title}")
+    checkpoint.save(out / WEIGHTS_FILE, model.state_dict(), {"epoch": kept})
+    weights = record(out / WEIGHTS_FILE, relative_to=out)
+    calibration = _write_calibration(out, train, seed=training.seed)
+    sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
+    manifest = RunManifest(
+        name=out.name,
+        contract=contract,
+        model={"arch": training.arch, "width": training.width, "parameters": parameters},
+        data={**summary.to_json(), "split": training.split},
+        synthetic=dataset.synthetic,
+        training={**training.to_json(), "kept_epoch": kept, "epochs": len(history), "device": str(device)},
+        results={opened.info.name: _results(opened) for opened in sets},
+        weights=weights,
+        calibration=calibration,
+        sets={opened.info.name: record(opened.path, relative_to=out) for opened in sets},
+        created_with=versions("torch", "torchvision", "numpy", "pillow"),
+    )
+    write_run(out, manifest)
+    for name in (CHECKPOINT_FILE, BEST_FILE):
+        (out / name).unlink()
+    return manifest
+
+
+def set_plans(threat_model: ThreatModel, *, steps: int = SET_STEPS) -> tuple[AttackPlan, ...]:
+    """The adversarial sets that every run ends with."""
+    return AttackPlan("fgsm", threat_model), AttackPlan("pgd", threat_model, {"steps": steps})
+
+
+def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
+    """The threat model of a run's sets; refuses a radius that the 8-bit grid cannot hold before any time is spent."""
+    if eps_255 < 1:
+        raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
+    return ThreatModel(norm, eps_255)
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    if (out / RUN_FILE).exists():
+        raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
+    if (out / CHECKPOINT_FILE).exists() and not resume:
+        raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+
+
+def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:
+    count = min(CALIBRATION_IMAGES, len(train.labels))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(train.labels), count, replace=False))
+    with atomic_path(out / CALIBRATION_FILE) as temporary:
+        save_file({"images": np.ascontiguousarray(train.images[chosen])}, temporary)
+    return record(out / CALIBRATION_FILE, relative_to=out)
+
+
+def _write_sets(
+    out: Path,
+    model: torch.nn.Module,
+    dataset: Dataset,
+    test: np.ndarray[Any, np.dtype[np.int64]],
+    training: Training,
+    contract: InputContract,
+    *,
+    weights: FileRecord,
+    report: Reporter,
+) -> list[AdversarialSet]:
+    frozen = folded(model)
+    folder = out / generate.SETS_FOLDER
+    clean = generate.write_clean_set(
+        folder / f"{generate.CLEAN}.safetensors", frozen,
+        images=dataset.images[test], labels=dataset.labels[test], group=dataset.groups[test],
+        ids=tuple(dataset.ids[index] for index in test), source=weights.digest, contract=contract,
+        dataset=dataset.title, synthetic=dataset.synthetic,
+    )  # fmt: skip
+    crafted = [
+        generate.write_adversarial_set(
+            folder / f"{plan.name}.safetensors", frozen, clean, plan,
+            source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
+        )
+        for plan in set_plans(training.threat_model)
+    ]  # fmt: skip
+    return [clean, *crafted]
+
+
+def _results(opened: AdversarialSet) -> Mapping[str, float]:
+    """The source model's figures on a stored set, from the stored logits: shares of 1."""
+    classes = opened.info.contract.classes
+    predictions = opened.source_logits.argmax(1)
+    sensitivity = {
+        f"sensitivity_{name}": float((predictions[opened.labels == classes.index(name)] == classes.index(name)).mean())
+        for name in MALIGNANT
+        if (opened.labels == classes.index(name)).any()
+    }
+    return {**accuracies(predictions, opened.labels, classes=len(classes)), **sensitivity}
