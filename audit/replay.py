@@ -25,8 +25,8 @@ class Replayed:
 def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, progress: Progress | None = None) -> Replayed:
     """Run every image of a set through an engine, in order and in batches; memory does not grow with the images.
 
-    Raises EngineError on NaN, infinity or a wrong shape. Batches are read in this thread: reading costs well below a
-    hundredth of what the smallest model takes to run, so a second thread would only take a core from the runtime.
+    Raises EngineError on NaN, infinity or a wrong shape. Batches are read in this thread: reading costs about a
+    hundredth of what a small model takes to run, so a second thread would gain nothing and take a core from the runtime.
     """
     count, classes = len(images), len(images.info.contract.classes)
     logits = np.empty((count, classes), np.float32)

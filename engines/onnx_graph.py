@@ -29,9 +29,11 @@ WEIGHTED: Mapping[str, tuple[int, int]] = {
     "Gemm": (0, 1),
     "MatMul": (0, 1),
     "FusedConv": (0, 1),
+    "NhwcFusedConv": (0, 1),
+    "FusedGemm": (0, 1),
     "FusedMatMul": (0, 1),
 }
-"""Floating layers that carry weights: positions of the activation and of the weights among the inputs."""
+"""Floating layers that carry weights, standard and of onnxruntime: positions of the activation and of the weights among the inputs."""
 
 INTEGER = frozenset({"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"})
 """Layers that compute in 8-bit integers by definition, standard and of onnxruntime."""

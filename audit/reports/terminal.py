@@ -72,11 +72,10 @@ def _head(result: AuditResult, console: Console) -> None:
     about = result.description
     if result.synthetic:
         _line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
-    _line(console, f"{result.engine.name}   {about.runtime} {about.version}   {about.provider}, {about.device}   {asked}")
-    _line(
-        console,
-        f"run {result.run_name}   {lineage}   {box}   {result.dataset}   {clean.images:,} images, {clean.lesions:,} lesions",
-    )
+    runtime = f"{about.runtime} {about.version} {about.provider}"
+    _parts(console, result.engine.name, runtime, asked)
+    images = f"{clean.images:,} images, {clean.lesions:,} lesions"
+    _parts(console, f"run {result.run_name}", lineage, box, result.dataset, images)
     _line(console, f"control: {result.control}", style="" if _controlled(result) else "bold magenta")
 
 
@@ -165,6 +164,18 @@ def _controlled(result: AuditResult) -> bool:
 
 def _line(console: Console, text: str, *, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=False)
+
+
+def _parts(console: Console, *parts: str) -> None:
+    """Print parts beside each other, with line breaks only between them where the console is too narrow."""
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + 3 + len(part) > console.width:
+            _line(console, line)
+            line = part
+        else:
+            line = f"{line}   {part}"
+    _line(console, line)
 
 
 def _percent(fraction: float | None) -> str:

@@ -28,5 +28,5 @@ def attack(
     """
     return pgd.attack(
         model, images, labels, threat_model=threat_model, generator=generator,
-        steps=1, relative_step=1.0, random_start=False, targeted=targeted, keep="last",
+        steps=1, step_size=threat_model.eps, random_start=False, targeted=targeted, keep="last",
     )  # fmt: skip

@@ -14,7 +14,7 @@ from skinaudit.trainer import ball
 
 SETTINGS: dict[str, Any] = {
     "steps": 40,
-    "relative_step": 0.0,
+    "step_size": None,
     "random_start": True,
     "restarts": 1,
     "targeted": False,
@@ -33,7 +33,7 @@ def attack(
     threat_model: ThreatModel,
     generator: torch.Generator,
     steps: int = 40,
-    relative_step: float = 0.0,
+    step_size: float | None = None,
     random_start: bool = True,
     restarts: int = 1,
     targeted: bool = False,
@@ -43,16 +43,16 @@ def attack(
     """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
 
     images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the truth, or the class to reach where `targeted` (then the
-    loss descends). relative_step: step size as a share of eps; 0 takes 2.5 / steps, Madry's rule. keep: `worst` returns per
+    loss descends). step_size: in pixel units; None takes 2.5 eps / steps, Madry's rule. keep: `worst` returns per
     image the successful example of greatest loss met anywhere (the greatest loss where none succeeds), `last` the end of the
     last start, one forward pass cheaper. stop_margin: with a number, an image leaves the loop as soon as a wrong logit
     (`targeted`: the target's) leads by more than it: much faster for measuring robust accuracy, but such examples sit
     near the boundary and must not be stored. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be
     in evaluation mode. Raises InvalidInputError on settings out of range.
     """
-    if steps < 1 or restarts < 1 or relative_step < 0:
-        raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, relative_step {relative_step}: must be positive")
-    size = threat_model.eps * (relative_step or 2.5 / steps)
+    if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
+        raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
+    size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()
     best = torch.full((len(images),), -torch.inf, device=images.device)
     index = torch.arange(len(images), device=images.device)

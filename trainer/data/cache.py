@@ -21,13 +21,14 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.decode import Unreadable
 
 _FORMAT = 1
-_ROWS = 256
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class CacheEntry:
     """An opened entry: `images` uint8 (N, 3, size, size), read-only and memory-mapped, and what was stored with them.
 
+    `pixels_digest` is the sha256 of the bytes of `images` in C order, as `sha256:<hex>`.
     `unreadable` gives the position and the reason of each source image that could not be decoded; it is not among the N.
     """
 
@@ -97,33 +98,38 @@ def open_entry(folder: Path, key: str) -> CacheEntry | None:
     try:
         sealed = read_json(folder / f"{key}.json", what="cache entry")
         content = sealed.get("content")
-        if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content["key"] != key:
+        if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content.get("key") != key:
             return None
-        images = np.asarray(np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False))
-    except (InvalidInputError, OSError, ValueError, EOFError):
+        images = np.lib.format.open_memmap(folder / f"{key}.npy", mode="r")
+        pixels = _digest_from(folder / f"{key}.npy", images.offset)
+    except (InvalidInputError, OSError, ValueError):
         return None
-    if images.dtype != np.uint8 or list(images.shape) != content["shape"] or pixels_digest(images) != content["pixels"]:
+    if images.dtype != np.uint8 or list(images.shape) != content["shape"] or pixels != content["pixels"]:
         return None
     unreadable = {int(position): reason for position, reason in content["unreadable"].items()}
-    return CacheEntry(images=images, pixels_digest=content["pixels"], unreadable=unreadable, details=content["details"])
-
-
-def pixels_digest(images: NDArray[np.uint8]) -> str:
-    """The digest of an image array's bytes in C order, read a few hundred images at a time."""
-    value = hashlib.sha256()
-    for start in range(0, len(images), _ROWS):
-        value.update(np.ascontiguousarray(images[start : start + _ROWS]).data)
-    return f"sha256:{value.hexdigest()}"
+    return CacheEntry(
+        images=np.asarray(images), pixels_digest=content["pixels"], unreadable=unreadable, details=content["details"]
+    )
 
 
 def dataset_digest(pixels: str, labels: NDArray[np.int64], groups: NDArray[np.int64], ids: Iterable[str]) -> str:
-    """The digest that a Dataset carries, from that of its pixels (pixels_digest), its labels, groups and ids."""
+    """The digest that a Dataset carries, from that of its pixels (CacheEntry.pixels_digest), its labels, groups and ids."""
     names = json.dumps(list(ids)).encode()
     return digest_parts(pixels.encode(), labels.astype("<i8").tobytes(), groups.astype("<i8").tobytes(), names)
 
 
 def _write_header(stream: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _digest_from(path: Path, offset: int) -> str:
+    """The digest of what follows `offset`, read and not mapped: mapped pages would count as this process's memory."""
+    value = hashlib.sha256()
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        while chunk := stream.read(_CHUNK):
+            value.update(chunk)
+    return f"sha256:{value.hexdigest()}"
 
 
 def _seal(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,9 +14,10 @@ from skinaudit.artifacts.contract import CLASSES
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data import load as load_module
 from skinaudit.trainer.data import synthetic
-from skinaudit.trainer.data.cache import dataset_digest, pixels_digest
+from skinaudit.trainer.data.cache import dataset_digest
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
+from skinaudit.trainer.data.records import find_files
 
 Edit = Callable[[Path, str, str], None]
 METADATA = "HAM10000_metadata.csv"
@@ -68,7 +70,9 @@ class TestHam10000:
 
     def test_digest_is_that_of_the_content(self, ham: Path, cache: Path) -> None:
         dataset = load(str(ham), size=8, cache=cache)
-        assert dataset.digest == dataset_digest(pixels_digest(dataset.images), dataset.labels, dataset.groups, dataset.ids)
+        assert dataset.digest == dataset_digest(
+            f"sha256:{hashlib.sha256(dataset.images.tobytes()).hexdigest()}", dataset.labels, dataset.groups, dataset.ids
+        )
 
     def test_images_are_memory_mapped_and_read_only(self, ham: Path, cache: Path) -> None:
         images = load(str(ham), size=8, cache=cache).images
@@ -117,7 +121,12 @@ class TestHam10000:
         (ham / "HAM10000_images_part_1").rename(tmp_path / "elsewhere")
         (ham / "HAM10000_images_part_1").symlink_to(tmp_path / "elsewhere")
         (ham / "loop").symlink_to(ham)
+        assert len(find_files(ham)) == 57
         assert load(str(ham), size=8, cache=cache).digest == first.digest
+
+    def test_each_size_has_its_own_entry(self, ham: Path, cache: Path) -> None:
+        sizes = [load(str(ham), size=size, cache=cache).images.shape for size in (8, 16, 8)]
+        assert sizes == [(56, 3, 8, 8), (56, 3, 16, 16), (56, 3, 8, 8)]
 
     def test_progress_counts_every_image(self, ham: Path, cache: Path) -> None:
         calls: list[tuple[int, int]] = []

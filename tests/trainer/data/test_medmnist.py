@@ -53,6 +53,7 @@ def test_labels_are_mapped_to_our_order_and_parts_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [14, 56])
 def test_other_size_is_resized_and_the_title_says_so(tmp_path: Path, size: int) -> None:
     path = write(tmp_path / "dermamnist.npz", arrays())
+    load(str(path), size=28, cache=tmp_path / "cache")
     dataset = load(str(path), size=size, cache=tmp_path / "cache")
     assert dataset.images.shape == (42, 3, size, size)
     assert dataset.title.endswith(f"resized to {size}x{size}")

@@ -79,6 +79,15 @@ def test_lesion_split_takes_other_fractions() -> None:
     np.testing.assert_allclose(shares, (0.5, 0.2, 0.3), atol=0.005)
 
 
+@pytest.mark.parametrize("fractions", [(0.01, 0.01, 0.98), (0.01, 0.98, 0.01), (0.98, 0.01, 0.01)])
+def test_three_lesions_are_in_three_parts_whatever_the_fractions(fractions: tuple[float, float, float]) -> None:
+    dataset = skewed(0)
+    found = lesion_split(dataset, seed=0, fractions=fractions)
+    for part in (found.train, found.val, found.test):
+        assert len(np.unique(dataset.groups[part])) == 7
+        assert set(dataset.labels[part].tolist()) == set(range(7))
+
+
 @pytest.mark.parametrize("fractions", [(0.8, 0.2, 0.0), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1)])
 def test_lesion_split_refuses_fractions(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(InvalidInputError, match="must be positive and sum to 1"):

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest, read_run, resolve, write_run
+from skinaudit.engines.onnx_graph import load, metadata
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.export import export
+from skinaudit.export.export import Exported, export_run
+from skinaudit.export.precision import PRECISIONS, Converted
+
+Finished = tuple[Path, tuple[Exported, ...]]
+
+
+@pytest.fixture(scope="module")
+def finished(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+    return run, export_run(run, precisions=("fp32", "fp16", "int8"), threads=1)
+
+
+@pytest.fixture
+def run(finished: Finished, tmp_path: Path) -> Path:
+    """A private copy of the exported run."""
+    return Path(shutil.copytree(finished[0], tmp_path / "noise"))
+
+
+def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Finished) -> None:
+    run, exported = finished
+    assert [item.path for item in exported] == [run / "engines" / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
+    weights, reference = read_run(run).weights.digest, exported[0].manifest.engine.digest
+    for item in exported:
+        manifest = read_engine_manifest(item.path)
+        assert manifest == item.manifest
+        assert manifest.found == {manifest.asked: 28}
+        assert manifest.lineage["weights"] == weights
+        assert manifest.lineage["onnx"] == manifest.reference.digest == reference
+        assert manifest.lineage["data"] == "sha256:d"
+        assert resolve(item.path.parent, manifest.reference) == run / "engines" / "fp32.onnx"
+        assert (item.path.parent / manifest.run).resolve() == run.resolve()
+        assert manifest.parity["images"] == 60
+        assert manifest.parity["agreement"] >= PRECISIONS[manifest.asked].agreement
+        assert item.size == item.path.stat().st_size
+    assert exported[2].manifest.lineage["calibration"] == read_run(run).calibration.digest
+    assert exported[2].manifest.settings["executed"] == {"int8": 28}
+    assert "calibration" not in exported[0].manifest.lineage
+
+
+def test_the_file_itself_says_what_it_is(finished: Finished) -> None:
+    run, exported = finished
+    for item in exported:
+        found = metadata(load(item.path))
+        assert found["skinaudit.precision"] == item.manifest.asked
+        assert found["skinaudit.weights"] == read_run(run).weights.digest
+        assert json.loads(found["skinaudit.contract"]) == item.manifest.contract.to_json()
+        assert set(found) == {f"skinaudit.{key}" for key in ("version", "run", "weights", "contract", "precision")}
+
+
+def test_only_engines_and_manifests_are_left_in_the_folder(finished: Finished) -> None:
+    names = {path.name for path in (finished[0] / "engines").iterdir()}
+    assert names == {f"{name}.onnx{suffix}" for name in PRECISIONS for suffix in ("", ".json")}
+
+
+def test_a_second_export_keeps_the_reference_needs_no_torch_and_gives_the_same_bytes(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run / "engines" / "fp16.onnx").read_bytes()
+    (run / "engines" / "fp16.onnx").unlink()
+    monkeypatch.setattr(export, "to_onnx", None)
+    (fp32, fp16) = export_run(run, precisions=("fp32", "fp16"), threads=1)
+    assert (fp32.reused, fp16.reused) == (True, False)
+    assert fp16.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
+def test_a_reference_that_does_not_lead_to_the_weights_is_built_anew(
+    run: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run / "engines" / "fp32.onnx"
+    before = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(before[:1000])
+    else:
+        value = json.loads(manifest_path(path).read_text())
+        value["lineage"]["weights"] = "sha256:other"
+        manifest_path(path).write_text(json.dumps(value))
+    graph = load(run.parent / "kept.onnx") if (run.parent / "kept.onnx").exists() else _parsed(before)
+    monkeypatch.setattr(export, "to_onnx", lambda model, *, size: graph)
+    (fp32,) = export_run(run, precisions=["fp32"], threads=1)
+    assert not fp32.reused
+    assert path.read_bytes() == before
+    assert read_engine_manifest(path).lineage["weights"] == read_run(run).weights.digest
+
+
+def _parsed(content: bytes) -> object:
+    import onnx
+
+    return onnx.load_model_from_string(content)
+
+
+def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "ship" / "engine.onnx"
+    (item,) = export_run(run, precisions=["fp16"], output=target, threads=1)
+    assert item.path == target
+    manifest = read_engine_manifest(target)
+    assert manifest.engine.file == "engine.onnx"
+    assert manifest.run == "../noise"
+    assert manifest.reference.file == "../noise/engines/fp32.onnx"
+    assert resolve(target.parent, manifest.reference).samefile(run / "engines" / "fp32.onnx")
+    assert open_engine(target, threads=1).description.found == {"fp16": 28}
+
+
+@pytest.mark.parametrize(
+    ("precisions", "output", "message"),
+    [
+        (["fp8"], None, "precision fp8: choose among fp32, fp16, int8"),
+        ([], None, "choose among"),
+        (["fp16", "int8"], "x.onnx", "takes one precision, 2 were asked for"),
+        (["fp16"], "x.plan", r"x\.plan: an output file ends in \.onnx"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(run: Path, precisions: list[str], output: str | None, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        export_run(run, precisions=precisions, output=None if output is None else run / output)
+
+
+def test_a_conversion_that_does_nothing_is_caught_and_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run / "engines" / "fp16.onnx").read_bytes()
+    lazy = dataclasses.replace(PRECISIONS["fp16"], convert=lambda model, _: Converted(model))
+    monkeypatch.setattr(export, "PRECISIONS", {**PRECISIONS, "fp16": lazy})
+    with pytest.raises(InvalidInputError, match=r"fp16\.onnx: asked for fp16 in 28 layers and found 28 fp32"):
+        export_run(run, precisions=["fp16"], threads=1)
+    assert (run / "engines" / "fp16.onnx").read_bytes() == before
+    read_engine_manifest(run / "engines" / "fp16.onnx")
+
+
+def test_an_engine_of_other_weights_is_not_shipped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def negated(model: object, _: object) -> Converted:
+        converted = PRECISIONS["fp32"].convert(model, None)  # type: ignore[arg-type]
+        converted.model.graph.node[-1].attribute.add(name="alpha", f=-1.0, type=1)
+        return converted
+
+    monkeypatch.setattr(
+        export, "PRECISIONS", {**PRECISIONS, "fp16": dataclasses.replace(PRECISIONS["fp32"], convert=negated)}
+    )
+    monkeypatch.setattr(export, "check_found", lambda *_, **__: None)
+    with pytest.raises(EngineError, match=r"fp16\.onnx: logits differ from the source model"):
+        export_run(run, precisions=["fp16"], threads=1)
+
+
+@pytest.mark.parametrize("name", ["sets/clean.safetensors", "calibration.safetensors"])
+def test_a_run_whose_files_were_changed_is_refused(run: Path, name: str) -> None:
+    path = run / name
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(InvalidInputError, match=f"{path.name}: digest .*, the manifest says"):
+        export_run(run, precisions=["int8"], threads=1)
+
+
+def test_a_run_without_clean_images_is_refused(run: Path) -> None:
+    write_run(run, dataclasses.replace(read_run(run), sets={}))
+    with pytest.raises(InvalidInputError, match="the run has no clean set, which parity needs"):
+        export_run(run, precisions=["fp16"])
+
+
+def test_steps_are_told(run: Path) -> None:
+    told: list[str] = []
+    export_run(run, precisions=["int8"], threads=1, progress=told.append)
+    assert told == ["int8: converting", "int8: comparing with the source model on 60 clean images"]
+    assert "torch" in sys.modules

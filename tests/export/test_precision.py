@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from skinaudit.engines.onnx_graph import found_precisions
+from skinaudit.engines.ort import OrtEngine, executed_precisions, open_onnx_bytes
+from skinaudit.errors import InvalidInputError
+from skinaudit.export.calibration import Calibration
+from skinaudit.export.precision import PRECISIONS, check_found, to_fp16, to_int8
+from skinaudit.export.to_onnx import clean, serialise
+
+
+def build(graph: ModelProto, precision: str, calibration: Calibration) -> bytes:
+    converted = PRECISIONS[precision].convert(copy.deepcopy(graph), calibration)
+    return serialise(clean(copy.deepcopy(converted.model)), metadata={"precision": precision})
+
+
+def engine(graph: ModelProto, precision: str, calibration: Calibration) -> OrtEngine:
+    return open_onnx_bytes(build(graph, precision, calibration), where=precision, threads=1)
+
+
+def scale_weights(graph: ModelProto, pick: int, value: float) -> ModelProto:
+    changed = copy.deepcopy(graph)
+    matrices = [tensor for tensor in changed.graph.initializer if len(tensor.dims) >= 2 and "weight" in tensor.name]
+    tensor = matrices[pick]
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[0] = value
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return changed
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_weighted_layer_is_found_in_the_precision_asked_for(
+    graph: ModelProto, calibration: Calibration, precision: str
+) -> None:
+    found = engine(graph, precision, calibration).description.found
+    assert found == {precision: 4}
+    check_found(found, asked=precision, source=graph, where="e.onnx")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_same_graph_gives_the_same_bytes(graph: ModelProto, calibration: Calibration, precision: str) -> None:
+    before = graph.SerializeToString(deterministic=True)
+    assert build(graph, precision, calibration) == build(graph, precision, calibration)
+    assert graph.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-6), ("fp16", 5e-3), ("int8", 0.1)])
+def test_logits_stay_near_those_of_fp32(graph: ModelProto, calibration: Calibration, precision: str, share: float) -> None:
+    expected = engine(graph, "fp32", calibration).logits(calibration.images)
+    difference = engine(graph, precision, calibration).logits(calibration.images) - expected
+    assert np.abs(difference).max() <= share * np.abs(expected).max()
+    assert precision == "fp32" or difference.any()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_image_and_logits_stay_float32(graph: ModelProto, calibration: Calibration, precision: str) -> None:
+    model = PRECISIONS[precision].convert(graph, calibration).model
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "logits"]
+
+
+def test_fp16_halves_the_weights_and_casts_twice(graph: ModelProto, calibration: Calibration) -> None:
+    converted = to_fp16(graph, calibration)
+    kinds = Counter(tensor.data_type for tensor in converted.model.graph.initializer)
+    assert kinds[TensorProto.FLOAT] == 2  # mean and deviation of the normalisation, which stays fp32
+    assert kinds[TensorProto.FLOAT16] >= 8
+    nodes = [node.op_type for node in converted.model.graph.node]
+    assert nodes.count("Cast") == 2
+    assert nodes.index("Cast") == nodes.index("Conv") - 1
+    assert 0 < converted.settings["largest_activation"] < 65504
+
+
+def test_fp16_counts_weights_that_become_zero(graph: ModelProto, calibration: Calibration) -> None:
+    before = to_fp16(graph, calibration).settings["weights_rounded_to_zero"]
+    after = to_fp16(scale_weights(graph, 0, 1e-9), calibration).settings["weights_rounded_to_zero"]
+    assert after == before + 1
+
+
+def test_fp16_refuses_a_weight_that_overflows(graph: ModelProto, calibration: Calibration) -> None:
+    with pytest.raises(InvalidInputError, match="fp16: 1 weights exceed 65504"):
+        to_fp16(scale_weights(graph, -1, 7e4), Calibration(np.zeros_like(calibration.images), "d"))
+
+
+def test_fp16_refuses_activations_that_overflow_although_all_weights_fit(
+    graph: ModelProto, calibration: Calibration
+) -> None:
+    changed = copy.deepcopy(graph)
+    for tensor in changed.graph.initializer:
+        if len(tensor.dims) == 4 and "weight" in tensor.name:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3000), tensor.name))
+    with pytest.raises(InvalidInputError, match=r"fp16: activations reach .*, its largest number is 65504"):
+        to_fp16(changed, calibration)
+
+
+def test_int8_computes_in_integers_and_says_how(graph: ModelProto, calibration: Calibration) -> None:
+    converted = to_int8(graph, calibration)
+    assert converted.settings["calibration_images"] == len(calibration.images)
+    content = serialise(clean(converted.model), metadata={})
+    assert executed_precisions(content, where="e", threads=1) == {"int8": 4}
+    kernels = {tensor.name: tensor.data_type for tensor in converted.model.graph.initializer if len(tensor.dims) == 4}
+    assert set(kernels.values()) == {TensorProto.INT8}
+    zeros = [tensor for tensor in converted.model.graph.initializer if tensor.data_type == TensorProto.UINT8]
+    assert zeros
+    assert any(numpy_helper.to_array(tensor).any() for tensor in zeros)
+
+
+def largest_scale(model: ModelProto) -> float:
+    """The largest scale of an activation: scales of activations are scalars."""
+    activations = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    scales = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in activations]
+    return max(float(scale) for scale in scales)
+
+
+def test_int8_ranges_come_from_the_calibration_images(graph: ModelProto, calibration: Calibration) -> None:
+    grey: NDArray[np.uint8] = np.full_like(calibration.images, 128)
+    narrow = to_int8(graph, Calibration(grey, "d")).model
+    wide = to_int8(graph, calibration).model
+    assert largest_scale(narrow) < largest_scale(wide)
+
+
+def test_int8_logits_are_not_quantised(graph: ModelProto, calibration: Calibration) -> None:
+    last = to_int8(graph, calibration).model.graph.node
+    assert [node.op_type for node in last if "logits" in node.output] == ["Gemm"]
+
+
+def test_int8_is_quiet_and_leaves_logging_alone(
+    graph: ModelProto, calibration: Calibration, capfd: pytest.CaptureFixture[str]
+) -> None:
+    to_int8(graph, calibration)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("asked", "given"), [("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8"), ("int8", "fp16")])
+def test_a_file_in_another_precision_than_asked_is_caught(
+    graph: ModelProto, calibration: Calibration, asked: str, given: str
+) -> None:
+    found = found_precisions(PRECISIONS[given].convert(graph, calibration).model)
+    with pytest.raises(InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {given}"):
+        check_found(found, asked=asked, source=graph, where="e.onnx")
+
+
+def test_one_layer_left_in_float_is_caught(graph: ModelProto) -> None:
+    with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers and found 1 fp32, 3 int8"):
+        check_found({"fp32": 1, "int8": 3}, asked="int8", source=graph, where="e.onnx")
