@@ -90,6 +90,8 @@ def provider_option(command: _Command) -> _Command:
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
+@click.option("--ramp", type=click.FloatRange(0, 1), default=0.3, show_default=True,
+              help="Share of the epochs over which hardening's eps grows to its full value.")  # fmt: skip
 @click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
 @click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
@@ -101,7 +103,8 @@ def provider_option(command: _Command) -> _Command:
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
               help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
-@click.option("--weights", default=None, metavar="FILE|NAME", help="ImageNet start: a weights file, or torchvision's name.")
+@click.option("--weights", default=None, metavar="RUN|FILE|NAME",
+              help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
@@ -127,7 +130,7 @@ def train(**options: Any) -> None:
     )
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
     hardening = hardening_of(
-        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"],
+        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],
         clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
     )  # fmt: skip
     out = options["out"] or _free_folder(

@@ -25,17 +25,21 @@ from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 
 FORMAT_VERSION = 1
+CLEAN = "clean"
+"""Name and attack of the set of clean images."""
 _KEY = "skinaudit.adversarial_set"
-_TENSORS = {"images": "U8", "labels": "I64", "group": "I64", "ids": "U8", "source_logits": "F32"}
+_TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
+"""Element type and number of axes of each tensor, in the words of safetensors."""
+_DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
 _ROWS = 256  # images read at a time; a fresh mapping for each keeps the resident memory independent of N
 
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What a set is. Invariant: `threat_model` is None exactly for the clean set.
+    """What a set is. Invariant: `threat_model` is None exactly where `attack` is CLEAN.
 
     settings: every setting of the attack, as JSON values. source: digest of the weights that it was crafted on.
-    clean: images digest of the clean set that it perturbs (its own for the clean set). dataset: title of the data.
+    clean: images digest of the clean set that it perturbs (empty for the clean set). dataset: title of the data.
     created_with: library versions.
     """
 
@@ -78,21 +82,26 @@ class SetInfo:
         """Read it back; a missing or malformed field is an InvalidInputError naming `where`."""
         try:
             threat = value["threat_model"]
-            return SetInfo(
+            info = SetInfo(
                 name=value["name"],
                 attack=value["attack"],
                 threat_model=None if threat is None else ThreatModel(threat["norm"], parse_eps(threat["eps"])),
-                settings=value["settings"],
+                settings=dict(value["settings"]),
                 seed=value["seed"],
                 source=value["source"],
                 clean=value["clean"],
                 contract=InputContract.from_json(value["contract"], where=where),
                 dataset=value["dataset"],
                 synthetic=value["synthetic"],
-                created_with=value["created_with"],
+                created_with=dict(value["created_with"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(f"{where}: the set's description is incomplete ({error}); write it again") from error
+        except (KeyError, TypeError, AttributeError, ValueError, InvalidInputError) as error:
+            raise InvalidInputError(f"{where}: the set's description is damaged ({error}); write it again") from error
+        if (info.threat_model is None) != (info.attack == CLEAN):
+            raise InvalidInputError(
+                f"{where}: the {info.attack} set names no threat model, or clean names one; write it again"
+            )
+        return info
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +153,9 @@ def write_set(
         "ids": np.frombuffer(np.array([name.encode() for name in ids], f"S{width}").tobytes(), np.uint8).reshape(-1, width),
         "source_logits": np.ascontiguousarray(source_logits),
     }
+    for name, (dtype, axes) in _TENSORS.items():
+        if arrays[name].dtype != _DTYPES[dtype] or arrays[name].ndim != axes:
+            raise InvalidInputError(f"{path}: {name} must be {dtype} of {axes} axes, not {arrays[name].dtype}")
     _check_values(str(path), info, arrays["images"].shape, labels, group, ids, source_logits)
     description = json.dumps(info.to_json(), sort_keys=True)
     images_digest = _images_digest(iter([arrays["images"]]), labels, group, ids)
@@ -168,9 +180,11 @@ def open_set(path: Path) -> AdversarialSet:
             if metadata is None:
                 raise InvalidInputError(f"{path}: not an adversarial set of skinaudit; `skinaudit attack RUN` writes them")
             found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            for name, dtype in _TENSORS.items():
-                if name not in found or found[name].get_dtype() != dtype:
-                    raise InvalidInputError(f"{path}: tensor {name} is missing or not {dtype}; write the set again")
+            for name, (dtype, axes) in _TENSORS.items():
+                if name not in found or found[name].get_dtype() != dtype or len(found[name].get_shape()) != axes:
+                    raise InvalidInputError(
+                        f"{path}: tensor {name} is missing or not {dtype} of {axes} axes; write the set again"
+                    )
             shape = tuple(found["images"].get_shape())
             labels, group, padded = (file.get_tensor(name) for name in ("labels", "group", "ids"))
             source_logits = file.get_tensor("source_logits")
@@ -231,8 +245,11 @@ def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_mod
 
 
 def _read_rows(path: Path, start: int, stop: int) -> NDArray[np.uint8]:
-    with safe_open(path, framework="numpy") as file:
-        rows: NDArray[np.uint8] = file.get_slice("images")[start:stop]
+    try:
+        with safe_open(path, framework="numpy") as file:
+            rows: NDArray[np.uint8] = file.get_slice("images")[start:stop]
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path}: changed or removed while it was read ({error}); run again") from error
     return rows
 
 
@@ -241,7 +258,7 @@ def _parse_record(text: str, *, where: str) -> dict[str, Any]:
         record = json.loads(text)
         version = record["version"]
         complete = {"info", "images_digest", "content_digest"} <= record.keys()
-    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"{where}: the set's metadata is damaged ({error}); write the set again") from error
     if version != FORMAT_VERSION:
         raise InvalidInputError(f"{where}: set format {version}, this skinaudit reads {FORMAT_VERSION}; write the set again")
@@ -266,7 +283,9 @@ def _check_values(
         raise InvalidInputError(f"{where}: images have shape {shape}, the contract says {(count, 3, size, size)}")
     if group.shape != (count,) or len(ids) != count or source_logits.shape != (count, classes):
         raise InvalidInputError(f"{where}: images, lesions, names and logits differ in number; write the set again")
-    if labels.ndim != 1 or labels.min() < 0 or labels.max() >= classes:
+    if any("\0" in name for name in ids):
+        raise InvalidInputError(f"{where}: an image name holds a NUL character; rename it")
+    if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
     if not np.isfinite(source_logits).all():
         raise InvalidInputError(f"{where}: source logits hold NaN or infinity; train the source model again")

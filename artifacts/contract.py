@@ -51,8 +51,9 @@ class InputContract:
         """Read it back; a missing or extra field is an InvalidInputError naming `where`."""
         try:
             contract = InputContract(**{**value, "classes": tuple(value["classes"])})
+            distinct = len(set(contract.classes)) == len(contract.classes)
         except (KeyError, TypeError) as error:
             raise InvalidInputError(f"{where}: the input contract is incomplete or has unknown fields ({error})") from error
-        if not isinstance(contract.size, int) or contract.size < 1 or len(set(contract.classes)) != len(contract.classes):
+        if not isinstance(contract.size, int) or contract.size < 1 or not distinct:
             raise InvalidInputError(f"{where}: the input contract has size {contract.size!r}, classes {contract.classes!r}")
         return contract

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from skinaudit.errors import InvalidInputError
 
 _CHUNK = 1 << 20
@@ -35,9 +37,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.replace(target)
         temporary = None
         _sync_folder(target.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InvalidInputError(
-            f"{target}: cannot be written ({error.strerror or error}); free some space or choose another folder"
+            f"{target}: cannot be written ({reason}); free some space or choose another folder"
         ) from error
     finally:
         if temporary is not None:
@@ -61,7 +64,7 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such {what}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: not a readable {what} ({error}); write it again") from error
     if not isinstance(value, dict):
         raise InvalidInputError(f"{path}: not a {what}: expected a JSON object, found {type(value).__name__}")

@@ -29,6 +29,10 @@ class FileRecord:
     file: str
     digest: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.file, str) or not isinstance(self.digest, str):
+            raise TypeError(f"file {self.file!r}, digest {self.digest!r}: must be text")
+
 
 @dataclass(frozen=True)
 class RunManifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
@@ -10,10 +11,14 @@ from skinaudit.errors import InvalidInputError
 
 Norm = Literal["linf", "l2"]
 
+_DECIMALS = 6  # of eps_255; so every radius is written exactly, and reads back as the same number
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
+
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """All images within `eps` of the clean one in `norm`. Invariant: eps_255 > 0 is the exact radius in 8-bit steps.
+    """All images within `eps` of the clean one in `norm`. Invariant: eps_255 > 0 is the exact radius in 8-bit steps,
+    of at most six decimals, so that `eps_text` tells it exactly.
 
     For `linf` the radius bounds each pixel and channel; for `l2` it bounds the root of the summed squares over the
     whole image. Pixel values run from 0 to 1, so eps = eps_255 / 255; it is never divided by a channel's deviation.
@@ -25,8 +30,10 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise InvalidInputError(f"norm {self.norm!r}: choose linf or l2")
-        if self.eps_255 <= 0:
-            raise InvalidInputError(f"eps {self}: must be positive")
+        if not 0 < self.eps_255 < 10**9:
+            raise InvalidInputError(f"eps {float(self.eps_255):g}/255: must be positive and below 10^9 steps")
+        if (self.eps_255 * 10**_DECIMALS).denominator != 1:
+            raise InvalidInputError(f"eps {float(self.eps_255)!r}/255: has more than {_DECIMALS} decimals; round it")
 
     @property
     def eps(self) -> float:
@@ -36,7 +43,8 @@ class ThreatModel:
     @property
     def eps_text(self) -> str:
         """The radius as it is written and stored, such as `8/255`."""
-        return f"{float(self.eps_255):.12g}/255"
+        steps = f"{float(self.eps_255):.{_DECIMALS}f}".rstrip("0").rstrip(".")
+        return f"{steps}/255"
 
     def __str__(self) -> str:
         return f"{self.norm} {self.eps_text}"
@@ -45,11 +53,9 @@ class ThreatModel:
 def parse_eps(text: str) -> Fraction:
     """Read `8/255` (or `8` or `1.5/255`) as the exact number of 8-bit steps; `0.03` is refused as ambiguous."""
     number, slash, base = text.strip().partition("/")
-    try:
-        value = Fraction(number.strip())
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidInputError(f"eps {text!r}: write it as a rational of 255, for example 8/255") from error
-    if (slash and base.strip() != "255") or (not slash and value < 1):
+    readable = _NUMBER.fullmatch(number.strip()) and (not slash or base.strip() == "255")
+    value = Fraction(number.strip()) if readable else None
+    if value is None or (not slash and 0 < value < 1):
         raise InvalidInputError(f"eps {text!r}: write it as a rational of 255, for example 8/255")
     if value <= 0:
         raise InvalidInputError(f"eps {text!r}: must be positive")

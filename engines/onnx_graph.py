@@ -23,17 +23,8 @@ NAMES: Mapping[int, str] = {
 }
 """Names of the floating types that a layer can compute in."""
 
-WEIGHTED: Mapping[str, tuple[int, int]] = {
-    "Conv": (0, 1),
-    "ConvTranspose": (0, 1),
-    "Gemm": (0, 1),
-    "MatMul": (0, 1),
-    "FusedConv": (0, 1),
-    "NhwcFusedConv": (0, 1),
-    "FusedGemm": (0, 1),
-    "FusedMatMul": (0, 1),
-}
-"""Floating layers that carry weights, standard and of onnxruntime: positions of the activation and of the weights among the inputs."""
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "NhwcFusedConv", "FusedGemm", "FusedMatMul"})
+"""Floating layers that carry weights, standard and of onnxruntime: inputs 0 and 1 are activation and weights."""
 
 INTEGER = frozenset({"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"})
 """Layers that compute in 8-bit integers by definition, standard and of onnxruntime."""
@@ -117,7 +108,7 @@ def _precisions(graph: GraphProto, scope: _Scope) -> Iterable[str]:
         if node.op_type in INTEGER:
             yield "int8"
         elif node.op_type in WEIGHTED:
-            activation, weights = (node.input[position] for position in WEIGHTED[node.op_type])
+            activation, weights = node.input[:2]
             if node.op_type == "MatMul" and not (_is_constant(weights, scope) or _is_constant(activation, scope)):
                 continue
             eight_bit = _from_eight_bit(activation, scope) and _from_eight_bit(weights, scope)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, open_set, write_set
+from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set, write_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress
-from skinaudit.artifacts.manifest import FileRecord, read_run, record, resolve, versions, write_run
+from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
@@ -24,7 +24,6 @@ from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 
 SETS_FOLDER = "sets"
-CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,14 @@ def write_adversarial_set(
     *,
     source: str,
     seed: int,
+    name: str | None = None,
     batch: int = 200,
     progress: Progress | None = None,
 ) -> AdversarialSet:
     """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
 
-    Labels stay the truth. A targeted attack aims each image at a class drawn uniformly among the wrong ones.
-    Equal arguments give equal bytes on one machine.
+    name: of the set, the plan's where None. Labels stay the truth. A targeted attack aims each image at a class drawn
+    uniformly among the wrong ones. Equal arguments give equal bytes on one machine.
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:
@@ -102,7 +102,7 @@ def write_adversarial_set(
             progress(part.stop, len(clean))
     images = np.concatenate(parts)
     info = replace(
-        clean.info, name=plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=settings, seed=seed,
+        clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=settings, seed=seed,
         source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
     )  # fmt: skip
     write_set(
@@ -134,13 +134,16 @@ def attack_run(
             raise InvalidInputError(f"{against}: its input contract differs from that of {run}; sets cannot be transferred")
         crafted_on, suffix, weights = against, f"-from-{other.name}", other.weights
     model = folded(load_run_model(crafted_on))
-    written: dict[str, FileRecord] = {}
     opened = []
     for plan in plans:
-        path = run / SETS_FOLDER / f"{plan.name}{suffix}.safetensors"
-        opened.append(write_adversarial_set(path, model, clean, plan, source=weights.digest, seed=seed, progress=progress))
-        written[f"{plan.name}{suffix}"] = record(path, relative_to=run)
-    write_run(run, replace(manifest, sets={**manifest.sets, **written}))
+        name = f"{plan.name}{suffix}"
+        path = run / SETS_FOLDER / f"{name}.safetensors"
+        opened.append(
+            write_adversarial_set(path, model, clean, plan, name=name, source=weights.digest, seed=seed, progress=progress)
+        )
+        # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
+        manifest = replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)})
+        write_run(run, manifest)
     return tuple(opened)
 
 

@@ -13,19 +13,19 @@ from skinaudit.trainer.recipes import Hardening
 
 
 def harden_batch(
-    model: nn.Module, images: Tensor, labels: Tensor, *, hardening: Hardening, generator: torch.Generator
+    model: nn.Module, images: Tensor, labels: Tensor, *, hardening: Hardening, share: float, generator: torch.Generator
 ) -> Tensor:
     """The batch float32 (N, 3, H, W) with all but the first `clean_share` of its images replaced by adversarial ones.
 
-    The attack runs on a frozen copy: only input gradients are computed, and neither weights nor the running statistics of
-    the model in training are touched.
+    share: how much of the training is done, 0 to 1; it sets eps on the ramp. The attack runs on a frozen copy: only input
+    gradients are computed, and neither weights nor the running statistics of the model in training are touched.
     """
     clean = round(hardening.clean_share * len(images))
     if clean == len(images):
         return images
     perturbed = pgd.attack(
         attacked_copy(model, batch_norm=hardening.batch_norm), images[clean:], labels[clean:],
-        threat_model=hardening.threat_model, generator=generator, steps=hardening.steps, keep="last",
+        threat_model=hardening.at(share), generator=generator, steps=hardening.steps, keep="last",
     )  # fmt: skip
     return torch.cat([images[:clean], perturbed])
 

@@ -39,7 +39,7 @@ class Examples:
 
 
 Epoch = dict[str, Any]
-"""One line of the log: epoch, seconds, images_per_second, learning_rate, loss, accuracy, val_* figures, best."""
+"""One line of the log: epoch, seconds, images_per_second, learning_rate, loss, train_accuracy, val_*, monitor, best."""
 
 
 def fit(
@@ -66,12 +66,12 @@ def fit(
     """
     channels_last(model)
     optimiser = _optimiser(model, recipe)
-    per_epoch = -(-len(train.labels) // recipe.batch)
-    schedule = _schedule(optimiser, recipe, steps=per_epoch * recipe.epochs)
+    batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
+    schedule = _schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
     history: list[Epoch] = []
     if resume and (folder / CHECKPOINT_FILE).exists():
         history = _restore(folder, model, optimiser, schedule, settings_digest=settings_digest)
-        write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
+    write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
     weights = _class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
@@ -86,6 +86,9 @@ def fit(
                 progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
+        figures = _validate(model, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed)
+        if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
+            raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
             "epoch": epoch + 1,
             "seconds": round(seconds, 2),
@@ -93,7 +96,7 @@ def fit(
             "learning_rate": optimiser.param_groups[0]["lr"],
             "loss": loss,
             "train_accuracy": accuracy,
-            **_validate(model, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed),
+            **figures,
         }
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(record["monitor"])
@@ -127,7 +130,7 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on."""
     device = weights.device
-    order = np.random.default_rng(seed).permutation(len(train.labels))
+    order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
     generator = torch.Generator(device).manual_seed(seed)
     flips = torch.Generator().manual_seed(seed + 1)
     total, correct = 0.0, 0
@@ -140,16 +143,14 @@ def _train_epoch(
         if hardening is not None:
             shuffled = torch.randperm(len(labels), generator=flips)
             images, labels = images[shuffled], labels[shuffled]
-            images = harden_batch(model, images, labels, hardening=hardening, generator=generator)
+            share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
+            images = harden_batch(model, images, labels, hardening=hardening, share=share, generator=generator)
         model.train()
         logits = model(images.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, labels, weight=weights)
         value = loss.item()
         if not np.isfinite(value):
-            raise TrainingDivergedError(
-                f"the loss became {value} in epoch {epoch + 1}: start again with a learning rate below"
-                f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
-            )
+            raise _diverged(f"the loss became {value}", epoch, optimiser)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -160,6 +161,18 @@ def _train_epoch(
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
     return total / len(order), correct / len(order)
+
+
+def _used(count: int, batch: int) -> int:
+    """How many of `count` images an epoch visits: batch norm cannot train on a last batch of one, so that one sits out."""
+    return count - 1 if count % batch == 1 else count
+
+
+def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{what} in epoch {epoch + 1}: start again with a learning rate below"
+        f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
+    )
 
 
 def _flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -177,13 +190,16 @@ def _flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
 
 def _validate(
     model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
-) -> dict[str, float]:
-    """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened."""
+) -> dict[str, float] | None:
+    """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened.
+
+    None where the model answers NaN or infinity.
+    """
     frozen = folded(model)
-    figures = {
-        f"val_{name}": value
-        for name, value in accuracies(logits_of(frozen, val.images).argmax(1), val.labels, classes=classes).items()
-    }
+    logits = logits_of(frozen, val.images)
+    if not np.isfinite(logits).all():
+        return None
+    figures = {f"val_{name}": value for name, value in accuracies(logits.argmax(1), val.labels, classes=classes).items()}
     if hardening is not None:
         predictions = pgd_predictions(
             frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=max(hardening.steps, 5), seed=seed
@@ -273,7 +289,3 @@ def _derived(seed: int, epoch: int) -> int:
 
 def _line(record: Epoch) -> str:
     return json.dumps(record) + "\n"
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

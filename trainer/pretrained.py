@@ -1,9 +1,11 @@
-"""Start from ImageNet: torchvision's weights by name, or a weights file of the user's."""
+"""Start from ImageNet (torchvision's weights by name, or a file) or from a finished run."""
 
 from __future__ import annotations
 
 import math
 import pickle
+import re
+import struct
 from pathlib import Path
 
 import torch
@@ -12,27 +14,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from skinaudit.artifacts.files import short
+from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.checkpoint import load_weights
 
 _TORCHVISION = ("mobilenet_v2", "vgg16")
+_FOLDED = re.compile(r"[0-9]+\.conv\.(weight|bias)")
 
 
 def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
-    """Load ImageNet weights into all but the classifier's last layer; returns a sentence on what was loaded.
+    """Load weights to start from; returns a sentence on what was loaded.
 
-    source: a weights file (.safetensors, or .pth read with weights_only), or a name that torchvision knows, such as
-    IMAGENET1K_V1 (downloaded). Files may hold a state dict of this arch, one of torchvision's, or the convolutions of a
-    MobileNet v1 with batch norm folded in (`0.conv.weight`, `0.conv.bias`, ...). A layer of another shape is left fresh only
-    if it is the classifier's last. Raises InvalidInputError for a file that cannot be read or does not fit.
+    source: a run directory, whose model is taken over whole (to harden a standard model); a weights file (.safetensors, or
+    .pth read with weights_only); or a name that torchvision knows, such as IMAGENET1K_V1 (downloaded). Files may hold a
+    state dict of this arch, one of torchvision's, or the convolutions of a MobileNet v1 with batch norm folded in
+    (`0.conv.weight`, `0.conv.bias`, ...); from them the classifier's last layer is left fresh.
+    Raises InvalidInputError for what cannot be read or does not fit.
     """
     path = Path(source)
+    if path.is_dir():
+        manifest = read_run(path)
+        load_weights(model, resolve(path, manifest.weights))
+        return f"the weights of run {manifest.name}, {short(manifest.weights.digest)}"
     if path.is_file():
         state = _read(path)
     elif arch in _TORCHVISION and path.suffix == "":
         state = _download(arch, source)
     else:
-        raise InvalidInputError(f"{source}: no such weights file, and torchvision has no weights of that name for {arch}")
-    if any(name.endswith("conv.bias") for name in state):
+        raise InvalidInputError(
+            f"{source}: no such run or weights file, and torchvision has no weights of that name for {arch}"
+        )
+    if all(_FOLDED.fullmatch(name) for name in state):
         state = _unfolded(model, state, where=source)
     return _transfer(model, state, where=source)
 
@@ -42,8 +55,18 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
+    # The restricted unpickler meets arbitrary bytes in a damaged file, and says so in as many ways.
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        LookupError,
+        ValueError,
+        struct.error,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise InvalidInputError(f"{path}: not a safe weights file ({reason}); convert it to safetensors") from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InvalidInputError(f"{path}: holds no state dict of tensors; save model.state_dict() and give that file")
@@ -72,7 +95,7 @@ def _unfolded(model: nn.Module, state: dict[str, Tensor], *, where: str) -> dict
     convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
     norms = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)]
     numbers = sorted({int(name.split(".")[0]) for name in state})
-    if not len(convolutions) == len(norms) == len(numbers):
+    if not len(convolutions) == len(norms) == len(numbers) == len(state) / 2:
         raise InvalidInputError(f"{where}: holds {len(numbers)} convolutions, the model has {len(convolutions)}")
     mapped = {}
     for number, convolution, (norm, layer) in zip(numbers, convolutions, norms, strict=True):

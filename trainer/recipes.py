@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from skinaudit.artifacts.threat_model import ThreatModel
@@ -62,15 +63,25 @@ RECIPES: Mapping[str, Recipe] = {
 class Hardening:
     """PGD adversarial training: the minimax of Madry et al. 2018 over `threat_model`.
 
-    steps: of the inner attack, of size 2.5 eps / steps from a random start. clean_share: of each batch left clean (0 is
-    Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function that is
-    deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
+    steps: of the inner attack, of size 2.5 eps / steps from a random start. ramp: eps grows linearly from 0 to its full
+    value over this share of all epochs; at full eps from random weights a small model stays a constant answer.
+    clean_share: of each batch left clean (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's
+    batch norm. `eval` attacks the function that is deployed (running statistics, folded into the convolutions, hence fast);
+    `train` uses the batch's statistics.
     """
 
     threat_model: ThreatModel
     steps: int = 5
+    ramp: float = 0.3
     clean_share: float = 0.0
     batch_norm: Literal["eval", "train"] = "eval"
+
+    def at(self, share: float) -> ThreatModel:
+        """The threat model after `share` (0 to 1) of the training: eps in whole 256ths of an 8-bit step, at least one."""
+        part = min(1.0, share / self.ramp) if self.ramp else 1.0
+        return replace(
+            self.threat_model, eps_255=max(round(self.threat_model.eps_255 * 256 * Fraction(part)), 1) * Fraction(1, 256)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -92,6 +103,7 @@ def hardening_of(
     recipe: Recipe,
     threat_model: ThreatModel,
     steps: int,
+    ramp: float,
     clean_share: float | None,
     batch_norm: Literal["eval", "train"],
 ) -> Hardening | None:
@@ -101,4 +113,4 @@ def hardening_of(
     if kind != "pgd":
         raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
     share = recipe.clean_share if clean_share is None else clean_share
-    return Hardening(threat_model, steps=steps, clean_share=share, batch_norm=batch_norm)
+    return Hardening(threat_model, steps=steps, ramp=ramp, clean_share=share, batch_norm=batch_norm)

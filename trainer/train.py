@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT, InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import RUN_FILE, FileRecord, RunManifest, record, versions, write_run
@@ -187,7 +187,7 @@ def _write_sets(
     frozen = folded(model)
     folder = out / generate.SETS_FOLDER
     clean = generate.write_clean_set(
-        folder / f"{generate.CLEAN}.safetensors", frozen,
+        folder / f"{CLEAN}.safetensors", frozen,
         images=dataset.images[test], labels=dataset.labels[test], group=dataset.groups[test],
         ids=tuple(dataset.ids[index] for index in test), source=weights.digest, contract=contract,
         dataset=dataset.title, synthetic=dataset.synthetic,

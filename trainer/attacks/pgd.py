@@ -52,9 +52,11 @@ def attack(
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
+    if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
+        raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last, and worst where stop_margin is set")
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()
-    best = torch.full((len(images),), -torch.inf, device=images.device)
+    best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
     index = torch.arange(len(images), device=images.device)
     for _ in range(restarts):
         clean, truth = images[index], labels[index]
@@ -108,7 +110,7 @@ def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
 
 def _record(found: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor) -> None:
     """Keep `moved` wherever it ranks above what was found before; writes into `found` and `best`."""
-    rank = torch.where(lead > 0, loss + _SUCCESS, loss)
+    rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successes to sixteenths
     better = rank > best[index]
     found[index[better]] = moved[better]
     best[index[better]] = rank[better]

@@ -1,0 +1,151 @@
+"""PGD beside the peers on one trained model: the same images, batch, radius, step size, steps and kind of start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skinaudit.artifacts.adversarial_set import CLEAN, open_set
+from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.bench import peers
+from skinaudit.bench.timing import Contest, Contestant, interleaved
+from skinaudit.trainer.attacks import pgd
+from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.evaluate import logits_of, pgd_predictions, to_pixels
+from skinaudit.trainer.models import folded
+
+EVALUATING = "skinaudit, evaluating"
+FULL_BUDGET = "skinaudit, full budget"
+TARGETS = {EVALUATING: 4.0, FULL_BUDGET: 1.8}
+CUTOFF = 1.3
+"""Peers slower than this many times the fastest one run once only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Clean test images of a run: uint8 (N, 3, H, W), and labels int64 (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    threat_model: ThreatModel
+    steps: int
+
+
+@dataclass(frozen=True)
+class AttackFigures:
+    """What was measured on one run. seconds and ratios are of medians, accuracies shares of 1 averaged over the rounds.
+
+    ratios: how many times as long the fastest peer takes. on_folded: the same beside our full budget where that peer is
+    given our folded channels-last model.
+    """
+
+    run: str
+    images: int
+    clean_accuracy: float
+    seconds: Mapping[str, float]
+    accuracy: Mapping[str, float]
+    rounds: Mapping[str, int]
+    fastest: str
+    ratios: Mapping[str, float]
+    on_folded: float
+
+
+def clean_batch(run: Path, *, images: int) -> Batch:
+    """The first test images of a run."""
+    clean = open_set(resolve(run, read_run(run).sets[CLEAN]))
+    count = min(images, len(clean))
+    return Batch(next(clean.batches(len(clean)))[:count], clean.labels[:count])
+
+
+def measure_attacks(
+    run: Path,
+    *,
+    images: int,
+    threat_model: ThreatModel,
+    steps: int,
+    rounds: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> AttackFigures:
+    """Attack and predict with every peer and with skinaudit in turns; each round draws another random start.
+
+    The peers get the trained model as it is, in evaluation mode, which is what their users have. Our times include folding
+    it. Wall-clock seconds; torch's threads are left as they are.
+    """
+    model = load_run_model(run)
+    batch = clean_batch(run, images=images)
+    attack = _Setting(threat_model, steps)
+    interleaved(_contestants(model, clean_batch(run, images=8), attack), rounds=1)  # warm up: a whole round costs minutes
+    contestants = _contestants(model, batch, attack)
+    contest = interleaved(contestants, rounds=rounds, rivals=frozenset(peers.ATTACKS), cutoff=CUTOFF, say=say)
+    fastest = contest.fastest(*peers.ATTACKS)
+    on_folded = {f"{fastest} on our folded model": partial(_by_peer, fastest, folded(model), batch, attack)}
+    (folded_seconds,) = interleaved(on_folded, rounds=1, say=say).seconds.values()
+    clean = logits_of(folded(model), batch.images).argmax(1) == batch.labels
+    return _figures(run.name, len(batch.labels), float(clean.mean()), contest, fastest, folded_seconds[0])
+
+
+def _contestants(model: nn.Module, batch: Batch, attack: _Setting) -> dict[str, Contestant[float]]:
+    return {
+        EVALUATING: partial(_evaluate, model, batch, attack),
+        FULL_BUDGET: partial(_full_budget, model, batch, attack),
+        **{name: partial(_by_peer, name, model, batch, attack) for name in peers.ATTACKS},
+    }
+
+
+def _figures(
+    run: str, images: int, clean: float, contest: Contest[float], fastest: str, folded_seconds: float
+) -> AttackFigures:
+    return AttackFigures(
+        run=run,
+        images=images,
+        clean_accuracy=clean,
+        seconds={name: contest.median(name) for name in contest.seconds},
+        accuracy={name: mean(values) for name, values in contest.answers.items()},
+        rounds={name: len(values) for name, values in contest.seconds.items()},
+        fastest=fastest,
+        ratios={name: contest.ratio(fastest, name) for name in (EVALUATING, FULL_BUDGET)},
+        on_folded=folded_seconds / contest.median(FULL_BUDGET),
+    )
+
+
+def _evaluate(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
+    predictions = pgd_predictions(
+        folded(model), batch.images, batch.labels,
+        threat_model=attack.threat_model, steps=attack.steps, seed=number, batch=len(batch.labels),
+    )  # fmt: skip
+    return float((predictions == batch.labels).mean())
+
+
+def _full_budget(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
+    frozen = folded(model)
+    labels = torch.from_numpy(batch.labels)
+    perturbed = pgd.attack(
+        frozen, to_pixels(batch.images, device=labels.device), labels,
+        threat_model=attack.threat_model, generator=torch.Generator().manual_seed(number), steps=attack.steps, keep="worst",
+    )  # fmt: skip
+    with torch.no_grad():
+        perturbed = perturbed.contiguous(memory_format=torch.channels_last)
+        return float((frozen(perturbed).argmax(1) == labels).float().mean())
+
+
+def _by_peer(name: str, model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
+    labels, eps = torch.from_numpy(batch.labels), attack.threat_model.eps
+    perturbed = peers.ATTACKS[name](
+        model, to_pixels(batch.images, device=labels.device), labels,
+        eps=eps, step_size=2.5 * eps / attack.steps, steps=attack.steps, seed=number,
+    )  # fmt: skip
+    with torch.no_grad():
+        return float((model(perturbed).argmax(1) == labels).float().mean())

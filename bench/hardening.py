@@ -1,0 +1,174 @@
+"""One epoch of PGD adversarial training beside ART's Madry trainer and plain loops: same model, images, batch and steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.bench.attacks import Batch, clean_batch
+from skinaudit.bench.timing import Contestant, interleaved
+from skinaudit.trainer import loop
+from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.evaluate import slices, to_pixels
+from skinaudit.trainer.models import channels_last
+from skinaudit.trainer.recipes import RECIPES, Hardening
+
+OURS = "skinaudit, hardened"
+STANDARD = "skinaudit, standard"
+ART = "ART AdversarialTrainerMadryPGD"
+PLAIN = "plain loop, autograd.grad"
+BACKWARD = "plain loop, loss.backward"
+TARGETS = {ART: 2.5, PLAIN: 1.6, BACKWARD: 1.6}
+STANDARD_SHARE = 1.15
+"""A hardened epoch may cost (steps + 1) times this many standard epochs."""
+
+_RECIPE = replace(RECIPES["default"], learning_rate=1e-4, schedule="plateau")  # the weights stay near the trained ones
+
+
+@dataclass(frozen=True)
+class HardeningFigures:
+    """Median seconds of one epoch by contestant. ratios: how many times as long the others take as our hardened epoch.
+
+    in_standard_epochs: our hardened epoch measured in our standard epochs.
+    """
+
+    images: int
+    batch: int
+    steps: int
+    rounds: int
+    seconds: Mapping[str, float]
+    ratios: Mapping[str, float]
+    in_standard_epochs: float
+
+
+def measure_hardening(
+    run: Path,
+    *,
+    images: int,
+    threat_model: ThreatModel,
+    steps: int,
+    rounds: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> HardeningFigures:
+    """Train copies of a run's model for one epoch a round, in turns; each keeps its weights and optimiser between rounds.
+
+    Ours is the training loop itself, with its augmentation and class weights, which the others do without. A small epoch
+    warms up first. Wall-clock seconds.
+    """
+    model = load_run_model(run).requires_grad_(True)
+    hardening = Hardening(threat_model, steps=steps, ramp=0.0)
+    interleaved(_contestants(model, clean_batch(run, images=8), hardening), rounds=1)
+    batch = clean_batch(run, images=images)
+    contest = interleaved(_contestants(model, batch, hardening), rounds=rounds, say=say)
+    return HardeningFigures(
+        images=len(batch.labels),
+        batch=_RECIPE.batch,
+        steps=steps,
+        rounds=rounds,
+        seconds={name: contest.median(name) for name in contest.seconds},
+        ratios={name: contest.ratio(name, OURS) for name in TARGETS},
+        in_standard_epochs=contest.ratio(OURS, STANDARD),
+    )
+
+
+def _contestants(model: nn.Module, batch: Batch, hardening: Hardening) -> dict[str, Contestant[None]]:
+    return {
+        STANDARD: _ours(copy.deepcopy(model), batch, None),
+        OURS: _ours(copy.deepcopy(model), batch, hardening),
+        PLAIN: _plain(copy.deepcopy(model), batch, hardening, "grad"),
+        BACKWARD: _plain(copy.deepcopy(model), batch, hardening, "backward"),
+        ART: _by_art(copy.deepcopy(model), batch, hardening),
+    }
+
+
+def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contestant[None]:
+    channels_last(model)
+    optimiser = loop._optimiser(model, _RECIPE)
+    schedule = loop._schedule(optimiser, _RECIPE, steps=1)
+    weights = loop._class_weights(batch.labels, classes=7, exponent=_RECIPE.class_weighting)
+
+    def epoch(number: int) -> None:
+        loop._train_epoch(
+            model, loop.Examples(batch.images, batch.labels), optimiser, schedule,
+            recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0, progress=None,
+        )  # fmt: skip
+
+    return epoch
+
+
+def _plain(model: nn.Module, batch: Batch, hardening: Hardening, gradient: Literal["grad", "backward"]) -> Contestant[None]:
+    """Madry's loop as it is usually written: float images in memory, the attack on the model in training.
+
+    `grad` asks autograd for the input's gradient only, as TRADES does; `backward` also computes that of the weights, as
+    fast_adversarial does.
+    """
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_RECIPE.learning_rate, weight_decay=_RECIPE.weight_decay)
+    pixels, truth = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
+
+    def epoch(number: int) -> None:
+        torch.manual_seed(number)
+        order = torch.randperm(len(truth))
+        for part in slices(len(order), _RECIPE.batch):
+            images, labels = pixels[order[part]], truth[order[part]]
+            model.eval()
+            perturbed = _plain_pgd(model, images, labels, hardening, gradient)
+            model.train()
+            loss = functional.cross_entropy(model(perturbed), labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
+    return epoch
+
+
+def _plain_pgd(
+    model: nn.Module, images: Tensor, labels: Tensor, hardening: Hardening, gradient: Literal["grad", "backward"]
+) -> Tensor:
+    eps = hardening.threat_model.eps
+    perturbed = (images + torch.empty_like(images).uniform_(-eps, eps)).clamp(0, 1)
+    for _ in range(hardening.steps):
+        perturbed.requires_grad_()
+        loss = functional.cross_entropy(model(perturbed), labels)
+        if gradient == "grad":
+            (direction,) = torch.autograd.grad(loss, perturbed)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert perturbed.grad is not None
+            direction = perturbed.grad
+        perturbed = perturbed.detach() + 2.5 * eps / hardening.steps * direction.sign()
+        perturbed = torch.min(torch.max(perturbed, images - eps), images + eps).clamp(0, 1).detach()
+    return perturbed
+
+
+def _by_art(model: nn.Module, batch: Batch, hardening: Hardening) -> Contestant[None]:
+    from art.defences.trainer import AdversarialTrainerMadryPGD
+    from art.estimators.classification import PyTorchClassifier
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_RECIPE.learning_rate, weight_decay=_RECIPE.weight_decay)
+    classifier = PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), batch.images.shape[1:], 7,
+        optimizer=optimiser, clip_values=(0.0, 1.0), device_type="cpu",
+    )  # fmt: skip
+    eps = hardening.threat_model.eps
+    trainer: Any = AdversarialTrainerMadryPGD(
+        classifier, nb_epochs=1, batch_size=_RECIPE.batch, eps=eps, eps_step=2.5 * eps / hardening.steps,
+        max_iter=hardening.steps, num_random_init=1,
+    )  # fmt: skip
+    pixels = to_pixels(batch.images, device=torch.device("cpu")).numpy()
+    truth = np.eye(7, dtype=np.float32)[batch.labels]
+
+    def epoch(number: int) -> None:
+        np.random.seed(number)  # noqa: NPY002 (ART draws its starts there)
+        trainer.fit(pixels, truth)
+
+    return epoch

@@ -1,0 +1,19 @@
+"""Read an audit's JSON report in a script: the verdict, and each set's drop with its interval in points.
+
+python examples/03_read_a_report.py runs/latest/audits/fp16.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+print(report["verdict"], "-", report["reason"])
+for one in report["sets"]:
+    drop = one["comparison"]["drop"]
+    low, high = (100 * drop["interval"][side] for side in ("low", "high"))
+    print(
+        f"{one['title']:<18} drop {100 * drop['value']:+.2f} [{low:+.2f}, {high:+.2f}] points: {one['judgement']['verdict']}"
+    )

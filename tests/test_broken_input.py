@@ -1,0 +1,369 @@
+"""Broken input through the command line: each case ends with exit code 2 and one line that names the file and the remedy."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from skinaudit import cli
+from skinaudit.artifacts.files import digest_file
+
+Arguments = list[str]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its fp32 engine."""
+    from skinaudit.export.export import export_run
+
+    run = tmp_path_factory.mktemp("exported") / "run"
+    shutil.copytree(tiny_run, run)
+    export_run(run, precisions=("fp32",), threads=1)
+    return run
+
+
+@pytest.fixture
+def run(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it to break."""
+    return Path(shutil.copytree(exported, tmp_path / "run"))
+
+
+def ham(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """A tiny HAM10000: rows of (lesion, image, dx), every image written."""
+    images = folder / "HAM10000_images_part_1"
+    images.mkdir(parents=True)
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    for lesion, image, dx in rows:
+        lines.append(f"{lesion},{image},{dx},histo,50,male,back")
+        Image.fromarray(np.full((15, 20, 3), 120, np.uint8)).save(images / f"{image}.jpg")
+    (folder / "HAM10000_metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+SEVEN = [(f"L{i}{dx}", f"I{i}{dx}", dx) for i in range(4) for dx in ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")]
+
+
+def train(source: Path | str, out: Path) -> Arguments:
+    return ["train", "--data", str(source), "--size", "32", "--epochs", "1", "--out", str(out / "out"), "--threads", "1"]
+
+
+def audit(run: Path, *more: str) -> Arguments:
+    return ["audit", str(run / "engines" / "fp32.onnx"), "--threads", "1", *more]
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def reseal(run: Path) -> None:
+    """Let the manifest name the engine as it now is: what someone would do who replaces the file knowingly."""
+    engine = run / "engines" / "fp32.onnx"
+    digest = digest_file(engine)
+    edit(
+        engine.with_name("fp32.onnx.json"),
+        lambda m: (m["engine"].update(digest=digest), m["reference"].update(digest=digest)),
+    )
+
+
+def flip(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x40
+    path.write_bytes(bytes(content))
+
+
+# Data
+
+
+def no_such_data(run: Path, tmp: Path) -> Arguments:
+    return train(tmp / "nowhere", tmp)
+
+
+def empty_folder(run: Path, tmp: Path) -> Arguments:
+    (tmp / "empty").mkdir()
+    return train(tmp / "empty", tmp)
+
+
+def missing_image(run: Path, tmp: Path) -> Arguments:
+    (ham(tmp / "ham", SEVEN) / "HAM10000_images_part_1" / "I2mel.jpg").unlink()
+    return train(tmp / "ham", tmp)
+
+
+def corrupt_image(run: Path, tmp: Path) -> Arguments:
+    (ham(tmp / "ham", SEVEN) / "HAM10000_images_part_1" / "I1nv.jpg").write_bytes(b"not a picture")
+    return train(tmp / "ham", tmp)
+
+
+def unknown_dx(run: Path, tmp: Path) -> Arguments:
+    return train(ham(tmp / "ham", [*SEVEN, ("Lx", "Ix", "eczema")]), tmp)
+
+
+def duplicate_id(run: Path, tmp: Path) -> Arguments:
+    return train(ham(tmp / "ham", [*SEVEN, ("Ly", "I0mel", "nv")]), tmp)
+
+
+def empty_class(run: Path, tmp: Path) -> Arguments:
+    return train(ham(tmp / "ham", [row for row in SEVEN if row[2] != "df"]), tmp)
+
+
+def missing_column(run: Path, tmp: Path) -> Arguments:
+    table = ham(tmp / "ham", SEVEN) / "HAM10000_metadata.csv"
+    table.write_text(table.read_text().replace("lesion_id", "lesion"))
+    return train(tmp / "ham", tmp)
+
+
+def foreign_npz(run: Path, tmp: Path) -> Arguments:
+    np.savez(tmp / "other.npz", x=np.zeros(3))
+    return train(tmp / "other.npz", tmp)
+
+
+# Settings
+
+
+def decimal_eps(run: Path, tmp: Path) -> Arguments:
+    return [*train("synthetic", tmp), "--eps", "0.03"]
+
+
+def eps_below_the_grid(run: Path, tmp: Path) -> Arguments:
+    return [*train("synthetic", tmp), "--eps", "0.5/255"]
+
+
+def finished_run(run: Path, tmp: Path) -> Arguments:
+    return ["train", "--images", "200", "--size", "32", "--out", str(run)]
+
+
+def pickled_weights(run: Path, tmp: Path) -> Arguments:
+    (tmp / "evil.pth").write_bytes(pickle.dumps(print))
+    return [*train("synthetic", tmp), "--images", "200", "--weights", str(tmp / "evil.pth")]
+
+
+def unknown_attack(run: Path, tmp: Path) -> Arguments:
+    return ["attack", str(run), "--attack", "deepfool"]
+
+
+# Sets
+
+
+def pgd_set(run: Path) -> Path:
+    return next((run / "sets").glob("pgd-*.safetensors"))
+
+
+def truncated_set(run: Path, tmp: Path) -> Arguments:
+    pgd_set(run).write_bytes(pgd_set(run).read_bytes()[:-100])
+    return audit(run)
+
+
+def flipped_pixel(run: Path, tmp: Path) -> Arguments:
+    flip(pgd_set(run), pgd_set(run).stat().st_size // 2)
+    return audit(run, "--sets", str(run / "sets"))
+
+
+def foreign_set(run: Path, tmp: Path) -> Arguments:
+    save_file({"images": np.zeros((2, 3, 32, 32), np.uint8)}, run / "sets" / "other.safetensors")
+    return audit(run, "--sets", str(run / "sets"))
+
+
+def no_sets(run: Path, tmp: Path) -> Arguments:
+    (tmp / "none").mkdir()
+    return audit(run, "--sets", str(tmp / "none"))
+
+
+def only_the_clean_set(run: Path, tmp: Path) -> Arguments:
+    (tmp / "some").mkdir()
+    shutil.copy(run / "sets" / "clean.safetensors", tmp / "some")
+    return audit(run, "--sets", str(tmp / "some"))
+
+
+def missing_set(run: Path, tmp: Path) -> Arguments:
+    pgd_set(run).unlink()
+    return audit(run)
+
+
+# Manifests
+
+
+def truncated_run_manifest(run: Path, tmp: Path) -> Arguments:
+    (run / "run.json").write_text((run / "run.json").read_text()[:200])
+    return audit(run)
+
+
+def incomplete_run_manifest(run: Path, tmp: Path) -> Arguments:
+    edit(run / "run.json", lambda m: m.pop("weights"))
+    return audit(run)
+
+
+def no_engine_manifest(run: Path, tmp: Path) -> Arguments:
+    (run / "engines" / "fp32.onnx.json").unlink()
+    return audit(run)
+
+
+def swapped_labels(run: Path, tmp: Path) -> Arguments:
+    edit(
+        run / "engines" / "fp32.onnx.json",
+        lambda m: m["contract"].update(classes=["nv", "mel", *m["contract"]["classes"][2:]]),
+    )
+    return audit(run)
+
+
+def another_runs_engine(run: Path, tmp: Path) -> Arguments:
+    edit(run / "engines" / "fp32.onnx.json", lambda m: m["lineage"].update(weights="sha256:" + 64 * "0"))
+    return audit(run)
+
+
+def tampered_weights(run: Path, tmp: Path) -> Arguments:
+    flip(run / "weights.safetensors", (run / "weights.safetensors").stat().st_size // 2)
+    shutil.rmtree(run / "engines")
+    return ["export", str(run), "--fp16", "--threads", "1"]
+
+
+def no_run(run: Path, tmp: Path) -> Arguments:
+    return ["export", str(tmp / "nothing")]
+
+
+# Engines
+
+
+def missing_engine(run: Path, tmp: Path) -> Arguments:
+    return ["audit", str(tmp / "engine.plan")]
+
+
+def truncated_engine(run: Path, tmp: Path) -> Arguments:
+    engine = run / "engines" / "fp32.onnx"
+    engine.write_bytes(engine.read_bytes()[:5000])
+    return audit(run)
+
+
+def text_as_engine(run: Path, tmp: Path) -> Arguments:
+    (run / "engines" / "fp32.onnx").write_text("hello")
+    reseal(run)
+    return audit(run)
+
+
+def nan_engine(run: Path, tmp: Path) -> Arguments:
+    def poison(model: onnx.ModelProto) -> None:
+        weight = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+        values = numpy_helper.to_array(weight).copy()
+        values[...] = np.nan
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+    return edited_engine(run, poison)
+
+
+def engine_with_another_input(run: Path, tmp: Path) -> Arguments:
+    def rename(model: onnx.ModelProto) -> None:
+        model.graph.input[0].name = "pixels"
+        for node in model.graph.node:
+            node.input[:] = ["pixels" if name == "image" else name for name in node.input]
+
+    return edited_engine(run, rename)
+
+
+def edited_engine(run: Path, change: Callable[[onnx.ModelProto], None]) -> Arguments:
+    path = run / "engines" / "fp32.onnx"
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+    reseal(run)
+    return audit(run)
+
+
+def unknown_runtime(run: Path, tmp: Path) -> Arguments:
+    engine = run / "engines" / "fp32.onnx"
+    engine.rename(engine.with_suffix(".coreml"))
+    (run / "engines" / "fp32.onnx.json").rename(run / "engines" / "fp32.coreml.json")
+    edit(run / "engines" / "fp32.coreml.json", lambda m: m["engine"].update(file="fp32.coreml"))
+    return ["audit", str(engine.with_suffix(".coreml"))]
+
+
+def no_cuda(run: Path, tmp: Path) -> Arguments:
+    return audit(run, "--provider", "cuda")
+
+
+CASES: dict[Callable[[Path, Path], Arguments], str] = {
+    no_such_data: "nowhere: no such folder",
+    empty_folder: "HAM10000_metadata",
+    missing_image: "I2mel",
+    corrupt_image: "I1nv",
+    unknown_dx: "eczema",
+    duplicate_id: "I0mel",
+    empty_class: "df",
+    missing_column: "lesion_id",
+    foreign_npz: "other.npz",
+    decimal_eps: "rational of 255",
+    eps_below_the_grid: "at least 1/255",
+    finished_run: "finished run already",
+    pickled_weights: "not a safe weights file",
+    unknown_attack: "choose among fgsm, pgd",
+    truncated_set: "changed after it was written",
+    flipped_pixel: "changed after it was written",
+    foreign_set: "not an adversarial set",
+    no_sets: "none",
+    only_the_clean_set: "no adversarial set",
+    missing_set: "missing; restore it",
+    truncated_run_manifest: "not a readable run manifest",
+    incomplete_run_manifest: "the run manifest is incomplete",
+    no_engine_manifest: "no manifest beside it",
+    swapped_labels: "classes is",
+    another_runs_engine: "weights",
+    tampered_weights: "changed after it was written",
+    no_run: "not a finished run",
+    missing_engine: "engine.plan: no such engine",
+    truncated_engine: "changed after it was written",
+    text_as_engine: "fp32.onnx",
+    nan_engine: "NaN",
+    engine_with_another_input: "image",
+    unknown_runtime: "supported: .onnx",
+    no_cuda: "cuda",
+}
+
+
+@pytest.mark.parametrize(("break_it", "fragment"), CASES.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_one_line_and_exit_code_2(
+    break_it: Callable[[Path, Path], Arguments],
+    fragment: str,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skinaudit", *break_it(run, tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("skinaudit: ")]
+    assert stopped.value.code == 2
+    assert len(lines) == 1
+    assert fragment in lines[0]
+    assert printed.err.splitlines()[-1] == lines[0]
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_every_stored_tensor_is_guarded(run: Path) -> None:
+    """A set resaved with one changed value in any tensor, metadata kept, does not open."""
+    from safetensors import safe_open
+
+    from skinaudit.artifacts.adversarial_set import open_set
+    from skinaudit.errors import InvalidInputError
+
+    path = pgd_set(run)
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    original = load_file(path)
+    for name in original:
+        changed = {key: value.copy() for key, value in original.items()}
+        changed[name].flat[0] = 0 if changed[name].flat[0] != 0 else 1
+        save_file(changed, path, metadata=metadata)
+        with pytest.raises(InvalidInputError, match="write"):
+            open_set(path)
