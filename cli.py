@@ -133,9 +133,7 @@ def train(**options: Any) -> None:
         options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],
         clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
     )  # fmt: skip
-    out = options["out"] or _free_folder(
-        f"{options['arch']}-{'standard' if hardening is None else 'hardened'}", options["resume"]
-    )
+    out = options["out"] or _free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
     with _bars() as bar:
         dataset = load(
             options["data"], size=options["size"], seed=options["seed"], images=options["images"],
@@ -393,8 +391,8 @@ def _threads(given: int | None) -> int:
     return given or os.cpu_count() or 1
 
 
-def _free_folder(stem: str, resume: bool) -> Path:
-    """runs/STEM, numbered where that run is finished already; with `resume`, the unfinished one."""
+def _free_folder(stem: str) -> Path:
+    """runs/STEM, numbered where that run is finished already: an unfinished one is the next to go on with."""
     candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000))
     for folder in candidates:
         if not (folder / "run.json").exists():

@@ -11,14 +11,14 @@ from skinaudit.errors import InvalidInputError
 
 Norm = Literal["linf", "l2"]
 
-_DECIMALS = 6  # of eps_255; so every radius is written exactly, and reads back as the same number
-_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
+_DECIMALS = 9  # of eps_255, which is below a million: so a float and `eps_text` tell every radius exactly
+_NUMBER = re.compile(r"[+-]?[0-9]{1,6}(\.[0-9]{0,9})?")
 
 
 @dataclass(frozen=True)
 class ThreatModel:
     """All images within `eps` of the clean one in `norm`. Invariant: eps_255 > 0 is the exact radius in 8-bit steps,
-    of at most six decimals, so that `eps_text` tells it exactly.
+    below 10^6 and of at most nine decimals, so that `eps_text` tells it exactly.
 
     For `linf` the radius bounds each pixel and channel; for `l2` it bounds the root of the summed squares over the
     whole image. Pixel values run from 0 to 1, so eps = eps_255 / 255; it is never divided by a channel's deviation.
@@ -30,10 +30,10 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise InvalidInputError(f"norm {self.norm!r}: choose linf or l2")
-        if not 0 < self.eps_255 < 10**9:
-            raise InvalidInputError(f"eps {float(self.eps_255):g}/255: must be positive and below 10^9 steps")
+        if not 0 < self.eps_255 < 10**6:
+            raise InvalidInputError(f"eps of {self.eps_255} 8-bit steps: must be positive and below a million")
         if (self.eps_255 * 10**_DECIMALS).denominator != 1:
-            raise InvalidInputError(f"eps {float(self.eps_255)!r}/255: has more than {_DECIMALS} decimals; round it")
+            raise InvalidInputError(f"eps of {self.eps_255} 8-bit steps: has more than {_DECIMALS} decimals; round it")
 
     @property
     def eps(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,7 +167,7 @@ def _by_art(model: nn.Module, batch: Batch, hardening: Hardening) -> Contestant[
     truth = np.eye(7, dtype=np.float32)[batch.labels]
 
     def epoch(number: int) -> None:
-        np.random.seed(number)  # noqa: NPY002 (ART draws its starts there)
+        np.random.seed(number)  # ART draws its starts there
         trainer.fit(pixels, truth)
 
     return epoch

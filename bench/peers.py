@@ -67,7 +67,7 @@ def by_art(
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
 
-    np.random.seed(seed)  # noqa: NPY002 (ART draws its starts there)
+    np.random.seed(seed)  # ART draws its starts there
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     classifier = PyTorchClassifier(

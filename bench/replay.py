@@ -1,4 +1,4 @@
-"""The audit's replay beside a bare ONNX Runtime loop, and the audit's peak memory on a set and on one eight times as large."""
+"""The audit's replay beside a bare ONNX Runtime loop, and the audit's peak memory on few and on many images."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def interleaved(
     """Let all contestants work in turns, round after round, so that a slow minute of the machine hits all of them alike.
 
     Every other round runs in reverse order, so that nobody always follows the same neighbour. Warming up is the caller's,
-    who knows a small piece of the work. Of the `rivals`, those that need more than `cutoff` times the fastest rival's time in the first
-    round sit out the rest: which of them is fastest is known, and only that one matters.
+    who knows a small piece of the work. Of the `rivals`, those that need more than `cutoff` times the fastest rival's time
+    in the first round sit out the rest: which of them is fastest is known, and only that one matters.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     answers: dict[str, list[Answer]] = {name: [] for name in contestants}

@@ -27,7 +27,7 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.ort import OPTIMISATION, executed_precisions, open_onnx_bytes
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, missing
 from skinaudit.export.calibration import read_calibration
 from skinaudit.export.parity import check_parity, measure_parity
 from skinaudit.export.precision import PRECISIONS, check_found
@@ -107,7 +107,10 @@ def _reference(build: _Build) -> Exported:
     if found is not None:
         return Exported(path, found, path.stat().st_size, time.perf_counter() - started, reused=True)
     build.progress("fp32: tracing the model")
-    from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
+    try:
+        from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
+    except ImportError as error:
+        raise missing("torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(load_run_model(build.run), size=build.manifest.contract.size)
     return _write(build, path, name="fp32", source=source, started=started)
@@ -131,7 +134,7 @@ def _write(build: _Build, path: Path, *, name: str, source: ModelProto, started:
     if precision.needs_calibration:
         calibration = read_calibration(resolve(build.run, run.calibration), size=run.contract.size)
     build.progress(f"{name}: converting")
-    converted = precision.convert(source, calibration)
+    converted = precision.convert(source, calibration, where=str(path))
     content = serialise(clean(converted.model), metadata=_metadata(run, name))
     engine = open_onnx_bytes(content, where=str(path), threads=build.threads)
     check_found(engine.description.found, asked=name, source=source, where=str(path))

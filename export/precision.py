@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -28,6 +28,13 @@ class Converted:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Convert(Protocol):
+    """Rewrites an fp32 graph without changing it; calibration is None where the precision needs none."""
+
+    def __call__(self, model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
+        """Errors name `where`."""
+
+
 @dataclass(frozen=True)
 class Precision:
     """How to rewrite an fp32 graph, and the parity with the source model below which the file is refused.
@@ -36,18 +43,18 @@ class Precision:
     agreement: smallest share of images with the same prediction, near-ties within the tolerance aside.
     """
 
-    convert: Callable[[ModelProto, Calibration | None], Converted]
+    convert: Convert
     needs_calibration: bool
     tolerance: float | None
     agreement: float
 
 
-def unchanged(model: ModelProto, calibration: Calibration | None) -> Converted:
+def unchanged(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """fp32: the graph as it was exported."""
     return Converted(model)
 
 
-def to_fp16(model: ModelProto, calibration: Calibration | None) -> Converted:
+def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """Weights and arithmetic in fp16 from the first weighted layer on; `image`, normalisation and `logits` stay float32.
 
     Normalising in fp32 costs elementwise work on three channels. Rounded to fp16 before the mean is subtracted, a pixel
@@ -59,7 +66,7 @@ def to_fp16(model: ModelProto, calibration: Calibration | None) -> Converted:
     model = onnx.shape_inference.infer_shapes(model)
     peak = largest_activation(model, calibration)
     if peak > FP16_LARGEST:
-        raise InvalidInputError(f"fp16: activations reach {peak:.3g}, its largest number is 65504; export as fp32 or int8")
+        raise InvalidInputError(f"{where}: activations reach {peak:.3g}, fp16 ends at 65504; export as fp32 or int8")
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     values = (*graph.input, *graph.value_info, *graph.output)
@@ -80,7 +87,7 @@ def to_fp16(model: ModelProto, calibration: Calibration | None) -> Converted:
         nodes.append(node)
     outputs = [value.name for value in graph.output if value.name in computed]
     nodes.extend(helper.make_node("Cast", [renamed[name]], [name], to=TensorProto.FLOAT) for name in outputs)
-    halves, underflowed = _half([weights[name] for name in weights if name in renamed])
+    halves, underflowed = _half([weights[name] for name in weights if name in renamed], where=where)
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     for part, content in (("node", nodes), ("initializer", kept + halves), ("value_info", [])):
@@ -90,7 +97,7 @@ def to_fp16(model: ModelProto, calibration: Calibration | None) -> Converted:
     return Converted(onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), settings)
 
 
-def to_int8(model: ModelProto, calibration: Calibration | None) -> Converted:
+def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """Static Q/DQ for CPUs: asymmetric u8 activations per tensor, symmetric s8 weights per channel, s32 biases.
 
     Normalisation and logits stay float: logits in 8 bit would tie, and end at the range of the calibration images. Ranges
@@ -104,7 +111,7 @@ def to_int8(model: ModelProto, calibration: Calibration | None) -> Converted:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.quant_utils import add_pre_process_metadata
     except ImportError as error:
-        raise missing("onnxruntime", "cpu", "int8 calibration") from error
+        raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
     assert calibration is not None
     prepared = ModelProto()
     prepared.CopyFrom(model)
@@ -149,7 +156,7 @@ def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, whe
         raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
 
 
-def _half(tensors: Sequence[TensorProto]) -> tuple[list[TensorProto], int]:
+def _half(tensors: Sequence[TensorProto], *, where: str) -> tuple[list[TensorProto], int]:
     """fp16 twins, and how many non-zero weights became zero."""
     halves, overflowed, underflowed = [], 0, 0
     for tensor in tensors:
@@ -159,9 +166,7 @@ def _half(tensors: Sequence[TensorProto]) -> tuple[list[TensorProto], int]:
         underflowed += int(np.count_nonzero(value) - np.count_nonzero(half))
         halves.append(numpy_helper.from_array(half, f"{tensor.name}_fp16"))
     if overflowed:
-        raise InvalidInputError(
-            f"fp16: {overflowed} weights exceed {FP16_LARGEST:.0f}, its largest number; export as fp32 or int8"
-        )
+        raise InvalidInputError(f"{where}: {overflowed} weights exceed 65504, where fp16 ends; export as fp32 or int8")
     return halves, underflowed
 
 

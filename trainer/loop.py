@@ -223,6 +223,8 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> OneCycleLR | ReduceLROnPlateau:
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
+    # Below five steps its warm-up of a quarter has no length to divide by.
+    steps = max(steps, 5)
     return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
 
 

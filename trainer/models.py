@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torchvision
@@ -122,16 +122,23 @@ def _vgg16(width: float, classes: int) -> nn.Module:
         outputs = max(8, int(base * width))
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
         inputs = outputs
-    narrow: nn.Module = torchvision.models.VGG(nn.Sequential(*layers), num_classes=classes)
     hidden = max(16, int(4096 * width))
-    narrow.classifier = nn.Sequential(
+    # torchvision's VGG class would draw its own 120 M classifier weights first, which takes seconds.
+    narrow = nn.Sequential()
+    narrow.add_module("features", nn.Sequential(*layers))
+    narrow.add_module("avgpool", nn.AdaptiveAvgPool2d(7))
+    narrow.add_module("flatten", nn.Flatten())
+    narrow.add_module("classifier", nn.Sequential(
         nn.Linear(inputs * 7 * 7, hidden), nn.ReLU(True), nn.Dropout(0.5),
         nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(hidden, classes),
-    )  # fmt: skip
-    for layer in narrow.classifier:
-        if isinstance(layer, nn.Linear):
+    ))  # fmt: skip
+    for layer in narrow.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0, 0.01)
-            nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.zeros_(cast(Tensor, layer.bias))
     return narrow
 
 

@@ -3,15 +3,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from onnx import ModelProto
 
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest, read_run, resolve, write_run
 from skinaudit.engines.onnx_graph import load, metadata, parse
 from skinaudit.engines.open import open_engine
-from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 from skinaudit.export import export
 from skinaudit.export.export import Exported, export_run
 from skinaudit.export.precision import PRECISIONS, Converted
@@ -128,7 +130,7 @@ def test_settings_that_make_no_sense_are_refused(run: Path, precisions: list[str
 
 def test_a_conversion_that_does_nothing_is_caught_and_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (run / "engines" / "fp16.onnx").read_bytes()
-    lazy = dataclasses.replace(PRECISIONS["fp16"], convert=lambda model, _: Converted(model))
+    lazy = dataclasses.replace(PRECISIONS["fp16"], convert=lambda model, _, *, where: Converted(model))
     monkeypatch.setattr(export, "PRECISIONS", {**PRECISIONS, "fp16": lazy})
     with pytest.raises(InvalidInputError, match=r"fp16\.onnx: asked for fp16 in 28 layers and found 28 fp32"):
         export_run(run, precisions=["fp16"], threads=1)
@@ -137,8 +139,8 @@ def test_a_conversion_that_does_nothing_is_caught_and_nothing_is_written(run: Pa
 
 
 def test_an_engine_of_other_weights_is_not_shipped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def negated(model: object, _: object) -> Converted:
-        converted = PRECISIONS["fp32"].convert(model, None)  # type: ignore[arg-type]
+    def negated(model: ModelProto, _: object, *, where: str) -> Converted:
+        converted = PRECISIONS["fp32"].convert(model, None, where=where)
         (alpha,) = (value for value in converted.model.graph.node[-1].attribute if value.name == "alpha")
         alpha.f = -alpha.f
         return converted
@@ -162,6 +164,13 @@ def test_a_run_whose_files_were_changed_is_refused(run: Path, name: str) -> None
 def test_a_run_without_clean_images_is_refused(run: Path) -> None:
     write_run(run, dataclasses.replace(read_run(run), sets={}))
     with pytest.raises(InvalidInputError, match="the run has no clean set, which parity needs"):
+        export_run(run, precisions=["fp16"])
+
+
+def test_without_torch_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "engines" / "fp32.onnx").unlink()
+    monkeypatch.setitem(sys.modules, "skinaudit.trainer.checkpoint", None)
+    with pytest.raises(MissingDependencyError, match=r"noise: export needs torch.*pip install 'skinaudit\[train\]'"):
         export_run(run, precisions=["fp16"])
 
 

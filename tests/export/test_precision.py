@@ -15,9 +15,11 @@ from skinaudit.export.calibration import Calibration
 from skinaudit.export.precision import PRECISIONS, check_found, to_fp16, to_int8
 from skinaudit.export.to_onnx import clean, serialise
 
+WHERE = "e.onnx"
+
 
 def build(graph: ModelProto, precision: str, calibration: Calibration) -> bytes:
-    converted = PRECISIONS[precision].convert(copy.deepcopy(graph), calibration)
+    converted = PRECISIONS[precision].convert(copy.deepcopy(graph), calibration, where=WHERE)
     return serialise(clean(copy.deepcopy(converted.model)), metadata={"precision": precision})
 
 
@@ -41,7 +43,7 @@ def test_every_weighted_layer_is_found_in_the_precision_asked_for(
 ) -> None:
     found = engine(graph, precision, calibration).description.found
     assert found == {precision: 4}
-    check_found(found, asked=precision, source=graph, where="e.onnx")
+    check_found(found, asked=precision, source=graph, where=WHERE)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -61,14 +63,14 @@ def test_logits_stay_near_those_of_fp32(graph: ModelProto, calibration: Calibrat
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_image_and_logits_stay_float32(graph: ModelProto, calibration: Calibration, precision: str) -> None:
-    model = PRECISIONS[precision].convert(graph, calibration).model
+    model = PRECISIONS[precision].convert(graph, calibration, where=WHERE).model
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.elem_type == TensorProto.FLOAT
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "logits"]
 
 
 def test_fp16_halves_the_weights_and_casts_twice(graph: ModelProto, calibration: Calibration) -> None:
-    converted = to_fp16(graph, calibration)
+    converted = to_fp16(graph, calibration, where=WHERE)
     kinds = Counter(tensor.data_type for tensor in converted.model.graph.initializer)
     assert kinds[TensorProto.FLOAT] == 2  # mean and deviation of the normalisation, which stays fp32
     assert kinds[TensorProto.FLOAT16] >= 8
@@ -79,14 +81,14 @@ def test_fp16_halves_the_weights_and_casts_twice(graph: ModelProto, calibration:
 
 
 def test_fp16_counts_weights_that_become_zero(graph: ModelProto, calibration: Calibration) -> None:
-    before = to_fp16(graph, calibration).settings["weights_rounded_to_zero"]
-    after = to_fp16(scale_weights(graph, 0, 1e-9), calibration).settings["weights_rounded_to_zero"]
+    before = to_fp16(graph, calibration, where=WHERE).settings["weights_rounded_to_zero"]
+    after = to_fp16(scale_weights(graph, 0, 1e-9), calibration, where=WHERE).settings["weights_rounded_to_zero"]
     assert after == before + 1
 
 
 def test_fp16_refuses_a_weight_that_overflows(graph: ModelProto, calibration: Calibration) -> None:
-    with pytest.raises(InvalidInputError, match="fp16: 1 weights exceed 65504"):
-        to_fp16(scale_weights(graph, -1, 7e4), Calibration(np.zeros_like(calibration.images), "d"))
+    with pytest.raises(InvalidInputError, match=r"e\.onnx: 1 weights exceed 65504"):
+        to_fp16(scale_weights(graph, -1, 7e4), Calibration(np.zeros_like(calibration.images), "d"), where=WHERE)
 
 
 def test_fp16_refuses_activations_that_overflow_although_all_weights_fit(
@@ -96,12 +98,12 @@ def test_fp16_refuses_activations_that_overflow_although_all_weights_fit(
     for tensor in changed.graph.initializer:
         if len(tensor.dims) == 4 and "weight" in tensor.name:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3000), tensor.name))
-    with pytest.raises(InvalidInputError, match=r"fp16: activations reach .*, its largest number is 65504"):
-        to_fp16(changed, calibration)
+    with pytest.raises(InvalidInputError, match=r"e\.onnx: activations reach .*, fp16 ends at 65504"):
+        to_fp16(changed, calibration, where=WHERE)
 
 
 def test_int8_computes_in_integers_and_says_how(graph: ModelProto, calibration: Calibration) -> None:
-    converted = to_int8(graph, calibration)
+    converted = to_int8(graph, calibration, where=WHERE)
     assert converted.settings["calibration_images"] == len(calibration.images)
     content = serialise(clean(converted.model), metadata={})
     assert executed_precisions(content, where="e", threads=1) == {"int8": 4}
@@ -121,20 +123,20 @@ def largest_scale(model: ModelProto) -> float:
 
 def test_int8_ranges_come_from_the_calibration_images(graph: ModelProto, calibration: Calibration) -> None:
     grey: NDArray[np.uint8] = np.full_like(calibration.images, 128)
-    narrow = to_int8(graph, Calibration(grey, "d")).model
-    wide = to_int8(graph, calibration).model
+    narrow = to_int8(graph, Calibration(grey, "d"), where=WHERE).model
+    wide = to_int8(graph, calibration, where=WHERE).model
     assert largest_scale(narrow) < largest_scale(wide)
 
 
 def test_int8_logits_are_not_quantised(graph: ModelProto, calibration: Calibration) -> None:
-    last = to_int8(graph, calibration).model.graph.node
+    last = to_int8(graph, calibration, where=WHERE).model.graph.node
     assert [node.op_type for node in last if "logits" in node.output] == ["Gemm"]
 
 
 def test_int8_is_quiet_and_leaves_logging_alone(
     graph: ModelProto, calibration: Calibration, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    to_int8(graph, calibration)
+    to_int8(graph, calibration, where=WHERE)
     assert capfd.readouterr() == ("", "")
 
 
@@ -142,11 +144,11 @@ def test_int8_is_quiet_and_leaves_logging_alone(
 def test_a_file_in_another_precision_than_asked_is_caught(
     graph: ModelProto, calibration: Calibration, asked: str, given: str
 ) -> None:
-    found = found_precisions(PRECISIONS[given].convert(graph, calibration).model)
+    found = found_precisions(PRECISIONS[given].convert(graph, calibration, where=WHERE).model)
     with pytest.raises(InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {given}"):
-        check_found(found, asked=asked, source=graph, where="e.onnx")
+        check_found(found, asked=asked, source=graph, where=WHERE)
 
 
 def test_one_layer_left_in_float_is_caught(graph: ModelProto) -> None:
     with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers and found 1 fp32, 3 int8"):
-        check_found({"fp32": 1, "int8": 3}, asked="int8", source=graph, where="e.onnx")
+        check_found({"fp32": 1, "int8": 3}, asked="int8", source=graph, where=WHERE)

@@ -1,0 +1,132 @@
+"""What the benchmark found, as Markdown."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from skinaudit.bench import attacks, hardening, replay
+from skinaudit.bench.attacks import EVALUATING, FULL_BUDGET, AttackFigures
+from skinaudit.bench.hardening import HardeningFigures
+from skinaudit.bench.replay import MemoryFigures, ReplayFigures
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def verdict(measured: float, target: float, *, at_most: bool = False) -> str:
+    """A measured ratio beside its target, and whether it is met."""
+    met = measured <= target if at_most else measured >= target
+    return f"{measured:.2f} (target {'at most' if at_most else 'at least'} {target:g}: {'met' if met else 'MISSED'})"
+
+
+def machine(threads: int) -> str:
+    """The machine in one line."""
+    return f"{_processor()}, {threads} threads, {platform.system()} {platform.machine()}"
+
+
+def heading(command: str, *, threads: int, versions: Mapping[str, str], seconds: float) -> str:
+    """How it was measured, on what, and with which versions."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"""# skinaudit beside its peers
+
+`{command}`, {seconds / 60:.1f} minutes. All contestants work in turns in one process, with the same number of threads;
+times are medians of wall-clock seconds over the rounds, ratios are ratios of medians.
+
+- machine: {machine(threads)}
+- versions: {listed}
+"""
+
+
+def attack_section(figures: AttackFigures, *, setting: str) -> str:
+    """One run's attacks: time, ratio to the fastest peer, robust accuracy."""
+    rows = [
+        [
+            f"**{name}**" if name in figures.ratios else name,
+            f"{seconds:.2f}",
+            f"{figures.seconds[figures.fastest] / seconds:.2f}",
+            f"{figures.accuracy[name]:.2%}",
+            f"{figures.accuracy[name] - figures.accuracy[figures.fastest]:+.2%}",
+            str(figures.rounds[name]),
+        ]
+        for name, seconds in sorted(figures.seconds.items(), key=lambda item: item[1])
+    ]
+    columns = (
+        "",
+        "seconds",
+        f"times as fast as {figures.fastest}",
+        "robust accuracy",
+        f"against {figures.fastest}",
+        "rounds",
+    )
+    return f"""
+## PGD on the run `{figures.run}`
+
+{setting}; the first {figures.images} test images as one batch, clean accuracy {figures.clean_accuracy:.2%}.
+Robust accuracy is averaged over the rounds, which differ in their random starts. Peers that need more than
+{attacks.CUTOFF:g} times the fastest one's time ran once.
+
+{table(columns, rows)}
+- Evaluating (images broken by a margin leave the loop): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
+- Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], attacks.TARGETS[FULL_BUDGET])}
+- {figures.fastest} given our folded, channels-last copy of the model instead of the model as it is takes
+  {figures.on_folded:.2f} times as long as our full budget: most of the gain there is the copy.
+"""
+
+
+def hardening_section(figures: HardeningFigures) -> str:
+    """One hardened epoch beside the others."""
+    ours = figures.seconds[hardening.OURS]
+    rows = [
+        [f"**{name}**" if name == hardening.OURS else name, f"{seconds:.2f}", f"{seconds / ours:.2f}"]
+        for name, seconds in sorted(figures.seconds.items(), key=lambda item: item[1])
+    ]
+    lines = [f"- {name} / ours: {verdict(ratio, hardening.TARGETS[name])}\n" for name, ratio in figures.ratios.items()]
+    limit = (figures.steps + 1) * hardening.STANDARD_SHARE
+    return f"""
+## Hardened training
+
+One epoch over {figures.images} images with PGD-{figures.steps}, batch {figures.batch}, AdamW, {figures.rounds} rounds.
+
+{table(("", "seconds", "of our hardened epoch"), rows)}
+{"".join(lines)}- our hardened epoch / our standard epoch: {verdict(figures.in_standard_epochs, limit, at_most=True)}
+"""
+
+
+def replay_section(replays: Sequence[ReplayFigures], memory: MemoryFigures) -> str:
+    """Replay throughput by engine, and the audit's memory."""
+    rows = [
+        [
+            one.engine,
+            str(one.images),
+            str(one.rounds),
+            f"{one.ours:,.0f}",
+            f"{one.bare:,.0f}",
+            verdict(one.share, replay.TARGET),
+        ]
+        for one in replays
+    ]
+    columns = ("engine", "images", "rounds", "replay, images/s", "bare loop, images/s", "share")
+    return f"""
+## Replay
+
+The audit's replay (8-bit images from disk, scaled, every answer checked) beside `session.run` over float32 arrays in memory.
+
+{table(columns, rows)}
+Peak memory of `skinaudit audit` in a process of its own, on two sets: of {memory.images:,} images each
+{memory.peak:.0f} MiB, of {replay.TIMES * memory.images:,} images each {memory.peak_of_many:.0f} MiB;
+the images of the larger sets alone are {memory.images_of_many:.0f} MiB.
+"""
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,319 @@
+"""Sets: what is written is read, whatever was changed since is refused, and eps holds in integers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from safetensors.numpy import load_file, save_file
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, check_perturbation, open_set, within
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
+from skinaudit.errors import InvalidInputError
+
+MakeSet = Callable[..., Path]
+KEY = "skinaudit.adversarial_set"
+LINF2 = ThreatModel("linf", Fraction(2))
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    return dict(json.loads(header["__metadata__"][KEY]))
+
+
+def rewrite(path: Path, *, record: object = None, **changed: np.ndarray) -> None:
+    """Change tensors or the metadata of a set as a careless or hostile tool would, without new digests."""
+    text = json.dumps(metadata(path) if record is None else record)
+    save_file({**load_file(path), **changed}, path, metadata={KEY: text})
+
+
+def test_round_trip(make_set: MakeSet, tmp_path: Path) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+    logits = np.linspace(-3, 3, 35, dtype=np.float32).reshape(5, 7)
+    path = make_set(tmp_path / "pgd.safetensors", images=images, threat_model=LINF2, clean="sha256:c", source_logits=logits)
+    opened = open_set(path)
+    assert len(opened) == 5
+    assert np.array_equal(np.concatenate(list(opened.batches(2))), images)
+    assert opened.labels.tolist() == [0, 1, 2, 3, 4]
+    assert opened.group.tolist() == [0, 0, 1, 1, 2]
+    assert opened.ids == ("bild_0é", "bild_1é", "bild_2é", "bild_3é", "bild_4é")
+    assert np.array_equal(opened.source_logits, logits)
+    assert opened.info.threat_model == LINF2
+    assert opened.info.title == "pgd linf 2/255"
+    assert opened.info.settings == {"steps": 3}
+    assert SetInfo.from_json(opened.info.to_json(), where="x") == opened.info
+
+
+def test_equal_arguments_give_equal_bytes_and_any_other_image_another_digest(make_set: MakeSet, tmp_path: Path) -> None:
+    one, two = make_set(tmp_path / "one" / "clean"), make_set(tmp_path / "two" / "clean")
+    assert one.read_bytes() == two.read_bytes()
+    other = make_set(tmp_path / "three" / "clean", seed=1)
+    assert open_set(one).images_digest == open_set(two).images_digest != open_set(other).images_digest
+
+
+def test_the_images_digest_names_the_images_whatever_model_answered(make_set: MakeSet, tmp_path: Path) -> None:
+    one = open_set(make_set(tmp_path / "one"))
+    other = open_set(make_set(tmp_path / "two", source_logits=np.zeros((5, 7), np.float32)))
+    assert one.images_digest == other.images_digest
+
+
+@given(count=st.integers(1, 600), size=st.integers(1, 700))
+def test_batches_cover_everything_in_order(tmp_path_factory: pytest.TempPathFactory, count: int, size: int) -> None:
+    images = (np.arange(count * 3) % 251).astype(np.uint8).reshape(count, 3, 1, 1)
+    path = tmp_path_factory.getbasetemp() / "batches.safetensors"
+    save_file({"images": images}, path)
+    none: Any = None
+    opened = AdversarialSet(path, none, np.zeros(count, np.int64), none, (), none, "")
+    batches = list(opened.batches(size))
+    assert np.array_equal(np.concatenate(batches), images)
+    assert {len(batch) for batch in batches[:-1]} <= {size}
+    assert 0 < len(batches[-1]) <= size
+
+
+def test_a_file_cut_anywhere_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
+    path = make_set(tmp_path / "clean.safetensors")
+    whole = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(InvalidInputError, match=r"clean.safetensors: truncated or not a safetensors file .*again"):
+            open_set(path)
+
+
+def test_a_flipped_bit_anywhere_is_refused_by_name(make_set: MakeSet, tmp_path: Path) -> None:
+    """Header, metadata, images, labels, lesions, names and logits alike; the padding of the header means nothing."""
+    path = make_set(tmp_path / "clean.safetensors", count=2)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    padding = range(len(whole[:header].rstrip(b" ")), header)
+    positions = [*range(0, header, 5), *range(header, len(whole), 7)]
+    for position in positions:
+        if position in padding:
+            continue
+        for bit in (0, 5):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(InvalidInputError, match=r"clean.safetensors: "):
+                open_set(path)
+
+
+@pytest.mark.parametrize("tensor", ["images", "labels", "group", "ids", "source_logits"])
+def test_one_changed_value_is_refused_as_changed(make_set: MakeSet, tmp_path: Path, tensor: str) -> None:
+    path = make_set(tmp_path / "clean.safetensors")
+    values = load_file(path)[tensor]
+    values.reshape(-1)[0] += 1
+    rewrite(path, **{tensor: values})
+    with pytest.raises(InvalidInputError, match="content and digest differ: it was changed after it was written"):
+        open_set(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array([0, 1, 7, 3, 4])}, r"a label is outside of 0..6"),
+        ({"labels": np.array([0, 1, -1, 3, 4])}, r"a label is outside of 0..6"),
+        ({"labels": np.array(3)}, "tensor labels is missing or not I64 of 1 axes"),
+        ({"labels": np.arange(5, dtype=np.int32)}, "tensor labels is missing or not I64"),
+        ({"labels": np.arange(4)}, "images have shape"),
+        ({"group": np.arange(4)}, "differ in number"),
+        ({"ids": np.zeros((4, 3), np.uint8)}, "differ in number"),
+        ({"ids": np.full((5, 3), 0xFF, np.uint8)}, "the image names are damaged"),
+        ({"ids": np.zeros(5, np.uint8)}, "tensor ids is missing or not U8 of 2 axes"),
+        ({"images": np.zeros((5, 3, 8, 9), np.uint8)}, "images have shape"),
+        ({"images": np.zeros((5, 8, 8, 3), np.uint8)}, "images have shape"),
+        ({"images": np.zeros((5, 3, 8, 8), np.float32)}, "tensor images is missing or not U8"),
+        ({"source_logits": np.zeros((5, 6), np.float32)}, "differ in number"),
+        ({"source_logits": np.full((5, 7), np.nan, np.float32)}, "source logits hold NaN or infinity"),
+        ({"source_logits": np.full((5, 7), np.inf, np.float32)}, "source logits hold NaN or infinity"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    make_set: MakeSet, tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    path = make_set(tmp_path / "clean.safetensors")
+    rewrite(path, **change)
+    with pytest.raises(InvalidInputError, match=rf"clean.safetensors: .*{message}"):
+        open_set(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array([0, 1, 7, 3, 4])}, r"a label is outside of 0..6"),
+        ({"labels": np.arange(5, dtype=np.int32)}, "labels must be I64 of 1 axes, not int32"),
+        ({"images": np.zeros((5, 3, 8, 8))}, "images must be U8 of 4 axes, not float64"),
+        ({"source_logits": np.full((5, 7), np.nan, np.float32)}, "NaN"),
+        ({"source_logits": np.zeros((5, 7))}, "source_logits must be F32"),
+        ({"ids": ("a", "b", "c", "d", "e\0")}, "an image name holds a NUL character"),
+        ({"ids": ("a", "b", "c", "d")}, "differ in number"),
+    ],
+)
+def test_nothing_is_written_that_could_not_be_read(
+    make_set: MakeSet, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        make_set(tmp_path / "clean", **change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_set_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="the set holds no image"):
+        make_set(tmp_path / "clean", images=np.zeros((0, 3, 8, 8), np.uint8))
+
+
+def without(key: str) -> Callable[[dict[str, Any]], object]:
+    return lambda record: {name: value for name, value in record.items() if name != key}
+
+
+def described(**change: object) -> Callable[[dict[str, Any]], object]:
+    return lambda record: {**record, "info": {**record["info"], **change}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: {**record, "version": 2}, "set format 2, this skinaudit reads 1"),
+        (without("version"), "metadata is damaged"),
+        (without("content_digest"), "has no digests"),
+        (lambda record: [record], "metadata is damaged"),
+        (lambda record: {**record, "info": 7}, "description is damaged"),
+        (described(settings=7), "description is damaged"),
+        (described(contract={"size": 8}), "incomplete"),
+        (described(threat_model={"norm": "linf", "eps": "2/256"}, attack="pgd"), "rational of 255"),
+        (described(threat_model={"norm": "l7", "eps": "2/255"}, attack="pgd"), "choose linf or l2"),
+        (described(attack="pgd"), "names no threat model, or clean names one"),
+        (described(dataset="HAM10000"), "content and digest differ"),
+        (described(synthetic=False), "content and digest differ"),
+        (lambda record: {**record, "images_digest": "sha256:0"}, "content and digest differ"),
+    ],
+)
+def test_a_changed_description_is_refused(
+    make_set: MakeSet, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = make_set(tmp_path / "clean.safetensors")
+    rewrite(path, record=change(metadata(path)))
+    with pytest.raises(InvalidInputError, match=rf"clean.safetensors: .*{message}"):
+        open_set(path)
+
+
+def test_foreign_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="none: no such adversarial set"):
+        open_set(tmp_path / "none")
+    save_file({"images": np.zeros((1, 3, 8, 8), np.uint8)}, tmp_path / "foreign")
+    with pytest.raises(InvalidInputError, match="foreign: not an adversarial set of skinaudit"):
+        open_set(tmp_path / "foreign")
+    with pytest.raises(InvalidInputError, match="not a safetensors file"):
+        open_set(tmp_path)
+
+
+def test_a_set_removed_after_opening_says_so(make_set: MakeSet, tmp_path: Path) -> None:
+    opened = open_set(make_set(tmp_path / "clean"))
+    opened.path.unlink()
+    with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
+        list(opened.batches(2))
+
+
+def pair(
+    make_set: MakeSet, folder: Path, *, threat_model: ThreatModel, offset: np.ndarray, **changes: Any
+) -> tuple[AdversarialSet, AdversarialSet]:
+    """A grey clean set of 300 images and the one perturbed by `offset` int (300, 3, 8, 8)."""
+    grey = np.full((300, 3, 8, 8), 100, np.uint8)
+    clean = open_set(make_set(folder / "clean", images=grey))
+    moved = (grey.astype(int) + offset).astype(np.uint8)
+    given_digest = {"clean": clean.images_digest, **changes}
+    return open_set(make_set(folder / "pgd", images=moved, threat_model=threat_model, **given_digest)), clean
+
+
+@pytest.mark.parametrize("eps", [Fraction(2), Fraction(5, 2)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_linf_holds_at_eps_and_not_one_step_beyond(make_set: MakeSet, tmp_path: Path, eps: Fraction, sign: int) -> None:
+    offset = np.full((300, 3, 8, 8), 2 * sign)
+    check_perturbation(*pair(make_set, tmp_path, threat_model=ThreatModel("linf", eps), offset=offset))
+    offset[270, 1, 3, 5] += sign
+    with pytest.raises(InvalidInputError, match=r"pgd: image bild_270é lies outside linf 2(.5)?/255"):
+        check_perturbation(*pair(make_set, tmp_path, threat_model=ThreatModel("linf", eps), offset=offset))
+
+
+def test_l2_holds_at_eps_and_not_one_step_beyond(make_set: MakeSet, tmp_path: Path) -> None:
+    offset = np.zeros((300, 3, 8, 8), int)
+    offset[:, 0, 0, 0], offset[:, 2, 7, 7] = 3, -4
+    l2 = ThreatModel("l2", Fraction(5))
+    check_perturbation(*pair(make_set, tmp_path, threat_model=l2, offset=offset))
+    offset[299, 1, 4, 4] = 1
+    with pytest.raises(InvalidInputError, match="image bild_299é lies outside l2 5/255"):
+        check_perturbation(*pair(make_set, tmp_path, threat_model=l2, offset=offset))
+
+
+@given(
+    norm=st.sampled_from(["linf", "l2"]),
+    eps=st.integers(1, 4000).map(lambda steps: Fraction(steps, 8)),
+    one=arrays(np.uint8, (2, 3, 2, 2)),
+    two=arrays(np.uint8, (2, 3, 2, 2)),
+)
+def test_within_agrees_with_exact_arithmetic(norm: Norm, eps: Fraction, one: np.ndarray, two: np.ndarray) -> None:
+    found = within(one, two, ThreatModel(norm, eps))
+    for answer, first, second in zip(found, one.reshape(2, -1).tolist(), two.reshape(2, -1).tolist(), strict=True):
+        difference = [abs(a - b) for a, b in zip(first, second, strict=True)]
+        exact = max(difference) <= eps if norm == "linf" else sum(d * d for d in difference) <= eps**2
+        assert answer == exact
+
+
+def test_a_set_of_other_images_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
+    adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=np.zeros((300, 3, 8, 8), int))
+    other = open_set(make_set(tmp_path / "other", images=np.full((300, 3, 8, 8), 101, np.uint8)))
+    check_perturbation(adversarial, clean)
+    with pytest.raises(InvalidInputError, match=r"pgd: perturbs other images than .*other; use the clean set of its run"):
+        check_perturbation(adversarial, other)
+
+
+@pytest.mark.parametrize("change", [{"labels": np.zeros(300, np.int64)}, {"group": np.zeros(300, np.int64)}])
+def test_a_set_that_says_other_things_of_the_same_images_is_refused(
+    make_set: MakeSet, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    nothing = np.zeros((300, 3, 8, 8), int)
+    adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=nothing, **change)
+    with pytest.raises(InvalidInputError, match="labels or image names differ"):
+        check_perturbation(adversarial, clean)
+
+
+def test_the_clean_set_has_nothing_to_prove(make_set: MakeSet, tmp_path: Path) -> None:
+    clean = open_set(make_set(tmp_path / "clean"))
+    check_perturbation(clean, replace(clean, images_digest="sha256:other"))
+
+
+_PEAK = """
+import re, sys
+from pathlib import Path
+from skinaudit.artifacts.adversarial_set import open_set
+opened = open_set(Path(sys.argv[1]))
+total = sum(int(batch[:, 0, 0, 0].sum()) for batch in opened.batches(64))
+# Not getrusage: its peak includes what the parent process held when it started this one.
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(len(opened), total, peak)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(make_set: MakeSet, tmp_path: Path) -> None:
+    """Opening and reading 8 times as many images (197 MB instead of 25 MB) may cost 16 MB more, for labels and names."""
+    peaks = []
+    for count in (512, 4096):
+        images = np.zeros((count, 3, 128, 128), np.uint8)
+        images[:, 0, 0, 0] = 1
+        path = make_set(tmp_path / f"set{count}", images=images)
+        done = subprocess.run([sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True)
+        found, total, kibibytes = map(int, done.stdout.split())
+        assert found == total == count
+        peaks.append(kibibytes)
+    assert peaks[1] - peaks[0] < 16 * 1024

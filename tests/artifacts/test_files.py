@@ -1,0 +1,188 @@
+"""Atomic writes: the old file or the new one, never a part, and nothing left lying about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from skinaudit.artifacts.files import (
+    atomic_path,
+    digest_file,
+    digest_parts,
+    read_json,
+    short,
+    write_bytes,
+    write_json,
+)
+from skinaudit.errors import InvalidInputError
+
+
+def test_a_write_replaces_and_leaves_one_file(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "file"
+    write_bytes(target, b"old")
+    write_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert os.listdir(target.parent) == ["file"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt(), SystemExit(1)])
+def test_a_failure_inside_leaves_the_old_file_and_no_other(tmp_path: Path, failure: BaseException) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def half_write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        half_write()
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_temporary_file_lies_beside_the_target_under_a_name_that_no_reader_takes(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "clean.safetensors") as temporary:
+        assert temporary.parent == tmp_path
+        assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_a_folder_in_the_way_is_an_error_that_names_the_target(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(InvalidInputError, match=r"taken: cannot be written \(Is a directory\)"):
+        write_bytes(tmp_path / "taken", b"")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(InvalidInputError, match=r"inner: cannot be written \(.*choose another folder"):
+        write_bytes(tmp_path / "file" / "inner", b"")
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_an_unwritable_folder(tmp_path: Path) -> None:
+    # /proc refuses new files even to root, for whom file modes mean nothing.
+    with pytest.raises(InvalidInputError, match="/proc/skinaudit: cannot be written"):
+        write_bytes(Path("/proc/skinaudit"), b"")
+
+
+_LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import save_file
+from skinaudit.artifacts.files import atomic_path, write_bytes
+from skinaudit.errors import InvalidInputError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+target = Path(sys.argv[1])
+try:
+    if sys.argv[2] == "bytes":
+        write_bytes(target, bytes(100_000))
+    else:
+        with atomic_path(target) as temporary:
+            save_file({"a": np.zeros(100_000, np.uint8)}, temporary)
+except InvalidInputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("writer", ["bytes", "safetensors"])
+def test_no_space_left_is_an_error_that_loses_nothing(tmp_path: Path, writer: str) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"{target}: cannot be written (")
+    assert "free some space" in done.stdout
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(value=st.dictionaries(st.text(), json_values, max_size=4))
+def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]) -> None:
+    path = tmp_path_factory.getbasetemp() / "round.json"
+    write_json(path, value)
+    assert read_json(path, what="file") == value
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "file", {"accuracy": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"a": 1', b"\xff\xfe", b"{]", b'{"a": ' + b"1" * 5000 + b"}", b"[" * 200_000],
+    ids=["empty", "truncated", "not utf-8", "not json", "endless number", "endless nesting"],
+)
+def test_unreadable_json_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"run.json: not a readable run manifest \(.*write it again"):
+        read_json(tmp_path / "run.json", what="run manifest")
+
+
+def test_json_that_is_missing_or_no_object(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="none.json: no such run manifest"):
+        read_json(tmp_path / "none.json", what="run manifest")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(InvalidInputError, match="expected a JSON object, found list"):
+        read_json(tmp_path / "list.json", what="run manifest")
+
+
+def test_digests(tmp_path: Path) -> None:
+    content = os.urandom((1 << 20) + 17)  # beyond one chunk of the reader
+    (tmp_path / "file").write_bytes(content)
+    assert digest_file(tmp_path / "file") == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert short("sha256:0123456789abcdef") == "0123456789ab"
+    with pytest.raises(InvalidInputError, match="none: cannot be read"):
+        digest_file(tmp_path / "none")
+
+
+@given(parts=st.lists(st.binary(max_size=4), max_size=4), others=st.lists(st.binary(max_size=4), max_size=4))
+def test_the_digest_of_parts_counts_their_boundaries(parts: list[bytes], others: list[bytes]) -> None:
+    assert (digest_parts(*parts) == digest_parts(*others)) == (parts == others)
+
+
+def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_json(tmp_path / name, {"b": 1, "a": [1.5, "é"]})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert json.loads((tmp_path / "one").read_text(encoding="utf-8")) == {"b": 1, "a": [1.5, "é"]}
+
+
+def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.safetensors") as temporary:
+        save_file({"a": np.arange(3)}, temporary)
+    assert os.listdir(tmp_path) == ["a.safetensors"]

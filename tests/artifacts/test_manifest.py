@@ -1,0 +1,152 @@
+"""Manifests survive their files, and no file that they name may have changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.manifest import (
+    EngineManifest,
+    FileRecord,
+    RunManifest,
+    manifest_path,
+    read_engine_manifest,
+    read_run,
+    record,
+    resolve,
+    versions,
+    write_engine_manifest,
+    write_run,
+)
+from skinaudit.errors import InvalidInputError
+
+RUN = RunManifest(
+    name="run", contract=InputContract(size=64), model={"arch": "mobilenet", "width": 0.5}, data={"title": "HAM10000"},
+    synthetic=False, training={"seed": 0}, results={"clean": {"accuracy": 0.5}}, weights=FileRecord("w", "sha256:1"),
+    calibration=FileRecord("c", "sha256:2"), sets={"clean": FileRecord("sets/clean", "sha256:3")}, created_with={"python": "3"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    path = tmp_path / "engines" / "fp16.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"an engine")
+    manifest = EngineManifest(
+        engine=record(path, relative_to=path.parent), runtime="onnxruntime", contract=InputContract(size=64), asked="fp16",
+        found={"fp16": 28}, lineage={"weights": "sha256:1"}, reference=FileRecord("fp32.onnx", "sha256:4"), run="..",
+        run_name="run", synthetic=True, parity={"agreement": 1.0}, settings={}, created_with={}, device="CPU",
+    )  # fmt: skip
+    write_engine_manifest(manifest, engine=path)
+    return path
+
+
+def edit(path: Path, **change: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+def test_a_run_round_trip(tmp_path: Path) -> None:
+    write_run(tmp_path, RUN)
+    assert read_run(tmp_path) == RUN
+
+
+def test_an_engine_round_trip_beside_the_pure_engine_file(engine: Path) -> None:
+    manifest = read_engine_manifest(engine)
+    assert manifest.found == {"fp16": 28}
+    assert manifest.engine.file == "fp16.onnx"
+    assert manifest_path(engine).name == "fp16.onnx.json"
+    assert engine.read_bytes() == b"an engine"
+    write_engine_manifest(manifest, engine=engine)
+    assert read_engine_manifest(engine) == manifest
+
+
+def test_the_manifest_of_a_trained_run_names_files_that_are_there(tiny_run: Path) -> None:
+    manifest = read_run(tiny_run)
+    for file in (manifest.weights, manifest.calibration, *manifest.sets.values()):
+        assert resolve(tiny_run, file).is_file()
+    assert manifest.synthetic
+    assert manifest.name == tiny_run.name
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "calibration.safetensors", "sets/clean.safetensors"])
+def test_a_changed_file_of_a_run_is_refused(tiny_run: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    content = bytearray((run / name).read_bytes())
+    content[-1] ^= 1
+    (run / name).write_bytes(content)
+    manifest = read_run(run)
+    files = {file.file: file for file in (manifest.weights, manifest.calibration, *manifest.sets.values())}
+    with pytest.raises(InvalidInputError, match=r"digest .*, the manifest says .*: changed after it was written"):
+        resolve(run, files[name])
+    (run / name).unlink()
+    with pytest.raises(InvalidInputError, match="named by the manifest in .* but missing"):
+        resolve(run, files[name])
+
+
+def test_a_changed_engine_is_refused(engine: Path) -> None:
+    engine.write_bytes(b"another engine")
+    with pytest.raises(InvalidInputError, match=r"fp16.onnx: digest .*changed after it was written; make it again"):
+        read_engine_manifest(engine)
+
+
+def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"none.onnx: no such engine"):
+        read_engine_manifest(tmp_path / "none.onnx")
+    manifest_path(engine).unlink()
+    with pytest.raises(InvalidInputError, match=r"fp16.onnx: no manifest beside it \(fp16.onnx.json\)"):
+        read_engine_manifest(engine)
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); `skinaudit train --out"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "skinaudit-run/2"}, r"expected skinaudit-run/1"),
+        ({"kind": "skinaudit-engine/1"}, r"expected skinaudit-run/1"),
+        ({"weights": {"file": "w"}}, "is incomplete"),
+        ({"weights": {"file": 7, "digest": "sha256:1"}}, "is incomplete"),
+        ({"weights": {"file": "w", "digest": None}}, "is incomplete"),
+        ({"weights": "w"}, "is incomplete"),
+        ({"sets": []}, "is incomplete"),
+        ({"sets": {"clean": []}}, "is incomplete"),
+        ({"contract": {}}, "incomplete"),
+        ({"extra": 1}, "is incomplete"),
+    ],
+)
+def test_a_damaged_run_manifest_is_refused_by_name(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    write_run(tmp_path, RUN)
+    edit(tmp_path / "run.json", **change)
+    with pytest.raises(InvalidInputError, match=rf"run.json: .*{message}"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"kind": "x"}, "expected skinaudit-engine/1"), ({"engine": {}}, "is incomplete"), ({"reference": 3}, "is incomplete")],
+)
+def test_a_damaged_engine_manifest_is_refused_by_name(engine: Path, change: dict[str, Any], message: str) -> None:
+    edit(manifest_path(engine), **change)
+    with pytest.raises(InvalidInputError, match=rf"fp16.onnx.json: .*{message}"):
+        read_engine_manifest(engine)
+
+
+def test_equal_manifests_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_run(tmp_path / name, replace(RUN))
+    assert (tmp_path / "one" / "run.json").read_bytes() == (tmp_path / "two" / "run.json").read_bytes()
+
+
+def test_versions_name_what_is_installed_and_only_that() -> None:
+    found = versions("numpy", "no-such-distribution")
+    assert set(found) == {"python", "skinaudit", "numpy"}
