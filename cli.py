@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 
+_RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting")
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -101,6 +103,8 @@ def provider_option(command: _Command) -> _Command:
 @click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(2), default=None, help="Instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
+@click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
+              help="Exponent w of class weights n^-w, instead of the recipe's.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
               help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
@@ -125,9 +129,7 @@ def train(**options: Any) -> None:
     from skinaudit.trainer.recipes import adapted, hardening_of
     from skinaudit.trainer.train import Reporter, Training, threat_model, train_run
 
-    recipe = adapted(
-        options["recipe"], epochs=options["epochs"], batch=options["batch"], learning_rate=options["learning_rate"]
-    )
+    recipe = adapted(options["recipe"], **{name: options[name] for name in _RECIPE_OPTIONS})
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
     hardening = hardening_of(
         options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],

@@ -35,9 +35,10 @@ class DemoSettings:
     size: int = 64
     width: float = 0.25
     eps: Fraction = Fraction(4)
+    learning_rate: float = 1e-2
     standard_epochs: int = 12
-    hardened_epochs: int = 12
-    hardening_steps: int = 4
+    hardened_epochs: int = 14
+    hardening_steps: int = 3
 
 
 def run_demo(
@@ -94,7 +95,7 @@ def _train(
         arch="mobilenet",
         width=settings.width,
         size=settings.size,
-        recipe=adapted("default", epochs=epochs, batch=None, learning_rate=None),
+        recipe=adapted("default", epochs=epochs, learning_rate=settings.learning_rate),
         hardening=Hardening(ThreatModel("linf", settings.eps), steps=settings.hardening_steps) if hardened else None,
         threat_model=ThreatModel("linf", settings.eps),
         split="lesion",

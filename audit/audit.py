@@ -186,6 +186,7 @@ def _control_line(reference: _Reference, results: list[SetResult]) -> str:
 
 def _audit_findings(inputs: Inputs, engine: Engine, reference: _Reference, deterministic: bool) -> list[Finding]:
     findings = verdict.precision(inputs.manifest.asked, inputs.manifest.found, engine.description.found)
+    findings += verdict.execution(engine.description.found, engine.description.executed)
     if reference.engine is None:
         findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))
     if not deterministic:

@@ -50,6 +50,15 @@ def judge_set(title: str, comparison: Comparison, policy: Policy) -> tuple[Judge
     return judgement, findings
 
 
+def execution(found: Mapping[str, int], executed: Mapping[str, int] | None) -> list[Finding]:
+    """A warning where the runtime computes in another precision than the file has: the replay shows less than it seems."""
+    if executed is None or dict(executed) == dict(found):
+        return []
+    written, done = (", ".join(f"{name} in {count}" for name, count in sorted(one.items())) for one in (found, executed))
+    text = f"the file has {written} layers, this device computes {done}: audit it where it will run"
+    return [Finding(Severity.WARNING, None, text)]
+
+
 def precision(asked: str, promised: Mapping[str, int], found: Mapping[str, int]) -> list[Finding]:
     """Findings on the precision that was asked for, that the manifest promises, and that the opened engine has.
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 class EngineDescription:
     """What an opened engine says of itself; nothing here is taken from a manifest.
 
-    found: counts of weighted layers (convolutions and matrix products) by the precision that they compute in, such as
-    {"fp16": 28}. provider: as the runtime reports it after opening, not as it was asked for.
+    found: counts of weighted layers (convolutions and matrix products) by their precision in the file, such as
+    {"fp16": 28}. executed: the same by the precision in which this runtime computes them on this device, which may differ
+    (x86 CPUs have no fp16 convolutions); None where the runtime does not tell. provider: as the runtime reports it after
+    opening, not as it was asked for.
     """
 
     runtime: str
@@ -26,6 +28,7 @@ class EngineDescription:
     found: Mapping[str, int]
     size: int
     classes: int
+    executed: Mapping[str, int] | None = None
 
 
 class Engine(Protocol):

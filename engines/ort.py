@@ -86,20 +86,6 @@ def open_onnx_bytes(content: bytes, *, where: str, provider: Provider = "cpu", t
     return _open(content, onnx_graph.parse(content, where=where), where=where, provider=provider, threads=threads)
 
 
-def executed_precisions(content: bytes, *, where: str, threads: int) -> dict[str, int]:
-    """Count the weighted layers by the precision in which the CPU provider computes them after its own rewriting.
-
-    It differs from what the file says: x86 CPUs have no fp16 convolutions, and onnxruntime replaces them by fp32 ones, so
-    that a replay there sees rounded weights and neither rounded nor overflowing activations.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        rewritten = Path(folder) / "rewritten.onnx"
-        options = session_options(threads=threads)
-        options.optimized_model_filepath = str(rewritten)
-        _session(content, options, where=where, provider="cpu")
-        return onnx_graph.found_precisions(onnx_graph.load(rewritten))
-
-
 def session_options(*, threads: int) -> Any:
     """ONNX Runtime's SessionOptions of every session here: deterministic, `threads` pinned, errors only in the log."""
     import onnxruntime as ort
@@ -131,7 +117,7 @@ def check_logits(logits: Any, *, rows: int, classes: int, where: str) -> NDArray
 def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provider, threads: int | None) -> OrtEngine:
     threads = threads or os.cpu_count() or 1
     ort = _import(provider)
-    session = _session(source, session_options(threads=threads), where=where, provider=provider)
+    session, executed = _session(source, session_options(threads=threads), where=where, provider=provider)
     size, classes = _check_interface(session, where)
     device = f"{platform.machine()} CPU" if provider == "cpu" else "CUDA device 0"
     description = EngineDescription(
@@ -143,22 +129,32 @@ def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provi
         found=onnx_graph.found_precisions(graph),
         size=size,
         classes=classes,
+        executed=executed,
     )
     return OrtEngine(session, description, where=where)
 
 
-def _session(source: str | bytes, options: Any, *, where: str, provider: Provider) -> Any:
+def _session(source: str | bytes, options: Any, *, where: str, provider: Provider) -> tuple[Any, Mapping[str, int] | None]:
+    """Open a session; on the CPU also count the layers by the precision that the runtime's own rewriting leaves."""
     ort = _import(provider)
     name, settings = _PROVIDERS[provider]
     if name not in ort.get_available_providers():
         raise _unavailable(where, provider, ort.get_available_providers())
+    executed = None
     try:
-        session = ort.InferenceSession(source, options, providers=[(name, dict(settings))])
+        if provider == "cpu":
+            with tempfile.TemporaryDirectory() as folder:
+                rewritten = Path(folder) / "rewritten.onnx"
+                options.optimized_model_filepath = str(rewritten)
+                session = ort.InferenceSession(source, options, providers=[(name, dict(settings))])
+                executed = onnx_graph.found_precisions(onnx_graph.load(rewritten))
+        else:
+            session = ort.InferenceSession(source, options, providers=[(name, dict(settings))])
     except _failures() as error:
         raise EngineError(f"{where}: ONNX Runtime cannot open it: {_one_line(error)}; export it again") from error
     if session.get_providers()[0] != name:
         raise _unavailable(where, provider, session.get_providers())
-    return session
+    return session, executed
 
 
 def _import(provider: Provider) -> Any:

@@ -26,7 +26,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
 )
 from skinaudit.engines import onnx_graph
-from skinaudit.engines.ort import OPTIMISATION, executed_precisions, open_onnx_bytes
+from skinaudit.engines.ort import OPTIMISATION, open_onnx_bytes
 from skinaudit.errors import InvalidInputError, missing
 from skinaudit.export.calibration import read_calibration
 from skinaudit.export.parity import check_parity, measure_parity
@@ -138,7 +138,6 @@ def _write(build: _Build, path: Path, *, name: str, source: ModelProto, started:
     content = serialise(clean(converted.model), metadata=_metadata(run, name))
     engine = open_onnx_bytes(content, where=str(path), threads=build.threads)
     check_found(engine.description.found, asked=name, source=source, where=str(path))
-    executed = executed_precisions(content, where=str(path), threads=engine.description.threads)
     build.progress(f"{name}: comparing with the source model on {len(build.clean)} clean images")
     parity = measure_parity(engine, build.clean, precision=precision)
     check_parity(parity, precision=precision, where=str(path))
@@ -166,7 +165,7 @@ def _write(build: _Build, path: Path, *, name: str, source: ModelProto, started:
             "optimisation": OPTIMISATION,
             "provider": engine.description.provider,
             "threads": engine.description.threads,
-            "executed": executed,
+            "executed": engine.description.executed,
             **converted.settings,
         },
         created_with=versions("torch", "onnxscript", "onnx", "onnxruntime"),

@@ -144,7 +144,7 @@ def finished_run(run: Path, tmp: Path) -> Arguments:
 
 
 def pickled_weights(run: Path, tmp: Path) -> Arguments:
-    (tmp / "evil.pth").write_bytes(pickle.dumps(print))
+    (tmp / "evil.pth").write_bytes(pickle.dumps(print, protocol=2))
     return [*train("synthetic", tmp), "--images", "200", "--weights", str(tmp / "evil.pth")]
 
 

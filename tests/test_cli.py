@@ -66,7 +66,9 @@ def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
 
 def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(workplace / "runs/latest", tmp_path / "copy")
-    done = skinaudit("transfer", "runs/latest", str(copied), "--json", "--threads", "1", cwd=workplace)
+    done = skinaudit(
+        "transfer", "runs/latest", str(copied), "--attack", "pgd-linf-4", "--json", "--threads", "1", cwd=workplace
+    )
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)["cells"]
     assert cells[0][0] == cells[0][1] == cells[1][0] == cells[1][1]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from skinaudit.artifacts.files import atomic_path
-from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest import RUN_FILE, RunManifest, read_run, resolve
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.models import build
 
@@ -73,6 +73,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Module:
     """The finished model of a run in evaluation mode, its weights verified against the digest in `run.json`."""
     manifest = manifest or read_run(run)
+    if not {"arch", "width"} <= manifest.model.keys():
+        raise InvalidInputError(f"{run / RUN_FILE}: names no arch and width to build the model from; train again")
     model = build(
         manifest.model["arch"],
         width=manifest.model["width"],

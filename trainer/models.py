@@ -75,8 +75,7 @@ def folded(model: nn.Module) -> nn.Module:
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, following))
                 setattr(parent, next_name, nn.Identity())
-    frozen.requires_grad_(False)
-    return channels_last(frozen)
+    return channels_last(frozen.eval().requires_grad_(False))
 
 
 def channels_last(model: nn.Module) -> nn.Module:

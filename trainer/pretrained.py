@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 import struct
+import warnings
 from pathlib import Path
 
 import torch
@@ -54,7 +55,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read raises
+            state = torch.load(path, map_location="cpu", weights_only=True)
     # The restricted unpickler meets arbitrary bytes in a damaged file, and says so in as many ways.
     except (
         SafetensorError,

@@ -45,7 +45,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        name="default", epochs=20, batch=64, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
+        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
         schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment=True,
         monitor="balanced_accuracy", stop_patience=0,
     ),
@@ -89,12 +89,12 @@ class Hardening:
         return {"kind": "pgd", **asdict(self), "threat_model": threat}
 
 
-def adapted(name: str, *, epochs: int | None, batch: int | None, learning_rate: float | None) -> Recipe:
-    """The named recipe with those settings replaced that are not None; raises InvalidInputError for an unknown name."""
+def adapted(name: str, **settings: float | None) -> Recipe:
+    """The named recipe with those fields replaced that are not None; raises InvalidInputError for an unknown name."""
     if name not in RECIPES:
         raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
-    changes: dict[str, Any] = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate}
-    return replace(RECIPES[name], **{key: value for key, value in changes.items() if value is not None})
+    changes: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    return replace(RECIPES[name], **changes)
 
 
 def hardening_of(

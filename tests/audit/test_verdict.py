@@ -12,7 +12,7 @@ from skinaudit.audit.comparison import Comparison, compare
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import Control, Finding, Judgement, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import Interval, PairedDrop
-from skinaudit.audit.verdict import conclude, exit_code, judge_drop, judge_set, precision, sanity
+from skinaudit.audit.verdict import conclude, execution, exit_code, judge_drop, judge_set, precision, sanity
 from skinaudit.errors import InvalidInputError
 
 LABELS = np.arange(1400) % 7
@@ -239,3 +239,12 @@ def test_exit_codes() -> None:
 def test_a_policy_that_switches_checks_off_is_refused(setting: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(setting))):
         Policy(**setting)  # type: ignore[arg-type]
+
+
+def test_a_file_computed_in_another_precision_than_written_is_a_warning() -> None:
+    (found,) = execution({"fp16": 28}, {"fp32": 28})
+    assert found.severity is Severity.WARNING
+    assert "fp16 in 28" in found.text
+    assert "fp32 in 28" in found.text
+    assert execution({"int8": 27, "fp32": 1}, {"fp32": 1, "int8": 27}) == []
+    assert execution({"fp16": 28}, None) == []

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from skinaudit.engines.open import open_engine
-from skinaudit.engines.ort import check_logits, executed_precisions, open_onnx, open_onnx_bytes
+from skinaudit.engines.ort import check_logits, open_onnx, open_onnx_bytes
 from skinaudit.errors import EngineError, MissingDependencyError
 
 Write = Callable[..., Path]
@@ -174,7 +174,7 @@ def test_without_onnxruntime_the_extra_is_named(write_model: Write, monkeypatch:
 
 
 def test_the_executed_precision_is_what_the_runtime_made_of_the_file(write_model: Write) -> None:
-    assert executed_precisions(write_model().read_bytes(), where="e", threads=1) == {"fp32": 2}
+    assert open_onnx(write_model(), threads=1).description.executed == {"fp32": 2}
 
 
 def test_opening_and_running_an_engine_needs_no_torch(write_model: Write) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from skinaudit.engines.onnx_graph import found_precisions
-from skinaudit.engines.ort import OrtEngine, executed_precisions, open_onnx_bytes
+from skinaudit.engines.ort import OrtEngine, open_onnx_bytes
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration
 from skinaudit.export.precision import PRECISIONS, check_found, to_fp16, to_int8
@@ -106,7 +106,7 @@ def test_int8_computes_in_integers_and_says_how(graph: ModelProto, calibration: 
     converted = to_int8(graph, calibration, where=WHERE)
     assert converted.settings["calibration_images"] == len(calibration.images)
     content = serialise(clean(converted.model), metadata={})
-    assert executed_precisions(content, where="e", threads=1) == {"int8": 4}
+    assert open_onnx_bytes(content, where="e", threads=1).description.executed == {"int8": 4}
     kernels = {tensor.name: tensor.data_type for tensor in converted.model.graph.initializer if len(tensor.dims) == 4}
     assert set(kernels.values()) == {TensorProto.INT8}
     zeros = [tensor for tensor in converted.model.graph.initializer if tensor.data_type == TensorProto.UINT8]

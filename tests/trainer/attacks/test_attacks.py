@@ -1,0 +1,50 @@
+"""Attacks are found by their files."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import attacks
+
+
+def test_the_attacks_are_the_files_of_the_folder() -> None:
+    files = {path.stem for path in Path(attacks.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(attacks.names()) == files >= {"fgsm", "pgd"}
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_settings_are_the_keywords_of_the_function_with_its_defaults(name: str) -> None:
+    function, settings = attacks.load(name)
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert set(keywords) == {*settings, "threat_model", "generator"}
+    assert all(keywords[key] == value for key, value in settings.items())
+
+
+def test_given_settings_replace_defaults_and_leave_them_for_the_next() -> None:
+    assert attacks.load("pgd", {"steps": 7})[1]["steps"] == 7
+    assert attacks.load("pgd")[1]["steps"] == 40
+
+
+def test_an_unknown_attack_or_setting_is_refused_with_what_there_is() -> None:
+    with pytest.raises(InvalidInputError, match="attack 'square': choose among fgsm, pgd"):
+        attacks.load("square")
+    with pytest.raises(InvalidInputError, match="attack fgsm: no setting restarts, steps; it has targeted"):
+        attacks.load("fgsm", {"steps": 3, "restarts": 2})
+
+
+def test_a_new_file_is_a_new_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nothing.py").write_text(
+        "SETTINGS = {}\n\n\ndef attack(model, images, labels, *, threat_model, generator):\n    return images\n"
+    )
+    monkeypatch.setattr(attacks, "__path__", [*attacks.__path__, str(tmp_path)])
+    assert attacks.names() == ("fgsm", "nothing", "pgd")
+    function, settings = attacks.load("nothing")
+    monkeypatch.delitem(sys.modules, "skinaudit.trainer.attacks.nothing")
+    assert settings == {}
+    assert function(None, "images", None, threat_model=None, generator=None) == "images"  # type: ignore[arg-type, comparison-overlap]

@@ -1,0 +1,245 @@
+"""FGSM and PGD against closed-form optima on linear models, and what every attack owes its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.attacks import fgsm, pgd
+from skinaudit.trainer.models import build, folded
+
+BATCHES = (1, 2, 7)
+SIZES = (3, 8)
+LINF = ThreatModel("linf", Fraction(8))
+L2 = ThreatModel("l2", Fraction(64))
+
+
+class Linear(nn.Module):
+    """logits = W x for two classes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(3 * size * size, 2, bias=False)
+        nn.init.normal_(self.dense.weight, 0, 0.3, generator=torch.Generator().manual_seed(size))
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.dense(images.flatten(1))
+        return answer
+
+    def direction(self, labels: Tensor, size: int) -> Tensor:
+        """Steepest ascent of the loss: away from the true class, towards the other."""
+        own, other = self.dense.weight.detach()[labels], self.dense.weight.detach()[1 - labels]
+        return (other - own).view(-1, 3, size, size)
+
+
+def case(batch: int, size: int, *, low: float = 0.0, high: float = 1.0) -> tuple[Linear, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(batch * 100 + size)
+    images = low + (high - low) * torch.rand(batch, 3, size, size, generator=generator)
+    return Linear(size), images, torch.randint(2, (batch,), generator=generator)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("attack", [fgsm.attack, pgd.attack])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_linf_optimum_of_a_linear_model(
+    batch: int, size: int, attack: Callable[..., Tensor], targeted: bool
+) -> None:
+    model, images, labels = case(batch, size)
+    found = attack(model, images, labels, threat_model=LINF, generator=seeded(), targeted=targeted)
+    ascent = model.direction(labels, size) * (-1 if targeted else 1)
+    torch.testing.assert_close(found, (images + LINF.eps * ascent.sign()).clamp(0, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("attack", [fgsm.attack, pgd.attack])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_l2_optimum_of_a_linear_model(batch: int, size: int, attack: Callable[..., Tensor], targeted: bool) -> None:
+    model, images, labels = case(batch, size, low=0.3, high=0.7)  # far enough from the sides of the box
+    # The default steps halve the angle to the optimum every ten or so; full ones halve it each.
+    settings = {"step_size": L2.eps} if attack is pgd.attack else {}
+    found = attack(model, images, labels, threat_model=L2, generator=seeded(), targeted=targeted, **settings)
+    ascent = model.direction(labels, size) * (-1 if targeted else 1)
+    optimum = images + L2.eps * ascent / ascent.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(found, optimum, rtol=0, atol=2e-4)  # float32 losses tie near the optimum
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return folded(nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4),
+    ))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[nn.Module, Tensor, Tensor]:
+    """A small network with random weights, 24 images, and its own answers as labels, so that all start out correct."""
+    with torch.random.fork_rng():
+        model = network()
+    images = torch.rand(24, 3, 12, 12, generator=seeded(5))
+    with torch.no_grad():  # so that all four classes are answered, by logits that are several apart
+        model[-1].weight *= 200
+        model[-1].bias -= model(images).mean(0)
+    return model, images, model(images).argmax(1)
+
+
+def loss_and_broken(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    logits = model(images)
+    return nn.functional.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) != labels
+
+
+Tiny = tuple[nn.Module, Tensor, Tensor]
+
+
+@pytest.mark.parametrize("threat_model", [LINF, L2])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny: Tiny, threat_model: ThreatModel) -> None:
+    model, images, labels = tiny
+    one, two, other = (
+        pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(seed), steps=3, keep="last")
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("threat_model", [LINF, L2])
+@pytest.mark.parametrize("settings", [{}, {"restarts": 3}, {"keep": "last"}, {"stop_margin": 0.5}, {"targeted": True}])
+def test_the_result_is_inside_the_ball_and_the_box(tiny: Tiny, threat_model: ThreatModel, settings: dict[str, Any]) -> None:
+    model, images, labels = tiny
+    found = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(), steps=5, **settings)
+    order = float("inf") if threat_model.norm == "linf" else 2
+    assert (found - images).flatten(1).norm(dim=1, p=order).max() <= threat_model.eps * (1 + 1e-5)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@pytest.mark.parametrize("threat_model", [LINF, L2])
+def test_worst_is_never_worse_than_last(tiny: Tiny, threat_model: ThreatModel) -> None:
+    """With steps as long as the ball is wide, so that the end of a start is often not its worst point."""
+    model, images, labels = tiny
+    settings: dict[str, Any] = {"threat_model": threat_model, "steps": 6, "step_size": 2 * threat_model.eps}
+    worst = pgd.attack(model, images, labels, generator=seeded(3), keep="worst", **settings)
+    last = pgd.attack(model, images, labels, generator=seeded(3), keep="last", **settings)
+    (worst_loss, worst_broken), (last_loss, last_broken) = (
+        loss_and_broken(model, found, labels) for found in (worst, last)
+    )
+    assert (worst_broken >= last_broken).all()
+    same = worst_broken == last_broken
+    assert (worst_loss[same] >= last_loss[same] - 1e-4).all()
+    assert (worst_loss > last_loss + 1e-3).any()
+
+
+@pytest.mark.parametrize("threat_model", [LINF, L2])
+def test_restarts_never_give_a_smaller_loss(tiny: Tiny, threat_model: ThreatModel) -> None:
+    model, images, labels = tiny
+    losses, broken = [], []
+    for restarts in (1, 2, 5):
+        found = pgd.attack(
+            model, images, labels, threat_model=threat_model, generator=seeded(4), steps=3, restarts=restarts
+        )
+        loss, wrong = loss_and_broken(model, found, labels)
+        losses.append(loss + 1e3 * wrong)
+        broken.append(int(wrong.sum()))
+    assert (losses[1] >= losses[0] - 1e-3).all()
+    assert (losses[2] >= losses[1] - 1e-3).all()
+    assert (losses[2] > losses[0] + 1e-4).any()
+    assert broken == sorted(broken)
+
+
+@pytest.mark.parametrize("eps", [1, 2, 8])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_dropping_broken_images_breaks_the_same_images(tiny: Tiny, eps: int, targeted: bool) -> None:
+    model, images, labels = tiny
+    aims = (labels + 1) % 4 if targeted else labels
+    settings: dict[str, Any] = {
+        "threat_model": ThreatModel("linf", Fraction(eps)), "steps": 20, "targeted": targeted, "random_start": False,
+    }  # fmt: skip
+    full = pgd.attack(model, images, aims, generator=seeded(), **settings)
+    quick = pgd.attack(model, images, aims, generator=seeded(), stop_margin=0.0, **settings)
+    broken = [(model(found).argmax(1) == aims) == targeted for found in (full, quick)]
+    assert torch.equal(*broken)
+
+
+def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
+    """The former test would pass on a model that nothing breaks, or everything: this one is neither."""
+    model, images, labels = tiny
+    found = pgd.attack(model, images, labels, threat_model=ThreatModel("linf", Fraction(2)), generator=seeded(), steps=20)
+    share = float(loss_and_broken(model, found, labels)[1].float().mean())
+    assert 0.1 < share < 0.9
+
+
+def test_success_ranks_above_loss() -> None:
+    """Three classes: a loss can be greater while the truth still leads than where it has lost."""
+    found, best = torch.zeros(1, 1), torch.full((1,), -torch.inf, dtype=torch.float64)
+    index = torch.tensor([0])
+    pgd._record(found, best, index, torch.ones(1, 1), torch.tensor([0.5]), torch.tensor([0.1]))
+    pgd._record(found, best, index, torch.full((1, 1), 2.0), torch.tensor([0.9]), torch.tensor([-0.1]))
+    assert found.item() == 1
+    pgd._record(found, best, index, torch.full((1, 1), 3.0), torch.tensor([0.51]), torch.tensor([0.1]))
+    assert found.item() == 3
+
+
+def test_a_targeted_attack_descends_to_its_class(tiny: Tiny) -> None:
+    model, images, labels = tiny
+    aims = (labels + 1) % 4
+    wide = ThreatModel("linf", Fraction(64))
+    found = pgd.attack(model, images, aims, threat_model=wide, generator=seeded(), steps=40, targeted=True)
+    assert (model(found).argmax(1) == aims).float().mean() > 0.9
+
+
+def test_an_attack_leaves_model_and_images_alone() -> None:
+    model = build("mobilenet", width=0.25, classes=7, size=32).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.rand(2, 3, 32, 32)
+    copy, labels = images.clone(), torch.tensor([0, 1])
+    pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
+    fgsm.attack(model, images, labels, threat_model=LINF, generator=seeded())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(images, copy)
+    assert not images.requires_grad
+
+
+def test_fgsm_draws_nothing(tiny: Tiny) -> None:
+    model, images, labels = tiny
+    generator = seeded(9)
+    fgsm.attack(model, images, labels, threat_model=LINF, generator=generator)
+    assert torch.equal(generator.get_state(), seeded(9).get_state())
+
+
+def test_works_under_no_grad(tiny: Tiny) -> None:
+    model, images, labels = tiny
+    expected = pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
+    with torch.no_grad():
+        found = pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"restarts": 0}, "restarts 0"),
+        ({"step_size": 0.0}, "step_size 0.0"),
+        ({"step_size": -0.1}, "step_size -0.1"),
+        ({"keep": "best"}, "keep 'best': choose worst or last"),
+        ({"keep": "last", "stop_margin": 0.5}, "worst where stop_margin is set"),
+    ],
+)
+def test_settings_out_of_range_are_refused(tiny: Tiny, settings: dict[str, Any], message: str) -> None:
+    model, images, labels = tiny
+    with pytest.raises(InvalidInputError, match=message):
+        pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)

@@ -1,0 +1,177 @@
+"""Sets of a run: entered in its manifest, within eps, the same bytes again, and named after what they are."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.evaluate import logits_of
+from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for
+from skinaudit.trainer.models import folded
+
+LINF8 = ThreatModel("linf", Fraction(8))
+QUICK = {"steps": 2}
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def images(opened: AdversarialSet) -> np.ndarray:
+    return np.concatenate(list(opened.batches(64)))
+
+
+def test_a_run_ends_with_clean_fgsm_and_pgd_sets(tiny_run: Path) -> None:
+    manifest = read_run(tiny_run)
+    opened = {name: open_set(resolve(tiny_run, file)) for name, file in manifest.sets.items()}
+    assert list(opened) == ["clean", "fgsm-linf-4", "pgd-linf-4"]
+    assert opened["pgd-linf-4"].info.settings["steps"] == 40
+    for name, one in opened.items():
+        assert one.info.name == name
+        assert one.info.source == manifest.weights.digest
+        check_perturbation(one, opened["clean"])
+        assert (images(one) != images(opened["clean"])).any() == (name != "clean")
+        assert manifest.results[name]["accuracy"] == pytest.approx((one.source_logits.argmax(1) == one.labels).mean())
+    assert opened["clean"].info.clean == ""
+    assert opened["clean"].info.synthetic
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_a_new_set_enters_the_manifest_with_its_logits_after_rounding(run: Path, norm: str, attack: str) -> None:
+    threat_model = ThreatModel(norm, Fraction(64 if norm == "l2" else 8))  # type: ignore[arg-type]
+    before = read_run(run)
+    (written,) = attack_run(run, (AttackPlan(attack, threat_model, QUICK if attack == "pgd" else {}),))
+    after = read_run(run)
+    name = f"{attack}-{norm}-{64 if norm == 'l2' else 8}"
+    assert dict(after.sets) == {**before.sets, name: after.sets[name]}
+    assert resolve(run, after.sets[name]) == written.path
+    check_perturbation(written, open_set(resolve(run, after.sets["clean"])))
+    assert written.info.threat_model == threat_model
+    assert np.array_equal(written.source_logits, logits_of(folded(load_run_model(run)), images(written)))
+
+
+def test_equal_seeds_give_equal_bytes(run: Path) -> None:
+    plan = AttackPlan("pgd", LINF8, QUICK)
+    (first,) = attack_run(run, (plan,), seed=1)
+    content = first.path.read_bytes()
+    (second,) = attack_run(run, (plan,), seed=1)
+    assert second.path.read_bytes() == content
+    (other,) = attack_run(run, (plan,), seed=2)
+    assert other.path.read_bytes() != content
+    assert resolve(run, read_run(run).sets["pgd-linf-8"]) == other.path
+
+
+def test_a_targeted_set_is_named_so_and_keeps_the_true_labels(run: Path) -> None:
+    (written,) = attack_run(run, (AttackPlan("pgd", LINF8, {**QUICK, "targeted": True}),))
+    assert written.path.name == "pgd-targeted-linf-8.safetensors"
+    assert written.info.settings["targeted"] is True
+    clean = open_set(run / "sets" / "clean.safetensors")
+    assert np.array_equal(written.labels, clean.labels)
+
+
+def test_a_targeted_set_gets_nearer_to_its_aims_than_the_clean_images(run: Path) -> None:
+    clean = open_set(run / "sets" / "clean.safetensors")
+    (written,) = attack_run(run, (AttackPlan("pgd", LINF8, {"steps": 5, "targeted": True}),), seed=3)
+    aims = (clean.labels + np.random.default_rng(3).integers(1, 7, len(clean))) % 7
+    assert (aims != clean.labels).all()
+
+    def chance(logits: np.ndarray) -> float:
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return float((shares / shares.sum(1, keepdims=True))[np.arange(len(aims)), aims].mean())
+
+    assert chance(written.source_logits) > chance(clean.source_logits)
+
+
+def test_a_stored_set_spends_the_full_budget(run: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(InvalidInputError, match="a stored set spends the full budget; leave stop_margin out"):
+        attack_run(run, (AttackPlan("pgd", LINF8, {**QUICK, "stop_margin": 0.5}),))
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_transfer_sets_are_crafted_on_the_other_run_and_named_after_it(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    write_json(other / "run.json", {**read_json(other), "name": "other"})
+    (written,) = attack_run(run, (AttackPlan("fgsm", LINF8),), against=other)
+    assert written.path == run / "sets" / "fgsm-linf-8-from-other.safetensors"
+    assert written.info.name == "fgsm-linf-8-from-other"
+    assert written.info.source == read_run(other).weights.digest
+    assert "fgsm-linf-8-from-other" in read_run(run).sets
+    assert "fgsm-linf-8-from-other" not in read_run(other).sets
+
+
+def read_json(run: Path) -> dict[str, object]:
+    import json
+
+    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
+
+
+def test_a_run_with_another_contract_is_no_source_of_transfer_sets(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    text = (other / "run.json").read_text(encoding="utf-8")
+    (other / "run.json").write_text(text.replace('"size": 32', '"size": 64'), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"other: its input contract differs from that of .*run"):
+        attack_run(run, (AttackPlan("fgsm", LINF8),), against=other)
+
+
+def test_an_interruption_leaves_manifest_and_sets_in_agreement(run: Path) -> None:
+    """The first plan replaces a set of the run; the second one is interrupted."""
+    plans = (AttackPlan("fgsm", ThreatModel("linf", Fraction(4)), {"targeted": False}), AttackPlan("pgd", LINF8, QUICK))
+    (run / "sets" / "fgsm-linf-4.safetensors").write_bytes(b"to be replaced")
+
+    def interrupt(done: int, total: int) -> None:
+        manifest = read_run(run)
+        if (run / "sets" / "fgsm-linf-4.safetensors").stat().st_size > 100:
+            for file in manifest.sets.values():
+                resolve(run, file)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_run(run, plans, progress=interrupt)
+    for file in read_run(run).sets.values():
+        resolve(run, file)
+    assert not [path for path in (run / "sets").iterdir() if path.name.startswith(".")]
+
+
+def test_a_ball_without_another_grid_point_is_refused(run: Path) -> None:
+    with pytest.raises(InvalidInputError, match="below 1/255 nothing but the clean image is left"):
+        attack_run(run, (AttackPlan("fgsm", ThreatModel("linf", Fraction(1, 2))),))
+
+
+def test_names_tell_sets_apart() -> None:
+    plans = [
+        AttackPlan("pgd", LINF8), AttackPlan("fgsm", LINF8), AttackPlan("pgd", LINF8, {"targeted": True}),
+        AttackPlan("pgd", ThreatModel("l2", Fraction(8))), AttackPlan("pgd", ThreatModel("linf", Fraction(3, 2))),
+    ]  # fmt: skip
+    assert [plan.name for plan in plans] == [
+        "pgd-linf-8", "fgsm-linf-8", "pgd-targeted-linf-8", "pgd-l2-8", "pgd-linf-1.5"
+    ]  # fmt: skip
+
+
+def test_plans_take_eps_from_the_run_and_settings_where_they_are_known(tiny_run: Path) -> None:
+    plans = plans_for(tiny_run, ("fgsm", "pgd"), norm="linf", eps=None, settings={"steps": 9, "targeted": None})
+    assert [(plan.attack, plan.settings) for plan in plans] == [("fgsm", {}), ("pgd", {"steps": 9})]
+    assert all(plan.threat_model == ThreatModel("linf", Fraction(4)) for plan in plans)
+    (wider,) = plans_for(tiny_run, ("pgd",), norm="l2", eps="127.5/255", settings={})
+    assert wider.threat_model == ThreatModel("l2", Fraction(255, 2))
+
+
+def test_plans_that_mean_nothing_are_refused(tiny_run: Path) -> None:
+    with pytest.raises(InvalidInputError, match="fgsm: no setting steps; leave --steps out"):
+        plans_for(tiny_run, ("fgsm",), norm="linf", eps="8/255", settings={"steps": 9})
+    with pytest.raises(InvalidInputError, match=r"has no l2 set to take eps from; give --eps"):
+        plans_for(tiny_run, ("pgd",), norm="l2", eps=None, settings={})
+    with pytest.raises(InvalidInputError, match="attack 'square': choose among"):
+        plans_for(tiny_run, ("square",), norm="linf", eps="8/255", settings={})

@@ -1,0 +1,73 @@
+"""Hardening replaces images and touches nothing else."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.hardening import attacked_copy, harden_batch
+from skinaudit.trainer.models import build
+from skinaudit.trainer.recipes import Hardening
+
+LINF4 = ThreatModel("linf", Fraction(4))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build("mobilenet", width=0.25, size=32).train()
+
+
+IMAGES = torch.rand(8, 3, 32, 32, generator=seeded(1))
+LABELS = torch.arange(8) % 7
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_statistics_and_mode_are_left_alone(model: nn.Module, batch_norm: str, training: bool) -> None:
+    model.train(training)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    hardening = Hardening(LINF4, steps=2, batch_norm=batch_norm)  # type: ignore[arg-type]
+    harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(layer.training is training for layer in model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+@pytest.mark.parametrize(("clean_share", "clean"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 8)])
+def test_the_first_part_stays_clean_and_the_rest_moves_within_eps(
+    model: nn.Module, batch_norm: str, clean_share: float, clean: int
+) -> None:
+    hardening = Hardening(LINF4, steps=2, clean_share=clean_share, batch_norm=batch_norm)  # type: ignore[arg-type]
+    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    moved = (found - IMAGES).abs().flatten(1).amax(1)
+    assert torch.equal(found[:clean], IMAGES[:clean])
+    assert (moved[clean:] > LINF4.eps / 2).all()
+    assert moved.max() <= LINF4.eps * (1 + 1e-5)
+    assert not found.requires_grad
+
+
+def test_the_ramp_bounds_the_perturbation(model: nn.Module) -> None:
+    hardening = Hardening(LINF4, steps=2, ramp=0.4)
+    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=0.1, generator=seeded())
+    assert (found - IMAGES).abs().max() <= LINF4.eps / 4 * (1 + 1e-5)
+
+
+def test_eval_attacks_what_is_deployed_and_train_what_is_trained(model: nn.Module) -> None:
+    expected = model.eval()(IMAGES)
+    torch.testing.assert_close(attacked_copy(model, batch_norm="eval")(IMAGES), expected, rtol=1e-3, atol=1e-4)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train()
+    assert not torch.allclose(model(IMAGES), expected, rtol=1e-2)
+    torch.testing.assert_close(attacked_copy(model, batch_norm="train")(IMAGES), model(IMAGES), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,236 @@
+"""The loop: it stops, slows down, logs, diverges and resumes as it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError, TrainingDivergedError
+from skinaudit.trainer import loop
+from skinaudit.trainer.loop import CHECKPOINT_FILE, LOG_FILE, Examples, fit
+from skinaudit.trainer.models import build
+from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
+
+QUICK = replace(RECIPES["default"], epochs=3, batch=16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def examples(count: int, seed: int) -> Examples:
+    """Images whose brightness tells the class, 32 x 32."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 7, count)
+    images = random.integers(0, 60, (count, 3, 32, 32)) + 25 * labels[:, None, None, None]
+    return Examples(images.astype(np.uint8), labels)
+
+
+TRAIN, VAL = examples(48, 1), examples(20, 2)
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build("mobilenet", width=0.1, size=32)
+
+
+def run(folder: Path, recipe: Recipe = QUICK, *, model: nn.Module | None = None, **changes: Any) -> list[dict[str, Any]]:
+    settings: dict[str, Any] = {"hardening": None, "seed": 0, "resume": False, "settings_digest": "x", "train": TRAIN}
+    settings |= changes
+    folder.mkdir(exist_ok=True)
+    train = settings.pop("train")
+    return fit(model or network(), train, VAL, classes=7, recipe=recipe, folder=folder, **settings)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    history = run(tmp_path, on_epoch=told.append)
+    assert log_of(tmp_path) == history == told
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    assert set(history[0]) == {
+        "epoch", "seconds", "images_per_second", "learning_rate", "loss", "train_accuracy",
+        "val_accuracy", "val_balanced_accuracy", "monitor", "best",
+    }  # fmt: skip
+    assert history[0]["best"]
+
+
+def test_an_old_log_is_not_added_to(tmp_path: Path) -> None:
+    """As after a damaged checkpoint that was deleted, as its message says."""
+    run(tmp_path)
+    (tmp_path / CHECKPOINT_FILE).unlink()
+    run(tmp_path, resume=True)
+    assert [line["epoch"] for line in log_of(tmp_path)] == [1, 2, 3]
+
+
+def test_the_model_is_left_with_its_best_epoch_in_evaluation_mode(tmp_path: Path) -> None:
+    model = network()
+    history = run(tmp_path, model=model)
+    best = max((line for line in history if line["best"]), key=lambda line: line["epoch"])
+    assert best["monitor"] == max(line["monitor"] for line in history)
+    assert not model.training
+    figures = loop._validate(model, VAL, classes=7, recipe=QUICK, hardening=None, seed=0)
+    assert figures is not None
+    assert figures["monitor"] == best["monitor"]
+
+
+def interrupted(folder: Path, recipe: Recipe, after: int, **changes: Any) -> None:
+    def stop(line: dict[str, Any]) -> None:
+        if line["epoch"] == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, recipe, on_epoch=stop, **changes)
+
+
+HARDENED = Hardening(ThreatModel("linf", Fraction(4)), steps=2, clean_share=0.25)
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+@pytest.mark.parametrize("hardening", [None, HARDENED], ids=["standard", "hardened"])
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_training_ends_with_the_same_bits(
+    tmp_path: Path, name: str, hardening: Hardening | None, after: int
+) -> None:
+    recipe = replace(RECIPES[name], epochs=3, batch=16)
+    whole, parts = network(), network()
+    history = run(tmp_path / "whole", recipe, model=whole, hardening=hardening)
+    interrupted(tmp_path / "parts", recipe, after, hardening=hardening)
+    resumed = run(tmp_path / "parts", recipe, model=parts, hardening=hardening, resume=True)
+    assert torch.equal(weights(whole), weights(parts))
+    timed = ("seconds", "images_per_second")
+    assert [{k: v for k, v in line.items() if k not in timed} for line in resumed] == [
+        {k: v for k, v in line.items() if k not in timed} for line in history
+    ]
+    assert log_of(tmp_path / "parts") == resumed
+
+
+def test_dropout_draws_the_same_numbers_after_a_resume(tmp_path: Path) -> None:
+    """Whatever the caller's global generator has drawn, and without leaving a trace in it."""
+    whole, parts = network(), network()
+    run(tmp_path / "whole", model=whole)
+    interrupted(tmp_path / "parts", QUICK, 1)
+    torch.rand(17)
+    state = torch.get_rng_state()
+    run(tmp_path / "parts", model=parts, resume=True)
+    assert torch.equal(weights(whole), weights(parts))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_another_seed_gives_another_model(tmp_path: Path) -> None:
+    one, two = network(), network()
+    run(tmp_path / "one", model=one, seed=1)
+    run(tmp_path / "two", model=two, seed=2)
+    assert not torch.equal(weights(one), weights(two))
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    interrupted(tmp_path, QUICK, 1, settings_digest="one")
+    with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: made with other settings or data; repeat the same"):
+        run(tmp_path, resume=True, settings_digest="two")
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    interrupted(tmp_path, QUICK, 1)
+    whole = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    (tmp_path / CHECKPOINT_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
+        run(tmp_path, resume=True)
+
+
+def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> None:
+    recipe = replace(QUICK, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"):
+        run(tmp_path, recipe)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) -> None:
+    """One batch an epoch: its loss is still finite, what it leaves behind is not."""
+    recipe = replace(QUICK, batch=48, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e38)
+    with pytest.raises(TrainingDivergedError, match="the validation logits became NaN or infinite in epoch 1"):
+        run(tmp_path, recipe)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.2, 0.5, 0.5, 0.4, 0.3, 0.9])
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    history = run(tmp_path, replace(QUICK, epochs=6, stop_patience=3))
+    assert [line["monitor"] for line in history] == [0.2, 0.5, 0.5, 0.4, 0.3]
+    assert [line["best"] for line in history] == [True, True, False, False, False]
+
+
+def test_the_plateau_halves_after_three_epochs_without_a_better_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.4, 0.5, 0.3, 0.6, 0.1, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    recipe = replace(RECIPES["paper"], epochs=9, batch=48, stop_patience=0)
+    rates = [line["learning_rate"] for line in run(tmp_path, recipe)]
+    assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025]
+
+
+def test_one_cycle_ends_with_its_last_step(tmp_path: Path) -> None:
+    rates = [line["learning_rate"] for line in run(tmp_path, replace(QUICK, epochs=4))]
+    assert max(rates) == rates[0] == pytest.approx(QUICK.learning_rate, rel=0.1)
+    assert rates[-1] < QUICK.learning_rate / 1000
+
+
+@pytest.mark.parametrize("count", [17, 18, 32, 33])
+def test_any_number_of_images_trains(tmp_path: Path, count: int) -> None:
+    """Batch norm cannot train on a last batch of one image, so that one sits out."""
+    history = run(tmp_path, replace(QUICK, epochs=1), train=Examples(TRAIN.images[:count], TRAIN.labels[:count]))
+    assert np.isfinite(history[0]["loss"])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_class_weights_average_one_over_the_training_images(exponent: float) -> None:
+    labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 0])
+    found = loop._class_weights(labels, classes=7, exponent=exponent)
+    assert float(found[torch.from_numpy(labels)].mean()) == pytest.approx(1)
+    assert float(found[3] / found[0]) == pytest.approx(10**exponent)
+    assert torch.isfinite(found).all()
+
+
+def test_flips_and_turns_are_the_eight_symmetries_of_the_square() -> None:
+    image = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4)
+    symmetries = [turned for flipped in (image, image.flip(3)) for turned in (flipped.rot90(k, (2, 3)) for k in range(4))]
+    found = loop._flip_and_turn(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
+    counts = [int((found == symmetry).flatten(1).all(1).sum()) for symmetry in symmetries]
+    assert sum(counts) == 400
+    assert min(counts) > 20
+
+
+def test_weight_decay_is_for_convolutions_and_linear_layers() -> None:
+    optimiser = loop._optimiser(network(), RECIPES["default"])
+    decayed, free = optimiser.param_groups
+    assert decayed["weight_decay"] == 0.05
+    assert free["weight_decay"] == 0
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert all(parameter.ndim == 1 for parameter in free["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(list(network().parameters()))
+
+
+def test_hardened_training_is_judged_under_attack(tmp_path: Path) -> None:
+    (line,) = run(tmp_path, replace(QUICK, epochs=1), hardening=HARDENED)
+    assert line["monitor"] == line["val_robust_balanced_accuracy"]
+    assert line["val_robust_accuracy"] <= line["val_accuracy"]

@@ -1,0 +1,73 @@
+"""The recipes say what the paper says, and nothing is taken over silently."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, hardening_of
+
+LINF4 = ThreatModel("linf", Fraction(4))
+
+
+def test_the_paper_recipe_has_the_papers_settings() -> None:
+    paper = RECIPES["paper"]
+    assert (paper.optimiser, paper.learning_rate, paper.momentum, paper.batch) == ("sgd", 0.1, 0.9, 16)
+    assert (paper.schedule, paper.patience, paper.factor, paper.monitor) == ("plateau", 3, 0.5, "accuracy")
+    assert (paper.class_weighting, paper.augment, paper.weight_decay) == (0.0, False, 0.0)
+    assert paper.clean_share == 0.5
+
+
+def test_recipes_are_known_by_their_names() -> None:
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+    with pytest.raises(InvalidInputError, match="recipe 'best': choose among default, paper"):
+        adapted("best", epochs=None, batch=None, learning_rate=None)
+
+
+def test_only_what_is_given_replaces_the_recipes_setting() -> None:
+    assert adapted("paper", epochs=None, batch=None, learning_rate=None) == RECIPES["paper"]
+    assert adapted("paper", epochs=3, batch=None, learning_rate=0.01) == replace(
+        RECIPES["paper"], epochs=3, learning_rate=0.01
+    )
+
+
+def hardened(kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None) -> Hardening | None:
+    return hardening_of(
+        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=0.2, clean_share=clean_share, batch_norm="eval"
+    )
+
+
+def test_hardening_takes_the_recipes_clean_share_unless_one_is_given() -> None:
+    assert hardened() == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
+    assert hardened(recipe="paper") == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.5)
+    assert hardened(recipe="paper", clean_share=0.0) == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
+    assert hardened("none") is None
+    with pytest.raises(InvalidInputError, match="hardening 'trades': choose none or pgd"):
+        hardened("trades")
+
+
+def test_eps_grows_on_the_ramp_and_stays() -> None:
+    hardening = Hardening(LINF4, ramp=0.5)
+    grown = [hardening.at(share / 100).eps_255 for share in range(101)]
+    assert grown == sorted(grown)
+    assert 0 < grown[0] < Fraction(1, 10)
+    assert grown[25] == 2
+    assert all(eps == 4 for eps in grown[50:])
+    assert hardening.at(0.25).norm == "linf"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_without_a_ramp_eps_is_full_from_the_start(share: float) -> None:
+    assert Hardening(LINF4, ramp=0.0).at(share) == LINF4
+
+
+def test_settings_are_plain_json() -> None:
+    value = json.loads(json.dumps(Hardening(LINF4).to_json()))
+    assert value["kind"] == "pgd"
+    assert value["threat_model"] == {"norm": "linf", "eps": "4/255"}
+    assert json.loads(json.dumps(RECIPES["default"].to_json()))["name"] == "default"
