@@ -37,9 +37,10 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# Wants two trained runs, by default runs/ham-standard and runs/ham-hardened (exported); BENCH passes other options.
 bench: install
-	$(BIN)/python bench/peers.py --install
-	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/libraries.py
+	$(BIN)/python bench/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from skinaudit.artifacts.files import Progress
+    from skinaudit.trainer.train import Reporter
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
@@ -127,7 +128,7 @@ def train(**options: Any) -> None:
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted, hardening_of
-    from skinaudit.trainer.train import Reporter, Training, threat_model, train_run
+    from skinaudit.trainer.train import Training, threat_model, train_run
 
     recipe = adapted(options["recipe"], **{name: options[name] for name in _RECIPE_OPTIONS})
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
@@ -146,13 +147,7 @@ def train(**options: Any) -> None:
             threat_model=bounds, split=options["split"], seed=options["seed"], weights=options["weights"],
             threads=_threads(options["threads"]),
         )  # fmt: skip
-        report = Reporter(
-            say=_note,
-            data=lambda summary: _note("\n".join(summary.lines())),
-            epoch=lambda line: _note(_epoch_line(line)),
-            progress=bar,
-        )
-        manifest = train_run(dataset, training, out=out, resume=options["resume"], report=report)
+        manifest = train_run(dataset, training, out=out, resume=options["resume"], report=_reporter(bar))
     _point_latest(out)
     if dataset.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
@@ -333,7 +328,7 @@ def demo(out: Path, seed: int, threads: int | None) -> None:
     from skinaudit.demo import run_demo
 
     with _bars() as bar:
-        run_demo(out, seed=seed, threads=_threads(threads), console=_console(), say=_note, progress=bar)
+        run_demo(out, seed=seed, threads=_threads(threads), console=_console(), report=_reporter(bar))
 
 
 def _stop(message: str, *, code: int) -> None:
@@ -343,6 +338,18 @@ def _stop(message: str, *, code: int) -> None:
 
 def _note(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _reporter(bar: Callable[[str], Progress | None]) -> Reporter:
+    """What a training has to tell, as lines and bars on stderr."""
+    from skinaudit.trainer.train import Reporter
+
+    return Reporter(
+        say=_note,
+        data=lambda summary: _note("\n".join(summary.lines())),
+        epoch=lambda record: _note(_epoch_line(record)),
+        progress=bar,
+    )
 
 
 def _console() -> Console:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,32 +11,35 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from skinaudit.artifacts.files import Progress, write_json
+from skinaudit.artifacts.files import write_bytes, write_json
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_report import to_json
 from skinaudit.audit.reports.terminal import print_audit, print_transfer
 from skinaudit.audit.result import AuditResult
 from skinaudit.audit.transfer import transfer_matrix
+from skinaudit.errors import InvalidInputError
 from skinaudit.export.export import export_run
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.recipes import Hardening, adapted
 from skinaudit.trainer.train import Reporter, Training, train_run
 
+NAMES = ("standard", "hardened")
 PRECISIONS = ("fp32", "fp16", "int8")
+MARKER = "demo.txt"
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Sizes that keep the demo within minutes on two cores."""
+    """Sizes that keep the demo within minutes on two cores, with enough test images for a PASS at the default margin."""
 
+    images: int = 4000
     size: int = 64
     width: float = 0.25
     eps: Fraction = Fraction(4)
-    learning_rate: float = 1e-2
-    standard_epochs: int = 12
-    hardened_epochs: int = 14
+    standard_epochs: int = 10
+    hardened_epochs: int = 12
     hardening_steps: int = 3
 
 
@@ -47,26 +49,28 @@ def run_demo(
     seed: int,
     threads: int,
     console: Console,
-    say: Callable[[str], None],
-    progress: Callable[[str], Progress | None],
-    images: int | None = None,
+    report: Reporter,
     settings: DemoSettings | None = None,
 ) -> tuple[AuditResult, ...]:
     """Run everything into `out` (emptied first if it holds a former demo) and print the tables; returns the audits."""
     settings = settings or DemoSettings()
+    _claim(out)
     started = time.perf_counter()
-    dataset = load("synthetic", size=settings.size, seed=seed, images=images, progress=progress("drawing images"))
+    dataset = load(
+        "synthetic", size=settings.size, seed=seed, images=settings.images, progress=report.progress("drawing images")
+    )
     audits = []
-    runs = []
-    for name in ("standard", "hardened"):
+    runs: list[Path] = []
+    for name in NAMES:
         run = out / name
         shutil.rmtree(run, ignore_errors=True)
-        say(f"\n== train the {name} model")
-        _train(run, dataset, settings, hardened=name == "hardened", seed=seed, threads=threads, say=say, progress=progress)
-        say(f"== export {name}: {', '.join(PRECISIONS)}")
-        exported = export_run(run, precisions=PRECISIONS, threads=threads, progress=say)
+        report.say(f"\n== train the {name} model")
+        start = runs[0] if runs else None  # hardening starts from the standard model
+        _train(run, dataset, settings, start=start, seed=seed, threads=threads, report=report)
+        report.say(f"== export {name}: {', '.join(PRECISIONS)}")
+        exported = export_run(run, precisions=PRECISIONS, threads=threads, progress=report.say)
         for one in exported:
-            result = audit_engine(one.path, threads=threads, progress=progress(f"auditing {one.path.name}"))
+            result = audit_engine(one.path, threads=threads, progress=report.progress(f"auditing {name} {one.path.name}"))
             write_json(run / "audits" / f"{one.path.stem}.json", to_json(result))
             audits.append(result)
         runs.append(run)
@@ -75,8 +79,16 @@ def run_demo(
     print_transfer(transfer_matrix(runs, threads=threads), console)
     console.print()
     console.print(_summary(audits))
-    say(f"demo: {time.perf_counter() - started:,.0f} s; runs, engines and reports are in {out}")
+    report.say(f"demo: {time.perf_counter() - started:,.0f} s; runs, engines and reports are in {out}")
     return tuple(audits)
+
+
+def _claim(out: Path) -> None:
+    """Mark `out` as a demo's; raises InvalidInputError where it holds runs that no demo made and this one would replace."""
+    for name in NAMES:
+        if (out / name).exists() and not (out / MARKER).exists():
+            raise InvalidInputError(f"{out / name}: not made by a demo, which would replace it; choose another --out")
+    write_bytes(out / MARKER, b"The demo replaces the runs in this folder.\n")
 
 
 def _train(
@@ -84,26 +96,27 @@ def _train(
     dataset: Dataset,
     settings: DemoSettings,
     *,
-    hardened: bool,
+    start: Path | None,
     seed: int,
     threads: int,
-    say: Callable[[str], None],
-    progress: Callable[[str], Progress | None],
+    report: Reporter,
 ) -> None:
-    epochs = settings.hardened_epochs if hardened else settings.standard_epochs
+    if start is None:
+        recipe = adapted("default", epochs=settings.standard_epochs, learning_rate=1e-2)
+    else:
+        recipe = adapted("default", epochs=settings.hardened_epochs, learning_rate=5e-3, class_weighting=0.75)
     training = Training(
         arch="mobilenet",
         width=settings.width,
         size=settings.size,
-        recipe=adapted("default", epochs=epochs, learning_rate=settings.learning_rate),
-        hardening=Hardening(ThreatModel("linf", settings.eps), steps=settings.hardening_steps) if hardened else None,
+        recipe=recipe,
+        hardening=Hardening(ThreatModel("linf", settings.eps), steps=settings.hardening_steps) if start else None,
         threat_model=ThreatModel("linf", settings.eps),
         split="lesion",
         seed=seed,
-        weights=None,
+        weights=str(start) if start else None,
         threads=threads,
     )
-    report = Reporter(say=say, data=lambda summary: None if hardened else say("\n".join(summary.lines())), progress=progress)
     train_run(dataset, training, out=run, resume=False, report=report)
 
 

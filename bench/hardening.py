@@ -31,7 +31,8 @@ TARGETS = {ART: 2.5, PLAIN: 1.6, BACKWARD: 1.6}
 STANDARD_SHARE = 1.15
 """A hardened epoch may cost (steps + 1) times this many standard epochs."""
 
-_RECIPE = replace(RECIPES["default"], learning_rate=1e-4, schedule="plateau")  # the weights stay near the trained ones
+# A small learning rate keeps the weights near the trained ones, however many rounds there are.
+_RECIPE = replace(RECIPES["default"], batch=64, learning_rate=1e-4, schedule="plateau")
 
 
 @dataclass(frozen=True)

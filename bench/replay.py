@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,12 +137,24 @@ def _grow(one: AdversarialSet, path: Path, *, count: int, clean: AdversarialSet 
 def _peak(engine: Path, folder: Path, *, threads: int) -> float:
     """Peak resident MiB of one audit; raises InvalidInputError where it does not reach a verdict."""
     arguments = ["audit", str(engine), "--sets", str(folder / "sets"), "--output", str(folder / "audit.json")]
-    command = [sys.executable, "-m", "skinaudit.cli", *arguments, "--threads", str(threads)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        message = process.stderr.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1, 3):  # pass, fail, inconclusive: all three replay everything
+    code, peak, message = peak_memory([sys.executable, "-m", "skinaudit.cli", *arguments, "--threads", str(threads)])
+    if code not in (0, 1, 3):  # pass, fail, inconclusive: all three replay everything
         raise InvalidInputError(f"{engine}: the audit failed: {message.strip()}")
-    return float(usage.ru_maxrss) / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak
+
+
+# A new program starts with the peak of the process that forked it on its account, and this one holds torch and the images:
+# a small process in between starts the one to measure.
+_LAUNCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+"""
+
+
+def peak_memory(command: Sequence[str]) -> tuple[int, float, str]:
+    """Run a command to its end: exit code, peak resident MiB of its process, and what it wrote to stderr."""
+    launched = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], capture_output=True, text=True, check=True)
+    code, peak = map(int, launched.stdout.split())
+    return code, peak / (2**20 if sys.platform == "darwin" else 2**10), launched.stderr

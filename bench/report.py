@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def verdict(measured: float, target: float, *, at_most: bool = False) -> str:
 
 def machine(threads: int) -> str:
     """The machine in one line."""
-    return f"{_processor()}, {threads} threads, {platform.system()} {platform.machine()}"
+    return f"{_processor()}, {threads} of {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}"
 
 
 def heading(command: str, *, threads: int, versions: Mapping[str, str], seconds: float) -> str:
@@ -34,8 +35,10 @@ def heading(command: str, *, threads: int, versions: Mapping[str, str], seconds:
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""# skinaudit beside its peers
 
-`{command}`, {seconds / 60:.1f} minutes. All contestants work in turns in one process, with the same number of threads;
-times are medians of wall-clock seconds over the rounds, ratios are ratios of medians.
+    {command}
+
+took {seconds / 60:.1f} minutes. All contestants work in turns in one process, with the same number of threads; times are
+medians of wall-clock seconds over the rounds, ratios are ratios of medians.
 
 - machine: {machine(threads)}
 - versions: {listed}
@@ -117,9 +120,9 @@ def replay_section(replays: Sequence[ReplayFigures], memory: MemoryFigures) -> s
 The audit's replay (8-bit images from disk, scaled, every answer checked) beside `session.run` over float32 arrays in memory.
 
 {table(columns, rows)}
-Peak memory of `skinaudit audit` in a process of its own, on two sets: of {memory.images:,} images each
-{memory.peak:.0f} MiB, of {replay.TIMES * memory.images:,} images each {memory.peak_of_many:.0f} MiB;
-the images of the larger sets alone are {memory.images_of_many:.0f} MiB.
+Peak memory of `skinaudit audit` in a process of its own: {memory.peak:.0f} MiB on two sets of {memory.images:,} images,
+{memory.peak_of_many:.0f} MiB on two of {replay.TIMES * memory.images:,}. Those have
+{memory.images_of_many:.0f} MiB of pixels.
 """
 
 

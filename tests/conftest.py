@@ -35,13 +35,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished standard run: MobileNet x0.25 on 300 synthetic images of 32 x 32, two epochs. Read only: copy it to change it."""
+    """A finished standard run: MobileNet x0.25 on 300 synthetic images of 32 x 32. Read only: copy it to change it.
+
+    Its batches are small because a shorter training leaves a constant answer, on which no attack has any effect.
+    """
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted
     from skinaudit.trainer.train import Training, train_run
 
     training = Training(
-        arch="mobilenet", width=0.25, size=SIZE, recipe=adapted("default", epochs=2, batch=32, learning_rate=None),
+        arch="mobilenet", width=0.25, size=SIZE, recipe=adapted("default", epochs=6, batch=8, learning_rate=None),
         hardening=None, threat_model=ThreatModel("linf", Fraction(4)), split="lesion", seed=0, weights=None, threads=1,
     )  # fmt: skip
     out = tmp_path_factory.mktemp("runs") / "tiny"

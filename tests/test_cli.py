@@ -114,13 +114,15 @@ def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from rich.console import Console
 
     from skinaudit.demo import PRECISIONS, DemoSettings, run_demo
+    from skinaudit.trainer.train import Reporter
 
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))
     console = Console(record=True, width=100, file=(tmp_path / "out").open("w"))
-    settings = DemoSettings(size=32, width=0.25, eps=Fraction(4), standard_epochs=1, hardened_epochs=1, hardening_steps=1)
+    settings = DemoSettings(
+        images=200, size=32, width=0.25, eps=Fraction(4), standard_epochs=1, hardened_epochs=1, hardening_steps=1
+    )
     audits = run_demo(
-        tmp_path / "demo", seed=0, threads=1, console=console, say=lambda _: None, progress=lambda _: None,
-        images=200, settings=settings,
+        tmp_path / "demo", seed=0, threads=1, console=console, report=Reporter(), settings=settings,
     )  # fmt: skip
     console.file.close()
     text = console.export_text()

@@ -154,7 +154,7 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if isinstance(schedule, OneCycleLR):
+        if isinstance(schedule, OneCycleLR) and schedule.last_epoch + 1 < schedule.total_steps:  # beyond, it climbs again
             schedule.step()
         total += value * len(labels)
         correct += int((logits.detach().argmax(1) == labels).sum())
@@ -230,8 +230,8 @@ def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -
 
 def _class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:
     """Weights n_c^-exponent, scaled so that the mean over the training images is 1."""
-    counts = np.bincount(labels, minlength=classes).clip(min=1)
-    weights = counts.astype(float) ** -exponent
+    counts = np.bincount(labels, minlength=classes)
+    weights = counts.clip(min=1).astype(float) ** -exponent
     weights *= len(labels) / (weights * counts).sum()
     return torch.tensor(weights, dtype=torch.float32)
 

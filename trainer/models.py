@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from skinaudit.errors import InvalidInputError
 
@@ -68,14 +68,26 @@ def folded(model: nn.Module) -> nn.Module:
 
     Meant for input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
     """
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    for parent in frozen.modules():
-        children = list(parent.named_children())
-        for (name, layer), (next_name, following) in pairwise(children):
+    substitutes: dict[int, nn.Module] = {}  # by identity, as deepcopy's memo: what is folded away is never copied
+    for parent in model.modules():
+        for layer, following in pairwise(parent.children()):
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(layer, following))
-                setattr(parent, next_name, nn.Identity())
+                substitutes[id(layer)] = _fused(layer, following)
+                substitutes[id(following)] = nn.Identity()
+    frozen = copy.deepcopy(model, substitutes)
     return channels_last(frozen.eval().requires_grad_(False))
+
+
+def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias,
+        norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
+    )  # fmt: skip
+    fused = copy.deepcopy(convolution, {id(convolution.weight): weight})
+    fused.bias = bias
+    return fused
 
 
 def channels_last(model: nn.Module) -> nn.Module:

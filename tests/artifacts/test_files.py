@@ -28,12 +28,16 @@ from skinaudit.artifacts.files import (
 from skinaudit.errors import InvalidInputError
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_write_replaces_and_leaves_one_file(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "file"
     write_bytes(target, b"old")
     write_bytes(target, b"new")
     assert target.read_bytes() == b"new"
-    assert os.listdir(target.parent) == ["file"]
+    assert names(target.parent) == ["file"]
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
@@ -59,7 +63,7 @@ def test_a_failure_inside_leaves_the_old_file_and_no_other(tmp_path: Path, failu
     with pytest.raises(type(failure)):
         half_write()
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_the_temporary_file_lies_beside_the_target_under_a_name_that_no_reader_takes(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_a_folder_in_the_way_is_an_error_that_names_the_target(tmp_path: Path) -
     (tmp_path / "taken").mkdir()
     with pytest.raises(InvalidInputError, match=r"taken: cannot be written \(Is a directory\)"):
         write_bytes(tmp_path / "taken", b"")
-    assert os.listdir(tmp_path) == ["taken"]
+    assert names(tmp_path) == ["taken"]
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
@@ -113,13 +117,11 @@ except InvalidInputError as error:
 def test_no_space_left_is_an_error_that_loses_nothing(tmp_path: Path, writer: str) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{target}: cannot be written (")
     assert "free some space" in done.stdout
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 json_values = st.recursive(
@@ -139,7 +141,7 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: dict[s
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "file", {"accuracy": float("nan")})
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_unreadable_json_is_refused_by_name(tmp_path: Path, content: bytes) -> N
 
 
 def test_json_that_is_missing_or_no_object(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="none.json: no such run manifest"):
+    with pytest.raises(InvalidInputError, match=r"none.json: no such run manifest"):
         read_json(tmp_path / "none.json", what="run manifest")
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(InvalidInputError, match="expected a JSON object, found list"):
@@ -185,4 +187,4 @@ def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:
 def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a.safetensors") as temporary:
         save_file({"a": np.arange(3)}, temporary)
-    assert os.listdir(tmp_path) == ["a.safetensors"]
+    assert names(tmp_path) == ["a.safetensors"]

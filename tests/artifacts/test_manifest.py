@@ -29,7 +29,8 @@ from skinaudit.errors import InvalidInputError
 RUN = RunManifest(
     name="run", contract=InputContract(size=64), model={"arch": "mobilenet", "width": 0.5}, data={"title": "HAM10000"},
     synthetic=False, training={"seed": 0}, results={"clean": {"accuracy": 0.5}}, weights=FileRecord("w", "sha256:1"),
-    calibration=FileRecord("c", "sha256:2"), sets={"clean": FileRecord("sets/clean", "sha256:3")}, created_with={"python": "3"},
+    calibration=FileRecord("c", "sha256:2"), sets={"clean": FileRecord("sets/clean", "sha256:3")},
+    created_with={"python": "3"},
 )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def test_a_changed_file_of_a_run_is_refused(tiny_run: Path, tmp_path: Path, name
     with pytest.raises(InvalidInputError, match=r"digest .*, the manifest says .*: changed after it was written"):
         resolve(run, files[name])
     (run / name).unlink()
-    with pytest.raises(InvalidInputError, match="named by the manifest in .* but missing"):
+    with pytest.raises(InvalidInputError, match=r"named by the manifest in .* but missing"):
         resolve(run, files[name])
 
 

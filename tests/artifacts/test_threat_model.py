@@ -23,7 +23,14 @@ def test_what_is_written_reads_back_as_the_same_number(eps: Fraction, norm: str)
 
 @pytest.mark.parametrize(
     ("text", "steps"),
-    [("8/255", 8), ("8", 8), (" 8 / 255 ", 8), ("1.5/255", Fraction(3, 2)), ("0.03/255", Fraction(3, 100)), ("255/255", 255)],
+    [
+        ("8/255", 8),
+        ("8", 8),
+        (" 8 / 255 ", 8),
+        ("1.5/255", Fraction(3, 2)),
+        ("0.03/255", Fraction(3, 100)),
+        ("255/255", 255),
+    ],
 )
 def test_ways_to_write_eps(text: str, steps: Fraction) -> None:
     assert parse_eps(text) == steps
@@ -38,7 +45,23 @@ def test_eps_is_in_pixel_units_and_titled_as_written() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0.03", "8/256", "8/", "/255", "", "nan", "inf", "1e999", "1e99999999/255", "eight", "8/255/3", "8//255", "1_0", "٨", "--8"],
+    [
+        "0.03",
+        "8/256",
+        "8/",
+        "/255",
+        "",
+        "nan",
+        "inf",
+        "1e999",
+        "1e99999999/255",
+        "eight",
+        "8/255/3",
+        "8//255",
+        "1_0",
+        "٨",
+        "--8",
+    ],
 )
 def test_ambiguous_or_unreadable_eps_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="write it as a rational of 255, for example 8/255"):

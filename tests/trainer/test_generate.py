@@ -43,6 +43,7 @@ def test_a_run_ends_with_clean_fgsm_and_pgd_sets(tiny_run: Path) -> None:
         check_perturbation(one, opened["clean"])
         assert (images(one) != images(opened["clean"])).any() == (name != "clean")
         assert manifest.results[name]["accuracy"] == pytest.approx((one.source_logits.argmax(1) == one.labels).mean())
+    assert manifest.results["pgd-linf-4"]["accuracy"] < manifest.results["clean"]["accuracy"] / 2
     assert opened["clean"].info.clean == ""
     assert opened["clean"].info.synthetic
 

@@ -144,7 +144,9 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1, settings_digest="one")
-    with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: made with other settings or data; repeat the same"):
+    with pytest.raises(
+        InvalidInputError, match=r"checkpoint.safetensors: made with other settings or data; repeat the same"
+    ):
         run(tmp_path, resume=True, settings_digest="two")
 
 
@@ -158,7 +160,9 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> None:
     recipe = replace(QUICK, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e30)
-    with pytest.raises(TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"
+    ):
         run(tmp_path, recipe)
     assert not (tmp_path / CHECKPOINT_FILE).exists()
 
@@ -179,9 +183,7 @@ def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeyp
     assert [line["best"] for line in history] == [True, True, False, False, False]
 
 
-def test_the_plateau_halves_after_three_epochs_without_a_better_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plateau_halves_after_three_epochs_without_a_better_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.5, 0.4, 0.5, 0.3, 0.6, 0.1, 0.1, 0.1, 0.1])
     monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
     recipe = replace(RECIPES["paper"], epochs=9, batch=48, stop_patience=0)
@@ -205,7 +207,7 @@ def test_any_number_of_images_trains(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_class_weights_average_one_over_the_training_images(exponent: float) -> None:
     labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 0])
-    found = loop._class_weights(labels, classes=7, exponent=exponent)
+    found = loop._class_weights(labels, classes=7, exponent=exponent)  # the last class has no image
     assert float(found[torch.from_numpy(labels)].mean()) == pytest.approx(1)
     assert float(found[3] / found[0]) == pytest.approx(10**exponent)
     assert torch.isfinite(found).all()

@@ -40,7 +40,8 @@ def trained_like(arch: str, width: float) -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             for tensor, low, high in (
-                (layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0), (layer.weight, 0.5, 1.5), (layer.bias, -0.3, 0.3)
+                (layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0),
+                (layer.weight, 0.5, 1.5), (layer.bias, -0.3, 0.3),
             ):  # fmt: skip
                 assert tensor is not None
                 tensor.data.uniform_(low, high, generator=generator)

@@ -121,9 +121,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("writer", ["pickle", "torch"])
-def test_a_pickle_with_code_is_refused_and_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
-) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "trap.pth"
     if writer == "pickle":
@@ -158,7 +156,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [[1, 2], {}, {"a": 3}, {"model": {"a": torch.zeros(1)}}])
 def test_a_pth_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(InvalidInputError, match="other.pth: holds no state dict of tensors"):
+    with pytest.raises(InvalidInputError, match=r"other.pth: holds no state dict of tensors"):
         load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "other.pth"))
 
 

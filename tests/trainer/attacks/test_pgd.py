@@ -53,9 +53,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("attack", [fgsm.attack, pgd.attack])
 @pytest.mark.parametrize("targeted", [False, True])
-def test_the_linf_optimum_of_a_linear_model(
-    batch: int, size: int, attack: Callable[..., Tensor], targeted: bool
-) -> None:
+def test_the_linf_optimum_of_a_linear_model(batch: int, size: int, attack: Callable[..., Tensor], targeted: bool) -> None:
     model, images, labels = case(batch, size)
     found = attack(model, images, labels, threat_model=LINF, generator=seeded(), targeted=targeted)
     ascent = model.direction(labels, size) * (-1 if targeted else 1)
@@ -133,9 +131,7 @@ def test_worst_is_never_worse_than_last(tiny: Tiny, threat_model: ThreatModel) -
     settings: dict[str, Any] = {"threat_model": threat_model, "steps": 6, "step_size": 2 * threat_model.eps}
     worst = pgd.attack(model, images, labels, generator=seeded(3), keep="worst", **settings)
     last = pgd.attack(model, images, labels, generator=seeded(3), keep="last", **settings)
-    (worst_loss, worst_broken), (last_loss, last_broken) = (
-        loss_and_broken(model, found, labels) for found in (worst, last)
-    )
+    (worst_loss, worst_broken), (last_loss, last_broken) = (loss_and_broken(model, found, labels) for found in (worst, last))
     assert (worst_broken >= last_broken).all()
     same = worst_broken == last_broken
     assert (worst_loss[same] >= last_loss[same] - 1e-4).all()
@@ -147,9 +143,7 @@ def test_restarts_never_give_a_smaller_loss(tiny: Tiny, threat_model: ThreatMode
     model, images, labels = tiny
     losses, broken = [], []
     for restarts in (1, 2, 5):
-        found = pgd.attack(
-            model, images, labels, threat_model=threat_model, generator=seeded(4), steps=3, restarts=restarts
-        )
+        found = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(4), steps=3, restarts=restarts)
         loss, wrong = loss_and_broken(model, found, labels)
         losses.append(loss + 1e3 * wrong)
         broken.append(int(wrong.sum()))

@@ -1,0 +1,185 @@
+"""Who may import whom, and what each folder may need: read from the sources, and tried with libraries taken away."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("artifacts", "audit", "engines", "export", "trainer")
+
+# Folder or module -> those of the package that it may import, besides itself.
+MAY_IMPORT = {
+    "errors": set(),
+    "artifacts": {"errors"},
+    "engines": {"artifacts", "errors"},
+    "audit": {"engines", "artifacts", "errors"},
+    "trainer": {"artifacts", "errors"},
+    "export": {"trainer", "engines", "artifacts", "errors"},
+    "demo": {"trainer", "export", "audit", "artifacts", "errors"},
+    "cli": {"trainer", "export", "audit", "demo", "engines", "artifacts", "errors"},
+    "__init__": set(),
+}
+
+# What an audit on a deployment box may lack; each may be missing when any module of the other folders is imported.
+TRAINING = ("torch", "torchvision", "PIL", "matplotlib", "onnxscript", "onnxconverter_common")
+RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt_rtx", "openvino", "cuda")
+BASE = {"click", "numpy", "onnx", "google", "rich", "safetensors"}  # google: protobuf, which onnx brings
+# Folder -> libraries beyond the base that its modules may need at import. Whatever else is imported inside functions.
+TORCH = {"torch", "torchvision", "PIL"}
+NEEDS_AT_IMPORT = {"trainer": TORCH, "export": TORCH, "demo": TORCH}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """(dotted name, file) of every module of the package."""
+    for path in sorted(ROOT.glob("*.py")):
+        yield ("skinaudit" if path.stem == "__init__" else f"skinaudit.{path.stem}"), path
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(("skinaudit", *(parts[:-1] if parts[-1] == "__init__" else parts))), path
+
+
+MODULES = dict(sources())
+
+
+def part_of(module: str) -> str:
+    """`trainer` for skinaudit.trainer.attacks.pgd; `__init__` for the package itself."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
+    """Dotted names that a file imports, type checking aside; those inside functions too unless told otherwise."""
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else str(node.module)
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return
+        elif not (at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child)
+
+    return walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_the_table_knows_every_part() -> None:
+    assert {part_of(module) for module in MODULES} == set(MAY_IMPORT)
+    assert len(MODULES) > 50
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_go_one_way(part: str) -> None:
+    allowed = MAY_IMPORT[part] | {part, "__init__"}
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if part_of(module) == part
+        for name in imported(path)
+        if name.split(".")[0] == "skinaudit" and part_of(name) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_the_table_itself_keeps_trainer_and_audit_apart_and_nobody_imports_the_command_line() -> None:
+    assert "audit" not in MAY_IMPORT["trainer"]
+    assert "trainer" not in MAY_IMPORT["audit"]
+    assert not any("cli" in allowed for allowed in MAY_IMPORT.values())
+
+
+def test_no_module_is_imported_as_if_the_root_were_no_package() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in imported(path)
+        if name.split(".")[0] in {*FOLDERS, "errors", "cli", "demo"}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_only_the_libraries_of_its_folder_are_needed_at_import(part: str) -> None:
+    allowed = BASE | NEEDS_AT_IMPORT.get(part, set()) | {"skinaudit"} | sys.stdlib_module_names
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if part_of(module) == part
+        for name in imported(path, at_import_only=True)
+        if name.split(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", ["artifacts", "engines", "audit", "errors"])
+def test_what_runs_on_a_deployment_box_never_imports_torch(part: str) -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if part_of(module) == part
+        for name in imported(path)
+        if name.split(".")[0] in TRAINING
+    ]
+    assert wrong == []
+
+
+def run_without(libraries: tuple[str, ...], code: str) -> str:
+    blocked = f"import sys\nsys.modules.update(dict.fromkeys({libraries!r}))\n"
+    done = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_every_other_module_imports_without_any_optional_library() -> None:
+    """Also those that import others: what the sources say, tried."""
+    names = [module for module in MODULES if part_of(module) not in NEEDS_AT_IMPORT]
+    assert "skinaudit.cli" in names
+    run_without((*TRAINING, *RUNTIMES), f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+
+
+def test_training_modules_import_with_torch_and_pillow_alone() -> None:
+    names = [module for module in MODULES if part_of(module) in NEEDS_AT_IMPORT]
+    absent = tuple(name for name in (*TRAINING, *RUNTIMES) if name not in TORCH)
+    run_without(absent, f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+
+
+def test_an_audit_runs_without_torch(tiny_run: Path, tmp_path: Path) -> None:
+    """A real one, from engine to verdict, with everything of training taken away."""
+    import shutil
+
+    from skinaudit.export.export import export_run
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    export_run(run, precisions=("fp32",), threads=1)
+    code = f"""
+from pathlib import Path
+from skinaudit.audit.audit import audit_engine
+result = audit_engine(Path({str(run / "engines" / "fp32.onnx")!r}), threads=1)
+print(len(result.sets))
+"""
+    assert run_without(TRAINING, code).split() == ["3"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["audit", "--help"], ["--version"]])
+def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from skinaudit import cli
+sys.argv = ["skinaudit", *{arguments!r}]
+try:
+    cli.main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {{"numpy", "rich", "torch", "onnx", "onnxruntime", "safetensors", "matplotlib", "PIL"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    assert run_without((), code)

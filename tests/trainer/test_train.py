@@ -1,0 +1,127 @@
+"""A run directory from images: complete, reproducible, and resumable after a kill in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.manifest import read_run
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.load import load
+from skinaudit.trainer.data.splits import split
+from skinaudit.trainer.recipes import adapted
+from skinaudit.trainer.train import Training, threat_model, train_run
+
+TRAIN = [
+    sys.executable,
+    "-m",
+    "skinaudit.cli",
+    "train",
+    "--images",
+    "150",
+    "--size",
+    "32",
+    "--width",
+    "0.25",
+    "--batch",
+    "16",
+]
+TRAIN += ["--threads", "1"]
+
+
+def test_a_finished_run_is_complete_and_holds_no_leftovers(tiny_run: Path) -> None:
+    found = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
+    assert found == {
+        "run.json", "weights.safetensors", "calibration.safetensors", "log.jsonl", "curves.png",
+        "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-linf-4.safetensors",
+    }  # fmt: skip
+
+
+def test_the_sets_hold_the_test_split_and_calibration_the_training_images(tiny_run: Path) -> None:
+    data = load("synthetic", size=32, images=300)
+    parts = split(data, kind="lesion", seed=0)
+    clean = open_set(tiny_run / "sets" / "clean.safetensors")
+    assert clean.ids == tuple(data.ids[index] for index in parts.test)
+    assert np.array_equal(np.concatenate(list(clean.batches(64))), data.images[parts.test])
+    calibration = {image.tobytes() for image in load_file(tiny_run / "calibration.safetensors")["images"]}
+    assert calibration <= {image.tobytes() for image in data.images[parts.train]}
+    assert not calibration & {image.tobytes() for image in data.images[parts.test]}
+
+
+def test_the_manifest_says_what_was_done(tiny_run: Path) -> None:
+    manifest = read_run(tiny_run)
+    assert manifest.model["arch"] == "mobilenet"
+    assert manifest.training["threat_model"] == "linf 4/255"
+    assert manifest.training["hardening"] == {"kind": "none"}
+    log = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
+    assert manifest.training["epochs"] == len(log)
+    assert manifest.training["kept_epoch"] == max(line["epoch"] for line in log if line["best"])
+    assert {"torch", "numpy", "skinaudit", "python"} <= set(manifest.created_with)
+    assert (tiny_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def tiny_training() -> Training:
+    return Training(
+        arch="mobilenet", width=0.25, size=32, recipe=adapted("default", epochs=1, batch=32, learning_rate=None),
+        hardening=None, threat_model=threat_model("linf", Fraction(4)), split="lesion", seed=0, weights=None, threads=1,
+    )  # fmt: skip
+
+
+def test_a_finished_or_unfinished_run_is_not_written_over(tiny_run: Path, tmp_path: Path) -> None:
+    data = load("synthetic", size=32, images=300)
+    for resume in (True, False):
+        with pytest.raises(InvalidInputError, match="tiny: holds a finished run already"):
+            train_run(data, tiny_training(), out=tiny_run, resume=resume)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match="holds an unfinished run; go on with --resume"):
+        train_run(data, tiny_training(), out=tmp_path, resume=False)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match=r"file: cannot be made"):
+        train_run(data, tiny_training(), out=tmp_path / "file", resume=False)
+
+
+def test_a_radius_that_no_stored_set_can_hold_is_refused_before_training() -> None:
+    with pytest.raises(InvalidInputError, match=r"eps 0.5/255: sets are stored in 8 bit, choose at least 1/255"):
+        threat_model("linf", Fraction(1, 2))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(run.rglob("*.safetensors"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hardening", ["none", "pgd"])
+def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: str) -> None:
+    """SIGKILL after the second epoch of a real process; weights, calibration and sets are compared byte by byte."""
+    command = [*TRAIN, "--epochs", "4", "--hardening", hardening, "--steps", "2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    subprocess.run([*command, "--out", "run"], cwd=whole, env=environment, check=True, **quiet)  # type: ignore[call-overload]
+
+    log = parts / "run" / "log.jsonl"
+    killed = subprocess.Popen([*command, "--out", "run"], cwd=parts, env=environment, **quiet)  # type: ignore[call-overload]
+    while killed.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 2):
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (parts / "run" / "run.json").exists()
+    subprocess.run([*command, "--out", "run", "--resume"], cwd=parts, env=environment, check=True, **quiet)  # type: ignore[call-overload]
+
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
+    assert contents(whole / "run") == contents(parts / "run")
+    assert len(contents(whole / "run")) == 5
+    assert (parts / "runs" / "latest").readlink() == Path("../run")
