@@ -284,7 +284,7 @@ def _check_values(
     if group.shape != (count,) or len(ids) != count or source_logits.shape != (count, classes):
         raise InvalidInputError(f"{where}: images, lesions, names and logits differ in number; write the set again")
     if any("\0" in name for name in ids):
-        raise InvalidInputError(f"{where}: an image name holds a NUL character; rename it")
+        raise InvalidInputError(f"{where}: an image name holds a NUL character; rename it and write the set again")
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
     if not np.isfinite(source_logits).all():
