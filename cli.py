@@ -242,7 +242,7 @@ def export(run: Path, precisions: tuple[str, ...], output: Path | None, threads:
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    help="Where the JSON report goes  [default: the run's audits folder].",
+    help="Where the JSON report goes  [default: the run's audits folder, else beside the engine].",
 )
 @provider_option
 @threads_option
@@ -278,7 +278,8 @@ def audit(
             engine, sets=sets, policy=Policy(margin=margin), provider=provider, threads=_threads(threads),
             batch_size=batch, progress=bar("replaying"),
         )  # fmt: skip
-    report = output or engine.parent.parent / "audits" / f"{engine.stem}.json"
+    beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
+    report = output or beside / f"{engine.stem}{'' if engine.parent.name == 'engines' else '.audit'}.json"
     write_json(report, to_json(result))
     if as_json:
         click.echo(report.read_text(encoding="utf-8"), nl=False)

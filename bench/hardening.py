@@ -16,7 +16,7 @@ from torch.nn import functional
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.timing import Contestant, interleaved
-from skinaudit.trainer import loop
+from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import slices, to_pixels
 from skinaudit.trainer.models import channels_last
@@ -93,9 +93,9 @@ def _contestants(model: nn.Module, batch: Batch, hardening: Hardening) -> dict[s
 
 def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contestant[None]:
     channels_last(model)
-    optimiser = loop._optimiser(model, _RECIPE)
-    schedule = loop._schedule(optimiser, _RECIPE, steps=1)
-    weights = loop._class_weights(batch.labels, classes=7, exponent=_RECIPE.class_weighting)
+    optimiser = optimisation.build_optimiser(model, _RECIPE)
+    schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
+    weights = optimisation.class_weights(batch.labels, classes=7, exponent=_RECIPE.class_weighting)
 
     def epoch(number: int) -> None:
         loop._train_epoch(

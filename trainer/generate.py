@@ -36,9 +36,11 @@ class AttackPlan:
 
     @property
     def name(self) -> str:
-        """The set's name and file stem, such as `pgd-linf-2`."""
-        targeted = "-targeted" if self.settings.get("targeted") else ""
-        return f"{self.attack}{targeted}-{self.threat_model.norm}-{self.threat_model.eps_text.removesuffix('/255')}"
+        """The set's name and file stem, such as `pgd-linf-2` or `pgd-linf-2-steps100`: settings that are not the default."""
+        defaults = attacks.load(self.attack)[1]
+        changed = {key: value for key, value in sorted(self.settings.items()) if value != defaults.get(key)}
+        suffix = "".join(f"-{key}" if value is True else f"-{key}{value}" for key, value in changed.items())
+        return f"{self.attack}-{self.threat_model.norm}-{self.threat_model.eps_text.removesuffix('/255')}{suffix}"
 
 
 def write_clean_set(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from skinaudit.trainer import checkpoint
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import harden_batch
 from skinaudit.trainer.models import channels_last, folded
+from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, class_weights, flip_and_turn
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -65,14 +67,14 @@ def fit(
     of other settings.
     """
     channels_last(model)
-    optimiser = _optimiser(model, recipe)
+    optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    schedule = _schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
+    schedule = build_schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
     history: list[Epoch] = []
     if resume and (folder / CHECKPOINT_FILE).exists():
         history = _restore(folder, model, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
-    weights = _class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
+    weights = class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
@@ -100,7 +102,7 @@ def fit(
         }
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(record["monitor"])
-        record["best"] = record["monitor"] > max((past["monitor"] for past in history), default=-1.0)
+        record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
         history.append(record)
         if record["best"]:
             checkpoint.save(folder / BEST_FILE, model.state_dict(), {"epoch": epoch + 1})
@@ -119,7 +121,7 @@ def _train_epoch(
     model: nn.Module,
     train: Examples,
     optimiser: torch.optim.Optimizer,
-    schedule: OneCycleLR | ReduceLROnPlateau,
+    schedule: Schedule,
     *,
     recipe: Recipe,
     hardening: Hardening | None,
@@ -139,7 +141,7 @@ def _train_epoch(
         images = to_pixels(train.images[chosen], device=device)
         labels = torch.from_numpy(train.labels[chosen]).to(device)
         if recipe.augment:
-            images = _flip_and_turn(images, generator=flips)
+            images = flip_and_turn(images, generator=flips)
         if hardening is not None:
             shuffled = torch.randperm(len(labels), generator=flips)
             images, labels = images[shuffled], labels[shuffled]
@@ -175,19 +177,6 @@ def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> Traini
     )
 
 
-def _flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Each image under a random element of the square's symmetry group: a lesion has no up and no left."""
-    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
-    turned = images.clone()
-    for kind in range(1, 8):
-        chosen = kinds == kind
-        if chosen.any():
-            picked = images[chosen]
-            picked = picked.flip(3) if kind >= 4 else picked
-            turned[chosen] = picked.rot90(kind % 4, (2, 3))
-    return turned
-
-
 def _validate(
     model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
 ) -> dict[str, float] | None:
@@ -210,44 +199,27 @@ def _validate(
     return figures
 
 
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    # Weight decay is for the weights of convolutions and linear layers: biases and batch norm are one-dimensional.
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
+    """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
-
-def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> OneCycleLR | ReduceLROnPlateau:
-    if recipe.schedule == "plateau":
-        return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
-    # Below five steps its warm-up of a quarter has no length to divide by.
-    steps = max(steps, 5)
-    return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
-
-
-def _class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:
-    """Weights n_c^-exponent, scaled so that the mean over the training images is 1."""
-    counts = np.bincount(labels, minlength=classes)
-    weights = counts.clip(min=1).astype(float) ** -exponent
-    weights *= len(labels) / (weights * counts).sum()
-    return torch.tensor(weights, dtype=torch.float32)
+    On the ramp a model that answers one class everywhere can look more robust than one that has begun to learn.
+    """
+    first = 1 if hardening is None else math.ceil(hardening.ramp * recipe.epochs)
+    if record["epoch"] < first:
+        return False
+    return bool(record["monitor"] > max((past["monitor"] for past in history if past["epoch"] >= first), default=-1.0))
 
 
 def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
-    if not recipe.stop_patience or not history:
-        return False
-    best: int = max(past["epoch"] for past in history if past["best"])
-    return len(history) >= best + recipe.stop_patience
+    best: int = max((past["epoch"] for past in history if past["best"]), default=len(history))
+    return bool(recipe.stop_patience) and len(history) >= best + recipe.stop_patience
 
 
 def _save(
     folder: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    schedule: OneCycleLR | ReduceLROnPlateau,
+    schedule: Schedule,
     history: list[Epoch],
     *,
     settings_digest: str,
@@ -267,7 +239,7 @@ def _restore(
     folder: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    schedule: OneCycleLR | ReduceLROnPlateau,
+    schedule: Schedule,
     *,
     settings_digest: str,
 ) -> list[Epoch]:

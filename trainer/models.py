@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, cast, get_args
@@ -111,7 +112,9 @@ def _mobilenet(width: float, classes: int) -> nn.Module:
 
 def _conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Module:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    # kaiming_normal_ ignores groups and would leave depthwise weights too small by the root of the channels: until the
+    # running statistics have caught up, the model in evaluation mode (which hardening attacks) would be constant.
+    nn.init.normal_(convolution.weight, 0, math.sqrt(2 * groups / (kernel * kernel * outputs)))
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 

@@ -63,7 +63,7 @@ class Training:
             "hardening": {"kind": "none"} if self.hardening is None else self.hardening.to_json(),
             "threat_model": str(self.threat_model),
             "seed": self.seed,
-            "initial_weights": self.weights or "random",
+            "weights": self.weights,
             "threads": self.threads,
         }
 
@@ -99,8 +99,8 @@ def train_run(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         model = build(training.arch, width=training.width, classes=classes, size=training.size)
-    if training.weights is not None:
-        report.say(f"start: {load_pretrained(model, training.arch, training.weights)}")
+    start = "random weights" if training.weights is None else load_pretrained(model, training.arch, training.weights)
+    report.say(f"start: {start}")
     parameters = parameter_count(model)
     report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
     settings = {
@@ -129,7 +129,7 @@ def train_run(
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
         data={**summary.to_json(), "split": training.split},
         synthetic=dataset.synthetic,
-        training={**training.to_json(), "kept_epoch": kept, "epochs": len(history), "device": str(device)},
+        training={**training.to_json(), "start": start, "kept_epoch": kept, "epochs": len(history), "device": str(device)},
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,
         calibration=calibration,

@@ -76,7 +76,7 @@ def test_equal_seeds_give_equal_bytes(run: Path) -> None:
 
 def test_a_targeted_set_is_named_so_and_keeps_the_true_labels(run: Path) -> None:
     (written,) = attack_run(run, (AttackPlan("pgd", LINF8, {**QUICK, "targeted": True}),))
-    assert written.path.name == "pgd-targeted-linf-8.safetensors"
+    assert written.path.name == "pgd-linf-8-targeted.safetensors"
     assert written.info.settings["targeted"] is True
     clean = open_set(run / "sets" / "clean.safetensors")
     assert np.array_equal(written.labels, clean.labels)
@@ -157,7 +157,7 @@ def test_names_tell_sets_apart() -> None:
         AttackPlan("pgd", ThreatModel("l2", Fraction(8))), AttackPlan("pgd", ThreatModel("linf", Fraction(3, 2))),
     ]  # fmt: skip
     assert [plan.name for plan in plans] == [
-        "pgd-linf-8", "fgsm-linf-8", "pgd-targeted-linf-8", "pgd-l2-8", "pgd-linf-1.5"
+        "pgd-linf-8", "fgsm-linf-8", "pgd-linf-8-targeted", "pgd-l2-8", "pgd-linf-1.5"
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
-from skinaudit.trainer import loop
+from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.loop import CHECKPOINT_FILE, LOG_FILE, Examples, fit
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
@@ -207,7 +207,7 @@ def test_any_number_of_images_trains(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_class_weights_average_one_over_the_training_images(exponent: float) -> None:
     labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 0])
-    found = loop._class_weights(labels, classes=7, exponent=exponent)  # the last class has no image
+    found = optimisation.class_weights(labels, classes=7, exponent=exponent)  # the last class has no image
     assert float(found[torch.from_numpy(labels)].mean()) == pytest.approx(1)
     assert float(found[3] / found[0]) == pytest.approx(10**exponent)
     assert torch.isfinite(found).all()
@@ -216,14 +216,14 @@ def test_class_weights_average_one_over_the_training_images(exponent: float) -> 
 def test_flips_and_turns_are_the_eight_symmetries_of_the_square() -> None:
     image = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4)
     symmetries = [turned for flipped in (image, image.flip(3)) for turned in (flipped.rot90(k, (2, 3)) for k in range(4))]
-    found = loop._flip_and_turn(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
+    found = optimisation.flip_and_turn(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
     counts = [int((found == symmetry).flatten(1).all(1).sum()) for symmetry in symmetries]
     assert sum(counts) == 400
     assert min(counts) > 20
 
 
 def test_weight_decay_is_for_convolutions_and_linear_layers() -> None:
-    optimiser = loop._optimiser(network(), RECIPES["default"])
+    optimiser = optimisation.build_optimiser(network(), RECIPES["default"])
     decayed, free = optimiser.param_groups
     assert decayed["weight_decay"] == 0.05
     assert free["weight_decay"] == 0

@@ -1,0 +1,54 @@
+"""What turns a recipe into an optimiser, a schedule, a weighted loss and augmented batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+
+from skinaudit.trainer.recipes import Recipe
+
+Schedule = OneCycleLR | ReduceLROnPlateau
+
+
+def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all weights that require gradients."""
+    # Weight decay is for the weights of convolutions and linear layers: biases and batch norm are one-dimensional.
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+
+
+def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> Schedule:
+    """The recipe's learning rate over `steps` optimiser steps in all."""
+    if recipe.schedule == "plateau":
+        return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
+    # Below five steps its warm-up of a quarter has no length to divide by.
+    steps = max(steps, 5)
+    return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
+
+
+def class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:
+    """Weights n_c^-exponent, scaled so that the mean over the training images is 1."""
+    counts = np.bincount(labels, minlength=classes)
+    weights = counts.clip(min=1).astype(float) ** -exponent
+    weights *= len(labels) / (weights * counts).sum()
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Each image (N, 3, S, S) under a random element of the square's symmetry group: a lesion has no up and no left."""
+    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
+    turned = images.clone()
+    for kind in range(1, 8):
+        chosen = kinds == kind
+        if chosen.any():
+            picked = images[chosen]
+            picked = picked.flip(3) if kind >= 4 else picked
+            turned[chosen] = picked.rot90(kind % 4, (2, 3))
+    return turned
