@@ -21,10 +21,10 @@ def harden_batch(
     gradients are computed, and neither weights nor the running statistics of the model in training are touched.
     """
     clean = round(hardening.clean_share * len(images))
-    if hardening.batch_norm == "train":
-        clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
     if clean == len(images):
         return images
+    if hardening.batch_norm == "train":
+        clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
     perturbed = pgd.attack(
         attacked_copy(model, batch_norm=hardening.batch_norm), images[clean:], labels[clean:],
         threat_model=hardening.at(share), generator=generator, steps=hardening.steps, keep="last",

@@ -55,7 +55,7 @@ def test_a_new_set_enters_the_manifest_with_its_logits_after_rounding(run: Path,
     before = read_run(run)
     (written,) = attack_run(run, (AttackPlan(attack, threat_model, QUICK if attack == "pgd" else {}),))
     after = read_run(run)
-    name = f"{attack}-{norm}-{64 if norm == 'l2' else 8}"
+    name = f"{attack}-{norm}-{64 if norm == 'l2' else 8}" + ("-steps2" if attack == "pgd" else "")
     assert dict(after.sets) == {**before.sets, name: after.sets[name]}
     assert resolve(run, after.sets[name]) == written.path
     check_perturbation(written, open_set(resolve(run, after.sets["clean"])))
@@ -71,12 +71,12 @@ def test_equal_seeds_give_equal_bytes(run: Path) -> None:
     assert second.path.read_bytes() == content
     (other,) = attack_run(run, (plan,), seed=2)
     assert other.path.read_bytes() != content
-    assert resolve(run, read_run(run).sets["pgd-linf-8"]) == other.path
+    assert resolve(run, read_run(run).sets["pgd-linf-8-steps2"]) == other.path
 
 
 def test_a_targeted_set_is_named_so_and_keeps_the_true_labels(run: Path) -> None:
     (written,) = attack_run(run, (AttackPlan("pgd", LINF8, {**QUICK, "targeted": True}),))
-    assert written.path.name == "pgd-linf-8-targeted.safetensors"
+    assert written.path.name == "pgd-linf-8-steps2-targeted.safetensors"
     assert written.info.settings["targeted"] is True
     clean = open_set(run / "sets" / "clean.safetensors")
     assert np.array_equal(written.labels, clean.labels)

@@ -71,3 +71,10 @@ def test_eval_attacks_what_is_deployed_and_train_what_is_trained(model: nn.Modul
             layer.train()
     assert not torch.allclose(model(IMAGES), expected, rtol=1e-2)
     torch.testing.assert_close(attacked_copy(model, batch_norm="train")(IMAGES), model(IMAGES), rtol=1e-3, atol=1e-4)
+
+
+def test_batch_statistics_are_never_taken_of_one_image(model: nn.Module) -> None:
+    hardening = Hardening(LINF4, steps=1, clean_share=0.875, batch_norm="train")
+    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    assert torch.equal(found[:6], IMAGES[:6])
+    assert ((found - IMAGES).flatten(1).abs().amax(1)[6:] > 0).all()

@@ -236,3 +236,18 @@ def test_hardened_training_is_judged_under_attack(tmp_path: Path) -> None:
     (line,) = run(tmp_path, replace(QUICK, epochs=1), hardening=HARDENED)
     assert line["monitor"] == line["val_robust_balanced_accuracy"]
     assert line["val_robust_accuracy"] <= line["val_accuracy"]
+
+
+def test_no_epoch_is_kept_while_eps_still_grows(tmp_path: Path) -> None:
+    history = run(tmp_path, replace(QUICK, epochs=4), hardening=replace(HARDENED, ramp=0.75))
+    assert [line["best"] for line in history[:2]] == [False, False]
+    assert history[2]["best"]
+
+
+def test_an_epoch_of_the_ramp_sets_no_mark_for_those_after_it() -> None:
+    past = [{"epoch": 1, "monitor": 0.9, "best": False}, {"epoch": 2, "monitor": 0.3, "best": True}]
+    recipe, hardening = replace(QUICK, epochs=4), replace(HARDENED, ramp=0.5)
+    assert not loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=hardening)
+    assert loop._is_best({"epoch": 3, "monitor": 0.4}, past, recipe=recipe, hardening=hardening)
+    assert not loop._is_best({"epoch": 3, "monitor": 0.2}, past, recipe=recipe, hardening=hardening)
+    assert loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=None)
