@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -70,22 +70,38 @@ class BatchReader:
 
 def largest_activation(model: ModelProto, calibration: Calibration) -> float:
     """The largest absolute value that any float tensor of the graph takes on the calibration images."""
+    values = (*model.graph.value_info, *model.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    computed = [name for node in model.graph.node for name in node.output if name in floats]
+    return max(float(peak) for peak in _peaks(model, computed, calibration, axes=None))
+
+
+def channel_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
+    """Per name of a tensor (N, C, H, W), the largest absolute value (C,) of each channel on the calibration images."""
+    return _peaks(model, names, calibration, axes=(0, 2, 3))
+
+
+def _peaks(
+    model: ModelProto, names: Sequence[str], calibration: Calibration, *, axes: tuple[int, ...] | None
+) -> list[NDArray[np.float32]]:
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise missing("onnxruntime", "cpu", "measuring activations") from error
     probe = ModelProto()
     probe.CopyFrom(model)
-    values = (*model.graph.value_info, *model.graph.output)
-    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    computed = [name for node in model.graph.node for name in node.output if name in floats]
-    for name in computed:
+    if axes is not None:
+        probe.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), "peak_axes"))
+    for name in names:
         probe.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
-        probe.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs"], [f"{name}_peak"], keepdims=0))
-        probe.graph.output.append(helper.make_tensor_value_info(f"{name}_peak", TensorProto.FLOAT, []))
+        over = [] if axes is None else ["peak_axes"]
+        probe.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs", *over], [f"{name}_peak"], keepdims=0))
+        probe.graph.output.append(helper.make_tensor_value_info(f"{name}_peak", TensorProto.FLOAT, None))
     session = ort.InferenceSession(probe.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
     reader = BatchReader(calibration.images, name=model.graph.input[0].name)
-    peak = 0.0
-    while (feed := reader.get_next()) is not None:
-        peak = max(peak, *(float(np.abs(value).max()) for value in session.run(None, feed)))
-    return peak
+    wanted = [f"{name}_peak" for name in names]
+    peaks: list[NDArray[np.float32]] = []
+    while names and (feed := reader.get_next()) is not None:
+        seen = session.run(wanted, feed)
+        peaks = [np.maximum(old, new) for old, new in zip(peaks, seen, strict=True)] if peaks else list(seen)
+    return peaks

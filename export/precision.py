@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from skinaudit.engines.onnx_graph import WEIGHTED, found_precisions
 from skinaudit.errors import InvalidInputError, missing
 from skinaudit.export.calibration import BatchReader, Calibration, largest_activation
+from skinaudit.export.equalise import equalise
 
 FP16_LARGEST = 65504.0
 
@@ -113,8 +114,7 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
     except ImportError as error:
         raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
     assert calibration is not None
-    prepared = ModelProto()
-    prepared.CopyFrom(model)
+    prepared, pairs = equalise(model, calibration)
     add_pre_process_metadata(prepared)  # shapes are inferred and batch norm is folded already
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
@@ -135,6 +135,7 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
         "format": "QDQ",
         "activations": "u8 asymmetric per tensor",
         "weights": "s8 symmetric per channel",
+        "equalised_pairs": pairs,
         "calibration": "minmax",
         "calibration_images": len(calibration.images),
     }

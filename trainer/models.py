@@ -25,6 +25,9 @@ _MOBILENET_BLOCKS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
+# That of the original implementation. Channels that are dead in training have a running variance near 0; with torch's 1e-5
+# the rare image that wakes one up is multiplied by hundreds, layer after layer (logits of 5e6 were seen on two test images).
+_BATCH_NORM_EPS = 1e-3
 # Simonyan & Zisserman 2015, configuration D; 0 is a max pooling.
 _VGG16_LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 
@@ -115,7 +118,7 @@ def _conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, gro
     # kaiming_normal_ ignores groups and would leave depthwise weights too small by the root of the channels: until the
     # running statistics have caught up, the model in evaluation mode (which hardening attacks) would be constant.
     nn.init.normal_(convolution.weight, 0, math.sqrt(2 * groups / (kernel * kernel * outputs)))
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS), nn.ReLU(inplace=True))
 
 
 def _mobilenet_v2(width: float, classes: int) -> nn.Module:
