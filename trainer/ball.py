@@ -27,8 +27,8 @@ def start(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generat
 def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: float) -> Tensor:
     """Move by `size` (pixel units) along the steepest ascent of a linear loss in the threat model's norm."""
     if threat_model.norm == "linf":
-        return images + size * gradient.sign()
-    return images + size * _unit(gradient)
+        return torch.add(images, gradient.sign(), alpha=size)
+    return torch.add(images, _unit(gradient), alpha=size)
 
 
 def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:

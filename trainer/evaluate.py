@@ -13,7 +13,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
 
-STOP_MARGIN = 0.5
+STOP_MARGIN = 0.05
 """An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
 
 

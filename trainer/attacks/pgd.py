@@ -64,7 +64,7 @@ def attack(
         for _ in range(steps):
             gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
             if keep == "worst":
-                _record(found, best, index, moved, loss, lead)
+                found, best = _record(found, best, index, moved, loss, lead)
             if stop_margin is not None and not (going := lead <= stop_margin).all():
                 clean, truth, index = clean[going], truth[going], index[going]
                 moved, gradient = moved[going], gradient[going]
@@ -73,7 +73,7 @@ def attack(
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model)
         if keep == "worst":
-            _record(found, best, index, moved, *_outcome(model, moved, truth, targeted=targeted))
+            found, best = _record(found, best, index, moved, *_outcome(model, moved, truth, targeted=targeted))
         else:
             found[index] = moved
     return found
@@ -109,9 +109,13 @@ def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     return own - others if targeted else others - own
 
 
-def _record(found: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor) -> None:
-    """Keep `moved` wherever it ranks above what was found before; writes into `found` and `best`."""
+def _record(found: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor) -> tuple[Tensor, Tensor]:
+    """`found` and its ranks `best` with `moved` wherever it ranks higher; `index` says which of them `moved` holds."""
     rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successes to sixteenths
     better = rank > best[index]
+    if len(index) == len(found):  # all are still in the loop: no need to gather and scatter images
+        kept = moved if better.all() else torch.where(better.view(-1, 1, 1, 1), moved, found)
+        return kept, torch.where(better, rank, best)
     found[index[better]] = moved[better]
     best[index[better]] = rank[better]
+    return found, best

@@ -175,15 +175,15 @@ def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
     assert 0.1 < share < 0.9
 
 
-def test_success_ranks_above_loss() -> None:
-    """Three classes: a loss can be greater while the truth still leads than where it has lost."""
-    found, best = torch.zeros(1, 1), torch.full((1,), -torch.inf, dtype=torch.float64)
-    index = torch.tensor([0])
-    pgd._record(found, best, index, torch.ones(1, 1), torch.tensor([0.5]), torch.tensor([0.1]))
-    pgd._record(found, best, index, torch.full((1, 1), 2.0), torch.tensor([0.9]), torch.tensor([-0.1]))
-    assert found.item() == 1
-    pgd._record(found, best, index, torch.full((1, 1), 3.0), torch.tensor([0.51]), torch.tensor([0.1]))
-    assert found.item() == 3
+@pytest.mark.parametrize("others", [0, 1])
+def test_success_ranks_above_loss(others: int) -> None:
+    """Three classes: a loss can be greater where the truth still leads. `others` have left the loop already."""
+    found = torch.zeros(1 + others, 1, 1, 1)
+    best = torch.full((1 + others,), -torch.inf, dtype=torch.float64)
+    for value, loss, lead, kept in ((1.0, 0.5, 0.1, 1.0), (2.0, 0.9, -0.1, 1.0), (3.0, 0.51, 0.1, 3.0)):
+        moved = torch.full((1, 1, 1, 1), value)
+        found, best = pgd._record(found, best, torch.tensor([0]), moved, torch.tensor([loss]), torch.tensor([lead]))
+        assert found.flatten().tolist() == [kept, *[0.0] * others]
 
 
 def test_a_targeted_attack_descends_to_its_class(tiny: Tiny) -> None:
