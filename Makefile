@@ -37,7 +37,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# Wants two trained runs, by default runs/ham-standard and runs/ham-hardened (exported); BENCH passes other options.
+# Wants two trained runs, by default runs/standard and runs/hardened (exported); BENCH passes other options.
 bench: install
 	$(BIN)/python bench/libraries.py
 	$(BIN)/python bench/run.py $(BENCH)

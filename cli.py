@@ -68,7 +68,10 @@ def commands() -> None:
 def threads_option(command: _Command) -> _Command:
     """`--threads`, shared by every command that computes."""
     return click.option(
-        "--threads", type=click.IntRange(1), default=None, help="CPU threads (default: as many as there are cores)."
+        "--threads",
+        type=click.IntRange(1),
+        default=None,
+        help="CPU threads (default: as many as there are cores for this process).",
     )(command)
 
 
@@ -398,7 +401,10 @@ def _epoch_line(epoch: dict[str, Any]) -> str:
 
 
 def _threads(given: int | None) -> int:
-    return given or os.cpu_count() or 1
+    if given is not None:
+        return given
+    # A container or a batch system may grant fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_folder(stem: str) -> Path:

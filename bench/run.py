@@ -69,8 +69,8 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     runs = ROOT / "runs"
-    parser.add_argument("--standard", type=Path, default=runs / "ham-standard", help="run of a standard model")
-    parser.add_argument("--hardened", type=Path, default=runs / "ham-hardened", help="run of a hardened model, exported")
+    parser.add_argument("--standard", type=Path, default=runs / "standard", help="run of a standard model")
+    parser.add_argument("--hardened", type=Path, default=runs / "hardened", help="run of a hardened model, exported")
     parser.add_argument("--images", type=int, default=200, help="test images that are attacked, one batch (default 200)")
     parser.add_argument("--train-images", type=int, default=192, help="images of a training epoch (default 192)")
     parser.add_argument("--eps", default="2/255", help="radius under linf (default 2/255)")
