@@ -112,10 +112,13 @@ def sanity(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]
             findings.append(Finding(Severity.INCONCLUSIVE, one.title, text))
         elif found.engine_balanced <= found.constant_balanced or found.engine_accuracy < found.majority_share:
             text = (
-                f"not robust in itself: robust accuracy {found.engine_accuracy:.1%} (balanced {found.engine_balanced:.1%}), "
+                f"robust accuracy {found.engine_accuracy:.1%} (balanced {found.engine_balanced:.1%}), "
                 f"always {found.majority_class} gets {found.majority_share:.1%} (balanced {found.constant_balanced:.1%})"
             )
-            findings.append(Finding(Severity.WARNING, one.title, text))
+            if found.engine_balanced <= found.constant_balanced:
+                findings.append(Finding(Severity.WARNING, one.title, f"not robust in itself: {text}"))
+            else:
+                findings.append(Finding(Severity.NOTE, one.title, text))
     return findings
 
 

@@ -32,7 +32,7 @@ def main(run: Path, name: str, target: Path) -> None:
     ]
     before, after = (read_images(one)[chosen].astype(int) for one in (clean, adversarial))
     rows = (before, np.clip(128 + AMPLIFY * (after - before), 0, 255), after)
-    figure = Figure(figsize=(1.7 * len(chosen), 5.9), layout="constrained")
+    figure = Figure(figsize=(1.6 * len(chosen), 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     for row, (images, axes) in enumerate(zip(rows, figure.subplots(3, len(chosen), squeeze=False), strict=True)):
         for column, (image, axis) in enumerate(zip(images, axes, strict=True)):
@@ -46,7 +46,7 @@ def main(run: Path, name: str, target: Path) -> None:
         axis.set_ylabel(label)
     note = "  (SYNTHETIC images)" if clean.info.synthetic else ""
     figure.suptitle(f"{manifest.name}: what the source model answers{note}", fontsize=11)
-    figure.savefig(target, dpi=110)
+    figure.savefig(target, dpi=72)
     print(target)
 
 

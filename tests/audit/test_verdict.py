@@ -200,6 +200,16 @@ def test_a_collapsed_model_is_called_not_robust() -> None:
     assert "not robust in itself" in findings[0].text
 
 
+def test_a_robust_accuracy_below_a_constant_answers_is_noted_where_the_balanced_one_is_above() -> None:
+    """Half of each class right, where one class is more than half of the images."""
+    labels = np.where(np.arange(1400) < 800, 1, LABELS)
+    half = np.where(np.arange(1400) % 2 == 0, (labels + 1) % 7, labels)
+    clean = entry(compared(labels, labels, labels), clean=True)
+    findings = sanity(clean, [entry(compared(half, half, labels, attacked=True))])
+    assert [one.severity for one in findings] == [Severity.NOTE]
+    assert "robust accuracy 50.0%" in findings[0].text
+
+
 @pytest.mark.parametrize(
     ("asked", "promised", "found", "severities"),
     [
