@@ -96,8 +96,8 @@ def provider_option(command: _Command) -> _Command:
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
-@click.option("--ramp", type=click.FloatRange(0, 1), default=0.3, show_default=True,
-              help="Share of the epochs over which hardening's eps grows to its full value.")  # fmt: skip
+@click.option("--ramp", type=click.FloatRange(0, 1), default=None,
+              help="Part of the epochs in which hardening's eps grows  [default: 0.3; 0 under --recipe paper].")  # fmt: skip
 @click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
 @click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
@@ -158,7 +158,8 @@ def train(**options: Any) -> None:
     for name, figures in manifest.results.items():
         _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
     always = f"always {manifest.data['majority_class']}"
-    _figures_row(always, manifest.data["majority_baseline"], 1 / len(manifest.contract.classes), None)
+    present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
+    _figures_row(always, manifest.data["majority_baseline"], 1 / present, None)
     click.echo(f"run: {out}")
 
 

@@ -18,8 +18,8 @@ class Recipe:
     optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate times
     `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
     cross-entropy (0 none, 1 inverse frequency). monitor: validation figure that chooses the best epoch and stops early
-    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. clean_share: of
-    each batch that hardening leaves clean, unless a Hardening says otherwise.
+    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. clean_share,
+    ramp: of hardening, unless a Hardening says otherwise.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Recipe:
     monitor: Literal["accuracy", "balanced_accuracy"]
     stop_patience: int
     clean_share: float = 0.0
+    ramp: float = 0.3
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -54,7 +55,7 @@ RECIPES: Mapping[str, Recipe] = {
     "paper": Recipe(
         name="paper", epochs=60, batch=16, optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0,
         schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment=False,
-        monitor="accuracy", stop_patience=10, clean_share=0.5,
+        monitor="accuracy", stop_patience=10, clean_share=0.5, ramp=0.0,
     ),
 }  # fmt: skip
 
@@ -103,14 +104,15 @@ def hardening_of(
     recipe: Recipe,
     threat_model: ThreatModel,
     steps: int,
-    ramp: float,
+    ramp: float | None,
     clean_share: float | None,
     batch_norm: Literal["eval", "train"],
 ) -> Hardening | None:
-    """None for `none`; for `pgd` the settings, with the recipe's clean share where none is given."""
+    """None for `none`; for `pgd` the settings, with the recipe's ramp and clean share where none is given."""
     if kind == "none":
         return None
     if kind != "pgd":
         raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
     share = recipe.clean_share if clean_share is None else clean_share
+    ramp = recipe.ramp if ramp is None else ramp
     return Hardening(threat_model, steps=steps, ramp=ramp, clean_share=share, batch_norm=batch_norm)

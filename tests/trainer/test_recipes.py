@@ -36,15 +36,19 @@ def test_only_what_is_given_replaces_the_recipes_setting() -> None:
     )
 
 
-def hardened(kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None) -> Hardening | None:
+def hardened(
+    kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.2
+) -> Hardening | None:
     return hardening_of(
-        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=0.2, clean_share=clean_share, batch_norm="eval"
+        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=ramp, clean_share=clean_share, batch_norm="eval"
     )
 
 
-def test_hardening_takes_the_recipes_clean_share_unless_one_is_given() -> None:
+def test_hardening_takes_the_recipes_ramp_and_clean_share_unless_one_is_given() -> None:
     assert hardened() == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
     assert hardened(recipe="paper") == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.5)
+    assert hardened(ramp=None) == Hardening(LINF4, steps=7, ramp=0.3)
+    assert hardened(recipe="paper", ramp=None) == Hardening(LINF4, steps=7, ramp=0.0, clean_share=0.5)
     assert hardened(recipe="paper", clean_share=0.0) == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
     assert hardened("none") is None
     with pytest.raises(InvalidInputError, match="hardening 'trades': choose none or pgd"):
