@@ -95,11 +95,12 @@ def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contes
     channels_last(model)
     optimiser = optimisation.build_optimiser(model, _RECIPE)
     schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
+    average = optimisation.moving_average(model, decay=_RECIPE.averaging)
     weights = optimisation.class_weights(batch.labels, classes=7, exponent=_RECIPE.class_weighting)
 
     def epoch(number: int) -> None:
         loop._train_epoch(
-            model, loop.Examples(batch.images, batch.labels), optimiser, schedule,
+            model, average, loop.Examples(batch.images, batch.labels), optimiser, schedule,
             recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0, progress=None,
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.artifacts.files import Progress, write_bytes
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
@@ -24,7 +25,14 @@ from skinaudit.trainer import checkpoint
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import harden_batch
 from skinaudit.trainer.models import channels_last, folded
-from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, class_weights, flip_and_turn
+from skinaudit.trainer.optimisation import (
+    Schedule,
+    build_optimiser,
+    build_schedule,
+    class_weights,
+    flip_and_turn,
+    moving_average,
+)
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -61,6 +69,8 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
+    Where the recipe averages, the weights that are validated and kept are the moving average of those that are trained.
+
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
     the same machine. Raises TrainingDivergedError when the loss turns NaN or infinite, InvalidInputError on a checkpoint
@@ -70,9 +80,11 @@ def fit(
     optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
     schedule = build_schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
+    average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
+    candidate = model if average is None else average.module
     history: list[Epoch] = []
     if resume and (folder / CHECKPOINT_FILE).exists():
-        history = _restore(folder, model, optimiser, schedule, settings_digest=settings_digest)
+        history = _restore(folder, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
     weights = class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
@@ -83,12 +95,12 @@ def fit(
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
-                model, train, optimiser, schedule,
+                model, average, train, optimiser, schedule,
                 recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
                 progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        figures = _validate(model, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed)
+        figures = _validate(candidate, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
@@ -105,8 +117,8 @@ def fit(
         record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
         history.append(record)
         if record["best"]:
-            checkpoint.save(folder / BEST_FILE, model.state_dict(), {"epoch": epoch + 1})
-        _save(folder, model, optimiser, schedule, history, settings_digest=settings_digest)
+            checkpoint.save(folder / BEST_FILE, candidate.state_dict(), {"epoch": epoch + 1})
+        _save(folder, model, average, optimiser, schedule, history, settings_digest=settings_digest)
         with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(_line(record))
         if on_epoch is not None:
@@ -119,6 +131,7 @@ def fit(
 
 def _train_epoch(
     model: nn.Module,
+    average: AveragedModel | None,
     train: Examples,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
@@ -156,6 +169,8 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        if average is not None:
+            average.update_parameters(model)
         if isinstance(schedule, OneCycleLR) and schedule.last_epoch + 1 < schedule.total_steps:  # beyond, it climbs again
             schedule.step()
         total += value * len(labels)
@@ -218,6 +233,7 @@ def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
 def _save(
     folder: Path,
     model: nn.Module,
+    average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     history: list[Epoch],
@@ -226,6 +242,8 @@ def _save(
 ) -> None:
     tensors, groups = checkpoint.optimiser_tensors(optimiser)
     tensors |= {f"model.{name}": value for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     state = {
         "settings": settings_digest,
         "groups": groups,
@@ -238,6 +256,7 @@ def _save(
 def _restore(
     folder: Path,
     model: nn.Module,
+    average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     *,
@@ -250,6 +269,8 @@ def _restore(
             f"{path}: made with other settings or data; repeat the same options, or choose another --out"
         )
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    if average is not None:
+        average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
     checkpoint.restore_optimiser(optimiser, tensors, state["groups"])
     schedule.load_state_dict(state["schedule"])
     history: list[Epoch] = state["history"]

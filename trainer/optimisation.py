@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.trainer.recipes import Recipe
 
@@ -31,6 +32,26 @@ def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: i
     # Below five steps its warm-up of a quarter has no length to divide by.
     steps = max(steps, 5)
     return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
+
+
+def moving_average(model: nn.Module, *, decay: float) -> AveragedModel:
+    """A copy of `model` whose `update_parameters(model)` moves its weights and running statistics towards the model's.
+
+    After t updates it keeps the smaller of `decay` and (1 + t) / (10 + t), so that a short training is not averaged with
+    its random start. Averaging evens out the steps of adversarial training: Gowal et al. 2020,
+    https://arxiv.org/abs/2010.03593, section 4.3.
+    """
+
+    def move(
+        averaged: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
+    ) -> None:
+        updates = int(count)
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + updates) / (10 + updates)))
+        else:  # the number of batches that batch norm has seen
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
 
 
 def class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:

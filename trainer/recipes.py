@@ -18,7 +18,8 @@ class Recipe:
     optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate times
     `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
     cross-entropy (0 none, 1 inverse frequency). monitor: validation figure that chooses the best epoch and stops early
-    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. clean_share,
+    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. averaging: decay
+    of the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
     ramp: of hardening, unless a Hardening says otherwise.
     """
 
@@ -36,6 +37,7 @@ class Recipe:
     augment: bool
     monitor: Literal["accuracy", "balanced_accuracy"]
     stop_patience: int
+    averaging: float = 0.0
     clean_share: float = 0.0
     ramp: float = 0.3
 
@@ -48,7 +50,7 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
         schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment=True,
-        monitor="balanced_accuracy", stop_patience=0,
+        monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
     # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
     # accuracy. The paper names no number of epochs and no stopping rule: 60 and 10 are ours.
