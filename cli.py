@@ -78,8 +78,9 @@ def threads_option(command: _Command) -> _Command:
 def provider_option(command: _Command) -> _Command:
     """`--provider`, shared by every command that opens an engine."""
     return click.option(
-        "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
-        help="Where the engine runs. If it cannot run there, that is an error, never a silent fallback.",
+        "--provider", type=click.Choice(["cpu", "cuda"]), default=None,
+        help="Where the engine runs  [default: cuda for plans, else cpu]. If it cannot run there, that is an error, never a "
+        "silent fallback.",
     )(command)  # fmt: skip
 
 
@@ -203,32 +204,66 @@ def attack(
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("--format", "formats", multiple=True, metavar="NAME",
+              help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
+              "TensorRT builder is installed, a plan].")  # fmt: skip
 @click.option("--fp32", "precisions", flag_value="fp32", multiple=True, help="Single precision.")
 @click.option("--fp16", "precisions", flag_value="fp16", multiple=True, help="Half precision weights and arithmetic.")
 @click.option(
+    "--bf16", "precisions", flag_value="bf16", multiple=True, help="bfloat16 weights and arithmetic (plans, OpenVINO)."
+)
+@click.option(
     "--int8", "precisions", flag_value="int8", multiple=True, help="Static quantisation, calibrated on training images."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Name the engine file (one precision).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
+              help="Name the engine file (one precision); its suffix chooses the format.")  # fmt: skip
+@click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
+              show_default=True, metavar="MIN OPT MAX", help="Plans: batches of the optimisation profile.")  # fmt: skip
+@click.option("--version-compatible", is_flag=True, help="Plans: readable by newer TensorRT versions.")
+@click.option("--hardware-compatible", is_flag=True, help="Plans: runnable on other GPUs than the builder's.")
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), default=None, help="Plans: file of kernel timings to reuse."
+)
+@click.option(
+    "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
+)
 @threads_option
-def export(run: Path, precisions: tuple[str, ...], output: Path | None, threads: int | None) -> None:
-    """Compile a run to ONNX engines (default: the newest run, in fp32), prove their precision and measure their parity.
+def export(
+    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
+    version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
     \b
     Examples:
       skinaudit export --fp16
       skinaudit export runs/hardened --fp32 --fp16 --int8
+      skinaudit export runs/hardened --format openvino --int8
+      skinaudit export runs/hardened --fp16 -o engine.plan
     """
+    from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
+    from skinaudit.export.formats import default_formats, format_of
 
+    chosen = formats or (default_formats() if output is None else (format_of(output),))
+    options = BuildOptions(
+        version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
+        workspace=workspace, batches=batches,
+    )  # fmt: skip
     with _bars() as bar:
         bar("exporting")
-        written = export_run(run, precisions=precisions or ("fp32",), output=output, threads=threads, progress=_note)
+        written = export_run(
+            run, precisions=precisions or ("fp32",), formats=chosen, output=output, options=options,
+            threads=_threads(threads), progress=_note,
+        )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
         layers = ", ".join(f"{name} {count}" for name, count in found.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
+            + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
         )
 
 
@@ -237,6 +272,12 @@ def export(run: Path, precisions: tuple[str, ...], output: Path | None, threads:
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
 )
+@click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+@click.option("--runtime", default=None, metavar="NAME",
+              help="onnxruntime, openvino, pytorch, tensorrt or tensorrt-rtx  [default: by the manifest].")  # fmt: skip
+@click.option("--emulate", is_flag=True,
+              help="Replay the ONNX graph of the engine on the CPU instead: not the engine, and never a PASS.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=1.0, show_default=True,
               help="Accuracy that a set may lose, in points.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
@@ -253,6 +294,9 @@ def export(run: Path, precisions: tuple[str, ...], output: Path | None, threads:
 def audit(
     engine: Path,
     sets: Path | None,
+    contract: Path | None,
+    runtime: str | None,
+    emulate: bool,
     margin: float,
     batch: int,
     as_json: bool,
@@ -269,6 +313,8 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit engine.plan --emulate
+      skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
     """
     from skinaudit.artifacts.files import write_json
     from skinaudit.audit.audit import audit_engine
@@ -279,11 +325,13 @@ def audit(
 
     with _bars() as bar:
         result = audit_engine(
-            engine, sets=sets, policy=Policy(margin=margin), provider=provider, threads=_threads(threads),
-            batch_size=batch, progress=bar("replaying"),
+            engine, sets=sets, runtime=runtime, emulate=emulate, policy=Policy(margin=margin), provider=provider,
+            threads=_threads(threads), batch_size=batch, progress=bar("replaying"),
         )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
-    report = output or beside / f"{engine.stem}{'' if engine.parent.name == 'engines' else '.audit'}.json"
+    emulated = ".emulated" if emulate else ""
+    aside = "" if engine.parent.name == "engines" else ".audit"
+    report = output or beside / f"{engine.name}{emulated}{aside}.json"
     write_json(report, to_json(result))
     if as_json:
         click.echo(report.read_text(encoding="utf-8"), nl=False)

@@ -71,7 +71,7 @@ def run_demo(
         exported = export_run(run, precisions=PRECISIONS, threads=threads, progress=report.say)
         for one in exported:
             result = audit_engine(one.path, threads=threads, progress=report.progress(f"auditing {name} {one.path.name}"))
-            write_json(run / "audits" / f"{one.path.stem}.json", to_json(result))
+            write_json(run / "audits" / f"{one.path.name}.json", to_json(result))
             audits.append(result)
         runs.append(run)
     print_audit(audits[-1], console)

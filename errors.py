@@ -17,6 +17,10 @@ class EngineError(SkinauditError):
     """An engine cannot be opened or run, or answers with something that is not (N, classes) finite logits."""
 
 
+class NoDeviceError(EngineError):
+    """An engine needs a device, such as a CUDA GPU, that this machine does not have."""
+
+
 class MissingDependencyError(SkinauditError):
     """An optional library is needed and not installed; the message carries the command that installs it."""
 

@@ -59,9 +59,11 @@ class RunManifest:
 class EngineManifest:
     """A built engine. Invariant: `engine.digest` is of the file beside it; `lineage` leads back to the data.
 
-    asked: the precision asked for (fp32, fp16, int8). found: counts of layers by precision, read from what was built.
-    reference: the fp32 ONNX of the same weights, for the audit's control. lineage: digests of weights, onnx, data and,
-    for int8, calibration. run: the run directory relative to this manifest. parity: measured against the source model.
+    companions: further files that the engine file needs, beside it. asked: the precision asked for. found: counts of layers
+    by precision, read from what was built. graph: the ONNX of the same precision that it was built from, to emulate it
+    where it cannot run. reference: the fp32 ONNX of the same weights, for the audit's control. lineage: digests of weights,
+    onnx, data and, for int8, calibration. run: the run directory relative to this manifest. parity: measured against the
+    source model.
     """
 
     engine: FileRecord
@@ -78,6 +80,8 @@ class EngineManifest:
     settings: Mapping[str, Any]
     created_with: Mapping[str, str]
     device: str
+    graph: FileRecord
+    companions: tuple[FileRecord, ...] = ()
 
 
 def write_run(folder: Path, manifest: RunManifest) -> None:
@@ -125,11 +129,15 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
                 "contract": InputContract.from_json(value["contract"], where=str(path)),
                 "engine": FileRecord(**value["engine"]),
                 "reference": FileRecord(**value["reference"]),
+                "graph": FileRecord(**value["graph"]),
+                "companions": tuple(FileRecord(**one) for one in value["companions"]),
             }
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{path}: the engine manifest is incomplete ({error}); export it again") from error
     verify(engine, manifest.engine.digest)
+    for companion in manifest.companions:
+        resolve(engine.parent, companion)
     return manifest
 
 

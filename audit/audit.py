@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,9 @@ from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.replay import Replayed, is_deterministic, replay
-from skinaudit.audit.result import AuditResult, Control, Finding, SetResult, Severity
-from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import open_engine
+from skinaudit.audit.result import EMULATION, AuditResult, Control, Finding, SetResult, Severity
+from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -45,28 +44,32 @@ def audit_engine(
     *,
     sets: Path | None = None,
     policy: Policy | None = None,
-    provider: Literal["cpu", "cuda"] = "cpu",
+    runtime: str | None = None,
+    emulate: bool = False,
+    provider: Provider | None = None,
     threads: int | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
 
-    sets: a folder of sets instead of those of the engine's run. policy: default Policy(). progress: called with images
+    sets: a folder of sets instead of those of the engine's run. policy: default Policy(). runtime: instead of the one that
+    the manifest names. emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an
+    audit never passes. progress: called with images
     done and in all. A white-box set is compared with the source model's stored logits; a transfer set, whose logits are
     another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do not
     belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
     policy = policy or Policy()
     inputs = read_inputs(engine_path, sets=sets)
-    engine = open_engine(engine_path, provider=provider, threads=threads)
+    engine = _open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
     check_engine(engine, inputs.manifest.contract, path=engine_path)
     reference = _open_reference(engine_path, inputs, engine, provider=provider, threads=threads)
     deterministic = is_deterministic(engine, inputs.clean, batch_size=batch_size)
     everything = (inputs.clean, *inputs.adversarial)
     runs = 1 if reference.engine is None or reference.is_subject else 2
     tick = whole(progress, runs * sum(map(len, everything)))
-    findings = _audit_findings(inputs, engine, reference, deterministic)
+    findings = _audit_findings(inputs, engine, reference, deterministic, emulated=emulate)
     results: list[SetResult] = []
     engine_clean: Indices | None = None
     for one, title in zip(everything, titles(everything), strict=True):
@@ -120,12 +123,13 @@ def audit_engine(
         lineage_gaps=inputs.lineage_gaps,
         control=_control_line(reference, results),
         deterministic=deterministic,
+        emulated=emulate,
         sets=tuple(results),
         policy=policy,
         findings=tuple(findings),
         verdict=answer,
         reason=reason,
-        versions=versions("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"),
+        versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 
 
@@ -143,11 +147,20 @@ def check_reproduced(one: AdversarialSet, logits: NDArray[np.float32]) -> Contro
     return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
 
 
+def _open_subject(
+    path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
+) -> Engine:
+    manifest = inputs.manifest
+    if emulate:
+        return open_engine(resolve(path.parent, manifest.graph), provider="cpu", threads=threads)
+    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
+
+
 def _open_reference(
-    path: Path, inputs: Inputs, engine: Engine, *, provider: Literal["cpu", "cuda"], threads: int | None
+    path: Path, inputs: Inputs, engine: Engine, *, provider: Provider | None, threads: int | None
 ) -> _Reference:
     record = inputs.manifest.reference
-    if record.digest == inputs.manifest.engine.digest:
+    if record.digest == inputs.manifest.engine.digest and engine.description.runtime == inputs.manifest.runtime:
         return _Reference(engine, True, "")
     if not (path.parent / record.file).is_file():
         return _Reference(None, False, f"not run, reference missing ({record.file})")
@@ -184,8 +197,14 @@ def _control_line(reference: _Reference, results: list[SetResult]) -> str:
     return f"{which} reproduces {len(differences)} of {len(results)} sets, off by {max(differences):.0e} of the range"
 
 
-def _audit_findings(inputs: Inputs, engine: Engine, reference: _Reference, deterministic: bool) -> list[Finding]:
-    findings = verdict.precision(inputs.manifest.asked, inputs.manifest.found, engine.description.found)
+def _audit_findings(
+    inputs: Inputs, engine: Engine, reference: _Reference, deterministic: bool, *, emulated: bool
+) -> list[Finding]:
+    findings = []
+    if emulated:
+        text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
+        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+    findings += verdict.precision(inputs.manifest.asked, inputs.manifest.found, engine.description.found)
     findings += verdict.execution(engine.description.found, engine.description.executed)
     if reference.engine is None:
         findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))

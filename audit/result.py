@@ -11,6 +11,9 @@ from skinaudit.audit.comparison import Comparison
 from skinaudit.audit.policy import Policy
 from skinaudit.engines.engine import EngineDescription
 
+EMULATION = "ONNX emulation, not the plan"
+"""Marks every line of a report on an audit that ran the graph from which the engine was built instead of the engine."""
+
 
 class Verdict(Enum):
     """The answer of an audit, and of each compared set."""
@@ -86,7 +89,8 @@ class AuditResult:
     """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.verdict.conclude holds.
 
     asked: the precision of the manifest; description.found: what the opened engine says. lineage: digests back to the
-    data; lineage_gaps: what is missing of it, empty when complete. control: one line for the head of a report.
+    data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
+    its place. control: one line for the head of a report.
     """
 
     engine: Path
@@ -100,6 +104,7 @@ class AuditResult:
     lineage_gaps: tuple[str, ...]
     control: str
     deterministic: bool
+    emulated: bool
     sets: tuple[SetResult, ...]
     policy: Policy
     findings: tuple[Finding, ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
 from skinaudit.artifacts.files import Progress
@@ -14,8 +13,8 @@ from skinaudit.audit import metrics
 from skinaudit.audit.audit import check_reproduced, whole
 from skinaudit.audit.inputs import check_contract, check_engine
 from skinaudit.audit.replay import replay
-from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import open_engine
+from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few
 
 ENGINE = Path("engines") / "fp32.onnx"
@@ -68,7 +67,7 @@ def transfer_matrix(
     runs: Sequence[Path],
     *,
     attack: str | None = None,
-    provider: Literal["cpu", "cuda"] = "cpu",
+    provider: Provider | None = None,
     threads: int | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
@@ -107,11 +106,11 @@ def transfer_matrix(
         constant_balanced=metrics.constant_balanced_accuracy(labels),
         dataset=first.clean.info.dataset,
         synthetic=any(side.clean.info.synthetic for side in sides),
-        versions=versions("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"),
+        versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 
 
-def _open(folder: Path, attack: str, *, provider: Literal["cpu", "cuda"], threads: int | None) -> _Side:
+def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int | None) -> _Side:
     run = read_run(folder)
     path = folder / ENGINE
     if not path.is_file():

@@ -18,7 +18,7 @@ from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.audit.replay import replay
 from skinaudit.bench.timing import interleaved
 from skinaudit.engines.open import open_engine
-from skinaudit.engines.ort import INPUT, OUTPUT
+from skinaudit.engines.session import INPUT, OUTPUT
 from skinaudit.errors import InvalidInputError
 
 TARGET = 0.9

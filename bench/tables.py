@@ -47,7 +47,7 @@ def main(runs: list[Path]) -> None:
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
     for run in runs:
-        for path in sorted((run / "audits").glob("*.json"), key=lambda one: ("fp32", "fp16", "int8").index(one.stem)):
+        for path in sorted((run / "audits").glob("*.json"), key=lambda one: one.stem):
             for row in rows(json.loads(path.read_text(encoding="utf-8"))):
                 print("| " + " | ".join(row) + " |")
 

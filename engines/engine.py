@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Provider = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -15,9 +17,10 @@ class EngineDescription:
     """What an opened engine says of itself; nothing here is taken from a manifest.
 
     found: counts of weighted layers (convolutions and matrix products) by their precision in the file, such as
-    {"fp16": 28}. executed: the same by the precision in which this runtime computes them on this device, which may differ
-    (x86 CPUs have no fp16 convolutions); None where the runtime does not tell. provider: as the runtime reports it after
-    opening, not as it was asked for.
+    {"fp16": 28}; empty where the file does not tell. executed: the same by the precision in which this runtime computes
+    them on this device, which may differ (x86 CPUs have no fp16 convolutions); None where the runtime does not tell.
+    provider: as the runtime reports it after opening, not as it was asked for. settings: of the runtime, such as its level
+    of graph optimisation.
     """
 
     runtime: str
@@ -29,6 +32,7 @@ class EngineDescription:
     size: int
     classes: int
     executed: Mapping[str, int] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -69,6 +72,28 @@ def parse(content: bytes, *, where: str) -> ModelProto:
 def metadata(model: ModelProto) -> dict[str, str]:
     """The file's own key and value pairs."""
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def labels(model: ModelProto) -> tuple[str, ...] | None:
+    """Class names in the order of the columns, where the file's metadata holds them: skinaudit's own contract, or a list (or
+    a mapping from index to name) under `classes`, `labels` or `names`, as JSON or as a Python literal; None otherwise."""
+    entries = metadata(model)
+    for key in ("skinaudit.contract", "classes", "labels", "names"):
+        value = _literal(entries.get(key, ""))
+        if isinstance(value, dict):
+            value = value.get("classes", [value[index] for index in sorted(value)])
+        if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value):
+            return tuple(value)
+    return None
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return None
 
 
 def found_precisions(model: ModelProto) -> dict[str, int]:

@@ -1,35 +1,78 @@
-"""Opens an engine file with the runtime that its suffix names. A new runtime is one file here and one row in `OPENERS`."""
+"""Opens an engine file with the runtime that fits it. A new runtime is one file here and one row in `RUNTIMES`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from skinaudit.engines.engine import Engine
-from skinaudit.engines.ort import Provider, open_onnx
+from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.engines import ort
+from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
 
 
 class Opener(Protocol):
     """What a runtime's file offers."""
 
-    def __call__(self, path: Path, *, provider: Provider, threads: int | None) -> Engine:
-        """Open the engine at `path` or raise EngineError."""
+    def __call__(self, path: Path, *, provider: Provider, threads: int | None) -> Session:
+        """Open the file at `path` or raise EngineError."""
 
 
-OPENERS: Mapping[str, Opener] = {".onnx": open_onnx}
-"""Runtimes by file suffix."""
+@dataclass(frozen=True)
+class Runtime:
+    """How to open files with a runtime. provider: the usual one, where the user names none."""
+
+    suffixes: tuple[str, ...]
+    provider: Provider
+    open: Opener
 
 
-def open_engine(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> Engine:
-    """Open the engine at `path`, its runtime chosen by the suffix.
+RUNTIMES: Mapping[str, Runtime] = {
+    "onnxruntime": Runtime((".onnx",), "cpu", ort.open_session),
+}
+"""Runtimes by name; of those that open a suffix the first one does so by default."""
 
-    Raises EngineError for an unknown suffix, and as the runtime's own opener does.
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
+"""Distributions of the runtimes, for the record of versions."""
+
+
+def open_engine(
+    path: Path,
+    *,
+    runtime: str | None = None,
+    contract: EngineContract | None = None,
+    order: Sequence[str] | None = None,
+    provider: Provider | None = None,
+    threads: int | None = None,
+) -> Engine:
+    """Open the engine at `path`.
+
+    runtime: by default the first that opens the file's suffix. contract: None for an engine of skinaudit's own. order: class
+    names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
+    one. Raises EngineError for an unknown suffix, where file, contract and order do not agree, and as the runtime does.
     """
-    opener = OPENERS.get(path.suffix.lower())
-    if opener is None:
-        raise EngineError(
-            f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(OPENERS)}"
-        )
-    return opener(path, provider=provider, threads=threads)
+    chosen = RUNTIMES[_named(runtime, path) if runtime else runtime_of(path)]
+    session = chosen.open(path, provider=provider or chosen.provider, threads=threads)
+    return SessionEngine(session, where=str(path), contract=contract, order=order)
+
+
+def _named(runtime: str, path: Path) -> str:
+    if runtime not in RUNTIMES:
+        raise EngineError(f"{path}: no runtime {runtime} here; choose among {', '.join(RUNTIMES)}")
+    if path.suffix.lower() not in RUNTIMES[runtime].suffixes:
+        raise EngineError(f"{path}: {runtime} opens no {path.suffix}; supported: {', '.join(RUNTIMES[runtime].suffixes)}")
+    return runtime
+
+
+def runtime_of(path: Path) -> str:
+    """The name of the runtime that opens files of this suffix by default; raises EngineError where none does."""
+    for name, runtime in RUNTIMES.items():
+        if path.suffix.lower() in runtime.suffixes:
+            return name
+    known = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    raise EngineError(
+        f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(known)}"
+    )

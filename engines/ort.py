@@ -7,19 +7,16 @@ import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from skinaudit.engines import onnx_graph
-from skinaudit.engines.engine import EngineDescription
+from skinaudit.engines.engine import Provider
+from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
-Provider = Literal["cpu", "cuda"]
-
-INPUT, OUTPUT = "image", "logits"
 OPTIMISATION = "all"
 """Level of ONNX Runtime's graph optimisations, the same at export, in parity and in audits."""
 
@@ -30,59 +27,41 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 _INSTALL = {"cpu": "cpu", "cuda": "gpu"}
 _ERRORS_ONLY = 3  # onnxruntime's log severity
-_SCALE = np.float32(255)
+_DTYPES = {"float": "float32", "double": "float64"}  # the others are spelled as in numpy
 
 
-class OrtEngine:
-    """An open ONNX Runtime session. Not for use by several threads at once: the input buffer is shared between calls."""
+class OrtSession:
+    """An open ONNX Runtime session."""
 
-    def __init__(self, session: Any, description: EngineDescription, *, where: str) -> None:
-        self._where = where
+    def __init__(self, session: Any, description: SessionDescription, labels: tuple[str, ...] | None, *, where: str) -> None:
+        self.description = description
+        self.labels = labels
+        self.inputs = tuple(map(_port, session.get_inputs()))
+        self.outputs = tuple(map(_port, session.get_outputs()))
         self._session = session
-        self._description = description
-        self._buffer = np.empty((0, 3, description.size, description.size), np.float32)
+        self._where = where
         self._failures = _failures()
 
-    @property
-    def description(self) -> EngineDescription:
-        """What it is."""
-        return self._description
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer for uint8 RGB (B, 3, size, size), B > 0: float32 (B, classes), finite.
-
-        A pixel p enters as float32 p / 255, the same value that torch computes. Raises EngineError on images of another
-        shape or dtype, on NaN or infinite logits, and where the runtime fails.
-        """
-        size = self._description.size
-        if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (3, size, size):
-            raise EngineError(
-                f"{self._where}: takes uint8 images (B, 3, {size}, {size}), was given {images.dtype} {images.shape}"
-            )
-        if len(images) > len(self._buffer):
-            self._buffer = np.empty(images.shape, np.float32)
-        pixels = self._buffer[: len(images)]
-        np.copyto(pixels, images)  # twice as fast as a dividing ufunc that converts as it goes
-        np.divide(pixels, _SCALE, out=pixels)
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        """See Session."""
         try:
-            (logits,) = self._session.run([OUTPUT], {INPUT: pixels})
+            (answer,) = self._session.run([output], {input: tensor})
         except self._failures as error:
             raise EngineError(f"{self._where}: ONNX Runtime failed: {_one_line(error)}") from error
-        return check_logits(logits, rows=len(images), classes=self._description.classes, where=self._where)
+        return answer  # type: ignore[no-any-return]
 
 
-def open_onnx(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OrtEngine:
+def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
     """Open an ONNX file with ONNX Runtime.
 
     threads: for the kernels, default all CPUs; operators run one after the other. Raises EngineError where the file is
-    damaged, the graph is not `image` float32 (batch, 3, size, size) -> `logits` float32 (batch, classes), or the provider
-    asked for is not the one that the session uses; MissingDependencyError without onnxruntime.
+    damaged or the provider asked for is not the one that the session uses; MissingDependencyError without onnxruntime.
     """
     return _open(str(path), onnx_graph.load(path), where=str(path), provider=provider, threads=threads)
 
 
-def open_onnx_bytes(content: bytes, *, where: str, provider: Provider = "cpu", threads: int | None = None) -> OrtEngine:
-    """As `open_onnx`, from the bytes of a file that is not written yet; errors name `where`."""
+def open_bytes(content: bytes, *, where: str, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
+    """As `open_session`, from the bytes of a file that is not written; errors name `where`."""
     return _open(content, onnx_graph.parse(content, where=where), where=where, provider=provider, threads=threads)
 
 
@@ -100,38 +79,21 @@ def session_options(*, threads: int) -> Any:
     return options
 
 
-def check_logits(logits: Any, *, rows: int, classes: int, where: str) -> NDArray[np.float32]:
-    """Return `logits` if they are float32 (rows, classes) and finite; raises EngineError otherwise."""
-    if not isinstance(logits, np.ndarray) or logits.dtype != np.float32 or logits.shape != (rows, classes):
-        shape = getattr(logits, "shape", None)
-        raise EngineError(f"{where}: answered with shape {shape} instead of ({rows}, {classes}) float32; export it again")
-    finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        raise EngineError(
-            f"{where}: NaN or infinite logits for {rows - int(finite.sum())} of {rows} images: the weights are damaged or"
-            " overflow in this precision; export it as fp32"
-        )
-    return logits
-
-
-def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provider, threads: int | None) -> OrtEngine:
+def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provider, threads: int | None) -> OrtSession:
     threads = threads or os.cpu_count() or 1
     ort = _import(provider)
     session, executed = _session(source, session_options(threads=threads), where=where, provider=provider)
-    size, classes = _check_interface(session, where)
-    device = f"{platform.machine()} CPU" if provider == "cpu" else "CUDA device 0"
-    description = EngineDescription(
+    description = SessionDescription(
         runtime="onnxruntime",
         version=ort.__version__,
         provider=session.get_providers()[0],
-        device=device,
+        device=f"{platform.machine()} CPU" if provider == "cpu" else "CUDA device 0",
         threads=threads,
         found=onnx_graph.found_precisions(graph),
-        size=size,
-        classes=classes,
         executed=executed,
+        settings={"graph_optimisation": OPTIMISATION},
     )
-    return OrtEngine(session, description, where=where)
+    return OrtSession(session, description, onnx_graph.labels(graph), where=where)
 
 
 def _session(source: str | bytes, options: Any, *, where: str, provider: Provider) -> tuple[Any, Mapping[str, int] | None]:
@@ -182,22 +144,10 @@ def _failures() -> tuple[type[Exception], ...]:
     )
 
 
-def _check_interface(session: Any, where: str) -> tuple[int, int]:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if [value.name for value in inputs] != [INPUT] or [value.name for value in outputs] != [OUTPUT]:
-        names = f"{_names(inputs)} -> {_names(outputs)}"
-        raise EngineError(f"{where}: takes {names}, expected {INPUT} -> {OUTPUT}; rename them in the graph")
-    image, logits = inputs[0], outputs[0]
-    if (image.type, logits.type) != ("tensor(float)", "tensor(float)"):
-        raise EngineError(f"{where}: {INPUT} is {image.type} and {OUTPUT} {logits.type}, expected tensor(float) for both")
-    shape = list(image.shape)
-    if len(shape) != 4 or shape[1] != 3 or not isinstance(shape[2], int) or shape[2] != shape[3]:
-        raise EngineError(f"{where}: {INPUT} has shape {_shape(shape)}, expected (batch, 3, size, size)")
-    if len(logits.shape) != 2 or not isinstance(logits.shape[1], int):
-        raise EngineError(f"{where}: {OUTPUT} has shape {_shape(logits.shape)}, expected (batch, classes)")
-    if isinstance(shape[0], int) or isinstance(logits.shape[0], int):
-        raise EngineError(f"{where}: the batch is fixed at {shape[0]}; export it with a dynamic batch")
-    return shape[2], logits.shape[1]
+def _port(value: Any) -> Port:
+    element = value.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) else None for side in value.shape)
+    return Port(value.name, shape, _DTYPES.get(element, element))
 
 
 def _unavailable(where: str, provider: Provider, using: Sequence[str]) -> EngineError:
@@ -205,14 +155,6 @@ def _unavailable(where: str, provider: Provider, using: Sequence[str]) -> Engine
         f"{where}: provider {provider} was asked for and onnxruntime offers {', '.join(using)}:"
         f" pip install 'skinaudit[{_INSTALL[provider]}]' with its driver, or pass --provider cpu"
     )
-
-
-def _names(values: Sequence[Any]) -> str:
-    return "(" + ", ".join(value.name for value in values) + ")"
-
-
-def _shape(shape: Sequence[object]) -> str:
-    return "(" + ", ".join(str(side) for side in shape) + ")"
 
 
 def _one_line(error: Exception) -> str:

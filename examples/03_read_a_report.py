@@ -1,6 +1,6 @@
 """Read an audit's JSON report in a script: the verdict, and each set's drop with its interval in points.
 
-python examples/03_read_a_report.py runs/latest/audits/fp16.json
+python examples/03_read_a_report.py runs/latest/audits/fp16.onnx.json
 """
 
 from __future__ import annotations

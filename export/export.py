@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -21,20 +23,27 @@ from skinaudit.artifacts.manifest import (
     manifest_path,
     read_engine_manifest,
     read_run,
+    record,
     resolve,
     versions,
     write_engine_manifest,
 )
 from skinaudit.engines import onnx_graph
-from skinaudit.engines.ort import OPTIMISATION, open_onnx_bytes
-from skinaudit.errors import InvalidInputError, missing
-from skinaudit.export.calibration import read_calibration
+from skinaudit.engines.engine import Engine, EngineDescription
+from skinaudit.engines.open import LIBRARIES, open_engine
+from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.session import SessionEngine
+from skinaudit.errors import InvalidInputError, NoDeviceError, missing
+from skinaudit.export.build import BuildOptions, Request
+from skinaudit.export.calibration import Calibration, read_calibration
+from skinaudit.export.formats import FORMATS, Format
 from skinaudit.export.parity import check_parity, measure_parity
-from skinaudit.export.precision import PRECISIONS, check_found
+from skinaudit.export.precision import PRECISIONS, Precision, check_found
 from skinaudit.export.to_onnx import OPSET, clean, serialise, to_onnx
 
 ENGINES = "engines"
 REFERENCE = "fp32.onnx"
+EMULATED = "the emulation of its ONNX graph, not the engine"
 
 Report = Callable[[str], None]
 """Called with one line before each step."""
@@ -55,38 +64,60 @@ def export_run(
     run: Path,
     *,
     precisions: Sequence[str],
+    formats: Sequence[str] = ("onnx",),
     output: Path | None = None,
+    options: BuildOptions | None = None,
     threads: int | None = None,
     progress: Report = lambda line: None,
 ) -> tuple[Exported, ...]:
-    """Write `run`/engines/<precision>.onnx with a manifest beside each; `output` names another file for a single precision.
+    """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
 
     `run`/engines/fp32.onnx is the reference of every engine: it is kept where its digests lead to the run's weights, and
-    exported where not. A file is written only after its precision was read back and its parity was measured.
-    Raises InvalidInputError for a damaged run, an unknown precision or one that was not reached, EngineError for parity.
+    exported where not. Other formats are built from the ONNX file of their precision, which is written too. A file is
+    written only after its precision was read back and its parity was measured. Raises InvalidInputError for a damaged run,
+    an unknown precision or one that was not reached, EngineError for parity.
     """
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or not precisions:
-        raise InvalidInputError(f"precision {', '.join(unknown) or 'missing'}: choose among {', '.join(PRECISIONS)}")
-    if output is not None and (len(precisions) != 1 or output.suffix != ".onnx"):
-        raise InvalidInputError(
-            f"{output}: an output file ends in .onnx and takes one precision, {len(precisions)} were asked for"
-        )
+    wanted = _wanted(formats, precisions, output)
     manifest = read_run(run)
     if "clean" not in manifest.sets:
         raise InvalidInputError(f"{run}: the run has no clean set, which parity needs; train it again")
     clean_set = open_set(resolve(run, manifest.sets["clean"]))
-    build = _Build(run, manifest, clean_set, threads, progress)
-    reference = _reference(build)
+    build = _Build(run, manifest, clean_set, options or BuildOptions(), threads, progress)
+    graphs = {"fp32": _reference(build)}
+
+    def graph(name: str, path: Path | None = None) -> Exported:
+        path = path or run / ENGINES / f"{name}.onnx"
+        if name not in graphs or path.resolve() != graphs[name].path.resolve():
+            graphs[name] = _write_graph(build, path, name=name, source=onnx_graph.load(graphs["fp32"].path))
+        return graphs[name]
+
     exported = []
-    for name in precisions:
-        path = output or run / ENGINES / f"{name}.onnx"
-        if path.resolve() == reference.path.resolve():
-            exported.append(reference)
-            continue
-        started = time.perf_counter()
-        exported.append(_write(build, path, name=name, source=onnx_graph.load(reference.path), started=started))
+    for form, precision in wanted:
+        name = form.graphs[precision]
+        if form.build is None:
+            exported.append(graph(name, output))
+        else:
+            path = output or run / ENGINES / f"{precision}{form.suffix}"
+            exported.append(_write_engine(build, path, form=form, precision=precision, graph=graph(name)))
     return tuple(exported)
+
+
+def _wanted(formats: Sequence[str], precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise InvalidInputError(f"format {', '.join(unknown) or 'missing'}: choose among {', '.join(FORMATS)}")
+    for name in formats:
+        lacking = [one for one in precisions if one not in FORMATS[name].graphs]
+        if lacking or not precisions:
+            offered = ", ".join(FORMATS[name].graphs)
+            raise InvalidInputError(f"{name} in {', '.join(lacking) or 'no precision'}: choose among {offered}")
+    wanted = [(FORMATS[name], one) for one in precisions for name in formats]
+    suffix = f".{wanted[0][0].suffix.rpartition('.')[2]}"
+    if output is not None and (len(wanted) != 1 or output.suffix != suffix):
+        raise InvalidInputError(
+            f"{output}: an output file ends in {suffix} and takes one precision of one format, not {len(wanted)}"
+        )
+    return wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +127,21 @@ class _Build:
     run: Path
     manifest: RunManifest
     clean: AdversarialSet
+    options: BuildOptions
     threads: int | None
     progress: Report
+
+    @property
+    def reference(self) -> Path:
+        return self.run / ENGINES / REFERENCE
+
+    def calibration(self) -> Calibration:
+        return read_calibration(resolve(self.run, self.manifest.calibration), size=self.manifest.contract.size)
 
 
 def _reference(build: _Build) -> Exported:
     started = time.perf_counter()
-    path = build.run / ENGINES / REFERENCE
+    path = build.reference
     found = _reusable(path, build.manifest)
     if found is not None:
         return Exported(path, found, path.stat().st_size, time.perf_counter() - started, reused=True)
@@ -113,7 +152,7 @@ def _reference(build: _Build) -> Exported:
         raise missing("torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(load_run_model(build.run), size=build.manifest.contract.size)
-    return _write(build, path, name="fp32", source=source, started=started)
+    return _write_graph(build, path, name="fp32", source=source)
 
 
 def _reusable(path: Path, run: RunManifest) -> EngineManifest | None:
@@ -128,51 +167,116 @@ def _reusable(path: Path, run: RunManifest) -> EngineManifest | None:
     return manifest if same and manifest.asked == "fp32" and manifest.settings.get("opset") == OPSET else None
 
 
-def _write(build: _Build, path: Path, *, name: str, source: ModelProto, started: float) -> Exported:
-    precision, run = PRECISIONS[name], build.manifest
-    calibration = None
-    if precision.needs_calibration:
-        calibration = read_calibration(resolve(build.run, run.calibration), size=run.contract.size)
+def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) -> Exported:
+    """An ONNX graph of PRECISIONS: an engine by itself, and what other formats are built from."""
+    started = time.perf_counter()
+    precision = PRECISIONS[name]
+    calibration = build.calibration() if precision.needs_calibration else None
     build.progress(f"{name}: converting")
     converted = precision.convert(source, calibration, where=str(path))
-    content = serialise(clean(converted.model), metadata=_metadata(run, name))
-    engine = open_onnx_bytes(content, where=str(path), threads=build.threads)
-    check_found(engine.description.found, asked=name, source=source, where=str(path))
+    content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
+    engine = SessionEngine(open_bytes(content, where=str(path), threads=build.threads), where=str(path))
+    check_found(engine.description.found, asked=precision.name, source=source, where=str(path))
     build.progress(f"{name}: comparing with the source model on {len(build.clean)} clean images")
     parity = measure_parity(engine, build.clean, precision=precision)
     check_parity(parity, precision=precision, where=str(path))
     write_bytes(path, content)
-    reference = build.run / ENGINES / REFERENCE
-    engine_record = FileRecord(path.name, digest_file(path))
-    reference_digest = digest_file(reference)
-    lineage = {"weights": run.weights.digest, "onnx": reference_digest, "data": run.data["digest"]}
+    manifest = _manifest(
+        build, path, graph=path, asked=precision.name, description=engine.description, found=engine.description.found,
+        parity=parity.to_json(), calibration=calibration, settings={"graph": name, "opset": OPSET, **converted.settings},
+    )  # fmt: skip
+    write_engine_manifest(manifest, engine=path)
+    return Exported(path, manifest, len(content), time.perf_counter() - started, reused=False)
+
+
+def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, graph: Exported) -> Exported:
+    """An engine of another format, built in a scratch folder, opened, compared, and only then put in its place."""
+    assert form.build is not None
+    started = time.perf_counter()
+    label = f"{precision} {form.runtime}"
+    build.progress(f"{label}: building")
+    calibration = build.calibration()
+    source = onnx_graph.load(graph.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        target = Path(scratch) / path.name
+        built = form.build(Request(source, precision, calibration, build.run, target, str(path), build.options))
+        check_found(built.found, asked=precision, source=source, where=str(path))
+        engine, how = _to_compare(target, form, graph, threads=build.threads)
+        build.progress(f"{label}: comparing with the source model on {len(build.clean)} clean images")
+        rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)
+        parity = measure_parity(engine, build.clean, precision=rules)
+        check_parity(parity, precision=rules, where=str(path))
+        files = [target, *built.companions]
+        for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
+            write_bytes(path.with_name(file.name), file.read_bytes())
+    companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
+    manifest = _manifest(
+        build, path, graph=graph.path, asked=precision, description=engine.description, found=built.found,
+        parity={**parity.to_json(), "measured_on": how}, calibration=calibration if built.calibrated else None,
+        settings={"graph": form.graphs[precision], **built.settings}, runtime=form.runtime, companions=companions,
+        inherited=graph.manifest.lineage,
+    )  # fmt: skip
+    write_engine_manifest(manifest, engine=path)
+    size = sum(path.with_name(file.name).stat().st_size for file in files)
+    return Exported(path, manifest, size, time.perf_counter() - started, reused=False)
+
+
+def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:
+    """The built engine or, where there is no device to run it, the emulation of its graph; and which of them it is."""
+    try:
+        return open_engine(target, runtime=form.runtime, threads=threads), "the engine"
+    except NoDeviceError:
+        return open_engine(graph.path, threads=threads), EMULATED
+
+
+def _rules(precision: str) -> Precision:
+    return next(one for one in PRECISIONS.values() if one.name == precision)
+
+
+def _manifest(
+    build: _Build,
+    path: Path,
+    *,
+    graph: Path,
+    asked: str,
+    description: EngineDescription,
+    found: Mapping[str, int],
+    parity: Mapping[str, Any],
+    calibration: Calibration | None,
+    settings: Mapping[str, Any],
+    runtime: str | None = None,
+    companions: tuple[FileRecord, ...] = (),
+    inherited: Mapping[str, str] | None = None,
+) -> EngineManifest:
+    run, reference = build.manifest, digest_file(build.reference)
+    lineage = {**(inherited or {}), "weights": run.weights.digest, "onnx": reference, "data": run.data["digest"]}
     if calibration is not None:
         lineage["calibration"] = calibration.digest
-    manifest = EngineManifest(
-        engine=engine_record,
-        runtime=engine.description.runtime,
+    return EngineManifest(
+        engine=FileRecord(path.name, digest_file(path)),
+        runtime=runtime or description.runtime,
         contract=run.contract,
-        asked=name,
-        found=engine.description.found,
+        asked=asked,
+        found=found,
         lineage=lineage,
-        reference=FileRecord(_relative(reference, path.parent), reference_digest),
+        reference=FileRecord(_relative(build.reference, path.parent), reference),
         run=_relative(build.run, path.parent),
         run_name=run.name,
         synthetic=run.synthetic,
-        parity=parity.to_json(),
+        parity=parity,
         settings={
-            "opset": OPSET,
-            "optimisation": OPTIMISATION,
-            "provider": engine.description.provider,
-            "threads": engine.description.threads,
-            "executed": engine.description.executed,
-            **converted.settings,
+            "provider": description.provider,
+            "threads": description.threads,
+            "executed": description.executed,
+            **description.settings,
+            **settings,
         },
-        created_with=versions("torch", "onnxscript", "onnx", "onnxruntime"),
-        device=engine.description.device,
+        created_with=versions("torch", "onnxscript", "onnx", *LIBRARIES),
+        device=description.device,
+        graph=FileRecord(_relative(graph, path.parent), digest_file(graph)),
+        companions=companions,
     )
-    write_engine_manifest(manifest, engine=path)
-    return Exported(path, manifest, len(content), time.perf_counter() - started, reused=False)
 
 
 def _metadata(run: RunManifest, precision: str) -> dict[str, str]:

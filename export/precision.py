@@ -1,4 +1,4 @@
-"""Precisions that an fp32 graph can be rewritten in. A new one is a function and a row in `PRECISIONS`."""
+"""Typed graphs that an fp32 graph can be rewritten as. A new one is a function and a row in `PRECISIONS`."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ class Convert(Protocol):
 class Precision:
     """How to rewrite an fp32 graph, and the parity with the source model below which the file is refused.
 
-    tolerance: largest absolute logit difference relative to the largest source logit; None where it is only recorded.
+    name: the precision that its layers shall be found in.
+    tolerance: largest absolute logit difference, relative to the largest source logit; None where it is only recorded.
     agreement: smallest share of images with the same prediction, near-ties within the tolerance aside.
     """
 
+    name: str
     convert: Convert
     needs_calibration: bool
     tolerance: float | None
@@ -143,10 +145,11 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
 
 
 PRECISIONS: Mapping[str, Precision] = {
-    "fp32": Precision(unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0),
-    "fp16": Precision(to_fp16, needs_calibration=True, tolerance=None, agreement=0.9),
-    "int8": Precision(to_int8, needs_calibration=True, tolerance=None, agreement=0.9),
+    "fp32": Precision("fp32", unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0),
+    "fp16": Precision("fp16", to_fp16, needs_calibration=True, tolerance=None, agreement=0.9),
+    "int8-u8s8": Precision("int8", to_int8, needs_calibration=True, tolerance=None, agreement=0.9),
 }
+"""Graphs by name. Of int8 there are several, for runtimes that want other types: the name says which."""
 
 
 def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str) -> None:

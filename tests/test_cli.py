@@ -41,7 +41,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_three_commands(workplace: Path) -> None:
     done = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--threads", "1", cwd=workplace)
-    report = json.loads((workplace / "runs/latest/audits/fp16.json").read_text())
+    report = json.loads((workplace / "runs/latest/audits/fp16.onnx.json").read_text())
     assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
     assert done.stdout.startswith("SYNTHETIC images")
     assert f"\n{report['verdict']}" in done.stdout
@@ -52,7 +52,7 @@ def test_three_commands(workplace: Path) -> None:
 
 def test_report_on_stdout_is_the_file(workplace: Path) -> None:
     done = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
-    assert done.stdout == (workplace / "runs/latest/audits/fp16.json").read_text()
+    assert done.stdout == (workplace / "runs/latest/audits/fp16.onnx.json").read_text()
 
 
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
@@ -128,6 +128,6 @@ def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text = console.export_text()
     assert len(audits) == 2 * len(PRECISIONS)
     assert "SYNTHETIC" in text
-    for precision in PRECISIONS:
-        assert f"standard {precision}.onnx" in text
-        assert f"hardened {precision}.onnx" in text
+    for graph in ("fp32", "fp16", "int8-u8s8"):
+        assert f"standard {graph}.onnx" in text
+        assert f"hardened {graph}.onnx" in text

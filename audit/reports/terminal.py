@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult, SetResult, Severity, Verdict
+from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
 
@@ -29,7 +29,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print(table)
     console.print()
     clean = result.sets[0].comparison
-    if any("*" in _name(one) for one in result.sets):
+    if any("*" in _name(one, result) for one in result.sets):
         _line(console, "* transfer: crafted on another model; source is the fp32 reference of this one")
     _line(
         console,
@@ -72,6 +72,8 @@ def _head(result: AuditResult, console: Console) -> None:
     about = result.description
     if result.synthetic:
         _line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
+    if result.emulated:
+        _line(console, f"{EMULATION}: {result.engine.name} was not run", style="bold magenta")
     runtime = f"{about.runtime} {about.version} {about.provider}"
     _parts(console, result.engine.name, runtime, asked)
     images = f"{clean.images:,} images, {clean.lesions:,} lesions"
@@ -91,7 +93,7 @@ def _drops(result: AuditResult) -> Table:
         else:
             span = f"{_points(drop.value)} [{_points(drop.interval.low)}, {_points(drop.interval.high)}]"
         table.add_row(
-            _name(one),
+            _name(one, result),
             _percent(found.baseline_accuracy),
             _percent(found.engine_accuracy),
             span,
@@ -108,7 +110,7 @@ def _figures(result: AuditResult) -> Table:
     for one in result.sets:
         found = one.comparison
         table.add_row(
-            _name(one),
+            _name(one, result),
             _pair(found.baseline_balanced, found.engine_balanced),
             _pair(_fraction(found.baseline_malignant), _fraction(found.engine_malignant)),
             _percent(_fraction(found.attack_success)),
@@ -128,8 +130,10 @@ def _sensitivities(result: AuditResult) -> Table:
     for one in result.sets:
         compared = one.comparison.baseline_accuracy is not None
         if compared:
-            table.add_row(_name(one), "source", *(_share(item.baseline) for item in one.comparison.classes))
-        table.add_row("" if compared else _name(one), "engine", *(_share(item.engine) for item in one.comparison.classes))
+            table.add_row(_name(one, result), "source", *(_share(item.baseline) for item in one.comparison.classes))
+        table.add_row(
+            "" if compared else _name(one, result), "engine", *(_share(item.engine) for item in one.comparison.classes)
+        )
     return table
 
 
@@ -148,8 +152,9 @@ def _table(first: str) -> Table:
     return table
 
 
-def _name(one: SetResult) -> str:
-    return one.title if one.white_box or one.clean else f"{one.title} *"
+def _name(one: SetResult, result: AuditResult) -> str:
+    title = one.title if one.white_box or one.clean else f"{one.title} *"
+    return f"{title} ({EMULATION})" if result.emulated else title
 
 
 def _verdict(one: SetResult) -> Text:

@@ -43,6 +43,7 @@ def engine(tmp_path: Path) -> Path:
         engine=record(path, relative_to=path.parent), runtime="onnxruntime", contract=InputContract(size=64), asked="fp16",
         found={"fp16": 28}, lineage={"weights": "sha256:1"}, reference=FileRecord("fp32.onnx", "sha256:4"), run="..",
         run_name="run", synthetic=True, parity={"agreement": 1.0}, settings={}, created_with={}, device="CPU",
+        graph=FileRecord("fp16.onnx", "sha256:5"),
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
     return path

@@ -144,6 +144,7 @@ def plant(
         settings={},
         created_with={},
         device="test CPU",
+        graph=record(reference, relative_to=reference.parent),
     )
     write_engine_manifest(manifest, engine=reference)
     engine = reference
@@ -227,7 +228,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[LinearEngine]:
     """Let audits open LinearEngine files, and record the engines that they open."""
     engines: list[LinearEngine] = []
 
-    def open_engine(path: Path, *, provider: str = "cpu", threads: int | None = None) -> LinearEngine:
+    def open_engine(path: Path, **_: object) -> LinearEngine:
         engines.append(LinearEngine(path))
         return engines[-1]
 

@@ -35,7 +35,7 @@ def run(finished: Finished, tmp_path: Path) -> Path:
 
 def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Finished) -> None:
     run, exported = finished
-    assert [item.path for item in exported] == [run / "engines" / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
+    assert [item.path for item in exported] == [run / "engines" / f"{name}.onnx" for name in PRECISIONS]
     weights, reference = read_run(run).weights.digest, exported[0].manifest.engine.digest
     for item in exported:
         manifest = read_engine_manifest(item.path)
@@ -47,7 +47,8 @@ def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Fini
         assert resolve(item.path.parent, manifest.reference) == run / "engines" / "fp32.onnx"
         assert (item.path.parent / manifest.run).resolve() == run.resolve()
         assert manifest.parity["images"] == 60
-        assert manifest.parity["agreement"] >= PRECISIONS[manifest.asked].agreement
+        assert manifest.parity["agreement"] >= PRECISIONS[manifest.settings["graph"]].agreement
+        assert resolve(item.path.parent, manifest.graph) == item.path
         assert item.size == item.path.stat().st_size
     assert exported[2].manifest.lineage["calibration"] == read_run(run).calibration.digest
     assert exported[2].manifest.settings["executed"] == {"int8": 28}
@@ -117,9 +118,9 @@ def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("precisions", "output", "message"),
     [
-        (["fp8"], None, "precision fp8: choose among fp32, fp16, int8"),
+        (["fp8"], None, "onnx in fp8: choose among fp32, fp16, int8"),
         ([], None, "choose among"),
-        (["fp16", "int8"], "x.onnx", "takes one precision, 2 were asked for"),
+        (["fp16", "int8"], "x.onnx", "takes one precision of one format, not 2"),
         (["fp16"], "x.plan", r"x\.plan: an output file ends in \.onnx"),
     ],
 )
@@ -177,4 +178,4 @@ def test_without_torch_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyP
 def test_steps_are_told(run: Path) -> None:
     told: list[str] = []
     export_run(run, precisions=["int8"], threads=1, progress=told.append)
-    assert told == ["int8: converting", "int8: comparing with the source model on 60 clean images"]
+    assert told == ["int8-u8s8: converting", "int8-u8s8: comparing with the source model on 60 clean images"]

@@ -13,7 +13,7 @@ from skinaudit.errors import EngineError
 from skinaudit.export.parity import Parity, check_parity, measure_parity
 from skinaudit.export.precision import PRECISIONS
 
-FP32, INT8 = PRECISIONS["fp32"], PRECISIONS["int8"]
+FP32, INT8 = PRECISIONS["fp32"], PRECISIONS["int8-u8s8"]
 COUNT = 70
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from skinaudit.engines.onnx_graph import found_precisions
-from skinaudit.engines.ort import OrtEngine, open_onnx_bytes
+from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration
 from skinaudit.export.precision import PRECISIONS, check_found, to_fp16, to_int8
@@ -23,8 +24,9 @@ def build(graph: ModelProto, precision: str, calibration: Calibration) -> bytes:
     return serialise(clean(copy.deepcopy(converted.model)), metadata={"precision": precision})
 
 
-def engine(graph: ModelProto, precision: str, calibration: Calibration) -> OrtEngine:
-    return open_onnx_bytes(build(graph, precision, calibration), where=precision, threads=1)
+def engine(graph: ModelProto, precision: str, calibration: Calibration) -> SessionEngine:
+    content = build(graph, precision, calibration)
+    return SessionEngine(open_bytes(content, where=precision, threads=1), where=precision)
 
 
 def scale_weights(graph: ModelProto, pick: int, value: float) -> ModelProto:
@@ -42,8 +44,8 @@ def test_every_weighted_layer_is_found_in_the_precision_asked_for(
     graph: ModelProto, calibration: Calibration, precision: str
 ) -> None:
     found = engine(graph, precision, calibration).description.found
-    assert found == {precision: 4}
-    check_found(found, asked=precision, source=graph, where=WHERE)
+    assert found == {PRECISIONS[precision].name: 4}
+    check_found(found, asked=PRECISIONS[precision].name, source=graph, where=WHERE)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -53,7 +55,7 @@ def test_the_same_graph_gives_the_same_bytes(graph: ModelProto, calibration: Cal
     assert graph.SerializeToString(deterministic=True) == before
 
 
-@pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-6), ("fp16", 5e-3), ("int8", 0.1)])
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-6), ("fp16", 5e-3), ("int8-u8s8", 0.1)])
 def test_logits_stay_near_those_of_fp32(graph: ModelProto, calibration: Calibration, precision: str, share: float) -> None:
     expected = engine(graph, "fp32", calibration).logits(calibration.images)
     difference = engine(graph, precision, calibration).logits(calibration.images) - expected
@@ -106,7 +108,7 @@ def test_int8_computes_in_integers_and_says_how(graph: ModelProto, calibration: 
     converted = to_int8(graph, calibration, where=WHERE)
     assert converted.settings["calibration_images"] == len(calibration.images)
     content = serialise(clean(converted.model), metadata={})
-    assert open_onnx_bytes(content, where="e", threads=1).description.executed == {"int8": 4}
+    assert open_bytes(content, where="e", threads=1).description.executed == {"int8": 4}
     kernels = {tensor.name: tensor.data_type for tensor in converted.model.graph.initializer if len(tensor.dims) == 4}
     assert set(kernels.values()) == {TensorProto.INT8}
     zeros = [tensor for tensor in converted.model.graph.initializer if tensor.data_type == TensorProto.UINT8]
@@ -140,12 +142,14 @@ def test_int8_is_quiet_and_leaves_logging_alone(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("asked", "given"), [("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8"), ("int8", "fp16")])
+@pytest.mark.parametrize(("asked", "given"), [("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8-u8s8"), ("int8", "fp16")])
 def test_a_file_in_another_precision_than_asked_is_caught(
     graph: ModelProto, calibration: Calibration, asked: str, given: str
 ) -> None:
     found = found_precisions(PRECISIONS[given].convert(graph, calibration, where=WHERE).model)
-    with pytest.raises(InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {given}"):
+    with pytest.raises(
+        InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {PRECISIONS[given].name}"
+    ):
         check_found(found, asked=asked, source=graph, where=WHERE)
 
 

@@ -9,7 +9,8 @@ import pytest
 from onnx import ModelProto
 
 from skinaudit.engines.onnx_graph import metadata
-from skinaudit.engines.ort import open_onnx_bytes
+from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import MissingDependencyError
 from skinaudit.export.to_onnx import OPSET, serialise, to_onnx
 
@@ -21,7 +22,7 @@ def content(graph: ModelProto, **entries: str) -> bytes:
 
 
 def test_the_graph_answers_as_the_model_does_for_any_batch(graph: ModelProto, source: torch.nn.Module) -> None:
-    engine = open_onnx_bytes(content(graph), where="e", threads=1)
+    engine = SessionEngine(open_bytes(content(graph), where="e", threads=1), where="e")
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
     for count in (1, 2, 5):
         with torch.no_grad():

@@ -1,0 +1,269 @@
+"""Between 8-bit images and a runtime's tensors: one adapter for all runtimes, which know nothing of pixels or classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
+from skinaudit.engines.engine import EngineDescription
+from skinaudit.errors import EngineError, first_few
+
+INPUT, OUTPUT = "image", "logits"
+"""Names of the tensors of every engine that skinaudit exports."""
+
+_FLOATS = (np.float32, np.float16, np.float64)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file: its shape with None for a dynamic side, and its dtype in numpy's words."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sides = ", ".join("batch" if side is None else str(side) for side in self.shape)
+        return f"{self.name} {self.dtype} ({sides})"
+
+
+@dataclass(frozen=True)
+class SessionDescription:
+    """What a session says of itself; the fields are those of EngineDescription."""
+
+    runtime: str
+    version: str
+    provider: str
+    device: str
+    threads: int
+    found: Mapping[str, int]
+    executed: Mapping[str, int] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """A file opened by a runtime. `labels` are class names that the file itself carries, in the order of its columns."""
+
+    @property
+    def description(self) -> SessionDescription: ...
+    @property
+    def inputs(self) -> Sequence[Port]: ...
+    @property
+    def outputs(self) -> Sequence[Port]: ...
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        """The tensor `output` for the tensor `input` (the only input); raises EngineError where the runtime fails."""
+
+
+class SessionEngine:
+    """A session that answers 8-bit images as its contract says. Not for several threads at once: the buffer is shared."""
+
+    def __init__(
+        self, session: Session, *, where: str, contract: EngineContract | None = None, order: Sequence[str] | None = None
+    ) -> None:
+        """contract: None for an engine of skinaudit's own, whose ports must say it all. order: class names in the order in
+        which `logits` answers, by default the contract's.
+
+        Raises EngineError where ports, contract and order do not fit one another.
+        """
+        self._session, self._where = session, where
+        self._contract = own_contract(session, where=where) if contract is None else contract
+        self._input, self._output, self._fixed = _ports(session, self._contract, where=where)
+        self._columns = _columns(session, self._contract, order, where=where)
+        about = session.description
+        self.description = EngineDescription(
+            **{name: getattr(about, name) for name in about.__dataclass_fields__},
+            size=self._contract.size,
+            classes=len(self._contract.classes),
+        )
+        """What it is."""
+        self._buffer = np.empty((0, *self._contract.shape), np.float32)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answer for uint8 RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
+        probabilities.
+
+        Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine of a fixed
+        batch is called as often as needed, its last call filled up with the last image. Raises EngineError on images of
+        another shape or dtype, on answers that are not finite or not what the contract says, and where the runtime fails.
+        """
+        size = self._contract.size
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (CHANNELS, size, size):
+            raise EngineError(
+                f"{self._where}: takes uint8 images (B, 3, {size}, {size}), was given {images.dtype} {images.shape}"
+            )
+        if self._fixed is None:
+            answers = self._run(images)
+        else:
+            answers = np.concatenate(
+                [self._run_fixed(images[at : at + self._fixed]) for at in range(0, len(images), self._fixed)]
+            )
+        logits = self._checked(answers)
+        return logits if self._columns is None else np.ascontiguousarray(logits[:, self._columns])
+
+    def _run_fixed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert self._fixed is not None
+        lacking = self._fixed - len(images)
+        filled = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)]) if lacking else images
+        return self._run(filled)[: len(images)]
+
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        tensor = self._session.run(self._tensor(images), input=self._input, output=self._output)
+        return check_logits(tensor, rows=len(images), classes=len(self._contract.classes), where=self._where)
+
+    def _tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """The engine's input: the pixels in its colour order, layout, scale and dtype."""
+        contract = self._contract
+        if contract.colour == "BGR":
+            images = images[:, ::-1]
+        if contract.layout == "NHWC":
+            images = images.transpose(0, 2, 3, 1)
+        plain = contract.scale == 1 and not any(contract.mean) and set(contract.std) == {1.0}
+        if contract.dtype == "uint8" and plain:
+            return np.ascontiguousarray(images)
+        if len(images) > len(self._buffer):
+            self._buffer = np.empty(images.shape, np.float32)
+        pixels = self._buffer[: len(images)]
+        np.copyto(pixels, images)  # twice as fast as a dividing ufunc that converts as it goes
+        if contract.scale.numerator != 1:
+            np.multiply(pixels, np.float32(contract.scale.numerator), out=pixels)
+        if contract.scale.denominator != 1:
+            np.divide(pixels, np.float32(contract.scale.denominator), out=pixels)
+        mean, std = (np.array(one, np.float32) for one in (contract.mean, contract.std))
+        if contract.layout == "NCHW":
+            mean, std = mean[:, None, None], std[:, None, None]
+        if mean.any():
+            np.subtract(pixels, mean, out=pixels)
+        if (std != 1).any():
+            np.divide(pixels, std, out=pixels)
+        if contract.dtype == "float32":
+            return pixels
+        if contract.dtype == "float16":
+            return pixels.astype(np.float16)
+        bounds = np.iinfo(contract.dtype)
+        return np.clip(np.rint(pixels), bounds.min, bounds.max).astype(contract.dtype)
+
+    def _checked(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        simplex = bool((answers >= 0).all()) and bool((np.abs(answers.sum(axis=1, dtype=np.float64) - 1) < 1e-3).all())
+        if self._contract.answer == "probabilities":
+            if not simplex:
+                raise EngineError(
+                    f'{self._where}: the contract says probabilities, but answers do not sum to 1; write answer = "logits"'
+                )
+            return np.log(np.maximum(answers, np.finfo(np.float32).tiny))
+        if simplex and len(answers) > 1:
+            raise EngineError(
+                f"{self._where}: answers with probabilities (they sum to 1) where logits are due; remove the softmax, or"
+                ' audit it through a contract with answer = "probabilities"'
+            )
+        return answers
+
+
+def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray[np.float32]:
+    """Return `answer` as float32 (rows, classes), trailing sides of 1 dropped, if finite; raises EngineError otherwise."""
+    shape = getattr(answer, "shape", None)
+    if isinstance(answer, np.ndarray) and answer.ndim > 2 and set(answer.shape[2:]) == {1}:
+        answer = answer.reshape(answer.shape[:2])
+    if not isinstance(answer, np.ndarray) or answer.dtype not in _FLOATS or answer.shape != (rows, classes):
+        kind = getattr(answer, "dtype", type(answer).__name__)
+        raise EngineError(f"{where}: answered with {kind} {shape} instead of float32 ({rows}, {classes}); export it again")
+    logits = answer.astype(np.float32, copy=False)
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise EngineError(
+            f"{where}: NaN or infinite logits for {rows - int(finite.sum())} of {rows} images: the weights are damaged or"
+            " overflow in this precision; export it as fp32"
+        )
+    return logits
+
+
+def own_contract(session: Session, *, where: str) -> EngineContract:
+    """The contract of an engine that skinaudit exports, its size and number of classes read from the session's ports.
+
+    Raises EngineError unless it is `image` float32 (batch, 3, size, size) -> `logits` float32 (batch, classes).
+    """
+    inputs, outputs = session.inputs, session.outputs
+    if [port.name for port in inputs] != [INPUT] or [port.name for port in outputs] != [OUTPUT]:
+        names = f"({first_few([one.name for one in inputs])}) -> ({first_few([one.name for one in outputs])})"
+        raise EngineError(
+            f"{where}: takes {names}, expected {INPUT} -> {OUTPUT}; engines of other tools need --contract FILE"
+        )
+    image, logits = inputs[0], outputs[0]
+    if (image.dtype, logits.dtype) != ("float32", "float32"):
+        raise EngineError(f"{where}: {INPUT} is {image.dtype} and {OUTPUT} {logits.dtype}, expected float32 for both")
+    if len(image.shape) != 4 or image.shape[1] != CHANNELS or image.shape[2] is None or image.shape[2] != image.shape[3]:
+        raise EngineError(f"{where}: found {image}, expected (batch, 3, size, size)")
+    if len(logits.shape) != 2 or logits.shape[1] is None:
+        raise EngineError(f"{where}: found {logits}, expected (batch, classes)")
+    if image.shape[0] is not None or logits.shape[0] is not None:
+        raise EngineError(f"{where}: the batch is fixed at {image.shape[0]}; export it with a dynamic batch")
+    return EngineContract(image.shape[2], tuple(map(str, range(logits.shape[1]))), input=INPUT, output=OUTPUT)
+
+
+def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[str, str, int | None]:
+    """Names of input and output and the fixed batch, if any; raises EngineError where the contract says otherwise."""
+    image = _port(session.inputs, contract.input, "input", where=where)
+    answer = _port(session.outputs, contract.output, "output", where=where)
+    if len(session.inputs) != 1:
+        raise EngineError(
+            f"{where}: has {len(session.inputs)} inputs ({_listed(session.inputs)}); only the image can be fed"
+        )
+    if len(image.shape) != 4:
+        raise EngineError(f"{where}: found {image}, the contract says {contract.layout} images of {contract.size} pixels")
+    sides = image.shape[1:]
+    if any(side is not None and side != wanted for side, wanted in zip(sides, contract.shape, strict=True)):
+        other: Layout = "NHWC" if contract.layout == "NCHW" else "NCHW"
+        turned = sides == replace(contract, layout=other).shape
+        hint = f'write layout = "{other}"' if turned else "correct size and layout"
+        raise EngineError(f"{where}: found {image}, the contract says {contract.layout} {contract.shape}; {hint}")
+    if image.dtype != contract.dtype:
+        raise EngineError(f"{where}: found {image}, the contract says {contract.dtype}; correct dtype (and scale with it)")
+    columns = [side for side in answer.shape[1:] if side != 1]
+    if columns and columns != [None] and columns != [len(contract.classes)]:
+        raise EngineError(f"{where}: found {answer}, the contract names {len(contract.classes)} classes; name all of them")
+    return image.name, answer.name, image.shape[0]
+
+
+def _port(ports: Sequence[Port], name: str | None, what: str, *, where: str) -> Port:
+    if name is None and len(ports) == 1:
+        return ports[0]
+    for port in ports:
+        if port.name == name:
+            return port
+    asked = f"no {what} {name}" if name else f"{len(ports)} {what}s"
+    raise EngineError(f"{where}: has {asked}, it has {_listed(ports)}; write its name into the contract")
+
+
+def _listed(ports: Sequence[Port]) -> str:
+    return first_few([str(port) for port in ports])
+
+
+def _columns(
+    session: Session, contract: EngineContract, order: Sequence[str] | None, *, where: str
+) -> NDArray[np.intp] | None:
+    """Positions of the classes of `order` in the engine's answer; None where they agree already."""
+    if (
+        session.labels is not None
+        and sorted(session.labels) == sorted(contract.classes)
+        and session.labels != contract.classes
+    ):
+        raise EngineError(
+            f"{where}: the file says that its columns are {', '.join(session.labels)}, the contract says "
+            f"{', '.join(contract.classes)}; correct the order of classes"
+        )
+    if order is None or tuple(order) == contract.classes:
+        return None
+    if sorted(order) != sorted(contract.classes):
+        lacking = sorted(set(order) - set(contract.classes)) or sorted(set(contract.classes) - set(order))
+        raise EngineError(
+            f"{where}: the contract names {', '.join(contract.classes)}, the sets {', '.join(order)}: they differ in "
+            f"{first_few(lacking)}; write the sets' names, in the order of the engine's columns"
+        )
+    return np.array([contract.classes.index(name) for name in order])

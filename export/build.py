@@ -1,0 +1,72 @@
+"""What an engine format has to offer the exporter: one format a file, its row in `skinaudit.export.formats.FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from onnx import ModelProto
+
+from skinaudit.export.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a user may ask of a builder; formats that have no such thing ignore it.
+
+    version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
+    timing_cache: file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default.
+    batches: smallest, usual and largest batch of the optimisation profile.
+    """
+
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    timing_cache: Path | None = None
+    workspace: int | None = None
+    batches: tuple[int, int, int] = (1, 32, 128)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An order to build one engine file.
+
+    graph: the typed ONNX graph to build from; the format may change it. precision: what was asked for. calibration: training
+    images, for formats that quantise by themselves. weights: the run's source model as a folder, for formats that do not
+    start from ONNX. target: where to write the file, in a scratch folder; companions lie beside it. where: the final path,
+    for messages.
+    """
+
+    graph: ModelProto
+    precision: str
+    calibration: Calibration
+    run: Path
+    target: Path
+    where: str
+    options: BuildOptions = field(default_factory=BuildOptions)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was built.
+
+    found: counts of weighted layers by precision, read back from what was built, never from what was asked. companions:
+    further files that the engine file needs, beside it. settings: whatever the manifest should record. calibrated: the
+    calibration images had a part in it.
+    """
+
+    found: Mapping[str, int]
+    companions: tuple[Path, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    calibrated: bool = False
+
+
+class Build(Protocol):
+    """Writes the engine file `request.target`.
+
+    Raises InvalidInputError for a graph that cannot be built, naming the node; MissingDependencyError without the library.
+    """
+
+    def __call__(self, request: Request) -> Built:
+        """Build it."""

@@ -1,0 +1,56 @@
+"""The engine formats that a run can be exported to. A new one is a file `to_<format>.py` and a row in `FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.export.build import Build
+
+
+@dataclass(frozen=True)
+class Format:
+    """An engine format. graphs: per precision on offer, the name in PRECISIONS of the ONNX graph that it is built from.
+
+    suffix: of its files. runtime: the name of the runtime that opens them. library: the module whose presence means that
+    it can be built here. build: None where the typed graph itself is the engine.
+    """
+
+    suffix: str
+    runtime: str
+    library: str
+    graphs: Mapping[str, str]
+    build: Build | None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library is there."""
+        return find_spec(self.library) is not None
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(
+        ".onnx", "onnxruntime", "onnxruntime",
+        {"fp32": "fp32", "fp16": "fp16", "int8": "int8-u8s8"}, None,
+    ),
+}  # fmt: skip
+"""Formats by the name that the command line gives them."""
+
+
+def default_formats() -> tuple[str, ...]:
+    """What is written where no format is asked for: ONNX and, where a TensorRT builder is installed, a plan."""
+    plans = [name for name in ("tensorrt", "tensorrt-rtx") if name in FORMATS and FORMATS[name].installed]
+    return ("onnx", *plans[:1])
+
+
+def format_of(output: Path) -> str:
+    """The format that a file name asks for; of several with its suffix the first whose library is installed."""
+    fitting = [name for name, one in FORMATS.items() if output.name.endswith(one.suffix)]
+    fitting.sort(key=lambda name: (not FORMATS[name].installed, -len(FORMATS[name].suffix)))
+    if not fitting:
+        suffixes = ", ".join(dict.fromkeys(one.suffix for one in FORMATS.values()))
+        raise InvalidInputError(f"{output}: an output file ends in one of {suffixes}")
+    return fitting[0]
