@@ -1,0 +1,123 @@
+"""Engines beside torch on the same images: what they answer, and how fast at several batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
+from skinaudit.audit import metrics
+from skinaudit.audit.replay import replay
+from skinaudit.bench.timing import Contestant, interleaved
+from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import EngineError, MissingDependencyError
+from skinaudit.trainer.evaluate import to_pixels
+
+EAGER, COMPILED = "torch eager", "torch.compile"
+_SECONDS = 0.25  # that one round of one contestant at one batch size shall take, about
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """An engine's answers to one set beside the source model's: accuracies as fractions of 1, flips as images."""
+
+    title: str
+    images: int
+    source: float
+    engine: float
+    flips: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine that runs here, what it is called in tables, and the precision in which the runtime computes."""
+
+    name: str
+    engine: Engine
+    precision: str
+
+
+def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Opened, ...], tuple[str, ...]]:
+    """Open every engine of a run that runs on `provider` here, and say of the others why they do not."""
+    opened, left_out = [], []
+    for manifest_file in sorted((run / "engines").glob("*.json")):
+        path = manifest_file.with_suffix("")
+        manifest = read_engine_manifest(path)
+        try:
+            engine = open_engine(path, runtime=manifest.runtime, provider=provider, threads=threads)
+        except (EngineError, MissingDependencyError) as error:
+            left_out.append(str(error))
+            continue
+        about = engine.description
+        computed = about.executed or about.found
+        opened.append(Opened(f"{about.runtime} {path.name}", engine, ", ".join(sorted(computed)) or manifest.asked))
+    return tuple(opened), tuple(left_out)
+
+
+def sets_of(run: Path) -> tuple[AdversarialSet, ...]:
+    """The stored sets of a run, clean first."""
+    manifest = read_run(run)
+    sets = [open_set(resolve(run, one)) for one in manifest.sets.values()]
+    return tuple(sorted(sets, key=lambda one: one.info.threat_model is not None))
+
+
+def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
+    """Replay a set on an engine and compare it with the stored source logits."""
+    answers, source = metrics.predictions(replay(engine, one).logits), metrics.predictions(one.source_logits)
+    return Agreement(
+        one.info.title, len(one), metrics.accuracy(source, one.labels), metrics.accuracy(answers, one.labels),
+        metrics.flips(source, answers),
+    )  # fmt: skip
+
+
+def contestants(model: nn.Module, engines: Sequence[Opened], *, device: torch.device, compiled: bool) -> dict[str, Answer]:
+    """Functions from uint8 (B, 3, H, W) to answers, torch first: the model as it is, in evaluation mode."""
+    model = model.to(device).eval()
+    found: dict[str, Answer] = {EAGER: partial(_by_torch, model, device)}
+    if compiled:
+        found[COMPILED] = partial(_by_torch, torch.compile(model), device)
+    return {**found, **{one.name: one.engine.logits for one in engines}}
+
+
+Answer = Callable[[NDArray[np.uint8]], object]
+
+
+def images_per_second(
+    answers: Mapping[str, Answer], images: NDArray[np.uint8], *, rounds: int, say: Callable[[str], None] = lambda _: None
+) -> dict[str, float]:
+    """Median images per second of each contestant on one batch, all in turns; the conversion from 8 bit is included.
+
+    Each is warmed up first, and repeats the batch for about a quarter of a second a round.
+    """
+    for answer in answers.values():
+        answer(images)
+        answer(images)
+    once = {name: _once(answer, images, 1) for name, answer in answers.items()}
+    timed = interleaved(once, rounds=1)
+    repeats = {name: max(1, round(_SECONDS / timed.median(name))) for name in answers}
+    many = {name: _once(answer, images, repeats[name]) for name, answer in answers.items()}
+    contest = interleaved(many, rounds=rounds, say=say)
+    return {name: repeats[name] * len(images) / contest.median(name) for name in answers}
+
+
+def _once(answer: Answer, images: NDArray[np.uint8], repeats: int) -> Contestant[None]:
+    def work(_: int) -> None:
+        for _ in range(repeats):
+            answer(images)
+
+    return work
+
+
+@torch.no_grad()
+def _by_torch(model: nn.Module, device: torch.device, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    answer: NDArray[np.float32] = model(to_pixels(images, device=device)).cpu().numpy()  # waits for the device
+    return answer
