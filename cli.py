@@ -134,7 +134,7 @@ def train(**options: Any) -> None:
     from skinaudit.trainer.recipes import adapted, hardening_of
     from skinaudit.trainer.train import Training, threat_model, train_run
 
-    recipe = adapted(options["recipe"], **{name: options[name] for name in _RECIPE_OPTIONS})
+    recipe = adapted(options["recipe"], arch=options["arch"], **{name: options[name] for name in _RECIPE_OPTIONS})
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
     hardening = hardening_of(
         options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],
@@ -274,6 +274,8 @@ def export(
 )
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+@click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
+              help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
 @click.option("--runtime", default=None, metavar="NAME",
               help="onnxruntime, openvino, pytorch, tensorrt or tensorrt-rtx  [default: by the manifest].")  # fmt: skip
 @click.option("--emulate", is_flag=True,
@@ -295,6 +297,7 @@ def audit(
     engine: Path,
     sets: Path | None,
     contract: Path | None,
+    control: Path | None,
     runtime: str | None,
     emulate: bool,
     margin: float,
@@ -325,8 +328,9 @@ def audit(
 
     with _bars() as bar:
         result = audit_engine(
-            engine, sets=sets, runtime=runtime, emulate=emulate, policy=Policy(margin=margin), provider=provider,
-            threads=_threads(threads), batch_size=batch, progress=bar("replaying"),
+            engine, sets=sets, contract=contract, control=control, runtime=runtime, emulate=emulate,
+            policy=Policy(margin=margin), provider=provider, threads=_threads(threads), batch_size=batch,
+            progress=bar("replaying"),
         )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
     emulated = ".emulated" if emulate else ""

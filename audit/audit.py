@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
-from skinaudit.artifacts.manifest import resolve, versions
+from skinaudit.artifacts.manifest import read_engine_manifest, resolve, versions
 from skinaudit.audit import verdict
 from skinaudit.audit.comparison import compare
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
@@ -19,7 +19,7 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.replay import Replayed, is_deterministic, replay
 from skinaudit.audit.result import EMULATION, AuditResult, Control, Finding, SetResult, Severity
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import LIBRARIES, open_engine
+from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -43,6 +43,8 @@ def audit_engine(
     engine_path: Path,
     *,
     sets: Path | None = None,
+    contract: Path | None = None,
+    control: Path | None = None,
     policy: Policy | None = None,
     runtime: str | None = None,
     emulate: bool = False,
@@ -53,7 +55,9 @@ def audit_engine(
 ) -> AuditResult:
     """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
 
-    sets: a folder of sets instead of those of the engine's run. policy: default Policy(). runtime: instead of the one that
+    sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
+    figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
+    of the one that the manifest names. policy: default Policy(). runtime: instead of the one that
     the manifest names. emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an
     audit never passes. progress: called with images
     done and in all. A white-box set is compared with the source model's stored logits; a transfer set, whose logits are
@@ -61,10 +65,10 @@ def audit_engine(
     belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
     policy = policy or Policy()
-    inputs = read_inputs(engine_path, sets=sets)
+    inputs = read_inputs(engine_path, sets=sets, contract=contract)
     engine = _open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
-    check_engine(engine, inputs.manifest.contract, path=engine_path)
-    reference = _open_reference(engine_path, inputs, engine, provider=provider, threads=threads)
+    check_engine(engine, inputs.clean.info.contract, path=engine_path)
+    reference = _open_reference(engine_path, inputs, engine, control=control, provider=provider, threads=threads)
     deterministic = is_deterministic(engine, inputs.clean, batch_size=batch_size)
     everything = (inputs.clean, *inputs.adversarial)
     runs = 1 if reference.engine is None or reference.is_subject else 2
@@ -80,7 +84,7 @@ def audit_engine(
             _control(one, before, white_box=white_box, reference=reference)
         replayed = replay(engine, one, batch_size=batch_size, progress=tick)
         controlled = replayed if reference.is_subject else before
-        control = _control(one, controlled, white_box=white_box, reference=reference)
+        checked = _control(one, controlled, white_box=white_box, reference=reference)
         answers = predictions(replayed.logits)
         comparison = compare(
             answers,
@@ -103,23 +107,27 @@ def audit_engine(
                 white_box=white_box,
                 source=one.info.source,
                 images_digest=one.images_digest,
-                control=control,
+                control=checked,
                 comparison=comparison,
                 judgement=judgement,
                 images_per_second=replayed.images_per_second,
             )
         )
     findings += verdict.sanity(results[0], results[1:])
+    manifest = inputs.manifest
+    if manifest is None:
+        findings += verdict.plausibility(results[0])
     answer, reason = verdict.conclude(results, findings, policy)
     return AuditResult(
         engine=engine_path,
-        engine_digest=inputs.manifest.engine.digest,
+        engine_digest=inputs.digest,
         description=engine.description,
-        asked=inputs.manifest.asked,
-        run_name=inputs.manifest.run_name,
+        foreign=manifest is None,
+        asked=None if manifest is None else manifest.asked,
+        run_name=None if manifest is None else manifest.run_name,
         dataset=inputs.clean.info.dataset,
-        synthetic=inputs.manifest.synthetic or any(one.info.synthetic for one in everything),
-        lineage=inputs.manifest.lineage,
+        synthetic=(manifest is not None and manifest.synthetic) or any(one.info.synthetic for one in everything),
+        lineage={} if manifest is None else manifest.lineage,
         lineage_gaps=inputs.lineage_gaps,
         control=_control_line(reference, results),
         deterministic=deterministic,
@@ -151,26 +159,53 @@ def _open_subject(
     path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
 ) -> Engine:
     manifest = inputs.manifest
+    if manifest is None:
+        if emulate:
+            raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
+        order = inputs.clean.info.contract.classes
+        return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
     if emulate:
-        return open_engine(resolve(path.parent, manifest.graph), provider="cpu", threads=threads)
+        return open_emulated(resolve(path.parent, manifest.graph), threads=threads)
     return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
 
 
 def _open_reference(
-    path: Path, inputs: Inputs, engine: Engine, *, provider: Provider | None, threads: int | None
+    path: Path,
+    inputs: Inputs,
+    engine: Engine,
+    *,
+    control: Path | None,
+    provider: Provider | None,
+    threads: int | None,
 ) -> _Reference:
-    record = inputs.manifest.reference
-    if record.digest == inputs.manifest.engine.digest and engine.description.runtime == inputs.manifest.runtime:
+    manifest = inputs.manifest
+    if manifest is None:
+        if control is not None:
+            raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
+        return _Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
+    if control is not None:
+        return _Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
+    record = manifest.reference
+    if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
         return _Reference(engine, True, "")
     if not (path.parent / record.file).is_file():
         return _Reference(None, False, f"not run, reference missing ({record.file})")
     file = resolve(path.parent, record)
     try:
-        reference = open_engine(file, provider=provider, threads=threads)
+        reference = open_engine(file, threads=threads)
     except MissingDependencyError as error:
         return _Reference(None, False, f"not run, {error}")
-    check_engine(reference, inputs.manifest.contract, path=file)
+    check_engine(reference, manifest.contract, path=file)
     return _Reference(reference, False, "")
+
+
+def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:
+    manifest = read_engine_manifest(control)
+    if manifest.lineage.get("weights") != inputs.weights:
+        raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
+    reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
+    check_engine(reference, inputs.clean.info.contract, path=control)
+    return reference
 
 
 def _control(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool, reference: _Reference) -> Control:
@@ -204,9 +239,11 @@ def _audit_findings(
     if emulated:
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
         findings.append(Finding(Severity.INCONCLUSIVE, None, text))
-    findings += verdict.precision(inputs.manifest.asked, inputs.manifest.found, engine.description.found)
+    manifest = inputs.manifest
+    if manifest is not None:
+        findings += verdict.precision(manifest.asked, manifest.found, engine.description.found)
     findings += verdict.execution(engine.description.found, engine.description.executed)
-    if reference.engine is None:
+    if manifest is not None and reference.engine is None:
         findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))
     if not deterministic:
         text = "the same batch gives other bits when it is run again: another audit could decide otherwise"

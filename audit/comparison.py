@@ -13,6 +13,9 @@ from skinaudit.audit import metrics
 from skinaudit.audit.metrics import Hits, Indices
 from skinaudit.audit.statistics import Interval, PairedDrop, paired_drop, wilson_interval
 
+_BETTER_ORDER = 0.05
+"""Gain in balanced accuracy from which another order of the columns is suspected."""
+
 
 @dataclass(frozen=True)
 class ClassComparison:
@@ -33,7 +36,9 @@ class Comparison:
     The baseline is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
     balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
     malignant, whichever class is named. attack_success: None for the clean set. classes: melanoma first, then the other
-    malignant ones, then the rest in the contract's order.
+    malignant ones, then the rest in the contract's order. top_answer: the class that the engine answers most. better_order:
+    what the engine's answers, taken in the contract's order, would have to mean to fit the labels far better; None where the
+    contract's own order fits, and under attack, where it says nothing.
     """
 
     images: int
@@ -47,6 +52,9 @@ class Comparison:
     constant_balanced: float
     majority_class: str
     majority_share: float
+    top_answer: str
+    top_answer_share: float
+    better_order: tuple[str, ...] | None
     engine_malignant: Hits
     baseline_malignant: Hits | None
     attack_success: Hits | None
@@ -73,6 +81,7 @@ def compare(
     malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
     majority, share = metrics.majority_baseline(labels)
     present = metrics.classes_present(labels)
+    top, top_share = metrics.top_answer(engine)
     return Comparison(
         images=len(labels),
         lesions=len(np.unique(groups)),
@@ -85,6 +94,9 @@ def compare(
         constant_balanced=metrics.constant_balanced_accuracy(labels),
         majority_class=classes[majority],
         majority_share=share,
+        top_answer=classes[top],
+        top_answer_share=top_share,
+        better_order=_better_order(engine, labels, classes) if engine_clean is None else None,
         engine_malignant=metrics.malignant_sensitivity(engine, labels, malignant),
         baseline_malignant=None if baseline is None else metrics.malignant_sensitivity(baseline, labels, malignant),
         attack_success=None if engine_clean is None else metrics.attack_success(engine_clean, engine, labels),
@@ -93,6 +105,19 @@ def compare(
         drop=None if baseline is None else paired_drop(baseline == labels, engine == labels, groups, confidence=confidence),
         classes=_classes(engine, baseline, labels=labels, groups=groups, classes=classes, confidence=confidence),
     )
+
+
+def _better_order(engine: Indices, labels: Indices, classes: Sequence[str]) -> tuple[str, ...] | None:
+    """A wrong order of columns costs both accuracies. For a weak model in the right order another one may raise the balanced
+    accuracy by trading a rare class for a common one, and then lowers the plain one."""
+    if len(classes) > 16:
+        return None
+    order, balanced = metrics.best_order(engine, labels, len(classes))
+    if balanced < metrics.balanced_accuracy(engine, labels) + _BETTER_ORDER:
+        return None
+    if metrics.accuracy(np.array(order)[engine], labels) <= metrics.accuracy(engine, labels):
+        return None
+    return tuple(classes[label] for label in order)
 
 
 def _classes(

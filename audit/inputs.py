@@ -8,7 +8,8 @@ from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import short
+from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
+from skinaudit.artifacts.files import digest_file, short
 from skinaudit.artifacts.manifest import (
     RUN_FILE,
     EngineManifest,
@@ -25,23 +26,30 @@ _LINEAGE = ("weights", "onnx", "data")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """An engine's manifest and the sets to replay. Invariant: all contracts agree and every perturbation is within eps.
+    """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
 
-    weights: digest of the source model. lineage_gaps: what the lineage lacks.
+    manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
+    digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
     """
 
-    manifest: EngineManifest
-    weights: str
+    digest: str
+    manifest: EngineManifest | None
+    contract: EngineContract | None
+    weights: str | None
     lineage_gaps: tuple[str, ...]
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
 
 
-def read_inputs(engine: Path, *, sets: Path | None) -> Inputs:
-    """Read and verify the manifest beside `engine`, its run, and the run's sets or all those in the folder `sets`.
+def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
+    """Read and verify what lies beside `engine` and the sets to replay on it.
 
-    Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
+    Without `contract`: the manifest, its run, and the run's sets or all those in the folder `sets`. With it, the file is a
+    foreign engine: `sets` must be given, and agree with the contract in size and class names. Raises InvalidInputError where
+    a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
     """
+    if contract is not None:
+        return _read_foreign(engine, sets=sets, contract=contract)
     manifest = read_engine_manifest(engine)
     weights = manifest.lineage.get("weights")
     if not weights:
@@ -50,7 +58,34 @@ def read_inputs(engine: Path, *, sets: Path | None) -> Inputs:
     opened = [open_set(path) for path in paths]
     for one in opened:
         check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(engine))
-    where = sets or (engine.parent / manifest.run).resolve()
+    clean, adversarial = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
+    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial)
+
+
+def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
+    if manifest_path(engine).is_file():
+        raise InvalidInputError(f"{engine}: has a manifest, which says all that a contract could; leave --contract out")
+    if sets is None:
+        raise InvalidInputError(f"{engine}: a foreign engine has no sets of its own; name a folder of sets with --sets DIR")
+    given = read_engine_contract(contract)
+    opened = [open_set(path) for path in _sets_in(sets)]
+    for one in opened:
+        expected = one.info.contract
+        check_contract(expected, opened[0].info.contract, what=str(one.path), other=str(opened[0].path))
+        if expected.size != given.size:
+            raise InvalidInputError(
+                f"{contract}: size {given.size}, but {one.path} has {expected.size}; use sets of the engine's size"
+            )
+        if len(expected.classes) != len(given.classes):
+            raise InvalidInputError(
+                f"{contract}: names {len(given.classes)} classes, {one.path} has {len(expected.classes)}: "
+                f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
+            )
+    clean, adversarial = _sorted_sets(opened, where=sets)
+    return Inputs(digest_file(engine), None, given, None, (), clean, adversarial)
+
+
+def _sorted_sets(opened: list[AdversarialSet], *, where: Path) -> tuple[AdversarialSet, tuple[AdversarialSet, ...]]:
     clean = [one for one in opened if one.info.threat_model is None]
     adversarial = [one for one in opened if one.info.threat_model is not None]
     if len(clean) != 1:
@@ -62,7 +97,7 @@ def read_inputs(engine: Path, *, sets: Path | None) -> Inputs:
         raise InvalidInputError(f"{where}: holds no adversarial set; write some with `skinaudit attack RUN`")
     for one in adversarial:
         check_perturbation(one, clean[0])
-    return Inputs(manifest, weights, gaps, clean[0], tuple(adversarial))
+    return clean[0], tuple(adversarial)
 
 
 def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:
@@ -80,7 +115,7 @@ def check_engine(engine: Engine, contract: InputContract, *, path: Path) -> None
     found = engine.description
     if (found.size, found.classes) != (contract.size, len(contract.classes)):
         raise InvalidInputError(
-            f"{path}: takes size {found.size} and answers {found.classes} classes, its manifest says {contract.size} and "
+            f"{path}: takes size {found.size} and answers {found.classes} classes, the sets have {contract.size} and "
             f"{len(contract.classes)}; export it again"
         )
 
@@ -114,10 +149,21 @@ def _set_paths(
     else:
         gaps.append("run")
     if sets is not None:
-        paths = sorted(sets.glob("*.safetensors"))
+        paths = _sets_in(sets)
     if not paths:
-        raise InvalidInputError(f"{sets or folder}: holds no sets (*.safetensors); write some with `skinaudit attack RUN`")
+        raise _no_sets(folder)
     return paths, tuple(gaps)
+
+
+def _sets_in(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise _no_sets(folder)
+    return paths
+
+
+def _no_sets(folder: Path) -> InvalidInputError:
+    return InvalidInputError(f"{folder}: holds no sets (*.safetensors); write some with `skinaudit attack RUN`")
 
 
 def _plain(value: object) -> str:

@@ -94,6 +94,40 @@ def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hit
     return Hits(int((held & (adversarial != labels)).sum()), int(held.sum()))
 
 
+def top_answer(predicted: Indices) -> tuple[int, float]:
+    """The class that is answered most, and its share of all answers."""
+    _check(predicted, predicted)
+    counts = np.bincount(predicted)
+    return int(counts.argmax()), float(counts.max() / len(predicted))
+
+
+def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], float]:
+    """Which label each answer would have to mean for the best balanced accuracy, and that accuracy.
+
+    Element j of the order is the label for answer j. Where it is another than the identity by far, the columns of the
+    engine are in another order than they are taken for. An exact assignment over all subsets of classes, for up to 16.
+    """
+    _check(predicted, labels)
+    if classes > 16:
+        raise InvalidInputError(f"{classes} classes: the best order is searched for up to 16")
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)  # label x answer
+    best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
+    for answer in range(classes):
+        grown: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for taken, (total, order) in best.items():
+            for label in range(classes):
+                if not taken >> label & 1:
+                    one = (total + shares[label, answer], (*order, label))
+                    key = taken | 1 << label
+                    if key not in grown or one[0] > grown[key][0]:
+                        grown[key] = one
+        best = grown
+    ((total, order),) = best.values()
+    return order, float(total / len(np.unique(labels)))
+
+
 def flips(baseline: Indices, engine: Indices) -> int:
     """Images on which the two answer differently, right or wrong."""
     _check(baseline, engine)

@@ -88,7 +88,8 @@ class SetResult:
 class AuditResult:
     """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.verdict.conclude holds.
 
-    asked: the precision of the manifest; description.found: what the opened engine says. lineage: digests back to the
+    foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
+    manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
     data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
     its place. control: one line for the head of a report.
     """
@@ -96,8 +97,9 @@ class AuditResult:
     engine: Path
     engine_digest: str
     description: EngineDescription
-    asked: str
-    run_name: str
+    foreign: bool
+    asked: str | None
+    run_name: str | None
     dataset: str
     synthetic: bool
     lineage: Mapping[str, str]

@@ -33,7 +33,7 @@ def judge_drop(drop: PairedDrop, policy: Policy) -> Judgement:
 def judge_set(title: str, comparison: Comparison, policy: Policy) -> tuple[Judgement | None, list[Finding]]:
     """The judgement on one set and the findings that go with it; None and a warning where nothing was compared."""
     if comparison.drop is None:
-        text = "not compared: crafted on another model, and the reference that would be compared with did not run"
+        text = "not compared: crafted on another model, and there is no reference of this one to compare with"
         return None, [Finding(Severity.WARNING, title, text)]
     judgement = judge_drop(comparison.drop, policy)
     findings = list(_drop_findings(title, comparison.drop, judgement, policy))
@@ -119,6 +119,30 @@ def sanity(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]
                 findings.append(Finding(Severity.WARNING, one.title, f"not robust in itself: {text}"))
             else:
                 findings.append(Finding(Severity.NOTE, one.title, text))
+    return findings
+
+
+def plausibility(clean_set: SetResult) -> list[Finding]:
+    """Whether a foreign engine seems to be fed and read as it was trained.
+
+    None of this proves a mistake in the contract, and all of it forbids a PASS: a wrong scaling or order of classes gives
+    figures that look like a poor model's.
+    """
+    found, findings = clean_set.comparison, []
+    advice = "check scale, mean, std, colour and the order of classes in the contract"
+
+    def doubt(text: str) -> None:
+        findings.append(Finding(Severity.INCONCLUSIVE, "clean", f"{text}; {advice}"))
+
+    if found.engine_accuracy <= found.majority_share:
+        doubt(
+            f"accuracy {found.engine_accuracy:.1%} is not above that of always answering {found.majority_class}, "
+            f"{found.majority_share:.1%}"
+        )
+    if found.top_answer_share >= 0.95:
+        doubt(f"{found.top_answer} takes {found.top_answer_share:.1%} of all answers")
+    if found.better_order is not None:
+        doubt(f"the answers fit the labels far better if they are read as {', '.join(found.better_order)}")
     return findings
 
 

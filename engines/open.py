@@ -59,6 +59,13 @@ def open_engine(
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 
+def open_emulated(graph: Path, *, threads: int | None = None) -> Engine:
+    """Open the ONNX graph that an engine was built from, on the CPU: half precision is rounded to between layers, as the
+    engine itself would. Raises as `open_engine`.
+    """
+    return SessionEngine(ort.open_emulated(graph, threads=threads), where=str(graph))
+
+
 def _named(runtime: str, path: Path) -> str:
     if runtime not in RUNTIMES:
         raise EngineError(f"{path}: no runtime {runtime} here; choose among {', '.join(RUNTIMES)}")

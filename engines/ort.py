@@ -6,13 +6,15 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from skinaudit.engines import onnx_graph
+from skinaudit.engines.emulation import emulated, has_half
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
@@ -65,6 +67,29 @@ def open_bytes(content: bytes, *, where: str, provider: Provider = "cpu", thread
     return _open(content, onnx_graph.parse(content, where=where), where=where, provider=provider, threads=threads)
 
 
+def open_emulated(path: Path, *, threads: int | None = None) -> OrtSession:
+    """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation.
+
+    Any other graph is opened as it is. Raises as `open_session`.
+    """
+    graph = onnx_graph.load(path)
+    if not has_half(graph):
+        return open_session(path, threads=threads)
+    return _open_wide(graph, where=str(path), threads=threads)
+
+
+def _open_wide(graph: ModelProto, *, where: str, threads: int | None) -> OrtSession:
+    """The emulation of `graph`; the description says so, and has the precisions of the graph itself as found."""
+    wide = emulated(graph)
+    session = _open(wide.SerializeToString(), wide, where=where, provider="cpu", threads=threads)
+    session.description = replace(
+        session.description,
+        found=onnx_graph.found_precisions(graph),
+        settings={**session.description.settings, "emulation": "rounded between layers, computed in fp32"},
+    )
+    return session
+
+
 def session_options(*, threads: int) -> Any:
     """ONNX Runtime's SessionOptions of every session here: deterministic, `threads` pinned, errors only in the log."""
     import onnxruntime as ort
@@ -80,6 +105,8 @@ def session_options(*, threads: int) -> Any:
 
 
 def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provider, threads: int | None) -> OrtSession:
+    if provider == "cpu" and has_half(graph, frozenset({TensorProto.BFLOAT16})):
+        return _open_wide(graph, where=where, threads=threads)  # this runtime has no bfloat16 layers on a CPU
     threads = threads or os.cpu_count() or 1
     ort = _import(provider)
     session, executed = _session(source, session_options(threads=threads), where=where, provider=provider)

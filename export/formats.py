@@ -34,7 +34,7 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "onnx": Format(
         ".onnx", "onnxruntime", "onnxruntime",
-        {"fp32": "fp32", "fp16": "fp16", "int8": "int8-u8s8"}, None,
+        {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-u8s8"}, None,
     ),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 import onnx.shape_inference
+import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.onnx_graph import WEIGHTED, found_precisions
@@ -19,6 +20,8 @@ from skinaudit.export.calibration import BatchReader, Calibration, largest_activ
 from skinaudit.export.equalise import equalise
 
 FP16_LARGEST = 65504.0
+BF16_OPSET = 22
+"""The first in which a convolution takes bfloat16."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,34 +73,47 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
     peak = largest_activation(model, calibration)
     if peak > FP16_LARGEST:
         raise InvalidInputError(f"{where}: activations reach {peak:.3g}, fp16 ends at 65504; export as fp32 or int8")
+    converted, underflowed = _cast(model, TensorProto.FLOAT16, where=where)
+    settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
+    return Converted(converted, settings)
+
+
+def to_bf16(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
+    """As to_fp16 in bfloat16: the range of fp32 with 8 bits of mantissa, so nothing overflows. Needs opset 22."""
+    model = onnx.version_converter.convert_version(model, BF16_OPSET)
+    converted, underflowed = _cast(onnx.shape_inference.infer_shapes(model), TensorProto.BFLOAT16, where=where)
+    return Converted(converted, {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "opset": BF16_OPSET})
+
+
+def _cast(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, int]:
+    """The graph with everything from the first weighted layer on in half precision, and how many weights became zero."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     values = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT} - weights.keys()
     nodes: list[NodeProto] = []
-    renamed: dict[str, str] = {}  # float32 value -> its fp16 twin
-    computed: set[str] = set()  # values that the fp16 part computes
+    renamed: dict[str, str] = {}  # float32 value -> its half precision twin
+    computed: set[str] = set()  # values that the half precision part computes
     for node in graph.node:
         if node.op_type in WEIGHTED or not computed.isdisjoint(node.input):
             for name in node.input:
                 if name in floats - computed and name not in renamed:
-                    nodes.append(helper.make_node("Cast", [name], [f"{name}_fp16"], to=TensorProto.FLOAT16))
+                    nodes.append(helper.make_node("Cast", [name], [f"{name}_half"], to=kind))
                 if name in floats | weights.keys():
-                    renamed[name] = f"{name}_fp16"
+                    renamed[name] = f"{name}_half"
             computed.update(floats.intersection(node.output))
-            renamed |= {name: f"{name}_fp16" for name in floats.intersection(node.output)}
+            renamed |= {name: f"{name}_half" for name in floats.intersection(node.output)}
             _rename(node, renamed)
         nodes.append(node)
     outputs = [value.name for value in graph.output if value.name in computed]
     nodes.extend(helper.make_node("Cast", [renamed[name]], [name], to=TensorProto.FLOAT) for name in outputs)
-    halves, underflowed = _half([weights[name] for name in weights if name in renamed], where=where)
+    halves, underflowed = _half([weights[name] for name in weights if name in renamed], kind, where=where)
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     for part, content in (("node", nodes), ("initializer", kept + halves), ("value_info", [])):
         graph.ClearField(part)
         getattr(graph, part).extend(content)
-    settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
-    return Converted(onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), settings)
+    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), underflowed
 
 
 def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
@@ -110,6 +126,18 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
     Raises MissingDependencyError without onnxruntime.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
+    return _quantised(model, calibration, symmetric=False, where=where)
+
+
+def to_int8_symmetric(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
+    """Static Q/DQ for TensorRT: symmetric s8 activations per tensor, symmetric s8 weights per channel, biases in float.
+
+    TensorRT takes zero points of 0 alone and refuses s32 biases. Otherwise as to_int8; on a CPU with VNNI it is slower.
+    """
+    return _quantised(model, calibration, symmetric=True, where=where)
+
+
+def _quantised(model: ModelProto, calibration: Calibration | None, *, symmetric: bool, where: str) -> Converted:
     try:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -125,17 +153,22 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
             path,
             BatchReader(calibration.images, name=model.graph.input[0].name),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=_before_weighted(model),
-            extra_options={"OpTypesToExcludeOutputQuantization": _producers_of_outputs(model)},
+            extra_options={
+                "OpTypesToExcludeOutputQuantization": _producers_of_outputs(model),
+                **(dict.fromkeys(("ActivationSymmetric", "WeightSymmetric"), True) if symmetric else {}),
+                "QuantizeBias": not symmetric,
+            },
         )
         quantised = onnx.load(str(path))
     settings = {
         "format": "QDQ",
-        "activations": "u8 asymmetric per tensor",
+        "activations": "s8 symmetric per tensor" if symmetric else "u8 asymmetric per tensor",
+        "biases": "float" if symmetric else "s32",
         "weights": "s8 symmetric per channel",
         "equalised_pairs": pairs,
         "calibration": "minmax",
@@ -147,7 +180,9 @@ def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -
 PRECISIONS: Mapping[str, Precision] = {
     "fp32": Precision("fp32", unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0),
     "fp16": Precision("fp16", to_fp16, needs_calibration=True, tolerance=None, agreement=0.9),
+    "bf16": Precision("bf16", to_bf16, needs_calibration=False, tolerance=None, agreement=0.9),
     "int8-u8s8": Precision("int8", to_int8, needs_calibration=True, tolerance=None, agreement=0.9),
+    "int8-s8s8": Precision("int8", to_int8_symmetric, needs_calibration=True, tolerance=None, agreement=0.9),
 }
 """Graphs by name. Of int8 there are several, for runtimes that want other types: the name says which."""
 
@@ -160,15 +195,17 @@ def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, whe
         raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
 
 
-def _half(tensors: Sequence[TensorProto], *, where: str) -> tuple[list[TensorProto], int]:
-    """fp16 twins, and how many non-zero weights became zero."""
+def _half(tensors: Sequence[TensorProto], kind: int, *, where: str) -> tuple[list[TensorProto], int]:
+    """Half precision twins, and how many non-zero weights became zero; weights beyond the range are refused."""
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    largest = FP16_LARGEST if kind == TensorProto.FLOAT16 else float("inf")
     halves, overflowed, underflowed = [], 0, 0
     for tensor in tensors:
         value = numpy_helper.to_array(tensor)
-        overflowed += int(np.count_nonzero(np.abs(value) > FP16_LARGEST))
-        half = np.clip(value, -FP16_LARGEST, FP16_LARGEST).astype(np.float16)
+        overflowed += int(np.count_nonzero(np.abs(value) > largest))
+        half = np.clip(value, -largest, largest).astype(dtype)
         underflowed += int(np.count_nonzero(value) - np.count_nonzero(half))
-        halves.append(numpy_helper.from_array(half, f"{tensor.name}_fp16"))
+        halves.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
     if overflowed:
         raise InvalidInputError(f"{where}: {overflowed} weights exceed 65504, where fp16 ends; export as fp32 or int8")
     return halves, underflowed

@@ -92,12 +92,22 @@ class Hardening:
         return {"kind": "pgd", **asdict(self), "threat_model": threat}
 
 
-def adapted(name: str, **settings: float | None) -> Recipe:
-    """The named recipe with those fields replaced that are not None; raises InvalidInputError for an unknown name."""
+_WITHOUT_BATCH_NORM = {"vgg16": 3e-4}
+"""Learning rates under the default recipe of architectures that stay a constant answer at the usual one."""
+
+
+def adapted(name: str, *, arch: str = "mobilenet", **settings: float | None) -> Recipe:
+    """The named recipe for an arch, with those fields replaced that are not None.
+
+    Raises InvalidInputError for an unknown name.
+    """
     if name not in RECIPES:
         raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    if name == "default" and arch in _WITHOUT_BATCH_NORM:
+        recipe = replace(recipe, learning_rate=_WITHOUT_BATCH_NORM[arch])
     changes: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    return replace(RECIPES[name], **changes)
+    return replace(recipe, **changes)
 
 
 def hardening_of(

@@ -30,7 +30,8 @@ def print_audit(result: AuditResult, console: Console) -> None:
     console.print()
     clean = result.sets[0].comparison
     if any("*" in _name(one, result) for one in result.sets):
-        _line(console, "* transfer: crafted on another model; source is the fp32 reference of this one")
+        source = "" if result.foreign else "; source is the fp32 reference of this one"
+        _line(console, f"* transfer: crafted on another model{source}")
     _line(
         console,
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
@@ -65,7 +66,10 @@ def print_transfer(matrix: TransferMatrix, console: Console) -> None:
 
 def _head(result: AuditResult, console: Console) -> None:
     found, clean = result.description.found, result.sets[0].comparison
-    asked = f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+    if result.asked is None:
+        asked = ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
+    else:
+        asked = f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
     lineage = f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
     boxes = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
     box = " and ".join(sorted(boxes, reverse=True))
@@ -77,7 +81,8 @@ def _head(result: AuditResult, console: Console) -> None:
     runtime = f"{about.runtime} {about.version} {about.provider}"
     _parts(console, result.engine.name, runtime, asked)
     images = f"{clean.images:,} images, {clean.lesions:,} lesions"
-    _parts(console, f"run {result.run_name}", lineage, box, result.dataset, images)
+    whose = ("foreign engine, read through a contract",) if result.foreign else (f"run {result.run_name}", lineage)
+    _parts(console, *whose, box, result.dataset, images)
     _line(console, f"control: {result.control}", style="" if _controlled(result) else "bold magenta")
 
 

@@ -200,7 +200,7 @@ def test_sets_of_another_contract_are_refused(
 
 
 def test_an_engine_of_another_size_than_its_manifest_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
-    with pytest.raises(InvalidInputError, match="takes size 8 and answers 7 classes, its manifest says 6 and 7"):
+    with pytest.raises(InvalidInputError, match="takes size 8 and answers 7 classes, the sets have 6 and 7"):
         audit_engine(lab.plant(tmp_path, settings={"size": 8}).engine)
 
 

@@ -16,15 +16,17 @@ from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 from skinaudit.export import export
 from skinaudit.export.export import Exported, export_run
+from skinaudit.export.formats import FORMATS
 from skinaudit.export.precision import PRECISIONS, Converted
 
+GRAPHS = FORMATS["onnx"].graphs
 Finished = tuple[Path, tuple[Exported, ...]]
 
 
 @pytest.fixture(scope="module")
 def finished(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Finished:
     run = make_run(tmp_path_factory.mktemp("runs") / "noise")
-    return run, export_run(run, precisions=("fp32", "fp16", "int8"), threads=1)
+    return run, export_run(run, precisions=tuple(GRAPHS), threads=1)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def run(finished: Finished, tmp_path: Path) -> Path:
 
 def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Finished) -> None:
     run, exported = finished
-    assert [item.path for item in exported] == [run / "engines" / f"{name}.onnx" for name in PRECISIONS]
+    assert [item.path for item in exported] == [run / "engines" / f"{name}.onnx" for name in GRAPHS.values()]
     weights, reference = read_run(run).weights.digest, exported[0].manifest.engine.digest
     for item in exported:
         manifest = read_engine_manifest(item.path)
@@ -50,8 +52,8 @@ def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Fini
         assert manifest.parity["agreement"] >= PRECISIONS[manifest.settings["graph"]].agreement
         assert resolve(item.path.parent, manifest.graph) == item.path
         assert item.size == item.path.stat().st_size
-    assert exported[2].manifest.lineage["calibration"] == read_run(run).calibration.digest
-    assert exported[2].manifest.settings["executed"] == {"int8": 28}
+    assert exported[3].manifest.lineage["calibration"] == read_run(run).calibration.digest
+    assert exported[3].manifest.settings["executed"] == {"int8": 28}
     assert "calibration" not in exported[0].manifest.lineage
 
 
@@ -67,7 +69,7 @@ def test_the_file_itself_says_what_it_is(finished: Finished) -> None:
 
 def test_only_engines_and_manifests_are_left_in_the_folder(finished: Finished) -> None:
     names = {path.name for path in (finished[0] / "engines").iterdir()}
-    assert names == {f"{name}.onnx{suffix}" for name in PRECISIONS for suffix in ("", ".json")}
+    assert names == {f"{name}.onnx{suffix}" for name in GRAPHS.values() for suffix in ("", ".json")}
 
 
 def test_a_second_export_keeps_the_reference_needs_no_torch_and_gives_the_same_bytes(
@@ -118,7 +120,7 @@ def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("precisions", "output", "message"),
     [
-        (["fp8"], None, "onnx in fp8: choose among fp32, fp16, int8"),
+        (["fp8"], None, "onnx in fp8: choose among fp32, fp16, bf16, int8"),
         ([], None, "choose among"),
         (["fp16", "int8"], "x.onnx", "takes one precision of one format, not 2"),
         (["fp16"], "x.plan", r"x\.plan: an output file ends in \.onnx"),

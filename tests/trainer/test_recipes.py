@@ -36,6 +36,13 @@ def test_only_what_is_given_replaces_the_recipes_setting() -> None:
     )
 
 
+def test_vgg16_has_no_batch_norm_and_a_smaller_learning_rate_unless_one_is_given() -> None:
+    assert adapted("default", arch="vgg16").learning_rate == 3e-4
+    assert adapted("default", arch="vgg16", learning_rate=0.01).learning_rate == 0.01
+    assert adapted("paper", arch="vgg16") == RECIPES["paper"]
+    assert adapted("default", arch="mobilenet_v2") == RECIPES["default"]
+
+
 def hardened(
     kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.2
 ) -> Hardening | None:

@@ -1,0 +1,175 @@
+"""Engines of other tools, audited through a contract: figures that count, and mistakes in the contract that are noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+pytest.importorskip("onnxruntime")
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.contract import CLASSES
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.metrics import accuracy, best_order
+from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.errors import EngineError, InvalidInputError
+
+SIZE = 6
+ALPHABETICAL = tuple(sorted(CLASSES))
+
+CONTRACT = """
+[input]
+size = 6
+layout = "NHWC"
+dtype = "uint8"
+colour = "RGB"
+scale = 1
+mean = [0, 0, 0]
+std = [1, 1, 1]
+[output]
+answer = "probabilities"
+classes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+"""
+
+
+def foreign_model(path: Path, weights: np.ndarray, *, labels: str | None = None, integer: bool = True) -> Path:
+    """uint8 (or float32) NHWC images of 0 to 255 -> probabilities of the classes in alphabetical order, batch fixed at 4."""
+    columns = [CLASSES.index(name) for name in ALPHABETICAL]
+    dtype = TensorProto.UINT8 if integer else TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["planes", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "half"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["sums"]),
+        helper.make_node("Softmax", ["sums"], ["scores"]),
+    ]
+    constants = {
+        "scale": np.float32(255),
+        "half": np.float32(0.5),
+        "weights": (weights[:, columns] * 0.3).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "foreign",
+        [helper.make_tensor_value_info("pixels", dtype, [4, SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [4, 7])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    if labels is not None:
+        helper.set_model_props(model, {"labels": labels})
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, lab: SimpleNamespace) -> SimpleNamespace:
+    """Sets crafted on a linear model, and the same model as another tool would ship it."""
+    planted = lab.plant(tmp_path / "run")
+    weights = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, 7))
+    engine = foreign_model(tmp_path / "foreign.onnx", weights)
+    contract = tmp_path / "contract.toml"
+    contract.write_text(CONTRACT)
+    return SimpleNamespace(folder=tmp_path, sets=planted.run / "sets", engine=engine, contract=contract, weights=weights)
+
+
+def audit(workplace: SimpleNamespace, *changes: tuple[str, str]) -> AuditResult:
+    text = CONTRACT
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    workplace.contract.write_text(text)
+    return audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+
+
+def doubts(result: AuditResult) -> str:
+    return " | ".join(one.text for one in result.findings if one.severity is Severity.INCONCLUSIVE)
+
+
+def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: SimpleNamespace) -> None:
+    """Layout, dtype, fixed batch, softmax and order of columns are all undone: the answers are the linear model's."""
+    result = audit(workplace)
+    assert result.foreign
+    assert result.asked is None
+    for one in result.sets:
+        stored = open_set(workplace.sets / one.file)
+        assert one.comparison.engine_accuracy == accuracy(stored.source_logits.argmax(1), stored.labels)
+        assert not one.white_box
+        assert one.judgement is None
+    assert doubts(result) == ""
+
+
+def test_a_foreign_engine_never_passes(workplace: SimpleNamespace) -> None:
+    assert audit(workplace).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        (('"mel", "nv"', '"nv", "mel"'), "read as nv, mel, bcc, akiec, bkl, df, vasc"),
+        (('"akiec", "bcc", "bkl"', '"bcc", "bkl", "akiec"'), "far better if they are read as"),
+    ],
+)
+def test_a_wrong_order_of_classes_is_noticed(workplace: SimpleNamespace, change: tuple[str, str], noticed: str) -> None:
+    assert noticed in doubts(audit(workplace, change))
+
+
+def test_a_plausible_but_wrong_scaling_is_noticed(workplace: SimpleNamespace) -> None:
+    """0 to 1 fed where 0 to 255 is wanted: the image is black to the engine, which then answers one class."""
+    foreign_model(workplace.engine, workplace.weights, integer=False)
+    right = audit(workplace, ('"uint8"', '"float32"'))
+    assert doubts(right) == ""
+    wrong = audit(workplace, ('"uint8"', '"float32"'), ("scale = 1", 'scale = "1/255"'))
+    assert "takes 100.0% of all answers; check scale" in doubts(wrong)
+    assert "is not above that of always answering" in doubts(wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([('"NHWC"', '"NCHW"')], r'found pixels uint8 \(4, 6, 6, 3\), the contract says NCHW .*write layout = "NHWC"'),
+        ([('"uint8"', '"float32"')], r"the contract says float32; correct dtype"),
+        ([('"vasc"]', '"vasc", "other"]')], r"names 8 classes, .* has 7: mel, nv, bcc"),
+        ([('"vasc"]', '"naevus"]')], r"they differ in vasc"),
+        ([("size = 6", "size = 8")], r"size 8, but .* has 6"),
+        ([('"probabilities"', '"logits"')], r"answers with probabilities"),
+        ([("[output]\n", '[output]\nname = "logits"\n')], r"has no output logits, it has scores float32 \(4, 7\)"),
+    ],
+)
+def test_a_contract_that_contradicts_the_file_is_refused(
+    workplace: SimpleNamespace, changes: list[tuple[str, str]], message: str
+) -> None:
+    with pytest.raises((EngineError, InvalidInputError), match=message) as error:
+        audit(workplace, *changes)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_in_the_file_outweigh_the_contract(workplace: SimpleNamespace) -> None:
+    foreign_model(workplace.engine, workplace.weights, labels=str(list(CLASSES)))
+    with pytest.raises(EngineError, match="the file says that its columns are mel, nv, bcc"):
+        audit(workplace)
+
+
+def test_without_sets_and_beside_a_manifest_a_contract_is_refused(workplace: SimpleNamespace) -> None:
+    with pytest.raises(InvalidInputError, match="name a folder of sets with --sets"):
+        audit_engine(workplace.engine, contract=workplace.contract, threads=1)
+    with pytest.raises(InvalidInputError, match="leave --emulate out"):
+        audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, emulate=True)
+    workplace.engine.with_name("foreign.onnx.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match="has a manifest, which says all"):
+        audit(workplace)
+
+
+def test_the_best_order_is_found_exactly() -> None:
+    labels = np.repeat(np.arange(5), 10)
+    turned = np.array([2, 0, 1, 4, 3])  # label i is answered as turned[i]
+    order, balanced = best_order(turned[labels], labels, 5)
+    assert balanced == 1.0
+    assert [order[answer] for answer in turned] == [0, 1, 2, 3, 4]
