@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from skinaudit.artifacts.engine_contract import EngineContract
-from skinaudit.engines import ort
+from skinaudit.engines import ort, trt
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
@@ -32,10 +32,12 @@ class Runtime:
 
 RUNTIMES: Mapping[str, Runtime] = {
     "onnxruntime": Runtime((".onnx",), "cpu", ort.open_session),
+    "tensorrt": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt),
+    "tensorrt-rtx": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt_rtx),
 }
 """Runtimes by name; of those that open a suffix the first one does so by default."""
 
-LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13", "cuda-python")
 """Distributions of the runtimes, for the record of versions."""
 
 
@@ -75,7 +77,12 @@ def _named(runtime: str, path: Path) -> str:
 
 
 def runtime_of(path: Path) -> str:
-    """The name of the runtime that opens files of this suffix by default; raises EngineError where none does."""
+    """The name of the runtime that opens files of this suffix by default, for plans that of the library that made them.
+
+    Raises EngineError where none does.
+    """
+    if path.suffix.lower() in RUNTIMES["tensorrt"].suffixes and path.is_file():
+        return "tensorrt-rtx" if trt.is_rtx(path) else "tensorrt"
     for name, runtime in RUNTIMES.items():
         if path.suffix.lower() in runtime.suffixes:
             return name

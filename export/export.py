@@ -30,7 +30,7 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
-from skinaudit.engines.open import LIBRARIES, open_engine
+from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.ort import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError, NoDeviceError, missing
@@ -227,7 +227,7 @@ def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | N
     try:
         return open_engine(target, runtime=form.runtime, threads=threads), "the engine"
     except NoDeviceError:
-        return open_engine(graph.path, threads=threads), EMULATED
+        return open_emulated(graph.path, threads=threads), EMULATED
 
 
 def _rules(precision: str) -> Precision:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import Build
+from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Format:
         return find_spec(self.library) is not None
 
 
+_PLAN_GRAPHS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-s8s8"}
+
 FORMATS: Mapping[str, Format] = {
     "onnx": Format(
         ".onnx", "onnxruntime", "onnxruntime",
         {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-u8s8"}, None,
     ),
+    "tensorrt": Format(".plan", "tensorrt", "tensorrt", _PLAN_GRAPHS, build_tensorrt),
+    "tensorrt-rtx": Format(".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", _PLAN_GRAPHS, build_tensorrt_rtx),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""
 

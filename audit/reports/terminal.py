@@ -159,7 +159,8 @@ def _table(first: str) -> Table:
 
 def _name(one: SetResult, result: AuditResult) -> str:
     title = one.title if one.white_box or one.clean else f"{one.title} *"
-    return f"{title} ({EMULATION})" if result.emulated else title
+    # Broken in two, so that it fits beside the figures.
+    return "\n".join((title, *map(str.strip, EMULATION.split(",")))) if result.emulated else title
 
 
 def _verdict(one: SetResult) -> Text:

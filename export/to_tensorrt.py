@@ -1,0 +1,213 @@
+"""Plans for TensorRT 10, TensorRT 11 and TensorRT-RTX: one builder, strongly typed, the types taken from the ONNX graph."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from skinaudit.errors import InvalidInputError, missing
+from skinaudit.export.build import Build, BuildOptions, Built, Request
+
+_EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+_SIGNED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN)
+_MIB = 1 << 20
+
+
+def build_plan(request: Request, *, library: str) -> Built:
+    """Build a plan with `library`, `tensorrt` or `tensorrt_rtx`.
+
+    TF32 is off, so that fp32 means fp32. `found` is counted in the strongly typed network, in which the builder may choose
+    kernels and not types. Raises InvalidInputError, naming the ONNX node, for what the library would refuse or silently
+    read as something else; MissingDependencyError without it.
+    """
+    _check_quantisers(request.graph, where=request.where)
+    try:
+        trt = importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        raise missing(library, _EXTRAS[library], f"{request.where}: building a plan") from error
+    said: list[str] = []
+    logger = _logger(trt, said.append)
+    builder = trt.Builder(logger)
+    # From 11 on all networks are strongly typed and the flag is gone.
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, logger)
+    _parse(parser, request, said)
+    config = builder.create_builder_config()
+    flags = _configure(trt, builder, config, network, request)
+    cache = _read_cache(config, request.options)
+    started = time.perf_counter()
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise InvalidInputError(f"{request.where}: {library} could not build it: {_last(said)}")
+    seconds = time.perf_counter() - started
+    request.target.write_bytes(memoryview(plan))
+    _write_cache(cache, request.options)
+    settings = {
+        "builder": f"{library} {trt.__version__}",
+        "batches": list(request.options.batches),
+        "flags": flags,
+        "build_seconds": round(seconds, 2),
+        "found_in": "strongly typed network",
+    }
+    return Built(found=_found(trt, network), settings=settings)
+
+
+build_tensorrt: Build = partial(build_plan, library="tensorrt")
+build_tensorrt_rtx: Build = partial(build_plan, library="tensorrt_rtx")
+
+
+def _logger(trt: Any, say: Callable[[str], None]) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                say(message)
+
+    return Logger()
+
+
+def _parse(parser: Any, request: Request, said: list[str]) -> None:
+    if parser.parse(request.graph.SerializeToString()):
+        return
+    if parser.num_errors:
+        error = parser.get_error(0)
+        node = error.node_name() or f"number {error.node()}"
+        raise InvalidInputError(f"{request.where}: node {node} cannot be parsed: {_one_line(error.desc())}")
+    raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {_last(said)}")
+
+
+def _configure(trt: Any, builder: Any, config: Any, network: Any, request: Request) -> list[str]:
+    """Apply profile and options; returns the names of the flags that were set."""
+    options, where = request.options, request.where
+    low, usual, high = options.batches
+    if not 1 <= low <= usual <= high:
+        raise InvalidInputError(f"{where}: batches {low} {usual} {high}: give smallest, usual and largest in this order")
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        port = network.get_input(index)
+        sides = tuple(port.shape)
+        if -1 in sides[1:]:
+            raise InvalidInputError(f"{where}: input {port.name} has shape {sides}: only the batch may be dynamic in a plan")
+        profile.set_shape(port.name, *((batch, *sides[1:]) for batch in options.batches))
+    config.add_optimization_profile(profile)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    flags = []
+    if options.version_compatible:
+        _set_flag(trt, config, "VERSION_COMPATIBLE", where=where)
+        flags.append("version_compatible")
+    if options.hardware_compatible:
+        levels = getattr(trt, "HardwareCompatibilityLevel", None)
+        level = getattr(levels, "AMPERE_PLUS", None)
+        if level is None or trt.__name__ == "tensorrt_rtx":
+            raise InvalidInputError(f"{where}: {trt.__name__} has no hardware compatibility; leave it out")
+        config.hardware_compatibility_level = level
+        flags.append("hardware_compatible")
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
+        flags.append(f"workspace {options.workspace} MiB")
+    return flags
+
+
+def _set_flag(trt: Any, config: Any, name: str, *, where: str) -> None:
+    flag = getattr(trt.BuilderFlag, name, None)
+    if flag is None:
+        raise InvalidInputError(f"{where}: {trt.__name__} {trt.__version__} has no {name}; leave that option out")
+    config.set_flag(flag)
+
+
+def _read_cache(config: Any, options: BuildOptions) -> Any:
+    if options.timing_cache is None:
+        return None
+    kept = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
+    cache = config.create_timing_cache(kept)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise InvalidInputError(f"{options.timing_cache}: not a timing cache of this library and device; delete it")
+    return config
+
+
+def _write_cache(config: Any, options: BuildOptions) -> None:
+    if config is not None and options.timing_cache is not None:
+        options.timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
+
+
+def _check_quantisers(graph: ModelProto, *, where: str) -> None:
+    """Refuse quantisation that TensorRT would refuse late or, worse, read as signed and symmetric although it is not."""
+    constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type not in _QUANTISERS:
+            continue
+        kind = _quantised_kind(node, constants)
+        if kind not in _SIGNED:
+            name = TensorProto.DataType.Name(kind).lower()
+            raise InvalidInputError(
+                f"{where}: {node.op_type} {node.name} has {name} where a plan takes signed types: build it from int8-s8s8"
+            )
+        for zero_point in (constants[name] for name in list(node.input[2:3]) if name in constants):
+            if np.any(numpy_helper.to_array(zero_point).astype(np.float32)):
+                raise InvalidInputError(
+                    f"{where}: {node.op_type} {node.name} has a zero point other than 0: quantise symmetrically (int8-s8s8)"
+                )
+
+
+def _quantised_kind(node: NodeProto, constants: dict[str, TensorProto]) -> int:
+    if len(node.input) > 2 and node.input[2] in constants:
+        return constants[node.input[2]].data_type
+    if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+        return constants[node.input[0]].data_type
+    declared = [attribute.i for attribute in node.attribute if attribute.name == "output_dtype" and attribute.i]
+    return declared[0] if declared else TensorProto.UINT8
+
+
+def _found(trt: Any, network: Any) -> dict[str, int]:
+    """Counts of convolutions and of products with a constant by the type that they compute in."""
+    producer = {}
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    for layer in layers:
+        for index in range(layer.num_outputs):
+            producer[layer.get_output(index).name] = layer
+    return dict(sorted(Counter(_precisions(trt, layers, producer)).items()))
+
+
+def _precisions(trt: Any, layers: list[Any], producer: dict[str, Any]) -> Iterator[str]:
+    kinds = trt.LayerType
+    names = {trt.DataType.FLOAT: "fp32", trt.DataType.HALF: "fp16", trt.DataType.BF16: "bf16"}
+    moves = (kinds.SHUFFLE, kinds.IDENTITY)
+
+    def origin(tensor: Any) -> Any:
+        layer = producer.get(tensor.name)
+        while layer is not None and layer.type in moves:
+            layer = producer.get(layer.get_input(0).name)
+        return layer
+
+    for layer in layers:
+        if layer.type not in (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY):
+            continue
+        inputs = [layer.get_input(index) for index in range(min(2, layer.num_inputs))]
+        origins = [origin(tensor) for tensor in inputs if tensor is not None]
+        sources = {None if one is None else one.type for one in origins}
+        if layer.type == kinds.MATRIX_MULTIPLY and not sources & {kinds.CONSTANT, kinds.DEQUANTIZE}:
+            continue  # a product of two computed tensors has no weights
+        quantised = {one.get_input(0).dtype for one in origins if one is not None and one.type == kinds.DEQUANTIZE}
+        if sources == {kinds.DEQUANTIZE}:
+            yield "int8" if quantised == {trt.DataType.INT8} else "fp8"
+        else:
+            yield names.get(layer.get_output(0).dtype, "unknown")
+
+
+def _last(said: list[str]) -> str:
+    return _one_line(said[-1]) if said else "it gave no reason"
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:300]

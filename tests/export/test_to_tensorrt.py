@@ -1,0 +1,166 @@
+"""Plans, really built on the CPU by TensorRT-RTX: precisions, sizes, manifests, and what is refused by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: pip install 'skinaudit[rtx]'")
+
+import numpy as np
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from skinaudit.artifacts.manifest import read_engine_manifest, resolve
+from skinaudit.engines.onnx_graph import found_precisions
+from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.export.build import BuildOptions, Built, Request
+from skinaudit.export.calibration import Calibration
+from skinaudit.export.export import export_run
+from skinaudit.export.formats import FORMATS
+from skinaudit.export.precision import PRECISIONS
+from skinaudit.export.to_onnx import clean, to_onnx
+from skinaudit.export.to_tensorrt import build_plan, build_tensorrt_rtx
+from skinaudit.trainer.models import build
+
+GRAPHS = FORMATS["tensorrt-rtx"].graphs
+ARCHS = {"mobilenet": 0.25, "mobilenet_v2": 0.25, "vgg16": 0.1}
+
+
+def copy_of(model: ModelProto) -> ModelProto:
+    copied = ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def request(graph: ModelProto, folder: Path, precision: str, **options: object) -> Request:
+    pixels = Calibration(np.zeros((1, 3, 32, 32), np.uint8), "sha256:0")
+    return Request(graph, precision, pixels, folder, folder / "engine.plan", "engine.plan", BuildOptions(**options))
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def traced(request: pytest.FixtureRequest) -> ModelProto:
+    """Each architecture, narrow, with random weights and settled batch norm."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(request.param, width=ARCHS[request.param], size=32)
+        with torch.no_grad():
+            for _ in range(3):
+                model.train()(torch.rand(16, 3, 32, 32))
+    return to_onnx(model.eval(), size=32)
+
+
+@pytest.mark.parametrize("precision", GRAPHS)
+def test_plans_of_every_model_hold_what_was_asked_for(
+    traced: ModelProto, calibration: Calibration, tmp_path: Path, precision: str
+) -> None:
+    layers = sum(found_precisions(traced).values())
+    typed = PRECISIONS[GRAPHS[precision]].convert(copy_of(traced), calibration, where="e").model
+    order = request(clean(typed), tmp_path, precision, batches=(1, 4, 8))
+    built = build_tensorrt_rtx(order)
+    assert built.found == {precision: layers}
+    assert built.settings["batches"] == [1, 4, 8]
+    weights = sum(numpy_helper.to_array(one).size for one in traced.graph.initializer)
+    size = order.target.stat().st_size
+    assert size > weights  # at least a byte a weight
+    assert int.from_bytes(order.target.read_bytes()[0x10:0x18], "little") == size
+
+
+@pytest.fixture
+def quantised(graph: ModelProto, calibration: Calibration) -> Callable[[str], ModelProto]:
+    return lambda name: clean(PRECISIONS[name].convert(copy_of(graph), calibration, where="e").model)
+
+
+def test_unsigned_quantisation_is_refused_by_node(quantised: Callable[[str], ModelProto], tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"engine\.plan: \w+Linear \w+ has (uint8|int32) where a plan takes signed types"
+    ):
+        build_tensorrt_rtx(request(quantised("int8-u8s8"), tmp_path, "int8"))
+
+
+def test_a_zero_point_other_than_zero_is_refused_by_node(quantised: Callable[[str], ModelProto], tmp_path: Path) -> None:
+    model = quantised("int8-s8s8")
+    node = next(one for one in model.graph.node if one.op_type == "QuantizeLinear")
+    shifted = numpy_helper.from_array(np.array(3, np.int8), "shifted")
+    model.graph.initializer.append(shifted)
+    node.input[2] = "shifted"
+    with pytest.raises(InvalidInputError, match=f"QuantizeLinear {node.name} has a zero point other than 0"):
+        build_tensorrt_rtx(request(model, tmp_path, "int8"))
+
+
+def test_an_operator_that_it_does_not_know_is_named(graph: ModelProto, tmp_path: Path) -> None:
+    model = copy_of(graph)
+    relu = next(one for one in model.graph.node if one.op_type == "Relu")
+    relu.op_type, relu.name, relu.domain = "Dreamed", "the_dream", "other"
+    with pytest.raises(InvalidInputError, match="node the_dream cannot be parsed: ") as error:
+        build_tensorrt_rtx(request(model, tmp_path, "fp32"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "engine.plan").exists()
+
+
+def test_a_dynamic_side_besides_the_batch_is_refused(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["image"], ["logits"])],
+        "dynamic",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "height", 32])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3, "height", 32])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(InvalidInputError, match=r"input image has shape .*: only the batch may be dynamic"):
+        build_tensorrt_rtx(request(model, tmp_path, "fp32"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batches": (8, 4, 16)}, "batches 8 4 16: give smallest, usual and largest in this order"),
+        ({"hardware_compatible": True}, "tensorrt_rtx has no hardware compatibility"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused(
+    graph: ModelProto, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        build_tensorrt_rtx(request(graph, tmp_path, "fp32", **options))
+
+
+def test_without_the_library_its_extra_is_named(graph: ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'skinaudit\[gpu\]'"):
+        build_plan(request(graph, tmp_path, "fp32"), library="tensorrt")
+
+
+def test_a_plan_whose_layers_are_not_as_asked_is_not_written(
+    make_run: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A builder that ignored its types, as one with precision flags may, is caught by what is read back."""
+    run = make_run(tmp_path / "run")
+    ignoring = replace(FORMATS["tensorrt-rtx"], build=lambda order: Built(found={"fp32": 28}))
+    monkeypatch.setattr("skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt-rtx": ignoring})
+    with pytest.raises(InvalidInputError, match="asked for fp16 in 28 layers and found 28 fp32; nothing was written"):
+        export_run(run, precisions=["fp16"], formats=["tensorrt-rtx"], threads=1)
+    assert not (run / "engines" / "fp16.rtx.plan").exists()
+
+
+def test_a_run_becomes_plans_with_manifests_that_name_their_graphs(make_run: Callable[[Path], Path], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    exported = export_run(run, precisions=["fp32", "fp16", "int8"], formats=["onnx", "tensorrt-rtx"], threads=1)
+    plans = [one for one in exported if one.path.suffix == ".plan"]
+    assert [one.path.name for one in plans] == ["fp32.rtx.plan", "fp16.rtx.plan", "int8.rtx.plan"]
+    for one in plans:
+        manifest = read_engine_manifest(one.path)
+        assert manifest.runtime == "tensorrt-rtx"
+        assert manifest.found == {manifest.asked: 28}
+        assert resolve(one.path.parent, manifest.graph).name == f"{GRAPHS[manifest.asked]}.onnx"
+        if not torch.cuda.is_available():
+            assert manifest.parity["measured_on"] == "the emulation of its ONNX graph, not the engine"
+    assert not [path for path in (run / "engines").iterdir() if path.name.startswith(".")]
+    (named,) = export_run(run, precisions=["fp16"], formats=["tensorrt-rtx"], output=tmp_path / "engine.plan", threads=1)
+    assert read_engine_manifest(named.path).graph.file == "run/engines/fp16.onnx"
+    shutil.rmtree(run)
