@@ -346,6 +346,56 @@ def audit(
 
 
 @commands.command()
+@click.argument("engine", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+def contract(engine: Path, output: Path | None, force: bool) -> None:
+    """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
+
+    What the file cannot prove is marked CHECK: a person has to.
+
+    \b
+    Example:
+      skinaudit contract other.tflite -o other.toml
+    """
+    from skinaudit.artifacts.engine_contract import write_toml
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.engines.draft import draft_contract
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    drafted, notes = draft_contract(engine)
+    text = write_toml(drafted, notes=notes)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())
+        click.echo(f"{output}: {len(notes)} entries to check")
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Say which runtimes are here, in which version, on which devices, and what each can build and run.
+
+    \b
+    Example:
+      skinaudit doctor
+    """
+    import json
+    from dataclasses import asdict
+
+    from skinaudit.audit.reports.terminal import print_doctor
+    from skinaudit.engines.doctor import examine
+
+    reports = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in reports], indent=2))
+    else:
+        print_doctor(reports, _console())
+
+
+@commands.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

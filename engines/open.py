@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from skinaudit.artifacts.engine_contract import EngineContract
-from skinaudit.engines import ort, trt
+from skinaudit.engines import ort, ov, pyt, trt
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
@@ -32,12 +32,14 @@ class Runtime:
 
 RUNTIMES: Mapping[str, Runtime] = {
     "onnxruntime": Runtime((".onnx",), "cpu", ort.open_session),
+    "openvino": Runtime((".xml", ".tflite", ".onnx"), "cpu", ov.open_session),
+    "pytorch": Runtime((".pt2",), "cpu", pyt.open_session),
     "tensorrt": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt),
     "tensorrt-rtx": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt_rtx),
 }
 """Runtimes by name; of those that open a suffix the first one does so by default."""
 
-LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13", "cuda-python")
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13", "cuda-python", "openvino", "nncf", "torch")
 """Distributions of the runtimes, for the record of versions."""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import Build
+from skinaudit.export.to_openvino import build_openvino
+from skinaudit.export.to_pytorch import build_pytorch
 from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
 
 
@@ -41,6 +43,10 @@ FORMATS: Mapping[str, Format] = {
     ),
     "tensorrt": Format(".plan", "tensorrt", "tensorrt", _PLAN_GRAPHS, build_tensorrt),
     "tensorrt-rtx": Format(".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", _PLAN_GRAPHS, build_tensorrt_rtx),
+    "openvino": Format(
+        ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
+    ),
+    "pytorch": Format(".pt2", "pytorch", "torch", {"fp32": "fp32"}, build_pytorch),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""
 

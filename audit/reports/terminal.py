@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,6 +12,7 @@ from skinaudit.audit.metrics import Hits
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
+from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
 _FINDINGS = {
@@ -62,6 +65,23 @@ def print_transfer(matrix: TransferMatrix, console: Console) -> None:
         f"accuracy (balanced); always {matrix.majority_class}: {matrix.majority_share:.1%} "
         f"({100 * matrix.constant_balanced:.1f})",
     )
+
+
+def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
+    """Print what is installed as a table, and below it the commands that install the rest and what is wrong."""
+    table = _table("runtime")
+    for title in ("version", "devices", "builds", "runs"):
+        table.add_column(title, overflow="fold")
+    for one in reports:
+        version = Text(one.version, style="green") if one.version else Text("missing", style="yellow")
+        table.add_row(one.name, version, ", ".join(one.devices) or _NOTHING, one.builds or _NOTHING, one.runs or _NOTHING)
+    console.print(table)
+    for one in reports:
+        if one.version is None:
+            _line(console, f"{one.name}: {one.install}")
+    for one in reports:
+        if one.note:
+            _line(console, f"{one.name}: {one.note}", style="magenta")
 
 
 def _head(result: AuditResult, console: Console) -> None:

@@ -78,9 +78,7 @@ def quantised(graph: ModelProto, calibration: Calibration) -> Callable[[str], Mo
 
 
 def test_unsigned_quantisation_is_refused_by_node(quantised: Callable[[str], ModelProto], tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidInputError, match=r"engine\.plan: \w+Linear \w+ has (uint8|int32) where a plan takes signed types"
-    ):
+    with pytest.raises(InvalidInputError, match=r"engine\.plan: \w+Linear \w+ has (uint8|int32) where a plan takes signed"):
         build_tensorrt_rtx(request(quantised("int8-u8s8"), tmp_path, "int8"))
 
 

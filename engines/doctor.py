@@ -1,0 +1,107 @@
+"""What this machine can build and run: runtimes, versions, devices, and for what is missing the command that installs it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+
+@dataclass(frozen=True)
+class RuntimeReport:
+    """One runtime. version: None where it is absent or broken. devices: as the library itself reports them.
+
+    builds, runs: engine files, as people name them. note: what is wrong or worth knowing, in one line.
+    """
+
+    name: str
+    version: str | None
+    devices: tuple[str, ...]
+    builds: str
+    runs: str
+    install: str
+    note: str = ""
+
+
+def examine() -> tuple[RuntimeReport, ...]:
+    """Look at every runtime; nothing that is absent or broken raises."""
+    cuda, why_not = _cuda_devices()
+    without = "" if cuda else f"plans cannot run here: {why_not}"
+    return (
+        _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2", ".pt2", "train", cuda=cuda),
+        _onnxruntime(),
+        _report("openvino", ("openvino",), _openvino_devices, ".xml in fp32 and fp16", ".xml .onnx .tflite", "openvino"),
+        _report("nncf", ("nncf",), None, ".xml in int8", "", "openvino"),
+        _report("tensorrt", ("tensorrt",), None, "plans", "plans on a GPU", "gpu", cuda=cuda, note=without),
+        _report(
+            "tensorrt-rtx", ("tensorrt_rtx_cu13", "tensorrt_rtx"), None, "plans (no GPU needed)", "plans on a GPU", "rtx",
+            cuda=cuda, note=without,
+        ),
+        _report("cuda-python", ("cuda-bindings", "cuda-python"), None, "", "memory and streams of plans", "gpu", cuda=cuda),
+    )  # fmt: skip
+
+
+def _report(
+    name: str,
+    distributions: tuple[str, ...],
+    devices: Callable[[], tuple[str, ...]] | None,
+    builds: str,
+    runs: str,
+    extra: str,
+    *,
+    cuda: tuple[str, ...] = (),
+    note: str = "",
+) -> RuntimeReport:
+    version = next((found for found in map(_version, distributions) if found), None)
+    install = f"pip install 'skinaudit[{extra}]'"
+    if version is None:
+        return RuntimeReport(name, None, (), "", "", install)
+    seen = cuda
+    if devices is not None:
+        try:
+            seen = devices()
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            return RuntimeReport(name, None, (), "", "", install, f"{version} is installed and broken: {_one_line(error)}")
+    return RuntimeReport(name, version, seen, builds, runs, install, note)
+
+
+def _onnxruntime() -> RuntimeReport:
+    """Two distributions fill one module; with both, or after one was removed, the module breaks."""
+    both = _version("onnxruntime") and _version("onnxruntime-gpu")
+    note = "onnxruntime and onnxruntime-gpu are both there and break each other: remove both, install one" if both else ""
+    name = "onnxruntime-gpu" if _version("onnxruntime-gpu") else "onnxruntime"
+    return _report(
+        name, ("onnxruntime", "onnxruntime-gpu"), _onnxruntime_providers, "int8 calibration", ".onnx", "cpu", note=note
+    )  # fmt: skip
+
+
+def _onnxruntime_providers() -> tuple[str, ...]:
+    return tuple(importlib.import_module("onnxruntime").get_available_providers())
+
+
+def _openvino_devices() -> tuple[str, ...]:
+    return tuple(importlib.import_module("openvino").Core().available_devices)
+
+
+def _cuda_devices() -> tuple[tuple[str, ...], str]:
+    """Names of the CUDA devices, or why there are none."""
+    try:
+        cuda = importlib.import_module("cuda.bindings.runtime")
+        status, count = cuda.cudaGetDeviceCount()
+    except (ImportError, OSError, RuntimeError) as error:
+        return (), _one_line(error)
+    if int(status) != 0 or count < 1:
+        return (), f"no CUDA device ({status.name})"
+    return tuple(f"cuda:{index}" for index in range(count)), ""
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,92 @@
+"""A first draft of a contract for an engine of another tool, from what the file says of itself."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+
+from skinaudit.artifacts.engine_contract import CHANNELS, Dtype, EngineContract, Layout
+from skinaudit.engines.open import RUNTIMES, runtime_of
+from skinaudit.engines.session import Port, Session
+from skinaudit.errors import EngineError
+
+_USUAL_SIZE = 224
+
+
+def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineContract, dict[str, str]]:
+    """The contract that the file suggests, and by entry what it does not prove and a person has to check.
+
+    Raises EngineError for a file without one image-like input, NoDeviceError for a plan where no GPU is.
+    """
+    runtime = RUNTIMES[runtime_of(path)]
+    session = runtime.open(path, provider=runtime.provider, threads=threads)
+    images = [port for port in session.inputs if len(port.shape) == 4]
+    if len(session.inputs) != 1 or len(images) != 1:
+        found = ", ".join(map(str, session.inputs)) or "none"
+        raise EngineError(f"{path}: needs one input of images (four sides), found {found}; it cannot be audited")
+    image, answer = images[0], session.outputs[0]
+    notes: dict[str, str] = {}
+    layout, size = _layout_and_size(image, notes, where=path)
+    dtype = _dtype(image, where=path)
+    classes = _classes(session, answer, notes, where=path)
+    notes["colour"] = "the file does not say whether it wants RGB or BGR"
+    notes["scale"] = "the file does not say whether pixels are 0 to 1, 0 to 255, or normalised before they enter"
+    notes["mean"] = "zero if the file normalises by itself; ImageNet's are [0.485, 0.456, 0.406]"
+    notes["std"] = "one if the file normalises by itself; ImageNet's are [0.229, 0.224, 0.225]"
+    if len(session.outputs) > 1:
+        notes["answer"] = f"the file has {len(session.outputs)} outputs; this is the first"
+    contract = EngineContract(
+        size=size,
+        classes=classes,
+        layout=layout,
+        dtype=dtype,
+        scale=Fraction(1, 255) if dtype.startswith("float") else Fraction(1),
+        mean=(128.0, 128.0, 128.0) if dtype == "int8" else (0.0, 0.0, 0.0),
+        answer="probabilities" if _answers_probabilities(session, image, answer, layout, size) else "logits",
+        input=image.name or None,
+        output=answer.name or None,
+    )
+    return contract, notes
+
+
+def _layout_and_size(image: Port, notes: dict[str, str], *, where: Path) -> tuple[Layout, int]:
+    sides = image.shape[1:]
+    first, last = sides[0] == CHANNELS, sides[-1] == CHANNELS
+    if first == last:
+        raise EngineError(f"{where}: found {image}: neither NCHW nor NHWC can be told from it; images need three channels")
+    layout: Layout = "NCHW" if first else "NHWC"
+    spatial = {side for side in (sides[1:] if first else sides[:-1]) if side is not None}
+    if len(spatial) > 1:
+        raise EngineError(f"{where}: found {image}: its images are not square, and sets are")
+    if not spatial:
+        notes["size"] = "the file takes any size; this is only the usual one"
+    return layout, spatial.pop() if spatial else _USUAL_SIZE
+
+
+def _dtype(image: Port, *, where: Path) -> Dtype:
+    if image.dtype not in get_args(Dtype):
+        raise EngineError(f"{where}: found {image}: images enter as one of {', '.join(get_args(Dtype))}")
+    return cast(Dtype, image.dtype)
+
+
+def _classes(session: Session, answer: Port, notes: dict[str, str], *, where: Path) -> tuple[str, ...]:
+    columns = [side for side in answer.shape[1:] if side != 1]
+    if len(columns) != 1 or columns[0] is None:
+        raise EngineError(f"{where}: found {answer}: not one column a class")
+    if session.labels is not None and len(session.labels) == columns[0]:
+        return session.labels
+    notes["classes"] = "the file names no classes: write them in the order of its columns, as the sets spell them"
+    return tuple(f"class_{index}" for index in range(columns[0]))
+
+
+def _answers_probabilities(session: Session, image: Port, answer: Port, layout: Layout, size: int) -> bool:
+    """Whether the answers to noise are non-negative and sum to 1: logits never do, image for image."""
+    count = image.shape[0] or 4
+    shape = (CHANNELS, size, size) if layout == "NCHW" else (size, size, CHANNELS)
+    noise = np.random.default_rng(0).uniform(0, 1, (count, *shape))
+    tensor = noise.astype(image.dtype) if image.dtype.startswith("float") else (noise * 100).astype(image.dtype)
+    answers = session.run(tensor, input=image.name, output=answer.name).reshape(count, -1).astype(np.float64)
+    return bool((answers >= 0).all() and (np.abs(answers.sum(axis=1) - 1) < 1e-3).all())

@@ -1,0 +1,162 @@
+"""Runs .xml, .onnx and .tflite files with OpenVINO on the CPU: pinned threads, the file's own precision, deterministic."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.engines import onnx_graph
+from skinaudit.engines.engine import Provider
+from skinaudit.engines.session import Port, SessionDescription
+from skinaudit.errors import EngineError, missing
+
+_WEIGHTED = frozenset(
+    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+)
+_EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # layer types of the CPU's own graph
+_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_MOVES = frozenset({"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "Subtract", "VariadicSplit"})
+
+
+class OvSession:
+    """A compiled OpenVINO model with one inference request."""
+
+    def __init__(
+        self, compiled: Any, description: SessionDescription, labels: tuple[str, ...] | None, *, where: str
+    ) -> None:
+        self.description = description
+        self.labels = labels
+        self.inputs = tuple(map(_port, compiled.inputs))
+        self.outputs = tuple(map(_port, compiled.outputs))
+        self._outputs = {port.name: index for index, port in enumerate(self.outputs)}
+        self._request = compiled.create_infer_request()
+        self._where = where
+
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        """See Session."""
+        try:
+            answers = self._request.infer([tensor])
+        except RuntimeError as error:
+            raise EngineError(f"{self._where}: OpenVINO failed: {_one_line(error)}") from error
+        return np.array(answers[self._outputs[output]])
+
+
+def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OvSession:
+    """Open a file with OpenVINO on the CPU.
+
+    Left to itself, OpenVINO computes fp32 files in bfloat16 where the CPU has such arithmetic; here it is held to float32,
+    or to bfloat16 for files in bfloat16. Raises EngineError where the file is damaged, or provider is not cpu;
+    MissingDependencyError without openvino.
+    """
+    if provider != "cpu":
+        raise EngineError(f"{path}: provider {provider} was asked for, OpenVINO runs on the CPU here; pass --provider cpu")
+    ov = _import(path)
+    model = read_model(path)
+    found = found_precisions(model)
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if set(found) == {"bf16"} else "f32",
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        compiled = ov.Core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise EngineError(f"{path}: OpenVINO cannot compile it: {_one_line(error)}; export it again") from error
+    description = SessionDescription(
+        runtime="openvino",
+        version=ov.__version__.partition("-")[0],
+        provider="CPU",
+        device=f"{platform.machine()} CPU",
+        threads=int(compiled.get_property("INFERENCE_NUM_THREADS")),
+        found=found,
+        executed=_executed_precisions(compiled.get_runtime_model()),
+        settings={"inference_precision": settings["INFERENCE_PRECISION_HINT"]},
+    )
+    labels = onnx_graph.labels(onnx_graph.load(path)) if path.suffix.lower() == ".onnx" else None
+    return OvSession(compiled, description, labels, where=str(path))
+
+
+def read_model(path: Path) -> Any:
+    """Read a file into an OpenVINO model; raises EngineError where it is missing, damaged or lacks its weights."""
+    ov = _import(path)
+    if not path.is_file():
+        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+    if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
+        raise EngineError(f"{path}: its weights {path.with_suffix('.bin').name} are missing; keep both files together")
+    try:
+        return ov.Core().read_model(path)
+    except RuntimeError as error:
+        raise EngineError(f"{path}: OpenVINO cannot read it: {_one_line(error)}; export it again") from error
+
+
+def found_precisions(model: Any) -> dict[str, int]:
+    """Counts of weighted layers by the precision that the file holds, such as {"int8": 27, "fp32": 1}.
+
+    A layer is int8 where both its activation is quantised and its weights are stored in 8 bit; otherwise it has the type in
+    which its weights are stored. A product of two computed tensors has no weights and is not counted.
+    """
+    counts: Counter[str] = Counter()
+    for node in model.get_ops():
+        if node.get_type_name() not in _WEIGHTED:
+            continue
+        stored = _stored_type(node, 1)
+        if stored is None:
+            continue
+        quantised = stored in ("i8", "u8") and _is_quantised(node.input_value(0).get_node())
+        counts["int8" if quantised else _NAMES.get(stored, stored)] += 1
+    return dict(sorted(counts.items()))
+
+
+def _stored_type(node: Any, position: int) -> str | None:
+    """The element type of the constant behind an input, through what only moves, scales or converts it; None without one."""
+    source = node.input_value(position).get_node()
+    while source.get_type_name() in (*_MOVES, "FakeQuantize") and source.get_input_size():
+        source = source.input_value(0).get_node()
+    if source.get_type_name() != "Constant":
+        return None
+    name: str = source.get_element_type().get_type_name()
+    return name
+
+
+def _is_quantised(node: Any) -> bool:
+    while node.get_type_name() in _MOVES and node.get_input_size():
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() in ("FakeQuantize", "Quantize"))
+
+
+def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for node in runtime_model.get_ops():
+        about = node.get_rt_info()
+        if "layerType" in about and about["layerType"].value in _EXECUTED:
+            kind = about["runtimePrecision"].value
+            counts[_NAMES.get(kind, kind)] += 1
+    return dict(sorted(counts.items()))
+
+
+def _port(value: Any) -> Port:
+    shape = tuple(side.get_length() if side.is_static else None for side in value.get_partial_shape())
+    kind = value.get_element_type().to_dtype()
+    return Port(value.get_any_name() if value.get_names() else "", shape, np.dtype(kind).name)
+
+
+def _import(path: Path) -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise missing("openvino", "openvino", f"{path}: opening it with OpenVINO") from error
+    return openvino
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
+    return " ".join(told)[:300]

@@ -1,0 +1,88 @@
+"""OpenVINO's files: what they hold, what they answer, and that both halves belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino", reason="openvino is not installed: pip install 'skinaudit[openvino]'")
+pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudit[openvino]'")
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.export.export import Exported, export_run
+
+
+@pytest.fixture(scope="module")
+def exported(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, ...]:
+    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+    return export_run(run, precisions=["fp32", "fp16", "int8"], formats=["openvino"], threads=1)
+
+
+def test_each_file_holds_what_was_asked_for(exported: tuple[Exported, ...]) -> None:
+    for one in exported:
+        manifest = read_engine_manifest(one.path)
+        assert manifest.runtime == "openvino"
+        assert manifest.found == {manifest.asked: 28}
+        assert [companion.file for companion in manifest.companions] == [one.path.with_suffix(".bin").name]
+        assert open_engine(one.path, threads=1).description.found == manifest.found
+    fp32, fp16, int8 = (one.manifest for one in exported)
+    assert int8.lineage["calibration"] == read_run(exported[0].path.parents[1]).calibration.digest
+    assert "calibration" not in fp32.lineage
+    assert fp16.parity["agreement"] > 0.98
+
+
+def test_fp32_is_computed_in_fp32_and_answers_as_onnxruntime_does(exported: tuple[Exported, ...]) -> None:
+    """Left to itself, OpenVINO computes in bfloat16 where the CPU can."""
+    path = exported[0].path
+    engine, reference = open_engine(path, threads=1), open_engine(path.with_suffix(".onnx"), threads=1)
+    assert engine.description.executed is not None
+    assert set(engine.description.executed) == {"fp32"}
+    images = next(open_set(path.parents[1] / "sets" / "clean.safetensors").batches(60))
+    expected = reference.logits(images)
+    assert abs(engine.logits(images) - expected).max() < 1e-5 * abs(expected).max()
+    assert (engine.logits(images) == engine.logits(images)).all()
+
+
+def test_openvino_opens_onnx_files_too(exported: tuple[Exported, ...]) -> None:
+    path = exported[0].path.with_suffix(".onnx")
+    assert open_engine(path, runtime="openvino", threads=1).description.runtime == "openvino"
+    assert open_engine(path, threads=1).description.runtime == "onnxruntime"
+
+
+def test_changed_weights_and_missing_ones_are_refused(exported: tuple[Exported, ...], tmp_path: Path) -> None:
+    path = exported[0].path
+    weights = path.with_suffix(".bin")
+    before = weights.read_bytes()
+    try:
+        weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        with pytest.raises(InvalidInputError, match=r"fp32\.bin: digest .*, the manifest says"):
+            read_engine_manifest(path)
+        weights.unlink()
+        with pytest.raises(InvalidInputError, match=r"fp32\.bin: named by the manifest"):
+            read_engine_manifest(path)
+        with pytest.raises(EngineError, match=r"its weights fp32\.bin are missing"):
+            open_engine(path)
+    finally:
+        weights.write_bytes(before)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".tflite"])
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(b"<net name='x'")
+    path.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(EngineError, match="OpenVINO cannot read it") as error:
+        open_engine(path)
+    assert "\n" not in str(error.value)
+
+
+def test_another_provider_is_refused(exported: tuple[Exported, ...]) -> None:
+    with pytest.raises(EngineError, match="OpenVINO runs on the CPU here"):
+        open_engine(exported[0].path, provider="cuda")

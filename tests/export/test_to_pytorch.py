@@ -1,0 +1,49 @@
+"""The run itself as a program: the control engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.manifest import read_engine_manifest
+from skinaudit.engines.open import open_engine
+from skinaudit.errors import EngineError
+from skinaudit.export.export import Exported, export_run
+
+
+@pytest.fixture(scope="module")
+def program(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+    (one,) = export_run(run, precisions=["fp32"], formats=["pytorch"], threads=1)
+    return one
+
+
+def test_it_answers_with_the_stored_logits_at_any_batch(program: Exported) -> None:
+    manifest = read_engine_manifest(program.path)
+    assert (manifest.runtime, manifest.found) == ("pytorch", {"fp32": 28})
+    engine = open_engine(program.path, threads=1)
+    clean = open_set(program.path.parents[1] / "sets" / "clean.safetensors")
+    for size in (1, 7, 60):
+        logits = np.concatenate([engine.logits(batch) for batch in clean.batches(size)])
+        np.testing.assert_allclose(logits, clean.source_logits, rtol=1e-4, atol=1e-4)
+    assert engine.description.provider == "cpu"
+
+
+def test_a_damaged_program_and_an_absent_device_are_one_line(program: Exported, tmp_path: Path) -> None:
+    import torch
+
+    broken = tmp_path / "broken.pt2"
+    broken.write_bytes(program.path.read_bytes()[:500])
+    with pytest.raises(EngineError, match=r"broken\.pt2: not a readable exported program") as error:
+        open_engine(broken)
+    assert "\n" not in str(error.value)
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineError, match="torch finds no device"):
+            open_engine(program.path, provider="cuda")
