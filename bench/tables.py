@@ -18,7 +18,7 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
         melanoma = next(item for item in found["classes"] if item["name"] == "mel")
         made.append(
             [
-                f"{report['run_name']} {Path(report['engine']).stem}",
+                f"{report['run_name']} {Path(report['engine']).name}{', emulated' if report['emulated'] else ''}",
                 one["title"],
                 pair(found["baseline_accuracy"], found["engine_accuracy"]),
                 pair(found["baseline_balanced"], found["engine_balanced"]),

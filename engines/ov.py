@@ -21,6 +21,7 @@ _WEIGHTED = frozenset(
 )
 _EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # layer types of the CPU's own graph
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_KEEP_GRID = frozenset({"Relu", "Clamp", "MaxPool", "Pad"})  # quantised values stay so
 _MOVES = frozenset({"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "Subtract", "VariadicSplit"})
 
 
@@ -100,8 +101,9 @@ def read_model(path: Path) -> Any:
 def found_precisions(model: Any) -> dict[str, int]:
     """Counts of weighted layers by the precision that the file holds, such as {"int8": 27, "fp32": 1}.
 
-    A layer is int8 where both its activation is quantised and its weights are stored in 8 bit; otherwise it has the type in
-    which its weights are stored. A product of two computed tensors has no weights and is not counted.
+    A layer is int8 where both its activation and its weights are quantised, and has the type in which its weights are stored
+    otherwise; `int8-weights` are weights alone in 8 bit, which compute in float. A product of two computed tensors has no
+    weights and is not counted.
     """
     counts: Counter[str] = Counter()
     for node in model.get_ops():
@@ -110,8 +112,12 @@ def found_precisions(model: Any) -> dict[str, int]:
         stored = _stored_type(node, 1)
         if stored is None:
             continue
-        quantised = stored in ("i8", "u8") and _is_quantised(node.input_value(0).get_node())
-        counts["int8" if quantised else _NAMES.get(stored, stored)] += 1
+        eight_bit = stored in ("i8", "u8")
+        weights = eight_bit or _is_quantised(node.input_value(1).get_node())
+        if weights and _is_quantised(node.input_value(0).get_node()):
+            counts["int8"] += 1
+        else:
+            counts["int8-weights" if eight_bit else _NAMES.get(stored, stored)] += 1
     return dict(sorted(counts.items()))
 
 
@@ -127,7 +133,7 @@ def _stored_type(node: Any, position: int) -> str | None:
 
 
 def _is_quantised(node: Any) -> bool:
-    while node.get_type_name() in _MOVES and node.get_input_size():
+    while node.get_type_name() in (*_MOVES, *_KEEP_GRID) and node.get_input_size():
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() in ("FakeQuantize", "Quantize"))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,10 +41,12 @@ class PytSession:
 
 
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> PytSession:
-    """Open a program with torch.export.load, which runs no code of the file.
+    """Open a program with torch.export.load.
 
-    threads: for all of torch in this process. Raises EngineError for a damaged file, a program of several inputs or outputs,
-    or a CUDA provider where torch finds no device; MissingDependencyError without torch.
+    Files with pickled payloads, which could run code, are refused unopened; for the rest torch's own advice holds, to load
+    programs of known origin only. For the whole process, this sets torch's threads and switches TF32 off. Raises EngineError
+    for a damaged file, a program of several inputs or outputs, or a CUDA provider where torch finds no device;
+    MissingDependencyError without torch.
     """
     try:
         import torch
@@ -52,13 +56,13 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
         raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
     if provider == "cuda" and not torch.cuda.is_available():
         raise EngineError(f"{path}: provider cuda was asked for and torch finds no device; pass --provider cpu")
+    _check_payloads(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
             program = torch.export.load(path)
     except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise EngineError(f"{path}: not a readable exported program ({reason}); export it again") from error
+        raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -81,10 +85,31 @@ def found_precisions(program: Any) -> dict[str, int]:
     """Counts of convolutions and linear layers by the type of their weights."""
     counts: Counter[str] = Counter()
     for node in program.graph.nodes:
-        if node.op == "call_function" and str(node.target).split(".")[1:2] and str(node.target).split(".")[1] in _WEIGHTED:
-            kind = str(node.args[1].meta["val"].dtype).removeprefix("torch.")
+        name = str(node.target).split(".")[1:2]  # of aten.conv2d.default
+        if node.op == "call_function" and name and name[0] in _WEIGHTED:
+            weights = node.args[2 if name[0] == "addmm" else 1]
+            kind = str(weights.meta["val"].dtype).removeprefix("torch.")
             counts[_NAMES.get(kind, kind)] += 1
     return dict(sorted(counts.items()))
+
+
+def _check_payloads(path: Path) -> None:
+    """Raise EngineError unless every weight and constant of the archive is a plain tensor."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            configs = [name for name in archive.namelist() if name.endswith("_config.json")]
+            payloads = [one for name in configs for one in json.loads(archive.read(name))["config"].values()]
+            pickled = [
+                one for one in payloads if one["use_pickle"] or not one["path_name"].startswith(("weight_", "tensor_"))
+            ]
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
+    if not configs or not all(plain):
+        raise EngineError(f"{path}: holds pickled objects, which could run code; export it again with plain tensors only")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _ports(program: Any, *, where: Path) -> tuple[Port, Port]:

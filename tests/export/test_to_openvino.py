@@ -86,3 +86,15 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, suffix: str) -> None:
 def test_another_provider_is_refused(exported: tuple[Exported, ...]) -> None:
     with pytest.raises(EngineError, match="OpenVINO runs on the CPU here"):
         open_engine(exported[0].path, provider="cuda")
+
+
+def test_weights_alone_in_8_bit_are_not_int8(exported: tuple[Exported, ...]) -> None:
+    """As after weight compression: the products are of floats."""
+    import nncf
+
+    from skinaudit.engines.ov import found_precisions, read_model
+
+    compressed = nncf.compress_weights(read_model(exported[0].path), mode=nncf.CompressWeightsMode.INT8_SYM)
+    found = found_precisions(compressed)
+    assert "int8" not in found
+    assert found["int8-weights"] > 0

@@ -47,3 +47,20 @@ def test_a_damaged_program_and_an_absent_device_are_one_line(program: Exported, 
     if not torch.cuda.is_available():
         with pytest.raises(EngineError, match="torch finds no device"):
             open_engine(program.path, provider="cuda")
+
+
+def test_a_program_with_pickled_payloads_is_refused_unopened(program: Exported, tmp_path: Path) -> None:
+    import json
+    import zipfile
+
+    hostile = tmp_path / "hostile.pt2"
+    with zipfile.ZipFile(program.path) as source, zipfile.ZipFile(hostile, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("model_weights_config.json"):
+                config = json.loads(content)
+                next(iter(config["config"].values()))["use_pickle"] = True
+                content = json.dumps(config).encode()
+            target.writestr(name, content)
+    with pytest.raises(EngineError, match="holds pickled objects, which could run code"):
+        open_engine(hostile)
