@@ -99,9 +99,7 @@ def _check_payloads(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             configs = [name for name in archive.namelist() if name.endswith("_config.json")]
             payloads = [one for name in configs for one in json.loads(archive.read(name))["config"].values()]
-            pickled = [
-                one for one in payloads if one["use_pickle"] or not one["path_name"].startswith(("weight_", "tensor_"))
-            ]
+            plain = [not one["use_pickle"] and one["path_name"].startswith(("weight_", "tensor_")) for one in payloads]
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
     if not configs or not all(plain):
