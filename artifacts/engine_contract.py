@@ -84,7 +84,7 @@ def read_engine_contract(path: Path) -> EngineContract:
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     """The contract as commented TOML. notes: by entry name (`size`, `classes`, ...), what a reader should check there."""
     rows = [
-        "# How the engine wants its pixels and what its answers mean. ",
+        "# How the engine wants its pixels and what its answers mean.",
         "# A pixel p (0 to 255) enters as (p * scale - mean) / std.",
         "# skinaudit audit ENGINE --contract THIS_FILE --sets DIR",
         "[input]",

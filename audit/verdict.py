@@ -160,6 +160,8 @@ def conclude(sets: Sequence[SetResult], findings: Sequence[Finding], policy: Pol
         titles = [one.title for one in judged if one.judgement is not None and one.judgement.verdict is wanted]
         if titles:
             return wanted, f"{', '.join(titles)} against a margin of {margin_text(policy.margin)} points"
+    if not judged:
+        return Verdict.INCONCLUSIVE, "no set was compared with a source model; nothing is judged"
     passed = [one for one in judged if one.comparison.images >= policy.minimal_images]
     if not any(one.clean for one in passed):
         return Verdict.INCONCLUSIVE, f"no clean set of at least {policy.minimal_images} images was compared"

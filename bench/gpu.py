@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     sections = [
         _built_section(built),
         _agreement_section(options.run, engines),
-        "".join(f"- not run: {reason}\n" for reason in left_out),
+        "".join(f"\n- not run: {reason}" for reason in left_out) + "\n",
         _speed_section(options, engines, device, say),
     ]
     found = versions("torch", "onnx", *LIBRARIES)

@@ -88,7 +88,7 @@ WORSE = compared(np.where(np.arange(1400) < 100, 1, LABELS), LABELS)
 @pytest.mark.parametrize(
     ("sets", "findings", "expected", "reason"),
     [
-        ([], [], INCONCLUSIVE, "no clean set"),
+        ([], [], INCONCLUSIVE, "no set was compared"),
         ([entry(OK, clean=True)], [], INCONCLUSIVE, "no white-box adversarial set"),
         ([entry(OK)], [], INCONCLUSIVE, "no clean set"),
         ([entry(OK, clean=True), entry(OK, white_box=False)], [], INCONCLUSIVE, "no white-box adversarial set"),
