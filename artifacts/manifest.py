@@ -18,6 +18,8 @@ from skinaudit.artifacts.files import digest_file, read_json, short, write_json
 from skinaudit.errors import InvalidInputError
 
 RUN_FILE = "run.json"
+BUILT_TYPED = "strongly typed network"
+"""Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
 _RUN = "skinaudit-run/1"
 _ENGINE = "skinaudit-engine/1"
 

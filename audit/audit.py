@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
-from skinaudit.artifacts.manifest import read_engine_manifest, resolve, versions
+from skinaudit.artifacts.manifest import BUILT_TYPED, read_engine_manifest, resolve, versions
 from skinaudit.audit import verdict
 from skinaudit.audit.comparison import compare
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
@@ -240,9 +240,12 @@ def _audit_findings(
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
         findings.append(Finding(Severity.INCONCLUSIVE, None, text))
     manifest = inputs.manifest
+    found = engine.description.found
+    if not found and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:
+        found = manifest.found  # the file's digest is the manifest's, so this is the network that it was built from
     if manifest is not None:
-        findings += verdict.precision(manifest.asked, manifest.found, engine.description.found)
-    findings += verdict.execution(engine.description.found, engine.description.executed)
+        findings += verdict.precision(manifest.asked, manifest.found, found)
+    findings += verdict.execution(found, engine.description.executed)
     if manifest is not None and reference.engine is None:
         findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))
     if not deterministic:

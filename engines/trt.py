@@ -21,6 +21,7 @@ from skinaudit.errors import EngineError, NoDeviceError, missing
 
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 _RTX_MAGIC = b"vtrt"
+_TRIAL_SECONDS = 300
 _OPENABLE = """
 import sys, importlib
 trt = importlib.import_module(sys.argv[1])
@@ -112,19 +113,25 @@ def open_plan(path: Path, *, provider: Provider, threads: int | None, library: s
     except (ImportError, OSError) as error:
         raise missing(library, _EXTRAS[library], f"{path}: running a plan") from error
     trial = [sys.executable, "-c", _OPENABLE, library, str(path)]
-    child = subprocess.run(trial, capture_output=True, text=True, check=False)
+    try:
+        child = subprocess.run(trial, capture_output=True, text=True, check=False, timeout=_TRIAL_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"{path}: {library} did not open it within {_TRIAL_SECONDS} s; export it again") from error
     if child.returncode != 0:
         said = [line.strip() for line in (child.stderr + child.stdout).split("\n") if line.strip()]
         reason = said[-1][:300] if said else f"its process ended with {child.returncode}"
         raise EngineError(f"{path}: {library} {trt.__version__} cannot open it: {reason}; export it again on this machine")
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise EngineError(f"{path}: {library} {trt.__version__} cannot open it; export it again on this machine")
     description = SessionDescription(
         runtime="tensorrt" if library == "tensorrt" else "tensorrt-rtx",
         version=trt.__version__,
         provider="cuda",
         device=device,
         threads=1,
-        found=_inspected(trt, engine),
+        found={},  # fused layers cannot be counted against those of the graph: the manifest holds the count of the build
+        executed=_inspected(trt, engine) or None,
     )
     return TrtSession(path, trt, cuda, description, engine)
 
@@ -171,11 +178,12 @@ def _device(path: Path) -> tuple[Any, str]:
 
 
 def _inspected(trt: Any, engine: Any) -> dict[str, int]:
-    """Counts of weighted layers by precision as the engine's inspector tells them; empty where it does not name them."""
+    """Counts of weighted layers, fused as they run, by precision as the engine's inspector tells; else empty."""
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     counts: Counter[str] = Counter()
     for layer in json.loads(text).get("Layers", []):
-        if isinstance(layer, Mapping) and "onvolution" in f"{layer.get('LayerType')}{layer.get('ParameterType')}":
+        kind = f"{layer.get('LayerType')}{layer.get('ParameterType')}".lower() if isinstance(layer, Mapping) else ""
+        if any(word in kind for word in ("convolution", "gemm", "matrix")):
             kinds = " ".join(str(one.get("Format/Datatype", "")) for one in layer.get("Inputs", []))
             named = [name for word, name in _DATATYPES.items() if word in kinds.lower()]
             counts[named[0] if named else "unknown"] += 1

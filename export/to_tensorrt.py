@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.errors import InvalidInputError, missing
 from skinaudit.export.build import Build, BuildOptions, Built, Request
 
@@ -47,7 +48,8 @@ def build_plan(request: Request, *, library: str) -> Built:
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise InvalidInputError(f"{request.where}: {library} could not build it: {_last(said)}")
+        with_flags = f" with {', '.join(flags)}" if flags else ""
+        raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {_last(said)}")
     seconds = time.perf_counter() - started
     request.target.write_bytes(memoryview(plan))
     _write_cache(cache, request.options)
@@ -56,7 +58,7 @@ def build_plan(request: Request, *, library: str) -> Built:
         "batches": list(request.options.batches),
         "flags": flags,
         "build_seconds": round(seconds, 2),
-        "found_in": "strongly typed network",
+        "found_in": BUILT_TYPED,
     }
     return Built(found=_found(trt, network), settings=settings)
 
@@ -102,6 +104,7 @@ def _configure(trt: Any, builder: Any, config: Any, network: Any, request: Reque
         profile.set_shape(port.name, *((batch, *sides[1:]) for batch in options.batches))
     config.add_optimization_profile(profile)
     config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the plan can tell its layers' types
     flags = []
     if options.version_compatible:
         _set_flag(trt, config, "VERSION_COMPATIBLE", where=where)

@@ -88,6 +88,8 @@ def _head(result: AuditResult, console: Console) -> None:
     found, clean = result.description.found, result.sets[0].comparison
     if result.asked is None:
         asked = ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
+    elif not found:
+        asked = f"{result.asked}, which the opened file does not tell"
     else:
         asked = f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
     lineage = f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"

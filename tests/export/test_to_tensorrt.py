@@ -118,6 +118,7 @@ def test_a_dynamic_side_besides_the_batch_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"batches": (8, 4, 16)}, "batches 8 4 16: give smallest, usual and largest in this order"),
+        ({"version_compatible": True}, "could not build it with version_compatible: "),
         ({"hardware_compatible": True}, "tensorrt_rtx has no hardware compatibility"),
     ],
 )
