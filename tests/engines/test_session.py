@@ -1,0 +1,118 @@
+"""From 8-bit images to a runtime's tensor and back: every entry of a contract, against numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.engines.session import Port, SessionDescription, SessionEngine
+from skinaudit.errors import EngineError
+
+SIZE = 4
+CONTRACT = EngineContract(SIZE, ("a", "b", "c"))
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, SIZE, SIZE), dtype=np.uint8)
+
+
+class Recorder:
+    """A session that keeps what it is fed and answers with the mean of each channel."""
+
+    def __init__(
+        self, *, nhwc: bool = False, dtype: str = "float32", batch: int | None = None, softmax: bool = False
+    ) -> None:
+        shape = (batch, SIZE, SIZE, 3) if nhwc else (batch, 3, SIZE, SIZE)
+        self.inputs = (Port("pixels", shape, dtype),)
+        self.outputs = (Port("answers", (batch, 3), "float32"),)
+        self.labels: tuple[str, ...] | None = None
+        self.description = SessionDescription("recorder", "1", "CPU", "test", 1, {})
+        self.fed: list[np.ndarray] = []
+        self._axes, self._softmax = ((1, 2) if nhwc else (2, 3)), softmax
+
+    def run(self, tensor: np.ndarray, *, input: str, output: str) -> np.ndarray:
+        assert (input, output) == ("pixels", "answers")
+        self.fed.append(tensor.copy())
+        means = tensor.astype(np.float32).mean(axis=self._axes)
+        return means / means.sum(axis=1, keepdims=True) if self._softmax else means - 1
+
+
+def fed(session: Recorder, **entries: Any) -> np.ndarray:
+    """The tensor that a contract with these entries makes of IMAGES."""
+    SessionEngine(session, where="e", contract=replace(CONTRACT, **entries)).logits(IMAGES)
+    return np.concatenate(session.fed)
+
+
+def test_the_default_is_division_by_255() -> None:
+    assert np.array_equal(fed(Recorder()), IMAGES.astype(np.float32) / np.float32(255))
+
+
+def test_layout_and_colour_turn_the_axes() -> None:
+    tensor = fed(Recorder(nhwc=True), layout="NHWC", colour="BGR")
+    assert np.array_equal(tensor, (IMAGES.astype(np.float32) / np.float32(255))[:, ::-1].transpose(0, 2, 3, 1))
+    assert tensor.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_scale_mean_and_std_are_per_channel(layout: str) -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    tensor = fed(Recorder(nhwc=layout == "NHWC"), layout=layout, scale=Fraction(2, 255), mean=mean, std=std)
+    planes = tensor if layout == "NCHW" else tensor.transpose(0, 3, 1, 2)
+    shape = (3, 1, 1)
+    expected = (IMAGES * 2.0 / 255 - np.reshape(mean, shape)) / np.reshape(std, shape)
+    np.testing.assert_allclose(planes, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_integers_are_rounded_and_kept_in_range() -> None:
+    assert np.array_equal(fed(Recorder(dtype="uint8"), dtype="uint8", scale=Fraction(1)), IMAGES)
+    signed = fed(Recorder(dtype="int8"), dtype="int8", scale=Fraction(1), mean=(128.0,) * 3)
+    assert np.array_equal(signed, (IMAGES.astype(np.int64) - 128).astype(np.int8))
+    doubled = fed(Recorder(dtype="uint8"), dtype="uint8", scale=Fraction(2))
+    assert np.array_equal(doubled, np.minimum(IMAGES.astype(np.int64) * 2, 255))
+
+
+def test_half_precision_input() -> None:
+    assert fed(Recorder(dtype="float16"), dtype="float16").dtype == np.float16
+
+
+def test_a_fixed_batch_is_filled_up_and_the_filling_thrown_away() -> None:
+    session = Recorder(batch=2)
+    logits = SessionEngine(session, where="e", contract=CONTRACT).logits(IMAGES)
+    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert np.array_equal(session.fed[2][0], session.fed[2][1])
+    assert np.array_equal(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES))
+
+
+def test_columns_are_answered_in_the_order_asked_for() -> None:
+    plain = SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES)
+    turned = SessionEngine(Recorder(), where="e", contract=CONTRACT, order=("c", "a", "b")).logits(IMAGES)
+    assert np.array_equal(turned, plain[:, [2, 0, 1]])
+
+
+def test_probabilities_become_logarithms_that_keep_the_order() -> None:
+    contract = replace(CONTRACT, answer="probabilities")
+    logits = SessionEngine(Recorder(softmax=True), where="e", contract=contract).logits(IMAGES)
+    assert (logits <= 0).all()
+    np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(EngineError, match="do not sum to 1"):
+        SessionEngine(Recorder(), where="e", contract=contract).logits(IMAGES)
+    with pytest.raises(EngineError, match="answers with probabilities"):
+        SessionEngine(Recorder(softmax=True), where="e", contract=CONTRACT).logits(IMAGES)
+
+
+def test_labels_of_the_file_that_contradict_the_contract_are_refused() -> None:
+    session = Recorder()
+    session.labels = ("b", "a", "c")
+    with pytest.raises(EngineError, match="the file says that its columns are b, a, c"):
+        SessionEngine(session, where="e", contract=CONTRACT)
+
+
+def test_two_inputs_and_an_unknown_name_are_refused() -> None:
+    session = Recorder()
+    session.inputs = (*session.inputs, Port("age", (None, 1), "float32"))
+    with pytest.raises(EngineError, match="has 2 inputs"):
+        SessionEngine(session, where="e", contract=CONTRACT)
+    with pytest.raises(EngineError, match=r"no output scores, it has answers float32 \(batch, 3\)"):
+        SessionEngine(Recorder(), where="e", contract=replace(CONTRACT, output="scores"))
