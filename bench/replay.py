@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set, write_set
-from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
 from skinaudit.audit.replay import replay
 from skinaudit.bench.timing import interleaved
 from skinaudit.engines.open import open_engine
@@ -49,8 +49,11 @@ class MemoryFigures:
 
 
 def engines_of(run: Path) -> tuple[Path, ...]:
-    """The ONNX engines exported from a run; raises InvalidInputError where there is none."""
-    found = tuple(sorted((run / "engines").glob("*.onnx")))
+    """The ONNX engines of a run, but those in bfloat16, which a bare session on a CPU cannot run.
+
+    Raises InvalidInputError where there is none.
+    """
+    found = tuple(path for path in sorted((run / "engines").glob("*.onnx")) if read_engine_manifest(path).asked != "bf16")
     if not found:
         raise InvalidInputError(f"{run}: has no engines; write them with `skinaudit export {run} --fp32 --fp16 --int8`")
     return found
