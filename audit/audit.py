@@ -203,6 +203,8 @@ def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, t
     manifest = read_engine_manifest(control)
     if manifest.lineage.get("weights") != inputs.weights:
         raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
+    if manifest.asked != "fp32":
+        raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
     check_engine(reference, inputs.clean.info.contract, path=control)
     return reference
@@ -238,6 +240,9 @@ def _audit_findings(
     findings = []
     if emulated:
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
+        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+    elif "emulation" in engine.description.settings:
+        text = f"this runtime cannot compute the file here and emulated it: {engine.description.settings['emulation']}"
         findings.append(Finding(Severity.INCONCLUSIVE, None, text))
     manifest = inputs.manifest
     found = engine.description.found

@@ -48,7 +48,10 @@ class LinearEngine:
     @property
     def description(self) -> EngineDescription:
         found = self.settings.get("found", {"fp32": 1})
-        return EngineDescription("numpy", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES)
+        about = self.settings.get("about", {})
+        return EngineDescription(
+            "numpy", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
+        )
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.calls += 1

@@ -292,3 +292,18 @@ def plant_reference(planted: Any, settings: dict[str, Any]) -> None:
     manifest = read_engine_manifest(planted.engine)
     reference = record(planted.reference, relative_to=planted.reference.parent)
     write_engine_manifest(replace(manifest, reference=reference), engine=planted.engine)
+
+
+def test_an_engine_that_the_runtime_only_emulated_cannot_pass(
+    tmp_path: Path, lab: SimpleNamespace, opened: list[Any]
+) -> None:
+    for about, expected in (({}, Verdict.PASS), ({"emulation": "rounded between layers"}, Verdict.INCONCLUSIVE)):
+        planted = lab.plant(tmp_path / str(len(about)), settings={"about": about})
+        assert audit_engine(planted.engine).verdict is expected
+
+
+def test_a_control_has_to_be_the_source_model_in_fp32(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
+    planted = lab.plant(tmp_path / "run", settings={"found": {"fp16": 1}}, asked="fp16")
+    assert audit_engine(planted.engine, control=planted.reference).control.startswith("the reference reproduces")
+    with pytest.raises(InvalidInputError, match="is fp16; a control is the source model in fp32"):
+        audit_engine(planted.engine, control=planted.engine)
