@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,10 @@ SETTINGS: dict[str, Any] = {
 
 _COMPACT = 0.9
 """Broken images leave the loop once they are a tenth of it: on a CPU each new batch size costs new kernels."""
+
+_CPU_PIXELS = 125 * 64 * 64
+"""Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
+keeps freed memory, and new pages for every layer take 1.5 times as long."""
 
 _SUCCESS = 1e6  # added to the loss of a successful example, so that success ranks above any unsuccessful loss
 
@@ -89,13 +94,20 @@ def input_gradient(
     model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit."""
-    with torch.enable_grad():
-        # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it around itself.
-        leaf = images.detach().requires_grad_()
-        logits = model(leaf)
-        loss = _loss(logits, labels, targeted=targeted)
-        gradient = torch.autograd.grad(loss.sum(), leaf)[0]
-    return gradient, loss.detach(), _lead(logits.detach(), labels, targeted=targeted)
+    pieces = max(1, math.ceil(images[:, 0].numel() / _CPU_PIXELS)) if images.device.type == "cpu" else 1
+    found = []
+    for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
+        with torch.enable_grad():
+            # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
+            leaf = part.detach().requires_grad_()
+            logits = model(leaf)
+            loss = _loss(logits, truth, targeted=targeted)
+            gradient = torch.autograd.grad(loss.sum(), leaf)[0]
+        found.append((gradient, loss.detach(), _lead(logits.detach(), truth, targeted=targeted)))
+    if len(found) == 1:
+        return found[0]
+    gradients, losses, leads = zip(*found, strict=True)
+    return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
 
 
 @torch.no_grad()

@@ -175,6 +175,16 @@ def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
     assert 0.1 < share < 0.9
 
 
+def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, labels = tiny
+    whole = pgd.input_gradient(model, images, labels)
+    monkeypatch.setattr(pgd, "_CPU_PIXELS", 3 * images[0, 0].numel())
+    pieces = pgd.input_gradient(model, images, labels)
+    assert len(images) > 3
+    for one, two in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_success_ranks_above_loss(others: int) -> None:
     """Three classes: a loss can be greater where the truth still leads. `others` have left the loop already."""
