@@ -1,41 +1,77 @@
-"""What an engine must hold to pass."""
+"""What an engine must hold to pass, as a value and as a TOML file."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from skinaudit.errors import InvalidInputError
+
+PROVE = ("where possible", "always")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Absolute lower bounds of an engine's figures on one set, in percent; None asks for nothing.
+
+    accuracy: on an adversarial set the robust accuracy. malignant_sensitivity: malignant images called malignant.
+    worst_class_sensitivity: of the class that is recognised worst.
+    """
+
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    malignant_sensitivity: float | None = None
+    worst_class_sensitivity: float | None = None
 
 
 @dataclass(frozen=True)
 class Policy:
     """The bounds of a verdict. Invariant: every bound is finite and no setting switches a check off.
 
-    margin: percentage points of accuracy that each set may lose against the model that was measured. An engine that
-    agrees on every image still needs 381 images (of different lesions) to show a loss below 1 point at 95%.
-    class_margin: the same for the sensitivity of each malignant class. Only a lower bound above it counts (as FAIL): a
-    malignant class has tens of images in a usual test split, so that demanding its upper bound below the margin would
-    leave every audit undecided. Single lost cancers are caught by the next bound instead.
-    malignant_to_benign: how many malignant images of one set the source may get right and the engine call benign.
-    minimal_images: a set with fewer images decides nothing but a clear FAIL.
-    confidence: of every interval, two-sided.
+    confidence: of every interval, two-sided. minimal_images: a set with fewer images decides nothing but a clear FAIL.
+    margin: percentage points of accuracy that each set may lose against the model that was measured; margins: of sets with
+    a margin of their own, by name, attack or title. An engine that agrees on every image still needs 381 images (of
+    different lesions) to show a loss below 1 point at 95%. class_margin, class_margins: the same for the sensitivity of
+    each malignant class; benign_margin: of the other ones, which can only fail. prove: `where possible` leaves a malignant
+    class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
+    points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
+    may get right and the engine call benign. floors: absolute bounds by set. probe_margin: points that a fresh attack may
+    cost the engine more than its reference.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
     this mean is below 1 / classes however many images there are, so no policy lets one pass, not even by luck.
     """
 
-    margin: float = 1.0
-    class_margin: float = 1.0
-    malignant_to_benign: int = 0
-    minimal_images: int = 100
     confidence: float = 0.95
+    minimal_images: int = 100
+    margin: float = 1.0
+    margins: Mapping[str, float] = field(default_factory=dict)
+    class_margin: float = 5.0
+    class_margins: Mapping[str, float] = field(default_factory=dict)
+    benign_margin: float = 20.0
+    prove: str = "where possible"
+    malignant_to_benign: int = 0
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    probe_margin: float = 5.0
 
     def __post_init__(self) -> None:
-        for name, points in (("margin", self.margin), ("class_margin", self.class_margin)):
-            if not (math.isfinite(points) and 0 < points < 100):
-                raise InvalidInputError(f"policy {name} = {points}: give percentage points between 0 and 100, such as 1.0")
+        points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
+        points["probe_margin"] = self.probe_margin
+        points |= {f"margin of {name}": value for name, value in (*self.margins.items(), *self.class_margins.items())}
+        for name, value in points.items():
+            if not (math.isfinite(value) and 0 < value < 100):
+                raise InvalidInputError(f"policy {name} = {value}: give percentage points between 0 and 100, such as 1.0")
+        for name, floor in self.floors.items():
+            for figure in fields(floor):
+                percent = getattr(floor, figure.name)
+                if percent is not None and not (math.isfinite(percent) and 0 < percent < 100):
+                    raise InvalidInputError(f"policy floor of {name}: {figure.name} = {percent}: give percent, 0 to 100")
         if not 0.5 <= self.confidence < 1:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
@@ -44,3 +80,141 @@ class Policy:
             raise InvalidInputError(f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images")
         if self.minimal_images < 1:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
+        if self.prove not in PROVE:
+            raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, PROVE))}")
+
+    @property
+    def alpha(self) -> float:
+        """The level of each one-sided test: 0.025 for intervals of 95%."""
+        return (1 - self.confidence) / 2
+
+
+def own_entry(table: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The entry of the first of `names` that `table` has, or None."""
+    return next((table[name] for name in names if name in table), None)
+
+
+_DEFAULT = Policy()
+DEFAULT_TEXT = f"""\
+# What an engine must hold to pass `skinaudit audit ENGINE --policy FILE`. Every value is the default.
+
+# Of every interval, two-sided: at 0.95 an engine whose true loss equals the margin passes in at most 2.5% of audits.
+confidence = {_DEFAULT.confidence}
+# A set with fewer images decides nothing but a clear FAIL.
+minimal_images = {_DEFAULT.minimal_images}
+
+# Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
+# below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
+[margin]
+default = {_DEFAULT.margin}
+# clean = 0.5
+# "pgd linf 4/255" = 2.0
+
+# The same for the sensitivity of a class. `prove`: what happens where a malignant class has too few images to show the
+# margin even if the engine agrees on all of them: "where possible" warns, "always" leaves the audit INCONCLUSIVE.
+[sensitivity_margin]
+default = {_DEFAULT.class_margin}
+benign = {_DEFAULT.benign_margin}
+prove = "{_DEFAULT.prove}"
+# mel = 2.0
+
+# Malignant images of one set that the source model gets right and the engine calls benign.
+[malignant_to_benign]
+limit = {_DEFAULT.malignant_to_benign}
+
+# Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
+[probe]
+margin = {_DEFAULT.probe_margin}
+
+# Absolute bounds in percent, by set; none by default.
+# [floor.clean]
+# accuracy = 65.0
+# balanced_accuracy = 50.0
+# malignant_sensitivity = 60.0
+# worst_class_sensitivity = 20.0
+# [floor.pgd]
+# accuracy = 50.0
+"""
+"""A policy file that says what happens without one; `skinaudit policy` prints it."""
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy file; what it leaves out keeps its default.
+
+    Raises InvalidInputError on a file that is not TOML, an unknown key (naming the nearest known one), a wrong type, or a
+    bound out of range.
+    """
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"{path}: not a policy: {error}; `skinaudit policy` prints one to start from") from error
+    _check_keys(table, ("confidence", "minimal_images", *_TABLES), where=str(path))
+    found: dict[str, Any] = {}
+    for name in ("confidence", "minimal_images"):
+        if name in table:
+            found[name] = _number(table[name], f"{path}: {name}", whole=name == "minimal_images")
+    for name in _TABLES:
+        if not isinstance(table.get(name, {}), dict):
+            raise InvalidInputError(f"{path}: {name} must be a table: write [{name}] on a line of its own")
+    margins = {name: _number(value, f"{path}: margin of {name}") for name, value in table.get("margin", {}).items()}
+    if "default" in margins:
+        found["margin"] = margins.pop("default")
+    found["margins"] = margins
+    classes = dict(table.get("sensitivity_margin", {}))
+    if "prove" in classes:
+        found["prove"] = classes.pop("prove")
+    numbers = {name: _number(value, f"{path}: sensitivity_margin of {name}") for name, value in classes.items()}
+    for name, setting in (("default", "class_margin"), ("benign", "benign_margin")):
+        if name in numbers:
+            found[setting] = numbers.pop(name)
+    found["class_margins"] = numbers
+    for name, key, setting in (("malignant_to_benign", "limit", "malignant_to_benign"), ("probe", "margin", "probe_margin")):
+        _check_keys(table.get(name, {}), (key,), where=f"{path}: {name}")
+        if name in table and key in table[name]:
+            found[setting] = _number(table[name][key], f"{path}: {name}.{key}", whole=key == "limit")
+    found["floors"] = {name: _floor(value, f"{path}: floor of {name}") for name, value in table.get("floor", {}).items()}
+    try:
+        return Policy(**found)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+
+
+def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) -> None:
+    """Raise InvalidInputError where a policy names a set or a class that the audit does not have: it would bound nothing."""
+    known = set(sets)
+    for name in (*policy.margins, *policy.floors):
+        if name not in known:
+            raise _unknown(name, sorted(known), where="policy: no set")
+    for name in policy.class_margins:
+        if name not in classes:
+            raise _unknown(name, sorted(classes), where="policy: no class")
+
+
+_TABLES = ("margin", "sensitivity_margin", "malignant_to_benign", "probe", "floor")
+
+
+def _floor(value: object, where: str) -> Floor:
+    names = [figure.name for figure in fields(Floor)]
+    if not isinstance(value, dict):
+        raise InvalidInputError(f"{where}: must be a table with any of {', '.join(names)}")
+    _check_keys(value, names, where=where)
+    return Floor(**{name: _number(number, f"{where}: {name}") for name, number in value.items()})
+
+
+def _check_keys(table: Mapping[str, object], known: Iterable[str], *, where: str) -> None:
+    for name in table:
+        if name not in known:
+            raise _unknown(name, list(known), where=f"{where}: no setting")
+
+
+def _unknown(name: str, known: list[str], *, where: str) -> InvalidInputError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+    return InvalidInputError(f"{where} {name!r}{hint}")
+
+
+def _number(value: object, where: str, *, whole: bool = False) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise InvalidInputError(f"{where} = {value!r}: must be a {'whole ' if whole else ''}number")
+    return value if whole else float(value)
