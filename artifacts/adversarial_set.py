@@ -122,6 +122,10 @@ class AdversarialSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """One image: uint8 (3, H, W)."""
+        return _read_rows(self.path, index, index + 1)[0]
+
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 (B, 3, H, W) in order, B = `size` but for the last."""
         rows = max(size, _ROWS // size * size)

@@ -13,10 +13,12 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import BUILT_TYPED, read_engine_manifest, resolve, versions
 from skinaudit.audit import verdict
 from skinaudit.audit.comparison import compare
+from skinaudit.audit.flips import Flip, worst_flips
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.replay import Replayed, is_deterministic, replay
+from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
 from skinaudit.audit.result import EMULATION, AuditResult, Control, Finding, SetResult, Severity
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
@@ -50,7 +52,7 @@ def audit_engine(
     emulate: bool = False,
     provider: Provider | None = None,
     threads: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
@@ -86,13 +88,18 @@ def audit_engine(
         controlled = replayed if reference.is_subject else before
         checked = _control(one, controlled, white_box=white_box, reference=reference)
         answers = predictions(replayed.logits)
+        baseline = _baseline(one, controlled, white_box=white_box)
+        classes = one.info.contract.classes
+        flipped: tuple[Flip, ...] = ()
+        if baseline is not None:
+            flipped = worst_flips(baseline, replayed.logits, labels=one.labels, groups=one.group, classes=classes)
         comparison = compare(
             answers,
-            _baseline(one, controlled, white_box=white_box),
+            None if baseline is None else predictions(baseline),
             engine_clean=engine_clean,
             labels=one.labels,
             groups=one.group,
-            classes=one.info.contract.classes,
+            classes=classes,
             confidence=policy.confidence,
         )
         engine_clean = answers if engine_clean is None else engine_clean
@@ -103,6 +110,10 @@ def audit_engine(
                 name=one.info.name,
                 title=title,
                 file=one.path.name,
+                path=beside(engine_path, one.path),
+                attack=one.info.attack,
+                norm=None if one.info.threat_model is None else one.info.threat_model.norm,
+                eps=None if one.info.threat_model is None else one.info.threat_model.eps_text,
                 clean=one is inputs.clean,
                 white_box=white_box,
                 source=one.info.source,
@@ -111,6 +122,7 @@ def audit_engine(
                 comparison=comparison,
                 judgement=judgement,
                 images_per_second=replayed.images_per_second,
+                flipped=flipped,
             )
         )
     findings += verdict.sanity(results[0], results[1:])
@@ -125,7 +137,20 @@ def audit_engine(
         foreign=manifest is None,
         asked=None if manifest is None else manifest.asked,
         run_name=None if manifest is None else manifest.run_name,
+        arguments=arguments(
+            engine_path,
+            sets=sets,
+            contract=contract,
+            control=control,
+            runtime=runtime,
+            emulate=emulate,
+            policy=policy,
+            provider=provider,
+            threads=engine.description.threads,
+            batch_size=batch_size,
+        ),
         dataset=inputs.clean.info.dataset,
+        classes=inputs.clean.info.contract.classes,
         synthetic=(manifest is not None and manifest.synthetic) or any(one.info.synthetic for one in everything),
         lineage={} if manifest is None else manifest.lineage,
         lineage_gaps=inputs.lineage_gaps,
@@ -218,10 +243,10 @@ def _control(one: AdversarialSet, controlled: Replayed | None, *, white_box: boo
     return check_reproduced(one, controlled.logits)
 
 
-def _baseline(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Indices | None:
+def _baseline(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> NDArray[np.float32] | None:
     if white_box:
-        return predictions(one.source_logits)
-    return None if controlled is None else predictions(controlled.logits)
+        return one.source_logits
+    return None if controlled is None else controlled.logits
 
 
 def _control_line(reference: _Reference, results: list[SetResult]) -> str:

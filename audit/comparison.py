@@ -62,6 +62,8 @@ class Comparison:
     malignant_to_benign: int | None
     drop: PairedDrop | None
     classes: tuple[ClassComparison, ...]
+    engine_confusion: tuple[tuple[int, ...], ...]
+    baseline_confusion: tuple[tuple[int, ...], ...] | None
 
 
 def compare(
@@ -104,7 +106,13 @@ def compare(
         malignant_to_benign=None if baseline is None else metrics.malignant_to_benign(baseline, engine, labels, malignant),
         drop=None if baseline is None else paired_drop(baseline == labels, engine == labels, groups, confidence=confidence),
         classes=_classes(engine, baseline, labels=labels, groups=groups, classes=classes, confidence=confidence),
+        engine_confusion=_confusion(engine, labels, len(classes)),
+        baseline_confusion=None if baseline is None else _confusion(baseline, labels, len(classes)),
     )
+
+
+def _confusion(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(count) for count in row) for row in metrics.confusion(predicted, labels, classes))
 
 
 def _better_order(engine: Indices, labels: Indices, classes: Sequence[str]) -> tuple[str, ...] | None:

@@ -101,17 +101,23 @@ def top_answer(predicted: Indices) -> tuple[int, float]:
     return int(counts.argmax()), float(counts.max() / len(predicted))
 
 
+def confusion(predicted: Indices, labels: Indices, classes: int) -> NDArray[np.int64]:
+    """How often each label got each answer: int64 (classes, classes), label x answer."""
+    _check(predicted, labels)
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
 def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], float]:
     """Which label each answer would have to mean for the best balanced accuracy, and that accuracy.
 
     Element j of the order is the label for answer j. Where it is another than the identity by far, the columns of the
     engine are in another order than they are taken for. An exact assignment over all subsets of classes, for up to 16.
     """
-    _check(predicted, labels)
     if classes > 16:
         raise InvalidInputError(f"{classes} classes: the best order is searched for up to 16")
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels, predicted), 1)
+    counts = confusion(predicted, labels, classes)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)  # label x answer
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for answer in range(classes):

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from skinaudit.audit.comparison import Comparison
+from skinaudit.audit.flips import Flip
 from skinaudit.audit.policy import Policy
 from skinaudit.engines.engine import EngineDescription
 
@@ -67,13 +68,19 @@ class Control:
 class SetResult:
     """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
 
-    judgement: None where nothing could be compared; then `findings` of the audit say why. images_per_second: of the
-    engine, reading included.
+    path: of its file, relative to the engine's folder. attack, norm, eps: how it was crafted, eps as it is written
+    (`8/255`); norm and eps are None for clean images. judgement: None where nothing could be compared; then `findings` of
+    the audit say why. images_per_second: of the engine, reading included. flipped: the worst of the images that the engine
+    loses, at most flips.LIMIT; empty where nothing was compared.
     """
 
     name: str
     title: str
     file: str
+    path: Path
+    attack: str
+    norm: str | None
+    eps: str | None
     clean: bool
     white_box: bool
     source: str
@@ -82,6 +89,7 @@ class SetResult:
     comparison: Comparison
     judgement: Judgement | None
     images_per_second: float
+    flipped: tuple[Flip, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ class AuditResult:
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
     data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
-    its place. control: one line for the head of a report.
+    its place. control: one line for the head of a report. arguments: the command line that gives this audit again.
+    classes: in the contract's order.
     """
 
     engine: Path
@@ -100,7 +109,9 @@ class AuditResult:
     foreign: bool
     asked: str | None
     run_name: str | None
+    arguments: tuple[str, ...]
     dataset: str
+    classes: tuple[str, ...]
     synthetic: bool
     lineage: Mapping[str, str]
     lineage_gaps: tuple[str, ...]

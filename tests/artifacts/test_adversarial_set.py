@@ -46,6 +46,7 @@ def test_round_trip(make_set: MakeSet, tmp_path: Path) -> None:
     opened = open_set(path)
     assert len(opened) == 5
     assert np.array_equal(np.concatenate(list(opened.batches(2))), images)
+    assert np.array_equal(opened.image(3), images[3])
     assert opened.labels.tolist() == [0, 1, 2, 3, 4]
     assert opened.group.tolist() == [0, 0, 1, 1, 2]
     assert opened.ids == ("bild_0é", "bild_1é", "bild_2é", "bild_3é", "bild_4é")

@@ -45,6 +45,11 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
     assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
     assert (clean.comparison.images, clean.comparison.lesions) == (700, 350)
+    assert clean.comparison.engine_confusion == clean.comparison.baseline_confusion
+    assert [sum(row) for row in clean.comparison.engine_confusion] == [100] * 7
+    diagonal = sum(row[index] for index, row in enumerate(clean.comparison.engine_confusion))
+    assert diagonal == round(700 * clean.comparison.engine_accuracy)
+    assert clean.flipped == attacked.flipped == ()
     assert clean.comparison.attack_success is None
     assert clean.comparison.engine_accuracy > 0.95 > attacked.comparison.engine_accuracy
     success = attacked.comparison.attack_success

@@ -23,6 +23,13 @@ def test_figures_of_a_table_done_by_hand() -> None:
     assert metrics.majority_baseline(labels) == (1, pytest.approx(4 / 7))
 
 
+def test_a_confusion_counts_labels_by_answers() -> None:
+    found = metrics.confusion(indices(0, 1, 1, 1, 2), indices(0, 0, 0, 1, 0), 3)
+    assert found.tolist() == [[1, 2, 1], [0, 1, 0], [0, 0, 0]]
+    with pytest.raises(InvalidInputError):
+        metrics.confusion(indices(), indices(), 3)
+
+
 def test_an_absent_class_has_no_sensitivity() -> None:
     assert metrics.hits_per_class(indices(0), indices(0), 2)[1].share is None
 

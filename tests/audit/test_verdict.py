@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +41,24 @@ def compared(
 def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True, policy: Policy | None = None) -> SetResult:
     title = "clean" if clean else "pgd linf 2/255"
     judgement, _ = judge_set(title, comparison, policy or Policy())
-    return SetResult(title, title, "x", clean, white_box, "", title, Control(False, ""), comparison, judgement, 1.0)
+    return SetResult(
+        name=title,
+        title=title,
+        file="x",
+        path=Path("x"),
+        attack="clean" if clean else "pgd",
+        norm=None if clean else "linf",
+        eps=None if clean else "2/255",
+        clean=clean,
+        white_box=white_box,
+        source="",
+        images_digest=title,
+        control=Control(False, ""),
+        comparison=comparison,
+        judgement=judgement,
+        images_per_second=1.0,
+        flipped=(),
+    )
 
 
 def drop(low: float, high: float, *, images: int = 1000, value: float | None = None) -> PairedDrop:
