@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.contract import MALIGNANT
 from skinaudit.audit import metrics
 from skinaudit.audit.metrics import Hits, Indices
-from skinaudit.audit.statistics import Interval, PairedDrop, paired_drop, wilson_interval
+from skinaudit.audit.statistics import Interval, PairedDrop, accuracy_interval, paired_drop, wilson_interval
 
 _BETTER_ORDER = 0.05
 """Gain in balanced accuracy from which another order of the columns is suspected."""
@@ -46,6 +46,7 @@ class Comparison:
     classes_present: int
     classes_absent: tuple[str, ...]
     engine_accuracy: float
+    engine_accuracy_interval: Interval
     baseline_accuracy: float | None
     engine_balanced: float
     baseline_balanced: float | None
@@ -90,6 +91,7 @@ def compare(
         classes_present=len(present),
         classes_absent=tuple(name for index, name in enumerate(classes) if index not in present),
         engine_accuracy=metrics.accuracy(engine, labels),
+        engine_accuracy_interval=accuracy_interval(engine == labels, groups, confidence=confidence),
         baseline_accuracy=None if baseline is None else metrics.accuracy(baseline, labels),
         engine_balanced=metrics.balanced_accuracy(engine, labels),
         baseline_balanced=None if baseline is None else metrics.balanced_accuracy(baseline, labels),

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from skinaudit.audit.comparison import Comparison
+from skinaudit.audit.consistency import Consistency
+from skinaudit.audit.drift import Drift
 from skinaudit.audit.flips import Flip
 from skinaudit.audit.policy import Policy
+from skinaudit.audit.rules import RULES
+from skinaudit.audit.statistics import Interval, PairedDrop
 from skinaudit.engines.engine import EngineDescription
+from skinaudit.errors import InvalidInputError
 
 EMULATION = "ONNX emulation, not the plan"
 """Marks every line of a report on an audit that ran the graph from which the engine was built instead of the engine."""
@@ -35,11 +41,20 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader must know; `set` is the title of the set, or None for the whole audit."""
+    """One thing that a reader must know. Invariant: rule is in skinaudit.audit.rules.RULES.
+
+    set: the title of the set, or None for the whole audit. lesion_class: the class that it is about, where it is about one.
+    """
 
     severity: Severity
+    rule: str
     set: str | None
     text: str
+    lesion_class: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise InvalidInputError(f"finding of rule {self.rule!r}: there are {', '.join(RULES)}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,60 @@ class Judgement:
 
     verdict: Verdict
     images_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.rules.RULES.
+
+    set: title of the set or of the probe. subject: what is bounded: `accuracy`, a class, `images`, or the figure of a floor.
+    value, limit, interval: fractions of 1, except that of malignant-to-benign, which are images; the value must lie below
+    the limit, and above it where the rule is `floor`. p_value: one-sided, against "the bound holds", adjusted for all gates
+    of the audit (Holm); None where the gate is a count. binding: whether an undecided gate forbids PASS.
+    """
+
+    rule: str
+    set: str
+    subject: str
+    value: float
+    limit: float
+    interval: Interval | None
+    p_value: float | None
+    images: int
+    judgement: Judgement
+    binding: bool = True
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A fresh attack on the opened engine, beside the same attack on its reference.
+
+    title: of probe and threat model. images: how many were attacked, the first of the clean set in a random order that the
+    seed fixes. queries: asked of the engine, in all; seconds: of the engine's attack. clean_accuracy: of the engine on these
+    images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together: right in each;
+    None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right under all of
+    them, and under a probe that starts at the stored images. drop: from the reference's fresh accuracy to the engine's; None
+    without a reference. masking: from the engine's replay accuracy to its fresh one, None without a replay: clearly above
+    0 where stored images miss what a fresh attack finds.
+    """
+
+    name: str
+    title: str
+    norm: str
+    eps: str
+    settings: Mapping[str, Any]
+    seed: int
+    images: int
+    queries: int
+    seconds: float
+    clean_accuracy: float
+    replay_accuracy: float | None
+    fresh_accuracy: float
+    fresh_interval: Interval
+    worst_accuracy: float
+    reference_accuracy: float | None
+    drop: PairedDrop | None
+    masking: PairedDrop | None
 
 
 @dataclass(frozen=True)
@@ -69,9 +138,11 @@ class SetResult:
     """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
 
     path: of its file, relative to the engine's folder. attack, norm, eps: how it was crafted, eps as it is written
-    (`8/255`); norm and eps are None for clean images. judgement: None where nothing could be compared; then `findings` of
-    the audit say why. images_per_second: of the engine, reading included. flipped: the worst of the images that the engine
-    loses, at most flips.LIMIT; empty where nothing was compared.
+    (`8/255`); norm and eps are None for clean images. drift: from the source model's logits; None where they are not
+    known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1. judgement: on the drop in
+    accuracy; None where nothing could be compared; then `findings` of the audit say why. images_per_second: of the
+    engine, reading included. flipped: the worst of the images that the engine loses, at most flips.LIMIT; empty where
+    nothing was compared.
     """
 
     name: str
@@ -87,6 +158,8 @@ class SetResult:
     images_digest: str
     control: Control
     comparison: Comparison
+    drift: Drift | None
+    probabilities: bool
     judgement: Judgement | None
     images_per_second: float
     flipped: tuple[Flip, ...]
@@ -116,9 +189,11 @@ class AuditResult:
     lineage: Mapping[str, str]
     lineage_gaps: tuple[str, ...]
     control: str
-    deterministic: bool
+    consistency: Consistency
     emulated: bool
     sets: tuple[SetResult, ...]
+    probes: tuple[ProbeResult, ...]
+    gates: tuple[Gate, ...]
     policy: Policy
     findings: tuple[Finding, ...]
     verdict: Verdict

@@ -114,17 +114,17 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def images_to_decide(drop: PairedDrop, *, margin: float) -> int | None:
+def images_to_decide(drop: PairedDrop, *, margin: float, confidence: float | None = None) -> int | None:
     """How many images, at the observed discordance, put the whole interval on one side of `margin` (a fraction of 1).
 
-    None where the drop equals the margin, so that no number would. The score statistic grows with the root of the number
-    of images, so this is its closed form, and the smallest such number.
+    confidence: of the interval, default the drop's own. None where the drop equals the margin, so that no number would. The
+    score statistic grows with the root of the number of images, so this is its closed form, and the smallest such number.
     """
     distance = drop.value - margin
     if abs(distance) < 1e-12 or not math.isfinite(distance):
         return None
     variance = _score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
-    return math.floor(_quantile(drop.confidence) ** 2 * variance / distance**2 * drop.design_effect) + 1
+    return math.floor(_quantile(confidence or drop.confidence) ** 2 * variance / distance**2 * drop.design_effect) + 1
 
 
 def mcnemar_p(b: int, c: int) -> float:
@@ -137,8 +137,11 @@ def mcnemar_p(b: int, c: int) -> float:
     return min(1.0, 2 * tail / (1 << total))
 
 
-def wilson_interval(right: int, count: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval for right / count; no image at all gives [0, 1]. Wilson, JASA 22 (1927) 209-212."""
+def wilson_interval(right: float, count: float, *, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval for right / count; no image at all gives [0, 1]. Wilson, JASA 22 (1927) 209-212.
+
+    Fractional counts are allowed: effective ones.
+    """
     if not 0 <= right <= count:
         raise InvalidInputError(f"{right} right answers of {count} images is not a proportion")
     if count == 0:
@@ -150,6 +153,15 @@ def wilson_interval(right: int, count: int, *, confidence: float = 0.95) -> Inte
     low = 0.0 if right == 0 else (centre - half) / scale
     high = 1.0 if right == count else (centre + half) / scale
     return Interval(low, high)
+
+
+def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[np.int64], *, confidence: float = 0.95) -> Interval:
+    """Wilson's interval of an accuracy from effective counts: images of one lesion are right or wrong together.
+
+    right: bool (N,); groups: int64 (N,) lesion index.
+    """
+    effect = design_effect(right.astype(np.int64), groups)
+    return wilson_interval(right.sum() / effect, len(right) / effect, confidence=confidence)
 
 
 def design_effect(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> float:

@@ -1,0 +1,58 @@
+"""Whether an engine's answer to an image depends on anything but the image: the run, the batch size, its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.audit.metrics import predictions
+from skinaudit.engines.engine import Engine
+
+SIZES = (1, 7)
+"""Batch sizes beside the audit's own: the smallest, and one that fits no kernel's block."""
+_IMAGES = 35  # five batches of 7, and as many calls with single images
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The same images in batches of 1, of 7 and of the audit's own size, each twice, and once in reverse order.
+
+    repeats: whether each batch gave the same bits both times. identical: whether batch size and order change no bit either.
+    largest: difference of any logit between two of the ways, relative to the range of all. flips: images that are not
+    answered alike in all of them.
+    """
+
+    images: int
+    sizes: tuple[int, ...]
+    repeats: bool
+    identical: bool
+    largest: float
+    flips: int
+
+
+def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int) -> Consistency:
+    """Run the first images of a set in every way that Consistency names. Raises EngineError on NaN or infinity."""
+    batch = next(images.batches(_IMAGES))
+    sizes = (*SIZES, batch_size)
+    answers, repeats = [], True
+    for size in sizes:
+        once, again = (
+            np.concatenate([engine.logits(batch[first : first + size]) for first in range(0, len(batch), size)])
+            for _ in range(2)
+        )
+        repeats = repeats and once.tobytes() == again.tobytes()
+        answers.append(once)
+    answers.append(engine.logits(np.ascontiguousarray(batch[::-1]))[::-1])
+    named = np.stack([predictions(one) for one in answers])
+    spread = np.stack(answers).astype(np.float64)
+    width = float(spread.max() - spread.min()) or 1.0
+    return Consistency(
+        images=len(batch),
+        sizes=sizes,
+        repeats=repeats,
+        identical=all(np.array_equal(one, answers[0]) for one in answers),
+        largest=float((spread.max(axis=0) - spread.min(axis=0)).max()) / width,
+        flips=int((named != named[0]).any(axis=0).sum()),
+    )
