@@ -240,10 +240,10 @@ def _audit_findings(
     findings = []
     if emulated:
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
-        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+        findings.append(Finding(Severity.INCONCLUSIVE, "emulation", None, text))
     elif "emulation" in engine.description.settings:
         text = f"this runtime cannot compute the file here and emulated it: {engine.description.settings['emulation']}"
-        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+        findings.append(Finding(Severity.INCONCLUSIVE, "emulation", None, text))
     manifest = inputs.manifest
     found = engine.description.found
     if not found and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:
@@ -252,13 +252,15 @@ def _audit_findings(
         findings += verdict.precision(manifest.asked, manifest.found, found)
     findings += verdict.execution(found, engine.description.executed)
     if manifest is not None and reference.engine is None:
-        findings.append(Finding(Severity.WARNING, None, f"control {reference.text}: the stored logits are taken on trust"))
+        findings.append(
+            Finding(Severity.WARNING, "control", None, f"control {reference.text}: the stored logits are taken on trust")
+        )
     if not deterministic:
         text = "the same batch gives other bits when it is run again: another audit could decide otherwise"
-        findings.append(Finding(Severity.INCONCLUSIVE, None, text))
+        findings.append(Finding(Severity.INCONCLUSIVE, "determinism", None, text))
     if inputs.lineage_gaps:
         text = f"lineage incomplete: no {', '.join(inputs.lineage_gaps)}"
-        findings.append(Finding(Severity.WARNING, None, text))
+        findings.append(Finding(Severity.WARNING, "lineage", None, text))
     return findings
 
 

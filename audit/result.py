@@ -9,7 +9,9 @@ from pathlib import Path
 
 from skinaudit.audit.comparison import Comparison
 from skinaudit.audit.policy import Policy
+from skinaudit.audit.rules import RULES
 from skinaudit.engines.engine import EngineDescription
+from skinaudit.errors import InvalidInputError
 
 EMULATION = "ONNX emulation, not the plan"
 """Marks every line of a report on an audit that ran the graph from which the engine was built instead of the engine."""
@@ -34,11 +36,20 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader must know; `set` is the title of the set, or None for the whole audit."""
+    """One thing that a reader must know. Invariant: rule is in skinaudit.audit.rules.RULES.
+
+    set: the title of the set, or None for the whole audit. lesion_class: the class that it is about, where it is about one.
+    """
 
     severity: Severity
+    rule: str
     set: str | None
     text: str
+    lesion_class: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise InvalidInputError(f"finding of rule {self.rule!r}: there are {', '.join(RULES)}")
 
 
 @dataclass(frozen=True)

@@ -34,19 +34,19 @@ def judge_set(title: str, comparison: Comparison, policy: Policy) -> tuple[Judge
     """The judgement on one set and the findings that go with it; None and a warning where nothing was compared."""
     if comparison.drop is None:
         text = "not compared: crafted on another model, and there is no reference of this one to compare with"
-        return None, [Finding(Severity.WARNING, title, text)]
+        return None, [Finding(Severity.WARNING, "not-compared", title, text)]
     judgement = judge_drop(comparison.drop, policy)
     findings = list(_drop_findings(title, comparison.drop, judgement, policy))
     flips = comparison.malignant_to_benign
     if flips is None or flips > policy.malignant_to_benign:
         text = f"{flips} malignant images that were right are now called benign (limit {policy.malignant_to_benign})"
-        findings.append(Finding(Severity.FAIL, title, text))
+        findings.append(Finding(Severity.FAIL, "malignant-to-benign", title, text))
     for one in comparison.classes:
         if one.malignant and one.drop is not None and one.drop.interval.low > policy.class_margin / 100:
             bounds = f"[{_points(one.drop.interval.low)}, {_points(one.drop.interval.high)}]"
             text = f"sensitivity to {one.name} drops by {_points(one.drop.value)} points {bounds}"
             text += f", margin {margin_text(policy.class_margin)}"
-            findings.append(Finding(Severity.FAIL, title, text))
+            findings.append(Finding(Severity.FAIL, "class-sensitivity", title, text, one.name))
     return judgement, findings
 
 
@@ -56,7 +56,7 @@ def execution(found: Mapping[str, int], executed: Mapping[str, int] | None) -> l
         return []
     written, done = (", ".join(f"{name} in {count}" for name, count in sorted(one.items())) for one in (found, executed))
     text = f"the file has {written} layers, this device computes {done}: audit it where it will run"
-    return [Finding(Severity.WARNING, None, text)]
+    return [Finding(Severity.WARNING, "execution", None, text)]
 
 
 def precision(asked: str, promised: Mapping[str, int], found: Mapping[str, int]) -> list[Finding]:
@@ -68,15 +68,15 @@ def precision(asked: str, promised: Mapping[str, int], found: Mapping[str, int])
     total, right = sum(found.values()), found.get(asked, 0)
     if total == 0:
         text = f"{asked} was asked for, and the engine does not tell in which precision it computes"
-        return [Finding(Severity.INCONCLUSIVE, None, text)]
+        return [Finding(Severity.INCONCLUSIVE, "precision", None, text)]
     said = ", ".join(f"{name} in {count}" for name, count in sorted(found.items()))
     if 2 * right <= total:
-        return [Finding(Severity.FAIL, None, f"{asked} was asked for, found {said} of {total} layers")]
+        return [Finding(Severity.FAIL, "precision", None, f"{asked} was asked for, found {said} of {total} layers")]
     if dict(promised) != dict(found):
         told = ", ".join(f"{name} in {count}" for name, count in sorted(promised.items())) or "nothing"
-        return [Finding(Severity.FAIL, None, f"the manifest promises {told}, found {said} of {total} layers")]
+        return [Finding(Severity.FAIL, "precision", None, f"the manifest promises {told}, found {said} of {total} layers")]
     if right < total:
-        return [Finding(Severity.NOTE, None, f"{asked} was asked for, found {said} of {total} layers")]
+        return [Finding(Severity.NOTE, "precision", None, f"{asked} was asked for, found {said} of {total} layers")]
     return []
 
 
@@ -85,23 +85,23 @@ def sanity(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]
     findings, clean = [], clean_set.comparison
     if clean.classes_absent:
         text = f"no image of {', '.join(clean.classes_absent)}: nothing is known of the engine there"
-        findings.append(Finding(Severity.INCONCLUSIVE, "clean", text))
+        findings.append(Finding(Severity.INCONCLUSIVE, "class-absent", "clean", text))
     constant = clean.constant_balanced
     lower = sum(one.engine_interval.low for one in clean.classes) / clean.classes_present
     if clean.engine_balanced <= constant and clean.classes_present > 1:
         text = f"balanced accuracy {clean.engine_balanced:.1%} is not above that of a constant answer, {constant:.1%}"
-        findings.append(Finding(Severity.FAIL, "clean", text))
+        findings.append(Finding(Severity.FAIL, "constant-answer", "clean", text))
     elif lower <= constant:
         text = (
             f"balanced accuracy {clean.engine_balanced:.1%} (mean lower bound {lower:.1%}) "
             f"cannot be told from that of a constant answer, {constant:.1%}"
         )
-        findings.append(Finding(Severity.INCONCLUSIVE, "clean", text))
+        findings.append(Finding(Severity.INCONCLUSIVE, "constant-answer", "clean", text))
     for one in attacked:
         found = one.comparison
         if one.images_digest == clean_set.images_digest:
             text = "these are the clean images, unperturbed: the attack does not attack; craft the set again"
-            findings.append(Finding(Severity.INCONCLUSIVE, one.title, text))
+            findings.append(Finding(Severity.INCONCLUSIVE, "attack-strength", one.title, text))
         if not one.white_box or found.baseline_accuracy is None or clean.baseline_accuracy is None:
             continue
         if found.baseline_accuracy > clean.baseline_accuracy:
@@ -109,16 +109,16 @@ def sanity(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]
                 f"the source model is better here ({found.baseline_accuracy:.1%}) than on clean images "
                 f"({clean.baseline_accuracy:.1%}): the attack does not attack; craft the set again"
             )
-            findings.append(Finding(Severity.INCONCLUSIVE, one.title, text))
+            findings.append(Finding(Severity.INCONCLUSIVE, "attack-strength", one.title, text))
         elif found.engine_balanced <= found.constant_balanced or found.engine_accuracy < found.majority_share:
             text = (
                 f"robust accuracy {found.engine_accuracy:.1%} (balanced {found.engine_balanced:.1%}), "
                 f"always {found.majority_class} gets {found.majority_share:.1%} (balanced {found.constant_balanced:.1%})"
             )
             if found.engine_balanced <= found.constant_balanced:
-                findings.append(Finding(Severity.WARNING, one.title, f"not robust in itself: {text}"))
+                findings.append(Finding(Severity.WARNING, "not-robust", one.title, f"not robust in itself: {text}"))
             else:
-                findings.append(Finding(Severity.NOTE, one.title, text))
+                findings.append(Finding(Severity.NOTE, "not-robust", one.title, text))
     return findings
 
 
@@ -132,7 +132,7 @@ def plausibility(clean_set: SetResult) -> list[Finding]:
     advice = "check scale, mean, std, colour and the order of classes in the contract"
 
     def doubt(text: str) -> None:
-        findings.append(Finding(Severity.INCONCLUSIVE, "clean", f"{text}; {advice}"))
+        findings.append(Finding(Severity.INCONCLUSIVE, "plausibility", "clean", f"{text}; {advice}"))
 
     if found.engine_accuracy <= found.majority_share:
         doubt(
@@ -186,7 +186,7 @@ def _drop_findings(title: str, drop: PairedDrop, judgement: Judgement, policy: P
     if judgement.verdict is Verdict.FAIL:
         text = f"loses {_points(drop.value)} points, at least {_points(drop.interval.low)}"
         text += f"; the margin is {margin_text(policy.margin)}"
-        yield Finding(Severity.FAIL, title, text)
+        yield Finding(Severity.FAIL, "drop", title, text)
     elif judgement.verdict is Verdict.INCONCLUSIVE:
         if drop.images < policy.minimal_images:
             text = f"{drop.images} images are fewer than the policy's {policy.minimal_images}"
@@ -196,13 +196,13 @@ def _drop_findings(title: str, drop: PairedDrop, judgement: Judgement, policy: P
             text = f"the drop of {_points(drop.value)} points may still lie below {margin_text(policy.margin)}"
         needed = judgement.images_needed
         text += "; no number of images would decide" if needed is None else f"; about {_about(needed)} images would decide"
-        yield Finding(Severity.INCONCLUSIVE, title, text)
+        yield Finding(Severity.INCONCLUSIVE, "drop", title, text)
     if drop.interval.high < -policy.margin / 100:
         text = (
             f"the engine is better than its source by {_points(-drop.value)} points: images crafted on the source do not "
             "carry over, so a replay overstates its robustness"
         )
-        yield Finding(Severity.WARNING, title, text)
+        yield Finding(Severity.WARNING, "better-than-source", title, text)
 
 
 def _points(fraction: float) -> str:

@@ -280,7 +280,7 @@ def test_clean_images_of_another_split_are_refused(tmp_path: Path, lab: SimpleNa
 def test_the_audit_imports_no_torch() -> None:
     code = (
         "import sys, skinaudit.audit.audit, skinaudit.audit.transfer, skinaudit.audit.reports.terminal, "
-        "skinaudit.audit.reports.json_report; "
+        "skinaudit.audit.reports.json_; "
         "sys.exit(any(name == 'torch' or name.startswith('skinaudit.trainer') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

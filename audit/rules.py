@@ -1,0 +1,105 @@
+"""The rules behind findings: a stable name for each, what it means, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding, for a reader who meets it for the first time: title, what it means, and what to do about it."""
+
+    title: str
+    meaning: str
+    remedy: str
+
+
+RULES: Mapping[str, Rule] = {
+    "verdict": Rule(
+        "The audit as a whole did not pass",
+        "PASS needs every set within the margin, among them the clean set and a white-box adversarial set of enough images.",
+        "Read the reason: it names what failed or what is lacking.",
+    ),
+    "drop": Rule(
+        "Accuracy lost on the way from the source model to the engine",
+        "The interval of the paired drop on the same images does not lie below the policy's margin.",
+        "Above it: export in a wider precision or calibrate on other images. Across it: add images.",
+    ),
+    "malignant-to-benign": Rule(
+        "Cancers that the source model names and the engine calls benign",
+        "More malignant images than the policy allows were right on the source model and are benign to the engine.",
+        "Export in a wider precision, or keep the last layers in it; look at the images that flipped.",
+    ),
+    "class-sensitivity": Rule(
+        "Sensitivity to a malignant class lost",
+        "Even the lower bound of the drop in sensitivity to this class is above the policy's class margin.",
+        "Export in a wider precision, or calibrate on images that hold enough of this class.",
+    ),
+    "not-compared": Rule(
+        "A set that was compared with nothing",
+        "The set was crafted on another model and no reference of this one is at hand, so nothing tells what was lost.",
+        "Put the fp32 reference beside the engine or name one with --control.",
+    ),
+    "better-than-source": Rule(
+        "The engine is better under attack than its source",
+        "Images crafted on the source do not carry over to the engine: the replay overstates its robustness.",
+        "Attack the engine itself before trusting this set.",
+    ),
+    "class-absent": Rule(
+        "Classes without an image",
+        "The sets hold no image of some class, so nothing is known of the engine there.",
+        "Use sets with images of every class of the contract.",
+    ),
+    "constant-answer": Rule(
+        "Not better than a constant answer",
+        "Balanced accuracy on the clean images cannot be told from that of always answering one class.",
+        "Check that the engine is the trained model and is fed as it was trained; a model that learnt nothing cannot pass.",
+    ),
+    "attack-strength": Rule(
+        "An attack that does not attack",
+        "The adversarial set holds the clean images, or its source model does better on it than on them.",
+        "Craft the set again on this model with `skinaudit attack`.",
+    ),
+    "not-robust": Rule(
+        "Robust accuracy no better than a constant answer",
+        "The engine holds what its source had, and its source had little: under attack one fixed answer does as well.",
+        "Harden the source model with `skinaudit train --hardening pgd`, or judge it at a smaller eps.",
+    ),
+    "plausibility": Rule(
+        "A foreign engine whose answers look misread",
+        "Its figures on the clean images look as if pixels or columns mean something else than its contract says.",
+        "Check scale, mean, std, colour and the order of classes in the contract.",
+    ),
+    "precision": Rule(
+        "Another precision than was asked for",
+        "The precision found in the opened engine is not what was asked for or what its manifest promises, or is unproved.",
+        "Export again, and audit on a runtime that tells the precision of its layers.",
+    ),
+    "execution": Rule(
+        "Computed in another precision than the file has",
+        "This device computes layers in another precision than they are stored in: the replay shows less than it seems.",
+        "Audit the engine on the device where it will run.",
+    ),
+    "emulation": Rule(
+        "The engine itself was not run",
+        "The graph that it was built from, or an emulation by the runtime, answered in its place.",
+        "Run the audit where the engine runs.",
+    ),
+    "control": Rule(
+        "The control was not run",
+        "No reference reproduced the logits that are stored in the sets: they are taken on trust.",
+        "Put the fp32 reference beside the engine or name one with --control.",
+    ),
+    "determinism": Rule(
+        "Other bits when run again",
+        "The same batch gives other logits on a second run, so another audit could decide otherwise.",
+        "Fix the number of threads and the runtime's algorithms, then audit again.",
+    ),
+    "lineage": Rule(
+        "Lineage with gaps",
+        "The manifest does not lead back to all that the engine was built from.",
+        "Export the engine again from its run, and keep the run beside it.",
+    ),
+}
+"""Every rule by its name. Names are stable: reports, alerts and their suppressions refer to them."""
