@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check schema bench clean
 
 help:
 	@echo "make demo    train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy --strict, pytest"
+	@echo "make schema  docs/audit.schema.json anew from the code"
 	@echo "make bench   skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
 	@echo "RUNTIME=cpu|gpu chooses the ONNX Runtime build (here: $(RUNTIME))"
 
@@ -36,6 +37,9 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+schema: install
+	$(BIN)/python -c "from skinaudit.audit.schema import schema_text; print(schema_text(), end='')" > docs/audit.schema.json
 
 # Wants two trained runs, by default runs/standard and runs/hardened (exported); BENCH passes other options.
 bench: install

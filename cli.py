@@ -322,7 +322,7 @@ def audit(
     from skinaudit.artifacts.files import write_json
     from skinaudit.audit.audit import audit_engine
     from skinaudit.audit.policy import Policy
-    from skinaudit.audit.reports.json_report import to_json
+    from skinaudit.audit.reports.json_ import to_json
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.verdict import exit_code
 
@@ -410,7 +410,7 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
     """
     import json
 
-    from skinaudit.audit.reports.json_report import to_json
+    from skinaudit.audit.reports.json_ import to_json
     from skinaudit.audit.reports.terminal import print_transfer
     from skinaudit.audit.transfer import transfer_matrix
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ from skinaudit.audit.transfer import TransferMatrix
 
 AUDIT_FORMAT = "skinaudit-audit/1"
 TRANSFER_FORMAT = "skinaudit-transfer/1"
+
+
+def render(result: AuditResult) -> str:
+    """The whole result as indented JSON with a line break at its end; skinaudit.audit.reading.read_audit reads it back."""
+    return json.dumps(to_json(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_json(result: AuditResult | TransferMatrix) -> dict[str, Any]:
@@ -38,6 +45,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return value.as_posix()
+    if isinstance(value, Fraction):
+        return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} in a report")
     return value
