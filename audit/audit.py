@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +11,23 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
-from skinaudit.artifacts.manifest import BUILT_TYPED, read_engine_manifest, resolve, versions
-from skinaudit.audit import verdict
+from skinaudit.artifacts.manifest import BUILT_TYPED, versions
+from skinaudit.audit import sanity, verdict
 from skinaudit.audit.comparison import compare
+from skinaudit.audit.consistency import check_consistency
+from skinaudit.audit.drift import Drift, measure_drift
 from skinaudit.audit.flips import Flip, worst_flips
+from skinaudit.audit.gates import judge
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.replay import Replayed, is_deterministic, replay
+from skinaudit.audit.policy import Policy, check_names
+from skinaudit.audit.probing import Probe, run_probe
+from skinaudit.audit.reference import Reference, open_reference, open_subject
+from skinaudit.audit.replay import Replayed, replay
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
-from skinaudit.audit.result import EMULATION, AuditResult, Control, Finding, SetResult, Severity
+from skinaudit.audit.result import EMULATION, AuditResult, Finding, SetResult, Severity
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
-from skinaudit.errors import InvalidInputError, MissingDependencyError
-
-CONTROL_TOLERANCE = 1e-3
-"""How far a reproduced logit may lie from the stored one, relative to the range of the stored logits.
-
-Two fp32 runtimes differ by 1e-7 to 1e-4 of it, another model by 1e-1 and more. Within the tolerance only images whose two
-largest logits are closer than twice that can change their class, so agreement outside of near ties needs no second test.
-"""
-
-
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """The reference engine, or why there is none. is_subject: it is the audited engine itself, so it is not run twice."""
-
-    engine: Engine | None
-    is_subject: bool
-    text: str
+from skinaudit.engines.open import LIBRARIES
 
 
 def audit_engine(
@@ -53,83 +42,68 @@ def audit_engine(
     provider: Provider | None = None,
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
+    probes: Sequence[Probe] = (),
     progress: Progress | None = None,
+    probe_progress: Callable[[str], Progress | None] | None = None,
 ) -> AuditResult:
     """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
 
     sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
     figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
-    of the one that the manifest names. policy: default Policy(). runtime: instead of the one that
-    the manifest names. emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an
-    audit never passes. progress: called with images
-    done and in all. A white-box set is compared with the source model's stored logits; a transfer set, whose logits are
-    another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do not
-    belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
+    of the one that the manifest names. policy: default Policy(). runtime: instead of the one that the manifest names.
+    emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an audit never passes.
+    probes: fresh attacks to run after the replay. progress: called with images done and in all; probe_progress: gives the
+    same for a probe by its title. A white-box set is compared with the source model's stored logits; a transfer set, whose
+    logits are another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do
+    not belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
     policy = policy or Policy()
     inputs = read_inputs(engine_path, sets=sets, contract=contract)
-    engine = _open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
+    engine = open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
     check_engine(engine, inputs.clean.info.contract, path=engine_path)
-    reference = _open_reference(engine_path, inputs, engine, control=control, provider=provider, threads=threads)
-    deterministic = is_deterministic(engine, inputs.clean, batch_size=batch_size)
     everything = (inputs.clean, *inputs.adversarial)
+    named = titles(everything)
+    known = {name for one, title in zip(everything, named, strict=True) for name in (one.info.name, title, one.info.attack)}
+    check_names(policy, sets=known, classes=inputs.clean.info.contract.classes)
+    reference = open_reference(engine_path, inputs, engine, control=control, provider=provider, threads=threads)
+    steady = check_consistency(engine, inputs.clean, batch_size=batch_size)
     runs = 1 if reference.engine is None or reference.is_subject else 2
     tick = whole(progress, runs * sum(map(len, everything)))
-    findings = _audit_findings(inputs, engine, reference, deterministic, emulated=emulate)
     results: list[SetResult] = []
-    engine_clean: Indices | None = None
-    for one, title in zip(everything, titles(everything), strict=True):
-        white_box = one.info.source == inputs.weights
-        before = None  # the control comes first: a set that does not reproduce stops the audit
-        if reference.engine is not None and not reference.is_subject:
-            before = replay(reference.engine, one, batch_size=batch_size, progress=tick)
-            _control(one, before, white_box=white_box, reference=reference)
-        replayed = replay(engine, one, batch_size=batch_size, progress=tick)
-        controlled = replayed if reference.is_subject else before
-        checked = _control(one, controlled, white_box=white_box, reference=reference)
-        answers = predictions(replayed.logits)
-        baseline = _baseline(one, controlled, white_box=white_box)
-        classes = one.info.contract.classes
-        flipped: tuple[Flip, ...] = ()
-        if baseline is not None:
-            flipped = worst_flips(baseline, replayed.logits, labels=one.labels, groups=one.group, classes=classes)
-        comparison = compare(
-            answers,
-            None if baseline is None else predictions(baseline),
-            engine_clean=engine_clean,
-            labels=one.labels,
-            groups=one.group,
-            classes=classes,
-            confidence=policy.confidence,
+    replayed: list[Indices] = []
+    for one, title in zip(everything, named, strict=True):
+        result, answers = _replay_set(
+            one, title, engine, reference,
+            inputs=inputs, engine_path=engine_path, engine_clean=replayed[0] if replayed else None,
+            confidence=policy.confidence, batch_size=batch_size, tick=tick,
+        )  # fmt: skip
+        results.append(result)
+        replayed.append(answers)
+    compared = None if reference.is_subject else reference.engine
+    fresh = tuple(
+        run_probe(
+            probe, engine, compared, inputs.clean, list(zip(inputs.adversarial, replayed[1:], strict=True)),
+            batch_size=batch_size, confidence=policy.confidence,
+            progress=None if probe_progress is None else probe_progress(probe.title),
         )
-        engine_clean = answers if engine_clean is None else engine_clean
-        judgement, found = verdict.judge_set(title, comparison, policy)
-        findings += found if inputs.manifest is not None else []  # that nothing is compared is said once, in the head
-        results.append(
-            SetResult(
-                name=one.info.name,
-                title=title,
-                file=one.path.name,
-                path=beside(engine_path, one.path),
-                attack=one.info.attack,
-                norm=None if one.info.threat_model is None else one.info.threat_model.norm,
-                eps=None if one.info.threat_model is None else one.info.threat_model.eps_text,
-                clean=one is inputs.clean,
-                white_box=white_box,
-                source=one.info.source,
-                images_digest=one.images_digest,
-                control=checked,
-                comparison=comparison,
-                judgement=judgement,
-                images_per_second=replayed.images_per_second,
-                flipped=flipped,
-            )
-        )
-    findings += verdict.sanity(results[0], results[1:])
+        for probe in probes
+    )  # fmt: skip
+    gates = judge(results, fresh, policy)
+    judged = {gate.set: gate.judgement for gate in gates if gate.rule == "drop"}
+    results = [replace(one, judgement=judged.get(one.title)) for one in results]
+    findings = _audit_findings(inputs, engine, reference, emulated=emulate)
+    findings += sanity.consistency(steady)
+    findings += verdict.of_gates(gates, policy)
+    findings += sanity.masking(results, fresh, gates, policy)
+    findings += sanity.figures(results[0], results[1:])
     manifest = inputs.manifest
     if manifest is None:
-        findings += verdict.plausibility(results[0])
-    answer, reason = verdict.conclude(results, findings, policy)
+        findings += sanity.plausibility(results[0])
+    else:
+        findings += sanity.answers(results[0])
+        for result in results:
+            findings += sanity.uncompared(result) + sanity.fidelity(result, manifest.asked)
+    answer, reason = verdict.conclude(results, gates, findings, policy)
     return AuditResult(
         engine=engine_path,
         engine_digest=inputs.digest,
@@ -148,6 +122,7 @@ def audit_engine(
             provider=provider,
             threads=engine.description.threads,
             batch_size=batch_size,
+            probes=probes,
         ),
         dataset=inputs.clean.info.dataset,
         classes=inputs.clean.info.contract.classes,
@@ -155,9 +130,11 @@ def audit_engine(
         lineage={} if manifest is None else manifest.lineage,
         lineage_gaps=inputs.lineage_gaps,
         control=_control_line(reference, results),
-        deterministic=deterministic,
+        consistency=steady,
         emulated=emulate,
         sets=tuple(results),
+        probes=fresh,
+        gates=gates,
         policy=policy,
         findings=tuple(findings),
         verdict=answer,
@@ -166,81 +143,69 @@ def audit_engine(
     )
 
 
-def check_reproduced(one: AdversarialSet, logits: NDArray[np.float32]) -> Control:
-    """Compare logits with those stored in the set; raises InvalidInputError naming the set where they do not reproduce."""
-    stored = one.source_logits
-    scale = float(stored.max() - stored.min()) or 1.0
-    largest = float(np.abs(logits.astype(np.float64) - stored).max()) / scale
-    disagreements = int((predictions(logits) != predictions(stored)).sum())
-    if not largest <= CONTROL_TOLERANCE:
-        raise InvalidInputError(
-            f"{one.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range (allowed "
-            f"{CONTROL_TOLERANCE:.0e}), {disagreements} of {len(one)} answers differ; write the sets and the engine again"
-        )
-    return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
-
-
-def _open_subject(
-    path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
-) -> Engine:
-    manifest = inputs.manifest
-    if manifest is None:
-        if emulate:
-            raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
-        order = inputs.clean.info.contract.classes
-        return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
-    if emulate:
-        return open_emulated(resolve(path.parent, manifest.graph), threads=threads)
-    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
-
-
-def _open_reference(
-    path: Path,
-    inputs: Inputs,
+def _replay_set(
+    one: AdversarialSet,
+    title: str,
     engine: Engine,
+    reference: Reference,
     *,
-    control: Path | None,
-    provider: Provider | None,
-    threads: int | None,
-) -> _Reference:
-    manifest = inputs.manifest
-    if manifest is None:
-        if control is not None:
-            raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
-        return _Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
-    if control is not None:
-        return _Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
-    record = manifest.reference
-    if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
-        return _Reference(engine, True, "")
-    if not (path.parent / record.file).is_file():
-        return _Reference(None, False, f"not run, reference missing ({record.file})")
-    file = resolve(path.parent, record)
-    try:
-        reference = open_engine(file, threads=threads)
-    except MissingDependencyError as error:
-        return _Reference(None, False, f"not run, {error}")
-    check_engine(reference, manifest.contract, path=file)
-    return _Reference(reference, False, "")
+    inputs: Inputs,
+    engine_path: Path,
+    engine_clean: Indices | None,
+    confidence: float,
+    batch_size: int,
+    tick: Progress,
+) -> tuple[SetResult, Indices]:
+    """One set, replayed and compared but not judged, and the engine's answers to it, int64 (N,)."""
+    white_box = one.info.source == inputs.weights
+    before = None  # the control comes first: a set that does not reproduce stops the audit
+    if reference.engine is not None and not reference.is_subject:
+        before = replay(reference.engine, one, batch_size=batch_size, progress=tick)
+        reference.control(one, before, white_box=white_box)
+    replayed = replay(engine, one, batch_size=batch_size, progress=tick)
+    controlled = replayed if reference.is_subject else before
+    checked = reference.control(one, controlled, white_box=white_box)
+    answers = predictions(replayed.logits)
+    baseline = _baseline(one, controlled, white_box=white_box)
+    classes, threat_model = one.info.contract.classes, one.info.threat_model
+    flipped: tuple[Flip, ...] = ()
+    drift: Drift | None = None
+    if baseline is not None:
+        flipped = worst_flips(baseline, replayed.logits, labels=one.labels, groups=one.group, classes=classes)
+        drift = measure_drift(baseline, replayed.logits, labels=one.labels, groups=one.group, classes=classes)
+    result = SetResult(
+        name=one.info.name,
+        title=title,
+        file=one.path.name,
+        path=beside(engine_path, one.path),
+        attack=one.info.attack,
+        norm=None if threat_model is None else threat_model.norm,
+        eps=None if threat_model is None else threat_model.eps_text,
+        clean=one is inputs.clean,
+        white_box=white_box,
+        source=one.info.source,
+        images_digest=one.images_digest,
+        control=checked,
+        comparison=compare(
+            answers,
+            None if baseline is None else predictions(baseline),
+            engine_clean=engine_clean,
+            labels=one.labels,
+            groups=one.group,
+            classes=classes,
+            confidence=confidence,
+        ),
+        drift=drift,
+        probabilities=_are_probabilities(replayed.logits),
+        judgement=None,
+        images_per_second=replayed.images_per_second,
+        flipped=flipped,
+    )
+    return result, answers
 
 
-def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:
-    manifest = read_engine_manifest(control)
-    if manifest.lineage.get("weights") != inputs.weights:
-        raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
-    if manifest.asked != "fp32":
-        raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
-    reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
-    check_engine(reference, inputs.clean.info.contract, path=control)
-    return reference
-
-
-def _control(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool, reference: _Reference) -> Control:
-    if controlled is None:
-        return Control(False, reference.text)
-    if not white_box:
-        return Control(False, "skipped: the stored logits are another model's")
-    return check_reproduced(one, controlled.logits)
+def _are_probabilities(logits: NDArray[np.float32]) -> bool:
+    return bool((logits >= 0).all() and np.abs(logits.sum(axis=1, dtype=np.float64) - 1).max() < 1e-2)
 
 
 def _baseline(one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> NDArray[np.float32] | None:
@@ -249,7 +214,7 @@ def _baseline(one: AdversarialSet, controlled: Replayed | None, *, white_box: bo
     return None if controlled is None else controlled.logits
 
 
-def _control_line(reference: _Reference, results: list[SetResult]) -> str:
+def _control_line(reference: Reference, results: list[SetResult]) -> str:
     if reference.engine is None:
         return reference.text
     differences = [one.control.largest_difference for one in results if one.control.largest_difference is not None]
@@ -259,9 +224,7 @@ def _control_line(reference: _Reference, results: list[SetResult]) -> str:
     return f"{which} reproduces {len(differences)} of {len(results)} sets, off by {max(differences):.0e} of the range"
 
 
-def _audit_findings(
-    inputs: Inputs, engine: Engine, reference: _Reference, deterministic: bool, *, emulated: bool
-) -> list[Finding]:
+def _audit_findings(inputs: Inputs, engine: Engine, reference: Reference, *, emulated: bool) -> list[Finding]:
     findings = []
     if emulated:
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
@@ -274,15 +237,12 @@ def _audit_findings(
     if not found and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:
         found = manifest.found  # the file's digest is the manifest's, so this is the network that it was built from
     if manifest is not None:
-        findings += verdict.precision(manifest.asked, manifest.found, found)
-    findings += verdict.execution(found, engine.description.executed)
+        findings += sanity.precision(manifest.asked, manifest.found, found)
+    findings += sanity.execution(found, engine.description.executed)
     if manifest is not None and reference.engine is None:
         findings.append(
             Finding(Severity.WARNING, "control", None, f"control {reference.text}: the stored logits are taken on trust")
         )
-    if not deterministic:
-        text = "the same batch gives other bits when it is run again: another audit could decide otherwise"
-        findings.append(Finding(Severity.INCONCLUSIVE, "determinism", None, text))
     if inputs.lineage_gaps:
         text = f"lineage incomplete: no {', '.join(inputs.lineage_gaps)}"
         findings.append(Finding(Severity.WARNING, "lineage", None, text))

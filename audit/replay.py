@@ -46,9 +46,3 @@ def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, prog
         if progress is not None:
             progress(done, count)
     return Replayed(logits, count / (time.perf_counter() - started))
-
-
-def is_deterministic(engine: Engine, images: AdversarialSet, *, batch_size: int = 64) -> bool:
-    """Whether the engine answers the set's first batch twice with the same bits."""
-    batch = next(images.batches(batch_size))
-    return engine.logits(batch).tobytes() == engine.logits(batch).tobytes()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from skinaudit.audit.policy import Policy
+from skinaudit.audit.probing import Probe
 
 DEFAULT_BATCH = 64
 """Images a call, unless told otherwise."""
 
 
 def arguments(
-    engine: Path, *, policy: Policy, batch_size: int, threads: int, emulate: bool, **given: object
+    engine: Path,
+    *,
+    policy: Policy,
+    batch_size: int,
+    threads: int,
+    emulate: bool,
+    probes: Sequence[Probe] = (),
+    **given: object,
 ) -> tuple[str, ...]:
     """What to type for this audit: given options, and always the margin and the threads, which may differ elsewhere.
 
@@ -22,6 +31,13 @@ def arguments(
     if batch_size != DEFAULT_BATCH:
         options["batch"] = batch_size
     told = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+    for probe in probes:
+        told += ["--probe", probe.name]
+    if probes:
+        first = probes[0]
+        told += ["--probe-images", str(first.images), "--probe-queries", str(first.settings["queries"])]
+        told += ["--probe-eps", first.threat_model.eps_text, "--probe-norm", first.threat_model.norm]
+        told += ["--seed", str(first.seed)]
     return ("skinaudit", "audit", str(engine), *told, *(["--emulate"] if emulate else []))
 
 

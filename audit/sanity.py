@@ -102,6 +102,14 @@ def fidelity(one: SetResult, asked: str) -> list[Finding]:
     return [Finding(Severity.INCONCLUSIVE, "fidelity", one.title, text)]
 
 
+def uncompared(one: SetResult) -> list[Finding]:
+    """A warning where nothing tells what was lost on a set."""
+    if one.comparison.drop is not None:
+        return []
+    text = "not compared: crafted on another model, and there is no reference of this one to compare with"
+    return [Finding(Severity.WARNING, "not-compared", one.title, text)]
+
+
 def answers(clean_set: SetResult) -> list[Finding]:
     """Whether the engine answers logits, as its manifest says."""
     if not clean_set.probabilities:
@@ -140,7 +148,7 @@ def precision(asked: str, promised: Mapping[str, int], found: Mapping[str, int])
     return []
 
 
-def sanity(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]:
+def figures(clean_set: SetResult, attacked: Iterable[SetResult]) -> list[Finding]:
     """Whether the figures can mean anything: all classes present, better than a constant answer, attacks that attack."""
     findings, clean = [], clean_set.comparison
     if clean.classes_absent:

@@ -1,0 +1,71 @@
+"""Fresh attacks on an opened engine, one a file; the file's name is the probe's name on the command line.
+
+A probe sees nothing but answers: no gradients, no weights, no torch. Its file defines `search(target, images, labels, *,
+start, threat_model, generator, tick, **settings) -> (images, queries)` and SETTINGS, its settings with their defaults.
+Nothing else needs to change when a file is added.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+
+Pixels = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+Target = Callable[[Pixels], Logits]
+"""What is attacked: uint8 (B, 3, H, W) -> logits float32 (B, classes), for any B."""
+
+
+class Search(Protocol):
+    """Look for images in the ball around each of `images` that the target misnames.
+
+    images: uint8 (N, 3, H, W); labels: int64 (N,). start: images in the ball to start from, or None for
+    the probe's own start. generator: every random number comes from it, and as many are drawn for an image whether or not
+    others are found, so that two targets are asked alike. tick: called with the images that were settled. Returns per image
+    the worst one found, uint8 (N, 3, H, W) inside the ball in integers, and the number of images shown to the target.
+    """
+
+    def __call__(
+        self,
+        target: Target,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        *,
+        start: Pixels | None,
+        threat_model: ThreatModel,
+        generator: np.random.Generator,
+        tick: Callable[[int], None],
+        **settings: Any,
+    ) -> tuple[Pixels, int]: ...
+
+
+def names() -> tuple[str, ...]:
+    """The probes that are there, by file."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def load(name: str) -> tuple[Search, Mapping[str, Any]]:
+    """The search of a probe and its settings with their defaults; raises InvalidInputError on another name."""
+    if name not in names():
+        raise InvalidInputError(f"probe {name!r}: choose one of {', '.join(names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    search: Search = module.search
+    settings: Mapping[str, Any] = module.SETTINGS
+    return search, settings
+
+
+def lead(logits: Logits, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By how much the true class leads the best other one, float64 (N,); an image counts as broken below 0."""
+    rows = np.arange(len(labels))
+    own = logits[rows, labels].astype(np.float64)
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    return np.asarray(own - others.max(axis=1))
