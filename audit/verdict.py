@@ -195,7 +195,7 @@ def _drop_findings(title: str, drop: PairedDrop, judgement: Judgement, policy: P
         else:
             text = f"the drop of {_points(drop.value)} points may still lie below {margin_text(policy.margin)}"
         needed = judgement.images_needed
-        text += "; no number of images would decide" if needed is None else f"; about {_about(needed)} images would decide"
+        text += "; no number of images would decide" if needed is None else f"; about {about(needed)} images would decide"
         yield Finding(Severity.INCONCLUSIVE, title, text)
     if drop.interval.high < -policy.margin / 100:
         text = (
@@ -209,8 +209,8 @@ def _points(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def _about(images: int) -> str:
-    """Rounded up to two significant digits: it extrapolates an observed discordance."""
+def about(images: int) -> str:
+    """A number of images that would decide, rounded up to two digits: it extrapolates an observed discordance."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return f"{-(-images // unit) * unit:,}"
 

@@ -13,7 +13,7 @@ from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.result import EMULATION, AuditResult, Severity
-from skinaudit.audit.verdict import margin_text
+from skinaudit.audit.verdict import about, margin_text
 from skinaudit.errors import missing
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
 _FILTERS = {
+    "about": about,
     "class_title": words.class_title,
     "count": words.count,
     "margin": margin_text,

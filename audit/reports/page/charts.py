@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skinaudit.artifacts.threat_model import parse_eps
 from skinaudit.audit.comparison import Comparison
+from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.drawing import COLOURS, FONT_SIZE, Chart, draw_chart
 from skinaudit.audit.reports.page.words import percent, points, span
 from skinaudit.audit.result import AuditResult, SetResult, Verdict
@@ -72,7 +73,7 @@ def drop_chart(result: AuditResult) -> Chart | None:
         axes.text(1.02, 1.03, "drop", transform=axes.transAxes, color=_MUTED)
         axes.set_xlabel("drop from source to engine, points (right: engine worse)")
 
-    title = f"Drop against the margin, {result.policy.confidence:.0%} intervals"
+    title = f"Drop against the margin, {words.confidence(result.policy)} intervals"
     return draw_chart(draw, name="drops", title=title, alt=alt, width=_WIDTH, height=78 + _height(names))
 
 
@@ -80,10 +81,7 @@ def accuracy_chart(result: AuditResult) -> Chart:
     """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
     sets, names = result.sets, _names(result.sets)
     clean, confidence = sets[0].comparison, result.policy.confidence
-    told = (
-        f"{one.title}: source {percent(one.comparison.baseline_accuracy)}, engine {percent(one.comparison.engine_accuracy)}"
-        for one in sets
-    )
+    told = (f"{one.title}: {_both(one)}" for one in sets)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
     alt = f"Accuracy of source and engine. {'; '.join(told)}; {constant}."
 
@@ -99,7 +97,7 @@ def accuracy_chart(result: AuditResult) -> Chart:
         axes.set_xlabel("accuracy, % of all images of the set")
         _legend(axes, constant)
 
-    title = f"Accuracy of source and engine, {confidence:.0%} intervals"
+    title = f"Accuracy, {words.confidence(result.policy)} intervals"
     return draw_chart(draw, name="accuracies", title=title, alt=alt, width=_WIDTH, height=78 + _height(names))
 
 
@@ -121,10 +119,7 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
     chosen = {_eps(one): one for one in sorted(sets, key=lambda one: -one.comparison.engine_accuracy)}
     curve = sorted({0.0: result.sets[0], **chosen}.items())
     clean, confidence = result.sets[0].comparison, result.policy.confidence
-    told = (
-        f"eps {eps:g}/255: source {percent(one.comparison.baseline_accuracy)}, engine {percent(one.comparison.engine_accuracy)}"
-        for eps, one in curve
-    )
+    told = (f"eps {eps:g}/255: {_both(one)}" for eps, one in curve)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
 
     def draw(figure: Figure) -> None:
@@ -150,11 +145,11 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
     return draw_chart(draw, name=name, title=f"Robust accuracy against eps: {title}", alt=alt, width=_WIDTH, height=300)
 
 
-_SOURCE_STYLE = {
+_SOURCE_STYLE: dict[str, Any] = {
     "color": _SOURCE, "marker": "o", "markersize": 7, "markerfacecolor": _PAPER, "markeredgewidth": 1.8, "linewidth": 1.8,
     "label": "source",
 }  # fmt: skip
-_ENGINE_STYLE = {"color": _ENGINE, "marker": "s", "markersize": 6, "linewidth": 1.8, "label": "engine"}
+_ENGINE_STYLE: dict[str, Any] = {"color": _ENGINE, "marker": "s", "markersize": 6, "linewidth": 1.8, "label": "engine"}
 
 
 def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | None, Accuracy]:
@@ -163,6 +158,11 @@ def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | Non
         return Accuracy(100 * fraction, Interval(100 * interval.low, 100 * interval.high))
 
     return None if found.baseline_accuracy is None else of(found.baseline_accuracy), of(found.engine_accuracy)
+
+
+def _both(one: SetResult) -> str:
+    found = one.comparison
+    return f"source {percent(found.baseline_accuracy)}, engine {percent(found.engine_accuracy)}"
 
 
 def _verdict(one: SetResult) -> Verdict:
@@ -201,6 +201,6 @@ def _legend(axes: Axes, constant: str) -> None:
     entries = dict(zip(labels, handles, strict=True))
     line = axes.get_lines()[-1]
     axes.legend(
-        [*entries.values(), line], [*entries, constant], loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderpad=0.2,
-        handlelength=1.6, columnspacing=1.4,
+        [*entries.values(), line], [*entries, constant], loc="upper left", bbox_to_anchor=(0, 1),
+        bbox_transform=axes.figure.transFigure, ncols=3, borderpad=0, handlelength=1.6, columnspacing=1.4,
     )  # fmt: skip

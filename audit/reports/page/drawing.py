@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing to put into a page as it is. name: unique in the page. svg: safe markup whose every text is escaped; it names its own `alt` text."""
+    """A drawing for a page. name: unique in it. svg: safe markup, every text escaped, which carries `alt` as its label."""
 
     name: str
     title: str
@@ -80,7 +80,8 @@ def draw_chart(draw: Callable[[Figure], None], *, name: str, title: str, alt: st
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a letter that its own font lacks: the browser's font counts
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_SETTINGS, "svg.hashsalt": name})
+        settings: Any = {**_SETTINGS, "svg.hashsalt": name}
+        matplotlib.rcParams.update(settings)
         figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
         draw(figure)
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -98,8 +99,8 @@ def _inline(svg: str, *, name: str, alt: str, width: float, height: float) -> st
     body = re.sub(r"font: (?:(\w+) )?([\d.]+)px [^;\"]+", _font, body)
     for colour, value in COLOURS.items():
         body = body.replace(value, f"var(--{colour})")
-    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}" style="max-width: {width * 1.15:g}px">'
-    return head + "\n" + body.strip()
+    view = f'viewBox="0 0 {width:g} {height:g}" style="max-width: {1.15 * width:g}px"'
+    return f'<svg role="img" aria-label="{escape(alt)}" {view}>\n{body.strip()}'
 
 
 def _font(found: re.Match[str]) -> str:

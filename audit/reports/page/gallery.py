@@ -72,9 +72,8 @@ def _shelf(result: AuditResult, one: SetResult, clean: AdversarialSet | str, *, 
     if not pictures:
         notes.append("The pictures were left out of this report.")
     attacked = "" if one.clean or not pictures else _opened(result, one)
-    for file in dict.fromkeys((clean, attacked)) if pictures else ():
-        if isinstance(file, str) and file:
-            notes.append(f"Without pictures: {file}.")
+    reasons = dict.fromkeys(file for file in (clean, attacked) if isinstance(file, str) and file)
+    notes.extend(f"Without pictures: {reason}." for reason in reasons)
     before = {} if isinstance(clean, str) else {flip.index: clean.image(flip.index) for flip in flips}
     after = {} if isinstance(attacked, str) else {flip.index: attacked.image(flip.index) for flip in flips}
     largest = max(
@@ -85,7 +84,7 @@ def _shelf(result: AuditResult, one: SetResult, clean: AdversarialSet | str, *, 
     if size > SIDE:
         notes.append(f"Pictures are shown at {SIDE} of {size} pixels; the perturbation is sampled, not averaged.")
     cards = (
-        Card(flip, _pictures(flip, before.get(flip.index), after.get(flip.index), gain), _told(flip, result))
+        Card(flip, _pictures(flip, one.title, before.get(flip.index), after.get(flip.index), gain), _told(flip, result))
         for flip in flips
     )
     return Shelf(one.title, lost, tuple(cards), tuple(notes))
@@ -103,19 +102,20 @@ def _opened(result: AuditResult, one: SetResult) -> AdversarialSet | str:
 
 
 def _pictures(
-    flip: Flip, before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None, gain: int
+    flip: Flip, title: str, before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None, gain: int
 ) -> tuple[Picture, ...]:
+    what = f"image {flip.index} of {title}"
     label = class_title(flip.label)
     found = []
     if before is not None:
-        found.append(Picture(_png(before), "clean", f"Clean image {flip.index}: {label}"))
+        found.append(Picture(_png(before), "clean", f"Clean {what}: {label}"))
     if before is not None and after is not None:
         moved = _GREY + gain * (after.astype(int) - before)
         shown = moved.clip(0, 255).astype(np.uint8)
-        alt = f"What was added to image {flip.index}, amplified {gain} times; grey is no change"
-        found.append(Picture(_png(shown, sampled=True), f"perturbation ×{gain}", alt))
+        alt = f"What was added to {what}, amplified {gain} times; grey is no change"
+        found.append(Picture(_png(shown, sampled=True), f"perturbation \u00d7{gain}", alt))
     if after is not None:
-        found.append(Picture(_png(after), "adversarial", f"Adversarial image {flip.index}: {label}"))
+        found.append(Picture(_png(after), "adversarial", f"Adversarial {what}: {label}"))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import PairedDrop
 
-NOTHING = "–"
+NOTHING = "\u2013"
 """Where there is no figure: never a 0."""
 
 MEANINGS: Mapping[Verdict, str] = {
@@ -39,7 +39,7 @@ def share(hits: Hits | None) -> str:
 def points(fraction: float) -> str:
     """A difference in percentage points with its sign: `+0.9`."""
     value = round(100 * fraction, 1)
-    return f"{value:+.1f}".replace("-", "−") if value else "0.0"
+    return f"{value:+.1f}".replace("-", "\u2212") if value else "0.0"
 
 
 def span(drop: PairedDrop | None) -> str:
