@@ -71,7 +71,7 @@ def drop_chart(result: AuditResult) -> Chart | None:
         head = axes.get_xaxis_transform()
         axes.text(margin, 1.03, f"margin {margin_text(margin)}", transform=head, ha="right", color=COLOURS["fail"])
         axes.text(1.02, 1.03, "drop", transform=axes.transAxes, color=_MUTED)
-        axes.set_xlabel("drop from source to engine, points (right: engine worse)")
+        axes.set_xlabel("drop, points (right: engine worse)")
 
     title = f"Drop against the margin, {words.confidence(result.policy)} intervals"
     return draw_chart(draw, name="drops", title=title, alt=alt, width=_WIDTH, height=78 + _height(names))
@@ -94,7 +94,7 @@ def accuracy_chart(result: AuditResult) -> Chart:
                     axes.errorbar(accuracy.value, row + shift, xerr=accuracy.bars, linestyle="", **style)
         axes.axvline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
         axes.set_xlim(0, 100)
-        axes.set_xlabel("accuracy, % of all images of the set")
+        axes.set_xlabel("accuracy, % of all images")
         _legend(axes, constant)
 
     title = f"Accuracy, {words.confidence(result.policy)} intervals"
@@ -124,7 +124,7 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
 
     def draw(figure: Figure) -> None:
         height = 300.0
-        axes = figure.add_axes((46 / _WIDTH, 46 / height, 1 - 62 / _WIDTH, 1 - 82 / height))
+        axes = figure.add_axes((54 / _WIDTH, 46 / height, 1 - 70 / _WIDTH, 1 - 82 / height))
         for which, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
             known = [
                 (eps, found) for eps, one in curve if (found := _accuracies(one.comparison, confidence=confidence)[which])
