@@ -64,11 +64,16 @@ def class_title(name: str) -> str:
     return CLASS_TITLES.get(name, name)
 
 
+def layers(counts: Mapping[str, int]) -> str:
+    """`fp32 in 2 layers, int8 in 26 layers`."""
+    return ", ".join(f"{name} in {number} layers" for name, number in sorted(counts.items()))
+
+
 def precision_found(result: AuditResult) -> str:
     """What the opened engine says of its layers beside what was asked for."""
     found = result.description.found
     if result.asked is None:
-        return ", ".join(f"{name} in {layers} layers" for name, layers in sorted(found.items())) or "unknown"
+        return layers(found) or "unknown"
     if not found:
         return f"{result.asked} asked for; the opened file does not tell"
     return f"{result.asked} in {found.get(result.asked, 0)} of {sum(found.values())} layers"

@@ -7,11 +7,13 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_run, record, write_run
@@ -232,6 +234,14 @@ def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace,
     assert "holds other images than those that were audited" in Page(render(losing)).text
 
 
+def test_large_pictures_are_shown_smaller_and_the_page_says_so(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.audit.reports.page.gallery.SIDE", 4)
+    page = Page(render(losing))
+    assert "Pictures are shown at 4 of 6 pixels" in page.text
+    for one in page.all("img"):
+        assert Image.open(io.BytesIO(base64.b64decode(str(one["src"]).partition(",")[2]))).size == (4, 4)
+
+
 def test_a_faithful_engine_has_an_empty_gallery(tmp_path: Path, lab: SimpleNamespace) -> None:
     text = Page(render(audit_engine(lab.plant(tmp_path / "run", settings={}).engine))).text
     assert "PASS" in text
@@ -260,6 +270,40 @@ def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditRe
     assert "not compared" in page.text
     assert len(page.all("svg")) == 2  # no drops
     assert "None" not in page.text
+
+
+def test_every_colour_can_be_read_in_both_schemes() -> None:
+    """The contrast that WCAG 2 AA asks for: 4.5 for text, 3 for the lines of a chart."""
+    style = files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6}|\d+ \d+ \d+);", block)) for block in style.split("@media")[:2])
+    grounds = re.findall(r"\.verdict\.\w+ { background: (#\w{6})", style)
+    assert len(grounds) == 3
+    assert all(contrast(rgb("#ffffff"), rgb(one)) >= 4.5 for one in grounds)
+    assert set(COLOURS) <= set(light) == set(dark)
+    for scheme in (light, dark):
+        paper = rgb(scheme["paper"])
+        for text in ("ink", "muted", "link", "pass", "fail", "inconclusive"):
+            assert contrast(rgb(scheme[text]), paper) >= 4.5, text
+        for text in ("ink", "muted"):
+            assert contrast(rgb(scheme[text]), rgb(scheme["sheet"])) >= 4.5, text
+        for line in ("source", "engine"):
+            assert contrast(rgb(scheme[line]), paper) >= 3, line
+        darkest = (paper + np.array([int(one) for one in scheme["shade"].split()])) / 2  # a confusion's fullest cell
+        assert contrast(rgb(scheme["ink"]), darkest) >= 4.5
+
+
+def rgb(colour: str) -> NDArray[np.float64]:
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
+
+
+def contrast(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+    def luminance(colour: NDArray[np.float64]) -> float:
+        part = colour / 255
+        linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+        return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_names_are_text_and_never_markup(losing: AuditResult) -> None:
