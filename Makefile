@@ -22,7 +22,7 @@ $(VENV)/.installed-%: pyproject.toml
 	@test ! -e $(VENV) -o -e $@ -o -z "$$(ls $(VENV)/.installed-* 2>/dev/null)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[train,$*,rtx,openvino,dev]"
+	$(BIN)/pip install --quiet --editable ".[train,$*,rtx,openvino,report,dev]"
 	@touch $@
 
 demo: install

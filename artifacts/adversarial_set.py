@@ -124,7 +124,8 @@ class AdversarialSet:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """One image: uint8 (3, H, W)."""
-        return _read_rows(self.path, index, index + 1)[0]
+        (image,) = _read_rows(self.path, index, index + 1)
+        return np.asarray(image)
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 (B, 3, H, W) in order, B = `size` but for the last."""

@@ -64,7 +64,7 @@ def run_probe(
     started = time.perf_counter()
     clean_right, fresh_right, queries = _attack(probe, target, images, labels, start=None, tick=tick)
     replay_right, worst_right = clean_right, fresh_right
-    for one, answers in stored:
+    for _, answers in stored:
         replay_right = replay_right & (answers[rows] == labels)
     if stored:
         worst_right = fresh_right & replay_right

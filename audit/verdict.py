@@ -66,7 +66,7 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
     else:
         text = f"the drop of {points(gate.value)} points{bounds} may still lie below {margin}"
     return text + (
-        "; no number of images would decide" if needed is None else f"; about {_about(needed)} images would decide"
+        "; no number of images would decide" if needed is None else f"; about {about(needed)} images would decide"
     )
 
 
@@ -121,7 +121,7 @@ def span(interval: Interval) -> str:
     return f"[{points(interval.low)}, {points(interval.high)}]"
 
 
-def _about(images: int) -> str:
+def about(images: int) -> str:
     """Rounded up to two significant digits: it extrapolates an observed discordance."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return f"{-(-images // unit) * unit:,}"

@@ -14,6 +14,7 @@ import pytest
 import skinaudit
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = "skinaudit.audit.reports.page"
 NOT_SHIPPED = {"tests", "docs", "examples", "bench"}
 
 
@@ -62,6 +63,14 @@ def test_runtimes_that_fill_the_same_module_are_separate_extras() -> None:
     assert not any("torch" in package for package in project()["project"]["dependencies"])
 
 
-def test_what_is_typed_says_so() -> None:
-    assert (ROOT / "py.typed").is_file()
-    assert project()["tool"]["setuptools"]["package-data"] == {"skinaudit": ["py.typed"]}
+def test_every_file_beside_the_sources_is_shipped() -> None:
+    data = project()["tool"]["setuptools"]["package-data"]
+    shipped = {path for name, globs in data.items() for glob in globs for path in folder_of(name).glob(glob)}
+    assert ROOT / "py.typed" in shipped
+    assert shipped == {ROOT / "py.typed", *folder_of(PAGE).glob("*.jinja"), folder_of(PAGE) / "style.css"}
+    assert len(list(folder_of(PAGE).glob("*.jinja"))) > 1
+    assert {path.suffix for path in folder_of(PAGE).iterdir() if path.is_file()} == {".py", ".jinja", ".css"}
+
+
+def folder_of(package: str) -> Path:
+    return ROOT.joinpath(*package.split(".")[1:])

@@ -1,0 +1,1 @@
+"""Parts of the HTML report: its words, its charts, its gallery, its template and its style sheet."""

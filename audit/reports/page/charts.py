@@ -1,0 +1,206 @@
+"""The charts of an audit: drops against the margin, accuracies, and robust accuracy against eps."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skinaudit.artifacts.threat_model import parse_eps
+from skinaudit.audit.comparison import Comparison
+from skinaudit.audit.reports.page import words
+from skinaudit.audit.reports.page.drawing import COLOURS, FONT_SIZE, Chart, draw_chart
+from skinaudit.audit.reports.page.words import percent, points, span
+from skinaudit.audit.result import AuditResult, SetResult, Verdict
+from skinaudit.audit.statistics import Interval, wilson_interval
+from skinaudit.audit.verdict import margin_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH = 420.0
+_ROW = 36.0
+_LABEL = 22  # characters of a row's name in one line
+_MARKERS = {Verdict.PASS: "o", Verdict.INCONCLUSIVE: "D", Verdict.FAIL: "X"}  # told by shape as well as by colour
+_INK, _MUTED, _PAPER = COLOURS["ink"], COLOURS["muted"], COLOURS["paper"]
+_SOURCE, _ENGINE = COLOURS["source"], COLOURS["engine"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one model on one set, in percent, with Wilson's interval over images."""
+
+    value: float
+    interval: Interval
+
+    @property
+    def bars(self) -> list[list[float]]:
+        """Lengths of the error bars, [[below], [above]]."""
+        return [[max(0.0, self.value - self.interval.low)], [max(0.0, self.interval.high - self.value)]]
+
+
+def drop_chart(result: AuditResult) -> Chart | None:
+    """The drop of every compared set with its interval, against the margin; None where nothing was compared."""
+    sets = [one for one in result.sets if one.comparison.drop is not None]
+    if not sets:
+        return None
+    margin, names = result.policy.margin, _names(sets)
+    told = (f"{one.title}: {span(one.comparison.drop)}, {_verdict(one).value}" for one in sets)
+    alt = f"Drop in accuracy in points with its interval, against a margin of {margin_text(margin)}. {'; '.join(told)}."
+
+    def draw(figure: Figure) -> None:
+        axes = _rows(figure, names, above=30, right=46)
+        low, high = 0.0, margin
+        for row, one in enumerate(sets):
+            drop = one.comparison.drop
+            assert drop is not None
+            verdict = _verdict(one)
+            colour = COLOURS[verdict.value.lower()]
+            ends = (100 * drop.interval.low, 100 * drop.interval.high)
+            low, high = min(low, ends[0]), max(high, ends[1])
+            axes.plot(ends, (row, row), color=colour, linewidth=3, solid_capstyle="butt")
+            axes.plot(100 * drop.value, row, _MARKERS[verdict], color=colour, markersize=9, markeredgecolor=_PAPER)
+            axes.text(1.02, row, points(drop.value), transform=axes.get_yaxis_transform(), va="center")
+        room = 0.08 * (high - low)
+        axes.set_xlim(low - room, high + room)
+        axes.axvspan(margin, high + room, color=COLOURS["fail"], alpha=0.13, linewidth=0)
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        axes.axvline(margin, color=COLOURS["fail"], linewidth=1.5, linestyle=(0, (4, 3)))
+        head = axes.get_xaxis_transform()
+        axes.text(margin, 1.03, f"margin {margin_text(margin)}", transform=head, ha="right", color=COLOURS["fail"])
+        axes.text(1.02, 1.03, "drop", transform=axes.transAxes, color=_MUTED)
+        axes.set_xlabel("drop, points (right: engine worse)")
+
+    title = f"Drop against the margin, {words.confidence(result.policy)} intervals"
+    return draw_chart(draw, name="drops", title=title, alt=alt, width=_WIDTH, height=78 + _height(names))
+
+
+def accuracy_chart(result: AuditResult) -> Chart:
+    """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
+    sets, names = result.sets, _names(result.sets)
+    clean, confidence = sets[0].comparison, result.policy.confidence
+    told = (f"{one.title}: {_both(one)}" for one in sets)
+    constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
+    alt = f"Accuracy of source and engine. {'; '.join(told)}; {constant}."
+
+    def draw(figure: Figure) -> None:
+        axes = _rows(figure, names, above=30, right=16)
+        for row, one in enumerate(sets):
+            source, engine = _accuracies(one.comparison, confidence=confidence)
+            for accuracy, shift, style in ((source, -0.17, _SOURCE_STYLE), (engine, 0.17, _ENGINE_STYLE)):
+                if accuracy is not None:
+                    axes.errorbar(accuracy.value, row + shift, xerr=accuracy.bars, linestyle="", **style)
+        axes.axvline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("accuracy, % of all images")
+        _legend(axes, constant)
+
+    title = f"Accuracy, {words.confidence(result.policy)} intervals"
+    return draw_chart(draw, name="accuracies", title=title, alt=alt, width=_WIDTH, height=78 + _height(names))
+
+
+def robustness_charts(result: AuditResult) -> tuple[Chart, ...]:
+    """Accuracy against eps for every attack and norm that has sets at two eps or more; the clean set stands at eps 0."""
+    families: dict[tuple[str, str, bool], list[SetResult]] = {}
+    for one in result.sets:
+        if one.norm is not None:
+            families.setdefault((one.attack, one.norm, one.white_box), []).append(one)
+    found = [(key, sets) for key, sets in families.items() if len({_eps(one) for one in sets}) > 1]
+    return tuple(
+        _robustness_chart(result, sets, name=f"robustness-{number}", title=f"{attack} {norm}{'' if own else ', transfer'}")
+        for number, ((attack, norm, own), sets) in enumerate(found)
+    )
+
+
+def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: str, title: str) -> Chart:
+    # Where two sets share an eps, the stronger attack counts: it comes last and takes the place of the other.
+    chosen = {_eps(one): one for one in sorted(sets, key=lambda one: -one.comparison.engine_accuracy)}
+    curve = sorted({0.0: result.sets[0], **chosen}.items())
+    clean, confidence = result.sets[0].comparison, result.policy.confidence
+    told = (f"eps {eps:g}/255: {_both(one)}" for eps, one in curve)
+    constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
+
+    def draw(figure: Figure) -> None:
+        height = 300.0
+        axes = figure.add_axes((54 / _WIDTH, 46 / height, 1 - 70 / _WIDTH, 1 - 82 / height))
+        for which, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
+            known = [
+                (eps, found) for eps, one in curve if (found := _accuracies(one.comparison, confidence=confidence)[which])
+            ]
+            if known:
+                bars = [[found.bars[side][0] for _, found in known] for side in (0, 1)]
+                shift = (which - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
+                heights = [found.value for _, found in known]
+                axes.errorbar([eps + shift for eps, _ in known], heights, yerr=bars, linestyle=line, **style)
+        axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
+        axes.set_ylim(0, 100)
+        axes.set_xticks([eps for eps, _ in curve], [f"{eps:g}" for eps, _ in curve])
+        axes.set_xlabel("eps, in 255ths of the pixel range (0: clean images)")
+        axes.set_ylabel("accuracy, %")
+        _legend(axes, constant)
+
+    alt = f"Accuracy against eps under {title}. {'; '.join(told)}; {constant}."
+    return draw_chart(draw, name=name, title=f"Robust accuracy against eps: {title}", alt=alt, width=_WIDTH, height=300)
+
+
+_SOURCE_STYLE: dict[str, Any] = {
+    "color": _SOURCE, "marker": "o", "markersize": 7, "markerfacecolor": _PAPER, "markeredgewidth": 1.8, "linewidth": 1.8,
+    "label": "source",
+}  # fmt: skip
+_ENGINE_STYLE: dict[str, Any] = {"color": _ENGINE, "marker": "s", "markersize": 6, "linewidth": 1.8, "label": "engine"}
+
+
+def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | None, Accuracy]:
+    def of(fraction: float) -> Accuracy:
+        interval = wilson_interval(round(fraction * found.images), found.images, confidence=confidence)
+        return Accuracy(100 * fraction, Interval(100 * interval.low, 100 * interval.high))
+
+    return None if found.baseline_accuracy is None else of(found.baseline_accuracy), of(found.engine_accuracy)
+
+
+def _both(one: SetResult) -> str:
+    found = one.comparison
+    return f"source {percent(found.baseline_accuracy)}, engine {percent(found.engine_accuracy)}"
+
+
+def _verdict(one: SetResult) -> Verdict:
+    return Verdict.INCONCLUSIVE if one.judgement is None else one.judgement.verdict
+
+
+def _eps(one: SetResult) -> float:
+    return float(parse_eps(one.eps)) if one.eps is not None else 0.0
+
+
+def _names(sets: Sequence[SetResult]) -> list[str]:
+    marked = (one.title if one.white_box or one.clean else f"{one.title} *" for one in sets)
+    return [textwrap.fill(name, _LABEL, max_lines=3, placeholder=" …") for name in marked]
+
+
+def _height(names: Sequence[str]) -> float:
+    lines = max(name.count("\n") for name in names)
+    return len(names) * (_ROW + 1.2 * FONT_SIZE * max(0, lines - 1))
+
+
+def _rows(figure: Figure, names: Sequence[str], *, above: float, right: float) -> Axes:
+    """Axes with one row a name, the first on top; the room on the left is what the names need."""
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    left = 0.62 * FONT_SIZE * longest + 12
+    axes = figure.add_axes((left / width, 48 / height, 1 - (left + right) / width, 1 - (48 + above) / height))
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    return axes
+
+
+def _legend(axes: Axes, constant: str) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))
+    line = axes.get_lines()[-1]
+    axes.legend(
+        [*entries.values(), line], [*entries, constant], loc="upper left", bbox_to_anchor=(0, 1),
+        bbox_transform=axes.figure.transFigure, ncols=3, borderpad=0, handlelength=1.6, columnspacing=1.4,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""The images that an engine lost, read from the set files while the report is written; a result carries no pixels."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.audit.flips import Flip
+from skinaudit.audit.reports.page.words import class_title
+from skinaudit.audit.result import AuditResult, SetResult
+from skinaudit.errors import InvalidInputError
+
+CARDS = 24
+"""About how many images a report shows in all; each set that lost some shows one at least."""
+SIDE = 128
+"""Pixels of a side from which a picture is shown smaller than it is."""
+_GREY = 127
+_CLASSES_TOLD = 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a card. uri: a PNG as a data URI."""
+
+    uri: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One lost image. told: (class, source's probability, engine's probability): the label's, the answer's, the next."""
+
+    flip: Flip
+    pictures: tuple[Picture, ...]
+    told: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The cards of one set. notes: what a reader must know of them, such as why there are no pictures."""
+
+    title: str
+    lost: int
+    cards: tuple[Card, ...]
+    notes: tuple[str, ...]
+
+
+def shelves(result: AuditResult, *, pictures: bool) -> tuple[Shelf, ...]:
+    """A shelf for every set that lost images, the worst first on each.
+
+    pictures: read the set files, verified by their digests, and show the images; a file that is not at hand, or is not the
+    one that was audited, is told in words.
+    """
+    losing = [one for one in result.sets if one.flipped]
+    each = max(1, CARDS // max(1, len(losing)))
+    clean = _opened(result, result.sets[0]) if pictures and losing else ""
+    return tuple(_shelf(result, one, clean, limit=each, pictures=pictures) for one in losing)
+
+
+def _shelf(result: AuditResult, one: SetResult, clean: AdversarialSet | str, *, limit: int, pictures: bool) -> Shelf:
+    drop = one.comparison.drop
+    lost = len(one.flipped) if drop is None else drop.lost
+    flips, notes = one.flipped[:limit], []
+    if len(flips) < lost:
+        notes.append(f"The worst {len(flips)} of {lost} are shown.")
+    if not pictures:
+        notes.append("The pictures were left out of this report.")
+    attacked = "" if one.clean or not pictures else _opened(result, one)
+    reasons = dict.fromkeys(file for file in (clean, attacked) if isinstance(file, str) and file)
+    notes.extend(f"Without pictures: {reason}." for reason in reasons)
+    before = {} if isinstance(clean, str) else {flip.index: clean.image(flip.index) for flip in flips}
+    after = {} if isinstance(attacked, str) else {flip.index: attacked.image(flip.index) for flip in flips}
+    largest = max(
+        (int(np.abs(after[key].astype(int) - before[key]).max()) for key in before.keys() & after.keys()), default=0
+    )
+    gain = max(1, _GREY // max(1, largest))
+    size = next((image.shape[-1] for image in (*before.values(), *after.values())), 0)
+    if size > SIDE:
+        notes.append(f"Pictures are shown at {SIDE} of {size} pixels; the perturbation is sampled, not averaged.")
+    cards = (
+        Card(flip, _pictures(flip, one.title, before.get(flip.index), after.get(flip.index), gain), _told(flip, result))
+        for flip in flips
+    )
+    return Shelf(one.title, lost, tuple(cards), tuple(notes))
+
+
+def _opened(result: AuditResult, one: SetResult) -> AdversarialSet | str:
+    """The set that was audited, or why it cannot be shown."""
+    try:
+        found = open_set(result.engine.parent / one.path)
+    except InvalidInputError as error:
+        return str(error)
+    if found.images_digest != one.images_digest:
+        return f"{found.path}: holds other images than those that were audited"
+    return found
+
+
+def _pictures(
+    flip: Flip, title: str, before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None, gain: int
+) -> tuple[Picture, ...]:
+    what = f"image {flip.index} of {title}"
+    label = class_title(flip.label)
+    found = []
+    if before is not None:
+        found.append(Picture(_png(before), "clean", f"Clean {what}: {label}"))
+    if before is not None and after is not None:
+        moved = _GREY + gain * (after.astype(int) - before)
+        shown = moved.clip(0, 255).astype(np.uint8)
+        alt = f"What was added to {what}, amplified {gain} times; grey is no change"
+        found.append(Picture(_png(shown, sampled=True), f"perturbation \u00d7{gain}", alt))
+    if after is not None:
+        found.append(Picture(_png(after), "adversarial", f"Adversarial {what}: {label}"))
+    return tuple(found)
+
+
+def _told(flip: Flip, result: AuditResult) -> tuple[tuple[str, float, float], ...]:
+    rows = zip(result.classes, flip.source_probabilities, flip.engine_probabilities, strict=True)
+    first = (flip.label, flip.engine_answer)
+    ordered = sorted(rows, key=lambda row: (first.index(row[0]) if row[0] in first else 2, -max(row[1], row[2])))
+    return tuple(ordered[:_CLASSES_TOLD])
+
+
+def _png(image: NDArray[np.uint8], *, sampled: bool = False) -> str:
+    """uint8 (3, H, W) as a data URI, made smaller beyond SIDE. sampled: keep single pixels, as noise averages to nothing."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    if picture.width > SIDE:
+        way = Image.Resampling.NEAREST if sampled else Image.Resampling.LANCZOS
+        picture = picture.resize((SIDE, SIDE), way)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

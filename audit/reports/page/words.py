@@ -1,0 +1,97 @@
+"""Figures and names of an audit as a page writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from skinaudit.artifacts.contract import CLASS_TITLES
+from skinaudit.audit.metrics import Hits
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.result import AuditResult, SetResult, Severity, Verdict
+from skinaudit.audit.statistics import PairedDrop
+
+NOTHING = "\u2013"
+"""Where there is no figure: never a 0."""
+
+MEANINGS: Mapping[Verdict, str] = {
+    Verdict.PASS: "Every compared set stays within the margin, and no limit of the policy is broken.",
+    Verdict.FAIL: "What was measured breaks the policy: do not ship this file as it is.",
+    Verdict.INCONCLUSIVE: "What was measured can neither clear nor condemn this file. It is not a pass.",
+}
+SEVERITIES: Mapping[Severity, str] = {
+    Severity.FAIL: "Failures",
+    Severity.INCONCLUSIVE: "What forbids a pass",
+    Severity.WARNING: "Warnings",
+    Severity.NOTE: "Notes",
+}
+
+
+def percent(fraction: float | None) -> str:
+    """`67.4%`."""
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def share(hits: Hits | None) -> str:
+    """`56.6%`, or nothing where there is no image."""
+    return percent(None if hits is None else hits.share)
+
+
+def points(fraction: float) -> str:
+    """A difference in percentage points with its sign: `+0.9`."""
+    value = round(100 * fraction, 1)
+    return f"{value:+.1f}".replace("-", "\u2212") if value else "0.0"
+
+
+def span(drop: PairedDrop | None) -> str:
+    """`+0.9 [+0.1, +1.7]`."""
+    if drop is None:
+        return NOTHING
+    return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
+
+
+def confidence(policy: Policy) -> str:
+    """`95%`, with as many decimals as it has."""
+    return f"{100 * policy.confidence:.4g}%"
+
+
+def count(value: int | None) -> str:
+    """`1,024`."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def class_title(name: str) -> str:
+    """`melanoma` for mel; a class that is not of HAM10000 keeps its name."""
+    return CLASS_TITLES.get(name, name)
+
+
+def layers(counts: Mapping[str, int]) -> str:
+    """`fp32 in 2 layers, int8 in 26 layers`."""
+    return ", ".join(f"{name} in {number} layers" for name, number in sorted(counts.items()))
+
+
+def precision_found(result: AuditResult) -> str:
+    """What the opened engine says of its layers beside what was asked for."""
+    found = result.description.found
+    if result.asked is None:
+        return layers(found) or "unknown"
+    if not found:
+        return f"{result.asked} asked for; the opened file does not tell"
+    return f"{result.asked} in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+
+
+def box(result: AuditResult) -> str:
+    """Whether the sets were crafted on the weights of this engine."""
+    kinds = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
+    return " and ".join(sorted(kinds, reverse=True)) or NOTHING
+
+
+def largest_drop(result: AuditResult) -> SetResult | None:
+    """The compared set whose interval reaches furthest to the bad side."""
+    compared = [(one.comparison.drop.interval.high, one) for one in result.sets if one.comparison.drop is not None]
+    return max(compared, key=lambda pair: pair[0])[1] if compared else None
+
+
+def most_missed(result: AuditResult) -> int | None:
+    """Malignant images that the source names rightly and the engine calls benign: of the set with the most."""
+    counts = [one.comparison.malignant_to_benign for one in result.sets]
+    return max((one for one in counts if one is not None), default=None)

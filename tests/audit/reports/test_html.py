@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import open_set, write_set
+from skinaudit.artifacts.manifest import read_run, record, write_run
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.reports.html import render
+from skinaudit.audit.reports.page.drawing import COLOURS
+from skinaudit.audit.result import EMULATION, AuditResult, Finding, Severity, Verdict
+from skinaudit.errors import MissingDependencyError
+
+pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")
+pytest.importorskip("matplotlib", reason="the HTML report needs the extra `report`")
+Image = pytest.importorskip("PIL.Image", reason="the HTML report needs the extra `report`")
+pytestmark = pytest.mark.usefixtures("opened")
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes and its text, and a proof that all that is opened is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def losing(tmp_path: Path, lab: SimpleNamespace) -> AuditResult:
+    """An engine that calls melanomas nevi, audited with a second eps of the same attack."""
+    planted = lab.plant(tmp_path / "run", settings={"fault": "melanoma to nevus"})
+    add_set(planted.run, lab, name="pgd-weak", eps=12)
+    return audit_engine(planted.engine)
+
+
+def add_set(run: Path, lab: SimpleNamespace, *, name: str, eps: int) -> None:
+    """Write the planted attack with half of its perturbation, at another eps, and name it in the run."""
+    strong, clean = open_set(run / "sets" / "pgd.safetensors"), open_set(run / "sets" / "clean.safetensors")
+    before, after = (np.concatenate(list(one.batches(64))).astype(int) for one in (clean, strong))
+    images = (before + (after - before) // 2).clip(0, 255).astype(np.uint8)
+    path = run / "sets" / f"{name}.safetensors"
+    info = replace(strong.info, name=name, threat_model=ThreatModel("linf", Fraction(eps)))
+    logits = lab.LinearEngine(run / "engines" / "fp32.onnx").logits(images)
+    write_set(path, info, images=images, labels=strong.labels, group=strong.group, ids=strong.ids, source_logits=logits)
+    manifest = read_run(run)
+    write_run(run, replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)}))
+
+
+def test_the_page_is_whole_and_says_what_the_audit_says(losing: AuditResult) -> None:
+    page = Page(render(losing))
+    assert page.elements[0][0] == "html"
+    assert page.all("html") == [{"lang": "en"}]
+    assert losing.verdict is Verdict.FAIL
+    assert "FAIL: subject.onnx, skinaudit audit" in page.text
+    assert losing.reason in page.text
+    for one in losing.sets:
+        found = one.comparison
+        assert one.title in page.text
+        for figure in (found.engine_accuracy, found.baseline_accuracy, found.engine_balanced):
+            assert figure is not None
+            assert f"{100 * figure:.1f}" in page.text
+    for finding in losing.findings:
+        assert finding.text in page.text
+    for digest in (losing.engine_digest, *losing.lineage.values()):
+        assert digest in page.text
+    for name, version in losing.versions.items():
+        assert name in page.text
+        assert version in page.text
+    assert "SYNTHETIC images" in page.text
+    assert EMULATION not in page.text
+    assert " ".join(losing.arguments) in page.text
+
+
+def test_equal_audits_give_equal_pages(losing: AuditResult) -> None:
+    assert render(losing) == render(losing)
+
+
+def test_nothing_is_loaded_and_nothing_runs(losing: AuditResult) -> None:
+    text = render(losing)
+    page = Page(text)
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base", "audio", "video"}
+    for tag, attributes in page.elements:
+        for key, value in attributes.items():
+            assert not key.startswith("on"), (tag, key)
+            if key in ("src", "href", "xlink:href", "srcset", "data", "action"):
+                assert value is not None
+                assert value.startswith(("#", "data:image/png;base64,")), (tag, key, value[:80])
+    assert "@import" not in text
+    assert not re.findall(r"url\((?!#)", text)
+    (policy,) = [one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_identifier_is_there_once_and_every_reference_leads_somewhere(losing: AuditResult) -> None:
+    text = render(losing)
+    page = Page(text)
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    wanted = {value[1:] for _, attributes in page.elements for key, value in attributes.items() if key == "href" and value
+              and value.startswith("#")}  # fmt: skip
+    wanted |= set(re.findall(r"url\(#([^)]+)\)", text))
+    wanted |= {str(attributes["aria-labelledby"]) for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert wanted <= set(names)
+    assert len(wanted) > 10
+
+
+def test_figures_tables_and_scrolling_parts_are_told_to_those_who_do_not_see_them(losing: AuditResult) -> None:
+    page = Page(render(losing))
+    charts = page.all("svg")
+    assert len(charts) == 3  # drops, accuracies, pgd linf
+    assert all(one["role"] == "img" and len(str(one["aria-label"])) > 40 for one in charts)
+    assert page.all("img")
+    assert all(len(str(one["alt"])) > 10 for one in page.all("img"))
+    assert all(one.get("scope") in ("col", "row") for one in page.all("th"))
+    for one in page.all("div"):
+        if one.get("class") == "scroll":
+            assert one["tabindex"] == "0"
+            assert one["role"] == "region"
+            assert one["aria-label"]
+
+
+def test_charts_take_every_colour_from_the_style_sheet(losing: AuditResult) -> None:
+    text = render(losing)
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    for chart in charts:
+        found = re.findall(r"(?:fill|stroke): ([^;\"]+)", chart)
+        assert found
+        assert {one for one in found if one != "none" and not one.startswith("var(--")} == set()
+        assert "metadata" not in chart
+    used = set(re.findall(r"var\(--(\w+)\)", "".join(charts)))
+    assert {"ink", "muted", "rule", "source", "engine", "fail"} <= used <= set(COLOURS)
+    style = text[: text.index("</style>")]
+    for colour in COLOURS:
+        assert style.count(f"--{colour}:") == 2  # light, dark
+
+
+def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResult) -> None:
+    labels = [str(one["aria-label"]) for one in Page(render(losing)).all("svg")]
+    (curve,) = [one for one in labels if one.startswith("Accuracy against eps under pgd linf")]
+    clean, strong, weak = (one.comparison.engine_accuracy for one in losing.sets)
+    positions = [curve.index(f"eps {eps}/255") for eps in (0, 12, 24)]
+    assert positions == sorted(positions)
+    for accuracy in (clean, strong, weak):
+        assert f"engine {100 * accuracy:.1f}%" in curve
+    without = replace(losing, sets=tuple(one for one in losing.sets if one.name != "pgd-weak"))
+    assert len(Page(render(without)).all("svg")) == 2
+
+
+def test_confusions_put_malignant_classes_first_and_frame_missed_cancers(losing: AuditResult) -> None:
+    text = render(losing)
+    (one,) = re.findall(r'<table class="confusion">\s*<caption>clean, engine</caption>.*?</table>', text, flags=re.DOTALL)
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t", row) for row in re.findall(r"<tr>.*?</tr>", one, flags=re.DOTALL)]
+    assert rows[0] == ["label", "mel", "bcc", "akiec", "nv", "bkl", "df", "vasc", "images"]
+    confusion = losing.sets[0].comparison.engine_confusion
+    order = [losing.classes.index(name) for name in rows[0][1:-1]]
+    assert [[int(cell) for cell in row[1:-1]] for row in rows[1:]] == [[confusion[a][b] for b in order] for a in order]
+    missed = sum(bool(confusion[a][b]) for a in order[:3] for b in order[3:])
+    assert one.count("missed") == missed > 0
+
+
+def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult) -> None:
+    page = Page(render(losing))
+    images = {str(one["alt"]): str(one["src"]) for one in page.all("img")}
+    clean, attacked, _ = losing.sets
+    flip = attacked.flipped[0]
+    folder = losing.engine.parent
+    for alt, one in (("Clean image", clean), ("Adversarial image", attacked)):
+        found = images[f"{alt} {flip.index} of {attacked.title}: melanoma"]
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.partition(",")[2]))))
+        assert np.array_equal(pixels.transpose(2, 0, 1), open_set(folder / one.path).image(flip.index))
+    assert f"perturbation \u00d7{127 // 24}" in page.text
+    assert page.text.count("malignant called benign") >= len(losing.sets)
+    assert f"{100 * flip.engine_probabilities[1]:.1f}%" in page.text
+
+
+def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace, tmp_path: Path) -> None:
+    without = Page(render(losing, pictures=False))
+    assert without.all("img") == []
+    assert "The pictures were left out of this report." in without.text
+    assert "melanoma, called melanocytic nevus" in without.text
+
+    path = losing.engine.parent / losing.sets[1].path
+    path.rename(path.with_suffix(".away"))
+    page = Page(render(losing))
+    assert f"Without pictures: {path}: no such adversarial set." in page.text
+    assert any(str(one["alt"]).startswith("Clean image") for one in page.all("img"))
+
+    other = lab.plant(tmp_path / "other", data_seed=6)
+    (other.run / "sets" / "pgd.safetensors").rename(path)
+    assert "holds other images than those that were audited" in Page(render(losing)).text
+
+
+def test_large_pictures_are_shown_smaller_and_the_page_says_so(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.audit.reports.page.gallery.SIDE", 4)
+    page = Page(render(losing))
+    assert "Pictures are shown at 4 of 6 pixels" in page.text
+    for one in page.all("img"):
+        assert Image.open(io.BytesIO(base64.b64decode(str(one["src"]).partition(",")[2]))).size == (4, 4)
+
+
+def test_a_faithful_engine_has_an_empty_gallery(tmp_path: Path, lab: SimpleNamespace) -> None:
+    text = Page(render(audit_engine(lab.plant(tmp_path / "run", settings={}).engine))).text
+    assert "PASS" in text
+    assert "None: the engine names every image rightly that its source names rightly." in text
+
+
+def test_an_emulated_audit_says_so_in_every_part(losing: AuditResult) -> None:
+    text = Page(render(replace(losing, emulated=True, synthetic=False))).text
+    assert text.count(EMULATION) >= 2 + 3 * len(losing.sets)
+    assert "SYNTHETIC" not in text
+    assert "see whether its licence lets you pass this report on" in text
+
+
+def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditResult) -> None:
+    nothing = {"baseline_accuracy": None, "baseline_balanced": None, "baseline_malignant": None, "flips": None,
+               "malignant_to_benign": None, "drop": None, "baseline_confusion": None}  # fmt: skip
+    sets = []
+    for one in losing.sets:
+        classes = tuple(replace(item, baseline=None, drop=None) for item in one.comparison.classes)
+        comparison = replace(one.comparison, classes=classes, **nothing)
+        sets.append(replace(one, comparison=comparison, judgement=None, flipped=()))
+    foreign = replace(losing, foreign=True, asked=None, run_name=None, lineage={}, sets=tuple(sets))
+    page = Page(render(foreign))
+    assert "nothing was compared" in page.text
+    assert "Foreign engine" in page.text
+    assert "not compared" in page.text
+    assert len(page.all("svg")) == 2  # no drops
+    assert "None" not in page.text
+
+
+def test_every_colour_can_be_read_in_both_schemes() -> None:
+    """The contrast that WCAG 2 AA asks for: 4.5 for text, 3 for the lines of a chart."""
+    style = files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6}|\d+ \d+ \d+);", block)) for block in style.split("@media")[:2])
+    grounds = re.findall(r"\.verdict\.\w+ { background: (#\w{6})", style)
+    assert len(grounds) == 3
+    assert all(contrast(rgb("#ffffff"), rgb(one)) >= 4.5 for one in grounds)
+    assert set(COLOURS) <= set(light) == set(dark)
+    for scheme in (light, dark):
+        paper = rgb(scheme["paper"])
+        for text in ("ink", "muted", "link", "pass", "fail", "inconclusive"):
+            assert contrast(rgb(scheme[text]), paper) >= 4.5, text
+        for text in ("ink", "muted"):
+            assert contrast(rgb(scheme[text]), rgb(scheme["sheet"])) >= 4.5, text
+        for line in ("source", "engine"):
+            assert contrast(rgb(scheme[line]), paper) >= 3, line
+        darkest = (paper + np.array([int(one) for one in scheme["shade"].split()])) / 2  # a confusion's fullest cell
+        assert contrast(rgb(scheme["ink"]), darkest) >= 4.5
+
+
+def rgb(colour: str) -> NDArray[np.float64]:
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
+
+
+def contrast(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+    def luminance(colour: NDArray[np.float64]) -> float:
+        part = colour / 255
+        linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+        return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_names_are_text_and_never_markup(losing: AuditResult) -> None:
+    hostile = "<script>alert('$x$')</script> & \"co\""
+    sets = (losing.sets[0], *(replace(one, title=f"{hostile} {one.title}") for one in losing.sets[1:]))
+    findings = (Finding(Severity.WARNING, hostile, hostile), *losing.findings)
+    page = Page(render(replace(losing, sets=sets, findings=findings, reason=hostile, dataset=hostile, run_name=hostile)))
+    assert page.all("script") == []
+    assert hostile in page.text
+    labels = [str(one["aria-label"]) for one in page.all("svg")]
+    assert all(hostile in one for one in labels[:2])
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib", "PIL"])
+def test_a_missing_library_is_one_line_with_the_command(
+    losing: AuditResult, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    library = "pillow" if module == "PIL" else module
+    message = rf"the HTML report needs {library}, .*pip install 'skinaudit\[report\]'"
+    with pytest.raises(MissingDependencyError, match=message):
+        render(losing)
