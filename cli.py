@@ -280,8 +280,18 @@ def export(
               help="onnxruntime, openvino, pytorch, tensorrt or tensorrt-rtx  [default: by the manifest].")  # fmt: skip
 @click.option("--emulate", is_flag=True,
               help="Replay the ONNX graph of the engine on the CPU instead: not the engine, and never a PASS.")  # fmt: skip
-@click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=1.0, show_default=True,
-              help="Accuracy that a set may lose, in points.")  # fmt: skip
+@click.option("--policy", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
+              help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
+@click.option("--probe", "probe_names", multiple=True, metavar="NAME",
+              help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
+@click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
+              help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
+@click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
+@click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
+@click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(
@@ -300,7 +310,14 @@ def audit(
     control: Path | None,
     runtime: str | None,
     emulate: bool,
-    margin: float,
+    policy: Path | None,
+    margin: float | None,
+    probe_names: tuple[str, ...],
+    probe_images: int,
+    probe_queries: int,
+    probe_eps: str | None,
+    probe_norm: Any,
+    seed: int,
     batch: int,
     as_json: bool,
     output: Path | None,
@@ -317,20 +334,31 @@ def audit(
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
       skinaudit audit engine.plan --emulate
+      skinaudit audit int8.onnx --policy policy.toml --probe square
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
     """
+    from dataclasses import replace
+
     from skinaudit.artifacts.files import write_json
+    from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
-    from skinaudit.audit.policy import Policy
+    from skinaudit.audit.policy import DEFAULT, read_policy
+    from skinaudit.audit.probing import plan_probes
     from skinaudit.audit.reports.json_ import to_json
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.verdict import exit_code
 
+    bounds = DEFAULT if policy is None else read_policy(policy)
+    bounds = bounds if margin is None else replace(bounds, margin=margin)
+    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
+    probes = plan_probes(
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
+    )  # fmt: skip
     with _bars() as bar:
         result = audit_engine(
             engine, sets=sets, contract=contract, control=control, runtime=runtime, emulate=emulate,
-            policy=Policy(margin=margin), provider=provider, threads=_threads(threads), batch_size=batch,
-            progress=bar("replaying"),
+            policy=bounds, provider=provider, threads=_threads(threads), batch_size=batch, probes=probes,
+            progress=bar("replaying"), probe_progress=bar,
         )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
     emulated = ".emulated" if emulate else ""
@@ -343,6 +371,19 @@ def audit(
         print_audit(result, _console())
         click.echo(f"report: {report}")
     sys.exit(exit_code(result.verdict))
+
+
+@commands.command()
+def policy() -> None:
+    """Print a policy file that says what `skinaudit audit` does without one, with a comment to every bound.
+
+    \b
+    Example:
+      skinaudit policy > policy.toml
+    """
+    from skinaudit.audit.policy import DEFAULT_TEXT
+
+    click.echo(DEFAULT_TEXT, nl=False)
 
 
 @commands.command()

@@ -21,7 +21,7 @@ from skinaudit.audit.gates import judge
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy, check_names
-from skinaudit.audit.probing import Probe, run_probe
+from skinaudit.audit.probing import ProbePlan, run_probe
 from skinaudit.audit.reference import Reference, open_reference, open_subject
 from skinaudit.audit.replay import Replayed, replay
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
@@ -42,7 +42,7 @@ def audit_engine(
     provider: Provider | None = None,
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
-    probes: Sequence[Probe] = (),
+    probes: Sequence[ProbePlan] = (),
     progress: Progress | None = None,
     probe_progress: Callable[[str], Progress | None] | None = None,
 ) -> AuditResult:
@@ -53,7 +53,7 @@ def audit_engine(
     of the one that the manifest names. policy: default Policy(). runtime: instead of the one that the manifest names.
     emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an audit never passes.
     probes: fresh attacks to run after the replay. progress: called with images done and in all; probe_progress: gives the
-    same for a probe by its title. A white-box set is compared with the source model's stored logits; a transfer set, whose
+    same for a probe by its name. A white-box set is compared with the source model's stored logits; a transfer set, whose
     logits are another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do
     not belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
@@ -84,7 +84,7 @@ def audit_engine(
         run_probe(
             probe, engine, compared, inputs.clean, list(zip(inputs.adversarial, replayed[1:], strict=True)),
             batch_size=batch_size, confidence=policy.confidence,
-            progress=None if probe_progress is None else probe_progress(probe.title),
+            progress=None if probe_progress is None else probe_progress(f"probe {probe.name}"),
         )
         for probe in probes
     )  # fmt: skip

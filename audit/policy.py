@@ -94,37 +94,38 @@ def own_entry(table: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((table[name] for name in names if name in table), None)
 
 
-_DEFAULT = Policy()
+DEFAULT = Policy()
+"""What holds without a policy file."""
 DEFAULT_TEXT = f"""\
 # What an engine must hold to pass `skinaudit audit ENGINE --policy FILE`. Every value is the default.
 
 # Of every interval, two-sided: at 0.95 an engine whose true loss equals the margin passes in at most 2.5% of audits.
-confidence = {_DEFAULT.confidence}
+confidence = {DEFAULT.confidence}
 # A set with fewer images decides nothing but a clear FAIL.
-minimal_images = {_DEFAULT.minimal_images}
+minimal_images = {DEFAULT.minimal_images}
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
 # below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
 [margin]
-default = {_DEFAULT.margin}
+default = {DEFAULT.margin}
 # clean = 0.5
 # "pgd linf 4/255" = 2.0
 
 # The same for the sensitivity of a class. `prove`: what happens where a malignant class has too few images to show the
 # margin even if the engine agrees on all of them: "where possible" warns, "always" leaves the audit INCONCLUSIVE.
 [sensitivity_margin]
-default = {_DEFAULT.class_margin}
-benign = {_DEFAULT.benign_margin}
-prove = "{_DEFAULT.prove}"
+default = {DEFAULT.class_margin}
+benign = {DEFAULT.benign_margin}
+prove = "{DEFAULT.prove}"
 # mel = 2.0
 
 # Malignant images of one set that the source model gets right and the engine calls benign.
 [malignant_to_benign]
-limit = {_DEFAULT.malignant_to_benign}
+limit = {DEFAULT.malignant_to_benign}
 
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
-margin = {_DEFAULT.probe_margin}
+margin = {DEFAULT.probe_margin}
 
 # Absolute bounds in percent, by set; none by default.
 # [floor.clean]

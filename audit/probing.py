@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, within
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.metrics import Indices, predictions
-from skinaudit.audit.probes import Logits, Pixels, Search, Target
+from skinaudit.audit.probes import Logits, Pixels, Search, Target, load
 from skinaudit.audit.result import ProbeResult
 from skinaudit.audit.statistics import accuracy_interval, paired_drop
 from skinaudit.engines.engine import Engine
@@ -22,24 +23,38 @@ from skinaudit.errors import EngineError, InvalidInputError
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """A fresh attack to run. settings: all that the search takes by name. images: how many to attack at most."""
+class ProbePlan:
+    """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
+    to attack at most. threat_model: None takes that of most of the audit's sets.
+    """
 
     name: str
     search: Search
     settings: Mapping[str, Any]
-    threat_model: ThreatModel
+    threat_model: ThreatModel | None
     images: int
     seed: int
 
-    @property
-    def title(self) -> str:
-        """For people: `probe square linf 2/255`."""
-        return f"probe {self.name} {self.threat_model}"
+
+def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
+    """The threat model of most of the sets; of those that are as frequent, the first."""
+    found = [one.info.threat_model for one in sets if one.info.threat_model is not None]
+    return max(found, key=found.count)
+
+
+def plan_probes(
+    chosen: Sequence[str], *, threat_model: ThreatModel | None, images: int, queries: int, seed: int
+) -> tuple[ProbePlan, ...]:
+    """What to run of the probes in skinaudit.audit.probes; raises InvalidInputError on a name that is not there."""
+    plans = []
+    for name in dict.fromkeys(chosen):
+        search, defaults = load(name)
+        plans.append(ProbePlan(name, search, {**defaults, "queries": queries}, threat_model, images, seed))
+    return tuple(plans)
 
 
 def run_probe(
-    probe: Probe,
+    probe: ProbePlan,
     engine: Engine,
     reference: Engine | None,
     clean: AdversarialSet,
@@ -56,13 +71,14 @@ def run_probe(
     attacked with the same random numbers; None compares with nothing. Raises InvalidInputError where the search leaves the
     ball, EngineError on NaN or infinity.
     """
+    threat_model = probe.threat_model or usual_threat_model([one for one, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
     images, labels, groups = _rows_of(clean, rows), clean.labels[rows], clean.group[rows]
-    stored = [(one, answers) for one, answers in replayed if one.info.threat_model == probe.threat_model]
+    stored = [(one, answers) for one, answers in replayed if one.info.threat_model == threat_model]
     tick = _ticks(progress, len(rows) * (1 if reference is None else 2))
-    target = _target(engine, batch_size)
+    attack = partial(_attack, probe, threat_model, images, labels)
     started = time.perf_counter()
-    clean_right, fresh_right, queries = _attack(probe, target, images, labels, start=None, tick=tick)
+    clean_right, fresh_right, queries = attack(_target(engine, batch_size), start=None, tick=tick)
     replay_right, worst_right = clean_right, fresh_right
     for _, answers in stored:
         replay_right = replay_right & (answers[rows] == labels)
@@ -71,17 +87,17 @@ def run_probe(
         start = _rows_of(stored[0][0], rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
-        _, held, more = _attack(probe, target, images, labels, start=start, rows=again, settings=halved)
+        _, held, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
         worst_right, queries = worst_right & held, queries + more
     seconds = time.perf_counter() - started
     reference_right = None
     if reference is not None:
-        _, reference_right, _ = _attack(probe, _target(reference, batch_size), images, labels, start=None, tick=tick)
+        _, reference_right, _ = attack(_target(reference, batch_size), start=None, tick=tick)
     return ProbeResult(
         name=probe.name,
-        title=probe.title,
-        norm=probe.threat_model.norm,
-        eps=probe.threat_model.eps_text,
+        title=f"probe {probe.name} {threat_model}",
+        norm=threat_model.norm,
+        eps=threat_model.eps_text,
         settings=dict(probe.settings),
         seed=probe.seed,
         images=len(rows),
@@ -99,10 +115,11 @@ def run_probe(
 
 
 def _attack(
-    probe: Probe,
-    target: Target,
+    probe: ProbePlan,
+    threat_model: ThreatModel,
     images: Pixels,
     labels: Indices,
+    target: Target,
     *,
     start: Pixels | None,
     rows: Indices | None = None,
@@ -121,11 +138,11 @@ def _attack(
         return right, held, len(images)
     found, queries = probe.search(
         target, images[attacked], labels[attacked],
-        start=None if start is None else start[attacked], threat_model=probe.threat_model,
+        start=None if start is None else start[attacked], threat_model=threat_model,
         generator=np.random.default_rng(probe.seed), tick=tick, **(settings or probe.settings),
     )  # fmt: skip
-    if not within(found, images[attacked], probe.threat_model).all():
-        raise InvalidInputError(f"{probe.title}: the search left its ball, so nothing that it found counts")
+    if not within(found, images[attacked], threat_model).all():
+        raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
     held[attacked] &= predictions(target(found)) == labels[attacked]
     return right, held, len(images) + queries + len(attacked)
 

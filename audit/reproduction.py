@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skinaudit.audit.policy import Policy
-from skinaudit.audit.probing import Probe
+from skinaudit.audit.probing import ProbePlan
 
 DEFAULT_BATCH = 64
 """Images a call, unless told otherwise."""
@@ -20,7 +20,7 @@ def arguments(
     batch_size: int,
     threads: int,
     emulate: bool,
-    probes: Sequence[Probe] = (),
+    probes: Sequence[ProbePlan] = (),
     **given: object,
 ) -> tuple[str, ...]:
     """What to type for this audit: given options, and always the margin and the threads, which may differ elsewhere.
@@ -36,7 +36,8 @@ def arguments(
     if probes:
         first = probes[0]
         told += ["--probe-images", str(first.images), "--probe-queries", str(first.settings["queries"])]
-        told += ["--probe-eps", first.threat_model.eps_text, "--probe-norm", first.threat_model.norm]
+        if first.threat_model is not None:
+            told += ["--probe-eps", first.threat_model.eps_text, "--probe-norm", first.threat_model.norm]
         told += ["--seed", str(first.seed)]
     return ("skinaudit", "audit", str(engine), *told, *(["--emulate"] if emulate else []))
 

@@ -42,6 +42,9 @@ def print_audit(result: AuditResult, console: Console) -> None:
     )
     speeds = [one.images_per_second for one in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
+    if result.probes:
+        console.print()
+        console.print(_probes(result))
     if result.findings:
         console.print()
         console.print(_findings(result))
@@ -160,6 +163,25 @@ def _sensitivities(result: AuditResult) -> Table:
             table.add_row(_name(one, result), "source", *(_share(item.baseline) for item in one.comparison.classes))
         table.add_row(
             "" if compared else _name(one, result), "engine", *(_share(item.engine) for item in one.comparison.classes)
+        )
+    return table
+
+
+def _probes(result: AuditResult) -> Table:
+    """Robust accuracy by replay and under fresh attacks, on the images that were attacked."""
+    table = _table("fresh attack")
+    for title in ("images", "replay", "fresh", "worst", "reference\nfresh", "queries", "queries/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in result.probes:
+        table.add_row(
+            one.title,
+            f"{one.images:,}",
+            _percent(one.replay_accuracy),
+            f"{_percent(one.fresh_accuracy)} [{100 * one.fresh_interval.low:.1f}, {100 * one.fresh_interval.high:.1f}]",
+            _percent(one.worst_accuracy),
+            _percent(one.reference_accuracy),
+            f"{one.queries:,}",
+            f"{one.queries / one.seconds:,.0f}",
         )
     return table
 
