@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -12,16 +13,24 @@ from skinaudit.audit.metrics import Hits
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
+from skinaudit.audit.wording import NOTHING, drop_text, lineage_text, percent, precision_text, share
 from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+_WIDTH = 80
 _FINDINGS = {
     Severity.FAIL: "bold red",
     Severity.INCONCLUSIVE: "yellow",
     Severity.WARNING: "magenta",
     Severity.NOTE: "",
 }
-_NOTHING = "-"
+
+
+def render(result: AuditResult) -> str:
+    """What print_audit prints, as text without colours."""
+    stream = io.StringIO()
+    print_audit(result, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False, highlight=False))
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
 def print_audit(result: AuditResult, console: Console) -> None:
@@ -77,7 +86,7 @@ def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
         table.add_column(title, overflow="fold")
     for one in reports:
         version = Text(one.version, style="green") if one.version else Text("missing", style="yellow")
-        table.add_row(one.name, version, ", ".join(one.devices) or _NOTHING, one.builds or _NOTHING, one.runs or _NOTHING)
+        table.add_row(one.name, version, ", ".join(one.devices) or NOTHING, one.builds or NOTHING, one.runs or NOTHING)
     console.print(table)
     for one in reports:
         if one.version is None:
@@ -88,14 +97,7 @@ def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
 
 
 def _head(result: AuditResult, console: Console) -> None:
-    found, clean = result.description.found, result.sets[0].comparison
-    if result.asked is None:
-        asked = ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
-    elif not found:
-        asked = f"{result.asked}, which the opened file does not tell"
-    else:
-        asked = f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
-    lineage = f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
+    clean = result.sets[0].comparison
     boxes = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
     box = " and ".join(sorted(boxes, reverse=True))
     about = result.description
@@ -104,9 +106,11 @@ def _head(result: AuditResult, console: Console) -> None:
     if result.emulated:
         _line(console, f"{EMULATION}: {result.engine.name} was not run", style="bold magenta")
     runtime = f"{about.runtime} {about.version} {about.provider}"
-    _parts(console, result.engine.name, runtime, asked)
+    _parts(console, result.engine.name, runtime, precision_text(result))
     images = f"{clean.images:,} images, {clean.lesions:,} lesions"
-    whose = ("foreign engine, read through a contract",) if result.foreign else (f"run {result.run_name}", lineage)
+    whose = (
+        ("foreign engine, read through a contract",) if result.foreign else (f"run {result.run_name}", lineage_text(result))
+    )
     _parts(console, *whose, box, result.dataset, images)
     _line(console, f"control: {result.control}", style="" if _controlled(result) else "bold magenta")
 
@@ -117,16 +121,12 @@ def _drops(result: AuditResult) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for one in result.sets:
-        found, drop = one.comparison, one.comparison.drop
-        if drop is None:
-            span = _NOTHING
-        else:
-            span = f"{_points(drop.value)} [{_points(drop.interval.low)}, {_points(drop.interval.high)}]"
+        found = one.comparison
         table.add_row(
             _name(one, result),
-            _percent(found.baseline_accuracy),
-            _percent(found.engine_accuracy),
-            span,
+            percent(found.baseline_accuracy),
+            percent(found.engine_accuracy),
+            drop_text(found.drop),
             margin_text(result.policy.margin),
             _verdict(one),
         )
@@ -143,9 +143,9 @@ def _figures(result: AuditResult) -> Table:
             _name(one, result),
             _pair(found.baseline_balanced, found.engine_balanced),
             _pair(_fraction(found.baseline_malignant), _fraction(found.engine_malignant)),
-            _percent(_fraction(found.attack_success)),
-            _NOTHING if found.flips is None else f"{found.flips:,}",
-            _NOTHING if found.malignant_to_benign is None else f"{found.malignant_to_benign:,}",
+            share(found.attack_success),
+            NOTHING if found.flips is None else f"{found.flips:,}",
+            NOTHING if found.malignant_to_benign is None else f"{found.malignant_to_benign:,}",
         )
     return table
 
@@ -233,25 +233,16 @@ def _parts(console: Console, *parts: str) -> None:
     _line(console, line)
 
 
-def _percent(fraction: float | None) -> str:
-    return _NOTHING if fraction is None else f"{100 * fraction:.1f}%"
-
-
 def _pair(one: float | None, two: float | None) -> str:
     if two is None:
-        return _NOTHING
+        return NOTHING
     return f"{100 * two:.1f}" if one is None else f"{100 * one:.1f} -> {100 * two:.1f}"
 
 
 def _share(hits: Hits | None) -> str:
     share = _fraction(hits)
-    return _NOTHING if share is None else f"{100 * share:.1f}"
+    return NOTHING if share is None else f"{100 * share:.1f}"
 
 
 def _fraction(hits: Hits | None) -> float | None:
     return None if hits is None else hits.share
-
-
-def _points(fraction: float) -> str:
-    points = round(100 * fraction, 1)
-    return f"{points:+.1f}" if points else "0.0"

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.schema import audit_schema, schema_text
 
-PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "audit.schema.json"
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "audit.schema.json"
 """`make schema` writes it."""
 
 

@@ -1,0 +1,117 @@
+"""Audit results as JUnit XML, for the test tabs of CI systems: one suite for the whole audit and one a set, one case a gate.
+
+FAIL is `<failure>` and INCONCLUSIVE is `<error>`: the question was asked and could not be answered. `<skipped>` would not
+do, since a skipped test is no reason for Jenkins, GitLab or dorny/test-reporter to call a run anything but successful. All
+three count errors with the failures: Jenkins makes the build unstable, GitLab's suite has failed as soon as its error count
+is not 0, and dorny/test-reporter treats the two elements alike. `<skipped>` is left for what the verdict does not hang on:
+a set that was compared with nothing, and warnings. The first case is the verdict itself, so that a file is green only if
+the audit passed. An audit has no time of its own, so there are no timestamps: equal audits give equal bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from xml.etree import ElementTree as ET
+
+from skinaudit.audit.cases import Case, cases
+from skinaudit.audit.result import AuditResult, SetResult, Verdict
+from skinaudit.audit.rules import RULES
+from skinaudit.audit.wording import drop_text, engine_path, percent, precision_text
+
+_ELEMENTS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", None: "skipped"}
+_COUNTS = {"failures": Verdict.FAIL, "errors": Verdict.INCONCLUSIVE, "skipped": None}
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold in any spelling."""
+
+
+def render(result: AuditResult) -> str:
+    """JUnit XML, as Jenkins' schema has it; suites also carry what the older Ant schema asks for, but for the timestamp."""
+    found = cases(result)
+    titles = [one.title for one in result.sets]
+    verdict = Case("verdict", None, None, result.verdict, result.reason, ())
+    wide = [verdict, *(one for one in found if one.set not in titles)]
+    root = ET.Element("testsuites", {"name": "skinaudit", **_counts([verdict, *found], skipped=False)})
+    _suite(root, "audit", wide, result, properties=_about(result), seconds=0.0)
+    for one in result.sets:
+        own = [gate for gate in found if gate.set == one.title]
+        seconds = one.comparison.images / one.images_per_second if one.images_per_second > 0 else 0.0
+        _suite(root, one.title, own, result, properties=_about_set(one), seconds=seconds)
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(
+    root: ET.Element,
+    title: str,
+    cases: Sequence[Case],
+    result: AuditResult,
+    *,
+    properties: dict[str, object],
+    seconds: float,
+) -> None:
+    suite = ET.SubElement(
+        root, "testsuite", name=_clean(title), package="skinaudit", id=str(len(root)), hostname="localhost"
+    )
+    suite.attrib |= {**_counts(cases), "time": f"{seconds:.3f}"}
+    holder = ET.SubElement(suite, "properties")
+    for name, value in properties.items():
+        ET.SubElement(holder, "property", name=_clean(name), value=_clean(str(value)))
+    # A dot would make Jenkins open a package.
+    where = "skinaudit." + f"{engine_path(result)} {title}".replace(".", "_")
+    for gate in cases:
+        case = ET.SubElement(suite, "testcase", name=_clean(gate.name), classname=_clean(where), time="0")
+        text = _clean(gate.text)
+        if gate.outcome is Verdict.PASS:
+            if text:
+                ET.SubElement(case, "system-out").text = text
+            continue
+        answer = ET.SubElement(case, _ELEMENTS[gate.outcome])
+        if gate.outcome is not None:
+            answer.attrib |= {"type": gate.outcome.value, "message": text}
+        # GitLab shows the content, Jenkins the message.
+        answer.text = f"{text}\n{RULES[gate.rule].remedy}" if gate.outcome is not None else text
+    ET.SubElement(suite, "system-out")
+    ET.SubElement(suite, "system-err")
+
+
+def _counts(cases: Sequence[Case], *, skipped: bool = True) -> dict[str, str]:
+    found = {name: str(sum(one.outcome is outcome for one in cases)) for name, outcome in _COUNTS.items()}
+    if not skipped:
+        del found["skipped"]
+    return {"tests": str(len(cases)), **found}
+
+
+def _about(result: AuditResult) -> dict[str, object]:
+    about = result.description
+    return {
+        "engine": engine_path(result),
+        "engine digest": result.engine_digest,
+        "runtime": f"{about.runtime} {about.version} {about.provider}",
+        "device": about.device,
+        "precision": precision_text(result),
+        "control": result.control,
+        "dataset": result.dataset,
+        "synthetic": result.synthetic,
+        "emulated": result.emulated,
+        **{f"policy {name}": value for name, value in asdict(result.policy).items()},
+    }
+
+
+def _about_set(one: SetResult) -> dict[str, object]:
+    found = one.comparison
+    return {
+        "images": found.images,
+        "lesions": found.lesions,
+        "crafted": "no" if one.clean else "white-box" if one.white_box else "transfer",
+        "source accuracy": percent(found.baseline_accuracy),
+        "engine accuracy": percent(found.engine_accuracy),
+        "drop": drop_text(found.drop),
+        "digest": one.images_digest,
+    }
+
+
+def _clean(text: str) -> str:
+    """Without the characters that XML cannot hold, and with single blanks, as the schema's tokens have them."""
+    return " ".join(_NO_XML.sub("\ufffd", text).split())

@@ -1,0 +1,140 @@
+"""Audit results as GitHub-flavoured Markdown, for comments on pull requests and for job summaries."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from skinaudit.artifacts.files import short
+from skinaudit.audit.cases import Case, cases
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
+from skinaudit.audit.rules import RULES
+from skinaudit.audit.verdict import margin_text
+from skinaudit.audit.wording import drop_text, engine_path, lineage_text, percent, precision_text
+
+LIMIT = 65_000
+"""Characters of a report at most: GitHub takes comments of up to 65,536."""
+
+_LONGEST = 1_000
+"""Characters of a single text at most."""
+
+
+def render(result: AuditResult) -> str:
+    """Verdict, reason, what was audited, a table of sets, the gates that did not pass, findings, how to reproduce.
+
+    Whatever comes from files is escaped. Where all would exceed LIMIT characters, the last findings and gates are left
+    out and counted, then the last sets.
+    """
+    tail = _reproduce(result)
+    head = [f"## {result.verdict.value}: {_safe(engine_path(result))}", "", _safe(result.reason), "", *_facts(result)]
+    room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
+    lines = list(head)
+    for title, rows in (("", _sets(result)), ("### Gates", _cases(result)), ("### Findings", _findings(result))):
+        shown, room = _fitting(title, rows, room)
+        lines += shown
+    return "\n".join((*lines, *tail)) + "\n"
+
+
+def _fitting(title: str, rows: list[str], room: int) -> tuple[list[str], int]:
+    """Title and rows, as many as there is room for, with what is left of it; a table keeps its two first lines."""
+    if not rows:
+        return [], room
+    lines, room = ["", title, ""] if title else [""], room - len(title) - 100  # 100: the line that counts the rest
+    for index, row in enumerate(rows):
+        if len(row) + 1 > room:
+            return [*lines, "", f"{len(rows) - index} more lines are in the JSON report."], room
+        lines.append(row)
+        room -= len(row) + 1
+    return lines, room
+
+
+def _facts(result: AuditResult) -> Iterable[str]:
+    if result.synthetic:
+        yield "**SYNTHETIC images: these figures say nothing about patients.**\n"
+    if result.emulated:
+        yield f"**{EMULATION}: {_safe(engine_path(result))} was not run.**\n"
+    about = result.description
+    whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
+    yield f"- {_safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
+    yield f"- {_safe(whose)}"
+    yield f"- {_safe(result.dataset)}"
+    yield f"- control: {_safe(result.control)}"
+
+
+def _sets(result: AuditResult) -> list[str]:
+    clean = result.sets[0].comparison
+    heads = ("set", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin", "verdict")
+    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
+    for one in result.sets:
+        found = one.comparison
+        margin = margin_text(result.policy.margin)
+        figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
+        rows.append(_row((_safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
+    always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
+    return [*rows, "", _safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+
+
+def _gates(result: AuditResult) -> list[str]:
+    """All gates in one line, and a table of those that ask for attention."""
+    found = cases(result)
+    passed = sum(gate.outcome is not None and gate.outcome.value == "PASS" for gate in found)
+    open_ones = [gate for gate in found if gate.outcome is None or gate.outcome.value != "PASS"]
+    line = f"{passed} of {len(found)} gates passed."
+    if not open_ones:
+        return [line]
+    rows = (_row((_safe(gate.set or "all"), _safe(gate.name), _outcome(gate), _safe(gate.figures))) for gate in open_ones)
+    return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
+
+
+def _findings(result: AuditResult) -> list[str]:
+    rows = []
+    for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
+        where = f"{_safe(one.set)}: " if one.set else ""
+        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{_safe(one.text)}. {_safe(RULES[one.rule].remedy)}")
+    return rows
+
+
+def _reproduce(result: AuditResult) -> list[str]:
+    command = ["skinaudit", "audit", engine_path(result), "--threads", str(result.description.threads)]
+    if result.policy.margin != Policy().margin:
+        command += ["--margin", f"{result.policy.margin:g}"]
+    if result.emulated:
+        command.append("--emulate")
+    if result.foreign:
+        command += ["--contract", "FILE.toml", "--sets", "DIR"]
+    policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
+    sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])
+    return [
+        "", "### Reproduce", "", "```sh", shlex.join(" ".join(part.split()) for part in command), "```", "",
+        f"- engine {_safe(short(result.engine_digest))}; images {_safe(sets)}",
+        f"- policy: {_safe(policy)}",
+        f"- {_safe(versions)}",
+    ]  # fmt: skip
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _name(one: SetResult) -> str:
+    return one.title if one.clean else f"{one.title}, {'white-box' if one.white_box else 'transfer'}"
+
+
+def _verdict(one: SetResult) -> str:
+    return "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
+
+
+def _outcome(gate: Case) -> str:
+    return "open" if gate.outcome is None else f"**{gate.outcome.value}**"
+
+
+def _safe(text: str) -> str:
+    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)

@@ -1,0 +1,105 @@
+"""Audit results as SARIF 2.1.0, for code scanning: one result a finding, under the stable rules of skinaudit.audit.rules.
+
+FAIL and INCONCLUSIVE are both of level `error`, because only errors hold back a merge by default. SARIF's own kind `open`,
+an evaluation that could not decide, would have to go with level `none`, which code scanning does not show: undecided would
+look like passed. The property `severity` keeps the two apart. An audit that did not pass has at least one error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+from skinaudit import __version__
+from skinaudit.audit.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.rules import RULES, Rule
+from skinaudit.audit.verdict import exit_code
+from skinaudit.audit.wording import engine_path
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0-rtm.5.json"
+
+_LEVELS = {
+    Severity.FAIL: "error",
+    Severity.INCONCLUSIVE: "error",
+    Severity.WARNING: "warning",
+    Severity.NOTE: "note",
+}
+_FORCES = {Verdict.FAIL: Severity.FAIL, Verdict.INCONCLUSIVE: Severity.INCONCLUSIVE}
+
+
+def render(result: AuditResult) -> str:
+    """A SARIF log with one run: the rules, the audited engine as artifact, and a result for each finding."""
+    engine = quote(engine_path(result))
+    run = {
+        "tool": {
+            "driver": {
+                "name": "skinaudit",
+                "version": result.versions.get("skinaudit", __version__),
+                "rules": [_rule(name, rule) for name, rule in RULES.items()],
+            }
+        },
+        "automationDetails": {"id": f"skinaudit/{engine}/"},  # audits of several engines stand beside each other
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "exitCode": exit_code(result.verdict),
+                "exitCodeDescription": result.verdict.value,
+            }
+        ],
+        "artifacts": [
+            {
+                "location": {"uri": engine},
+                "roles": ["analysisTarget"],
+                "hashes": {"sha-256": result.engine_digest.removeprefix("sha256:")},
+            }
+        ],
+        "results": [_result(one, engine) for one in _findings(result)],
+        "properties": {
+            "verdict": result.verdict.value,
+            "reason": result.reason,
+            "synthetic": result.synthetic,
+            "emulated": result.emulated,
+        },
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _findings(result: AuditResult) -> list[Finding]:
+    """Those of the audit, and the verdict itself where none of them forces it."""
+    wanted = _FORCES.get(result.verdict)
+    if wanted is None or any(one.severity is wanted for one in result.findings):
+        return list(result.findings)
+    return [Finding(wanted, "verdict", None, result.reason), *result.findings]
+
+
+def _rule(name: str, rule: Rule) -> dict[str, Any]:
+    return {
+        "id": name,
+        "shortDescription": {"text": f"{rule.title}."},
+        "fullDescription": {"text": rule.meaning},
+        "help": {"text": f"{rule.meaning} {rule.remedy}", "markdown": f"{rule.meaning}\n\n**What to do:** {rule.remedy}"},
+    }
+
+
+def _result(one: Finding, engine: str) -> dict[str, Any]:
+    where = f"{one.set}: " if one.set else ""
+    forced = f"{one.severity.value.upper()}: " if _LEVELS[one.severity] == "error" else ""
+    subject = [part for part in (one.set, one.lesion_class) if part]
+    mark = hashlib.sha256("\n".join((engine, one.rule, *subject)).encode()).hexdigest()[:16]
+    location: dict[str, Any] = {
+        # A line, since code scanning asks for one, though an engine has none.
+        "physicalLocation": {"artifactLocation": {"uri": engine, "index": 0}, "region": {"startLine": 1}}
+    }
+    if subject:
+        location["logicalLocations"] = [{"fullyQualifiedName": "/".join(subject), "kind": "set"}]
+    return {
+        "ruleId": one.rule,
+        "ruleIndex": list(RULES).index(one.rule),
+        "level": _LEVELS[one.severity],
+        "message": {"text": f"{forced}{where}{one.text}"},
+        "locations": [location],
+        "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1"},
+        "properties": {"severity": one.severity.value, "set": one.set, "lesion_class": one.lesion_class},
+    }

@@ -1,0 +1,56 @@
+"""Figures and facts of an audit as every report words them."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from skinaudit.audit.metrics import Hits
+from skinaudit.audit.result import AuditResult
+from skinaudit.audit.statistics import PairedDrop
+
+NOTHING = "-"
+"""Stands where there is no figure."""
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction of 1 as percentage with one decimal."""
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def share(hits: Hits | None) -> str:
+    """Right answers of all as percentage; nothing where there is no image."""
+    return NOTHING if hits is None else percent(hits.share)
+
+
+def points(fraction: float) -> str:
+    """A difference of fractions of 1 as signed percentage points; never a signed zero."""
+    rounded = round(100 * fraction, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def drop_text(drop: PairedDrop | None) -> str:
+    """A drop in points with its interval."""
+    if drop is None:
+        return NOTHING
+    return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
+
+
+def precision_text(result: AuditResult) -> str:
+    """The precision that was asked for, and in how many layers it was found."""
+    found = result.description.found
+    if result.asked is None:
+        return ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
+    if not found:
+        return f"{result.asked}, which the opened file does not tell"
+    return f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+
+
+def lineage_text(result: AuditResult) -> str:
+    """Whether the lineage leads back to the data."""
+    return f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
+
+
+def engine_path(result: AuditResult) -> str:
+    """The engine as it was named on the command line, without the folders of an absolute path: those tell of a machine."""
+    path = PurePath(result.engine)
+    return path.name if path.is_absolute() else path.as_posix()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft4Validator, FormatChecker
+
+from skinaudit.audit.reports.sarif import render
+from skinaudit.audit.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.rules import RULES
+from skinaudit.audit.verdict import exit_code
+
+SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "data" / "sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft4Validator(SCHEMA, format_checker=FormatChecker())
+
+
+def run(result: AuditResult) -> dict[str, Any]:
+    (only,) = json.loads(render(result))["runs"]
+    return dict(only)
+
+
+def test_it_is_sarif(audits: dict[str, AuditResult]) -> None:
+    for result in audits.values():
+        VALIDATOR.validate(json.loads(render(result)))
+    assert not VALIDATOR.is_valid({**json.loads(render(audits["rare"])), "version": "2.0.0"})
+
+
+def test_every_finding_is_a_result_of_its_rule(audits: dict[str, AuditResult]) -> None:
+    for result in audits.values():
+        found, rules = run(result)["results"], run(result)["tool"]["driver"]["rules"]
+        assert [one["id"] for one in rules] == list(RULES)
+        assert all(one["help"]["text"] for one in rules)
+        told = [one for one in found if one["ruleId"] != "verdict"]
+        assert [one["ruleId"] for one in told] == [one.rule for one in result.findings]
+        for one, finding in zip(told, result.findings, strict=True):
+            assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
+            assert one["message"]["text"].endswith(finding.text)
+
+
+def test_there_is_an_error_unless_the_audit_passed(audits: dict[str, AuditResult]) -> None:
+    for result in audits.values():
+        errors = [one for one in run(result)["results"] if one["level"] == "error"]
+        assert bool(errors) is (result.verdict is not Verdict.PASS)
+        assert run(result)["invocations"][0]["exitCode"] == exit_code(result.verdict)
+    lacking = replace(audits["pass"], findings=(), verdict=Verdict.INCONCLUSIVE, reason="no white-box set")
+    (only,) = run(lacking)["results"]
+    assert (only["ruleId"], only["message"]["text"]) == ("verdict", "INCONCLUSIVE: no white-box set")
+
+
+def test_levels_and_fingerprints(audits: dict[str, AuditResult]) -> None:
+    findings = tuple(Finding(severity, "drop", "clean", "text") for severity in Severity)
+    found = run(replace(audits["pass"], findings=findings))["results"]
+    assert [one["level"] for one in found] == ["error", "error", "warning", "note"]
+    results = run(audits["melanoma to nevus"])["results"]
+    marks = [one["partialFingerprints"]["primaryLocationLineHash"] for one in results]
+    assert len(set(marks)) == len(results) >= 4
+    other = replace(audits["melanoma to nevus"], findings=audits["melanoma to nevus"].findings[::-1])
+    assert marks[::-1] == [one["partialFingerprints"]["primaryLocationLineHash"] for one in run(other)["results"]]
+
+
+@pytest.mark.parametrize(
+    ("engine", "uri"), [("/home/me/a b.onnx", "a%20b.onnx"), ("runs/x/engines/fp16.onnx", "runs/x/engines/fp16.onnx")]
+)
+def test_the_engine_is_named_without_the_folders_of_a_machine(audits: dict[str, AuditResult], engine: str, uri: str) -> None:
+    result = replace(audits["rare"], engine=Path(engine))
+    places = [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in run(result)["results"]]
+    assert set(places) == {uri} == {run(result)["artifacts"][0]["location"]["uri"]}
+    assert "/home" not in render(result)
