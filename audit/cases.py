@@ -41,10 +41,10 @@ class Case:
 def cases(result: AuditResult) -> tuple[Case, ...]:
     """Those of the whole audit, then those of each set and of each probe.
 
-    Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every gate
-    of the audit is a case.
+    Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every
+    gate of the audit is a case.
     """
-    titles = [one.title for one in (*result.sets, *result.probes)]
+    titles = [one.title for one in result.sets] + [one.title for one in result.probes]
     found = list(_by_rule([one for one in result.findings if one.set not in titles], set_title=None))
     for title in titles:
         rest = [one for one in result.findings if one.set == title]

@@ -8,11 +8,11 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from skinaudit.errors import InvalidInputError
 
-PROVE = ("where possible", "always")
+Prove = Literal["where possible", "always"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Policy:
     class_margin: float = 5.0
     class_margins: Mapping[str, float] = field(default_factory=dict)
     benign_margin: float = 20.0
-    prove: str = "where possible"
+    prove: Prove = "where possible"
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
@@ -80,8 +80,8 @@ class Policy:
             raise InvalidInputError(f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images")
         if self.minimal_images < 1:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
-        if self.prove not in PROVE:
-            raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, PROVE))}")
+        if self.prove not in get_args(Prove):
+            raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, get_args(Prove)))}")
 
     @property
     def alpha(self) -> float:

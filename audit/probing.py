@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ class ProbePlan:
 
     name: str
     search: Search
-    settings: Mapping[str, Any]
+    settings: Mapping[str, int | float]
     threat_model: ThreatModel | None
     images: int
     seed: int
@@ -123,7 +122,7 @@ def _attack(
     *,
     start: Pixels | None,
     rows: Indices | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, int | float] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
     """Which images are right when clean, which after the attack too, and the queries.

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from skinaudit.audit.comparison import Comparison
 from skinaudit.audit.consistency import Consistency
@@ -104,7 +103,7 @@ class ProbeResult:
     title: str
     norm: str
     eps: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, int | float]
     seed: int
     images: int
     queries: int

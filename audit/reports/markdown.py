@@ -32,7 +32,7 @@ def render(result: AuditResult) -> str:
     head = [f"## {result.verdict.value}: {_safe(engine_path(result))}", "", _safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
-    for title, rows in (("", _sets(result)), ("### Gates", _cases(result)), ("### Findings", _findings(result))):
+    for title, rows in (("", _sets(result)), ("### Gates", _gates(result)), ("### Findings", _findings(result))):
         shown, room = _fitting(title, rows, room)
         lines += shown
     return "\n".join((*lines, *tail)) + "\n"

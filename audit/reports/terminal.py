@@ -54,6 +54,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
     if result.probes:
         console.print()
         console.print(_probes(result))
+        for probe in result.probes:
+            budget = f"{probe.settings['queries']:,} an image at most"
+            speed = f"{probe.queries / probe.seconds:,.0f} queries/s"
+            _line(console, f"{probe.name}: {probe.queries:,} queries, {budget}, {speed}")
     if result.findings:
         console.print()
         console.print(_findings(result))
@@ -170,18 +174,16 @@ def _sensitivities(result: AuditResult) -> Table:
 def _probes(result: AuditResult) -> Table:
     """Robust accuracy by replay and under fresh attacks, on the images that were attacked."""
     table = _table("fresh attack")
-    for title in ("images", "replay", "fresh", "worst", "reference\nfresh", "queries", "queries/s"):
+    for title in ("replay", f"fresh, {result.policy.confidence:.0%} interval", "worst", "reference", "images"):
         table.add_column(title, justify="right", no_wrap=True)
     for one in result.probes:
         table.add_row(
-            one.title,
+            one.title.removeprefix("probe "),
+            percent(one.replay_accuracy),
+            f"{percent(one.fresh_accuracy)} [{100 * one.fresh_interval.low:.1f}, {100 * one.fresh_interval.high:.1f}]",
+            percent(one.worst_accuracy),
+            percent(one.reference_accuracy),
             f"{one.images:,}",
-            _percent(one.replay_accuracy),
-            f"{_percent(one.fresh_accuracy)} [{100 * one.fresh_interval.low:.1f}, {100 * one.fresh_interval.high:.1f}]",
-            _percent(one.worst_accuracy),
-            _percent(one.reference_accuracy),
-            f"{one.queries:,}",
-            f"{one.queries / one.seconds:,.0f}",
         )
     return table
 

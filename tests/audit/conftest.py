@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
+from skinaudit.artifacts.contract import CLASSES as LESIONS
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import (
@@ -27,7 +28,10 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.result import AuditResult
+from skinaudit.audit.comparison import Comparison, compare
+from skinaudit.audit.gates import judge
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.result import AuditResult, Control, SetResult
 from skinaudit.engines.engine import EngineDescription
 
 SIZE, CLASSES = 6, 7
@@ -216,6 +220,50 @@ def write_sets(
     write_set(folder / "pgd.safetensors", info, images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored)
 
 
+def compared(
+    engine: NDArray[np.int64],
+    source: NDArray[np.int64] | None,
+    labels: NDArray[np.int64],
+    *,
+    attacked: bool = False,
+) -> Comparison:
+    return compare(
+        engine,
+        source,
+        engine_clean=labels if attacked else None,
+        labels=labels,
+        groups=np.arange(len(labels)),
+        classes=LESIONS,
+        confidence=0.95,
+    )
+
+
+def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True, policy: Policy | None = None) -> SetResult:
+    title = "clean" if clean else "pgd linf 2/255"
+    result = SetResult(
+        name=title,
+        title=title,
+        file="x",
+        path=Path("x"),
+        attack="clean" if clean else "pgd",
+        norm=None if clean else "linf",
+        eps=None if clean else "2/255",
+        clean=clean,
+        white_box=white_box,
+        source="",
+        images_digest=title,
+        control=Control(False, ""),
+        comparison=comparison,
+        drift=None,
+        probabilities=False,
+        judgement=None,
+        images_per_second=1.0,
+        flipped=(),
+    )
+    drops = [gate.judgement for gate in judge([result], [], policy or Policy()) if gate.rule == "drop"]
+    return replace(result, judgement=drops[0] if drops else None)
+
+
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The functions of this file, for tests that plant faults."""
@@ -226,6 +274,8 @@ def lab() -> SimpleNamespace:
         linear=linear,
         LinearEngine=LinearEngine,
         CONTRACT=CONTRACT,
+        compared=compared,
+        entry=entry,
     )
 
 
@@ -238,7 +288,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[LinearEngine]:
         engines.append(LinearEngine(path))
         return engines[-1]
 
-    monkeypatch.setattr("skinaudit.audit.audit.open_engine", open_engine)
+    monkeypatch.setattr("skinaudit.audit.reference.open_engine", open_engine)
     monkeypatch.setattr("skinaudit.audit.transfer.open_engine", open_engine)
     return engines
 
@@ -263,8 +313,8 @@ def audits(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> di
     """Audits by what is the matter with the engine or with its surroundings."""
     folder = tmp_path_factory.mktemp("audits")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinaudit.audit.audit.open_engine", lambda path, **_: lab.LinearEngine(path))
-        patch.setattr("skinaudit.audit.audit.open_emulated", lambda path, **_: lab.LinearEngine(path))
+        patch.setattr("skinaudit.audit.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+        patch.setattr("skinaudit.audit.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
         return _audits(folder, lab)
 
 

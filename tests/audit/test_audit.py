@@ -20,8 +20,9 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
     write_run,
 )
-from skinaudit.audit.audit import CONTROL_TOLERANCE, audit_engine
+from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.policy import Policy
+from skinaudit.audit.reference import CONTROL_TOLERANCE
 from skinaudit.audit.result import AuditResult, Severity, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
@@ -39,7 +40,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert result.verdict is Verdict.PASS
     assert result.reason == "2 sets hold within 1.0 points of the source model"
     assert result.findings == ()
-    assert (result.synthetic, result.deterministic, result.lineage_gaps) == (True, True, ())
+    assert (result.synthetic, result.consistency.repeats, result.lineage_gaps) == (True, True, ())
     assert result.control == "the reference reproduces 2 of 2 sets, off by 0e+00 of the range"
     clean, attacked = result.sets
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
@@ -58,8 +59,8 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (attacked.comparison.flips, attacked.comparison.malignant_to_benign) == (0, 0)
     assert steps[-1] == (2800, 2800)
     assert steps == sorted(steps)
-    # Subject: both sets and its first batch twice. Reference: both sets, once.
-    assert [engine.images for engine in opened] == [2 * 700 + 2 * 50, 2 * 700]
+    # Subject: both sets, and 35 images in three batch sizes, each twice, and once in reverse. Reference: both sets, once.
+    assert [engine.images for engine in opened] == [2 * 700 + 7 * 35, 2 * 700]
 
 
 def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
@@ -75,7 +76,7 @@ def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: Simp
     [
         ({"fault": "noise"}, "fp32", "clean: loses"),
         ({"fault": "constant"}, "fp32", "clean: balanced accuracy 14.3% is not above that of a constant answer, 14.3%"),
-        ({"fault": "melanoma to nevus"}, "fp32", "clean: sensitivity to mel drops by 100.0 points"),
+        ({"fault": "melanoma to nevus"}, "fp32", "clean: sensitivity to mel: loses 100.0 points"),
         ({"fault": "melanoma to nevus"}, "fp32", "clean: 100 malignant images that were right are now called benign"),
         ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was asked for, found fp32 in 9 of 9 layers"),
     ],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from skinaudit.artifacts.files import write_json
 from skinaudit.audit import reading, schema
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.policy import Policy
+from skinaudit.audit.policy import Floor, Policy
 from skinaudit.audit.reading import read_audit
 from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.result import AuditResult, Finding
@@ -36,7 +36,14 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Policy: {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
+        "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99),
+        "margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
+        "class_margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
     },
+    Floor: dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"),
+        st.none() | st.floats(0.5, 99),
+    ),
 }  # fmt: skip
 """Fields whose dataclass admits only some values."""
 

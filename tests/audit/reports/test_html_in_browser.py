@@ -51,7 +51,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Pa
     """A page with everything on it: all banners, a failed set, a gallery, a long name."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinaudit.audit.audit.open_engine", lambda path, **_: lab.LinearEngine(path))
+        patch.setattr("skinaudit.audit.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
         result = audit_engine(lab.plant(folder / "run", settings={"fault": "melanoma to nevus"}).engine)
     long = replace(result.sets[1], title="pgd linf 24/255 (a-very-long-file-name-without-a-place-to-break-it)", eps="12/255")
     page = folder / "report.html"
