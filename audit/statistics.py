@@ -161,7 +161,7 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[np.int64], *, co
     right: bool (N,); groups: int64 (N,) lesion index.
     """
     effect = design_effect(right.astype(np.int64), groups)
-    return wilson_interval(right.sum() / effect, len(right) / effect, confidence=confidence)
+    return wilson_interval(float(right.sum()) / effect, len(right) / effect, confidence=confidence)
 
 
 def design_effect(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> float:

@@ -147,7 +147,7 @@ def test_the_tolerance_of_the_control_separates_rounding_from_another_model() ->
 
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, with_reference: bool) -> None:
-    planted = lab.plant(tmp_path / "this", settings={"fault": "rare"})
+    planted = lab.plant(tmp_path / "this", settings={"fault": "scaled"})
     other = lab.plant(tmp_path / "other", seed=9)
     if not with_reference:
         planted.reference.unlink()

@@ -309,7 +309,7 @@ def contrast(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
 def test_names_are_text_and_never_markup(losing: AuditResult) -> None:
     hostile = "<script>alert('$x$')</script> & \"co\""
     sets = (losing.sets[0], *(replace(one, title=f"{hostile} {one.title}") for one in losing.sets[1:]))
-    findings = (Finding(Severity.WARNING, hostile, hostile), *losing.findings)
+    findings = (Finding(Severity.WARNING, "lineage", hostile, hostile), *losing.findings)
     page = Page(render(replace(losing, sets=sets, findings=findings, reason=hostile, dataset=hostile, run_name=hostile)))
     assert page.all("script") == []
     assert hostile in page.text
