@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from skinaudit.audit.result import AuditResult
 from skinaudit.errors import InvalidInputError
+
+if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
+    from skinaudit.audit.result import AuditResult
 
 
 def names() -> tuple[str, ...]:
