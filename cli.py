@@ -89,7 +89,7 @@ def report_option(command: _Command) -> _Command:
     """`--report`, shared by every command that has an audit to show."""
     return click.option(
         "--report", "report_texts", multiple=True, metavar="FORMAT=FILE",
-        help=f"Also write {', '.join(reports.names()[:-1])} or {reports.names()[-1]} to FILE, - for standard output; may be repeated.",
+        help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names())}.",
     )(command)  # fmt: skip
 
 
