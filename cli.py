@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from skinaudit import __version__
+from skinaudit.audit import reports
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 if TYPE_CHECKING:
@@ -81,6 +82,14 @@ def provider_option(command: _Command) -> _Command:
         "--provider", type=click.Choice(["cpu", "cuda"]), default=None,
         help="Where the engine runs  [default: cuda for plans, else cpu]. If it cannot run there, that is an error, never a "
         "silent fallback.",
+    )(command)  # fmt: skip
+
+
+def report_option(command: _Command) -> _Command:
+    """`--report`, shared by every command that has an audit to show."""
+    return click.option(
+        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE",
+        help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names())}.",
     )(command)  # fmt: skip
 
 
@@ -301,6 +310,7 @@ def export(
     default=None,
     help="Where the JSON report goes  [default: the run's audits folder, else beside the engine].",
 )
+@report_option
 @provider_option
 @threads_option
 def audit(
@@ -321,6 +331,7 @@ def audit(
     batch: int,
     as_json: bool,
     output: Path | None,
+    report_texts: tuple[str, ...],
     provider: Any,
     threads: int | None,
 ) -> None:
@@ -335,6 +346,7 @@ def audit(
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
+      skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
     """
     from dataclasses import replace
@@ -346,6 +358,7 @@ def audit(
     from skinaudit.audit.probing import plan_probes
     from skinaudit.audit.reports.json_ import to_json
     from skinaudit.audit.reports.terminal import print_audit
+    from skinaudit.audit.targets import parse_targets, write_targets
     from skinaudit.audit.verdict import exit_code
 
     bounds = DEFAULT if policy is None else read_policy(policy)
@@ -354,19 +367,25 @@ def audit(
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
     )  # fmt: skip
+    beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
+    emulated = ".emulated" if emulate else ""
+    aside = "" if engine.parent.name == "engines" else ".audit"
+    report = output or beside / f"{engine.name}{emulated}{aside}.json"
+    targets = parse_targets(report_texts, taken=(report, engine))
+    if as_json and any(one.path is None for one in targets):
+        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with _bars() as bar:
         result = audit_engine(
             engine, sets=sets, contract=contract, control=control, runtime=runtime, emulate=emulate,
             policy=bounds, provider=provider, threads=_threads(threads), batch_size=batch, probes=probes,
             progress=bar("replaying"), probe_progress=bar,
         )  # fmt: skip
-    beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
-    emulated = ".emulated" if emulate else ""
-    aside = "" if engine.parent.name == "engines" else ".audit"
-    report = output or beside / f"{engine.name}{emulated}{aside}.json"
     write_json(report, to_json(result))
+    printed = write_targets(targets, result)
     if as_json:
         click.echo(report.read_text(encoding="utf-8"), nl=False)
+    elif printed is not None:
+        click.echo(printed, nl=False)
     else:
         print_audit(result, _console())
         click.echo(f"report: {report}")
@@ -384,6 +403,32 @@ def policy() -> None:
     from skinaudit.audit.policy import DEFAULT_TEXT
 
     click.echo(DEFAULT_TEXT, nl=False)
+
+
+@commands.command()
+@click.argument("audit", type=click.Path(path_type=Path))
+@report_option
+def report(audit: Path, report_texts: tuple[str, ...]) -> None:
+    """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
+
+    Exit codes: 0 once every report is written, whatever the verdict; 2 where AUDIT is no report of this version.
+
+    \b
+    Examples:
+      skinaudit report runs/latest/audits/fp16.onnx.json
+      skinaudit report audit.json --report html=audit.html --report markdown=-
+    """
+    from skinaudit.audit.reading import read_audit
+    from skinaudit.audit.reports.terminal import print_audit
+    from skinaudit.audit.targets import parse_targets, write_targets
+
+    targets = parse_targets(report_texts, taken=(audit,))
+    result = read_audit(audit)
+    printed = write_targets(targets, result)
+    if printed is not None:
+        click.echo(printed, nl=False)
+    elif not targets:
+        print_audit(result, _console())
 
 
 @commands.command()

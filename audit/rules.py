@@ -24,7 +24,7 @@ RULES: Mapping[str, Rule] = {
     "drop": Rule(
         "Accuracy lost on the way from the source model to the engine",
         "The interval of the paired drop on the same images does not lie below the policy's margin.",
-        "Above it: export in a wider precision or calibrate on other images. Across it: add images.",
+        "Above the margin: export in a wider precision or calibrate on other images. Across it: add images.",
     ),
     "malignant-to-benign": Rule(
         "Cancers that the source model names and the engine calls benign",

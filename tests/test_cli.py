@@ -55,6 +55,39 @@ def test_report_on_stdout_is_the_file(workplace: Path) -> None:
     assert done.stdout == (workplace / "runs/latest/audits/fp16.onnx.json").read_text()
 
 
+def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
+    engine, audits = "runs/latest/engines/fp16.onnx", workplace / "runs/latest/audits"
+    given = ["--report", "junit=reports/audit.xml", "--report", "sarif=reports/audit.sarif", "--report", "markdown=-"]
+    done = skinaudit("audit", engine, *given, "-o", "kept.json", "--threads", "1", cwd=workplace)
+    kept = json.loads((workplace / "kept.json").read_text())
+    assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[kept["verdict"]]
+    assert done.stdout.startswith(f"## {kept['verdict']}: {engine}".replace("_", r"\_"))
+    assert sorted(path.name for path in (workplace / "reports").iterdir()) == ["audit.sarif", "audit.xml"]
+    later = skinaudit("report", "kept.json", "--report", "markdown=-", "--report", "junit=later.xml", cwd=workplace)
+    assert (later.returncode, later.stdout, later.stderr) == (0, done.stdout, "")
+    assert (workplace / "later.xml").read_bytes() == (workplace / "reports" / "audit.xml").read_bytes()
+    again = skinaudit("report", "kept.json", "--report", "json=-", cwd=workplace)
+    assert again.stdout == (workplace / "kept.json").read_text()
+    tables = skinaudit("report", "kept.json", cwd=workplace)
+    assert tables.returncode == 0
+    plain = skinaudit("report", "kept.json", "--report", "terminal=-", cwd=workplace).stdout
+    assert [line.rstrip() for line in tables.stdout.splitlines()] == plain.splitlines()
+    assert f"\n{kept['verdict']}: " in tables.stdout
+    (workplace / "kept.json").write_text("{}")
+    for arguments, message in (
+        (["audit", engine, "--report", "junit"], "--report junit: write FORMAT=FILE, such as junit=audit.xml"),
+        (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose among"),
+        (["audit", engine, "--report", "json=-", "--json"], "--json: a --report goes to standard output already"),
+        (["audit", engine, "--report", f"json={audits / 'fp16.onnx.json'}"], "something else goes to"),
+        (["report", "kept.json"], "kept.json: is of kind 'None', not 'skinaudit-audit/1'"),
+        (["report", "absent.json"], "absent.json: no such JSON report of an audit"),
+    ):
+        wrong = skinaudit(*arguments, cwd=workplace)
+        assert wrong.returncode == 2
+        assert message in wrong.stderr
+        assert len(wrong.stderr.splitlines()) == 1
+
+
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
     done = skinaudit(
         "attack", "runs/latest", "--attack", "pgd", "--norm", "l2", "--eps", "64/255", "--steps", "3", cwd=workplace
