@@ -9,6 +9,7 @@ from typing import cast, get_args
 import numpy as np
 
 from skinaudit.artifacts.engine_contract import CHANNELS, Dtype, EngineContract, Layout
+from skinaudit.engines.integers import are_probabilities
 from skinaudit.engines.open import RUNTIMES, runtime_of
 from skinaudit.engines.session import Port, Session
 from skinaudit.errors import EngineError
@@ -88,5 +89,7 @@ def _answers_probabilities(session: Session, image: Port, answer: Port, layout: 
     shape = (CHANNELS, size, size) if layout == "NCHW" else (size, size, CHANNELS)
     noise = np.random.default_rng(0).uniform(0, 1, (count, *shape))
     tensor = noise.astype(image.dtype) if image.dtype.startswith("float") else (noise * 100).astype(image.dtype)
-    answers = session.run(tensor, input=image.name, output=answer.name).reshape(count, -1).astype(np.float64)
-    return bool((answers >= 0).all() and (np.abs(answers.sum(axis=1) - 1) < 1e-3).all())
+    answers = session.run(tensor, input=image.name, output=answer.name).reshape(count, -1)
+    if answer.codes is not None:
+        answers = answer.codes.decoded(answers)
+    return are_probabilities(answers.astype(np.float64), answer.codes)

@@ -12,10 +12,12 @@ from typing import Any
 
 import onnx
 import onnx.inliner
+import onnx.numpy_helper
 import onnx.shape_inference
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from skinaudit.engines.integers import Codes
 from skinaudit.errors import EngineError
 
 NAMES: Mapping[int, str] = {
@@ -85,6 +87,22 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
         if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value):
             return tuple(value)
     return None
+
+
+def output_codes(model: ModelProto) -> dict[str, Codes]:
+    """By name of an output in integers what they stand for, where a QuantizeLinear with one scale makes them."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear" or outputs.isdisjoint(node.output) or node.input[1] not in constants:
+            continue
+        scale = onnx.numpy_helper.to_array(constants[node.input[1]])
+        shift = constants.get(node.input[2]) if len(node.input) > 2 else None
+        zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
+        if scale.size == 1:
+            found[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+    return found
 
 
 def _literal(text: str) -> Any:

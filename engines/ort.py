@@ -35,11 +35,12 @@ _DTYPES = {"float": "float32", "double": "float64"}  # the others are spelled as
 class OrtSession:
     """An open ONNX Runtime session."""
 
-    def __init__(self, session: Any, description: SessionDescription, labels: tuple[str, ...] | None, *, where: str) -> None:
+    def __init__(self, session: Any, description: SessionDescription, graph: ModelProto, *, where: str) -> None:
+        codes = onnx_graph.output_codes(graph)
         self.description = description
-        self.labels = labels
+        self.labels = onnx_graph.labels(graph)
         self.inputs = tuple(map(_port, session.get_inputs()))
-        self.outputs = tuple(map(_port, session.get_outputs()))
+        self.outputs = tuple(replace(port, codes=codes.get(port.name)) for port in map(_port, session.get_outputs()))
         self._session = session
         self._where = where
         self._failures = _failures()
@@ -120,7 +121,7 @@ def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provi
         executed=executed,
         settings={"graph_optimisation": OPTIMISATION},
     )
-    return OrtSession(session, description, onnx_graph.labels(graph), where=where)
+    return OrtSession(session, description, graph, where=where)
 
 
 def _session(source: str | bytes, options: Any, *, where: str, provider: Provider) -> tuple[Any, Mapping[str, int] | None]:

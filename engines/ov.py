@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
@@ -29,12 +30,18 @@ class OvSession:
     """A compiled OpenVINO model with one inference request."""
 
     def __init__(
-        self, compiled: Any, description: SessionDescription, labels: tuple[str, ...] | None, *, where: str
+        self,
+        compiled: Any,
+        description: SessionDescription,
+        labels: tuple[str, ...] | None,
+        codes: Sequence[Codes | None],
+        *,
+        where: str,
     ) -> None:
         self.description = description
         self.labels = labels
         self.inputs = tuple(map(_port, compiled.inputs))
-        self.outputs = tuple(map(_port, compiled.outputs))
+        self.outputs = tuple(_port(value, one) for value, one in zip(compiled.outputs, codes, strict=True))
         self._outputs = {port.name: index for index, port in enumerate(self.outputs)}
         self._request = compiled.create_infer_request()
         self._where = where
@@ -82,7 +89,8 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
         settings={"inference_precision": settings["INFERENCE_PRECISION_HINT"]},
     )
     labels = onnx_graph.labels(onnx_graph.load(path)) if path.suffix.lower() == ".onnx" else None
-    return OvSession(compiled, description, labels, where=str(path))
+    codes = [_codes(result) for result in model.get_results()]
+    return OvSession(compiled, description, labels, codes, where=str(path))
 
 
 def read_model(path: Path) -> Any:
@@ -148,10 +156,26 @@ def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _port(value: Any) -> Port:
+def _codes(result: Any) -> Codes | None:
+    """What an output's integers stand for, from the rounding in front of them; None for floats and where it is not told."""
+    node = result.input_value(0).get_node()
+    if result.get_element_type().to_dtype() not in INTEGERS:
+        return None
+    while node.get_type_name() in ("Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze"):
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "FakeQuantize":
+        return None
+    bounds = [node.input_value(index).get_node() for index in range(1, 5)]
+    if any(one.get_type_name() != "Constant" or one.get_data().size != 1 for one in bounds):
+        return None
+    low, high, code_low, code_high = (float(one.get_data().item()) for one in bounds)
+    return codes_of_range(low, high, code_low, code_high) if high > low and code_high > code_low else None
+
+
+def _port(value: Any, codes: Codes | None = None) -> Port:
     shape = tuple(side.get_length() if side.is_static else None for side in value.get_partial_shape())
     kind = value.get_element_type().to_dtype()
-    return Port(value.get_any_name() if value.get_names() else "", shape, np.dtype(kind).name)
+    return Port(value.get_any_name() if value.get_names() else "", shape, np.dtype(kind).name, codes)
 
 
 def _import(path: Path) -> Any:

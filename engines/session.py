@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
 from skinaudit.engines.engine import EngineDescription
+from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_probabilities
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
@@ -21,11 +22,15 @@ _FLOATS = (np.float32, np.float16, np.float64)
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: its shape with None for a dynamic side, and its dtype in numpy's words."""
+    """An input or output of a file: its shape with None for a dynamic side, and its dtype in numpy's words.
+
+    codes: of an output in integers, what they stand for; None where the file does not tell.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    codes: Codes | None = None
 
     def __str__(self) -> str:
         sides = ", ".join("batch" if side is None else str(side) for side in self.shape)
@@ -75,7 +80,8 @@ class SessionEngine:
         """
         self._session, self._where = session, where
         self._contract = own_contract(session, where=where) if contract is None else contract
-        self._input, self._output, self._fixed = _ports(session, self._contract, where=where)
+        image, self._answer = _ports(session, self._contract, where=where)
+        self._input, self._fixed = image.name, image.shape[0]
         self._columns = _columns(session, self._contract, order, where=where)
         about = session.description
         self.description = EngineDescription(
@@ -115,7 +121,9 @@ class SessionEngine:
         return self._run(filled)[: len(images)]
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        tensor = self._session.run(self._tensor(images), input=self._input, output=self._output)
+        tensor = self._session.run(self._tensor(images), input=self._input, output=self._answer.name)
+        if self._answer.codes is not None:
+            tensor = self._answer.codes.decoded(tensor)
         return check_logits(tensor, rows=len(images), classes=len(self._contract.classes), where=self._where)
 
     def _tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
@@ -151,13 +159,14 @@ class SessionEngine:
         return np.clip(np.rint(pixels), bounds.min, bounds.max).astype(contract.dtype)
 
     def _checked(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        simplex = bool((answers >= 0).all()) and bool((np.abs(answers.sum(axis=1, dtype=np.float64) - 1) < 1e-3).all())
+        codes = self._answer.codes
+        simplex = are_probabilities(answers, codes)
         if self._contract.answer == "probabilities":
             if not simplex:
                 raise EngineError(
                     f'{self._where}: the contract says probabilities, but answers do not sum to 1; write answer = "logits"'
                 )
-            return np.log(np.maximum(answers, np.finfo(np.float32).tiny))
+            return log_probabilities(answers, codes)
         if simplex and len(answers) > 1:
             raise EngineError(
                 f"{self._where}: answers with probabilities (they sum to 1) where logits are due; remove the softmax, or"
@@ -207,8 +216,8 @@ def own_contract(session: Session, *, where: str) -> EngineContract:
     return EngineContract(image.shape[2], tuple(map(str, range(logits.shape[1]))), input=INPUT, output=OUTPUT)
 
 
-def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[str, str, int | None]:
-    """Names of input and output and the fixed batch, if any; raises EngineError where the contract says otherwise."""
+def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[Port, Port]:
+    """The image's port and the answer's; raises EngineError where the contract says otherwise."""
     image = _port(session.inputs, contract.input, "input", where=where)
     answer = _port(session.outputs, contract.output, "output", where=where)
     if len(session.inputs) != 1:
@@ -228,7 +237,12 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[s
     columns = [side for side in answer.shape[1:] if side != 1]
     if columns and columns != [None] and columns != [len(contract.classes)]:
         raise EngineError(f"{where}: found {answer}, the contract names {len(contract.classes)} classes; name all of them")
-    return image.name, answer.name, image.shape[0]
+    if answer.dtype in INTEGERS and answer.codes is None:
+        raise EngineError(
+            f"{where}: answers in {answer.dtype} and the file does not say what the integers stand for; convert it with an"
+            " output in float32"
+        )
+    return image, answer
 
 
 def _port(ports: Sequence[Port], name: str | None, what: str, *, where: str) -> Port:

@@ -1,0 +1,45 @@
+"""Answers in 8-bit integers, as fully quantised files give them: their codes become the numbers that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTEGERS = ("uint8", "int8")
+TOLERANCE = 1e-3
+"""By how much the sum of float probabilities may miss 1."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What the integers of a tensor stand for, as the file says: a code c means (c - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
+
+    def decoded(self, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """The numbers behind integers of any shape."""
+        return ((codes.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)).astype(np.float32)
+
+
+def codes_of_range(low: float, high: float, code_low: float, code_high: float) -> Codes:
+    """The codes that map `low` to `code_low` and `high` to `code_high`."""
+    scale = (high - low) / (code_high - code_low)
+    return Codes(scale, round(code_low - low / scale))
+
+
+def are_probabilities(answers: NDArray[Any], codes: Codes | None) -> bool:
+    """Whether each row (N, classes) is non-negative and sums to 1, within the rounding of each code where it has such."""
+    slack = TOLERANCE + (0.0 if codes is None else answers.shape[1] * codes.scale / 2)
+    sums = answers.sum(axis=1, dtype=np.float64)
+    return bool((answers >= 0).all() and (np.abs(sums - 1) <= slack).all())
+
+
+def log_probabilities(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32]:
+    """Their logarithms; zero counts as the smallest normal number, or as half a step where answers are rounded to codes."""
+    least = np.finfo(np.float32).tiny if codes is None else np.float32(codes.scale / 2)
+    logarithms: NDArray[np.float32] = np.log(np.maximum(answers, least))
+    return logarithms
