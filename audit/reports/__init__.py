@@ -1,7 +1,8 @@
 """What an audit found, for people and for machines: one format a file, whose name is the format's name on the command line.
 
 A format file defines `render(result) -> str`. Nothing else needs to change when a file is added. A trailing underscore,
-which keeps a file's name clear of a module of the standard library, is not part of the format's name.
+which keeps a file's name clear of a module of the standard library, is not part of the format's name. A folder holds
+parts of a format and is none.
 """
 
 from __future__ import annotations
@@ -37,4 +38,4 @@ def render(name: str, result: AuditResult) -> str:
 
 def _modules() -> Mapping[str, str]:
     """Format -> module."""
-    return {module.name.rstrip("_"): module.name for module in pkgutil.iter_modules(__path__)}
+    return {module.name.rstrip("_"): module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
