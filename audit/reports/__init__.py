@@ -30,10 +30,13 @@ def check_name(name: str) -> None:
 
 
 def render(name: str, result: AuditResult) -> str:
-    """The result in the format of that name; raises InvalidInputError, listing the formats, for an unknown one."""
+    """The result in the format of that name, its last line ended.
+
+    Raises InvalidInputError, listing the formats, for an unknown one.
+    """
     check_name(name)
     text: str = importlib.import_module(f"{__name__}.{_modules()[name]}").render(result)
-    return text
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 def _modules() -> Mapping[str, str]:
