@@ -1,8 +1,8 @@
 """What an audit found, for people and for machines: one format a file, whose name is the format's name on the command line.
 
 A format file defines `render(result) -> str`. Nothing else needs to change when a file is added. A trailing underscore,
-which keeps a file's name clear of a module of the standard library, is not part of the format's name. A folder holds parts
-of a format and is none.
+which keeps a file's name clear of a module of the standard library, is not part of the format's name. A folder holds
+parts of a format and is none.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ def check_name(name: str) -> None:
 
 
 def render(name: str, result: AuditResult) -> str:
-    """The result in the format of that name; raises InvalidInputError, listing the formats, for an unknown one."""
+    """The result in the format of that name, its last line ended.
+
+    Raises InvalidInputError, listing the formats, for an unknown one.
+    """
     check_name(name)
     text: str = importlib.import_module(f"{__name__}.{_modules()[name]}").render(result)
-    return text
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 def _modules() -> Mapping[str, str]:

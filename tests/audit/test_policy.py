@@ -90,7 +90,7 @@ def test_a_policy_that_is_wrong_or_switches_a_check_off_is_refused(tmp_path: Pat
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="absent.toml: not a policy"):
+    with pytest.raises(InvalidInputError, match=r"absent.toml: not a policy"):
         read_policy(tmp_path / "absent.toml")
 
 

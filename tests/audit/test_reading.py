@@ -159,7 +159,7 @@ def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
 
 def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]) -> None:
     for place in places(written):
-        for wrong in (1, "word", True, [[]], float("nan")):
+        for wrong in (1, "word", True, [[[["x"]]]], float("nan")):
 
             def put(inner: Any, key: Any, wrong: Any = wrong) -> None:
                 inner[key] = wrong
