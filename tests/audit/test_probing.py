@@ -135,10 +135,11 @@ def test_a_probe_attacks_engine_and_reference_alike(tmp_path: Path, lab: SimpleN
 def test_an_engine_that_is_weaker_off_the_stored_images_passes_replay_and_fails_the_probe(
     tmp_path: Path, lab: SimpleNamespace
 ) -> None:
-    """It gives its answer away wherever a row of pixels alternates as no stored image does."""
-    planted = lab.plant(tmp_path, settings={"fault": "stripes"})
+    """It has learnt the stored images by heart, and is wrong on any other."""
+    planted = lab.plant(tmp_path, settings={"fault": "memory", "sets": str(tmp_path / "sets")})
     assert audit_engine(planted.engine).verdict is Verdict.PASS
     probes = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
     result = audit_engine(planted.engine, probes=probes)
     assert result.verdict is Verdict.FAIL
     assert {one.rule for one in result.findings if one.severity.value == "fail"} == {"probe-drop"}
+    assert "masking" in {one.rule for one in result.findings}
