@@ -70,8 +70,19 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
 def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
     limit = margin / 100
     gate = Gate(rule, title, subject, drop.value, limit, drop.interval, None, drop.images, Judgement(Verdict.INCONCLUSIVE))
+    p = p_above(drop, margin=limit)
+    return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
+
+
+def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
+    """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
+
+    FAIL by the p-value; PASS where both intervals lie below the limit and the images are enough; otherwise INCONCLUSIVE.
+    """
+    if p < policy.alpha:
+        return Verdict.FAIL
     below = drop.interval.high < limit and drop.bootstrap.high < limit
-    return _Open(gate, p_above(drop, margin=limit), below and drop.images >= policy.minimal_images, drop)
+    return Verdict.PASS if below and drop.images >= policy.minimal_images else Verdict.INCONCLUSIVE
 
 
 def _class_gate(title: str, one: ClassComparison, drop: PairedDrop, policy: Policy) -> _Open:

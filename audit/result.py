@@ -85,6 +85,10 @@ class Gate:
     judgement: Judgement
     binding: bool = True
 
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise InvalidInputError(f"gate of rule {self.rule!r}: there are {', '.join(RULES)}")
+
 
 @dataclass(frozen=True)
 class ProbeResult:

@@ -51,6 +51,9 @@ def print_audit(result: AuditResult, console: Console) -> None:
     )
     speeds = [one.images_per_second for one in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
+    ties = [f"{one.title} {one.drift.near_ties:,}" for one in result.sets if one.drift and one.drift.near_ties]
+    if ties:
+        _line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
     if result.probes:
         console.print()
         console.print(_probes(result))

@@ -21,7 +21,7 @@ from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.policy import Floor, Policy
 from skinaudit.audit.reading import read_audit
 from skinaudit.audit.reports.json_ import render, to_json
-from skinaudit.audit.result import AuditResult, Finding
+from skinaudit.audit.result import AuditResult, Finding, Gate
 from skinaudit.audit.rules import RULES
 from skinaudit.errors import InvalidInputError
 
@@ -33,6 +33,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 }  # fmt: skip
 ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Finding: {"rule": st.sampled_from(sorted(RULES))},
+    Gate: {"rule": st.sampled_from(sorted(RULES))},
     Policy: {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
