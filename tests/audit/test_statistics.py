@@ -12,7 +12,9 @@ from skinaudit.audit.statistics import (
     PairedDrop,
     design_effect,
     images_to_decide,
+    lesion_bootstrap,
     mcnemar_p,
+    p_above,
     paired_drop,
     tango_interval,
     wilson_interval,
@@ -193,3 +195,35 @@ def test_a_drop_over_nothing_is_refused() -> None:
         paired_drop(np.ones(0, bool), np.ones(0, bool), np.zeros(0, np.int64))
     with pytest.raises(InvalidInputError, match="equally many"):
         paired_drop(np.ones(2, bool), np.ones(3, bool), np.zeros(3, np.int64))
+
+
+@given(tables, st.floats(0.001, 0.3))
+def test_a_p_value_agrees_with_the_interval(table: tuple[int, int, int], margin: float) -> None:
+    b, c, n = table
+    right = np.repeat([[1, 0], [0, 1], [1, 1]], [b, c, n - b - c], axis=0).astype(bool)
+    drop = paired_drop(right[:, 0], right[:, 1], np.arange(n))
+    assert (p_above(drop, margin=margin) < 0.025) == (drop.interval.low > margin) or abs(drop.interval.low - margin) < 1e-9
+
+
+def test_a_bootstrap_of_lesions_widens_with_lesions_that_go_together() -> None:
+    values = np.repeat([1, 0], [40, 360])
+    alone = lesion_bootstrap(values, np.arange(400))
+    together = lesion_bootstrap(values, np.arange(400) // 4)
+    assert alone.low < 0.1 < alone.high
+    assert together.high - together.low == pytest.approx(2 * (alone.high - alone.low), rel=0.15)
+
+
+def test_a_bootstrap_agrees_with_drawing_every_lesion() -> None:
+    generator = np.random.default_rng(1)
+    groups = np.sort(generator.integers(0, 60, 150))
+    values = generator.integers(-1, 2, 150)
+    sums, sizes = np.bincount(groups, values, 60), np.bincount(groups, minlength=60)
+    kept = sizes > 0
+    drawn = generator.integers(0, kept.sum(), (20_000, kept.sum()))
+    means = sums[kept][drawn].sum(1) / sizes[kept][drawn].sum(1)
+    found = lesion_bootstrap(values, groups, resamples=20_000)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.01)
+
+
+def test_without_discordance_a_bootstrap_knows_nothing() -> None:
+    assert lesion_bootstrap(np.zeros(50, np.int64), np.arange(50)) == Interval(0.0, 0.0)
