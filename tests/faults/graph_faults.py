@@ -99,7 +99,6 @@ def constant_nevus(model: ModelProto) -> None:
     after(model, ("Mul", [np.float32(0)], {}), ("Add", [towards(NV, by=5.0)], {}))
 
 
-
 LOGITS = "logit drift beside the reference: no answer changes"
 
 GRAPH_FAULTS = (

@@ -58,6 +58,8 @@ CHECKS: Mapping[str, str] = {
 DROP = "drop of accuracy"
 ANY_LOSS = (DROP, "malignant flips", "undecided drop")
 """For faults whose size depends on the weights that the training happens to end with."""
+BEYOND_INT8 = (DROP, "class sensitivity", "constant answer")
+"""For int8 faults: an honest int8 engine loses single images too, so a flip or an undecided drop proves nothing here."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Fault:
 
     mimics: the mistake or attack that it stands for. plant: writes it below a scratch folder, or into the lab, and returns
     the engine to audit. caught_by: the checks of CHECKS of which one has to see it. needs: the check that is missing, for a
-    fault that nothing sees. by_luck: without that check some models show it and some do not. must_fail: INCONCLUSIVE is not enough, because the honest engine of this kind gets it too.
+    fault that nothing sees. by_luck: without that check some models show it and some do not.
     surgery: the edit of the fp32 graph, where that is all of it.
     """
 
@@ -109,7 +111,6 @@ class Fault:
     caught_by: tuple[str, ...] = ()
     needs: str = ""
     by_luck: bool = False
-    must_fail: bool = False
     surgery: Surgery | None = None
 
 
@@ -130,7 +131,12 @@ def build_lab(folder: Path) -> Lab:
 
 
 def plant(
-    lab: Lab, name: str, model: ModelProto, *, base: str = "fp32", claim: Callable[[EngineManifest], EngineManifest] | None = None
+    lab: Lab,
+    name: str,
+    model: ModelProto,
+    *,
+    base: str = "fp32",
+    claim: Callable[[EngineManifest], EngineManifest] | None = None,
 ) -> Path:
     """Write `model` as an engine of the lab's run, as a careless pipeline does: the manifest of the honest engine `base` with
     the new file's digest and the precisions that are found in it. claim: what else the manifest says."""
@@ -155,6 +161,15 @@ def edited(surgery: Surgery, mimics: str, *caught_by: str, needs: str = "", by_l
         return plant(lab, surgery.__name__, model)
 
     return Fault(surgery.__name__.replace("_", " "), mimics, write, caught_by, needs, by_luck, surgery=surgery)
+
+
+def in_reference(lab: Lab, fault: Fault) -> Path:
+    """The fault in an engine that is its own reference: the export went wrong, and all else was built from it."""
+    assert fault.surgery is not None
+    model = lab.model()
+    fault.surgery(model)
+    name = f"reference-{fault.surgery.__name__}"
+    return plant(lab, name, model, claim=lambda manifest: replace(manifest, reference=manifest.engine))
 
 
 def judge(engine: Path, **settings: Any) -> Outcome:

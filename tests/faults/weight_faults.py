@@ -128,6 +128,9 @@ def _nan_below(model: ModelProto, brightness: float) -> None:
 PROBES = "probes that feed images outside of the stored sets"
 BATCHES = "the same images in batches of other sizes"
 
+HIDDEN = (wrong_alone, wrong_behind_row_64, trigger_patch, nan_on_black)
+"""Behaviour that no stored image shows in a batch of usual size."""
+
 WEIGHT_FAULTS = (
     edited(zeroed_channel, "one channel's weights lost", *ANY_LOSS),
     edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits"),
