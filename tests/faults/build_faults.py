@@ -35,6 +35,11 @@ def of_weights(path: Callable[[Lab], Path], name: str) -> Callable[[Lab, Path], 
     return write
 
 
+def standard_weights(lab: Lab) -> Path:
+    """The weights file of the run that was not hardened."""
+    return resolve(lab.standard, read_run(lab.standard).weights)
+
+
 class BatchStatistics(nn.Module):
     """Batch norm as in training: by the mean and variance of the batch at hand."""
 
@@ -168,7 +173,7 @@ def fp16_activation_overflow(lab: Lab, folder: Path) -> Path:
 
 BUILD_FAULTS = (
     Fault("standard for hardened", "the standard model's engine under the hardened run's manifest",
-          of_weights(lambda lab: resolve(lab.standard, read_run(lab.standard).weights), "standard"), ("malignant flips", "class sensitivity")),
+          of_weights(standard_weights, "standard"), ("malignant flips", "class sensitivity")),
     Fault("earlier epoch", "exported from a checkpoint of the same training", of_weights(lambda lab: lab.early, "early"),
           ANY_LOSS),
     Fault("trained again", "trained on after the sets were written", of_weights(lambda lab: lab.again, "again"), ANY_LOSS),

@@ -65,7 +65,7 @@ BEYOND_INT8 = (DROP, "class sensitivity", "constant answer")
 @dataclass(frozen=True)
 class Lab:
     """Where everything lies. run: hardened, with its engines. standard: the run that it was hardened from. early: the
-    hardened run's weights after its first epoch at full eps. again: weights of the hardened model trained on for one epoch."""
+    hardened run's weights after its first epoch at full eps. again: those after one epoch more than the run's."""
 
     run: Path
     standard: Path
@@ -136,10 +136,10 @@ def plant(
     model: ModelProto,
     *,
     base: str = "fp32",
-    claim: Callable[[EngineManifest], EngineManifest] | None = None,
+    claim: Callable[[EngineManifest], EngineManifest] = lambda manifest: manifest,
 ) -> Path:
-    """Write `model` as an engine of the lab's run, as a careless pipeline does: the manifest of the honest engine `base` with
-    the new file's digest and the precisions that are found in it. claim: what else the manifest says."""
+    """Write `model` as an engine of the lab's run, as a careless pipeline does: the manifest of the honest engine
+    `base` with the new file's digest and the precisions that are found in it. claim: what else the manifest says."""
     path = lab.run / "engines" / "planted" / f"{name}.onnx"
     write_bytes(path, model.SerializeToString())
     honest = read_engine_manifest(lab.engine(base))
@@ -148,7 +148,7 @@ def plant(
         honest, engine=here, graph=here, found=found_precisions(model), run="../..",
         reference=replace(honest.reference, file=f"../{honest.reference.file}"),
     )  # fmt: skip
-    write_engine_manifest(manifest if claim is None else claim(manifest), engine=path)
+    write_engine_manifest(claim(manifest), engine=path)
     return path
 
 
@@ -222,8 +222,8 @@ def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardeni
     fit(
         model, Examples(dataset.images[train[::2]], dataset.labels[train[::2]]),
         Examples(dataset.images[val], dataset.labels[val]), classes=len(np.unique(dataset.labels)),
-        recipe=adapted("default", epochs=1, learning_rate=2e-3, averaging=0.0), hardening=replace(hardening, ramp=0.0), seed=1,
-        folder=folder, resume=False, settings_digest="",
+        recipe=adapted("default", epochs=1, learning_rate=2e-3, averaging=0.0), hardening=replace(hardening, ramp=0.0),
+        seed=1, folder=folder, resume=False, settings_digest="",
     )  # fmt: skip
     path = folder / "weights.safetensors"
     checkpoint.save(path, model.state_dict(), {})

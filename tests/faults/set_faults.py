@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, open_set, write_set
-from skinaudit.artifacts.manifest import read_run, record, resolve, write_run
+from skinaudit.artifacts.manifest import read_run, record, write_run
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.engines.open import open_engine
+from skinaudit.tests.faults.build_faults import of_weights, standard_weights
 from skinaudit.tests.faults.lab import EPS, THREADS, Fault, Lab
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.generate import AttackPlan, write_adversarial_set
@@ -42,7 +43,7 @@ def images_of(one: AdversarialSet) -> Images:
 
 
 def rewrite(
-    run: Path, path: Path, *, logits: bool = True, info: Callable[[SetInfo], SetInfo] | None = None, **arrays: Any
+    run: Path, path: Path, *, logits: bool = True, info: Callable[[SetInfo], SetInfo] = lambda info: info, **arrays: Any
 ) -> None:
     """Write a set again with other arrays, as its own writer would: every digest is right. logits: the engine's to the new
     images, where none are given."""
@@ -52,7 +53,7 @@ def rewrite(
     if "images" in arrays and logits:
         engine = open_engine(engine_of(run), threads=THREADS)
         values["source_logits"] = np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
-    write_set(path, old.info if info is None else info(old.info), **{**values, **arrays})
+    write_set(path, info(old.info), **{**values, **arrays})
 
 
 def seal(run: Path) -> Path:
@@ -180,11 +181,7 @@ def stale_sets(lab: Lab, folder: Path) -> Path:
 def control_taken_away(lab: Lab, folder: Path) -> Path:
     """The standard model's engine, its answers stored as the hardened model's, and no reference to tell."""
     run = copied(lab, folder)
-    from skinaudit.tests.faults.build_faults import of_weights
-
-    planted = of_weights(lambda _: resolve(lab.standard, read_run(lab.standard).weights), "uncontrolled")(
-        replace(lab, run=run), folder
-    )
+    planted = of_weights(standard_weights, "uncontrolled")(replace(lab, run=run), folder)
     engine = open_engine(planted, threads=THREADS)
     for path in (run / "sets").glob("*.safetensors"):
         answers = np.concatenate([engine.logits(batch) for batch in open_set(path).batches(64)])

@@ -44,7 +44,7 @@ def test_the_honest_int8_engine_loses_single_images_at_most(lab: Lab) -> None:
     assert set(outcome.checks).isdisjoint(BEYOND_INT8), outcome.texts
 
 
-@pytest.mark.parametrize("fault", map(marked, FAULTS))
+@pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
 def test_the_audit_sees(fault: Fault, lab: Lab, tmp_path: Path) -> None:
     outcome = judge(fault.plant(lab, tmp_path))
     assert outcome.verdict != "PASS"

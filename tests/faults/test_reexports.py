@@ -15,7 +15,7 @@ def test_there_are_a_hundred() -> None:
     assert len(set(reexports())) * len(CALLS) >= 100
 
 
-@pytest.mark.parametrize("reexport", reexports(), ids=lambda one: f"{one.rewrite}-{one.precision}")
+@pytest.mark.parametrize("reexport", tuple(reexports()), ids=lambda one: f"{one.rewrite}-{one.precision}")
 def test_an_honest_reexport_raises_no_alarm(reexport: Reexport, lab: Lab) -> None:
     engine = reexport.write(lab)
     for batch_size, threads in CALLS:
