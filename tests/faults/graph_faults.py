@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto
 
-from skinaudit.tests.faults.lab import ANY_LOSS, DROP, SIZE, edited
+from skinaudit.tests.faults.lab import ANY_LOSS, DROP, LOGITS, SIZE, edited
 from skinaudit.tests.faults.surgery import NV, after, before, change, parameters, towards
 from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD
 
@@ -98,8 +98,6 @@ def no_last_bias(model: ModelProto) -> None:
 def constant_nevus(model: ModelProto) -> None:
     after(model, ("Mul", [np.float32(0)], {}), ("Add", [towards(NV, by=5.0)], {}))
 
-
-LOGITS = "logit drift beside the reference: no answer changes"
 
 GRAPH_FAULTS = (
     edited(normalised_twice, "the service normalises, and the graph does too", DROP),

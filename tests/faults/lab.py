@@ -58,6 +58,7 @@ CHECKS: Mapping[str, str] = {
 DROP = "drop of accuracy"
 ANY_LOSS = (DROP, "malignant flips", "undecided drop")
 """For faults whose size depends on the weights that the training happens to end with."""
+LOGITS = "logits compared with those of the source model, not answers alone"
 BEYOND_INT8 = (DROP, "class sensitivity", "constant answer")
 """For int8 faults: an honest int8 engine loses single images too, so a flip or an undecided drop proves nothing here."""
 
@@ -114,10 +115,10 @@ class Fault:
     surgery: Surgery | None = None
 
 
-def build_lab(folder: Path) -> Lab:
+def build_lab(folder: Path, *, seed: int = 0) -> Lab:
     """Train, harden and export below `folder`: a minute of one CPU."""
     dataset = _dataset()
-    standard = _train(dataset, folder / "standard", epochs=8, learning_rate=1e-2)
+    standard = _train(dataset, folder / "standard", epochs=8, learning_rate=1e-2, seed=seed)
     run, early = folder / "hardened", folder / "early.safetensors"
 
     def keep(epoch: Epoch) -> None:
@@ -125,7 +126,7 @@ def build_lab(folder: Path) -> Lab:
             shutil.copy(run / BEST_FILE, early)
 
     hardening = Hardening(EPS, steps=2)
-    _train(dataset, run, epochs=7, learning_rate=5e-3, hardening=hardening, start=standard, on_epoch=keep)
+    _train(dataset, run, epochs=7, learning_rate=5e-3, seed=seed, hardening=hardening, start=standard, on_epoch=keep)
     export_run(run, precisions=("fp32", "fp16", "int8"), threads=THREADS)
     return Lab(run, standard, early, _trained_again(dataset, run, folder / "again", hardening))
 
@@ -202,13 +203,13 @@ def _dataset() -> Dataset:
 
 
 def _train(
-    dataset: Dataset, out: Path, *, epochs: int, learning_rate: float, hardening: Hardening | None = None,
+    dataset: Dataset, out: Path, *, epochs: int, learning_rate: float, seed: int, hardening: Hardening | None = None,
     start: Path | None = None, on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Path:  # fmt: skip
     recipe = adapted("default", epochs=epochs, learning_rate=learning_rate, class_weighting=0.5 if start is None else 0.75)
     training = Training(
         arch="mobilenet", width=WIDTH, size=SIZE, recipe=recipe, hardening=hardening, threat_model=EPS, split="official",
-        seed=0, weights=None if start is None else str(start), threads=THREADS,
+        seed=seed, weights=None if start is None else str(start), threads=THREADS,
     )  # fmt: skip
     train_run(dataset, training, out=out, resume=False, report=Reporter(epoch=on_epoch))
     return out
