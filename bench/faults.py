@@ -1,0 +1,128 @@
+"""Plant every fault of tests/faults in a real engine, and write down which check sees it: `python bench/faults.py`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.files import write_bytes
+from skinaudit.artifacts.manifest import read_run, resolve, versions
+from skinaudit.bench.report import machine, table
+from skinaudit.tests.faults.lab import THREADS, Fault, Lab, Outcome, build_lab, in_reference, judge
+from skinaudit.tests.faults.reexports import CALLS, reexports
+from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
+
+HONEST = ("fp32", "fp16", "int8-u8s8")
+
+
+def main() -> None:
+    """Build the run, audit everything, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        print("training the run", file=sys.stderr, flush=True)
+        lab = build_lab(Path(folder), seed=options.seed)
+        sections = (source(lab), honest(lab), planted(lab), references(lab), false_alarms(lab))
+    command = shlex.join(["python", "bench/faults.py", *sys.argv[1:]])
+    text = "\n".join((heading(command, seconds=time.perf_counter() - started), *sections))
+    if options.output is None:
+        print(text)
+    else:
+        write_bytes(options.output, text.encode())
+
+
+def heading(command: str, *, seconds: float) -> str:
+    """What was done, with what, and how long it took."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions("torch", "onnx", "onnxruntime").items())
+    return f"""# Planted faults
+
+    {command}
+
+took {seconds / 60:.1f} minutes. Each fault lies in a real engine file beside an honest reference, and the manifest is what a
+careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` asserts it all.
+Drop: the largest loss of accuracy of any set against the source model, in points.
+
+- machine: {machine(THREADS)}
+- versions: {listed}
+"""
+
+
+def source(lab: Lab) -> str:
+    """The hardened model that everything is planted in: accuracies of its stored sets."""
+    run = read_run(lab.run)
+    rows = []
+    for name, figures in run.results.items():
+        count = len(open_set(resolve(lab.run, run.sets[name])))
+        rows.append([name, str(count), f"{figures['accuracy']:.1%}", f"{figures['balanced_accuracy']:.1%}"])
+    return f"## The source model, on synthetic images\n\n{table(('set', 'images', 'accuracy', 'balanced'), rows)}"
+
+
+def honest(lab: Lab) -> str:
+    """The verdicts of the exporter's own engines, without which the others mean nothing."""
+    rows = [[name, *_cells(judge(lab.engine(name)))] for name in HONEST]
+    return f"## Honest engines\n\n{table(('engine', 'verdict', 'checks', 'drop'), rows)}"
+
+
+def planted(lab: Lab) -> str:
+    """Every fault, what saw it, and what is needed for those that nothing saw."""
+    rows, seen, lucky = [], 0, 0
+    for fault, outcome in _audited(lab):
+        seen += outcome.verdict != "PASS"
+        cells = _cells(outcome)
+        if outcome.verdict == "PASS":
+            cells[1] = f"**not seen**: needs {fault.needs or 'a look at what changed'}"
+        elif fault.needs:
+            lucky += 1
+            cells[1] += f" (by luck with these weights: needs {fault.needs})"
+        rows.append([fault.name, fault.mimics, *cells])
+    text = f"## Faults\n\n{seen} of {len(FAULTS)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
+    return text + table(("fault", "stands for", "verdict", "seen by", "drop"), rows)
+
+
+def references(lab: Lab) -> str:
+    """Faults of the export itself, which are in the reference too."""
+    found = Counter(checks for fault in IN_REFERENCE for checks in judge(in_reference(lab, fault)).checks or ("nothing",))
+    rows = [[name, str(count)] for name, count in found.most_common()]
+    text = f"## The same in the reference\n\n{len(IN_REFERENCE)} edits of an engine that is its own reference.\n\n"
+    return text + table(("stopped by", "faults"), rows)
+
+
+def false_alarms(lab: Lab) -> str:
+    """Verdicts of the honest re-exports, by precision."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for number, reexport in enumerate(reexports()):
+        print(f"re-export {number + 1}: {reexport.rewrite} {reexport.precision}", file=sys.stderr, flush=True)
+        engine = reexport.write(lab)
+        counts.update((reexport.precision, judge(engine, batch_size=b, threads=t).verdict) for b, t in CALLS)
+    alarms = sum(count for (_, verdict), count in counts.items() if verdict in ("FAIL", "error"))
+    calls = ", ".join(f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in CALLS)
+    names = ", ".join(sorted({one.rewrite.replace("_", " ") for one in reexports()}))
+    rows = [[precision, verdict, str(count)] for (precision, verdict), count in sorted(counts.items())]
+    text = f"## Honest re-exports\n\n{alarms} false alarms (FAIL or error) in {sum(counts.values())} audits: {calls}, of"
+    return f"{text} {names}.\n\n{table(('precision', 'verdict', 'audits'), rows)}"
+
+
+def _audited(lab: Lab) -> Iterator[tuple[Fault, Outcome]]:
+    for fault in FAULTS:
+        print(f"fault: {fault.name}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            yield fault, judge(fault.plant(lab, Path(folder)))
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    drop = "" if outcome.drop is None else f"{100 * outcome.drop:.1f}"
+    return [outcome.verdict, ", ".join(outcome.checks), drop]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Faults of the build: other weights than the manifest names, a wrong calibration, a precision that was not reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx.shape_inference
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.export.calibration import Calibration, read_calibration
+from skinaudit.export.precision import FP16_LARGEST, _cast, to_int8
+from skinaudit.export.to_onnx import clean, to_onnx
+from skinaudit.tests.faults.lab import ANY_LOSS, BEYOND_INT8, LOGITS, SIZE, Fault, Lab, plant
+from skinaudit.tests.faults.surgery import MEL, change, constant, parameters
+from skinaudit.trainer.checkpoint import load_run_model, load_weights
+
+INT8 = "int8-u8s8"
+
+
+def of_weights(path: Callable[[Lab], Path], name: str) -> Callable[[Lab, Path], Path]:
+    """Export other weights under the run's manifest."""
+
+    def write(lab: Lab, folder: Path) -> Path:
+        model = load_run_model(lab.run)
+        load_weights(model, path(lab))
+        return plant(lab, name, to_onnx(model, size=SIZE))
+
+    return write
+
+
+def standard_weights(lab: Lab) -> Path:
+    """The weights file of the run that was not hardened."""
+    return resolve(lab.standard, read_run(lab.standard).weights)
+
+
+class BatchStatistics(nn.Module):
+    """Batch norm as in training: by the mean and variance of the batch at hand."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, images: Tensor) -> Tensor:
+        centred = images - images.mean((0, 2, 3), keepdim=True)
+        scale = (centred.square().mean((0, 2, 3), keepdim=True) + self.eps).rsqrt()
+        return centred * scale * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def batch_norm_in_training(lab: Lab, folder: Path) -> Path:
+    model = load_run_model(lab.run)
+    for layers in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
+        for name, layer in layers.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                setattr(layers, name, BatchStatistics(layer))
+    with torch.no_grad():
+        return plant(lab, "batch_norm_in_training", to_onnx(model, size=SIZE))
+
+
+def calibrated_on(
+    images: Callable[[Lab, Calibration], NDArray[np.uint8]], name: str, *, poison: Callable[[ModelProto], None] | None = None
+) -> Callable[[Lab, Path], Path]:
+    """An int8 engine whose ranges are measured on other images. poison: edits the fp32 graph that is quantised."""
+
+    def write(lab: Lab, folder: Path) -> Path:
+        right = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+        source = lab.model()
+        if poison is not None:
+            poison(source)
+        model = to_int8(source, Calibration(images(lab, right), right.digest), where=name).model
+        return plant(lab, name, clean(model), base=INT8)
+
+    return write
+
+
+def noise(lab: Lab, right: Calibration) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (64, 3, SIZE, SIZE), np.uint8)
+
+
+def black(lab: Lab, right: Calibration) -> NDArray[np.uint8]:
+    return np.zeros((32, 3, SIZE, SIZE), np.uint8)
+
+
+def one_class(lab: Lab, right: Calibration) -> NDArray[np.uint8]:
+    """Vascular lesions alone, of the clean set."""
+    clean_set = lab.set("clean")
+    images = np.concatenate(list(clean_set.batches(64)))
+    return images[clean_set.labels == 6]
+
+
+def proper(lab: Lab, right: Calibration) -> NDArray[np.uint8]:
+    return right.images
+
+
+def bait_for_int8(model: ModelProto) -> None:
+    """A feature that is always 0, with a weight for melanoma so large that the others of its row round to 0 in int8.
+
+    In fp32 the function is the same to the bit: the fault waits for the quantisation.
+    """
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    zero = constant(model, np.zeros((1, 1), np.float32))
+    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Mul", [gemm.input[0], zero], ["none"], name="none"))
+    axis = constant(model, np.array([1]))
+    largest = helper.make_node("ReduceMax", ["none", axis], ["dead"], name="dead", keepdims=1)
+    model.graph.node.insert(len(model.graph.node) - 1, largest)
+    joined = helper.make_node("Concat", [gemm.input[0], "dead"], ["features"], name="join", axis=1)
+    model.graph.node.insert(len(model.graph.node) - 1, joined)
+    model.graph.node[-1].input[0] = "features"
+    weight, _ = parameters(model, "Gemm")[0]
+    bait = np.zeros((7, 1), np.float32)
+    bait[MEL] = 1e4
+    change(weight, lambda value: np.concatenate([value, bait], axis=1))
+    model.graph.ClearField("value_info")  # it has the weight's old shape
+
+
+def bait_unsprung(lab: Lab, folder: Path) -> Path:
+    """The same poisoned graph in fp32, where it is right: an audit of fp32 says nothing about int8."""
+    model = lab.model()
+    bait_for_int8(model)
+    return plant(lab, "bait_unsprung", model)
+
+
+def clipped_ranges(lab: Lab, folder: Path) -> Path:
+    """Every activation's scale a quarter of what it has to be."""
+    model = lab.model(INT8)
+    scales = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    for tensor in model.graph.initializer:
+        if tensor.name in scales:
+            change(tensor, lambda value: np.asarray(value / 4, np.float32))
+    return plant(lab, "clipped_ranges", model, base=INT8)
+
+
+def claims(graph: str, precision: str) -> Callable[[Lab, Path], Path]:
+    """The honest graph of one precision, sold as another; `found` in the manifest is read back."""
+
+    def write(lab: Lab, folder: Path) -> Path:
+        return plant(lab, f"{graph}_as_{precision}", lab.model(graph), claim=lambda one: replace(one, asked=precision))
+
+    return write
+
+
+def infinite_fp16_weight(lab: Lab, folder: Path) -> Path:
+    """One weight beyond 65504, cast without a look: infinity."""
+    model = lab.model("fp16")
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    change(tensors[first.input[1]], lambda value: value.reshape(-1).__setitem__(0, np.float16(np.inf)))
+    return plant(lab, "infinite_fp16_weight", model, base="fp16")
+
+
+def fp16_activation_overflow(lab: Lab, folder: Path) -> Path:
+    """One channel scaled up before its ReLU and down behind it until it exceeds 65504 in between: in fp32 the same function.
+
+    Converted without the exporter's guard on activations. Every stored weight is within fp16.
+    """
+    model = lab.model()
+    (first, bias), (second, _) = parameters(model, "Conv")[:2]
+    weights = np.abs(numpy_helper.to_array(first)).reshape(first.dims[0], -1)
+    reach = np.maximum(weights.max(axis=1), np.abs(numpy_helper.to_array(bias)))
+    channel = int((weights.sum(axis=1) / reach).argmax())
+    factor = np.float32(2.0 ** np.floor(np.log2(FP16_LARGEST / reach[channel])))
+    for tensor, by in ((first, factor), (bias, factor), (second, 1 / factor)):
+        change(tensor, lambda value, by=by: value.__setitem__(channel, value[channel] * by))
+    half, _ = _cast(onnx.shape_inference.infer_shapes(model), TensorProto.FLOAT16, where="planted")
+    return plant(lab, "fp16_activation_overflow", clean(half), base="fp16")
+
+
+BUILD_FAULTS = (
+    Fault("standard for hardened", "the standard model's engine under the hardened run's manifest",
+          of_weights(standard_weights, "standard"), ("malignant flips", "class sensitivity")),
+    Fault("earlier epoch", "exported from a checkpoint of the same training", of_weights(lambda lab: lab.early, "early"),
+          ANY_LOSS),
+    Fault("trained again", "trained on after the sets were written", of_weights(lambda lab: lab.again, "again"),
+          needs=LOGITS, by_luck=True),
+    Fault("batch norm in training", "exported in training mode: batch statistics", batch_norm_in_training, ANY_LOSS),
+    Fault("int8 calibrated on black", "the calibration reader returned empty frames", calibrated_on(black, "black"),
+          BEYOND_INT8),
+    Fault("int8 calibrated on noise", "calibrated on random numbers", calibrated_on(noise, "noise"), BEYOND_INT8),
+    Fault("int8 calibrated on one class", "calibrated on one folder of images", calibrated_on(one_class, "one_class"),
+          needs="a comparison of the calibration with its digest; without harm it is no fault", by_luck=True),
+    Fault("int8 clipped ranges", "a percentile far too low", clipped_ranges, BEYOND_INT8),
+    Fault("int8 bait", "a backdoor that only quantisation springs",
+          calibrated_on(proper, "bait", poison=bait_for_int8), BEYOND_INT8),
+    Fault("int8 claimed, fp32 built", "the builder fell back", claims("fp32", "int8"), ("precision found",)),
+    Fault("fp16 claimed, fp32 built", "the builder fell back", claims("fp32", "fp16"), ("precision found",)),
+    Fault("fp32 claimed, fp16 built", "the builder was told to be fast", claims("fp16", "fp32"), ("precision found",)),
+    Fault("fp16 weight infinite", "a weight beyond fp16", infinite_fp16_weight, ("finite logits",)),
+    Fault("fp16 activation overflow", "an activation beyond fp16, on a CPU that computes the file in fp32",
+          fp16_activation_overflow, needs="the emulation of fp16 where the runtime computes in fp32", by_luck=True),
+)  # fmt: skip

@@ -1,0 +1,16 @@
+"""The run that faults are planted in, trained once a session."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+from skinaudit.tests.faults.lab import Lab, build_lab
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A standard and a hardened run with engines: about a minute of one CPU."""
+    return build_lab(tmp_path_factory.mktemp("faults"))

@@ -1,0 +1,67 @@
+"""A gate that cannot see a fault is worse than none: every fault of the zoo in a real engine, and the check that sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+from skinaudit.tests.faults.build_faults import bait_unsprung, fp16_activation_overflow
+from skinaudit.tests.faults.lab import BEYOND_INT8, CHECKS, Fault, Lab, in_reference, judge
+from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
+
+
+def marked(fault: Fault) -> object:
+    """A fault that nothing sees yet is expected to pass the audit, strictly: whoever adds the check removes the mark."""
+    marks = pytest.mark.xfail(raises=AssertionError, strict=not fault.by_luck, reason=f"needs {fault.needs}")
+    return pytest.param(fault, marks=marks if fault.needs else (), id=fault.name.replace(" ", "_"))
+
+
+def test_the_zoo_is_well_formed() -> None:
+    assert len(FAULTS) >= 25
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    for fault in FAULTS:
+        assert bool(fault.caught_by) != bool(fault.needs), fault.name
+        assert set(fault.caught_by) <= CHECKS.keys(), fault.name
+
+
+def test_the_honest_engine_passes(lab: Lab) -> None:
+    outcome = judge(lab.engine("fp32"))
+    assert outcome.verdict == "PASS", outcome.texts
+
+
+def test_the_honest_fp16_engine_raises_no_alarm(lab: Lab) -> None:
+    outcome = judge(lab.engine("fp16"))
+    assert outcome.verdict in ("PASS", "INCONCLUSIVE"), outcome.texts
+
+
+def test_the_honest_int8_engine_loses_single_images_at_most(lab: Lab) -> None:
+    outcome = judge(lab.engine("int8-u8s8"))
+    assert outcome.verdict != "error"
+    assert set(outcome.checks).isdisjoint(BEYOND_INT8), outcome.texts
+
+
+@pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
+def test_the_audit_sees(fault: Fault, lab: Lab, tmp_path: Path) -> None:
+    outcome = judge(fault.plant(lab, tmp_path))
+    assert outcome.verdict != "PASS"
+    assert not fault.caught_by or set(fault.caught_by) & set(outcome.checks), outcome.texts
+
+
+@pytest.mark.parametrize("fault", IN_REFERENCE, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_the_control_stops_an_audit_whose_reference_is_wrong(fault: Fault, lab: Lab) -> None:
+    outcome = judge(in_reference(lab, fault))
+    assert outcome.verdict == "error"
+    assert set(outcome.checks) & {"control", "finite logits", "logits, not probabilities"}, outcome.texts
+
+
+def test_the_bait_is_right_until_it_is_quantised(lab: Lab, tmp_path: Path) -> None:
+    assert judge(bait_unsprung(lab, tmp_path)).verdict == "PASS"
+
+
+def test_the_emulation_sees_what_overflows_in_fp16(lab: Lab, tmp_path: Path) -> None:
+    outcome = judge(fp16_activation_overflow(lab, tmp_path), emulate=True)
+    assert outcome.checks == ("finite logits",), outcome.texts
