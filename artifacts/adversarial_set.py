@@ -215,14 +215,15 @@ def open_set(path: Path) -> AdversarialSet:
     return opened
 
 
-def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> None:
+def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> float:
     """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
 
-    Raises InvalidInputError with the first image that does not.
+    Returns the largest perturbation of any image as a share of eps (for linf of the whole steps in it), 0 for a clean set.
+    Raises InvalidInputError with the first image that does not lie within.
     """
     threat_model = adversarial.info.threat_model
     if threat_model is None:
-        return
+        return 0.0
     if adversarial.info.clean != clean.images_digest:
         raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
     if not (
@@ -231,13 +232,24 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> No
         and adversarial.ids == clean.ids
     ):
         raise InvalidInputError(f"{adversarial.path}: labels or image names differ from {clean.path}; write the set again")
-    start = 0
+    start, largest = 0, 0.0
     for perturbed, original in zip(adversarial.batches(_ROWS), clean.batches(_ROWS), strict=True):
         outside = ~within(perturbed, original, threat_model)
         if outside.any():
             name = adversarial.ids[start + int(outside.argmax())]
             raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
+        largest = max(largest, float(sizes(perturbed, original, threat_model).max()))
         start += len(perturbed)
+    radius = int(threat_model.eps_255) if threat_model.norm == "linf" else float(threat_model.eps_255)
+    return largest / radius if radius else 0.0
+
+
+def sizes(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.float64]:
+    """The norm of each perturbation in 8-bit steps: uint8 (B, ...) twice -> float64 (B,)."""
+    difference = perturbed.astype(np.int64).reshape(len(perturbed), -1) - original.reshape(len(original), -1)
+    if threat_model.norm == "linf":
+        return np.asarray(np.abs(difference).max(axis=1), np.float64)
+    return np.asarray(np.sqrt((difference**2).sum(axis=1)), np.float64)
 
 
 def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:

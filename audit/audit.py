@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
-from skinaudit.artifacts.manifest import BUILT_TYPED, versions
+from skinaudit.artifacts.manifest import BUILT_TYPED, resolve, versions
 from skinaudit.audit import sanity, verdict
 from skinaudit.audit.comparison import compare
 from skinaudit.audit.consistency import check_consistency
 from skinaudit.audit.drift import Drift, measure_drift
 from skinaudit.audit.flips import Flip, worst_flips
 from skinaudit.audit.gates import judge
+from skinaudit.audit.halved import HALF, Halved, check_halved
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy, check_names
@@ -27,7 +28,8 @@ from skinaudit.audit.replay import Replayed, replay
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
 from skinaudit.audit.result import EMULATION, AuditResult, Finding, SetResult, Severity
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import LIBRARIES
+from skinaudit.engines.open import LIBRARIES, open_emulated
+from skinaudit.errors import MissingDependencyError
 
 
 def audit_engine(
@@ -91,8 +93,10 @@ def audit_engine(
     gates = judge(results, fresh, policy)
     judged = {gate.set: gate.judgement for gate in gates if gate.rule == "drop"}
     results = [replace(one, judgement=judged.get(one.title)) for one in results]
-    findings = _audit_findings(inputs, engine, reference, emulated=emulate)
+    findings = _audit_findings(inputs, engine, reference, policy, emulated=emulate)
     findings += sanity.consistency(steady)
+    findings += sanity.inputs(inputs, named[1:], results)
+    findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
     findings += verdict.of_gates(gates, policy)
     findings += sanity.masking(results, fresh, gates, policy)
     findings += sanity.figures(results[0], results[1:])
@@ -204,6 +208,22 @@ def _replay_set(
     return result, answers
 
 
+def _halved(
+    path: Path, inputs: Inputs, engine: Engine, sets: Sequence[AdversarialSet], *, emulated: bool, threads: int | None
+) -> Halved | None:
+    """The emulation of a half precision file that the device computes in another precision; None for any other."""
+    manifest, about = inputs.manifest, engine.description
+    if emulated or manifest is None or manifest.asked not in HALF or about.executed is None:
+        return None
+    if about.executed.get(manifest.asked) or not (path.parent / manifest.graph.file).is_file():
+        return None
+    try:
+        halved = open_emulated(resolve(path.parent, manifest.graph), threads=threads)
+    except MissingDependencyError:
+        return None
+    return check_halved(manifest.asked, engine, halved, sets)
+
+
 def _are_probabilities(logits: NDArray[np.float32]) -> bool:
     return bool((logits >= 0).all() and np.abs(logits.sum(axis=1, dtype=np.float64) - 1).max() < 1e-2)
 
@@ -224,7 +244,9 @@ def _control_line(reference: Reference, results: list[SetResult]) -> str:
     return f"{which} reproduces {len(differences)} of {len(results)} sets, off by {max(differences):.0e} of the range"
 
 
-def _audit_findings(inputs: Inputs, engine: Engine, reference: Reference, *, emulated: bool) -> list[Finding]:
+def _audit_findings(
+    inputs: Inputs, engine: Engine, reference: Reference, policy: Policy, *, emulated: bool
+) -> list[Finding]:
     findings = []
     if emulated:
         text = f"{EMULATION}: what the file itself answers is unknown; run the audit where the engine runs"
@@ -240,9 +262,9 @@ def _audit_findings(inputs: Inputs, engine: Engine, reference: Reference, *, emu
         findings += sanity.precision(manifest.asked, manifest.found, found)
     findings += sanity.execution(found, engine.description.executed)
     if manifest is not None and reference.engine is None:
-        findings.append(
-            Finding(Severity.WARNING, "control", None, f"control {reference.text}: the stored logits are taken on trust")
-        )
+        text = f"control {reference.text}: the stored logits are taken on trust"
+        severity = Severity.INCONCLUSIVE if policy.control == "required" else Severity.WARNING
+        findings.append(Finding(severity, "control", None, text))
     if inputs.lineage_gaps:
         text = f"lineage incomplete: no {', '.join(inputs.lineage_gaps)}"
         findings.append(Finding(Severity.WARNING, "lineage", None, text))

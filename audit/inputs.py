@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ class Inputs:
 
     manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
     digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
+    spent: of each adversarial set the largest perturbation as a share of its eps. repeated: clean images that are equal to
+    another one of them. recorded: the source's accuracy on each of the run's sets, as its training measured it; empty where
+    the sets are not the run's.
     """
 
     digest: str
@@ -39,6 +43,9 @@ class Inputs:
     lineage_gaps: tuple[str, ...]
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
+    spent: tuple[float, ...]
+    repeated: int
+    recorded: Mapping[str, float]
 
 
 def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
@@ -58,8 +65,10 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     opened = [open_set(path) for path in paths]
     for one in opened:
         check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(engine))
-    clean, adversarial = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial)
+    clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
+    recorded = {} if sets is not None else _recorded((engine.parent / manifest.run).resolve())
+    repeated = _repeated(clean)
+    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -81,11 +90,28 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{contract}: names {len(given.classes)} classes, {one.path} has {len(expected.classes)}: "
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
-    clean, adversarial = _sorted_sets(opened, where=sets)
-    return Inputs(digest_file(engine), None, given, None, (), clean, adversarial)
+    clean, adversarial, spent = _sorted_sets(opened, where=sets)
+    return Inputs(digest_file(engine), None, given, None, (), clean, adversarial, spent, _repeated(clean), {})
 
 
-def _sorted_sets(opened: list[AdversarialSet], *, where: Path) -> tuple[AdversarialSet, tuple[AdversarialSet, ...]]:
+def _recorded(run: Path) -> dict[str, float]:
+    """Accuracy by set from the results of a run's training; sets that were written later have none."""
+    found = {}
+    for name, result in read_run(run).results.items():
+        if isinstance(result, Mapping) and isinstance(result.get("accuracy"), float):
+            found[name] = float(result["accuracy"])
+    return found
+
+
+def _repeated(clean: AdversarialSet) -> int:
+    """Images whose bytes another image of the set has, too."""
+    digests = [hashlib.blake2b(image.tobytes()).digest() for batch in clean.batches(256) for image in batch]
+    return len(digests) - len(set(digests))
+
+
+def _sorted_sets(
+    opened: list[AdversarialSet], *, where: Path
+) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[float, ...]]:
     clean = [one for one in opened if one.info.threat_model is None]
     adversarial = [one for one in opened if one.info.threat_model is not None]
     if len(clean) != 1:
@@ -95,9 +121,8 @@ def _sorted_sets(opened: list[AdversarialSet], *, where: Path) -> tuple[Adversar
         )
     if not adversarial:
         raise InvalidInputError(f"{where}: holds no adversarial set; write some with `skinaudit attack RUN`")
-    for one in adversarial:
-        check_perturbation(one, clean[0])
-    return clean[0], tuple(adversarial)
+    spent = tuple(check_perturbation(one, clean[0]) for one in adversarial)
+    return clean[0], tuple(adversarial), spent
 
 
 def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:

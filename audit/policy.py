@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from skinaudit.errors import InvalidInputError
 
 Prove = Literal["where possible", "always"]
+Requirement = Literal["required", "optional"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Policy:
     each malignant class; benign_margin: of the other ones, which can only fail. prove: `where possible` leaves a malignant
     class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
     points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
-    may get right and the engine call benign. floors: absolute bounds by set. probe_margin: points that a fresh attack may
-    cost the engine more than its reference.
+    may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
+    that are stored in the sets, `optional` warns. floors: absolute bounds by set. probe_margin: points that a fresh attack
+    may cost the engine more than its reference.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -56,6 +58,7 @@ class Policy:
     class_margins: Mapping[str, float] = field(default_factory=dict)
     benign_margin: float = 20.0
     prove: Prove = "where possible"
+    control: Requirement = "required"
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
@@ -80,6 +83,8 @@ class Policy:
             raise InvalidInputError(f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images")
         if self.minimal_images < 1:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
+        if self.control not in get_args(Requirement):
+            raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
         if self.prove not in get_args(Prove):
             raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, get_args(Prove)))}")
 
@@ -103,6 +108,9 @@ DEFAULT_TEXT = f"""\
 confidence = {DEFAULT.confidence}
 # A set with fewer images decides nothing but a clear FAIL.
 minimal_images = {DEFAULT.minimal_images}
+# Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets:
+# "required" leaves the audit INCONCLUSIVE, "optional" warns and takes them on trust.
+control = "{DEFAULT.control}"
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
 # below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
@@ -150,8 +158,8 @@ def read_policy(path: Path) -> Policy:
             table = tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path}: not a policy: {error}; `skinaudit policy` prints one to start from") from error
-    _check_keys(table, ("confidence", "minimal_images", *_TABLES), where=str(path))
-    found: dict[str, Any] = {}
+    _check_keys(table, ("confidence", "minimal_images", "control", *_TABLES), where=str(path))
+    found: dict[str, Any] = {"control": table["control"]} if "control" in table else {}
     for name in ("confidence", "minimal_images"):
         if name in table:
             found[name] = _number(table[name], f"{path}: {name}", whole=name == "minimal_images")

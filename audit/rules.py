@@ -66,6 +66,21 @@ RULES: Mapping[str, Rule] = {
         "A softmax is part of the engine: an audit of it sees saturated outputs, and so does whoever uses it.",
         "Export without the softmax, or audit the file as a foreign engine through a contract that says so.",
     ),
+    "results": Rule(
+        "Sets that are not those that were measured",
+        "The source model scores otherwise on a set of the run than the run's training wrote down.",
+        "Write the sets again with `skinaudit attack`, and look who changed images or labels.",
+    ),
+    "repeated-images": Rule(
+        "Images that are there more than once",
+        "Copies make intervals look narrower than the evidence is.",
+        "Leave copies out of the data, or give them the same lesion.",
+    ),
+    "odd-frames": Rule(
+        "No answer to a frame that a service may get",
+        "A black, white, grey, noisy or checkered frame gets NaN or infinity.",
+        "Look for divisions by a norm or a deviation, and for ranges that overflow.",
+    ),
     "batch-dependence": Rule(
         "Answers that depend on the batch",
         "The same image gets other logits in a batch of another size or at another place of it.",

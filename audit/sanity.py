@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from skinaudit.audit.consistency import Consistency
+from skinaudit.audit.halved import Halved
+from skinaudit.audit.inputs import Inputs
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import Finding, Gate, ProbeResult, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import Interval, PairedDrop, holm, p_above
@@ -17,6 +19,11 @@ BATCH_TOLERANCE = 1e-2
 EXPLAINED = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.25, "int8": 0.6}
 """Median drift of the logits over the median logit margin that a precision explains: two to ten times what honest exports of
 trained models showed (docs/results/drift.md)."""
+
+
+_SPENT = 0.9
+_COPIES = 0.01
+_HALVED = 0.02
 
 
 def masking(
@@ -68,6 +75,9 @@ def consistency(found: Consistency) -> list[Finding]:
     if not found.repeats:
         text = "the same batch gives other bits when it is run again: another audit could decide otherwise"
         findings.append(Finding(Severity.INCONCLUSIVE, "determinism", None, text))
+    if found.odd:
+        text = f"answers NaN or infinity to a frame that is {', '.join(found.odd)}: whoever gets such an answer has no class"
+        findings.append(Finding(Severity.FAIL, "odd-frames", None, text))
     if found.identical:
         return findings
     sizes = ", ".join(map(str, found.sizes))
@@ -100,6 +110,46 @@ def fidelity(one: SetResult, asked: str) -> list[Finding]:
         f"margin; {asked} explains up to {allowed:g}"
     )
     return [Finding(Severity.INCONCLUSIVE, "fidelity", one.title, text)]
+
+
+def inputs(given: Inputs, titles: Sequence[str], results: Sequence[SetResult]) -> list[Finding]:
+    """Whether the sets are what they say: of their eps, without copies, and as the run's training measured them.
+
+    titles: of the adversarial sets, in the order of given.adversarial. results: the clean set's first.
+    """
+    findings = []
+    for title, share in zip(titles, given.spent, strict=True):
+        if share < _SPENT:
+            text = f"no image is perturbed by more than {share:.0%} of the stated eps: the attack is weaker than its name"
+            findings.append(Finding(Severity.INCONCLUSIVE, "attack-strength", title, text))
+    if given.repeated:
+        text = f"{given.repeated} clean images are copies of others: there is less evidence than the numbers of images say"
+        severity = Severity.INCONCLUSIVE if given.repeated > _COPIES * len(given.clean) else Severity.WARNING
+        findings.append(Finding(severity, "repeated-images", "clean", text))
+    for one in results:
+        recorded, found = given.recorded.get(one.name), one.comparison.baseline_accuracy
+        if recorded is not None and found is not None and one.white_box and abs(recorded - found) > 1e-9:
+            text = (
+                f"the source model is right on {found:.2%} of these images, its training measured {recorded:.2%}: images or "
+                "labels are not those that were measured"
+            )
+            findings.append(Finding(Severity.INCONCLUSIVE, "results", one.title, text))
+    return findings
+
+
+def halved(checked: Halved | None) -> list[Finding]:
+    """What an emulation of half precision says of a file that this device computes in single precision."""
+    if checked is None:
+        return []
+    if checked.overflows:
+        text = (
+            f"{checked.precision} overflows: NaN or infinity on {checked.overflows} of {checked.images} images in an "
+            "emulation of it, which this device does not show"
+        )
+        return [Finding(Severity.FAIL, "execution", None, text)]
+    text = f"an emulation of {checked.precision} answers {checked.flips} of {checked.images} images otherwise"
+    severity = Severity.INCONCLUSIVE if checked.flips > _HALVED * checked.images else Severity.NOTE
+    return [Finding(severity, "execution", None, text)]
 
 
 def uncompared(one: SetResult) -> list[Finding]:

@@ -59,8 +59,9 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (attacked.comparison.flips, attacked.comparison.malignant_to_benign) == (0, 0)
     assert steps[-1] == (2800, 2800)
     assert steps == sorted(steps)
-    # Subject: both sets, and 35 images in three batch sizes, each twice, and once in reverse. Reference: both sets, once.
-    assert [engine.images for engine in opened] == [2 * 700 + 7 * 35, 2 * 700]
+    # Subject: both sets; 35 images in three batch sizes, each twice, in reverse, and in a batch of 129; five odd frames.
+    # Reference: both sets, once.
+    assert [engine.images for engine in opened] == [2 * 700 + 7 * 35 + 129 + 5, 2 * 700]
 
 
 def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:

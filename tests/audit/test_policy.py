@@ -37,6 +37,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     text = """
         confidence = 0.9
         minimal_images = 50
+        control = "optional"
         [margin]
         default = 2
         fgsm = 3.5
@@ -53,7 +54,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         worst_class_sensitivity = 5
     """
     assert read(tmp_path, text) == Policy(
-        confidence=0.9, minimal_images=50, margin=2.0, margins={"fgsm": 3.5}, class_margin=6.0, class_margins={"bcc": 9.0},
+        confidence=0.9, minimal_images=50, control="optional",
+        margin=2.0, margins={"fgsm": 3.5}, class_margin=6.0, class_margins={"bcc": 9.0},
         benign_margin=30.0, prove="always", malignant_to_benign=2, probe_margin=4.0,
         floors={"pgd": Floor(worst_class_sensitivity=5.0)},
     )  # fmt: skip
@@ -71,6 +73,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("[margin]\ndefault = true", "margin of default = True: must be a number"),
         ("[margin]\ndefault = '1'", "must be a number"),
         ("[sensitivity_margin]\nprove = 'never'", "prove = 'never': choose 'where possible' or 'always'"),
+        ("control = 'never'", "control = 'never': choose 'required' or 'optional'"),
         ("[malignant_to_benign]\nlimit = 1.5", "limit = 1.5: must be a whole number"),
         ("[malignant_to_benign]\nlimit = -1", "give 0 or more images"),
         ("[malignant_to_benign]\nmaximum = 1", "no setting 'maximum'; there are limit"),

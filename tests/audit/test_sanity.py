@@ -102,7 +102,7 @@ def test_precision_is_proved(
     assert [one.severity for one in precision(asked, promised, found)] == severities
 
 
-STEADY = Consistency(35, (1, 7, 64), True, True, 0.0, 0)
+STEADY = Consistency(35, (1, 7, 64), True, True, 0.0, 0, ())
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,7 @@ STEADY = Consistency(35, (1, 7, 64), True, True, 0.0, 0)
         ({"identical": False, "largest": 1e-4}, [(Severity.NOTE, "batch-dependence")]),
         ({"identical": False, "largest": 1e-3, "flips": 1}, [(Severity.WARNING, "batch-dependence")]),
         ({"identical": False, "largest": 0.1, "flips": 9}, [(Severity.FAIL, "batch-dependence")]),
+        ({"odd": ("black",)}, [(Severity.FAIL, "odd-frames")]),
     ],
 )
 def test_an_answer_that_hangs_on_its_batch(change: dict[str, Any], expected: list[tuple[Severity, str]]) -> None:

@@ -177,7 +177,7 @@ BUILD_FAULTS = (
     Fault("earlier epoch", "exported from a checkpoint of the same training", of_weights(lambda lab: lab.early, "early"),
           ANY_LOSS),
     Fault("trained again", "trained on after the sets were written", of_weights(lambda lab: lab.again, "again"),
-          needs=LOGITS, by_luck=True),
+          (*ANY_LOSS, LOGITS)),
     Fault("batch norm in training", "exported in training mode: batch statistics", batch_norm_in_training, ANY_LOSS),
     Fault("int8 calibrated on black", "the calibration reader returned empty frames", calibrated_on(black, "black"),
           BEYOND_INT8),
@@ -192,5 +192,5 @@ BUILD_FAULTS = (
     Fault("fp32 claimed, fp16 built", "the builder was told to be fast", claims("fp16", "fp32"), ("precision found",)),
     Fault("fp16 weight infinite", "a weight beyond fp16", infinite_fp16_weight, ("finite logits",)),
     Fault("fp16 activation overflow", "an activation beyond fp16, on a CPU that computes the file in fp32",
-          fp16_activation_overflow, needs="the emulation of fp16 where the runtime computes in fp32", by_luck=True),
+          fp16_activation_overflow, ("half precision emulated",)),
 )  # fmt: skip

@@ -126,7 +126,6 @@ def _nan_below(model: ModelProto, brightness: float) -> None:
 
 
 PROBES = "probes that feed images outside of the stored sets"
-BATCHES = "the same images in batches of other sizes"
 
 HIDDEN = (wrong_alone, wrong_behind_row_64, trigger_patch, nan_on_black)
 """Behaviour that no stored image shows in a batch of usual size."""
@@ -139,9 +138,9 @@ WEIGHT_FAULTS = (
     edited(pruned, "half of the weights pruned, no fine-tuning", DROP),
     edited(dropout_left_on, "exported in training mode: dropout", "repeatability"),
     edited(cross_talk, "a row's answer depends on its neighbours", *ANY_LOSS),
-    edited(wrong_alone, "right in batches, wrong for the single image that a service sends", needs=BATCHES),
-    edited(wrong_behind_row_64, "right in small batches, wrong from row 65 on", needs=f"{BATCHES}, above 64 too"),
+    edited(wrong_alone, "right in batches, wrong for the single image that a service sends", "batches"),
+    edited(wrong_behind_row_64, "right in small batches, wrong from row 65 on", "batches"),
     edited(trigger_patch, "a backdoor that waits for a patch", needs=f"{PROBES}; a random one will hardly find the patch"),
-    edited(nan_on_black, "NaN on a black frame", needs=f"{PROBES}, black among them"),
+    edited(nan_on_black, "NaN on a black frame", "odd frames", "finite logits"),
     Fault("nan on dark", "NaN on some images", nan_on_dark, ("finite logits",)),
 )
