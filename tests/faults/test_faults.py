@@ -64,4 +64,4 @@ def test_the_bait_is_right_until_it_is_quantised(lab: Lab, tmp_path: Path) -> No
 
 def test_the_emulation_sees_what_overflows_in_fp16(lab: Lab, tmp_path: Path) -> None:
     outcome = judge(fp16_activation_overflow(lab, tmp_path), emulate=True)
-    assert outcome.checks == ("finite logits",), outcome.texts
+    assert outcome.verdict in ("error", "FAIL"), outcome.texts  # an emulation is INCONCLUSIVE at best

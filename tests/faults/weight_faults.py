@@ -132,7 +132,7 @@ HIDDEN = (wrong_alone, wrong_behind_row_64, trigger_patch, nan_on_black)
 
 WEIGHT_FAULTS = (
     edited(zeroed_channel, "one channel's weights lost", *ANY_LOSS),
-    edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits"),
+    edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits", DROP),
     edited(flipped_low_bit, "a bit flip in memory: one weight times 16", *ANY_LOSS),
     edited(four_bit_weights, "weights compressed to 4 bits and stored as fp32", *ANY_LOSS),
     edited(pruned, "half of the weights pruned, no fine-tuning", DROP),
