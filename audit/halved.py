@@ -19,7 +19,8 @@ _IMAGES = 64
 class Halved:
     """The first images of each set on the opened engine and on an emulation that rounds between layers.
 
-    overflows: images to which, or in a batch with which, the emulation answers NaN or infinity. flips: those of the others that it names otherwise.
+    overflows: images to which, or in a batch with which, the emulation answers NaN or infinity. flips: those of the others
+    that it names otherwise.
     """
 
     precision: str

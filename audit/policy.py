@@ -108,8 +108,8 @@ DEFAULT_TEXT = f"""\
 confidence = {DEFAULT.confidence}
 # A set with fewer images decides nothing but a clear FAIL.
 minimal_images = {DEFAULT.minimal_images}
-# Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets:
-# "required" leaves the audit INCONCLUSIVE, "optional" warns and takes them on trust.
+# Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
+# audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies

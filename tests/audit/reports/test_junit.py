@@ -69,7 +69,8 @@ def test_a_case_says_what_failed_and_what_to_do(audits: dict[str, AuditResult]) 
 
 
 def test_what_only_warns_or_was_not_compared_is_skipped(audits: dict[str, AuditResult]) -> None:
-    assert case(render(audits["no control"]), "audit", "control")[0].tag == "skipped"
+    assert case(render(audits["pass"]), "clean", "class-sensitivity df")[0].tag == "system-out"
+    assert case(render(audits["no control"]), "audit", "control")[0].tag == "error"
     assert case(render(audits["nothing compared"]), "clean", "not-compared")[0].tag == "skipped"
     assert case(render(audits["nothing compared"]), "audit", "verdict")[0].tag == "error"
 
