@@ -201,7 +201,7 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         built = form.build(Request(source, precision, calibration, build.run, target, str(path), build.options))
-        check_found(built.found, asked=precision, source=source, where=str(path))
+        check_found(built.found, asked=precision, source=source, where=str(path), kept=len(built.kept))
         engine, how = _to_compare(target, form, graph, threads=build.threads)
         build.progress(f"{label}: comparing with the source model on {len(build.clean)} clean images")
         rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)

@@ -144,10 +144,14 @@ PRECISIONS: Mapping[str, Precision] = {
 """Graphs by name. Of int8 there are several, for runtimes that want other types: the name says which."""
 
 
-def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str) -> None:
-    """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for."""
+def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str, kept: int = 0) -> None:
+    """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for.
+
+    kept: how many of them the builder says that it left in fp32: these must be found there, and be less than half of all.
+    """
     layers = sum(found_precisions(source).values())
-    if found != {asked: layers}:
+    due = {asked: layers - kept, "fp32": kept} if kept else {asked: layers}
+    if dict(found) != due or 2 * kept >= layers:
         counts = ", ".join(f"{count} {name}" for name, count in found.items()) or "none"
         raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
 
