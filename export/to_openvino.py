@@ -46,6 +46,7 @@ def build_openvino(request: Request) -> Built:
     else:
         model = _converted(request.graph)
     model.set_rt_info(request.precision, ["framework", "skinaudit.precision"])  # the graph's own metadata says fp32
+    _number_nodes(model, {node.name for node in request.graph.graph.node})
     ov.save_model(model, request.target, compress_to_fp16=request.precision == "fp16")
     written = read_model(request.target)
     return Built(
@@ -64,6 +65,15 @@ def _converted(graph: ModelProto) -> Any:
         source = Path(folder) / "graph.onnx"
         source.write_bytes(graph.SerializeToString())
         return ov.convert_model(source)  # folds constants, without which depthwise weights are not seen as such
+
+
+def _number_nodes(model: Any, named: set[str]) -> None:
+    """Name nodes that the graph does not name by their place: OpenVINO counts them through the whole process, so that the
+    second file built in it would differ from the first."""
+    for place, node in enumerate(model.get_ordered_ops()):
+        name = node.get_friendly_name()
+        if name not in named and re.fullmatch(r"[A-Za-z]+_\d+", name):
+            node.set_friendly_name(f"{node.get_type_name()}_at_{place}")
 
 
 @dataclass(frozen=True, eq=False)
