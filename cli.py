@@ -260,11 +260,12 @@ def export(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
         workspace=workspace, batches=batches,
     )  # fmt: skip
+    refused: list[SkinauditError] = []
     with _bars() as bar:
         bar("exporting")
         written = export_run(
             run, precisions=precisions or ("fp32",), formats=chosen, output=output, options=options,
-            threads=_threads(threads), progress=_note,
+            threads=_threads(threads), progress=_note, refused=refused.append,
         )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
@@ -274,6 +275,11 @@ def export(
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
         )
+    *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
+    for message in first:
+        _note(f"skinaudit: {message}")
+    if last:
+        _stop(last, code=2)
 
 
 @commands.command()

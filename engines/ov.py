@@ -17,9 +17,11 @@ from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
-_WEIGHTED = frozenset(
+WEIGHTED = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 )
+"""Types of the layers that carry weights."""
+
 _EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # layer types of the CPU's own graph
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _KEEP_GRID = frozenset({"Relu", "Clamp", "MaxPool", "Pad"})  # quantised values stay so
@@ -106,6 +108,17 @@ def read_model(path: Path) -> Any:
         raise EngineError(f"{path}: OpenVINO cannot read it: {_one_line(error)}; export it again") from error
 
 
+def predictions(model: Any, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.intp]:
+    """The class (M,) that a model, read or made, answers to each image, computed as `open_session` does."""
+    import openvino as ov
+
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    starts = range(0, len(images), batch)
+    scaled = (images[start : start + batch].astype(np.float32) / np.float32(255) for start in starts)
+    return np.concatenate([request.infer([pixels])[0].argmax(axis=1) for pixels in scaled])
+
+
 def found_precisions(model: Any) -> dict[str, int]:
     """Counts of weighted layers by the precision that the file holds, such as {"int8": 27, "fp32": 1}.
 
@@ -115,7 +128,7 @@ def found_precisions(model: Any) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     for node in model.get_ops():
-        if node.get_type_name() not in _WEIGHTED:
+        if node.get_type_name() not in WEIGHTED:
             continue
         stored = _stored_type(node, 1)
         if stored is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -38,10 +39,12 @@ class TrtSession:
     """A deserialised plan with a context, a stream, and pinned host and device buffers that grow with the batch."""
 
     labels: tuple[str, ...] | None = None
+    _stream: Any = None  # until there is one, there is nothing to free
 
     def __init__(self, path: Path, trt: Any, cuda: Any, description: SessionDescription, engine: Any) -> None:
         self.description = description
         self._where, self._trt, self._cuda, self._engine = str(path), trt, cuda, engine
+        self._buffers: dict[str, tuple[int, int, int]] = {}  # name -> bytes, host pointer, device pointer
         self._context = engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{path}: no execution context could be made; the device may lack memory")
@@ -50,7 +53,6 @@ class TrtSession:
         inputs = {name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT}
         self.inputs = tuple(self._port(name) for name in names if name in inputs)
         self.outputs = tuple(self._port(name) for name in names if name not in inputs)
-        self._buffers: dict[str, tuple[int, int, int]] = {}  # name -> bytes, host pointer, device pointer
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
         """See Session."""
@@ -73,6 +75,22 @@ class TrtSession:
         self._call(cuda.cudaStreamSynchronize(self._stream))
         return answer.copy()
 
+    def close(self) -> None:
+        """Free the buffers and the stream; nothing may be run afterwards. A second call does nothing."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        self._cuda.cudaStreamSynchronize(stream)
+        self._context = None  # it knows the addresses
+        for name in list(self._buffers):
+            self._free(name)
+        self._cuda.cudaStreamDestroy(stream)
+
+    def __del__(self) -> None:
+        # At the interpreter's exit the bindings may be gone already, and the driver frees what is left.
+        with contextlib.suppress(Exception):
+            self.close()
+
     def _bind(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], int]:
         """Pinned memory of this shape as an array, and the device memory of the tensor, which the context is told."""
         import ctypes
@@ -80,14 +98,20 @@ class TrtSession:
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         kept = self._buffers.get(name, (0, 0, 0))
         if kept[0] < size:
-            if kept[0]:
-                self._call(self._cuda.cudaFreeHost(kept[1]))
-                self._call(self._cuda.cudaFree(kept[2]))
-            kept = (size, int(self._call(self._cuda.cudaMallocHost(size))), int(self._call(self._cuda.cudaMalloc(size))))
-            self._buffers[name] = kept
+            self._free(name)
+            host = int(self._call(self._cuda.cudaMallocHost(size)))
+            self._buffers[name] = (0, host, 0)  # so that it is freed should the device lack memory
+            kept = self._buffers[name] = (size, host, int(self._call(self._cuda.cudaMalloc(size))))
         self._context.set_tensor_address(name, kept[2])
         raw = (ctypes.c_char * size).from_address(kept[1])
         return np.frombuffer(memoryview(raw), dtype=dtype, count=size // dtype.itemsize).reshape(shape), kept[2]
+
+    def _free(self, name: str) -> None:
+        _, host, device = self._buffers.pop(name, (0, 0, 0))
+        if host:
+            self._cuda.cudaFreeHost(host)
+        if device:
+            self._cuda.cudaFree(device)
 
     def _port(self, name: str) -> Port:
         shape = tuple(None if side < 0 else int(side) for side in self._engine.get_tensor_shape(name))

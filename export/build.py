@@ -53,13 +53,14 @@ class Built:
 
     found: counts of weighted layers by precision, read back from what was built, never from what was asked. companions:
     further files that the engine file needs, beside it. settings: whatever the manifest should record. calibrated: the
-    calibration images had a part in it.
+    calibration images had a part in it. kept: names of the layers that the builder left in fp32 on purpose.
     """
 
     found: Mapping[str, int]
     companions: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibrated: bool = False
+    kept: tuple[str, ...] = ()
 
 
 class Build(Protocol):

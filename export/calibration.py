@@ -57,10 +57,17 @@ class BatchReader:
     """Feeds the images to onnxruntime's calibrator as float32 in [0, 1]; answers to its CalibrationDataReader by shape."""
 
     def __init__(self, images: NDArray[np.uint8], *, name: str) -> None:
-        self._batches: Iterator[NDArray[np.uint8]] = (
-            images[start : start + BATCH] for start in range(0, len(images), BATCH)
-        )
-        self._name = name
+        self._images, self._name = images, name
+        self.set_range(0, len(self))
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return -(-len(self._images) // BATCH)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Feed these batches next."""
+        starts = range(start_index * BATCH, end_index * BATCH, BATCH)
+        self._batches: Iterator[NDArray[np.uint8]] = (self._images[start : start + BATCH] for start in starts)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """The next batch by input name, None after the last."""

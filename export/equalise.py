@@ -30,18 +30,18 @@ def equalise(model: ModelProto, calibration: Calibration) -> tuple[ModelProto, i
     rescaled = ModelProto()
     rescaled.CopyFrom(onnx.shape_inference.infer_shapes(model))
     weights = {tensor.name: tensor for tensor in rescaled.graph.initializer}
-    pairs = _pairs(rescaled, set(weights))
-    peaks = channel_peaks(rescaled, [relu for _, relu, _ in pairs], calibration)
-    for (first, _, second), peak in zip(pairs, peaks, strict=True):
+    found = pairs(rescaled, set(weights))
+    peaks = channel_peaks(rescaled, [relu for _, relu, _ in found], calibration)
+    for (first, _, second), peak in zip(found, peaks, strict=True):
         scale = _scales(peak, numpy_helper.to_array(weights[second.input[1]]))
         for name in first.input[1:]:
-            _multiply(weights[name], np.reciprocal(scale), axis=0)
+            multiply(weights[name], np.reciprocal(scale), axis=0)
         depthwise = weights[second.input[1]].dims[1] == 1
-        _multiply(weights[second.input[1]], scale, axis=0 if depthwise else 1)
-    return rescaled, len(pairs)
+        multiply(weights[second.input[1]], scale, axis=0 if depthwise else 1)
+    return rescaled, len(found)
 
 
-def _pairs(model: ModelProto, weights: set[str]) -> list[tuple[NodeProto, str, NodeProto]]:
+def pairs(model: ModelProto, weights: set[str]) -> list[tuple[NodeProto, str, NodeProto]]:
     """(convolution, output of the ReLU behind it, next convolution) where nothing else reads what lies between.
 
     A first convolution has a bias of its own, and both have weights that no other node shares.
@@ -77,7 +77,8 @@ def _scales(peak: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[n
     return np.where(live, np.clip(spread, _SMALLEST, _LARGEST), 1).astype(np.float32)
 
 
-def _multiply(tensor: TensorProto, factors: NDArray[np.float32], *, axis: int) -> None:
+def multiply(tensor: TensorProto, factors: NDArray[np.float32], *, axis: int) -> None:
+    """Multiply a constant in place with a factor for each index along `axis`."""
     value = numpy_helper.to_array(tensor)
     shape = [1] * value.ndim
     shape[axis] = -1

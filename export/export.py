@@ -33,7 +33,7 @@ from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.ort import open_bytes
 from skinaudit.engines.session import SessionEngine
-from skinaudit.errors import InvalidInputError, NoDeviceError, missing
+from skinaudit.errors import InvalidInputError, NoDeviceError, SkinauditError, missing
 from skinaudit.export.build import BuildOptions, Request
 from skinaudit.export.calibration import Calibration, read_calibration
 from skinaudit.export.formats import FORMATS, Format
@@ -69,13 +69,15 @@ def export_run(
     options: BuildOptions | None = None,
     threads: int | None = None,
     progress: Report = lambda line: None,
+    refused: Callable[[SkinauditError], None] | None = None,
 ) -> tuple[Exported, ...]:
     """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
 
     `run`/engines/fp32.onnx is the reference of every engine: it is kept where its digests lead to the run's weights, and
     exported where not. Other formats are built from the ONNX file of their precision, which is written too. A file is
     written only after its precision was read back and its parity was measured. Raises InvalidInputError for a damaged run,
-    an unknown precision or one that was not reached, EngineError for parity.
+    an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of an engine
+    that is not written, after which the others follow; without it the first such error is raised.
     """
     wanted = _wanted(formats, precisions, output)
     manifest = read_run(run)
@@ -91,14 +93,21 @@ def export_run(
             graphs[name] = _write_graph(build, path, name=name, source=onnx_graph.load(graphs["fp32"].path))
         return graphs[name]
 
-    exported = []
-    for form, precision in wanted:
+    def engine(form: Format, precision: str) -> Exported:
         name = form.graphs[precision]
         if form.build is None:
-            exported.append(graph(name, output))
-        else:
-            path = output or run / ENGINES / f"{precision}{form.suffix}"
-            exported.append(_write_engine(build, path, form=form, precision=precision, graph=graph(name)))
+            return graph(name, output)
+        path = output or run / ENGINES / f"{precision}{form.suffix}"
+        return _write_engine(build, path, form=form, precision=precision, graph=graph(name))
+
+    exported = []
+    for form, precision in wanted:
+        try:
+            exported.append(engine(form, precision))
+        except SkinauditError as error:
+            if refused is None:
+                raise
+            refused(error)
     return tuple(exported)
 
 
@@ -201,7 +210,7 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         built = form.build(Request(source, precision, calibration, build.run, target, str(path), build.options))
-        check_found(built.found, asked=precision, source=source, where=str(path))
+        check_found(built.found, asked=precision, source=source, where=str(path), kept=len(built.kept))
         engine, how = _to_compare(target, form, graph, threads=build.threads)
         build.progress(f"{label}: comparing with the source model on {len(build.clean)} clean images")
         rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
 import onnx.shape_inference
 import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.onnx_graph import WEIGHTED, found_precisions
-from skinaudit.errors import InvalidInputError, missing
-from skinaudit.export.calibration import BatchReader, Calibration, largest_activation
-from skinaudit.export.equalise import equalise
+from skinaudit.errors import InvalidInputError
+from skinaudit.export.calibration import Calibration, largest_activation
+from skinaudit.export.int8 import quantise
 
 FP16_LARGEST = 65504.0
 BF16_OPSET = 22
@@ -119,14 +116,13 @@ def _cast(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, int]
 def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """Static Q/DQ for CPUs: asymmetric u8 activations per tensor, symmetric s8 weights per channel, s32 biases.
 
-    Normalisation and logits stay float: logits in 8 bit would tie, and end at the range of the calibration images. Ranges
-    are the smallest and largest values seen: percentiles and entropy were no closer to the source model on HAM10000, took
-    three to five times as long, and keep every activation of every image in memory. CPUs without VNNI add pairs of products
-    in 16 bits and may saturate: an audit counts for the kind of CPU that it ran on.
+    Normalisation and logits stay float: logits in 8 bit would tie, and end at the range of the calibration images. CPUs
+    without VNNI add pairs of products in 16 bits and may saturate: an audit counts for the kind of CPU that it ran on.
     Raises MissingDependencyError without onnxruntime.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    return _quantised(model, calibration, symmetric=False, where=where)
+    assert calibration is not None
+    return Converted(*quantise(model, calibration, symmetric=False, where=where))
 
 
 def to_int8_symmetric(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
@@ -134,47 +130,8 @@ def to_int8_symmetric(model: ModelProto, calibration: Calibration | None, *, whe
 
     TensorRT takes zero points of 0 alone and refuses s32 biases. Otherwise as to_int8; on a CPU with VNNI it is slower.
     """
-    return _quantised(model, calibration, symmetric=True, where=where)
-
-
-def _quantised(model: ModelProto, calibration: Calibration | None, *, symmetric: bool, where: str) -> Converted:
-    try:
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.quant_utils import add_pre_process_metadata
-    except ImportError as error:
-        raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
     assert calibration is not None
-    prepared, pairs = equalise(model, calibration)
-    add_pre_process_metadata(prepared)  # shapes are inferred and batch norm is folded already
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantize_static(
-            prepared,
-            path,
-            BatchReader(calibration.images, name=model.graph.input[0].name),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_before_weighted(model),
-            extra_options={
-                "OpTypesToExcludeOutputQuantization": _producers_of_outputs(model),
-                **(dict.fromkeys(("ActivationSymmetric", "WeightSymmetric"), True) if symmetric else {}),
-                "QuantizeBias": not symmetric,
-            },
-        )
-        quantised = onnx.load(str(path))
-    settings = {
-        "format": "QDQ",
-        "activations": "s8 symmetric per tensor" if symmetric else "u8 asymmetric per tensor",
-        "biases": "float" if symmetric else "s32",
-        "weights": "s8 symmetric per channel",
-        "equalised_pairs": pairs,
-        "calibration": "minmax",
-        "calibration_images": len(calibration.images),
-    }
-    return Converted(quantised, settings)
+    return Converted(*quantise(model, calibration, symmetric=True, where=where))
 
 
 PRECISIONS: Mapping[str, Precision] = {
@@ -187,10 +144,14 @@ PRECISIONS: Mapping[str, Precision] = {
 """Graphs by name. Of int8 there are several, for runtimes that want other types: the name says which."""
 
 
-def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str) -> None:
-    """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for."""
+def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str, kept: int = 0) -> None:
+    """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for.
+
+    kept: how many of them the builder says that it left in fp32: these must be found there, and be less than half of all.
+    """
     layers = sum(found_precisions(source).values())
-    if found != {asked: layers}:
+    due = {asked: layers - kept, "fp32": kept} if kept else {asked: layers}
+    if dict(found) != due or 2 * kept >= layers:
         counts = ", ".join(f"{count} {name}" for name, count in found.items()) or "none"
         raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
 
@@ -215,20 +176,3 @@ def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
     for values in (node.input, node.output):
         for position, name in enumerate(values):
             values[position] = names.get(name, name)
-
-
-def _producers_of_outputs(model: ModelProto) -> list[str]:
-    outputs = {value.name for value in model.graph.output}
-    return sorted({node.op_type for node in model.graph.node if not outputs.isdisjoint(node.output)})
-
-
-def _before_weighted(model: ModelProto) -> list[str]:
-    """Names of the nodes that no weighted layer feeds: the normalisation."""
-    after: set[str] = set()
-    before = []
-    for node in model.graph.node:
-        if node.op_type in WEIGHTED or not after.isdisjoint(node.input):
-            after.update(node.output)
-        else:
-            before.append(node.name)
-    return before

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from skinaudit.artifacts.manifest import BUILT_TYPED
-from skinaudit.errors import InvalidInputError, missing
+from skinaudit.errors import InvalidInputError, first_few, missing
 from skinaudit.export.build import Build, BuildOptions, Built, Request
 
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
@@ -26,8 +26,8 @@ def build_plan(request: Request, *, library: str) -> Built:
     """Build a plan with `library`, `tensorrt` or `tensorrt_rtx`.
 
     TF32 is off, so that fp32 means fp32. `found` is counted in the strongly typed network, in which the builder may choose
-    kernels and not types. Raises InvalidInputError, naming the ONNX node, for what the library would refuse or silently
-    read as something else; MissingDependencyError without it.
+    kernels and not types. Raises InvalidInputError before the build, naming the ONNX nodes, for what the library would
+    refuse or silently read as something else; MissingDependencyError without it.
     """
     _check_quantisers(request.graph, where=request.where)
     try:
@@ -39,7 +39,10 @@ def build_plan(request: Request, *, library: str) -> Built:
     builder = trt.Builder(logger)
     # From 11 on all networks are strongly typed and the flag is gone.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    kind = 0 if typed is None else 1 << int(typed)
+    trial = builder.create_network(kind)  # held by name: a parser whose network is gone ends the process
+    _check_support(trt.OnnxParser(trial, logger), request)
+    network = builder.create_network(kind)
     parser = trt.OnnxParser(network, logger)
     _parse(parser, request, said)
     config = builder.create_builder_config()
@@ -77,6 +80,26 @@ def _logger(trt: Any, say: Callable[[str], None]) -> Any:
                 say(message)
 
     return Logger()
+
+
+def _check_support(parser: Any, request: Request) -> None:
+    """Refuse, naming all of them, nodes that the library's parser says it cannot take; parsing itself stops at the first.
+
+    A parser without that question, or one that says no and blames no node, leaves the answer to the parsing.
+    """
+    ask = getattr(parser, "supports_model_v2", None)
+    if ask is None or ask(request.graph.SerializeToString()):
+        return
+    nodes = request.graph.graph.node
+    taken = {index for group in range(parser.num_subgraphs) for index in parser.get_subgraph_nodes(group)}
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    refused = sorted({error.node() for error in errors if 0 <= error.node() < len(nodes)} - taken)
+    if refused:
+        told = {error.node(): _one_line(error.desc()) for error in errors}
+        names = first_few([f"{nodes[index].name or f'number {index}'} ({nodes[index].op_type})" for index in refused])
+        raise InvalidInputError(
+            f"{request.where}: node{'s' * (len(refused) > 1)} {names} cannot be parsed: {told[refused[0]]}; export to onnx"
+        )
 
 
 def _parse(parser: Any, request: Request, said: list[str]) -> None:

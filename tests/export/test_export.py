@@ -6,17 +6,20 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import ModelProto
 
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest, read_run, resolve, write_run
+from skinaudit.cli import commands
 from skinaudit.engines.onnx_graph import load, metadata, parse
 from skinaudit.engines.open import open_engine
-from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
+from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError, SkinauditError
 from skinaudit.export import export
+from skinaudit.export.build import Built, Request
 from skinaudit.export.export import Exported, export_run
-from skinaudit.export.formats import FORMATS
+from skinaudit.export.formats import FORMATS, Format
 from skinaudit.export.precision import PRECISIONS, Converted
 
 GRAPHS = FORMATS["onnx"].graphs
@@ -181,3 +184,39 @@ def test_steps_are_told(run: Path) -> None:
     told: list[str] = []
     export_run(run, precisions=["int8"], threads=1, progress=told.append)
     assert told == ["int8-u8s8: converting", "int8-u8s8: comparing with the source model on 60 clean images"]
+
+
+def refusing(reason: str) -> Format:
+    def build(request: Request) -> Built:
+        raise InvalidInputError(f"{request.where}: {reason}")
+
+    return dataclasses.replace(FORMATS["pytorch"], graphs=FORMATS["onnx"].graphs, build=build)
+
+
+def test_what_is_refused_does_not_keep_the_others_from_being_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
+    wanted: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
+    refused: list[SkinauditError] = []
+    written = export_run(run, **wanted, refused=refused.append)
+    assert [one.path.name for one in written] == ["fp32.onnx", "fp16.onnx"]
+    assert [str(one).rpartition("engines")[2] for one in refused] == [
+        "/fp32.pt2: cannot be built",
+        "/fp16.pt2: cannot be built",
+    ]
+    with pytest.raises(InvalidInputError, match=r"fp32\.pt2: cannot be built"):
+        export_run(run, **wanted)
+
+
+def test_the_command_lists_what_was_written_and_ends_with_the_refusals(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
+    arguments = ["export", str(run), "--format", "pytorch", "--format", "onnx", "--fp32", "--fp16", "--threads", "1"]
+    with pytest.raises(SystemExit) as stop:
+        commands.main(arguments, standalone_mode=False)
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert [line.split()[0].rpartition("/")[2] for line in out.splitlines()] == ["fp32.onnx", "fp16.onnx"]
+    told = err.splitlines()[-2:]
+    assert [line.partition(":")[0] for line in told] == ["skinaudit", "skinaudit"]
+    assert [line.rpartition("/")[2] for line in told] == ["fp32.pt2: cannot be built", "fp16.pt2: cannot be built"]

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.engines.ort import open_bytes
@@ -156,3 +156,41 @@ def test_a_file_in_another_precision_than_asked_is_caught(
 def test_one_layer_left_in_float_is_caught(graph: ModelProto) -> None:
     with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers and found 1 fp32, 3 int8"):
         check_found({"fp32": 1, "int8": 3}, asked="int8", source=graph, where=WHERE)
+
+
+def loud_model() -> ModelProto:
+    """Classes by the means of red, green and blue; a fourth channel shouts (200) where a pixel is nearly white in red."""
+    mix = np.zeros((4, 3, 1, 1), np.float32)
+    mix[(0, 1, 2), (0, 1, 2)], mix[3, 0] = 1, 4000
+    matrix = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32) - np.float32(0.2)
+    matrix[:, 3] = 0
+    constants = {"mix": mix, "bias": np.array([0, 0, 0, -3800], np.float32), "matrix": matrix}
+    nodes = [
+        helper.make_node("Conv", ["image", "mix", "bias"], ["mixed"], name="mix"),
+        helper.make_node("Relu", ["mixed"], ["heard"], name="hear"),
+        helper.make_node("GlobalAveragePool", ["heard"], ["means"], name="mean"),
+        helper.make_node("Flatten", ["means"], ["flat"], name="flatten"),
+        helper.make_node("Gemm", ["flat", "matrix"], ["logits"], transB=1, name="classify"),
+    ]
+    graph = helper.make_graph(
+        nodes, "loud",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 7])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_ranges_that_one_pixel_stretches_are_clipped(calibration: Calibration, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of a range of 200 the other channels would use two steps of 255; without the loud pixel the plain range stays."""
+    images = np.minimum(calibration.images, 235)
+    quiet = to_int8(loud_model(), Calibration(images, "sha256:0"), where=WHERE)
+    assert quiet.settings["calibration"] == "minmax"
+    assert list(quiet.settings["calibration_agreement"]) == ["minmax"]
+    images[7, :, 0, 0] = 255
+    loud = to_int8(loud_model(), Calibration(images, "sha256:0"), where=WHERE)
+    assert loud.settings["calibration"] == "percentile 99.995"
+    told = loud.settings["calibration_agreement"]
+    assert told["minmax"] < 0.9
+    assert told["percentile"] > 0.95
+    assert capfd.readouterr().out == ""

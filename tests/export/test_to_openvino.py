@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from onnx import ModelProto, numpy_helper
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -15,8 +17,18 @@ pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudi
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run
 from skinaudit.engines.open import open_engine
+from skinaudit.engines.ov import read_model
 from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.export import to_openvino
+from skinaudit.export.build import Request
+from skinaudit.export.calibration import Calibration
 from skinaudit.export.export import Exported, export_run
+from skinaudit.export.precision import check_found
+from skinaudit.export.to_openvino import ENOUGH, build_openvino
+
+
+def request(graph: ModelProto, calibration: Calibration, target: Path, precision: str) -> Request:
+    return Request(graph, precision, calibration, target.parent, target, target.name)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +110,55 @@ def test_weights_alone_in_8_bit_are_not_int8(exported: tuple[Exported, ...]) -> 
     found = found_precisions(compressed)
     assert "int8" not in found
     assert found["int8-weights"] > 0
+
+
+def test_dead_weights_do_not_take_the_steps_of_others(graph: ModelProto, calibration: Calibration, tmp_path: Path) -> None:
+    """One channel without weights of its own, but with 100,000 in the depthwise layer: NNCF alone would leave the others few
+    levels; here the file answers as it does without that channel."""
+    dying = copy.deepcopy(graph)
+    values = {tensor.name: tensor for tensor in dying.graph.initializer}
+    first, second = [node for node in dying.graph.node if node.op_type == "Conv"][:2]
+    for name, value in ((first.input[1], 0.0), (first.input[2], -0.5), (second.input[1], 100_000.0)):
+        array = numpy_helper.to_array(values[name]).copy()
+        array[2] = value
+        values[name].CopyFrom(numpy_helper.from_array(array, name))
+    built = build_openvino(request(dying, calibration, tmp_path / "int8.xml", "int8"))
+    assert built.settings["dead_channels"] == 1
+    assert built.found == {"int8": 4}
+    assert built.kept == ()
+    assert built.settings["calibration_agreement"]["0"] >= ENOUGH
+
+
+def test_layers_left_in_float_are_named_counted_and_fewer_than_half(
+    graph: ModelProto, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is good enough, at most the largest number below half of the layers stays in fp32."""
+    monkeypatch.setattr(to_openvino, "ENOUGH", 1.01)
+    monkeypatch.setattr(to_openvino, "_STEP", 1)
+    built = build_openvino(request(graph, calibration, tmp_path / "int8.xml", "int8"))
+    kept = len(built.kept)
+    assert built.settings["layers_in_float"] == list(built.kept)
+    assert kept <= 1
+    assert built.found == ({"fp32": 1, "int8": 3} if kept else {"int8": 4})
+    assert list(built.settings["calibration_agreement"]) == ["0", "1"]
+    check_found(built.found, asked="int8", source=graph, where="e", kept=kept)
+    with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers"):
+        check_found({"fp32": 2, "int8": 2}, asked="int8", source=graph, where="e", kept=2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_file_says_its_own_precision(exported: tuple[Exported, ...], precision: str) -> None:
+    """The ONNX graph that it was converted from says fp32."""
+    (path,) = [one.path for one in exported if one.manifest.asked == precision]
+    assert read_model(path).get_rt_info(["framework", "skinaudit.precision"]).astype(str) == precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_same_graph_gives_the_same_bytes(
+    graph: ModelProto, calibration: Calibration, tmp_path: Path, precision: str
+) -> None:
+    """Also later in the same process, in which OpenVINO goes on counting nodes."""
+    for name in ("one.xml", "two.xml"):
+        build_openvino(request(graph, calibration, tmp_path / name, precision))
+    for suffix in (".xml", ".bin"):
+        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()

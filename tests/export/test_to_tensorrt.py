@@ -20,6 +20,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from skinaudit.artifacts.manifest import read_engine_manifest, resolve
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.export import to_tensorrt
 from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration
 from skinaudit.export.export import export_run
@@ -92,14 +93,48 @@ def test_a_zero_point_other_than_zero_is_refused_by_node(quantised: Callable[[st
         build_tensorrt_rtx(request(model, tmp_path, "int8"))
 
 
-def test_an_operator_that_it_does_not_know_is_named(graph: ModelProto, tmp_path: Path) -> None:
+def dreamed(graph: ModelProto, count: int) -> ModelProto:
+    """The graph with its first `count` ReLUs turned into an operator that no library has."""
     model = copy_of(graph)
-    relu = next(one for one in model.graph.node if one.op_type == "Relu")
-    relu.op_type, relu.name, relu.domain = "Dreamed", "the_dream", "other"
-    with pytest.raises(InvalidInputError, match="node the_dream cannot be parsed: ") as error:
-        build_tensorrt_rtx(request(model, tmp_path, "fp32"))
+    relus = [one for one in model.graph.node if one.op_type == "Relu"]
+    for number, relu in enumerate(relus[:count]):
+        relu.op_type, relu.name, relu.domain = "Dreamed", f"dream_{number}", "other"
+    return model
+
+
+def test_all_operators_that_it_does_not_know_are_named_before_the_build(
+    graph: ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_tensorrt, "_parse", lambda *_: pytest.fail("it was parsed"))
+    message = r"nodes dream_0 \(Dreamed\), dream_1 \(Dreamed\) cannot be parsed: .*Plugin not found"
+    with pytest.raises(InvalidInputError, match=message) as error:
+        build_tensorrt_rtx(request(dreamed(graph, 2), tmp_path, "fp32"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "engine.plan").exists()
+
+
+def test_a_known_operator_with_a_setting_that_is_not_supported_is_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["image"], ["positive"], name="positive"),
+        helper.make_node("Resize", ["positive", "", "scales"], ["logits"], name="smaller", mode="linear", antialias=1),
+    ]
+    scales = numpy_helper.from_array(np.array([1, 1, 0.5, 0.5], np.float32), "scales")
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, side, side])
+        for name, side in (("image", 8), ("logits", 4))
+    ]
+    graph = helper.make_graph(nodes, "small", values[:1], values[1:], [scales])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(InvalidInputError, match=r"node smaller \(Resize\) cannot be parsed: .*Antialiasing"):
+        build_tensorrt_rtx(request(model, tmp_path, "fp32"))
+
+
+def test_a_parser_that_cannot_be_asked_names_the_first_while_parsing(
+    graph: ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_tensorrt, "_check_support", lambda *_: None)
+    with pytest.raises(InvalidInputError, match="node dream_0 cannot be parsed: "):
+        build_tensorrt_rtx(request(dreamed(graph, 1), tmp_path, "fp32"))
 
 
 def test_a_dynamic_side_besides_the_batch_is_refused(tmp_path: Path) -> None:

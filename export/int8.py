@@ -1,0 +1,122 @@
+"""Static int8 for ONNX graphs: equalised channels, ranges from the calibration images, Q/DQ around weighted layers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from skinaudit.engines.onnx_graph import WEIGHTED
+from skinaudit.engines.ort import session_options
+from skinaudit.errors import missing
+from skinaudit.export.calibration import BatchReader, Calibration
+from skinaudit.export.equalise import equalise
+
+ENOUGH = 0.97
+"""Share of the calibration images on which an int8 model shall answer as its source does; below it a remedy is tried."""
+
+_PERCENTILE = 99.995
+_METHODS = ("minmax", "percentile")
+
+
+def quantise(
+    model: ModelProto, calibration: Calibration, *, symmetric: bool, where: str
+) -> tuple[ModelProto, dict[str, Any]]:
+    """The graph in int8 and what its manifest shall record of it.
+
+    Ranges are the smallest and largest values seen. A single image that wakes up channels which are silent otherwise then
+    stretches them hundredfold, and with them every step: where the result agrees with the source on fewer than ENOUGH of the
+    calibration images, the values beyond the 99.995th percentile are clipped instead, and the better of the two is kept.
+    Raises MissingDependencyError without onnxruntime.
+    """
+    prepared, pairs = equalise(model, calibration)
+    expected = predictions(model, calibration)
+    agreement: dict[str, float] = {}
+    graphs: dict[str, ModelProto] = {}
+    for method in _METHODS:
+        graphs[method] = _with_ranges(prepared, model, calibration, method=method, symmetric=symmetric, where=where)
+        agreement[method] = float((predictions(graphs[method], calibration) == expected).mean())
+        if agreement[method] >= ENOUGH:
+            break
+    best = max(agreement, key=lambda method: agreement[method])
+    return graphs[best], {
+        "format": "QDQ",
+        "activations": "s8 symmetric per tensor" if symmetric else "u8 asymmetric per tensor",
+        "biases": "float" if symmetric else "s32",
+        "weights": "s8 symmetric per channel",
+        "equalised_pairs": pairs,
+        "calibration": best if best == "minmax" else f"{best} {_PERCENTILE}",
+        "calibration_agreement": {method: round(share, 4) for method, share in agreement.items()},
+        "calibration_images": len(calibration.images),
+    }
+
+
+def predictions(model: ModelProto, calibration: Calibration) -> NDArray[np.intp]:
+    """The class (M,) that a graph answers to each calibration image, in onnxruntime on the CPU."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise missing("onnxruntime", "cpu", "int8 calibration") from error
+    session = ort.InferenceSession(model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
+    reader = BatchReader(calibration.images, name=model.graph.input[0].name)
+    batches = iter(reader.get_next, None)
+    return np.concatenate([session.run(None, batch)[0].argmax(axis=1) for batch in batches])
+
+
+def _with_ranges(
+    prepared: ModelProto, source: ModelProto, calibration: Calibration, *, method: str, symmetric: bool, where: str
+) -> ModelProto:
+    try:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+    except ImportError as error:
+        raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
+    graph = ModelProto()
+    graph.CopyFrom(prepared)
+    add_pre_process_metadata(graph)  # shapes are inferred and batch norm is folded already
+    # Its percentiles report their progress on stdout, where the paths of the engines go.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            graph,
+            path,
+            BatchReader(calibration.images, name=source.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax if method == "minmax" else CalibrationMethod.Percentile,
+            nodes_to_exclude=_before_weighted(source),
+            extra_options={
+                "OpTypesToExcludeOutputQuantization": _producers_of_outputs(source),
+                **(dict.fromkeys(("ActivationSymmetric", "WeightSymmetric"), True) if symmetric else {}),
+                "QuantizeBias": not symmetric,
+                # A batch at a time: percentiles otherwise keep every activation of every image in memory.
+                **({} if method == "minmax" else {"CalibStridedMinMax": 1, "CalibPercentile": _PERCENTILE}),
+            },
+        )
+        return onnx.load(str(path))
+
+
+def _producers_of_outputs(model: ModelProto) -> list[str]:
+    outputs = {value.name for value in model.graph.output}
+    return sorted({node.op_type for node in model.graph.node if not outputs.isdisjoint(node.output)})
+
+
+def _before_weighted(model: ModelProto) -> list[str]:
+    """Names of the nodes that no weighted layer feeds: the normalisation."""
+    after: set[str] = set()
+    before = []
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED or not after.isdisjoint(node.input):
+            after.update(node.output)
+        else:
+            before.append(node.name)
+    return before
