@@ -299,6 +299,8 @@ def export(
               help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
+@click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
+              help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME",
               help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
@@ -328,6 +330,7 @@ def audit(
     emulate: bool,
     policy: Path | None,
     margin: float | None,
+    baseline: Path | None,
     probe_names: tuple[str, ...],
     probe_images: int,
     probe_queries: int,
@@ -352,6 +355,7 @@ def audit(
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
+      skinaudit audit release-2.onnx --baseline release-1.json
       skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
     """
@@ -377,13 +381,15 @@ def audit(
     emulated = ".emulated" if emulate else ""
     aside = "" if engine.parent.name == "engines" else ".audit"
     report = output or beside / f"{engine.name}{emulated}{aside}.json"
-    targets = parse_targets(report_texts, taken=(report, engine))
+    if baseline is not None and baseline.resolve() == report.resolve():
+        raise InvalidInputError(f"--baseline {baseline}: this audit's own report goes there; choose another --output")
+    targets = parse_targets(report_texts, taken=(report, engine, *([baseline] if baseline else [])))
     if as_json and any(one.path is None for one in targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with _bars() as bar:
         result = audit_engine(
             engine, sets=sets, contract=contract, control=control, runtime=runtime, emulate=emulate,
-            policy=bounds, provider=provider, threads=_threads(threads), batch_size=batch, probes=probes,
+            policy=bounds, provider=provider, threads=_threads(threads), batch_size=batch, probes=probes, baseline=baseline,
             progress=bar("replaying"), probe_progress=bar,
         )  # fmt: skip
     write_json(report, to_json(result))

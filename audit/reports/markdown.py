@@ -13,7 +13,7 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import drop_text, engine_path, lineage_text, percent, precision_text
+from skinaudit.audit.wording import baseline_text, drop_text, engine_path, lineage_text, percent, precision_text, share
 
 LIMIT = 65_000
 """Characters of a report at most: GitHub takes comments of up to 65,536."""
@@ -32,7 +32,8 @@ def render(result: AuditResult) -> str:
     head = [f"## {result.verdict.value}: {_safe(engine_path(result))}", "", _safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
-    for title, rows in (("", _sets(result)), ("### Gates", _gates(result)), ("### Findings", _findings(result))):
+    parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
+    for title, rows in (("", _sets(result)), ("", _baseline(result)), *parts.items()):
         shown, room = _fitting(title, rows, room)
         lines += shown
     return "\n".join((*lines, *tail)) + "\n"
@@ -77,6 +78,34 @@ def _sets(result: AuditResult) -> list[str]:
     return [*rows, "", _safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
 
 
+def _baseline(result: AuditResult) -> list[str]:
+    """Accuracy beside that of an earlier engine, and the sensitivity to each malignant class."""
+    if result.baseline is None:
+        return []
+    answers = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
+    heads = (
+        "set",
+        "",
+        "images",
+        "baseline",
+        "engine",
+        f"drop, {result.policy.confidence:.0%} interval",
+        "margin",
+        "verdict",
+    )
+    rows = [_safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
+    for one in result.baseline.sets:
+        lines = [("accuracy", one.baseline, one.engine, one.drop)]
+        lines += [(item.name, item.baseline, item.engine, item.drop) for item in one.classes]
+        for subject, before, now, drop in lines:
+            gate = answers[one.title, subject]
+            verdict = gate.judgement.verdict.value
+            answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
+            figures = (f"{now.count:,}", share(before), share(now), drop_text(drop), margin_text(100 * gate.limit), answer)
+            rows.append(_row((_safe(one.title), _safe(subject), *figures)))
+    return rows
+
+
 def _gates(result: AuditResult) -> list[str]:
     """All gates in one line, and a table of those that ask for attention."""
     found = cases(result)
@@ -105,6 +134,8 @@ def _reproduce(result: AuditResult) -> list[str]:
         command.append("--emulate")
     if result.foreign:
         command += ["--contract", "FILE.toml", "--sets", "DIR"]
+    if result.baseline is not None:
+        command += ["--baseline", "AUDIT.json"]
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])
