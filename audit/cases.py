@@ -62,10 +62,11 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
     subject = gate.subject if gate.rule == "floor" or _of_class(gate) else None
-    return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), _figures(gate), tuple(findings))
+    return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
 
-def _figures(gate: Gate) -> str:
+def gate_figures(gate: Gate) -> str:
+    """What a gate measured, with its bound."""
     if gate.rule == "malignant-to-benign":
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"

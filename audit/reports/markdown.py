@@ -29,7 +29,7 @@ def render(result: AuditResult) -> str:
     out and counted, then the last sets.
     """
     tail = _reproduce(result)
-    head = [f"## {result.verdict.value}: {_safe(engine_path(result))}", "", _safe(result.reason), "", *_facts(result)]
+    head = [f"## {result.verdict.value}: {safe(engine_path(result))}", "", safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
     parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
@@ -56,13 +56,13 @@ def _facts(result: AuditResult) -> Iterable[str]:
     if result.synthetic:
         yield "**SYNTHETIC images: these figures say nothing about patients.**\n"
     if result.emulated:
-        yield f"**{EMULATION}: {_safe(engine_path(result))} was not run.**\n"
+        yield f"**{EMULATION}: {safe(engine_path(result))} was not run.**\n"
     about = result.description
     whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
-    yield f"- {_safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
-    yield f"- {_safe(whose)}"
-    yield f"- {_safe(result.dataset)}"
-    yield f"- control: {_safe(result.control)}"
+    yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
+    yield f"- {safe(whose)}"
+    yield f"- {safe(result.dataset)}"
+    yield f"- control: {safe(result.control)}"
 
 
 def _sets(result: AuditResult) -> list[str]:
@@ -73,9 +73,9 @@ def _sets(result: AuditResult) -> list[str]:
         found = one.comparison
         margin = margin_text(result.policy.margin)
         figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
-        rows.append(_row((_safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
+        rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
-    return [*rows, "", _safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+    return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
 
 
 def _baseline(result: AuditResult) -> list[str]:
@@ -93,7 +93,7 @@ def _baseline(result: AuditResult) -> list[str]:
         "margin",
         "verdict",
     )
-    rows = [_safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
+    rows = [safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
     for one in result.baseline.sets:
         lines = [("accuracy", one.baseline, one.engine, one.drop)]
         lines += [(item.name, item.baseline, item.engine, item.drop) for item in one.classes]
@@ -102,7 +102,7 @@ def _baseline(result: AuditResult) -> list[str]:
             verdict = gate.judgement.verdict.value
             answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
             figures = (f"{now.count:,}", share(before), share(now), drop_text(drop), margin_text(100 * gate.limit), answer)
-            rows.append(_row((_safe(one.title), _safe(subject), *figures)))
+            rows.append(_row((safe(one.title), safe(subject), *figures)))
     return rows
 
 
@@ -114,15 +114,15 @@ def _gates(result: AuditResult) -> list[str]:
     line = f"{passed} of {len(found)} gates passed."
     if not open_ones:
         return [line]
-    rows = (_row((_safe(gate.set or "all"), _safe(gate.name), _outcome(gate), _safe(gate.figures))) for gate in open_ones)
+    rows = (_row((safe(gate.set or "all"), safe(gate.name), _outcome(gate), safe(gate.figures))) for gate in open_ones)
     return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
 
 
 def _findings(result: AuditResult) -> list[str]:
     rows = []
     for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
-        where = f"{_safe(one.set)}: " if one.set else ""
-        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{_safe(one.text)}. {_safe(RULES[one.rule].remedy)}")
+        where = f"{safe(one.set)}: " if one.set else ""
+        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{safe(one.text)}. {safe(RULES[one.rule].remedy)}")
     return rows
 
 
@@ -141,9 +141,9 @@ def _reproduce(result: AuditResult) -> list[str]:
     sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])
     return [
         "", "### Reproduce", "", "```sh", shlex.join(" ".join(part.split()) for part in command), "```", "",
-        f"- engine {_safe(short(result.engine_digest))}; images {_safe(sets)}",
-        f"- policy: {_safe(policy)}",
-        f"- {_safe(versions)}",
+        f"- engine {safe(short(result.engine_digest))}; images {safe(sets)}",
+        f"- policy: {safe(policy)}",
+        f"- {safe(versions)}",
     ]  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _outcome(gate: Case) -> str:
     return "open" if gate.outcome is None else f"**{gate.outcome.value}**"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
     line = " ".join(text.split())
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
