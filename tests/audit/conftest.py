@@ -278,6 +278,7 @@ def lab() -> SimpleNamespace:
         write_sets=write_sets,
         pictures=pictures,
         linear=linear,
+        templates=templates,
         LinearEngine=LinearEngine,
         CONTRACT=CONTRACT,
         compared=compared,
