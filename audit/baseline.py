@@ -152,6 +152,6 @@ def _of_all(baseline: AuditResult, absent: Sequence[str], compared: Collection[b
         findings.append(Finding(Severity.NOTE, "baseline-drop", None, text))
     for clean, kind in ((True, "clean"), (False, "adversarial")):
         if clean not in compared:
-            text = f"no {kind} set is compared with the baseline; {_ON_THE_SAME}"
+            text = f"no {kind} set is compared with the baseline: nothing shows that this engine is no worse there"
             findings.append(Finding(Severity.INCONCLUSIVE, "baseline-drop", None, text))
     return findings

@@ -88,8 +88,8 @@ def line_up(found: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
         for one in audit.sets:
             first.setdefault(one.title, one.images_digest)
     entries = [
-        Refusal(label, one) if isinstance(one, str) else _entry(label, one, first)
-        for label, (_, one) in zip(_labels(found), found, strict=True)
+        Refusal(label, one.removeprefix(f"{path}: ")) if isinstance(one, str) else _entry(label, one, first)
+        for label, (path, one) in zip(_labels(found), found, strict=True)
     ]
     return Lineup(tuple(first), tuple(entries))
 

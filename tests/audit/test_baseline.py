@@ -132,7 +132,7 @@ def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path,
     result = audit_engine(engine, sets=sets, baseline=report)
     assert told(result, Severity.WARNING) == ["sets of the baseline that were not replayed here: pgd linf 24/255"]
     (lacking,) = told(result, Severity.INCONCLUSIVE)
-    assert lacking.startswith("no adversarial set is compared with the baseline; audit both")
+    assert lacking.startswith("no adversarial set is compared with the baseline: nothing shows")
     assert result.verdict is INCONCLUSIVE
 
 

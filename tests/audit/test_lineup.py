@@ -92,7 +92,7 @@ def test_the_worst_exit_code(audits: dict[str, AuditResult], names: list[str | N
 
 
 def test_an_engine_that_could_not_be_audited_is_a_row_in_every_form(audits: dict[str, AuditResult]) -> None:
-    lineup = lined_up(audits["pass"], "it is <damaged>")
+    lineup = lined_up(audits["pass"], "engine1.onnx: it is <damaged>")
     assert lineup.entries[1] == Refusal("engine1.onnx", "it is <damaged>")
     value = json.loads(reports.render("json", lineup, "lineup"))
     assert value["kind"] == "skinaudit-lineup/1"
