@@ -56,13 +56,13 @@ def main() -> None:
 def commands() -> None:
     """Train skin-lesion classifiers, export them, and prove that the exported file is as robust as the trained model.
 
-    \b
-    The whole line on embedded synthetic images, one command after the other, in an empty folder:
-      skinaudit train                                a standard model; --hardening pgd for a hardened one
-      skinaudit export --fp16                        the newest run as ONNX in half precision
-      skinaudit audit runs/latest/engines/fp16.onnx  replay the stored attacks on that file: the verdict
+    In an empty folder, one after the other, on embedded synthetic images:
 
     \b
+      skinaudit train --hardening pgd
+      skinaudit export --fp16
+      skinaudit audit runs/latest/engines/fp16.onnx
+
     Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive.
     """
 
@@ -86,6 +86,11 @@ def provider_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def json_option(command: _Command) -> _Command:
+    """`--json`, shared by every command that prints a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)
+
+
 def report_option(command: _Command) -> _Command:
     """`--report`, shared by every command that has an audit to show."""
     return click.option(
@@ -94,7 +99,7 @@ def report_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
-@commands.command()
+@commands.command(short_help="Train a classifier and craft its sets.")
 @click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
               help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
@@ -130,7 +135,8 @@ def report_option(command: _Command) -> _Command:
 @click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
 @threads_option
-def train(**options: Any) -> None:
+@json_option
+def train(as_json: bool, **options: Any) -> None:
     """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
 
     \b
@@ -139,6 +145,8 @@ def train(**options: Any) -> None:
       skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
       skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
     """
+    import json
+
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted, hardening_of
@@ -163,6 +171,10 @@ def train(**options: Any) -> None:
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=_reporter(bar))
     _point_latest(out)
+    if as_json:
+        facts = {"run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results}
+        click.echo(json.dumps(facts, indent=2))
+        return
     if dataset.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
     _figures_row("test set", "accuracy", "balanced", "melanoma")
@@ -174,7 +186,7 @@ def train(**options: Any) -> None:
     click.echo(f"run: {out}")
 
 
-@commands.command()
+@commands.command(short_help="Write more adversarial sets of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME", help="fgsm or pgd; may be repeated.")
 @click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
@@ -212,7 +224,7 @@ def attack(
         click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
 
 
-@commands.command()
+@commands.command(short_help="Compile a run to engine files.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--format", "formats", multiple=True, metavar="NAME",
               help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
@@ -283,7 +295,7 @@ def export(
         _stop(last, code=2)
 
 
-@commands.command()
+@commands.command(short_help="Is ENGINE as robust as its model?")
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
@@ -399,7 +411,7 @@ def audit(
     sys.exit(exit_code(result.verdict))
 
 
-@commands.command()
+@commands.command(short_help="Print the default policy file.")
 def policy() -> None:
     """Print a policy file that says what `skinaudit audit` does without one, with a comment to every bound.
 
@@ -412,10 +424,11 @@ def policy() -> None:
     click.echo(DEFAULT_TEXT, nl=False)
 
 
-@commands.command()
+@commands.command(short_help="Show an earlier audit in other forms.")
 @click.argument("audit", type=click.Path(path_type=Path))
+@json_option
 @report_option
-def report(audit: Path, report_texts: tuple[str, ...]) -> None:
+def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
     """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
 
     Exit codes: 0 once every report is written, whatever the verdict; 2 where AUDIT is no report of this version.
@@ -429,7 +442,7 @@ def report(audit: Path, report_texts: tuple[str, ...]) -> None:
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.targets import parse_targets, write_targets
 
-    targets = parse_targets(report_texts, taken=(audit,))
+    targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
     result = read_audit(audit)
     printed = write_targets(targets, result)
     if printed is not None:
@@ -438,7 +451,7 @@ def report(audit: Path, report_texts: tuple[str, ...]) -> None:
         print_audit(result, _console())
 
 
-@commands.command()
+@commands.command(short_help="Draft the contract of a foreign engine.")
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -466,8 +479,8 @@ def contract(engine: Path, output: Path | None, force: bool) -> None:
         click.echo(f"{output}: {len(notes)} entries to check")
 
 
-@commands.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@commands.command(short_help="Say which runtimes are here.")
+@json_option
 def doctor(as_json: bool) -> None:
     """Say which runtimes are here, in which version, on which devices, and what each can build and run.
 
@@ -488,10 +501,10 @@ def doctor(as_json: bool) -> None:
         print_doctor(reports, _console())
 
 
-@commands.command()
+@commands.command(short_help="Print the transfer matrix of runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 @provider_option
 @threads_option
 def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
@@ -517,26 +530,33 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
         print_transfer(matrix, _console())
 
 
-@commands.command()
+@commands.command(short_help="All of it on synthetic images.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS / "demo", show_default=True, help="Folder of the demo's runs."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@json_option
 @threads_option
-def demo(out: Path, seed: int, threads: int | None) -> None:
+def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:
     """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU.
 
     \b
     Example:
       skinaudit demo --out runs/demo
     """
+    import json
+
+    from skinaudit.audit.reports.json_ import to_json
     from skinaudit.demo import run_demo
 
+    console = _console(stderr=as_json)
     with _bars() as bar:
-        run_demo(out, seed=seed, threads=_threads(threads), console=_console(), report=_reporter(bar))
+        audits = run_demo(out, seed=seed, threads=_threads(threads), console=console, report=_reporter(bar))
+    if as_json:
+        click.echo(json.dumps([to_json(one) for one in audits], indent=2))
 
 
-@commands.command()
+@commands.command(short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(shells.SHELLS))
 def completion(shell: str) -> None:
     """Print what makes SHELL complete commands, options, files, report formats and probes.
@@ -571,10 +591,10 @@ def _reporter(bar: Callable[[str], Progress | None]) -> Reporter:
     )
 
 
-def _console() -> Console:
+def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, stderr=stderr)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Audit results for people: tables that fit into 80 columns."""
+"""Audit results for people: tables that fit into 80 columns, and into fewer in parts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from skinaudit.audit.columns import print_table
 from skinaudit.audit.metrics import Hits
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
@@ -36,9 +37,9 @@ def render(result: AuditResult) -> str:
 def print_audit(result: AuditResult, console: Console) -> None:
     """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
     _head(result, console)
-    for table in (_drops(result), _figures(result), _sensitivities(result)):
+    for table, keys in ((_drops(result), 1), (_figures(result), 1), (_sensitivities(result), 2)):
         console.print()
-        console.print(table)
+        print_table(table, console, keys=keys)
     console.print()
     clean = result.sets[0].comparison
     if any("*" in _name(one, result) for one in result.sets):
@@ -56,7 +57,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         _line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
     if result.probes:
         console.print()
-        console.print(_probes(result))
+        print_table(_probes(result), console)
         for probe in result.probes:
             budget = f"{probe.settings['queries']:,} an image at most"
             speed = f"{probe.queries / probe.seconds:,.0f} queries/s"
@@ -78,7 +79,7 @@ def print_transfer(matrix: TransferMatrix, console: Console) -> None:
         table.add_column(name, justify="right", overflow="fold")
     for title, row in zip(("clean", *matrix.names), (matrix.clean, *matrix.cells), strict=True):
         table.add_row(title, *(f"{100 * cell.accuracy:.1f}% ({100 * cell.balanced:.1f})" for cell in row))
-    console.print(table)
+    print_table(table, console)
     _line(
         console,
         f"accuracy (balanced); always {matrix.majority_class}: {matrix.majority_share:.1%} "
@@ -94,7 +95,7 @@ def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
     for one in reports:
         version = Text(one.version, style="green") if one.version else Text("missing", style="yellow")
         table.add_row(one.name, version, ", ".join(one.devices) or NOTHING, one.builds or NOTHING, one.runs or NOTHING)
-    console.print(table)
+    print_table(table, console)
     for one in reports:
         if one.version is None:
             _line(console, f"{one.name}: {one.install}")
@@ -202,7 +203,7 @@ def _findings(result: AuditResult) -> Table:
 
 def _table(first: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first)
     return table
 
 
