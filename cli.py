@@ -236,11 +236,13 @@ def attack(
 @click.option(
     "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
 )
+@click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
     version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
-    threads: int | None,
+    rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -258,7 +260,7 @@ def export(
     chosen = formats or (default_formats() if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
-        workspace=workspace, batches=batches,
+        workspace=workspace, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with _bars() as bar:
@@ -269,11 +271,13 @@ def export(
         )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
+        again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in found.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
+            + (f"  {again['builds']} builds: {again['files']} files, {again['flips']} flips" if again else "")
         )
     *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
     for message in first:

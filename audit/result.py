@@ -169,14 +169,27 @@ class SetResult:
 
 
 @dataclass(frozen=True)
+class Rebuilds:
+    """What the export noted of several builds of this engine.
+
+    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise.
+    """
+
+    builds: int
+    files: int
+    flips: int
+    images: int
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.verdict.conclude holds.
 
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
     data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
-    its place. control: one line for the head of a report. arguments: the command line that gives this audit again.
-    classes: in the contract's order.
+    its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
+    command line that gives this audit again. classes: in the contract's order.
     """
 
     engine: Path
@@ -194,6 +207,7 @@ class AuditResult:
     control: str
     consistency: Consistency
     emulated: bool
+    rebuilds: Rebuilds | None
     sets: tuple[SetResult, ...]
     probes: tuple[ProbeResult, ...]
     gates: tuple[Gate, ...]

@@ -81,6 +81,11 @@ RULES: Mapping[str, Rule] = {
         "A black, white, grey, noisy or checkered frame gets NaN or infinity.",
         "Look for divisions by a norm or a deviation, and for ranges that overflow.",
     ),
+    "rebuilds": Rule(
+        "How one build differs from the next",
+        "Builds of this engine from the same graph were compared; another build may answer some images otherwise.",
+        "Keep and ship the file that was audited; where builds differ by more than the margin, audit each that ships.",
+    ),
     "batch-dependence": Rule(
         "Answers that depend on the batch",
         "The same image gets other logits in a batch of another size or at another place of it.",
