@@ -28,8 +28,6 @@ class Clean:
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         yield np.zeros((4, 3, 2, 2), np.uint8)
-    "Clean", (), {"batches": lambda self, size: iter([np.zeros((4, 3, 2, 2), np.uint8)]), "__len__": lambda self: 4}
-)()
 
 
 @pytest.mark.parametrize(
