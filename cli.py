@@ -304,7 +304,8 @@ def export(
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME",
-              help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
+              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
+              "gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
               help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
@@ -375,7 +376,8 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
     probes = plan_probes(
-        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
+        others=_source_probes(engine, probe_names),
     )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
     emulated = ".emulated" if emulate else ""
@@ -532,6 +534,25 @@ def demo(out: Path, seed: int, threads: int | None) -> None:
 
     with _bars() as bar:
         run_demo(out, seed=seed, threads=_threads(threads), console=_console(), report=_reporter(bar))
+
+
+def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
+    from skinaudit.audit.probes import names
+
+    if set(chosen) <= set(names()):
+        return {}
+    from skinaudit.artifacts.manifest import read_engine_manifest
+    from skinaudit.errors import missing
+
+    run = engine.parent / read_engine_manifest(engine).run
+    try:
+        from skinaudit.trainer import probes
+        from skinaudit.trainer.checkpoint import load_run_model
+    except ImportError as error:
+        raise missing("torch", "train", f"probe {', '.join(sorted(set(chosen) - set(names())))}") from error
+    model = load_run_model(run)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}
 
 
 def _stop(message: str, *, code: int) -> None:

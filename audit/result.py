@@ -99,8 +99,8 @@ class ProbeResult:
     images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together: right in each;
     None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right under all of
     them, and under a probe that starts at the stored images. drop: from the reference's fresh accuracy to the engine's; None
-    without a reference. masking: from the engine's replay accuracy to its fresh one, None without a replay: clearly above
-    0 where stored images miss what a fresh attack finds.
+    without a reference, or where the attack is not a fair comparison. masking: from the engine's replay accuracy to its
+    fresh one, None without a replay: clearly above 0 where stored images miss what a fresh attack finds.
     """
 
     name: str

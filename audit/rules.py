@@ -56,6 +56,11 @@ RULES: Mapping[str, Rule] = {
         "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",
         "Attack the engine itself with --probe square before trusting these sets.",
     ),
+    "disagreement": Rule(
+        "Points where the engine is wrong and its source is right",
+        "A search along the source's decision boundary found images in the ball on which only the engine errs.",
+        "Where that matters, export in a wider precision; that of a hardened model leaves fewer of them.",
+    ),
     "fidelity": Rule(
         "Logits further from the source's than the precision explains",
         "The engine computes another function than its source, even where its answers agree on these images.",

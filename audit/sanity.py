@@ -53,6 +53,13 @@ def masking(
             text += "; attack the engine itself with --probe square"
         findings.append(Finding(Severity.INCONCLUSIVE if open_case else Severity.WARNING, "masking", one.title, text))
     for probe in probes:
+        if probe.drop is None and probe.reference_accuracy is not None and probe.fresh_accuracy < probe.reference_accuracy:
+            lost = round((probe.reference_accuracy - probe.fresh_accuracy) * probe.images)
+            text = (
+                f"{lost} of {probe.images} images have a point in the ball where the engine is wrong and its source right: "
+                "an attacker who knows the source can make the two differ"
+            )
+            findings.append(Finding(Severity.WARNING, "disagreement", probe.title, text))
         if probe.masking is not None and p_above(probe.masking, margin=0.0) < policy.alpha:
             text = (
                 f"right under replay {probe.replay_accuracy:.1%}, under this fresh attack {probe.fresh_accuracy:.1%}: a "
