@@ -530,6 +530,43 @@ def demo(out: Path, seed: int, threads: int | None) -> None:
         run_demo(out, seed=seed, threads=_threads(threads), console=_console(), report=_reporter(bar))
 
 
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--license", "licence", default=None, metavar="ID",
+              help="The Hub's identifier, such as cc-by-nc-4.0  [default: a comment that asks for one].")  # fmt: skip
+@click.option("--dataset", default=None, metavar="ID", help="The Hub's identifier of the data  [default: from their title].")
+@click.option("--audits", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
+def card(
+    run: Path, output: Path | None, force: bool, licence: str | None, dataset: str | None, audits: Path | None
+) -> None:  # fmt: skip
+    """Write the model card of a RUN: use and limits, data, training, clean and robust figures, its engines' audits.
+
+    Markdown with the metadata block of the Hugging Face Hub. What it leaves out, and why, is in the card and on stderr.
+
+    \b
+    Example:
+      skinaudit card runs/hardened --license cc-by-nc-4.0 -o README.md
+    """
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.audit.card.model_card import model_card
+    from skinaudit.audit.run_record import read_run_record
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    record = read_run_record(run, audits=audits)
+    text = model_card(record, licence=licence, dataset=dataset)
+    for name, reason in record.left_out.items():
+        _note(f"left out: {name}: {reason}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())
+        click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+
+
 def _stop(message: str, *, code: int) -> None:
     click.echo(f"skinaudit: {message}", err=True)
     sys.exit(code)
