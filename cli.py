@@ -567,6 +567,38 @@ def card(
         click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
 
 
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
+@click.option("--tracking-uri", default=None, metavar="URI",
+              help="MLflow's store  [default: $MLFLOW_TRACKING_URI, else what MLflow chooses].")  # fmt: skip
+@click.option("--experiment", default="skinaudit", show_default=True, metavar="NAME", help="Made where it is not there yet.")
+def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) -> None:
+    """Log runs and JSON reports of audits to MLflow: settings, epochs, figures, verdicts, reports; no image, no weights.
+
+    An audit hangs under the run of its weights. What is there already is not logged twice. Exit codes: 0 once all is
+    there, whatever the verdicts; 2 where a file or the store cannot be used.
+
+    \b
+    Examples:
+      skinaudit track runs/hardened runs/hardened/audits/*.json
+      skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
+    """
+    from skinaudit.audit.run_record import read_filed_audit, read_run_record
+    from skinaudit.audit.tracking.entries import audit_entry, run_entry
+    from skinaudit.audit.tracking.to_mlflow import log_entries
+
+    entries = [
+        run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
+    ]  # fmt: skip
+    where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
+    for one in logged:
+        under = "" if one.parent is None else f", under {one.parent}"
+        click.echo(f"{one.state:<10} {one.entry.kind:<6} {one.entry.name}  {one.run_id}{under}")
+        for name, reason in one.entry.left_out.items():
+            _note(f"left out: {one.entry.name}: {name}: {reason}")
+    click.echo(f"store: {where}  experiment: {experiment}")
+
+
 def _stop(message: str, *, code: int) -> None:
     click.echo(f"skinaudit: {message}", err=True)
     sys.exit(code)
