@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from skinaudit import __version__
+from skinaudit import completion as shells
 from skinaudit.audit import reports
 from skinaudit.errors import InvalidInputError, SkinauditError
 
@@ -88,7 +89,7 @@ def provider_option(command: _Command) -> _Command:
 def report_option(command: _Command) -> _Command:
     """`--report`, shared by every command that has an audit to show."""
     return click.option(
-        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE",
+        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=shells.report_formats,
         help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names())}.",
     )(command)  # fmt: skip
 
@@ -303,7 +304,7 @@ def export(
               help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
-@click.option("--probe", "probe_names", multiple=True, metavar="NAME",
+@click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
               help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
               "gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
@@ -529,7 +530,12 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
 @click.option("--seed", type=int, default=0, show_default=True)
 @threads_option
 def demo(out: Path, seed: int, threads: int | None) -> None:
-    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU."""
+    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU.
+
+    \b
+    Example:
+      skinaudit demo --out runs/demo
+    """
     from skinaudit.demo import run_demo
 
     with _bars() as bar:
@@ -603,6 +609,20 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
         for name, reason in one.entry.left_out.items():
             _note(f"left out: {one.entry.name}: {name}: {reason}")
     click.echo(f"store: {where}  experiment: {experiment}")
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(shells.SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, files, report formats and probes.
+
+    \b
+    Examples:
+      eval "$(skinaudit completion bash)"            in ~/.bashrc
+      eval "$(skinaudit completion zsh)"             in ~/.zshrc, behind compinit
+      skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
+    """
+    click.echo(shells.script(commands, shell, name="skinaudit"), nl=False)
 
 
 def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
