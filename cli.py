@@ -249,11 +249,13 @@ def attack(
 @click.option(
     "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
 )
+@click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
     version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
-    threads: int | None,
+    rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -271,7 +273,7 @@ def export(
     chosen = formats or (default_formats() if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
-        workspace=workspace, batches=batches,
+        workspace=workspace, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with _bars() as bar:
@@ -282,11 +284,13 @@ def export(
         )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
+        again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in found.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
+            + (f"  {again['builds']} builds: {again['files']} files, {again['flips']} flips" if again else "")
         )
     *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
     for message in first:
@@ -313,7 +317,8 @@ def export(
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
-              help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
+              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
+              "gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
               help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
@@ -384,7 +389,8 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
     probes = plan_probes(
-        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
+        others=_source_probes(engine, probe_names),
     )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
     emulated = ".emulated" if emulate else ""
@@ -556,6 +562,75 @@ def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:
         click.echo(json.dumps([to_json(one) for one in audits], indent=2))
 
 
+@commands.command(short_help="Write the model card of a run.")
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--license", "licence", default=None, metavar="ID",
+              help="The Hub's identifier, such as cc-by-nc-4.0  [default: a comment that asks for one].")  # fmt: skip
+@click.option("--dataset", default=None, metavar="ID", help="The Hub's identifier of the data  [default: from their title].")
+@click.option("--audits", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
+def card(
+    run: Path, output: Path | None, force: bool, licence: str | None, dataset: str | None, audits: Path | None
+) -> None:  # fmt: skip
+    """Write the model card of a RUN: use and limits, data, training, clean and robust figures, its engines' audits.
+
+    Markdown with the metadata block of the Hugging Face Hub. What it leaves out, and why, is in the card and on stderr.
+
+    \b
+    Example:
+      skinaudit card runs/hardened --license cc-by-nc-4.0 -o README.md
+    """
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.audit.card.model_card import model_card
+    from skinaudit.audit.run_record import read_run_record
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    record = read_run_record(run, audits=audits)
+    text = model_card(record, licence=licence, dataset=dataset)
+    for name, reason in record.left_out.items():
+        _note(f"left out: {name}: {reason}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())
+        click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+
+
+@commands.command(short_help="Log runs and audits to MLflow.")
+@click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
+@click.option("--tracking-uri", default=None, metavar="URI",
+              help="MLflow's store  [default: $MLFLOW_TRACKING_URI, else what MLflow chooses].")  # fmt: skip
+@click.option("--experiment", default="skinaudit", show_default=True, metavar="NAME", help="Made where it is not there yet.")
+def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) -> None:
+    """Log runs and JSON reports of audits to MLflow: settings, epochs, figures, verdicts, reports; no image, no weights.
+
+    An audit hangs under the run of its weights. What is there already is not logged twice. Exit codes: 0 once all is
+    there, whatever the verdicts; 2 where a file or the store cannot be used.
+
+    \b
+    Examples:
+      skinaudit track runs/hardened runs/hardened/audits/*.json
+      skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
+    """
+    from skinaudit.audit.run_record import read_filed_audit, read_run_record
+    from skinaudit.audit.tracking.entries import audit_entry, run_entry
+    from skinaudit.audit.tracking.to_mlflow import log_entries
+
+    entries = [
+        run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
+    ]  # fmt: skip
+    where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
+    for one in logged:
+        under = "" if one.parent is None else f", under {one.parent}"
+        click.echo(f"{one.state:<10} {one.entry.kind:<6} {one.entry.name}  {one.run_id}{under}")
+        for name, reason in one.entry.left_out.items():
+            _note(f"left out: {one.entry.name}: {name}: {reason}")
+    click.echo(f"store: {where}  experiment: {experiment}")
+
+
 @commands.command(short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(shells.SHELLS))
 def completion(shell: str) -> None:
@@ -568,6 +643,25 @@ def completion(shell: str) -> None:
       skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
     """
     click.echo(shells.script(commands, shell, name="skinaudit"), nl=False)
+
+
+def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
+    from skinaudit.audit.probes import names
+
+    if set(chosen) <= set(names()):
+        return {}
+    from skinaudit.artifacts.manifest import read_engine_manifest
+    from skinaudit.errors import missing
+
+    run = engine.parent / read_engine_manifest(engine).run
+    try:
+        from skinaudit.trainer import probes
+        from skinaudit.trainer.checkpoint import load_run_model
+    except ImportError as error:
+        raise missing("torch", "train", f"probe {', '.join(sorted(set(chosen) - set(names())))}") from error
+    model = load_run_model(run)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}
 
 
 def _stop(message: str, *, code: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from skinaudit.audit.metrics import Hits
@@ -10,6 +11,9 @@ from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
 """Stands where there is no figure."""
+
+_LONGEST = 1_000
+"""Characters of a single text at most in Markdown."""
 
 
 def percent(fraction: float | None) -> str:
@@ -60,3 +64,11 @@ def engine_path(result: AuditResult) -> str:
     """The engine as it was named on the command line, without the folders of an absolute path: those tell of a machine."""
     path = PurePath(result.engine)
     return path.name if path.is_absolute() else path.as_posix()
+
+
+def markdown_text(text: str) -> str:
+    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
