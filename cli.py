@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from skinaudit import __version__
+from skinaudit import completion as shells
 from skinaudit.audit import reports
 from skinaudit.errors import InvalidInputError, SkinauditError
 
@@ -88,7 +89,7 @@ def provider_option(command: _Command) -> _Command:
 def report_option(command: _Command) -> _Command:
     """`--report`, shared by every command that has an audit to show."""
     return click.option(
-        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE",
+        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=shells.report_formats,
         help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names())}.",
     )(command)  # fmt: skip
 
@@ -236,11 +237,13 @@ def attack(
 @click.option(
     "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
 )
+@click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
     version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
-    threads: int | None,
+    rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -258,7 +261,7 @@ def export(
     chosen = formats or (default_formats() if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
-        workspace=workspace, batches=batches,
+        workspace=workspace, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with _bars() as bar:
@@ -269,11 +272,13 @@ def export(
         )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
+        again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in found.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
+            + (f"  {again['builds']} builds: {again['files']} files, {again['flips']} flips" if again else "")
         )
     *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
     for message in first:
@@ -299,8 +304,9 @@ def export(
               help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
-@click.option("--probe", "probe_names", multiple=True, metavar="NAME",
-              help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
+@click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
+              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
+              "gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
               help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
@@ -371,7 +377,8 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
     probes = plan_probes(
-        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
+        others=_source_probes(engine, probe_names),
     )  # fmt: skip
     beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
     emulated = ".emulated" if emulate else ""
@@ -523,7 +530,12 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
 @click.option("--seed", type=int, default=0, show_default=True)
 @threads_option
 def demo(out: Path, seed: int, threads: int | None) -> None:
-    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU."""
+    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU.
+
+    \b
+    Example:
+      skinaudit demo --out runs/demo
+    """
     from skinaudit.demo import run_demo
 
     with _bars() as bar:
@@ -597,6 +609,39 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
         for name, reason in one.entry.left_out.items():
             _note(f"left out: {one.entry.name}: {name}: {reason}")
     click.echo(f"store: {where}  experiment: {experiment}")
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(shells.SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, files, report formats and probes.
+
+    \b
+    Examples:
+      eval "$(skinaudit completion bash)"            in ~/.bashrc
+      eval "$(skinaudit completion zsh)"             in ~/.zshrc, behind compinit
+      skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
+    """
+    click.echo(shells.script(commands, shell, name="skinaudit"), nl=False)
+
+
+def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
+    from skinaudit.audit.probes import names
+
+    if set(chosen) <= set(names()):
+        return {}
+    from skinaudit.artifacts.manifest import read_engine_manifest
+    from skinaudit.errors import missing
+
+    run = engine.parent / read_engine_manifest(engine).run
+    try:
+        from skinaudit.trainer import probes
+        from skinaudit.trainer.checkpoint import load_run_model
+    except ImportError as error:
+        raise missing("torch", "train", f"probe {', '.join(sorted(set(chosen) - set(names())))}") from error
+    model = load_run_model(run)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}
 
 
 def _stop(message: str, *, code: int) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult
+from skinaudit.audit.result import AuditResult, SetResult
 from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
@@ -37,6 +37,12 @@ def drop_text(drop: PairedDrop | None) -> str:
     if drop is None:
         return NOTHING
     return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
+
+
+def margin_points(one: SetResult, result: AuditResult) -> float:
+    """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
+    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title)
+    return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
 
 
 def precision_text(result: AuditResult) -> str:

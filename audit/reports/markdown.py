@@ -12,7 +12,7 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import drop_text, engine_path, lineage_text, percent, precision_text
+from skinaudit.audit.wording import drop_text, engine_path, lineage_text, margin_points, percent, precision_text
 from skinaudit.audit.wording import markdown_text as _safe
 
 LIMIT = 65_000
@@ -67,7 +67,7 @@ def _sets(result: AuditResult) -> list[str]:
     rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
     for one in result.sets:
         found = one.comparison
-        margin = margin_text(result.policy.margin)
+        margin = margin_text(margin_points(one, result))
         figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
         rows.append(_row((_safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"

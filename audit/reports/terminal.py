@@ -13,7 +13,7 @@ from skinaudit.audit.metrics import Hits
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import NOTHING, drop_text, lineage_text, percent, precision_text, share
+from skinaudit.audit.wording import NOTHING, drop_text, lineage_text, margin_points, percent, precision_text, share
 from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
@@ -134,7 +134,7 @@ def _drops(result: AuditResult) -> Table:
             percent(found.baseline_accuracy),
             percent(found.engine_accuracy),
             drop_text(found.drop),
-            margin_text(result.policy.margin),
+            margin_text(margin_points(one, result)),
             _verdict(one),
         )
     return table

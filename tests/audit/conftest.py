@@ -276,6 +276,7 @@ def lab() -> SimpleNamespace:
         plant=plant,
         write_sets=write_sets,
         pictures=pictures,
+        templates=templates,
         linear=linear,
         LinearEngine=LinearEngine,
         CONTRACT=CONTRACT,
