@@ -10,7 +10,7 @@ from skinaudit.audit.cases import Case, cases
 from skinaudit.audit.result import AuditResult, SetResult
 from skinaudit.audit.run_record import FiledAudit, RunRecord
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import drop_text, percent, precision_text
+from skinaudit.audit.wording import drop_text, margin_points, percent, precision_text
 from skinaudit.audit.wording import markdown_text as safe
 
 _NOW = {"same": "", "changed": ", of an earlier build", "missing": ", the file is not in the run"}
@@ -89,14 +89,10 @@ def _set(result: AuditResult, one: SetResult) -> str:
     verdict = "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
     return _row((
         safe(PurePath(result.engine).name), safe(one.title if one.clean or one.white_box else f"{one.title}, transfer"),
-        percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), _margin(result, one),
+        percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop),
+        margin_text(margin_points(one, result)),
         percent(found.engine_balanced), percent(melanoma[0].share if melanoma else None), verdict,
     ))  # fmt: skip
-
-
-def _margin(result: AuditResult, one: SetResult) -> str:
-    limits = [gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title]
-    return margin_text(100 * limits[0]) if limits else "-"
 
 
 def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
@@ -16,6 +16,8 @@ from skinaudit.errors import InvalidInputError
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 _DATASET = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
+_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[a-z_][\w-]*", re.ASCII)
+"""Keys that YAML takes for the text that they are."""
 _CHOOSE = "# license: choose one, such as apache-2.0, that the terms of the data allow (HAM10000 is CC BY-NC 4.0)"
 
 
@@ -95,21 +97,21 @@ def _metric(kind: str, name: str, value: float | None) -> dict[str, Any]:
 
 
 def to_yaml(value: Any) -> list[str]:
-    """Lines of block-style YAML for mappings with plain keys, sequences, texts, numbers and booleans; texts are quoted as in
+    """Lines of block-style YAML for mappings, sequences, texts, numbers and booleans; texts are quoted as in
     JSON, which YAML reads, after their line breaks and control characters became spaces."""
     return list(_lines(value))
 
 
 def _lines(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         for key, one in value.items():
-            name = key if re.fullmatch(r"[A-Za-z_][\w-]*", key, re.ASCII) else _scalar(key)
+            name = key if _PLAIN.fullmatch(key) else _scalar(key)
             if isinstance(one, (Mapping, list, tuple)) and one:
                 yield f"{name}:"
                 yield from (f"{'' if isinstance(one, (list, tuple)) else '  '}{line}" for line in _lines(one))
             else:
                 yield f"{name}: {_scalar(one)}"
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, (list, tuple)) and value:
         for one in value:
             first, *rest = _lines(one)
             yield f"- {first}"

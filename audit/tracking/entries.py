@@ -121,7 +121,7 @@ def audit_entry(filed: FiledAudit) -> Entry:
         name=f"audit {PurePath(result.engine).name}",
         weights=weights,
         params=params,
-        metrics=tuple(Metric(_key(name), float(value), 0, ended) for name, value in _audit_figures(result)),
+        metrics=tuple(Metric(key, value, 0, ended) for key, value in _distinct(_audit_figures(result))),
         tags=tags if weights is None else {**tags, "weights": weights},
         note=". ".join((f"**{result.verdict.value}**: {result.reason}", *warned)),
         files=files,
@@ -189,6 +189,14 @@ def _content(
     figures = sorted((one.key, one.step, one.value) for one in metrics)
     parts = [part for name in sorted(files) for part in (name.encode(), files[name])]
     return digest_parts(_json(params), _json(figures), _json(tags), *parts)
+
+
+def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
+    """With keys of which no two are equal: of sets that have the same name, the second gets a number."""
+    seen = Counter[str]()
+    for name, value in figures:
+        seen[name] += 1
+        yield _key(name if seen[name] == 1 else f"{name} {seen[name]}"), float(value)
 
 
 def _part(text: str) -> str:
