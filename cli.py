@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -91,12 +91,12 @@ def json_option(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)
 
 
-def report_option(command: _Command) -> _Command:
-    """`--report`, shared by every command that has an audit to show."""
+def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
+    """`--report`, shared by every command that has audits to show."""
     return click.option(
         "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=shells.report_formats,
-        help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names())}.",
-    )(command)  # fmt: skip
+        help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names(kind))}.",
+    )  # fmt: skip
 
 
 @commands.command(short_help="Train a classifier and craft its sets.")
@@ -299,8 +299,8 @@ def export(
         _stop(last, code=2)
 
 
-@commands.command(short_help="Is ENGINE as robust as its model?")
-@click.argument("engine", type=click.Path(path_type=Path))
+@commands.command(short_help="Are ENGINES as robust as their model?")
+@click.argument("engines", metavar="ENGINE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
 )
@@ -316,6 +316,8 @@ def export(
               help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
+@click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
+              help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
               help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
               "gradients too; may be repeated.")  # fmt: skip
@@ -334,11 +336,13 @@ def export(
     default=None,
     help="Where the JSON report goes  [default: the run's audits folder, else beside the engine].",
 )
-@report_option
+@click.option("--jobs", type=click.IntRange(1), default=None,
+              help="Audits at once, where there are several engines  [default: cores / threads].")  # fmt: skip
+@report_option("audit")
 @provider_option
 @threads_option
 def audit(
-    engine: Path,
+    engines: tuple[Path, ...],
     sets: Path | None,
     contract: Path | None,
     control: Path | None,
@@ -346,6 +350,7 @@ def audit(
     emulate: bool,
     policy: Path | None,
     margin: float | None,
+    baseline: Path | None,
     probe_names: tuple[str, ...],
     probe_images: int,
     probe_queries: int,
@@ -355,6 +360,7 @@ def audit(
     batch: int,
     as_json: bool,
     output: Path | None,
+    jobs: int | None,
     report_texts: tuple[str, ...],
     provider: Any,
     threads: int | None,
@@ -364,25 +370,29 @@ def audit(
     Per set: the drop from source to engine on the same images with its 95% interval (Tango 1998). PASS where the interval
     lies below the margin, FAIL where it lies above, otherwise INCONCLUSIVE with the number of images that would decide.
 
+    Several engines are audited at once and shown in one table; other files of a pattern are skipped. In the file names of
+    --report and --output, {engine} stands for the engine's name. Exit code: 2 if any could not be audited, else 1 if any
+    fails, else 3 if any is inconclusive.
+
     \b
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
+      skinaudit audit release-2.onnx --baseline release-1.json
       skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
+      skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
     """
     from dataclasses import replace
 
-    from skinaudit.artifacts.files import write_json
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
     from skinaudit.audit.policy import DEFAULT, read_policy
     from skinaudit.audit.probing import plan_probes
-    from skinaudit.audit.reports.json_ import to_json
     from skinaudit.audit.reports.terminal import print_audit
-    from skinaudit.audit.targets import parse_targets, write_targets
+    from skinaudit.audit.targets import plan_reports
     from skinaudit.audit.verdict import exit_code
 
     bounds = DEFAULT if policy is None else read_policy(policy)
@@ -390,31 +400,104 @@ def audit(
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
-        others=_source_probes(engine, probe_names),
+        others=_source_probes(engines, probe_names),
     )  # fmt: skip
-    beside = engine.parent.parent / "audits" if engine.parent.name == "engines" else engine.parent
-    emulated = ".emulated" if emulate else ""
-    aside = "" if engine.parent.name == "engines" else ".audit"
-    report = output or beside / f"{engine.name}{emulated}{aside}.json"
-    targets = parse_targets(report_texts, taken=(report, engine))
-    if as_json and any(one.path is None for one in targets):
+    settings: dict[str, Any] = {
+        "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
+        "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
+    }  # fmt: skip
+    planned: dict[str, Any] = {"output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline}
+    if len(engines) > 1:
+        _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
+    (plan,) = plan_reports(engines, **planned)
+    if as_json and any(one.path is None for one in plan.targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with _bars() as bar:
         result = audit_engine(
-            engine, sets=sets, contract=contract, control=control, runtime=runtime, emulate=emulate,
-            policy=bounds, provider=provider, threads=_threads(threads), batch_size=batch, probes=probes,
-            progress=bar("replaying"), probe_progress=bar,
+            plan.engine, **settings, threads=_threads(threads), progress=bar("replaying"), probe_progress=bar
         )  # fmt: skip
-    write_json(report, to_json(result))
-    printed = write_targets(targets, result)
+    printed = plan.write(result)
     if as_json:
-        click.echo(report.read_text(encoding="utf-8"), nl=False)
+        click.echo(plan.report.read_text(encoding="utf-8"), nl=False)
     elif printed is not None:
         click.echo(printed, nl=False)
     else:
         print_audit(result, _console())
-        click.echo(f"report: {report}")
+        click.echo(f"report: {plan.report}")
     sys.exit(exit_code(result.verdict))
+
+
+def _audit_several(
+    given: tuple[Path, ...], settings: dict[str, Any], planned: dict[str, Any],
+    *, jobs: int | None, threads: int | None, as_json: bool,
+) -> NoReturn:  # fmt: skip
+    """The engines among the given files in processes of their own, as one table."""
+    from skinaudit.audit.lineup import line_up, worst_exit_code
+    from skinaudit.audit.reports.lineup.terminal import print_lineup
+    from skinaudit.audit.several import audit_several, share_cores, sort_files
+    from skinaudit.audit.targets import plan_reports
+
+    engines, others = sort_files(given)
+    for path, reason in others:
+        _note(f"skipped {path}: {reason}")
+    if not engines:
+        raise InvalidInputError(f"none of the {len(given)} files is an engine; name engines such as runs/latest/engines/*")
+    plans = {plan.engine: plan for plan in plan_reports(engines, **planned)}
+    jobs, threads = share_cores(len(engines), cores=_threads(None), jobs=jobs, threads=threads)
+    done = 0
+
+    def finished(engine: Path, answer: Any) -> None:
+        nonlocal done
+        done += 1
+        if isinstance(answer, str):
+            _note(f"{done} of {len(engines)}  {engine.name}  ERROR  {answer}")
+        else:
+            plans[engine].write(answer)
+            _note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}  {plans[engine].report}")
+
+    with _bars() as bar:
+        answers = audit_several(
+            engines, {**settings, "threads": threads}, jobs=jobs, finished=finished, progress=bar
+        )  # fmt: skip
+    lineup = line_up(list(zip(engines, answers, strict=True)))
+    if as_json:
+        click.echo(reports.render("json", lineup, "lineup"), nl=False)
+    else:
+        print_lineup(lineup, _console())
+    sys.exit(worst_exit_code(lineup))
+
+
+@commands.command(short_help="Set audits beside each other.")
+@click.argument("audits", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@report_option("lineup")
+def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ...]) -> None:
+    """Set the JSON reports AUDITS beside each other, in the given order: engines of a release, or releases of an engine.
+
+    A figure on other images than those of the first report is marked. Exit codes: 0 whatever the verdicts; 2 where a file is
+    no report of this version.
+
+    \b
+    Examples:
+      skinaudit compare runs/latest/audits/*.json
+      skinaudit compare release-1.json release-2.json --report markdown=-
+    """
+    from skinaudit.audit.lineup import line_up
+    from skinaudit.audit.reading import read_audit
+    from skinaudit.audit.reports.lineup.terminal import print_lineup
+    from skinaudit.audit.targets import parse_targets, write_targets
+
+    targets = parse_targets(report_texts, taken=audits, kind="lineup")
+    if as_json and any(one.path is None for one in targets):
+        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
+    lineup = line_up([(path, read_audit(path)) for path in audits])
+    printed = write_targets(targets, lineup, "lineup")
+    if as_json:
+        click.echo(reports.render("json", lineup, "lineup"), nl=False)
+    elif printed is not None:
+        click.echo(printed, nl=False)
+    elif not targets:
+        print_lineup(lineup, _console())
 
 
 @commands.command(short_help="Print the default policy file.")
@@ -433,7 +516,7 @@ def policy() -> None:
 @commands.command(short_help="Show an earlier audit in other forms.")
 @click.argument("audit", type=click.Path(path_type=Path))
 @json_option
-@report_option
+@report_option("audit")
 def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
     """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
 
@@ -645,12 +728,16 @@ def completion(shell: str) -> None:
     click.echo(shells.script(commands, shell, name="skinaudit"), nl=False)
 
 
-def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
     """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
     from skinaudit.audit.probes import names
 
-    if set(chosen) <= set(names()):
+    own = [name for name in chosen if name not in names()]
+    if not own:
         return {}
+    if len(engines) > 1:
+        raise InvalidInputError(f"probe {', '.join(own)}: follows the model of one run; audit one engine at a time")
+    (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
     from skinaudit.errors import missing
 
@@ -659,7 +746,7 @@ def _source_probes(engine: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
         from skinaudit.trainer import probes
         from skinaudit.trainer.checkpoint import load_run_model
     except ImportError as error:
-        raise missing("torch", "train", f"probe {', '.join(sorted(set(chosen) - set(names())))}") from error
+        raise missing("torch", "train", f"probe {', '.join(own)}") from error
     model = load_run_model(run)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}
 

@@ -13,6 +13,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import BUILT_TYPED, resolve, versions
 from skinaudit.audit import sanity, verdict
+from skinaudit.audit.baseline import check_baseline, compare_baseline, read_baseline
 from skinaudit.audit.comparison import compare
 from skinaudit.audit.consistency import check_consistency
 from skinaudit.audit.drift import Drift, measure_drift
@@ -24,9 +25,10 @@ from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy, check_names
 from skinaudit.audit.probing import ProbePlan, run_probe
 from skinaudit.audit.reference import Reference, open_reference, open_subject
-from skinaudit.audit.replay import Replayed, replay
+from skinaudit.audit.replay import Replayed, replay, whole
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
-from skinaudit.audit.result import EMULATION, AuditResult, Finding, Rebuilds, SetResult, Severity
+from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
+from skinaudit.audit.right import pack_right
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_emulated
 from skinaudit.errors import MissingDependencyError
@@ -45,6 +47,7 @@ def audit_engine(
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     probes: Sequence[ProbePlan] = (),
+    baseline: Path | None = None,
     progress: Progress | None = None,
     probe_progress: Callable[[str], Progress | None] | None = None,
 ) -> AuditResult:
@@ -54,19 +57,24 @@ def audit_engine(
     figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
     of the one that the manifest names. policy: default Policy(). runtime: instead of the one that the manifest names.
     emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an audit never passes.
-    probes: fresh attacks to run after the replay. progress: called with images done and in all; probe_progress: gives the
+    probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine, which this one must not be
+    worse than on the same images. progress: called with images done and in all; probe_progress: gives the
     same for a probe by its name. A white-box set is compared with the source model's stored logits; a transfer set, whose
     logits are another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do
     not belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
     policy = policy or Policy()
+    earlier = None if baseline is None else read_baseline(baseline)
     inputs = read_inputs(engine_path, sets=sets, contract=contract)
     engine = open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
     check_engine(engine, inputs.clean.info.contract, path=engine_path)
     everything = (inputs.clean, *inputs.adversarial)
     named = titles(everything)
     known = {name for one, title in zip(everything, named, strict=True) for name in (one.info.name, title, one.info.attack)}
-    check_names(policy, sets=known, classes=inputs.clean.info.contract.classes)
+    classes = inputs.clean.info.contract.classes
+    check_names(policy, sets=known, classes=classes)
+    if earlier is not None and baseline is not None:
+        check_baseline(earlier, everything, named, classes=classes, path=baseline)
     reference = open_reference(engine_path, inputs, engine, control=control, provider=provider, threads=threads)
     steady = check_consistency(engine, inputs.clean, batch_size=batch_size)
     runs = 1 if reference.engine is None or reference.is_subject else 2
@@ -90,7 +98,11 @@ def audit_engine(
         )
         for probe in probes
     )  # fmt: skip
-    gates = judge(results, fresh, policy)
+    beaten: BaselineResult | None = None
+    told: list[Finding] = []
+    if earlier is not None:
+        beaten, told = compare_baseline(earlier, results, everything, classes=classes, confidence=policy.confidence)
+    gates = judge(results, fresh, policy, baseline=beaten)
     judged = {gate.set: gate.judgement for gate in gates if gate.rule == "drop"}
     results = [replace(one, judgement=judged.get(one.title)) for one in results]
     findings = _audit_findings(inputs, engine, reference, policy, emulated=emulate)
@@ -99,7 +111,7 @@ def audit_engine(
     rebuilds = _rebuilds(inputs)
     findings += sanity.rebuilds(rebuilds, policy)
     findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
-    findings += verdict.of_gates(gates, policy)
+    findings += verdict.of_gates(gates, policy) + told
     findings += sanity.masking(results, fresh, gates, policy)
     findings += sanity.figures(results[0], results[1:])
     manifest = inputs.manifest
@@ -129,9 +141,10 @@ def audit_engine(
             threads=engine.description.threads,
             batch_size=batch_size,
             probes=probes,
+            baseline=baseline,
         ),
         dataset=inputs.clean.info.dataset,
-        classes=inputs.clean.info.contract.classes,
+        classes=classes,
         synthetic=(manifest is not None and manifest.synthetic) or any(one.info.synthetic for one in everything),
         lineage={} if manifest is None else manifest.lineage,
         lineage_gaps=inputs.lineage_gaps,
@@ -141,6 +154,7 @@ def audit_engine(
         rebuilds=rebuilds,
         sets=tuple(results),
         probes=fresh,
+        baseline=beaten,
         gates=gates,
         policy=policy,
         findings=tuple(findings),
@@ -207,6 +221,7 @@ def _replay_set(
         judgement=None,
         images_per_second=replayed.images_per_second,
         flipped=flipped,
+        right=pack_right(answers == one.labels),
     )
     return result, answers
 
@@ -279,17 +294,3 @@ def _audit_findings(
         text = f"lineage incomplete: no {', '.join(inputs.lineage_gaps)}"
         findings.append(Finding(Severity.WARNING, "lineage", None, text))
     return findings
-
-
-def whole(progress: Progress | None, total: int) -> Progress:
-    """Turn the progress of one replay after another into that of all `total` images."""
-    before = 0
-
-    def tick(done: int, count: int) -> None:
-        nonlocal before
-        if progress is not None:
-            progress(before + done, total)
-        if done == count:
-            before += count
-
-    return tick

@@ -61,18 +61,23 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
-    subject = gate.subject if gate.rule in ("class-sensitivity", "floor") else None
-    return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), _figures(gate), tuple(findings))
+    subject = gate.subject if gate.rule == "floor" or _of_class(gate) else None
+    return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
 
-def _figures(gate: Gate) -> str:
+def gate_figures(gate: Gate) -> str:
+    """What a gate measured, with its bound."""
     if gate.rule == "malignant-to-benign":
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
-    what = f"sensitivity to {gate.subject}: " if gate.rule == "class-sensitivity" else ""
+    what = f"sensitivity to {gate.subject}: " if _of_class(gate) else ""
     return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
+
+
+def _of_class(gate: Gate) -> bool:
+    return gate.rule == "class-sensitivity" or (gate.rule == "baseline-drop" and gate.subject != "accuracy")
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 from skinaudit.audit.comparison import ClassComparison, Comparison
 from skinaudit.audit.policy import Floor, Policy, own_entry
-from skinaudit.audit.result import Gate, Judgement, ProbeResult, SetResult, Verdict
+from skinaudit.audit.result import BaselineResult, Gate, Judgement, ProbeResult, SetResult, Verdict
 from skinaudit.audit.statistics import (
     Interval,
     PairedDrop,
@@ -38,11 +38,18 @@ class _Open:
     drop: PairedDrop | None = None
 
 
-def judge(sets: Sequence[SetResult], probes: Sequence[ProbeResult], policy: Policy) -> tuple[Gate, ...]:
-    """All gates, set by set, those of the probes last."""
+def judge(
+    sets: Sequence[SetResult],
+    probes: Sequence[ProbeResult],
+    policy: Policy,
+    *,
+    baseline: BaselineResult | None = None,
+) -> tuple[Gate, ...]:
+    """All gates, set by set, then those of the probes, and last those against an earlier engine."""
     opened = [one for result in sets for one in _of_set(result, policy)]
     opened += [_drop_gate("probe-drop", one.title, "accuracy", one.drop, policy.probe_margin, policy)
                for one in probes if one.drop is not None]  # fmt: skip
+    opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, one in enumerate(opened) if one.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
     return tuple(_decided(one, adjusted.get(index), len(tested), policy) for index, one in enumerate(opened))
@@ -61,7 +68,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
         yield _missed_cancers(result, policy)
         for one in found.classes:
             if one.drop is not None:
-                yield _class_gate(result.title, one, one.drop, policy)
+                yield _class_gate("class-sensitivity", result.title, one.name, one.drop, policy, malignant=one.malignant)
     floor = own_entry(policy.floors, names)
     if floor is not None:
         yield from _floor_gates(result.title, found, floor, policy)
@@ -85,12 +92,19 @@ def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verd
     return Verdict.PASS if below and drop.images >= policy.minimal_images else Verdict.INCONCLUSIVE
 
 
-def _class_gate(title: str, one: ClassComparison, drop: PairedDrop, policy: Policy) -> _Open:
-    margin = policy.class_margins.get(one.name, policy.class_margin if one.malignant else policy.benign_margin)
-    opened = _drop_gate("class-sensitivity", title, one.name, drop, margin, replace(policy, minimal_images=1))
+def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
+    for one in baseline.sets:
+        yield _drop_gate("baseline-drop", one.title, "accuracy", one.drop, policy.baseline_margin, policy)
+        for item in one.classes:
+            yield _class_gate("baseline-drop", one.title, item.name, item.drop, policy, malignant=True)
+
+
+def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
+    margin = policy.class_margins.get(name, policy.class_margin if malignant else policy.benign_margin)
+    opened = _drop_gate(rule, title, name, drop, margin, replace(policy, minimal_images=1))
     agreeing = tango_interval(0, 0, drop.images, confidence=policy.confidence).high
     provable = agreeing < margin / 100 or policy.prove == "always"
-    return replace(opened, gate=replace(opened.gate, binding=one.malignant and provable))
+    return replace(opened, gate=replace(opened.gate, binding=malignant and provable))
 
 
 def _missed_cancers(result: SetResult, policy: Policy) -> _Open:
@@ -169,6 +183,6 @@ def _needed(one: _Open, comparisons: int, policy: Policy) -> int | None:
     above = drop.value > one.gate.limit
     confidence = 1 - 2 * policy.alpha / comparisons if above else policy.confidence
     needed = images_to_decide(drop, margin=one.gate.limit, confidence=confidence)
-    if needed is None or one.gate.rule == "class-sensitivity":
+    if needed is None or one.gate.subject != "accuracy":
         return needed
     return max(needed, policy.minimal_images)

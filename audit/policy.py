@@ -43,7 +43,8 @@ class Policy:
     points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
     may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
     that are stored in the sets, `optional` warns. floors: absolute bounds by set. probe_margin: points that a fresh attack
-    may cost the engine more than its reference.
+    may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
+    engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -62,10 +63,11 @@ class Policy:
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
+    baseline_margin: float = 1.0
 
     def __post_init__(self) -> None:
         points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
-        points["probe_margin"] = self.probe_margin
+        points |= {"probe_margin": self.probe_margin, "baseline_margin": self.baseline_margin}
         points |= {f"margin of {name}": value for name, value in (*self.margins.items(), *self.class_margins.items())}
         for name, value in points.items():
             if not (math.isfinite(value) and 0 < value < 100):
@@ -135,6 +137,11 @@ limit = {DEFAULT.malignant_to_benign}
 [probe]
 margin = {DEFAULT.probe_margin}
 
+# Points of accuracy that a set may lose against an earlier engine (`--baseline audit.json`), on the same images. The
+# sensitivity to a malignant class has its margin of [sensitivity_margin] there, too.
+[baseline]
+margin = {DEFAULT.baseline_margin}
+
 # Absolute bounds in percent, by set; none by default.
 # [floor.clean]
 # accuracy = 65.0
@@ -178,7 +185,11 @@ def read_policy(path: Path) -> Policy:
         if name in numbers:
             found[setting] = numbers.pop(name)
     found["class_margins"] = numbers
-    for name, key, setting in (("malignant_to_benign", "limit", "malignant_to_benign"), ("probe", "margin", "probe_margin")):
+    for name, key, setting in (
+        ("malignant_to_benign", "limit", "malignant_to_benign"),
+        ("probe", "margin", "probe_margin"),
+        ("baseline", "margin", "baseline_margin"),
+    ):
         _check_keys(table.get(name, {}), (key,), where=f"{path}: {name}")
         if name in table and key in table[name]:
             found[setting] = _number(table[name][key], f"{path}: {name}.{key}", whole=key == "limit")
@@ -200,7 +211,7 @@ def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) 
             raise _unknown(name, sorted(classes), where="policy: no class")
 
 
-_TABLES = ("margin", "sensitivity_margin", "malignant_to_benign", "probe", "floor")
+_TABLES = ("margin", "sensitivity_margin", "malignant_to_benign", "probe", "baseline", "floor")
 
 
 def _floor(value: object, where: str) -> Floor:

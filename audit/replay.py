@@ -46,3 +46,17 @@ def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, prog
         if progress is not None:
             progress(done, count)
     return Replayed(logits, count / (time.perf_counter() - started))
+
+
+def whole(progress: Progress | None, total: int) -> Progress:
+    """Turn the progress of one replay after another into that of all `total` images."""
+    before = 0
+
+    def tick(done: int, count: int) -> None:
+        nonlocal before
+        if progress is not None:
+            progress(before + done, total)
+        if done == count:
+            before += count
+
+    return tick

@@ -11,6 +11,7 @@ from skinaudit.audit.comparison import Comparison
 from skinaudit.audit.consistency import Consistency
 from skinaudit.audit.drift import Drift
 from skinaudit.audit.flips import Flip
+from skinaudit.audit.metrics import Hits
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.statistics import Interval, PairedDrop
@@ -145,7 +146,7 @@ class SetResult:
     known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1. judgement: on the drop in
     accuracy; None where nothing could be compared; then `findings` of the audit say why. images_per_second: of the
     engine, reading included. flipped: the worst of the images that the engine loses, at most flips.LIMIT; empty where
-    nothing was compared.
+    nothing was compared. right: which images the engine names rightly, as skinaudit.audit.right packs them.
     """
 
     name: str
@@ -166,6 +167,45 @@ class SetResult:
     judgement: Judgement | None
     images_per_second: float
     flipped: tuple[Flip, ...]
+    right: str
+
+
+@dataclass(frozen=True)
+class BaselineClass:
+    """Sensitivity to one malignant class, of an earlier engine (`baseline`) and of the audited one on the same images."""
+
+    name: str
+    baseline: Hits
+    engine: Hits
+    drop: PairedDrop
+
+
+@dataclass(frozen=True)
+class BaselineSet:
+    """Right answers of an earlier engine (`baseline`) and of the audited one to one set. classes: the malignant ones that
+    have images, melanoma first.
+    """
+
+    title: str
+    images_digest: str
+    baseline: Hits
+    engine: Hits
+    drop: PairedDrop
+    classes: tuple[BaselineClass, ...]
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """An earlier engine that this one must not be worse than, and each set that both answered.
+
+    engine: its path as it was audited, without the folders of an absolute one. verdict: of its own audit.
+    """
+
+    engine: str
+    engine_digest: str
+    run_name: str | None
+    verdict: Verdict
+    sets: tuple[BaselineSet, ...]
 
 
 @dataclass(frozen=True)
@@ -189,7 +229,8 @@ class AuditResult:
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
     data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
     its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
-    command line that gives this audit again. classes: in the contract's order.
+    command line that gives this audit again. classes: in the contract's order. baseline: the comparison with an earlier
+    audit, None where none was named.
     """
 
     engine: Path
@@ -210,6 +251,7 @@ class AuditResult:
     rebuilds: Rebuilds | None
     sets: tuple[SetResult, ...]
     probes: tuple[ProbeResult, ...]
+    baseline: BaselineResult | None
     gates: tuple[Gate, ...]
     policy: Policy
     findings: tuple[Finding, ...]

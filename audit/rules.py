@@ -51,6 +51,11 @@ RULES: Mapping[str, Rule] = {
         "The same attack, with the same budget and random numbers, breaks more images of the engine than of the fp32 model.",
         "Export in a wider precision; if the interval straddles the margin, probe more images.",
     ),
+    "baseline-drop": Rule(
+        "Worse than the engine of the baseline",
+        "On images that both answered, the interval of the loss against the earlier engine does not lie below its margin.",
+        "Above the margin: find what changed since that release. Across it: add images, or replay the sets of both.",
+    ),
     "masking": Rule(
         "Stored images understate an attack on the engine itself",
         "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",

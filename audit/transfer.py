@@ -10,10 +10,9 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbati
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
 from skinaudit.audit import metrics
-from skinaudit.audit.audit import whole
 from skinaudit.audit.inputs import check_contract, check_engine
 from skinaudit.audit.reference import check_reproduced
-from skinaudit.audit.replay import replay
+from skinaudit.audit.replay import replay, whole
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few

@@ -48,6 +48,10 @@ def _of_gate(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     text = _drop_text(gate, policy)
     if gate.rule == "class-sensitivity":
         return Finding(severity, "class-sensitivity", gate.set, f"sensitivity to {gate.subject}: {text}", gate.subject)
+    if gate.rule == "baseline-drop":
+        lesion_class = None if gate.subject == "accuracy" else gate.subject
+        what = "accuracy" if lesion_class is None else f"sensitivity to {lesion_class}"
+        return Finding(severity, "baseline-drop", gate.set, f"{what} against the baseline: {text}", lesion_class)
     if gate.rule == "probe-drop":
         return Finding(severity, "probe-drop", gate.set, f"against its reference under the same attack: {text}")
     return Finding(severity, "drop", gate.set, text)
@@ -59,7 +63,7 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
     if gate.judgement.verdict is Verdict.FAIL:
         low = gate.value if gate.interval is None else gate.interval.low
         return f"loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
-    if gate.images < policy.minimal_images and gate.rule == "drop":
+    if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
         text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
@@ -98,6 +102,8 @@ def conclude(
     if not white_box:
         return Verdict.INCONCLUSIVE, "no white-box adversarial set was compared: nothing is known of its robustness"
     skipped = f"; {len(sets) - len(judged)} not compared" if len(judged) < len(sets) else ""
+    kept = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)
+    skipped += f", {kept} within {margin_text(policy.baseline_margin)} of the baseline" if kept else ""
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     told = f"; {warnings} warning{'s' * (warnings > 1)} above" if warnings else ""
     return (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from skinaudit.artifacts.files import short
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult, SetResult
+from skinaudit.audit.result import AuditResult, BaselineResult, SetResult
 from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
@@ -53,6 +54,12 @@ def precision_text(result: AuditResult) -> str:
     if not found:
         return f"{result.asked}, which the opened file does not tell"
     return f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+
+
+def baseline_text(baseline: BaselineResult) -> str:
+    """Which engine the audit compares with."""
+    run = "" if baseline.run_name is None else f" of run {baseline.run_name}"
+    return f"baseline {baseline.engine}{run} ({short(baseline.engine_digest)}), audited as {baseline.verdict.value}"
 
 
 def lineage_text(result: AuditResult) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -85,6 +88,97 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
         assert wrong.returncode == 2
         assert message in wrong.stderr
         assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
+    engines = workplace / "runs/latest/engines"
+    names = sorted(path.name for path in engines.iterdir() if ".onnx" in path.name)  # a plan may lie there, too
+    assert {"fp16.onnx", "fp16.onnx.json", "fp32.onnx"} <= set(names)
+    given = [f"runs/latest/engines/{name}" for name in names]
+    done = skinaudit("audit", *given, "--json", "-o", "many/{engine}.json", cwd=workplace)
+    assert "skipped runs/latest/engines/fp16.onnx.json: a manifest or a report" in done.stderr.splitlines()
+    lineup = json.loads(done.stdout)
+    verdicts = {one["label"]: one["verdict"] for one in lineup["entries"]}
+    assert verdicts.keys() == {"fp16.onnx", "fp32.onnx"}
+    assert done.returncode == (1 if "FAIL" in verdicts.values() else 3 if "INCONCLUSIVE" in verdicts.values() else 0)
+    for name, verdict in verdicts.items():
+        assert json.loads((workplace / "many" / f"{name}.json").read_text())["verdict"] == verdict
+    audits = [f"many/{label}.json" for label in verdicts]
+    compared = skinaudit("compare", *audits, "--json", cwd=workplace)
+    assert (compared.returncode, compared.stderr, json.loads(compared.stdout)) == (0, "", lineup)
+    marked = skinaudit("compare", *audits, "--report", "markdown=-", "--report", "html=all.html", cwd=workplace)
+    assert marked.stdout.startswith("## Audits\n")
+    assert (workplace / "all.html").read_text().startswith("<!DOCTYPE html>")
+    assert skinaudit("compare", *audits, cwd=workplace).stdout.startswith("engine ")
+    for arguments, message in (
+        (["compare", "runs/latest/run.json"], "run.json: is of kind"),
+        (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose among html, json, markdown, terminal"),
+        (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
+        (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
+    ):
+        wrong = skinaudit(*arguments, cwd=workplace)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert message in wrong.stderr.splitlines()[-1]
+        assert "Traceback" not in wrong.stderr
+
+
+def test_an_engine_that_cannot_be_audited_is_a_row_and_exit_code_2(workplace: Path, tmp_path: Path) -> None:
+    engine = "runs/latest/engines/fp16.onnx"
+    shutil.copy(workplace / engine, tmp_path / "bare.onnx")
+    given = [engine, str(tmp_path / "bare.onnx"), "--report", "junit=rows/{engine}.xml", "--threads", "1"]
+    done = skinaudit("audit", *given, cwd=workplace)
+    assert done.returncode == 2
+    assert re.search(r"^\d of 2  bare\.onnx  ERROR  .*no manifest beside it", done.stderr, re.MULTILINE)
+    assert [line.split()[0] for line in done.stdout.splitlines() if " ERROR " in line] == ["bare.onnx"]
+    assert [path.name for path in (workplace / "rows").iterdir()] == ["fp16.onnx.xml"]
+
+
+def test_a_baseline_on_the_command_line(workplace: Path) -> None:
+    engine = "runs/latest/engines/fp32.onnx"
+    first = skinaudit("audit", engine, "-o", "last.json", "--threads", "1", cwd=workplace)
+    done = skinaudit("audit", engine, "--baseline", "last.json", "-o", "next.json", "--threads", "1", cwd=workplace)
+    assert "\nbaseline runs/latest/engines/fp32.onnx of run " in done.stdout
+    assert done.returncode == first.returncode
+    assert json.loads((workplace / "next.json").read_text())["baseline"]["sets"][0]["title"] == "clean"
+    onto = skinaudit("audit", engine, "--baseline", "last.json", "-o", "last.json", cwd=workplace)
+    assert onto.returncode == 2
+    assert "its report would go to last.json, which is in use" in onto.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
+def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace: Path) -> None:
+    given = ["runs/latest/engines/fp16.onnx", "runs/latest/engines/fp32.onnx", "absent.onnx"]
+    arguments = ["--probe", "square", "--probe-queries", "100000", "-o", "stopped/{engine}.json", "--jobs", "3"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "skinaudit.cli", "audit", *given, *arguments, "--threads", "1"],
+        cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    first = running.stderr.readline()  # the file that is not there is told soon; the others attack for minutes
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    out, errors = running.communicate(timeout=60)
+    assert first.startswith("1 of 3  absent.onnx  ERROR  ")
+    assert (running.returncode, out) == (130, "")
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("skinaudit: interrupted; nothing half-written was left")
+    assert not (workplace / "stopped").exists()
+    deadline = time.monotonic() + 20
+    while living_of_group(running.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert living_of_group(running.pid) == []
+
+
+def living_of_group(group: int) -> list[str]:
+    """Command lines of the processes of a group that are still there and no zombies."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, process_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(process_group) == group and state != "Z":
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except (OSError, ValueError):  # it ended meanwhile
+            continue
+    return found
 
 
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:

@@ -2,7 +2,7 @@
 
 A format file defines `render(result) -> str`. Nothing else needs to change when a file is added. A trailing underscore,
 which keeps a file's name clear of a module of the standard library, is not part of the format's name. A folder holds
-parts of a format and is none.
+parts of a format and is none; `lineup` holds the formats of several audits at once.
 """
 
 from __future__ import annotations
@@ -10,35 +10,42 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
+    from skinaudit.audit.lineup import Lineup
     from skinaudit.audit.result import AuditResult
 
 
-def names() -> tuple[str, ...]:
+Kind = Literal["audit", "lineup"]
+"""What is shown: one audit, or several beside each other, whose formats are in the folder of that name."""
+
+
+def names(kind: Kind = "audit") -> tuple[str, ...]:
     """The formats that are there, by file."""
-    return tuple(sorted(_modules()))
+    return tuple(sorted(_modules(kind)))
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, kind: Kind = "audit") -> None:
     """Raise InvalidInputError, listing the formats, unless there is one of that name."""
-    if name not in _modules():
-        raise InvalidInputError(f"report format {name!r}: choose among {', '.join(names())}")
+    if name not in _modules(kind):
+        raise InvalidInputError(f"report format {name!r}: choose among {', '.join(names(kind))}")
 
 
-def render(name: str, result: AuditResult) -> str:
+def render(name: str, result: AuditResult | Lineup, kind: Kind = "audit") -> str:
     """The result in the format of that name, its last line ended.
 
     Raises InvalidInputError, listing the formats, for an unknown one.
     """
-    check_name(name)
-    text: str = importlib.import_module(f"{__name__}.{_modules()[name]}").render(result)
+    check_name(name, kind)
+    text: str = importlib.import_module(_modules(kind)[name]).render(result)
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _modules() -> Mapping[str, str]:
+def _modules(kind: Kind) -> Mapping[str, str]:
     """Format -> module."""
-    return {module.name.rstrip("_"): module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
+    package = __name__ if kind == "audit" else f"{__name__}.{kind}"
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return {module.name.rstrip("_"): f"{package}.{module.name}" for module in found if not module.ispkg}

@@ -11,11 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from skinaudit.audit.lineup import Lineup
 from skinaudit.audit.result import AuditResult
 from skinaudit.audit.transfer import TransferMatrix
 
 AUDIT_FORMAT = "skinaudit-audit/1"
 TRANSFER_FORMAT = "skinaudit-transfer/1"
+LINEUP_FORMAT = "skinaudit-lineup/1"
+_KINDS = {AuditResult: AUDIT_FORMAT, TransferMatrix: TRANSFER_FORMAT, Lineup: LINEUP_FORMAT}
 
 
 def render(result: AuditResult) -> str:
@@ -23,15 +26,14 @@ def render(result: AuditResult) -> str:
     return json.dumps(to_json(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_json(result: AuditResult | TransferMatrix) -> dict[str, Any]:
+def to_json(result: AuditResult | TransferMatrix | Lineup) -> dict[str, Any]:
     """The whole result as plain JSON values under the format's name in `kind`.
 
     Keys are in the order of the fields of the values in skinaudit.audit.result, so that equal results give equal bytes.
     Accuracies and drops are fractions of 1; what does not apply is null. Raises ValueError on NaN or infinity.
     """
-    kind = AUDIT_FORMAT if isinstance(result, AuditResult) else TRANSFER_FORMAT
     plain: dict[str, Any] = _plain(result)
-    return {"kind": kind, **plain}
+    return {"kind": _KINDS[type(result)], **plain}
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,17 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import drop_text, engine_path, lineage_text, margin_points, percent, precision_text
-from skinaudit.audit.wording import markdown_text as _safe
+from skinaudit.audit.wording import (
+    baseline_text,
+    drop_text,
+    engine_path,
+    lineage_text,
+    margin_points,
+    percent,
+    precision_text,
+    share,
+)
+from skinaudit.audit.wording import markdown_text as safe
 
 LIMIT = 65_000
 """Characters of a report at most: GitHub takes comments of up to 65,536."""
@@ -26,10 +35,11 @@ def render(result: AuditResult) -> str:
     out and counted, then the last sets.
     """
     tail = _reproduce(result)
-    head = [f"## {result.verdict.value}: {_safe(engine_path(result))}", "", _safe(result.reason), "", *_facts(result)]
+    head = [f"## {result.verdict.value}: {safe(engine_path(result))}", "", safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
-    for title, rows in (("", _sets(result)), ("### Gates", _gates(result)), ("### Findings", _findings(result))):
+    parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
+    for title, rows in (("", _sets(result)), ("", _baseline(result)), *parts.items()):
         shown, room = _fitting(title, rows, room)
         lines += shown
     return "\n".join((*lines, *tail)) + "\n"
@@ -52,13 +62,13 @@ def _facts(result: AuditResult) -> Iterable[str]:
     if result.synthetic:
         yield "**SYNTHETIC images: these figures say nothing about patients.**\n"
     if result.emulated:
-        yield f"**{EMULATION}: {_safe(engine_path(result))} was not run.**\n"
+        yield f"**{EMULATION}: {safe(engine_path(result))} was not run.**\n"
     about = result.description
     whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
-    yield f"- {_safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
-    yield f"- {_safe(whose)}"
-    yield f"- {_safe(result.dataset)}"
-    yield f"- control: {_safe(result.control)}"
+    yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
+    yield f"- {safe(whose)}"
+    yield f"- {safe(result.dataset)}"
+    yield f"- control: {safe(result.control)}"
 
 
 def _sets(result: AuditResult) -> list[str]:
@@ -69,9 +79,37 @@ def _sets(result: AuditResult) -> list[str]:
         found = one.comparison
         margin = margin_text(margin_points(one, result))
         figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
-        rows.append(_row((_safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
+        rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
-    return [*rows, "", _safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+    return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+
+
+def _baseline(result: AuditResult) -> list[str]:
+    """Accuracy beside that of an earlier engine, and the sensitivity to each malignant class."""
+    if result.baseline is None:
+        return []
+    answers = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
+    heads = (
+        "set",
+        "",
+        "images",
+        "baseline",
+        "engine",
+        f"drop, {result.policy.confidence:.0%} interval",
+        "margin",
+        "verdict",
+    )
+    rows = [safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
+    for one in result.baseline.sets:
+        lines = [("accuracy", one.baseline, one.engine, one.drop)]
+        lines += [(item.name, item.baseline, item.engine, item.drop) for item in one.classes]
+        for subject, before, now, drop in lines:
+            gate = answers[one.title, subject]
+            verdict = gate.judgement.verdict.value
+            answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
+            figures = (f"{now.count:,}", share(before), share(now), drop_text(drop), margin_text(100 * gate.limit), answer)
+            rows.append(_row((safe(one.title), safe(subject), *figures)))
+    return rows
 
 
 def _gates(result: AuditResult) -> list[str]:
@@ -82,15 +120,15 @@ def _gates(result: AuditResult) -> list[str]:
     line = f"{passed} of {len(found)} gates passed."
     if not open_ones:
         return [line]
-    rows = (_row((_safe(gate.set or "all"), _safe(gate.name), _outcome(gate), _safe(gate.figures))) for gate in open_ones)
+    rows = (_row((safe(gate.set or "all"), safe(gate.name), _outcome(gate), safe(gate.figures))) for gate in open_ones)
     return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
 
 
 def _findings(result: AuditResult) -> list[str]:
     rows = []
     for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
-        where = f"{_safe(one.set)}: " if one.set else ""
-        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{_safe(one.text)}. {_safe(RULES[one.rule].remedy)}")
+        where = f"{safe(one.set)}: " if one.set else ""
+        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{safe(one.text)}. {safe(RULES[one.rule].remedy)}")
     return rows
 
 
@@ -102,14 +140,16 @@ def _reproduce(result: AuditResult) -> list[str]:
         command.append("--emulate")
     if result.foreign:
         command += ["--contract", "FILE.toml", "--sets", "DIR"]
+    if result.baseline is not None:
+        command += ["--baseline", "AUDIT.json"]
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])
     return [
         "", "### Reproduce", "", "```sh", shlex.join(" ".join(part.split()) for part in command), "```", "",
-        f"- engine {_safe(short(result.engine_digest))}; images {_safe(sets)}",
-        f"- policy: {_safe(policy)}",
-        f"- {_safe(versions)}",
+        f"- engine {safe(short(result.engine_digest))}; images {safe(sets)}",
+        f"- policy: {safe(policy)}",
+        f"- {safe(versions)}",
     ]  # fmt: skip
 
 

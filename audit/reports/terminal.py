@@ -11,10 +11,19 @@ from rich.text import Text
 
 from skinaudit.audit.columns import print_table
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
+from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import NOTHING, drop_text, lineage_text, margin_points, percent, precision_text, share
+from skinaudit.audit.wording import (
+    NOTHING,
+    baseline_text,
+    drop_text,
+    lineage_text,
+    margin_points,
+    percent,
+    precision_text,
+    share,
+)
 from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
@@ -55,6 +64,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
     ties = [f"{one.title} {one.drift.near_ties:,}" for one in result.sets if one.drift and one.drift.near_ties]
     if ties:
         _line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
+    if result.baseline is not None:
+        console.print()
+        _line(console, baseline_text(result.baseline))
+        console.print(_baseline(result, result.baseline))
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -189,6 +202,21 @@ def _probes(result: AuditResult) -> Table:
             percent(one.reference_accuracy),
             f"{one.images:,}",
         )
+    return table
+
+
+def _baseline(result: AuditResult, baseline: BaselineResult) -> Table:
+    """Right answers of an earlier engine and of this one, and the answer to whether this one is worse."""
+    table = _table("against the baseline")
+    for title in ("baseline", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    answers = {gate.set: gate for gate in result.gates if gate.rule == "baseline-drop" and gate.subject == "accuracy"}
+    for one in baseline.sets:
+        gate = answers[one.title]
+        figures = (share(one.baseline), share(one.engine), drop_text(one.drop), margin_text(100 * gate.limit))
+        verdict = gate.judgement.verdict
+        table.add_row(one.title, *figures, Text(verdict.value, style=_STYLES[verdict]))
     return table
 
 

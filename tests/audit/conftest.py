@@ -264,6 +264,7 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         judgement=None,
         images_per_second=1.0,
         flipped=(),
+        right="",
     )
     drops = [gate.judgement for gate in judge([result], [], policy or Policy()) if gate.rule == "drop"]
     return replace(result, judgement=drops[0] if drops else None)
@@ -276,8 +277,8 @@ def lab() -> SimpleNamespace:
         plant=plant,
         write_sets=write_sets,
         pictures=pictures,
-        templates=templates,
         linear=linear,
+        templates=templates,
         LinearEngine=LinearEngine,
         CONTRACT=CONTRACT,
         compared=compared,

@@ -37,7 +37,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Policy: {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
-        "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99),
+        "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
         "class_margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
     },

@@ -17,7 +17,7 @@ def test_the_command_line_reads_back_as_the_audit_was_run(tmp_path: Path, lab: S
     result = audit_engine(planted.engine, sets=sets, policy=Policy(margin=2.5), threads=3, batch_size=7, provider="cpu")
     assert result.arguments[:3] == ("skinaudit", "audit", str(planted.engine))
     options = audit.make_context("audit", list(result.arguments[2:])).params
-    assert (options["engine"], options["sets"], options["margin"]) == (planted.engine, sets, 2.5)
+    assert (options["engines"], options["sets"], options["margin"]) == ((planted.engine,), sets, 2.5)
     assert (options["threads"], options["batch"], options["provider"]) == (1, 7, "cpu")  # threads: what the engine took
     assert (options["control"], options["contract"], options["runtime"], options["emulate"]) == (None, None, None, False)
 

@@ -6,7 +6,7 @@ import pytest
 
 from skinaudit.audit import reports
 from skinaudit.audit.result import AuditResult
-from skinaudit.audit.targets import Target, parse_targets, write_targets
+from skinaudit.audit.targets import Target, parse_targets, plan_reports, write_targets
 from skinaudit.errors import InvalidInputError
 
 
@@ -53,3 +53,59 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path: Path, audits: dict[str, 
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match=r"a\.xml: cannot be written"):
         write_targets([Target("junit", tmp_path / "file" / "a.xml")], audits["rare"])
+
+
+def test_reports_of_one_engine_lie_where_they_did() -> None:
+    for engine, emulate, expected in (
+        ("runs/x/engines/fp16.onnx", False, "runs/x/audits/fp16.onnx.json"),
+        ("runs/x/engines/fp16.onnx", True, "runs/x/audits/fp16.onnx.emulated.json"),
+        ("fp16.onnx", False, "fp16.onnx.audit.json"),
+    ):
+        (plan,) = plan_reports([Path(engine)], output=None, report_texts=["junit=a.xml"], emulate=emulate)
+        assert (plan.engine, plan.report) == (Path(engine), Path(expected))
+        assert plan.targets == (Target("junit", Path("a.xml")),)
+    (plan,) = plan_reports([Path("a.onnx")], output=Path("b.json"), report_texts=[])
+    assert plan.report == Path("b.json")
+
+
+def test_reports_of_several_engines_are_named_after_them() -> None:
+    plans = plan_reports(
+        [Path("e/a.onnx"), Path("e/b.plan")], output=Path("o/{engine}.json"), report_texts=["junit=r/{engine}/x.xml"]
+    )  # fmt: skip
+    assert [plan.report for plan in plans] == [Path("o/a.onnx.json"), Path("o/b.plan.json")]
+    assert [plan.targets for plan in plans] == [
+        (Target("junit", Path("r/a.onnx/x.xml")),), (Target("junit", Path("r/b.plan/x.xml")),),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("engines", "output", "given", "baseline", "message"),
+    [
+        (["a", "b"], "x.json", [], None, "--output x.json: several engines would write to one place; put {engine} into"),
+        (["a", "b"], None, ["junit=x"], None, "--report junit=x: several engines would write to one place; put {engine}"),
+        (["a", "b"], None, ["junit=-"], None, "--report junit=-: several engines would write to one place"),
+        (["v1/a", "v2/a"], "{engine}.json", [], None, "v2/a: its report would go to a.json, which is in use"),
+        (["v1/a", "v2/a"], None, ["junit={engine}"], None, "something else goes to a already"),
+        (
+            ["a"],
+            None,
+            [],
+            "a.audit.json",
+            "a: its report would go to a.audit.json, which is in use; choose another --output",
+        ),
+        (["a"], None, ["json=old.json"], "old.json", "something else goes to old.json already"),
+        (["a"], "./a", [], None, "a: its report would go to a, which is in use"),
+    ],
+)
+def test_no_report_goes_onto_another_file_of_the_audit(
+    engines: list[str], output: str | None, given: list[str], baseline: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        plan_reports(
+            [Path(one) for one in engines],
+            output=None if output is None else Path(output),
+            report_texts=given,
+            baseline=None if baseline is None else Path(baseline),
+        )
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from skinaudit.artifacts.contract import CLASS_TITLES
 from skinaudit.audit.metrics import Hits
 from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import AuditResult, Gate, SetResult, Severity, Verdict
+from skinaudit.audit.result import (
+    AuditResult,
+    BaselineClass,
+    BaselineResult,
+    BaselineSet,
+    Gate,
+    SetResult,
+    Severity,
+    Verdict,
+)
 from skinaudit.audit.statistics import PairedDrop
 from skinaudit.audit.verdict import margin_text
+from skinaudit.audit.wording import baseline_text
 
 NOTHING = "\u2013"
 """Where there is no figure: never a 0."""
@@ -146,3 +156,18 @@ def most_missed(result: AuditResult) -> int | None:
     """Malignant images that the source names rightly and the engine calls benign: of the set with the most."""
     counts = [one.comparison.malignant_to_benign for one in result.sets]
     return max((one for one in counts if one is not None), default=None)
+
+
+def baseline(one: BaselineResult) -> str:
+    """Which earlier engine this one is compared with."""
+    text = baseline_text(one)
+    return text[0].upper() + text[1:]
+
+
+def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass, Gate]]:
+    """Title of the set, right answers of both engines, and the gate on them: each set, and each malignant class of it."""
+    gates = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
+    for one in () if result.baseline is None else result.baseline.sets:
+        yield one.title, one, gates[one.title, "accuracy"]
+        for item in one.classes:
+            yield one.title, item, gates[one.title, item.name]

@@ -1,0 +1,13 @@
+"""A lineup of audits as JSON, for machines."""
+
+from __future__ import annotations
+
+import json
+
+from skinaudit.audit.lineup import Lineup
+from skinaudit.audit.reports.json_ import to_json
+
+
+def render(lineup: Lineup) -> str:
+    """The whole lineup as indented JSON."""
+    return json.dumps(to_json(lineup), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,46 @@
+"""A lineup of audits for people: tables that fold where the terminal is narrow."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from skinaudit.audit.lineup import Lineup
+from skinaudit.audit.lineup_text import Table, notes, tables
+
+_STYLES = {"PASS": "green", "FAIL": "bold red", "ERROR": "bold red", "INCONCLUSIVE": "yellow"}
+_WIDTH = 100
+
+
+def render(lineup: Lineup) -> str:
+    """What print_lineup prints, as text without colours."""
+    stream = io.StringIO()
+    print_lineup(lineup, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False, highlight=False))
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def print_lineup(lineup: Lineup, console: Console) -> None:
+    """Print the tables of a lineup, with what has to be known of them below."""
+    for index, table in enumerate(tables(lineup)):
+        if index:
+            console.print()
+        console.print(_table(table))
+    for note in notes(lineup):
+        console.print(Text(note, style="magenta"))
+
+
+def _table(table: Table) -> RichTable:
+    shown = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column, head in enumerate(table.heads):
+        figures = 0 < column <= table.numbers
+        short = figures or head == "verdict"
+        shown.add_column(head, justify="right" if figures else "left", no_wrap=short, overflow="fold")
+    for row in table.rows:
+        if len(row) == 1:
+            shown.add_row(Text(row[0], style="bold"))
+        else:
+            shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    return shown

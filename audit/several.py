@@ -1,0 +1,178 @@
+"""Audit several engines at once, each in a process of its own: one that dies takes no other with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.files import Progress
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.result import AuditResult
+from skinaudit.engines.open import RUNTIMES
+from skinaudit.errors import SkinauditError
+
+Answer = AuditResult | str
+"""An audit, or in one line why there is none."""
+Finished = Callable[[Path, Answer], None]
+"""Called with each engine's answer as soon as it is there."""
+
+_GRACE = 5.0  # seconds for an audit that is told to stop
+
+
+def sort_files(given: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Engines among the files of a pattern, each once, and the other files with the reason why they are none.
+
+    What does not exist stays with the engines, so that its audit can say so.
+    """
+    suffixes = {suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes}
+    engines: dict[Path, Path] = {}
+    others = []
+    for path in given:
+        if path.is_dir():
+            others.append((path, "a folder"))
+        elif path.suffix.lower() in suffixes or not path.exists():
+            engines.setdefault(path.resolve(), path)
+        elif path.suffix.lower() == ".json":
+            others.append((path, "a manifest or a report"))
+        elif path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():
+            others.append((path, f"the weights of {path.with_suffix('.xml').name}"))
+        else:
+            others.append((path, "no runtime opens such a file"))
+    return list(engines.values()), others
+
+
+def share_cores(engines: int, *, cores: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
+    """How many audits at once, and how many threads each: as many as there are cores, unless either is given."""
+    if jobs is None:
+        jobs = max(1, cores // threads) if threads else cores
+    jobs = max(1, min(jobs, engines))
+    return jobs, threads or max(1, cores // jobs)
+
+
+def audit_several(
+    engines: Sequence[Path],
+    settings: Mapping[str, Any],
+    *,
+    jobs: int,
+    finished: Finished,
+    progress: Callable[[str], Progress | None],
+) -> list[Answer]:
+    """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
+
+    finished: called here, in this process, as each audit ends. progress: gives what is told of an audit's part by its title.
+    Whatever ends this function, an interrupt above all, ends the audits too; they write no files.
+    """
+    answers: dict[int, Answer] = {}
+    waiting = deque(enumerate(engines))
+    running: dict[Connection, _Running] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                index, engine = waiting.popleft()
+                one = _start(index, engine, settings)
+                running[one.pipe] = one
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                one = running[pipe]
+                answer = _heard(one, progress)
+                if answer is not None:
+                    answers[one.index] = answer
+                    finished(one.engine, answer)
+                    running.pop(pipe).stop()
+    finally:
+        for one in running.values():
+            one.process.terminate()
+        for one in running.values():
+            one.stop()
+    return [answers[index] for index in range(len(engines))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    index: int
+    engine: Path
+    process: SpawnProcess
+    pipe: Connection
+    bars: dict[str, Progress | None]
+
+    def stop(self) -> None:
+        """Wait for the process, and end it where it does not end by itself."""
+        self.process.join(_GRACE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+def _start(index: int, engine: Path, settings: Mapping[str, Any]) -> _Running:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the runtimes' threads
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_audit, args=(there, engine, dict(settings)), daemon=True)
+    with _deaf():
+        process.start()
+    there.close()
+    return _Running(index, engine, process, here, {})
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that is started now ignores the terminal's interrupt: this one hears it, and stops the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _heard(one: _Running, progress: Callable[[str], Progress | None]) -> Answer | None:
+    """Take one message of a running audit: its answer, or None where it only got further."""
+    try:
+        message = one.pipe.recv()
+    except EOFError:
+        one.process.join(_GRACE)
+        return f"{one.engine}: the audit died (exit code {one.process.exitcode}); audit this engine alone to see why"
+    if isinstance(message, tuple):
+        title, done, total = message
+        if title not in one.bars:
+            one.bars[title] = progress(f"{one.engine.name}: {title}")
+        bar = one.bars[title]
+        if bar is not None:
+            bar(done, total)
+        return None
+    answer: Answer = message
+    return answer
+
+
+def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
+    """In a process of its own: audit one engine and send what it comes to."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files go
+
+    def bar(title: str) -> Progress:
+        return lambda done, total: pipe.send((title, done, total))
+
+    answer: Answer
+    with suppress(BrokenPipeError):  # where the other end is gone, nobody waits for an answer
+        try:
+            answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
+        except SkinauditError as error:
+            answer = str(error)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            answer = f"{engine}: the audit stopped with {what}; audit this engine alone to see where"
+        pipe.send(answer)
