@@ -9,11 +9,13 @@ RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 .PHONY: help install demo test check schema bench clean
 
 help:
-	@echo "make demo    train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
-	@echo "make test    run the tests"
-	@echo "make check   ruff, mypy --strict, pytest"
-	@echo "make schema  docs/audit.schema.json anew from the code"
-	@echo "make bench   skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
+	@echo "make install  virtual environment with everything that runs here"
+	@echo "make demo     train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
+	@echo "make test     run the tests"
+	@echo "make check    ruff, mypy --strict, pytest"
+	@echo "make schema   docs/audit.schema.json anew from the code"
+	@echo "make bench    skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
+	@echo "make clean    remove the virtual environment, builds and caches"
 	@echo "RUNTIME=cpu|gpu chooses the ONNX Runtime build (here: $(RUNTIME))"
 
 install: $(VENV)/.installed-$(RUNTIME)

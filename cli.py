@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from skinaudit import __version__
+from skinaudit import completion as shells
 from skinaudit.audit import reports
 from skinaudit.errors import InvalidInputError, SkinauditError
 
@@ -55,13 +56,13 @@ def main() -> None:
 def commands() -> None:
     """Train skin-lesion classifiers, export them, and prove that the exported file is as robust as the trained model.
 
-    \b
-    The whole line on embedded synthetic images, one command after the other, in an empty folder:
-      skinaudit train                                a standard model; --hardening pgd for a hardened one
-      skinaudit export --fp16                        the newest run as ONNX in half precision
-      skinaudit audit runs/latest/engines/fp16.onnx  replay the stored attacks on that file: the verdict
+    In an empty folder, one after the other, on embedded synthetic images:
 
     \b
+      skinaudit train --hardening pgd
+      skinaudit export --fp16
+      skinaudit audit runs/latest/engines/fp16.onnx
+
     Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive.
     """
 
@@ -85,15 +86,20 @@ def provider_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def json_option(command: _Command) -> _Command:
+    """`--json`, shared by every command that prints a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)
+
+
 def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
     """`--report`, shared by every command that has audits to show."""
     return click.option(
-        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE",
+        "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=shells.report_formats,
         help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names(kind))}.",
     )  # fmt: skip
 
 
-@commands.command()
+@commands.command(short_help="Train a classifier and craft its sets.")
 @click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
               help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
@@ -129,7 +135,8 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
 @click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
 @threads_option
-def train(**options: Any) -> None:
+@json_option
+def train(as_json: bool, **options: Any) -> None:
     """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
 
     \b
@@ -138,6 +145,8 @@ def train(**options: Any) -> None:
       skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
       skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
     """
+    import json
+
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted, hardening_of
@@ -162,6 +171,10 @@ def train(**options: Any) -> None:
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=_reporter(bar))
     _point_latest(out)
+    if as_json:
+        facts = {"run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results}
+        click.echo(json.dumps(facts, indent=2))
+        return
     if dataset.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
     _figures_row("test set", "accuracy", "balanced", "melanoma")
@@ -173,7 +186,7 @@ def train(**options: Any) -> None:
     click.echo(f"run: {out}")
 
 
-@commands.command()
+@commands.command(short_help="Write more adversarial sets of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME", help="fgsm or pgd; may be repeated.")
 @click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
@@ -211,7 +224,7 @@ def attack(
         click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
 
 
-@commands.command()
+@commands.command(short_help="Compile a run to engine files.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--format", "formats", multiple=True, metavar="NAME",
               help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
@@ -236,11 +249,13 @@ def attack(
 @click.option(
     "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
 )
+@click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
     version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
-    threads: int | None,
+    rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -258,7 +273,7 @@ def export(
     chosen = formats or (default_formats() if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
-        workspace=workspace, batches=batches,
+        workspace=workspace, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with _bars() as bar:
@@ -269,11 +284,13 @@ def export(
         )  # fmt: skip
     for exported in written:
         parity, found = exported.manifest.parity, exported.manifest.found
+        again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in found.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
+            + (f"  {again['builds']} builds: {again['files']} files, {again['flips']} flips" if again else "")
         )
     *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
     for message in first:
@@ -282,7 +299,7 @@ def export(
         _stop(last, code=2)
 
 
-@commands.command()
+@commands.command(short_help="Are ENGINES as robust as their model?")
 @click.argument("engines", metavar="ENGINE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
@@ -301,8 +318,9 @@ def export(
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
               help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
-@click.option("--probe", "probe_names", multiple=True, metavar="NAME",
-              help="Attack the engine afresh: square or spsa; may be repeated.")  # fmt: skip
+@click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
+              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
+              "gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
               help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
@@ -381,7 +399,8 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
     probes = plan_probes(
-        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
+        others=_source_probes(engines, probe_names),
     )  # fmt: skip
     settings: dict[str, Any] = {
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
@@ -448,7 +467,7 @@ def _audit_several(
     sys.exit(worst_exit_code(lineup))
 
 
-@commands.command()
+@commands.command(short_help="Set audits beside each other.")
 @click.argument("audits", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @report_option("lineup")
@@ -481,7 +500,7 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
         print_lineup(lineup, _console())
 
 
-@commands.command()
+@commands.command(short_help="Print the default policy file.")
 def policy() -> None:
     """Print a policy file that says what `skinaudit audit` does without one, with a comment to every bound.
 
@@ -494,10 +513,11 @@ def policy() -> None:
     click.echo(DEFAULT_TEXT, nl=False)
 
 
-@commands.command()
+@commands.command(short_help="Show an earlier audit in other forms.")
 @click.argument("audit", type=click.Path(path_type=Path))
+@json_option
 @report_option("audit")
-def report(audit: Path, report_texts: tuple[str, ...]) -> None:
+def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
     """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
 
     Exit codes: 0 once every report is written, whatever the verdict; 2 where AUDIT is no report of this version.
@@ -511,7 +531,7 @@ def report(audit: Path, report_texts: tuple[str, ...]) -> None:
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.targets import parse_targets, write_targets
 
-    targets = parse_targets(report_texts, taken=(audit,))
+    targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
     result = read_audit(audit)
     printed = write_targets(targets, result)
     if printed is not None:
@@ -520,7 +540,7 @@ def report(audit: Path, report_texts: tuple[str, ...]) -> None:
         print_audit(result, _console())
 
 
-@commands.command()
+@commands.command(short_help="Draft the contract of a foreign engine.")
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -548,8 +568,8 @@ def contract(engine: Path, output: Path | None, force: bool) -> None:
         click.echo(f"{output}: {len(notes)} entries to check")
 
 
-@commands.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@commands.command(short_help="Say which runtimes are here.")
+@json_option
 def doctor(as_json: bool) -> None:
     """Say which runtimes are here, in which version, on which devices, and what each can build and run.
 
@@ -570,10 +590,10 @@ def doctor(as_json: bool) -> None:
         print_doctor(reports, _console())
 
 
-@commands.command()
+@commands.command(short_help="Print the transfer matrix of runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 @provider_option
 @threads_option
 def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
@@ -599,18 +619,136 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
         print_transfer(matrix, _console())
 
 
-@commands.command()
+@commands.command(short_help="All of it on synthetic images.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS / "demo", show_default=True, help="Folder of the demo's runs."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@json_option
 @threads_option
-def demo(out: Path, seed: int, threads: int | None) -> None:
-    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU."""
+def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:
+    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU.
+
+    \b
+    Example:
+      skinaudit demo --out runs/demo
+    """
+    import json
+
+    from skinaudit.audit.reports.json_ import to_json
     from skinaudit.demo import run_demo
 
+    console = _console(stderr=as_json)
     with _bars() as bar:
-        run_demo(out, seed=seed, threads=_threads(threads), console=_console(), report=_reporter(bar))
+        audits = run_demo(out, seed=seed, threads=_threads(threads), console=console, report=_reporter(bar))
+    if as_json:
+        click.echo(json.dumps([to_json(one) for one in audits], indent=2))
+
+
+@commands.command(short_help="Write the model card of a run.")
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--license", "licence", default=None, metavar="ID",
+              help="The Hub's identifier, such as cc-by-nc-4.0  [default: a comment that asks for one].")  # fmt: skip
+@click.option("--dataset", default=None, metavar="ID", help="The Hub's identifier of the data  [default: from their title].")
+@click.option("--audits", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
+def card(
+    run: Path, output: Path | None, force: bool, licence: str | None, dataset: str | None, audits: Path | None
+) -> None:  # fmt: skip
+    """Write the model card of a RUN: use and limits, data, training, clean and robust figures, its engines' audits.
+
+    Markdown with the metadata block of the Hugging Face Hub. What it leaves out, and why, is in the card and on stderr.
+
+    \b
+    Example:
+      skinaudit card runs/hardened --license cc-by-nc-4.0 -o README.md
+    """
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.audit.card.model_card import model_card
+    from skinaudit.audit.run_record import read_run_record
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    record = read_run_record(run, audits=audits)
+    text = model_card(record, licence=licence, dataset=dataset)
+    for name, reason in record.left_out.items():
+        _note(f"left out: {name}: {reason}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())
+        click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+
+
+@commands.command(short_help="Log runs and audits to MLflow.")
+@click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
+@click.option("--tracking-uri", default=None, metavar="URI",
+              help="MLflow's store  [default: $MLFLOW_TRACKING_URI, else what MLflow chooses].")  # fmt: skip
+@click.option("--experiment", default="skinaudit", show_default=True, metavar="NAME", help="Made where it is not there yet.")
+def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) -> None:
+    """Log runs and JSON reports of audits to MLflow: settings, epochs, figures, verdicts, reports; no image, no weights.
+
+    An audit hangs under the run of its weights. What is there already is not logged twice. Exit codes: 0 once all is
+    there, whatever the verdicts; 2 where a file or the store cannot be used.
+
+    \b
+    Examples:
+      skinaudit track runs/hardened runs/hardened/audits/*.json
+      skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
+    """
+    from skinaudit.audit.run_record import read_filed_audit, read_run_record
+    from skinaudit.audit.tracking.entries import audit_entry, run_entry
+    from skinaudit.audit.tracking.to_mlflow import log_entries
+
+    entries = [
+        run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
+    ]  # fmt: skip
+    where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
+    for one in logged:
+        under = "" if one.parent is None else f", under {one.parent}"
+        click.echo(f"{one.state:<10} {one.entry.kind:<6} {one.entry.name}  {one.run_id}{under}")
+        for name, reason in one.entry.left_out.items():
+            _note(f"left out: {one.entry.name}: {name}: {reason}")
+    click.echo(f"store: {where}  experiment: {experiment}")
+
+
+@commands.command(short_help="Print a shell's completion script.")
+@click.argument("shell", type=click.Choice(shells.SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, files, report formats and probes.
+
+    \b
+    Examples:
+      eval "$(skinaudit completion bash)"            in ~/.bashrc
+      eval "$(skinaudit completion zsh)"             in ~/.zshrc, behind compinit
+      skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
+    """
+    click.echo(shells.script(commands, shell, name="skinaudit"), nl=False)
+
+
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
+    from skinaudit.audit.probes import names
+
+    own = [name for name in chosen if name not in names()]
+    if not own:
+        return {}
+    if len(engines) > 1:
+        raise InvalidInputError(f"probe {', '.join(own)}: follows the model of one run; audit one engine at a time")
+    (engine,) = engines
+    from skinaudit.artifacts.manifest import read_engine_manifest
+    from skinaudit.errors import missing
+
+    run = engine.parent / read_engine_manifest(engine).run
+    try:
+        from skinaudit.trainer import probes
+        from skinaudit.trainer.checkpoint import load_run_model
+    except ImportError as error:
+        raise missing("torch", "train", f"probe {', '.join(own)}") from error
+    model = load_run_model(run)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}
 
 
 def _stop(message: str, *, code: int) -> None:
@@ -634,10 +772,10 @@ def _reporter(bar: Callable[[str], Progress | None]) -> Reporter:
     )
 
 
-def _console() -> Console:
+def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, stderr=stderr)
 
 
 @contextmanager

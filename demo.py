@@ -14,6 +14,7 @@ from rich.table import Table
 from skinaudit.artifacts.files import write_bytes, write_json
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.columns import print_table
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.terminal import print_audit, print_transfer
 from skinaudit.audit.result import AuditResult
@@ -78,7 +79,7 @@ def run_demo(
     console.print()
     print_transfer(transfer_matrix(runs, threads=threads), console)
     console.print()
-    console.print(_summary(audits))
+    print_table(_summary(audits), console)
     report.say(f"demo: {time.perf_counter() - started:,.0f} s; runs, engines and reports are in {out}")
     return tuple(audits)
 
@@ -121,7 +122,7 @@ def _train(
 
 
 def _summary(audits: list[AuditResult]) -> Table:
-    table = Table(title="all engines: accuracy (balanced accuracy), %; SYNTHETIC images", box=None, title_justify="left")
+    table = Table(title="all engines: accuracy (balanced accuracy), %; SYNTHETIC images")
     table.add_column("engine")
     for one in audits[0].sets:
         table.add_column(one.title, justify="right")

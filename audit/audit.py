@@ -27,7 +27,7 @@ from skinaudit.audit.probing import ProbePlan, run_probe
 from skinaudit.audit.reference import Reference, open_reference, open_subject
 from skinaudit.audit.replay import Replayed, replay, whole
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
-from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, SetResult, Severity
+from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
 from skinaudit.audit.right import pack_right
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_emulated
@@ -108,6 +108,8 @@ def audit_engine(
     findings = _audit_findings(inputs, engine, reference, policy, emulated=emulate)
     findings += sanity.consistency(steady)
     findings += sanity.inputs(inputs, named[1:], results)
+    rebuilds = _rebuilds(inputs)
+    findings += sanity.rebuilds(rebuilds, policy)
     findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
     findings += verdict.of_gates(gates, policy) + told
     findings += sanity.masking(results, fresh, gates, policy)
@@ -149,6 +151,7 @@ def audit_engine(
         control=_control_line(reference, results),
         consistency=steady,
         emulated=emulate,
+        rebuilds=rebuilds,
         sets=tuple(results),
         probes=fresh,
         baseline=beaten,
@@ -221,6 +224,13 @@ def _replay_set(
         right=pack_right(answers == one.labels),
     )
     return result, answers
+
+
+def _rebuilds(inputs: Inputs) -> Rebuilds | None:
+    noted = None if inputs.manifest is None else inputs.manifest.parity.get("rebuilds")
+    if not isinstance(noted, dict):
+        return None
+    return Rebuilds(**{name: int(noted[name]) for name in ("builds", "files", "flips", "images")})
 
 
 def _halved(

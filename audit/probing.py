@@ -24,7 +24,8 @@ from skinaudit.errors import EngineError, InvalidInputError
 @dataclass(frozen=True, eq=False)
 class ProbePlan:
     """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
-    to attack at most. threat_model: None takes that of most of the audit's sets.
+    to attack at most. threat_model: None takes that of most of the audit's sets. gated: whether the same attack on the
+    reference is a fair comparison, so that the difference is a drop and replay can be told from it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ProbePlan:
     threat_model: ThreatModel | None
     images: int
     seed: int
+    gated: bool = True
 
 
 def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
@@ -42,11 +44,24 @@ def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
 
 
 def plan_probes(
-    chosen: Sequence[str], *, threat_model: ThreatModel | None, images: int, queries: int, seed: int
+    chosen: Sequence[str],
+    *,
+    threat_model: ThreatModel | None,
+    images: int,
+    queries: int,
+    seed: int,
+    others: Mapping[str, tuple[Search, bool]] | None = None,
 ) -> tuple[ProbePlan, ...]:
-    """What to run of the probes in skinaudit.audit.probes; raises InvalidInputError on a name that is not there."""
+    """What to run of the probes in skinaudit.audit.probes, and of `others` by name, with whether they are gated.
+
+    Raises InvalidInputError on a name that is not there.
+    """
     plans = []
     for name in dict.fromkeys(chosen):
+        if others and name in others:
+            search, gated = others[name]
+            plans.append(ProbePlan(name, search, {"queries": queries}, threat_model, images, seed, gated))
+            continue
         search, defaults = load(name)
         plans.append(ProbePlan(name, search, {**defaults, "queries": queries}, threat_model, images, seed))
     return tuple(plans)
@@ -92,6 +107,7 @@ def run_probe(
     reference_right = None
     if reference is not None:
         _, reference_right, _ = attack(_target(reference, batch_size), start=None, tick=tick)
+    compare = partial(paired_drop, groups=groups, confidence=confidence)
     return ProbeResult(
         name=probe.name,
         title=f"probe {probe.name} {threat_model}",
@@ -108,8 +124,8 @@ def run_probe(
         fresh_interval=accuracy_interval(fresh_right, groups, confidence=confidence),
         worst_accuracy=float(worst_right.mean()),
         reference_accuracy=None if reference_right is None else float(reference_right.mean()),
-        drop=None if reference_right is None else paired_drop(reference_right, fresh_right, groups, confidence=confidence),
-        masking=paired_drop(replay_right, fresh_right, groups, confidence=confidence) if stored else None,
+        drop=compare(reference_right, fresh_right) if reference_right is not None and probe.gated else None,
+        masking=compare(replay_right, fresh_right) if stored and probe.gated else None,
     )
 
 

@@ -100,8 +100,8 @@ class ProbeResult:
     images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together: right in each;
     None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right under all of
     them, and under a probe that starts at the stored images. drop: from the reference's fresh accuracy to the engine's; None
-    without a reference. masking: from the engine's replay accuracy to its fresh one, None without a replay: clearly above
-    0 where stored images miss what a fresh attack finds.
+    without a reference, or where the attack is not a fair comparison. masking: from the engine's replay accuracy to its
+    fresh one, None without a replay: clearly above 0 where stored images miss what a fresh attack finds.
     """
 
     name: str
@@ -209,14 +209,28 @@ class BaselineResult:
 
 
 @dataclass(frozen=True)
+class Rebuilds:
+    """What the export noted of several builds of this engine.
+
+    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise.
+    """
+
+    builds: int
+    files: int
+    flips: int
+    images: int
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.verdict.conclude holds.
 
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
     data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
-    its place. control: one line for the head of a report. arguments: the command line that gives this audit again.
-    classes: in the contract's order. baseline: the comparison with an earlier audit, None where none was named.
+    its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
+    command line that gives this audit again. classes: in the contract's order. baseline: the comparison with an earlier
+    audit, None where none was named.
     """
 
     engine: Path
@@ -234,6 +248,7 @@ class AuditResult:
     control: str
     consistency: Consistency
     emulated: bool
+    rebuilds: Rebuilds | None
     sets: tuple[SetResult, ...]
     probes: tuple[ProbeResult, ...]
     baseline: BaselineResult | None

@@ -61,6 +61,11 @@ RULES: Mapping[str, Rule] = {
         "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",
         "Attack the engine itself with --probe square before trusting these sets.",
     ),
+    "disagreement": Rule(
+        "Points where the engine is wrong and its source is right",
+        "A search along the source's decision boundary found images in the ball on which only the engine errs.",
+        "Where that matters, export in a wider precision; that of a hardened model leaves fewer of them.",
+    ),
     "fidelity": Rule(
         "Logits further from the source's than the precision explains",
         "The engine computes another function than its source, even where its answers agree on these images.",
@@ -85,6 +90,11 @@ RULES: Mapping[str, Rule] = {
         "No answer to a frame that a service may get",
         "A black, white, grey, noisy or checkered frame gets NaN or infinity.",
         "Look for divisions by a norm or a deviation, and for ranges that overflow.",
+    ),
+    "rebuilds": Rule(
+        "How one build differs from the next",
+        "Builds of this engine from the same graph were compared; another build may answer some images otherwise.",
+        "Keep and ship the file that was audited; where builds differ by more than the margin, audit each that ships.",
     ),
     "batch-dependence": Rule(
         "Answers that depend on the batch",

@@ -9,7 +9,7 @@ from skinaudit.audit.consistency import Consistency
 from skinaudit.audit.halved import Halved
 from skinaudit.audit.inputs import Inputs
 from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import Finding, Gate, ProbeResult, SetResult, Severity, Verdict
+from skinaudit.audit.result import Finding, Gate, ProbeResult, Rebuilds, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import Interval, PairedDrop, holm, p_above
 from skinaudit.audit.verdict import points, span
 
@@ -53,6 +53,13 @@ def masking(
             text += "; attack the engine itself with --probe square"
         findings.append(Finding(Severity.INCONCLUSIVE if open_case else Severity.WARNING, "masking", one.title, text))
     for probe in probes:
+        if probe.drop is None and probe.reference_accuracy is not None and probe.fresh_accuracy < probe.reference_accuracy:
+            lost = round((probe.reference_accuracy - probe.fresh_accuracy) * probe.images)
+            text = (
+                f"{lost} of {probe.images} images have a point in the ball where the engine is wrong and its source right: "
+                "an attacker who knows the source can make the two differ"
+            )
+            findings.append(Finding(Severity.WARNING, "disagreement", probe.title, text))
         if probe.masking is not None and p_above(probe.masking, margin=0.0) < policy.alpha:
             text = (
                 f"right under replay {probe.replay_accuracy:.1%}, under this fresh attack {probe.fresh_accuracy:.1%}: a "
@@ -150,6 +157,18 @@ def halved(checked: Halved | None) -> list[Finding]:
     text = f"an emulation of {checked.precision} answers {checked.flips} of {checked.images} images otherwise"
     severity = Severity.INCONCLUSIVE if checked.flips > _HALVED * checked.images else Severity.NOTE
     return [Finding(severity, "execution", None, text)]
+
+
+def rebuilds(found: Rebuilds | None, policy: Policy) -> list[Finding]:
+    """Whether another build of the same engine would be another classifier."""
+    if found is None:
+        return []
+    text = (
+        f"{found.builds} builds gave {found.files} different files, and any two answer at most {found.flips} of "
+        f"{found.images} clean images otherwise"
+    )
+    unstable = 100 * found.flips >= policy.margin * found.images
+    return [Finding(Severity.INCONCLUSIVE if unstable else Severity.NOTE, "rebuilds", "clean", text)]
 
 
 def uncompared(one: SetResult) -> list[Finding]:

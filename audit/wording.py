@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult, BaselineResult
+from skinaudit.audit.result import AuditResult, BaselineResult, SetResult
 from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
 """Stands where there is no figure."""
+
+_LONGEST = 1_000
+"""Characters of a single text at most in Markdown."""
 
 
 def percent(fraction: float | None) -> str:
@@ -34,6 +38,12 @@ def drop_text(drop: PairedDrop | None) -> str:
     if drop is None:
         return NOTHING
     return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
+
+
+def margin_points(one: SetResult, result: AuditResult) -> float:
+    """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
+    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title)
+    return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
 
 
 def precision_text(result: AuditResult) -> str:
@@ -61,3 +71,11 @@ def engine_path(result: AuditResult) -> str:
     """The engine as it was named on the command line, without the folders of an absolute path: those tell of a machine."""
     path = PurePath(result.engine)
     return path.name if path.is_absolute() else path.as_posix()
+
+
+def markdown_text(text: str) -> str:
+    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)

@@ -18,7 +18,8 @@ class BuildOptions:
 
     version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
     timing_cache: file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default.
-    batches: smallest, usual and largest batch of the optimisation profile.
+    batches: smallest, usual and largest batch of the optimisation profile. rebuilds: how often to build an engine, whatever
+    its format, to see how one build differs from the next.
     """
 
     version_compatible: bool = False
@@ -26,6 +27,7 @@ class BuildOptions:
     timing_cache: Path | None = None
     workspace: int | None = None
     batches: tuple[int, int, int] = (1, 32, 128)
+    rebuilds: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ from skinaudit.export.calibration import Calibration, read_calibration
 from skinaudit.export.formats import FORMATS, Format
 from skinaudit.export.parity import check_parity, measure_parity
 from skinaudit.export.precision import PRECISIONS, Precision, check_found
+from skinaudit.export.rebuilds import compare_builds
 from skinaudit.export.to_onnx import OPSET, clean, serialise, to_onnx
 
 ENGINES = "engines"
@@ -181,18 +182,24 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
     started = time.perf_counter()
     precision = PRECISIONS[name]
     calibration = build.calibration() if precision.needs_calibration else None
+
+    def convert() -> tuple[bytes, Engine, Mapping[str, Any]]:
+        converted = precision.convert(source, calibration, where=str(path))
+        content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
+        session = open_bytes(content, where=str(path), threads=build.threads)
+        return content, SessionEngine(session, where=str(path)), converted.settings
+
     build.progress(f"{name}: converting")
-    converted = precision.convert(source, calibration, where=str(path))
-    content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
-    engine = SessionEngine(open_bytes(content, where=str(path), threads=build.threads), where=str(path))
+    content, engine, settings = convert()
     check_found(engine.description.found, asked=precision.name, source=source, where=str(path))
     build.progress(f"{name}: comparing with the source model on {len(build.clean)} clean images")
     parity = measure_parity(engine, build.clean, precision=precision)
     check_parity(parity, precision=precision, where=str(path))
+    again = _rebuilt(build, name, (content, engine), lambda: convert()[:2])
     write_bytes(path, content)
     manifest = _manifest(
         build, path, graph=path, asked=precision.name, description=engine.description, found=engine.description.found,
-        parity=parity.to_json(), calibration=calibration, settings={"graph": name, "opset": OPSET, **converted.settings},
+        parity={**parity.to_json(), **again}, calibration=calibration, settings={"graph": name, "opset": OPSET, **settings},
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
     return Exported(path, manifest, len(content), time.perf_counter() - started, reused=False)
@@ -201,6 +208,7 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
 def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, graph: Exported) -> Exported:
     """An engine of another format, built in a scratch folder, opened, compared, and only then put in its place."""
     assert form.build is not None
+    form_build = form.build
     started = time.perf_counter()
     label = f"{precision} {form.runtime}"
     build.progress(f"{label}: building")
@@ -216,19 +224,47 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)
         parity = measure_parity(engine, build.clean, precision=rules)
         check_parity(parity, precision=rules, where=str(path))
+        again: Mapping[str, Any] = {}
+        if how != EMULATED:  # of what cannot run here, no build tells from another
+
+            def rebuild() -> tuple[bytes, Engine]:
+                other = Path(scratch) / "again" / path.name
+                other.parent.mkdir(exist_ok=True)
+                fresh = onnx_graph.load(graph.path)
+                more = form_build(Request(fresh, precision, calibration, build.run, other, str(path), build.options))
+                return _bytes_of([other, *more.companions]), open_engine(other, runtime=form.runtime, threads=build.threads)
+
+            again = _rebuilt(build, label, (_bytes_of([target, *built.companions]), engine), rebuild)
         files = [target, *built.companions]
         for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
             write_bytes(path.with_name(file.name), file.read_bytes())
     companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
     manifest = _manifest(
         build, path, graph=graph.path, asked=precision, description=engine.description, found=built.found,
-        parity={**parity.to_json(), "measured_on": how}, calibration=calibration if built.calibrated else None,
+        parity={**parity.to_json(), **again, "measured_on": how}, calibration=calibration if built.calibrated else None,
         settings={"graph": form.graphs[precision], **built.settings}, runtime=form.runtime, companions=companions,
         inherited=graph.manifest.lineage,
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
     size = sum(path.with_name(file.name).stat().st_size for file in files)
     return Exported(path, manifest, size, time.perf_counter() - started, reused=False)
+
+
+def _bytes_of(files: Sequence[Path]) -> bytes:
+    return b"".join(file.read_bytes() for file in files)
+
+
+def _rebuilt(
+    build: _Build, label: str, first: tuple[bytes, Engine], rebuild: Callable[[], tuple[bytes, Engine]]
+) -> dict[str, Any]:
+    """What the manifest says of further builds of the same engine; empty where none was asked for."""
+    if build.options.rebuilds < 2:
+        return {}
+    made = [first]
+    for number in range(2, build.options.rebuilds + 1):
+        build.progress(f"{label}: build {number} of {build.options.rebuilds}")
+        made.append(rebuild())
+    return {"rebuilds": compare_builds(made, build.clean).to_json()}
 
 
 def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:

@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "audit": {"engines", "artifacts", "errors"},
     "trainer": {"artifacts", "errors"},
     "export": {"trainer", "engines", "artifacts", "errors"},
+    "completion": {"audit", "errors"},
     "demo": {"trainer", "export", "audit", "artifacts", "errors"},
-    "cli": {"trainer", "export", "audit", "demo", "engines", "artifacts", "errors"},
+    "cli": {"trainer", "export", "audit", "demo", "completion", "engines", "artifacts", "errors"},
     "__init__": set(),
 }
 

@@ -14,6 +14,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.result import EMULATION, AuditResult, Severity
 from skinaudit.audit.verdict import about, margin_text
+from skinaudit.audit.wording import margin_points
 from skinaudit.errors import missing
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ _FILTERS = {
     "about": about,
     "class_title": words.class_title,
     "count": words.count,
+    "logits": words.logits,
     "margin": margin_text,
+    "margin_points": margin_points,
     "percent": words.percent,
     "points": words.points,
     "share": words.share,

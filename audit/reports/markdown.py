@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,13 +12,20 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import baseline_text, drop_text, engine_path, lineage_text, percent, precision_text, share
+from skinaudit.audit.wording import (
+    baseline_text,
+    drop_text,
+    engine_path,
+    lineage_text,
+    margin_points,
+    percent,
+    precision_text,
+    share,
+)
+from skinaudit.audit.wording import markdown_text as safe
 
 LIMIT = 65_000
 """Characters of a report at most: GitHub takes comments of up to 65,536."""
-
-_LONGEST = 1_000
-"""Characters of a single text at most."""
 
 
 def render(result: AuditResult) -> str:
@@ -71,7 +77,7 @@ def _sets(result: AuditResult) -> list[str]:
     rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
     for one in result.sets:
         found = one.comparison
-        margin = margin_text(result.policy.margin)
+        margin = margin_text(margin_points(one, result))
         figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
         rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
@@ -161,11 +167,3 @@ def _verdict(one: SetResult) -> str:
 
 def _outcome(gate: Case) -> str:
     return "open" if gate.outcome is None else f"**{gate.outcome.value}**"
-
-
-def safe(text: str) -> str:
-    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
-    line = " ".join(text.split())
-    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
-    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)

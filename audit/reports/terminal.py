@@ -1,4 +1,4 @@
-"""Audit results for people: tables that fit into 80 columns."""
+"""Audit results for people: tables that fit into 80 columns, and into fewer in parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from skinaudit.audit.columns import print_table
 from skinaudit.audit.metrics import Hits
 from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import NOTHING, baseline_text, drop_text, lineage_text, percent, precision_text, share
+from skinaudit.audit.wording import (
+    NOTHING,
+    baseline_text,
+    drop_text,
+    lineage_text,
+    margin_points,
+    percent,
+    precision_text,
+    share,
+)
 from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
@@ -36,9 +46,9 @@ def render(result: AuditResult) -> str:
 def print_audit(result: AuditResult, console: Console) -> None:
     """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
     _head(result, console)
-    for table in (_drops(result), _figures(result), _sensitivities(result)):
+    for table, keys in ((_drops(result), 1), (_figures(result), 1), (_sensitivities(result), 2)):
         console.print()
-        console.print(table)
+        print_table(table, console, keys=keys)
     console.print()
     clean = result.sets[0].comparison
     if any("*" in _name(one, result) for one in result.sets):
@@ -60,7 +70,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print(_baseline(result, result.baseline))
     if result.probes:
         console.print()
-        console.print(_probes(result))
+        print_table(_probes(result), console)
         for probe in result.probes:
             budget = f"{probe.settings['queries']:,} an image at most"
             speed = f"{probe.queries / probe.seconds:,.0f} queries/s"
@@ -82,7 +92,7 @@ def print_transfer(matrix: TransferMatrix, console: Console) -> None:
         table.add_column(name, justify="right", overflow="fold")
     for title, row in zip(("clean", *matrix.names), (matrix.clean, *matrix.cells), strict=True):
         table.add_row(title, *(f"{100 * cell.accuracy:.1f}% ({100 * cell.balanced:.1f})" for cell in row))
-    console.print(table)
+    print_table(table, console)
     _line(
         console,
         f"accuracy (balanced); always {matrix.majority_class}: {matrix.majority_share:.1%} "
@@ -98,7 +108,7 @@ def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
     for one in reports:
         version = Text(one.version, style="green") if one.version else Text("missing", style="yellow")
         table.add_row(one.name, version, ", ".join(one.devices) or NOTHING, one.builds or NOTHING, one.runs or NOTHING)
-    console.print(table)
+    print_table(table, console)
     for one in reports:
         if one.version is None:
             _line(console, f"{one.name}: {one.install}")
@@ -138,7 +148,7 @@ def _drops(result: AuditResult) -> Table:
             percent(found.baseline_accuracy),
             percent(found.engine_accuracy),
             drop_text(found.drop),
-            margin_text(result.policy.margin),
+            margin_text(margin_points(one, result)),
             _verdict(one),
         )
     return table
@@ -221,7 +231,7 @@ def _findings(result: AuditResult) -> Table:
 
 def _table(first: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first)
     return table
 
 

@@ -346,3 +346,18 @@ def _audits(folder: Path, lab: SimpleNamespace) -> dict[str, AuditResult]:
     (folder / "contract.toml").write_text(FOREIGN_CONTRACT)
     found["foreign"] = audit_engine(planted.engine, sets=planted.run / "sets", contract=folder / "contract.toml")
     return found
+
+
+@pytest.fixture(scope="session")
+def audited_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with fp32 and fp16 engines, both audited, under a folder without it. Read only: copy it to change it."""
+    import shutil
+
+    from skinaudit.audit.reports.json_ import to_json
+    from skinaudit.export.export import export_run
+
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("audited") / "tiny"))
+    for exported in export_run(run, precisions=("fp32", "fp16"), threads=1):
+        result = audit_engine(exported.path, threads=1)
+        write_json(run / "audits" / f"{exported.path.name}.json", to_json(result))
+    return run

@@ -11,8 +11,8 @@ from skinaudit.audit.consistency import Consistency
 from skinaudit.audit.drift import measure_drift
 from skinaudit.audit.gates import judge
 from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import ProbeResult, SetResult, Severity
-from skinaudit.audit.sanity import answers, consistency, execution, fidelity, figures, masking, precision
+from skinaudit.audit.result import ProbeResult, Rebuilds, SetResult, Severity
+from skinaudit.audit.sanity import answers, consistency, execution, fidelity, figures, masking, precision, rebuilds
 from skinaudit.audit.statistics import Interval, paired_drop
 
 LABELS = np.arange(1400) % 7
@@ -195,3 +195,10 @@ def test_a_file_computed_in_another_precision_than_written_is_a_warning() -> Non
     assert "fp32 in 28" in found.text
     assert execution({"int8": 27, "fp32": 1}, {"fp32": 1, "int8": 27}) == []
     assert execution({"fp16": 28}, None) == []
+
+
+@pytest.mark.parametrize(("flips", "severity"), [(0, Severity.NOTE), (9, Severity.NOTE), (10, Severity.INCONCLUSIVE)])
+def test_builds_that_differ_by_the_margin_forbid_pass(flips: int, severity: Severity) -> None:
+    (found,) = rebuilds(Rebuilds(5, 2, flips, 1000), Policy())
+    assert found.severity is severity
+    assert rebuilds(None, Policy()) == []

@@ -17,7 +17,7 @@ from skinaudit.engines.onnx_graph import load, metadata, parse
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError, SkinauditError
 from skinaudit.export import export
-from skinaudit.export.build import Built, Request
+from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.export import Exported, export_run
 from skinaudit.export.formats import FORMATS, Format
 from skinaudit.export.precision import PRECISIONS, Converted
@@ -178,6 +178,13 @@ def test_without_torch_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "skinaudit.trainer.checkpoint", None)
     with pytest.raises(MissingDependencyError, match=r"noise: export needs torch.*pip install 'skinaudit\[train\]'"):
         export_run(run, precisions=["fp16"])
+
+
+def test_builds_are_compared_where_several_are_asked_for(run: Path) -> None:
+    exported = export_run(run, precisions=["int8"], options=BuildOptions(rebuilds=3), threads=1)
+    assert exported[0].manifest.parity["rebuilds"] == {"builds": 3, "files": 1, "flips": 0, "images": 60}
+    (once,) = export_run(run, precisions=["int8"], threads=1)
+    assert "rebuilds" not in once.manifest.parity
 
 
 def test_steps_are_told(run: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from skinaudit.audit.lineup import Lineup
 from skinaudit.audit.lineup_text import Table, notes, tables
-from skinaudit.audit.reports.markdown import safe
+from skinaudit.audit.wording import markdown_text as safe
 
 
 def render(lineup: Lineup) -> str:

@@ -15,6 +15,7 @@ from skinaudit.audit.reports.page.words import percent, points, span
 from skinaudit.audit.result import AuditResult, SetResult, Verdict
 from skinaudit.audit.statistics import Interval, wilson_interval
 from skinaudit.audit.verdict import margin_text
+from skinaudit.audit.wording import margin_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,13 +47,19 @@ def drop_chart(result: AuditResult) -> Chart | None:
     sets = [one for one in result.sets if one.comparison.drop is not None]
     if not sets:
         return None
-    margin, names = result.policy.margin, _names(sets)
-    told = (f"{one.title}: {span(one.comparison.drop)}, {_verdict(one).value}" for one in sets)
-    alt = f"Drop in accuracy in points with its interval, against a margin of {margin_text(margin)}. {'; '.join(told)}."
+    margins, names = [margin_points(one, result) for one in sets], _names(sets)
+    single = len(set(margins)) == 1
+    told = (
+        f"{one.title}: {span(one.comparison.drop)}, {_verdict(one).value}"
+        + ("" if single else f", margin {margin_text(margin)}")
+        for one, margin in zip(sets, margins, strict=True)
+    )
+    against = f"a margin of {margin_text(margins[0])}" if single else "each set's own margin"
+    alt = f"Drop in accuracy in points with its interval, against {against}. {'; '.join(told)}."
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=46)
-        low, high = 0.0, margin
+        low, high = 0.0, max(margins)
         for row, one in enumerate(sets):
             drop = one.comparison.drop
             assert drop is not None
@@ -65,11 +72,13 @@ def drop_chart(result: AuditResult) -> Chart | None:
             axes.text(1.02, row, points(drop.value), transform=axes.get_yaxis_transform(), va="center")
         room = 0.08 * (high - low)
         axes.set_xlim(low - room, high + room)
-        axes.axvspan(margin, high + room, color=COLOURS["fail"], alpha=0.13, linewidth=0)
         axes.axvline(0, color=_MUTED, linewidth=1)
-        axes.axvline(margin, color=COLOURS["fail"], linewidth=1.5, linestyle=(0, (4, 3)))
-        head = axes.get_xaxis_transform()
-        axes.text(margin, 1.03, f"margin {margin_text(margin)}", transform=head, ha="right", color=COLOURS["fail"])
+        for row, margin in enumerate(margins):
+            beyond = high + room - margin
+            axes.barh(row, beyond, left=margin, height=1, color=COLOURS["fail"], alpha=0.13, linewidth=0)
+            axes.vlines(margin, row - 0.5, row + 0.5, color=COLOURS["fail"], linewidth=1.5, linestyle=(0, (4, 3)))
+        text = f"margin {margin_text(margins[0])}" if single else "margins"
+        axes.text(margins[0], 1.03, text, transform=axes.get_xaxis_transform(), ha="right", color=COLOURS["fail"])
         axes.text(1.02, 1.03, "drop", transform=axes.transAxes, color=_MUTED)
         axes.set_xlabel("drop, points (right: engine worse)")
 

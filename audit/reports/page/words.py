@@ -18,6 +18,7 @@ from skinaudit.audit.result import (
     Verdict,
 )
 from skinaudit.audit.statistics import PairedDrop
+from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import baseline_text
 
 NOTHING = "\u2013"
@@ -28,6 +29,14 @@ MEANINGS: Mapping[Verdict, str] = {
     Verdict.FAIL: "What was measured breaks the policy: do not ship this file as it is.",
     Verdict.INCONCLUSIVE: "What was measured can neither clear nor condemn this file. It is not a pass.",
 }
+QUESTIONS: Mapping[str, str] = {
+    "drop": "accuracy lost",
+    "malignant-to-benign": "malignant called benign",
+    "class-sensitivity": "sensitivity lost",
+    "floor": "absolute floor",
+    "probe-drop": "robust accuracy lost",
+}
+"""What a gate of each rule asks."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.FAIL: "Failures",
     Severity.INCONCLUSIVE: "What forbids a pass",
@@ -57,6 +66,48 @@ def span(drop: PairedDrop | None) -> str:
     if drop is None:
         return NOTHING
     return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
+
+
+def logits(value: float) -> str:
+    """A size in logits to two digits: `0.20`, `27`, `< 0.001`."""
+    if value < 0.001:
+        return "< 0.001" if value else "0"
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}".ljust(4, "0")
+
+
+def probability(value: float | None) -> str:
+    """A p-value: `0.012`, `< 0.001`."""
+    return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def gate_value(gate: Gate) -> str:
+    """What was measured, in the gate's own unit, with its interval."""
+    if gate.rule == "malignant-to-benign":
+        return f"{gate.value:.0f}"
+    write = percent if gate.rule == "floor" else points
+    interval = gate.interval
+    return write(gate.value) + ("" if interval is None else f" [{write(interval.low)}, {write(interval.high)}]")
+
+
+def gate_limit(gate: Gate) -> str:
+    """What is asked: `below 1.0 points`, `at most 0 images`, `at least 65.0%`."""
+    if gate.rule == "malignant-to-benign":
+        return f"at most {gate.limit:.0f} images"
+    if gate.rule == "floor":
+        return f"at least {percent(gate.limit)}"
+    return f"below {margin_text(round(100 * gate.limit, 9))} points"
+
+
+def gates(result: AuditResult, *, deciding: bool) -> list[Gate]:
+    """The gates that keep the audit from passing, failed ones first; or all the others."""
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    found = [one for one in result.gates if _decides(one) is deciding]
+    return sorted(found, key=lambda one: order.index(one.judgement.verdict)) if deciding else found
+
+
+def _decides(gate: Gate) -> bool:
+    verdict = gate.judgement.verdict
+    return verdict is Verdict.FAIL or (verdict is Verdict.INCONCLUSIVE and gate.binding)
 
 
 def confidence(policy: Policy) -> str:

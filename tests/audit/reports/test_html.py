@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 import sys
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_run, record, write_run
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.html import render
+from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.drawing import COLOURS
-from skinaudit.audit.result import EMULATION, AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.result import EMULATION, AuditResult, Finding, Gate, Judgement, Severity, Verdict
+from skinaudit.audit.statistics import Interval
 from skinaudit.errors import MissingDependencyError
 
 pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")
@@ -188,6 +192,52 @@ def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResul
         assert f"engine {100 * accuracy:.1f}%" in curve
     without = replace(losing, sets=tuple(one for one in losing.sets if one.name != "pgd-weak"))
     assert len(Page(render(without)).all("svg")) == 2
+
+
+def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditResult) -> None:
+    page = render(losing)
+    rows = re.findall(r"<tr>.*?</tr>", page[page.index('id="gates"') : page.index('id="confusion"')], flags=re.DOTALL)
+    told = [[text(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, flags=re.DOTALL)] for row in rows]
+    told = [cells for cells in told if cells[0] != "set"]
+    wanted = []
+    for gate in losing.gates:
+        about = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
+        measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
+        wanted.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", p])
+    assert sorted(cells[:6] for cells in told) == sorted(wanted)
+    failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
+    assert [cells[6] for cells in told[:failed]] == ["FAIL"] * failed
+    assert failed > 2
+
+
+def text(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def test_a_gate_is_told_in_its_own_unit() -> None:
+    undecided = Judgement(Verdict.INCONCLUSIVE)
+    drop = Gate("drop", "clean", "accuracy", 0.012, 0.011, Interval(-0.001, 0.02), 0.0004, 900, undecided)
+    assert (words.gate_value(drop), words.gate_limit(drop)) == ("+1.2 [\u22120.1, +2.0]", "below 1.1 points")
+    flips = Gate("malignant-to-benign", "clean", "images", 3.0, 2.0, None, None, 900, undecided)
+    assert (words.gate_value(flips), words.gate_limit(flips)) == ("3", "at most 2 images")
+    floor = Gate("floor", "pgd", "accuracy", 0.615, 0.6, Interval(0.58, 0.65), 0.7, 900, undecided)
+    assert (words.gate_value(floor), words.gate_limit(floor)) == ("61.5% [58.0%, 65.0%]", "at least 60.0%")
+    assert [words.probability(p) for p in (None, 0.0004, 0.0254, 1.0)] == ["\u2013", "< 0.001", "0.025", "1.000"]
+    assert [words.logits(one) for one in (0.0, 5.8e-5, 0.0014, 0.19, 0.2, 1.04, 9.96, 27.3)] == [
+        "0", "< 0.001", "0.0014", "0.19", "0.20", "1.0", "10", "27"
+    ]  # fmt: skip
+
+
+def test_a_set_is_shown_against_its_own_margin(losing: AuditResult) -> None:
+    gates = tuple(replace(one, limit=0.3) if one.rule == "drop" and one.set == "clean" else one for one in losing.gates)
+    page = Page(render(replace(losing, gates=gates)))
+    (drops,) = [str(one["aria-label"]) for one in page.all("svg") if str(one["aria-label"]).startswith("Drop")]
+    assert "against each set's own margin. clean: " in drops
+    assert "margin 30.0; pgd linf 24/255: " in drops
+    assert "margin 30.0" in page.text
+    for name in ("terminal", "markdown"):
+        row = next(line for line in reports.render(name, replace(losing, gates=gates)).splitlines() if "clean " in line)
+        assert "30.0" in row
 
 
 def test_confusions_put_malignant_classes_first_and_frame_missed_cancers(losing: AuditResult) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.policy import Floor, Policy
+from skinaudit.audit.probing import plan_probes
 from skinaudit.audit.reports.html import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the extra `browser`")
@@ -48,11 +50,17 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Path:
-    """A page with everything on it: all banners, a failed set, a gallery, a long name."""
+    """A page with everything on it: all banners, a failed set, a gallery, drift, a probe, a floor, a long name."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skinaudit.audit.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
-        result = audit_engine(lab.plant(folder / "run", settings={"fault": "melanoma to nevus"}).engine)
+        result = audit_engine(
+            lab.plant(folder / "run", settings={"fault": "melanoma to nevus"}).engine,
+            probes=plan_probes(("square",), threat_model=None, images=20, queries=8, seed=0),
+            policy=Policy(floors={"pgd": Floor(accuracy=99.0)}, margins={"clean": 30.0}),
+        )
+    assert result.probes
+    assert all(one.drift and one.drift.listed for one in result.sets)
     long = replace(result.sets[1], title="pgd linf 24/255 (a-very-long-file-name-without-a-place-to-break-it)", eps="12/255")
     page = folder / "report.html"
     page.write_text(render(replace(result, sets=(*result.sets, long), emulated=True)), encoding="utf-8")

@@ -1,0 +1,95 @@
+"""Tables on terminals of any width: words wrap, columns move below, and nothing is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+_GAP = 2
+
+
+def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
+    """Print a table without a box whose headers and cells are str or Text, in as many parts as it needs to fit.
+
+    keys: how many of the first columns name the rows; every part has them, whole where they are short. Where a single
+    column beside them is too wide for the console, words are broken: a figure never loses its end.
+    """
+    columns = table.columns
+    natural = [_widest(one, _lines) for one in columns]
+    least = [width if one.no_wrap else _widest(one, _words) for one, width in zip(columns, natural, strict=True)]
+    least[:keys] = [
+        full if full <= console.width // 3 else words for full, words in zip(natural, least[:keys], strict=False)
+    ]
+    whole = _taken(natural) <= console.width
+    parts = [list(range(len(columns)))] if whole else _parts(least, keys=keys, width=console.width)
+    for number, part in enumerate(parts):
+        if number:
+            console.print()
+        shown = _table_of([columns[index] for index in part], title=None if number else table.title)
+        widths = _shared([natural[one] for one in part], [least[one] for one in part], width=console.width)
+        for column, width in zip(shown.columns, widths, strict=True):
+            column.width = width
+        console.print(shown)
+
+
+def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
+    """Columns by part: the keys and as many of the others, in their order, as fit beside them."""
+    first = list(range(keys))
+    parts = [[*first]]
+    for index in range(keys, len(least)):
+        if len(parts[-1]) > keys and _taken([least[one] for one in (*parts[-1], index)]) > width:
+            parts.append([*first])
+        parts[-1].append(index)
+    return parts
+
+
+def _shared(natural: Sequence[int], least: Sequence[int], *, width: int) -> list[int]:
+    """Widths between what the words of a column need and what its lines need, the room dealt out evenly."""
+    widths, room = list(least), width - _taken(least)
+    if room < 0:  # the widest give way
+        while _taken(widths) > width and max(widths) > 1:
+            widths[widths.index(max(widths))] -= 1
+        return widths
+    while room > 0 and (growing := [index for index, one in enumerate(widths) if one < natural[index]]):
+        for index in growing[:room]:
+            widths[index] += 1
+        room -= len(growing[:room])
+    return widths
+
+
+def _table_of(columns: Sequence[Column], *, title: object) -> Table:
+    table = Table(
+        title=str(title) if title else None,
+        title_justify="left",
+        title_style="",
+        box=None,
+        padding=(0, _GAP, 0, 0),
+        pad_edge=False,
+        header_style="dim",
+    )
+    for one in columns:
+        table.add_column(one.header, justify=one.justify, overflow="fold")
+    for row in zip(*(one.cells for one in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _taken(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _widest(column: Column, parts: Callable[[str], list[str]]) -> int:
+    texts = [one.plain if isinstance(one, Text) else str(one) for one in (column.header, *column.cells)]
+    return max((cell_len(part) for text in texts for part in parts(text)), default=0)
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()

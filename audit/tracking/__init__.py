@@ -1,0 +1,1 @@
+"""Runs and audits in experiment trackers: what to log, and one tracker a file."""

@@ -1,0 +1,47 @@
+"""Completion in a shell: the script that the shell loads, and the values that only this program can list."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from skinaudit.audit import reports
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def script(program: click.Command, shell: str, *, name: str) -> str:
+    """What makes `shell`, one of SHELLS, complete the command line of `program` under this name."""
+    completion = get_completion_class(shell)
+    assert completion is not None, f"click completes in no {shell}"
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    text = completion(program, {}, name, variable).source()
+    # bash puts a blank behind every completed word; behind `junit=` the file goes on.
+    added = "COMPREPLY+=($value)"
+    return text.replace(added, f"{added}; [[ $value != *= ]] || compopt -o nospace")
+
+
+def report_formats(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`junit=` and its like, and the files behind it."""
+    name, separator, file = incomplete.partition("=")
+    if not separator:
+        return [CompletionItem(f"{one}=") for one in reports.names() if one.startswith(name)]
+    folder, slash, start = file.rpartition("/")
+    found = sorted(Path(folder + slash or ".").glob("*"))
+    return [
+        CompletionItem(f"{name}={folder}{slash}{one.name}{'/' if one.is_dir() else ''}")
+        for one in found
+        if one.name.startswith(start)
+    ]
+
+
+def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The probes that are there, by file; those that follow gradients where torch is. Imports neither."""
+    owners = ("audit", "trainer") if find_spec("torch") else ("audit",)
+    folders = [str(Path(__file__).with_name(owner) / "probes") for owner in owners]
+    found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    return [CompletionItem(one) for one in found if one.startswith(incomplete)]

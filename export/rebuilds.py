@@ -1,0 +1,47 @@
+"""How much one build of an engine differs from the next: bytes, and answers to the clean set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.engines.engine import Engine
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Rebuilds:
+    """Builds of one engine from the same graph and calibration images.
+
+    files: how many different ones there are among them. flips: of the `images` of the clean set, the most that any two
+    builds answer otherwise.
+    """
+
+    builds: int
+    files: int
+    flips: int
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def compare_builds(builds: Sequence[tuple[bytes, Engine]], clean: AdversarialSet) -> Rebuilds:
+    """Run every build, a file's bytes and the engine opened from it, over the clean set."""
+    answers = [
+        np.concatenate([engine.logits(batch).argmax(axis=1) for batch in clean.batches(BATCH)]) for _, engine in builds
+    ]
+    return Rebuilds(
+        builds=len(builds),
+        files=len({hashlib.sha256(content).digest() for content, _ in builds}),
+        flips=max((int((one != two).sum()) for one, two in combinations(answers, 2)), default=0),
+        images=len(clean),
+    )

@@ -1,0 +1,121 @@
+"""The other CI examples: GitLab's job, the workflow that uses the action, and the git hook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="the tests of the CI files need pyyaml, of the extra `dev`")
+
+ROOT = Path(__file__).resolve().parents[3]
+CI = ROOT / "examples" / "ci"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+IDENTITY = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("github-actions", ROOT / "action.yml"),
+        ("github-workflows", CI / "github-workflow.yml"),
+        ("custom.github-workflows-require-timeout", CI / "github-workflow.yml"),
+        ("gitlab-ci", CI / "gitlab-ci.yml"),
+    ],
+)
+def test_the_file_is_what_its_readers_schema_asks_for(schema: str, file: Path) -> None:
+    pytest.importorskip("check_jsonschema", reason="the schemas of CI files come with check-jsonschema, of the extra `dev`")
+    name = schema if schema.startswith("custom.") else f"vendor.{schema}"
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", name, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workflow_gives_the_action_only_what_it_takes() -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load((CI / "github-workflow.yml").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["audit"]["steps"]
+    (step,) = [one for one in steps if "/skinaudit@" in one.get("uses", "")]
+    assert step["with"].keys() <= action["inputs"].keys()
+    assert {name for name, one in action["inputs"].items() if one.get("required")} <= step["with"].keys()
+    for later in steps[steps.index(step) + 1 :]:
+        assert later["if"].startswith("always()"), "reports are wanted most when the audit failed"
+
+
+def test_the_inputs_are_told_as_they_are() -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", (CI / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name, _ in rows] == list(action["inputs"])
+    for name, told in rows:
+        default = action["inputs"][name].get("default", "")
+        assert told == f"`{default}`" if default else "`" not in told
+
+
+@pytest.mark.parametrize(("name", "ends"), [("pass", 0), ("fail", 1), ("inconclusive", 3), ("absent", 2)])
+def test_the_gitlab_job_ends_as_the_verdict_says(shell: Run, workplace: Path, tmp_path: Path, name: str, ends: int) -> None:
+    (job,) = yaml.safe_load((CI / "gitlab-ci.yml").read_text(encoding="utf-8")).values()
+    variables = {**job["variables"], "ENGINE": f"{name}/engines/subject.onnx", "POLICY": "policy.toml"}
+    policy = shell("skinaudit policy > policy.toml")
+    assert policy.returncode == 0, policy.stderr
+    done = shell("\n".join([*job["before_script"], *job["script"]]), **variables)
+    assert done.returncode == ends, done.stderr
+    assert (tmp_path / "pip.log").read_text() == "-m pip install --quiet skinaudit[cpu]\n"
+    assert job["allow_failure"] == {"exit_codes": [3]}
+    kept = [job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]]
+    assert all((workplace / one).exists() for one in kept[1:])
+    assert (workplace / kept[0]).exists() is (name != "absent")
+
+
+@pytest.fixture
+def remote(shell: Run, workplace: Path) -> str:
+    """A repository in the workplace with the hook, pushed once with the engine that passes."""
+    if shutil.which("git") is None:
+        pytest.skip("the hook is git's")
+    done = shell(
+        f"""git init -q -b main .
+        git init -q --bare ../remote.git
+        git remote add origin ../remote.git
+        git add pass
+        git commit -qm first
+        cp "{CI / "pre-push"}" .git/hooks/pre-push
+        git push -q origin main""",
+        **IDENTITY,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PASS: 2 sets hold" in done.stderr
+    return "main"
+
+
+def push(shell: Run, lines: str, **environment: str) -> tuple[int, str]:
+    done = shell(f"{lines}\ngit push -q origin HEAD 2>&1", **IDENTITY, **environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_hook_audits_what_a_push_publishes(shell: Run, workplace: Path, remote: str) -> None:
+    code, told = push(shell, "git commit -q --allow-empty -m nothing")
+    assert (code, "sets hold" in told) == (0, False), told
+    code, told = push(shell, "git add fail; git commit -qm worse")
+    assert code == 1, told
+    assert "\nFAIL: " in told
+    assert "pre-push: not pushed" in told
+    reports = workplace / ".git" / "skinaudit"
+    assert json.loads((reports / "fail-engines-subject.onnx.json").read_text())["verdict"] == "FAIL"
+    assert shell("git status --porcelain").stdout.strip() == "?? inconclusive/"
+    code, told = push(shell, "git reset -q HEAD~; git switch -qc other; git add inconclusive; git commit -qm unsure")
+    assert code == 1, told
+    code, told = push(shell, "true", SKINAUDIT_ALLOW_INCONCLUSIVE="1")
+    assert code == 0, told
+    code, told = push(shell, "git push -q origin :other 2>&1; git switch -qc third main")
+    assert (code, "sets hold" in told) == (0, False), told
+
+
+def test_the_hook_refuses_to_audit_another_file_than_is_pushed(shell: Run, workplace: Path, remote: str) -> None:
+    code, told = push(shell, "git add fail; git commit -qm worse; cp pass/engines/*.onnx* fail/engines/")
+    assert code == 1
+    assert "differs from what is pushed" in told
