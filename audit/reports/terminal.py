@@ -67,7 +67,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
     if result.baseline is not None:
         console.print()
         _line(console, baseline_text(result.baseline))
-        console.print(_baseline(result, result.baseline))
+        print_table(_baseline(result, result.baseline), console)
     if result.probes:
         console.print()
         print_table(_probes(result), console)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from skinaudit.audit.columns import print_table
 from skinaudit.audit.lineup import Lineup
 from skinaudit.audit.lineup_text import Table, notes, tables
 
@@ -27,7 +28,7 @@ def print_lineup(lineup: Lineup, console: Console) -> None:
     for index, table in enumerate(tables(lineup)):
         if index:
             console.print()
-        console.print(_table(table))
+        print_table(_table(table), console)
     for note in notes(lineup):
         console.print(Text(note, style="magenta"))
 
