@@ -39,7 +39,9 @@ def of_gates(gates: Iterable[Gate], policy: Policy) -> list[Finding]:
 
 def _of_gate(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     if gate.rule == "malignant-to-benign":
-        text = f"{gate.value:.0f} malignant images that were right are now called benign (limit {gate.limit:.0f})"
+        count = round(gate.value)
+        images = "malignant image" if count == 1 else "malignant images"
+        text = f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
         return Finding(severity, "malignant-to-benign", gate.set, text)
     if gate.rule == "floor":
         bounds = "" if gate.interval is None else f" {span(gate.interval)}"

@@ -87,7 +87,7 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
         (Severity.WARNING, "class-sensitivity", "mel"),
         (Severity.WARNING, "class-sensitivity", "bcc"),
     ]
-    assert told[0].text == "1 malignant images that were right are now called benign (limit 0)"
+    assert told[0].text == "1 malignant image that the source gets right called benign (limit 0)"
     assert told[2].text.startswith("40 images of bcc are too few to show that its sensitivity drops by less than 5.0 points")
 
 

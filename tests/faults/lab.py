@@ -40,7 +40,7 @@ EPS = ThreatModel("linf", Fraction(2))
 CHECKS: Mapping[str, str] = {
     "drop of accuracy": r"loses .* points, at least",
     "undecided drop": r"cannot exclude a drop|may still lie below",
-    "malignant flips": r"that were right are now called benign",
+    "malignant flips": r"that the source gets right called benign",
     "class sensitivity": r"sensitivity to \w+: loses",
     "constant answer": r"that of a constant answer",
     "precision found": r"was asked for, found",
