@@ -290,7 +290,8 @@ def export(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
-            + (f"  {again['builds']} builds: {again['files']} files, {again['flips']} flips" if again else "")
+            + (f"  {again['builds']} builds: {again['files']} files" if again else "")
+            + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
     *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
     for message in first:

@@ -230,7 +230,7 @@ def _rebuilds(inputs: Inputs) -> Rebuilds | None:
     noted = None if inputs.manifest is None else inputs.manifest.parity.get("rebuilds")
     if not isinstance(noted, dict):
         return None
-    return Rebuilds(**{name: int(noted[name]) for name in ("builds", "files", "flips", "images")})
+    return Rebuilds(noted["builds"], noted["files"], noted["flips"], noted["images"])
 
 
 def _halved(

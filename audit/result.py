@@ -212,12 +212,13 @@ class BaselineResult:
 class Rebuilds:
     """What the export noted of several builds of this engine.
 
-    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise.
+    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise; None
+    where they could not run where they were built.
     """
 
     builds: int
     files: int
-    flips: int
+    flips: int | None
     images: int
 
 

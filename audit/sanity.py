@@ -163,10 +163,10 @@ def rebuilds(found: Rebuilds | None, policy: Policy) -> list[Finding]:
     """Whether another build of the same engine would be another classifier."""
     if found is None:
         return []
-    text = (
-        f"{found.builds} builds gave {found.files} different files, and any two answer at most {found.flips} of "
-        f"{found.images} clean images otherwise"
-    )
+    text = f"{found.builds} builds gave {found.files} different files"
+    if found.flips is None:
+        return [Finding(Severity.NOTE, "rebuilds", "clean", f"{text}, which could not run where they were built")]
+    text += f", and any two answer at most {found.flips} of {found.images} clean images otherwise"
     unstable = 100 * found.flips >= policy.margin * found.images
     return [Finding(Severity.INCONCLUSIVE if unstable else Severity.NOTE, "rebuilds", "clean", text)]
 

@@ -224,17 +224,18 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)
         parity = measure_parity(engine, build.clean, precision=rules)
         check_parity(parity, precision=rules, where=str(path))
-        again: Mapping[str, Any] = {}
-        if how != EMULATED:  # of what cannot run here, no build tells from another
 
-            def rebuild() -> tuple[bytes, Engine]:
-                other = Path(scratch) / "again" / path.name
-                other.parent.mkdir(exist_ok=True)
-                fresh = onnx_graph.load(graph.path)
-                more = form_build(Request(fresh, precision, calibration, build.run, other, str(path), build.options))
-                return _bytes_of([other, *more.companions]), open_engine(other, runtime=form.runtime, threads=build.threads)
+        def rebuild() -> tuple[bytes, Engine | None]:
+            other = Path(scratch) / "again" / path.name
+            other.parent.mkdir(exist_ok=True)
+            fresh = onnx_graph.load(graph.path)
+            more = form_build(Request(fresh, precision, calibration, build.run, other, str(path), build.options))
+            content = _bytes_of([other, *more.companions])
+            runs = how != EMULATED
+            return content, open_engine(other, runtime=form.runtime, threads=build.threads) if runs else None
 
-            again = _rebuilt(build, label, (_bytes_of([target, *built.companions]), engine), rebuild)
+        first = (_bytes_of([target, *built.companions]), None if how == EMULATED else engine)
+        again = _rebuilt(build, label, first, rebuild)
         files = [target, *built.companions]
         for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
             write_bytes(path.with_name(file.name), file.read_bytes())
@@ -255,7 +256,7 @@ def _bytes_of(files: Sequence[Path]) -> bytes:
 
 
 def _rebuilt(
-    build: _Build, label: str, first: tuple[bytes, Engine], rebuild: Callable[[], tuple[bytes, Engine]]
+    build: _Build, label: str, first: tuple[bytes, Engine | None], rebuild: Callable[[], tuple[bytes, Engine | None]]
 ) -> dict[str, Any]:
     """What the manifest says of further builds of the same engine; empty where none was asked for."""
     if build.options.rebuilds < 2:

@@ -21,12 +21,12 @@ class Rebuilds:
     """Builds of one engine from the same graph and calibration images.
 
     files: how many different ones there are among them. flips: of the `images` of the clean set, the most that any two
-    builds answer otherwise.
+    builds answer otherwise; None where they cannot run here, and only their bytes tell them apart.
     """
 
     builds: int
     files: int
-    flips: int
+    flips: int | None
     images: int
 
     def to_json(self) -> dict[str, Any]:
@@ -34,14 +34,17 @@ class Rebuilds:
         return asdict(self)
 
 
-def compare_builds(builds: Sequence[tuple[bytes, Engine]], clean: AdversarialSet) -> Rebuilds:
-    """Run every build, a file's bytes and the engine opened from it, over the clean set."""
+def compare_builds(builds: Sequence[tuple[bytes, Engine | None]], clean: AdversarialSet) -> Rebuilds:
+    """Run every build, a file's bytes and the engine opened from it or None, over the clean set."""
     answers = [
-        np.concatenate([engine.logits(batch).argmax(axis=1) for batch in clean.batches(BATCH)]) for _, engine in builds
+        np.concatenate([engine.logits(batch).argmax(axis=1) for batch in clean.batches(BATCH)])
+        for _, engine in builds
+        if engine is not None
     ]
+    flips = max((int((one != two).sum()) for one, two in combinations(answers, 2)), default=0)
     return Rebuilds(
         builds=len(builds),
         files=len({hashlib.sha256(content).digest() for content, _ in builds}),
-        flips=max((int((one != two).sum()) for one, two in combinations(answers, 2)), default=0),
+        flips=flips if len(answers) == len(builds) else None,
         images=len(clean),
     )

@@ -202,3 +202,5 @@ def test_builds_that_differ_by_the_margin_forbid_pass(flips: int, severity: Seve
     (found,) = rebuilds(Rebuilds(5, 2, flips, 1000), Policy())
     assert found.severity is severity
     assert rebuilds(None, Policy()) == []
+    (found,) = rebuilds(Rebuilds(5, 2, None, 1000), Policy())
+    assert found.severity is Severity.NOTE

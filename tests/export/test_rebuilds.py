@@ -43,3 +43,8 @@ def test_files_and_the_most_flips_of_any_two(builds: list[tuple[bytes, list[int]
     made: Any = [(content, Always(answers)) for content, answers in builds]
     clean: Any = Clean()
     assert compare_builds(made, clean) == expected
+
+
+def test_what_cannot_run_is_told_apart_by_its_bytes_alone() -> None:
+    clean: Any = Clean()
+    assert compare_builds([(b"a", None), (b"b", None), (b"a", None)], clean) == Rebuilds(3, 2, None, 4)
