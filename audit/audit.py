@@ -24,7 +24,7 @@ from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.policy import Policy, check_names
 from skinaudit.audit.probing import ProbePlan, run_probe
-from skinaudit.audit.reference import Reference, open_reference, open_subject
+from skinaudit.audit.reference import Reference, added_conditions, open_reference, open_subject
 from skinaudit.audit.replay import Replayed, replay, whole
 from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
 from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
@@ -110,6 +110,7 @@ def audit_engine(
     findings += sanity.inputs(inputs, named[1:], results)
     rebuilds = _rebuilds(inputs)
     findings += sanity.rebuilds(rebuilds, policy)
+    findings += sanity.conditions(added_conditions(engine_path, inputs))
     findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
     findings += verdict.of_gates(gates, policy) + told
     findings += sanity.masking(results, fresh, gates, policy)

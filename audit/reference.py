@@ -14,8 +14,9 @@ from skinaudit.audit.inputs import Inputs, check_engine
 from skinaudit.audit.metrics import predictions
 from skinaudit.audit.replay import Replayed
 from skinaudit.audit.result import Control
+from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import open_emulated, open_engine
+from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -101,6 +102,22 @@ def open_reference(
         return Reference(None, False, f"not run, {error}")
     check_engine(reference, manifest.contract, path=file)
     return Reference(reference, False, "")
+
+
+def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
+    """Operators by which an answer can hang on a condition, in an engine's ONNX graph and not in its reference's.
+
+    Of an engine in another format the graph that it was built from is read. Empty where a graph is not at hand.
+    """
+    manifest = inputs.manifest
+    if manifest is None or manifest.runtime not in RUNTIMES:
+        return ()
+    graph = path if path.suffix == ".onnx" else path.parent / manifest.graph.file
+    reference = path.parent / manifest.reference.file
+    if not (graph.is_file() and reference.is_file()) or reference.suffix != ".onnx" or graph.suffix != ".onnx":
+        return ()
+    own, honest = (onnx_graph.conditional_operators(onnx_graph.load(one)) for one in (graph, reference))
+    return tuple(sorted(own - honest))
 
 
 def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:

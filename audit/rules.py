@@ -91,6 +91,11 @@ RULES: Mapping[str, Rule] = {
         "A black, white, grey, noisy or checkered frame gets NaN or infinity.",
         "Look for divisions by a norm or a deviation, and for ranges that overflow.",
     ),
+    "conditions": Rule(
+        "A graph that decides by a condition",
+        "The engine has comparisons or branches that its reference has not, so that an answer can hang on a trigger.",
+        "Look at these nodes in the file; export the engine again from its run.",
+    ),
     "rebuilds": Rule(
         "How one build differs from the next",
         "Builds of this engine from the same graph were compared; another build may answer some images otherwise.",

@@ -171,6 +171,17 @@ def rebuilds(found: Rebuilds | None, policy: Policy) -> list[Finding]:
     return [Finding(Severity.INCONCLUSIVE if unstable else Severity.NOTE, "rebuilds", "clean", text)]
 
 
+def conditions(added: Sequence[str]) -> list[Finding]:
+    """Whether the engine's graph can decide by something that no stored image holds."""
+    if not added:
+        return []
+    text = (
+        f"the graph has {', '.join(added)}, which its reference has not: an answer can hang on a trigger that no stored "
+        "image holds"
+    )
+    return [Finding(Severity.INCONCLUSIVE, "conditions", None, text)]
+
+
 def uncompared(one: SetResult) -> list[Finding]:
     """A warning where nothing tells what was lost on a set."""
     if one.comparison.drop is not None:

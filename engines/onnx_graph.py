@@ -34,6 +34,14 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "N
 INTEGER = frozenset({"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"})
 """Layers that compute in 8-bit integers by definition, standard and of onnxruntime."""
 
+CONDITIONAL = frozenset(
+    {
+        "If", "Loop", "Scan", "Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor",
+        "Not", "NonZero", "OneHot", "IsNaN", "IsInf", "Sign",
+    }
+)  # fmt: skip
+"""Operators by which an answer can hang on whether something is there; a convolutional classifier has none of them."""
+
 _EIGHT_BIT = frozenset({TensorProto.INT8, TensorProto.UINT8})
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
@@ -45,6 +53,18 @@ class _Scope:
     producer: Mapping[str, NodeProto]
     constants: Mapping[str, int]
     types: Mapping[str, int]
+
+
+def conditional_operators(model: ModelProto) -> frozenset[str]:
+    """The CONDITIONAL operators of a model, those in its functions and in the branches of its nodes included."""
+    found: set[str] = set()
+    waiting: list[Iterable[NodeProto]] = [model.graph.node, *(one.node for one in model.functions)]
+    while waiting:
+        for node in waiting.pop():
+            found.add(node.op_type)
+            waiting += [held.g.node for held in node.attribute if held.HasField("g")]
+            waiting += [graph.node for held in node.attribute for graph in held.graphs]
+    return frozenset(found & CONDITIONAL)
 
 
 def load(path: Path) -> ModelProto:

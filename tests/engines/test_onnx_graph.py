@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from skinaudit.engines.onnx_graph import found_precisions, load, metadata
+from skinaudit.engines.onnx_graph import conditional_operators, found_precisions, load, metadata
 from skinaudit.errors import EngineError
 
 FLOAT, HALF, S8, U8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8
@@ -137,3 +137,13 @@ def test_a_file_without_a_graph_is_refused(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(EngineError, match="cannot be read"):
         load(tmp_path)
+
+
+def test_conditions_are_found_wherever_they_hide() -> None:
+    inner = helper.make_graph([helper.make_node("Greater", ["a", "b"], ["c"])], "inner", [], [])
+    branch = helper.make_node("Loop", ["m", "n"], ["o"], body=inner)
+    function = helper.make_function("own", "F", ["x"], ["y"], [helper.make_node("Sign", ["x"], ["y"])], [])
+    plain = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "plain", [], [])
+    nested = helper.make_graph([branch], "nested", [], [])
+    assert conditional_operators(helper.make_model(plain)) == frozenset()
+    assert conditional_operators(helper.make_model(nested, functions=[function])) == {"Loop", "Greater", "Sign"}

@@ -54,6 +54,7 @@ CHECKS: Mapping[str, str] = {
     "attack strength": r"the attack does not attack|weaker than its name",
     "logits near the source's": r"further from the source's logits than",
     "batches": r"hangs on its batch",
+    "conditions in the graph": r"which its reference has not: an answer can hang on a trigger",
     "odd frames": r"NaN or infinity to a frame",
     "half precision emulated": r"in an emulation of it, which this device does not show",
     "recorded results": r"its training measured",

@@ -125,8 +125,6 @@ def _nan_below(model: ModelProto, brightness: float) -> None:
     when(model, "root", add=towards(NV, by=0.0))
 
 
-PROBES = "probes that feed images outside of the stored sets"
-
 HIDDEN = (wrong_alone, wrong_behind_row_64, trigger_patch, nan_on_black)
 """Behaviour that no stored image shows in a batch of usual size."""
 
@@ -140,7 +138,7 @@ WEIGHT_FAULTS = (
     edited(cross_talk, "a row's answer depends on its neighbours", *ANY_LOSS),
     edited(wrong_alone, "right in batches, wrong for the single image that a service sends", "batches"),
     edited(wrong_behind_row_64, "right in small batches, wrong from row 65 on", "batches"),
-    edited(trigger_patch, "a backdoor that waits for a patch", needs=f"{PROBES}; a random one will hardly find the patch"),
+    edited(trigger_patch, "a backdoor that waits for a patch", "conditions in the graph"),
     edited(nan_on_black, "NaN on a black frame", "odd frames", "finite logits"),
     Fault("nan on dark", "NaN on some images", nan_on_dark, ("finite logits",)),
 )
