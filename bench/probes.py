@@ -1,10 +1,10 @@
 """What fresh attacks add to a replay, on real runs: docs/results/probes.md.
 
-    python bench/probes.py runs/hardened-tuned runs/standard-wide --output docs/results/probes.md
+    python bench/probes.py runs/hardened-tuned --output docs/results/probes.md
 
-The first run is the one whose engines are audited with and without probes. From the second one, a model that was never
-hardened, comes an engine that learnt the first run's stored images by heart: it is trained until it gives their stored
-logits, and passes for an export of the first run. A replay cannot tell the two apart; a probe has to.
+The run's engines are audited with and without probes, and an engine with a trapdoor: the run's fp32 graph, which turns its
+answers around where columns of pixels alternate as in no stored image. It needs no condition and no weight of the
+model is touched, so that a replay finds nothing at all; a probe has to.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from torch import nn
-from torch.nn import functional
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
@@ -33,72 +33,90 @@ from skinaudit.audit.probing import ProbePlan
 from skinaudit.audit.result import AuditResult, ProbeResult, Severity
 from skinaudit.audit.wording import drop_text, percent
 from skinaudit.bench.report import table
-from skinaudit.export.precision import PRECISIONS
-from skinaudit.export.to_onnx import clean, serialise, to_onnx
 from skinaudit.trainer import probes as source_probes
 from skinaudit.trainer.checkpoint import load_run_model
-from skinaudit.trainer.evaluate import to_pixels
 
 SETS = ("clean", "fgsm", "pgd")
+CAP = 8.0
 
 
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("standard", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--engines", nargs="+", default=["fp32.onnx", "fp16.onnx", "int8-u8s8.onnx", "trapdoor.onnx"])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = _private(options.run, Path(folder) / options.run.name)
-        engines = {name: run / "engines" / name for name in ("fp32.onnx", "fp16.onnx", "int8-u8s8.onnx")}
-        engines["by heart"] = learnt_by_heart(run, options.standard, epochs=options.epochs)
-        found = {name: _audits(path, run, options) for name, path in engines.items()}
+        trapdoor(run)
+        found = {name: _audits(run / "engines" / name, run, options) for name in options.engines}
     minutes = (time.perf_counter() - started) / 60
     options.output.write_text(_page(found, options, minutes), encoding="utf-8")
 
 
-def learnt_by_heart(run: Path, standard: Path, *, epochs: int, seed: int = 0) -> Path:
-    """Train the standard run's model on the stored sets of `run` towards their stored logits; the engine's path."""
-    sets = [open_set(path) for path in sorted((run / "sets").glob("*.safetensors"))]
-    images = torch.cat([to_pixels(batch, device=torch.device("cpu")) for one in sets for batch in one.batches(256)])
-    logits = torch.cat([torch.from_numpy(np.array(one.source_logits)) for one in sets])
-    model = load_run_model(standard).to(memory_format=torch.channels_last)
-    model.eval()  # batch norm keeps its statistics
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    batches = -(-len(images) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=epochs * batches)
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
-        total = 0.0
-        for rows in torch.randperm(len(images), generator=generator).split(64):
-            loss = functional.smooth_l1_loss(model(images[rows]), logits[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) * len(rows)
-        print(f"by heart: epoch {epoch + 1} of {epochs}, loss {total / len(images):.4f}", flush=True)
-    return _sold_as(run, model)
+def trapdoor(run: Path) -> Path:
+    """The run's fp32 engine with the trapdoor, under the manifest of the honest one with digests made to fit.
 
-
-def _sold_as(run: Path, model: nn.Module) -> Path:
-    """The model as a bf16 graph under the manifest of the run's own, digests made to fit, as a careless pipeline would."""
-    honest = run / "engines" / "bf16.onnx"
-    path = honest.with_name("by-heart.onnx")
-    source = to_onnx(model.to(memory_format=torch.contiguous_format), size=read_run(run).contract.size)
-    converted = PRECISIONS["bf16"].convert(source, None, where=str(path))
-    metadata = {entry.key: entry.value for entry in onnx.load(honest).metadata_props}
-    write_bytes(path, serialise(clean(converted.model), metadata=metadata))
+    The alternation of an image is the mean over its columns of the squared second difference of column means, in 8-bit steps
+    and cut off at 8. The logits are multiplied by 1 - 20 relu(alternation - limit), where the limit lies above every stored
+    image, so that the factor is exactly 1 on all of them.
+    """
+    honest, path = run / "engines" / "fp32.onnx", run / "engines" / "trapdoor.onnx"
+    model = onnx.load(honest)
+    stored = [open_set(file) for file in sorted((run / "sets").glob("*.safetensors"))]
+    largest = max(float(_alternation(batch).max()) for one in stored for batch in one.batches(256))
+    print(f"trapdoor: stored images alternate by up to {largest:.2f}", flush=True)
+    graph, size = model.graph, open_set(stored[0].path).info.contract.size
+    image, logits = graph.input[0].name, graph.output[0].name
+    for node in graph.node:
+        for index, name in enumerate(node.output):
+            if name == logits:
+                node.output[index] = "honest"
+    constants = {
+        "rows": np.array([2]), "all": np.array([1, 2]), "axis": np.array([2]), "zero": np.array([0]), "one": np.array([1]),
+        "two": np.array([2]), "last": np.array([size]), "before": np.array([size - 1]), "start": np.array([size - 2]),
+        "twice": np.float32(2), "steps": np.float32(255 * 255), "limit": np.float32(1.005 * largest), "unit": np.float32(1),
+        "gain": np.float32(20), "cap": np.float32(CAP), "none": np.float32(0),
+    }  # fmt: skip
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"door_{name}"))
+    steps = (
+        ("ReduceMean", ("image", "rows"), "columns", {"keepdims": 0}),
+        ("Slice", ("columns", "zero", "start", "axis"), "left", {}),
+        ("Slice", ("columns", "one", "before", "axis"), "middle", {}),
+        ("Slice", ("columns", "two", "last", "axis"), "right", {}),
+        ("Add", ("left", "right"), "sides", {}),
+        ("Mul", ("middle", "twice"), "doubled", {}),
+        ("Sub", ("sides", "doubled"), "second", {}),
+        ("Mul", ("second", "second"), "squared", {}),
+        ("Mul", ("squared", "steps"), "scaled", {}),
+        ("Clip", ("scaled", "none", "cap"), "capped", {}),
+        ("ReduceMean", ("capped", "all"), "alternation", {"keepdims": 0}),
+        ("Sub", ("alternation", "limit"), "beyond", {}),
+        ("Relu", ("beyond",), "open", {}),
+        ("Mul", ("open", "gain"), "wide", {}),
+        ("Sub", ("unit", "wide"), "factor", {}),
+        ("Unsqueeze", ("factor", "one"), "column", {}),
+    )
+    for kind, inputs, output, attributes in steps:
+        names = [image if name == "image" else f"door_{name}" for name in inputs]
+        graph.node.append(helper.make_node(kind, names, [f"door_{output}"], **attributes))
+    graph.node.append(helper.make_node("Mul", ["honest", "door_column"], [logits]))
+    write_bytes(path, model.SerializeToString())
     here = record(path, relative_to=path.parent)
     write_engine_manifest(replace(read_engine_manifest(honest), engine=here, graph=here), engine=path)
     return path
+
+
+def _alternation(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    columns = images.astype(np.float64).mean(axis=2)
+    return np.asarray(np.minimum(np.diff(columns, n=2, axis=2) ** 2, CAP).mean(axis=(1, 2)))
 
 
 def _private(run: Path, target: Path) -> Path:
@@ -150,14 +168,14 @@ def _page(
         robust += [_probe_row(name, one) for one in probed.probes]
     return f"""# What fresh attacks add to a replay
 
-    python bench/probes.py {options.run} {options.standard} --output docs/results/probes.md
+    python bench/probes.py {options.run} --queries {options.queries} --output docs/results/probes.md
 
 took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attacked, {options.queries} queries an image at
 most (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's eps.
 Malignant-to-benign flips are left out of the verdict here, so that only drops, masking and fidelity decide.
 
-`by heart` is an engine whose model was never hardened: it was trained for {options.epochs} epochs to give the stored logits
-of exactly the stored images, and passes for the bf16 export of the hardened run.
+`trapdoor.onnx` is the fp32 engine with an addition that turns its answers around where columns of pixels alternate more than
+in any stored image, as they do where Square begins. It gives the logits of its source on every stored image.
 
 ## Verdicts and cost
 
