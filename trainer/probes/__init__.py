@@ -15,8 +15,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer import ball
+from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.evaluate import device_of, to_pixels
 from skinaudit.trainer.models import folded
 
@@ -43,9 +46,52 @@ def load(name: str, model: nn.Module) -> tuple[Callable[..., tuple[Pixels, int]]
     return partial(module.search, folded(model)), gated
 
 
-def as_pixels(model: nn.Module, images: Pixels) -> torch.Tensor:
-    """uint8 (N, 3, H, W) as float32 in [0, 1] where the model is."""
-    return to_pixels(images, device=device_of(model))
+def walk(
+    model: nn.Module,
+    target: Target,
+    images: Pixels,
+    labels: NDArray[np.int64],
+    *,
+    start: Pixels | None,
+    threat_model: ThreatModel,
+    generator: np.random.Generator,
+    tick: Ticks,
+    queries: int,
+    counts: Callable[[Pixels, NDArray[np.int64]], NDArray[np.bool_]],
+    direction: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Pixels, int]:
+    """Steps along the source's gradient, one query of the target each, at the step's point rounded to 8 bit.
+
+    counts: which of the points may be kept. direction: from the gradient (N, 3, H, W) of the source's loss and the lead (N,)
+    of a wrong logit of it, where to step. Of the points that count the one is kept that the target likes least; an image
+    that the target misnames leaves the walk. The other parameters are those of skinaudit.audit.probes.Search.
+    """
+    device = device_of(model)
+    clean, grid = to_pixels(images, device=device), torch.from_numpy(images)
+    seeded = torch.Generator(device).manual_seed(int(generator.integers(2**31)))
+    drawn = ball.start(clean, threat_model=threat_model, generator=seeded)
+    moved = drawn if start is None else to_pixels(start, device=device)
+    steps = max(1, min(queries, STEPS) - 1)
+    best, best_lead = images.copy(), np.full(len(images), np.inf, np.float32)
+    active, asked = np.arange(len(images)), 0
+    for number in range(steps + 1):
+        points = ball.to_grid(moved[active].cpu(), grid[active], threat_model=threat_model).numpy()
+        found = lead(target(points), labels[active])
+        asked += len(active)
+        better = counts(points, labels[active]) & (found < best_lead[active])
+        best[active[better]], best_lead[active[better]] = points[better], found[better]
+        going = best_lead[active] >= 0
+        tick(int((~going).sum()))
+        active = active[going]
+        if number == steps or len(active) == 0:
+            break
+        truth = torch.from_numpy(labels[active]).to(device)
+        gradient, _, wrong_lead = input_gradient(model, moved[active], truth)
+        size = 2.5 * threat_model.eps / steps
+        stepped = ball.step(moved[active], direction(gradient, wrong_lead), threat_model=threat_model, size=size)
+        moved[active] = ball.project(stepped, clean[active], threat_model=threat_model)
+    tick(len(active))
+    return best, asked
 
 
 def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -54,8 +100,3 @@ def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.f
     others = logits.copy()
     others[rows, labels] = -np.inf
     return np.asarray(logits[rows, labels] - others.max(axis=1))
-
-
-def torch_generator(generator: np.random.Generator, model: nn.Module) -> torch.Generator:
-    """A generator of torch whose seed is drawn from one of numpy."""
-    return torch.Generator(device_of(model)).manual_seed(int(generator.integers(2**31)))
