@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set, write_set
 from skinaudit.artifacts.contract import InputContract
@@ -19,11 +19,13 @@ from skinaudit.artifacts.manifest import read_run, record, resolve, versions, wr
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
+from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 
 SETS_FOLDER = "sets"
+_SILENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def write_adversarial_set(
     """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
 
     name: of the set, the plan's where None. Labels stay the truth. A targeted attack aims each image at a class drawn
-    uniformly among the wrong ones. Equal arguments give equal bytes on one machine.
+    uniformly among the wrong ones. Equal arguments give equal bytes on one machine. Raises InvalidInputError where the
+    model gives no gradients.
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:
@@ -91,9 +94,11 @@ def write_adversarial_set(
     classes = len(clean.info.contract.classes)
     aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
     aimed = aims if settings.get("targeted") else clean.labels
-    parts = []
+    parts: list[NDArray[np.uint8]] = []
     for part, original in zip(slices(len(clean), batch), clean.batches(batch), strict=True):
         pixels = to_pixels(original, device=device)
+        if not parts:
+            _check_gradients(model, pixels, torch.from_numpy(aimed[part]).to(device), where=plan.name)
         perturbed = attack(
             model, pixels, torch.from_numpy(aimed[part]).to(device),
             threat_model=plan.threat_model, generator=generator, **settings,
@@ -112,6 +117,17 @@ def write_adversarial_set(
         source_logits=logits_of(model, images),
     )  # fmt: skip
     return open_set(path)
+
+
+def _check_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, where: str) -> None:
+    """Raise InvalidInputError where the model gives most images no gradient to follow."""
+    gradient, _, _ = input_gradient(model, images, labels)
+    silent = float((gradient.flatten(1).abs().amax(1) == 0).float().mean())
+    if silent > _SILENT:
+        raise InvalidInputError(
+            f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised): an attack that "
+            "follows gradients finds nothing there, and its set would say nothing; attack a model with gradients"
+        )
 
 
 def attack_run(

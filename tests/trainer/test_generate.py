@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
 from skinaudit.artifacts.files import write_json
@@ -16,7 +18,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import logits_of
-from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for
+from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for, write_adversarial_set
 from skinaudit.trainer.models import folded
 
 LINF8 = ThreatModel("linf", Fraction(8))
@@ -176,3 +178,22 @@ def test_plans_that_mean_nothing_are_refused(tiny_run: Path) -> None:
         plans_for(tiny_run, ("pgd",), norm="l2", eps=None, settings={})
     with pytest.raises(InvalidInputError, match="attack 'square': choose among"):
         plans_for(tiny_run, ("square",), norm="linf", eps="8/255", settings={})
+
+
+class Rounded(nn.Module):
+    """A model behind pixels in two steps: right as ever, and without a gradient."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model((images * 2).round() / 2)
+
+
+def test_a_model_without_gradients_is_not_attacked(tiny_run: Path, tmp_path: Path) -> None:
+    model, clean = folded(load_run_model(tiny_run)), open_set(tiny_run / "sets" / "clean.safetensors")
+    plan = AttackPlan("pgd", LINF8, QUICK)
+    with pytest.raises(InvalidInputError, match="gradient is 0 on 100% of the images"):
+        write_adversarial_set(tmp_path / "x.safetensors", Rounded(model), clean, plan, source="sha256:x", seed=0)
+    assert not (tmp_path / "x.safetensors").exists()
