@@ -393,7 +393,7 @@ def audit(
     from skinaudit.audit.policy import DEFAULT, read_policy
     from skinaudit.audit.probing import plan_probes
     from skinaudit.audit.reports.terminal import print_audit
-    from skinaudit.audit.targets import plan_reports, prepare_targets
+    from skinaudit.audit.targets import plan_reports
     from skinaudit.audit.verdict import exit_code
 
     bounds = DEFAULT if policy is None else read_policy(policy)
@@ -413,7 +413,6 @@ def audit(
     (plan,) = plan_reports(engines, **planned)
     if as_json and any(one.path is None for one in plan.targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
-    prepare_targets(plan.targets)
     with _bars() as bar:
         result = audit_engine(
             plan.engine, **settings, threads=_threads(threads), progress=bar("replaying"), probe_progress=bar

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 from skinaudit.artifacts.files import write_bytes, write_json
 from skinaudit.audit import reports
 from skinaudit.audit.lineup import Lineup
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.result import AuditResult
-from skinaudit.errors import InvalidInputError, SkinauditError
+from skinaudit.errors import InvalidInputError
 
 STDOUT = "-"
 ENGINE = "{engine}"
@@ -50,17 +48,6 @@ def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
             raise InvalidInputError(f"--report {text}: something else goes to {file} already; choose another file")
         found.append(target)
     return tuple(found)
-
-
-def prepare_targets(targets: Sequence[Target]) -> None:
-    """Load beside the audit, in a thread, what its reports need. An error is told when they are written."""
-
-    def load() -> None:
-        with suppress(SkinauditError):
-            for one in targets:
-                reports.prepare(one.format)
-
-    Thread(target=load, daemon=True).start()
 
 
 def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind: reports.Kind = "audit") -> str | None:

@@ -44,13 +44,6 @@ def render(name: str, result: AuditResult | Lineup, kind: Kind = "audit") -> str
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def prepare(name: str, kind: Kind = "audit") -> None:
-    """Load what a format needs, where its file says so with a function `prepare`; raises where a library is missing."""
-    module = importlib.import_module(_modules(kind)[name])
-    if hasattr(module, "prepare"):
-        module.prepare()
-
-
 def _modules(kind: Kind) -> Mapping[str, str]:
     """Format -> module."""
     package = __name__ if kind == "audit" else f"{__name__}.{kind}"

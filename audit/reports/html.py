@@ -42,7 +42,9 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
     pictures: embed the images that the engine lost, read from the set files beside the engine. Leave them out where the
     report goes further than the images may. Raises MissingDependencyError without the libraries of the extra `report`.
     """
-    _check_libraries()
+    for module, library in _LIBRARIES.items():
+        if find_spec(module) is None:
+            raise missing(library, "report", "the HTML report")
     charts = [drop_chart(result), accuracy_chart(result), *robustness_charts(result)]
     order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in MALIGNANT)
     return (
@@ -61,20 +63,6 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             words=words,
         )
     )
-
-
-def prepare() -> None:
-    """Load what a page is drawn with, which takes longer than to draw it; raises as `render` where a library is missing."""
-    _check_libraries()
-    import PIL.Image  # noqa: F401
-
-    _environment().get_template("page.html.jinja")
-
-
-def _check_libraries() -> None:
-    for module, library in _LIBRARIES.items():
-        if find_spec(module) is None:
-            raise missing(library, "report", "the HTML report")
 
 
 def _environment() -> Environment:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
 from skinaudit.audit import reports
 from skinaudit.audit.result import AuditResult
-from skinaudit.audit.targets import Target, parse_targets, plan_reports, prepare_targets, write_targets
-from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.audit.targets import Target, parse_targets, plan_reports, write_targets
+from skinaudit.errors import InvalidInputError
 
 
 def test_targets_are_read_as_they_are_written() -> None:
@@ -110,18 +109,3 @@ def test_no_report_goes_onto_another_file_of_the_audit(
         )
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_what_reports_need_is_loaded_beside_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    loaded = threading.Event()
-
-    def prepare(name: str) -> None:
-        asked.append(name)
-        loaded.set()
-        raise MissingDependencyError("no such library")
-
-    monkeypatch.setattr("skinaudit.audit.reports.prepare", prepare)
-    prepare_targets([Target("html", Path("a.html")), Target("junit", None)])
-    assert loaded.wait(10)
-    assert asked == ["html"]  # what is missing is told when the report is written
