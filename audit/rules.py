@@ -59,7 +59,7 @@ RULES: Mapping[str, Rule] = {
     "masking": Rule(
         "Stored images understate an attack on the engine itself",
         "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",
-        "Attack the engine itself with --probe square before trusting these sets.",
+        "Attack the engine itself with --probe whitebox, or --probe square where torch is not at hand.",
     ),
     "disagreement": Rule(
         "Points where the engine is wrong and its source is right",

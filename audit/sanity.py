@@ -31,15 +31,15 @@ def masking(
 ) -> list[Finding]:
     """Signs that stored images understate what an attack on the engine itself would find.
 
-    An engine that beats its source under attack by more than the margin cannot pass by replay alone: only a probe
-    under the same threat model, passed, settles it. A fresh attack that breaks more than all stored sets of its threat
-    model together forbids PASS as well.
+    An engine that beats its source under attack by more than the margin cannot pass by replay alone: only a probe under the
+    same threat model settles it, passed and at least as strong on the engine as the stored sets. A fresh attack that breaks
+    more than all stored sets of its threat model together forbids PASS as well.
     """
     findings = []
     attacked = [one for one in sets if not one.clean and one.comparison.drop is not None]
     gains = holm([p_above(_swapped(one.comparison.drop), margin=0.0) for one in attacked if one.comparison.drop])
     passed = {gate.set for gate in gates if gate.rule == "probe-drop" and gate.judgement.verdict is Verdict.PASS}
-    settled = {(one.norm, one.eps) for one in probes if one.title in passed}
+    settled = {(one.norm, one.eps) for one in probes if one.title in passed and _as_strong_as_replay(one)}
     for one, p in zip(attacked, gains, strict=True):
         drop = one.comparison.drop
         if drop is None or p >= policy.alpha:
@@ -50,7 +50,7 @@ def masking(
         )
         open_case = drop.interval.high < -policy.margin / 100 and (one.norm, one.eps) not in settled
         if open_case:
-            text += "; attack the engine itself with --probe square"
+            text += "; attack the engine itself with --probe whitebox"
         findings.append(Finding(Severity.INCONCLUSIVE if open_case else Severity.WARNING, "masking", one.title, text))
     for probe in probes:
         if probe.drop is None and probe.reference_accuracy is not None and probe.fresh_accuracy < probe.reference_accuracy:
@@ -67,6 +67,11 @@ def masking(
             )
             findings.append(Finding(Severity.INCONCLUSIVE, "masking", probe.title, text))
     return findings
+
+
+def _as_strong_as_replay(probe: ProbeResult) -> bool:
+    """A weak attack breaks neither engine nor reference, and shows nothing by that."""
+    return probe.replay_accuracy is not None and probe.fresh_accuracy <= probe.replay_accuracy
 
 
 def _swapped(drop: PairedDrop) -> PairedDrop:

@@ -174,14 +174,15 @@ def probed(*, replay: int, fresh: int, reference: int) -> ProbeResult:
         (3, None, []),
         (10, None, [Severity.WARNING]),
         (60, None, [Severity.INCONCLUSIVE]),
-        (60, probed(replay=300, fresh=320, reference=320), [Severity.WARNING]),
+        (60, probed(replay=300, fresh=300, reference=300), [Severity.WARNING]),
+        (60, probed(replay=300, fresh=320, reference=320), [Severity.INCONCLUSIVE]),
         (60, probed(replay=300, fresh=320, reference=390), [Severity.INCONCLUSIVE]),
         (0, probed(replay=300, fresh=260, reference=260), [Severity.INCONCLUSIVE]),
     ],
 )
 def test_masked_gradients(lab: SimpleNamespace, images: int, probe: ProbeResult | None, expected: list[Severity]) -> None:
-    """A gain under replay is doubtful, beyond the margin it forbids PASS until a passed probe settles it; and a fresh attack
-    that finds more than the stored images forbids PASS by itself."""
+    """A gain under replay is doubtful, beyond the margin it forbids PASS until a passed probe that is as strong settles it;
+    and a fresh attack that finds more than the stored images forbids PASS by itself."""
     sets, probes = [gained(lab, images)], [probe] if probe else []
     found = masking(sets, probes, judge(sets, probes, Policy()), Policy())
     assert [one.severity for one in found] == expected
