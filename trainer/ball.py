@@ -34,12 +34,24 @@ def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: f
 def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
     """The nearest point of the ball around `images`, then of the box (which keeps it in the ball)."""
     if threat_model.norm == "linf":
-        lower, upper = (images - threat_model.eps).clamp_(0, 1), (images + threat_model.eps).clamp_(0, 1)
-        return torch.clamp(moved, lower, upper)
+        return torch.clamp(moved, *_bounds(images, threat_model.eps))
     offset = moved - images
     norms = offset.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     inside: Tensor = images + offset * (threat_model.eps / norms.clamp_min(threat_model.eps))
     return inside.clamp_(0, 1)
+
+
+def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel) -> Tensor:
+    """The most (N,) that a linear function of this gradient grows from `moved` to anywhere in the ball around `images`.
+
+    linf: in ball and box. l2: in the ball alone, which is at least as much.
+    """
+    if threat_model.norm == "linf":
+        lower, upper = _bounds(images, threat_model.eps)
+        room = torch.where(gradient > 0, upper - moved, lower - moved)
+    else:
+        room = images - moved + threat_model.eps * _unit(gradient)
+    return (gradient * room).flatten(1).sum(1)
 
 
 def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
@@ -59,6 +71,10 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
     else:
         offset = _shrink(offset, exact, limit=float(int(threat_model.eps_255**2)))
     return (images + offset).clamp_(0, 255).to(torch.uint8)
+
+
+def _bounds(images: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    return (images - eps).clamp_(0, 1), (images + eps).clamp_(0, 1)
 
 
 def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:

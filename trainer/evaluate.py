@@ -16,6 +16,10 @@ from skinaudit.trainer.attacks import pgd
 STOP_MARGIN = 0.05
 """An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
 
+SETTLE = 4.0
+"""An image counts as held, and costs no more steps, once even this many times what its gradient promises in the whole ball
+would leave it right."""
+
 
 def to_pixels(images: NDArray[np.uint8], *, device: torch.device) -> Tensor:
     """uint8 (N, 3, H, W) as float32 in [0, 1], by division by 255: the value that every engine computes."""
@@ -55,7 +59,8 @@ def pgd_predictions(
     batch: int = 200,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
-    """Predictions (N,) under PGD that drops each image once it is broken by STOP_MARGIN: for measuring, not for storing.
+    """Predictions (N,) under PGD that drops each image once it is broken by STOP_MARGIN, or held by SETTLE: for measuring,
+    not for storing.
 
     images uint8 (N, 3, H, W), labels int64 (N,); the model in evaluation mode, best folded.
     """
@@ -66,7 +71,7 @@ def pgd_predictions(
         truth = torch.from_numpy(labels[part]).to(device)
         perturbed = pgd.attack(
             model, to_pixels(images[part], device=device), truth,
-            threat_model=threat_model, generator=generator, steps=steps, stop_margin=STOP_MARGIN,
+            threat_model=threat_model, generator=generator, steps=steps, stop_margin=STOP_MARGIN, settle=SETTLE,
         )  # fmt: skip
         with torch.no_grad():
             answers.append(model(perturbed.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())

@@ -87,7 +87,7 @@ def write_adversarial_set(
     model gives no gradients.
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
-    if settings.get("stop_margin") is not None:
+    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
         raise InvalidInputError(f"{plan.name}: a stored set spends the full budget; leave stop_margin out")
     device = device_of(model)
     generator = torch.Generator(device).manual_seed(seed)

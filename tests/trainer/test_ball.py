@@ -57,6 +57,21 @@ def test_project_leaves_a_point_inside_where_it_is(threat_model: ThreatModel, se
 
 
 @given(threat_model=threat_models, seed=seeds)
+def test_no_point_gains_more_than_the_linear_gain(threat_model: ThreatModel, seed: int) -> None:
+    images = pixels(seed).double() / 255
+    generator = torch.Generator().manual_seed(seed)
+    moved, other = (ball.start(images, threat_model=threat_model, generator=generator) for _ in range(2))
+    gradient = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    best = ball.step(moved, gradient, threat_model=threat_model, size=2.0 * threat_model.eps)
+    best = ball.project(best, images, threat_model=threat_model)
+    gain = ball.linear_gain(moved, images, gradient, threat_model=threat_model)
+    for point in (other, best):
+        assert ((gradient * (point - moved)).flatten(1).sum(1) <= gain + 1e-6).all()
+    if threat_model.norm == "linf":  # such a step reaches the corner
+        torch.testing.assert_close((gradient * (best - moved)).flatten(1).sum(1), gain)
+
+
+@given(threat_model=threat_models, seed=seeds)
 def test_a_random_start_is_inside_and_repeats_with_its_seed(threat_model: ThreatModel, seed: int) -> None:
     images = pixels(seed).float() / 255
     one, two = (

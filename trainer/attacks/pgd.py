@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "targeted": False,
     "keep": "worst",
     "stop_margin": None,
+    "settle": None,
 }
 
 _COMPACT = 0.9
@@ -29,6 +30,12 @@ _COMPACT = 0.9
 _CPU_PIXELS = 125 * 64 * 64
 """Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
 keeps freed memory, and new pages for every layer take 1.5 times as long."""
+
+_SETTLING = 4
+"""Steps between two looks for settled images: the look costs as much as several percent of a step."""
+
+_LEAST_LOSS = 1e-6
+"""Below, softmax rounds the probability of the true class to 1 and with it a part of the gradient away."""
 
 _SUCCESS = 1e6  # added to the loss of a successful example, so that success ranks above any unsuccessful loss
 
@@ -47,6 +54,7 @@ def attack(
     targeted: bool = False,
     keep: Literal["worst", "last"] = "worst",
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> Tensor:
     """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
 
@@ -55,13 +63,17 @@ def attack(
     image the successful example of greatest loss met anywhere (the greatest loss where none succeeds), `last` the end of the
     last start, one forward pass cheaper. stop_margin: with a number, images in which a wrong logit (`targeted`: the
     target's) leads by more than it leave the loop: much faster for measuring robust accuracy, but such examples sit
-    near the boundary and must not be stored. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be
-    in evaluation mode. Raises InvalidInputError on settings out of range.
+    near the boundary and must not be stored. settle: with a number too, images leave that would stay right if the rest of
+    the ball held `settle` times what the gradient promises; such examples are not the worst, and must not be stored either.
+    Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation mode. Raises InvalidInputError
+    on settings out of range.
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
     if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last, and worst where stop_margin is set")
+    if settle is not None and (stop_margin is None or targeted or settle < 1):
+        raise InvalidInputError(f"pgd: settle {settle}: at least 1, untargeted, and beside a stop_margin")
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
@@ -69,12 +81,15 @@ def attack(
     for _ in range(restarts):
         clean, truth = images[index], labels[index]
         moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
-        for _ in range(steps):
+        for number in range(steps):
             gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
             if keep == "worst":
                 found, best = _record(found, best, index, moved, loss, lead)
             if stop_margin is not None:
                 going = lead <= stop_margin
+                if settle is not None and number and number % _SETTLING == 0:
+                    gain = ball.linear_gain(moved, clean, gradient, threat_model=threat_model)
+                    going &= ~_settled(loss, gain, share=settle)
                 left = int(going.sum())
                 if left == 0:
                     return found
@@ -108,6 +123,18 @@ def input_gradient(
         return found[0]
     gradients, losses, leads = zip(*found, strict=True)
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
+
+
+def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
+    """Whether each image (N,) of this cross-entropy stays right if the ball holds `share` times the `gain` of a linear loss.
+
+    An image is wrong only where its smooth lead, the logarithm of the summed exponentials of the wrong logits less the true
+    one, is above 0. The cross-entropy is log(1 + exp(lead)), hence the lead's gain is the loss's over the probability of
+    a wrong class. The gain in the ball of a linear loss is the criterion of Wang et al. 2019 for an attack's convergence
+    (https://arxiv.org/abs/2112.08304).
+    """
+    lead = loss.double().expm1().log()
+    return (loss > _LEAST_LOSS) & (lead + share * gain / -torch.expm1(-loss) < 0)
 
 
 @torch.no_grad()

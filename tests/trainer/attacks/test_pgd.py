@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
 from skinaudit.trainer.attacks import fgsm, pgd
 from skinaudit.trainer.models import build, folded
 
@@ -175,6 +176,58 @@ def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
     assert 0.1 < share < 0.9
 
 
+class Counted(nn.Module):
+    """A model that counts the images it is asked."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.asked = model, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += len(images)
+        answer: Tensor = self.model(images)
+        return answer
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("eps", [1, 2, 8])
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_dropping_settled_images_breaks_the_same_images(tiny: Tiny, norm: Norm, eps: int, restarts: int) -> None:
+    model, images, labels = tiny
+    settings: dict[str, Any] = {
+        "threat_model": ThreatModel(norm, Fraction(eps if norm == "linf" else 24 * eps)), "steps": 20, "stop_margin": 0.0,
+        "restarts": restarts,
+    }  # fmt: skip
+    plain, quick = Counted(model), Counted(model)
+    broken = [
+        model(pgd.attack(counted, images, labels, generator=seeded(), settle=settle, **settings)).argmax(1) != labels
+        for counted, settle in ((plain, None), (quick, 4.0))
+    ]
+    assert torch.equal(*broken)
+    assert quick.asked <= plain.asked
+    if eps == 1:
+        assert quick.asked < plain.asked
+
+
+@pytest.mark.parametrize("threat_model", [LINF, L2])
+def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel) -> None:
+    """There the gain is exact: an image settles at share 1 where no point of the ball breaks it."""
+    model, images, _ = case(64, 3, low=0.2, high=0.8)  # no box in the way
+    labels = model(images).argmax(1)
+    gradient, loss, _ = pgd.input_gradient(model, images, labels)
+    gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
+    optimum = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded())
+    held = model(optimum).argmax(1) == labels
+    assert 0.1 < held.float().mean() < 0.9
+    assert torch.equal(pgd._settled(loss, gain, share=1.0), held)
+
+
+def test_a_saturated_loss_settles_nothing() -> None:
+    """Where softmax rounds the truth to 1, the gradient says nothing: such an image stays in the loop."""
+    loss, gain = torch.tensor([0.0, 1e-8, 1e-3]), torch.zeros(3)
+    assert pgd._settled(loss, gain, share=4.0).tolist() == [False, False, True]
+
+
 def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = tiny
     whole = pgd.input_gradient(model, images, labels)
@@ -241,6 +294,9 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"step_size": -0.1}, "step_size -0.1"),
         ({"keep": "best"}, "keep 'best': choose worst or last"),
         ({"keep": "last", "stop_margin": 0.5}, "worst where stop_margin is set"),
+        ({"settle": 4.0}, "settle 4.0: at least 1, untargeted, and beside a stop_margin"),
+        ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: at least 1"),
+        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: at least 1, untargeted"),
     ],
 )
 def test_settings_out_of_range_are_refused(tiny: Tiny, settings: dict[str, Any], message: str) -> None:
