@@ -125,6 +125,8 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
 @click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
               help="Exponent w of class weights n^-w, instead of the recipe's.")  # fmt: skip
+@click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
+              help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
               help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
@@ -144,15 +146,17 @@ def train(as_json: bool, **options: Any) -> None:
       skinaudit train
       skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
       skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
+      skinaudit train --data HAM10000/ --hardening pgd --eps 2/255 --class-cost mel=1.5 --weights runs/standard
     """
     import json
 
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.data.load import load
-    from skinaudit.trainer.recipes import adapted, hardening_of
+    from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
     from skinaudit.trainer.train import Training, threat_model, train_run
 
-    recipe = adapted(options["recipe"], arch=options["arch"], **{name: options[name] for name in _RECIPE_OPTIONS})
+    changes = {name: options[name] for name in _RECIPE_OPTIONS}
+    recipe = adapted(options["recipe"], arch=options["arch"], class_costs=parse_costs(options["class_costs"]), **changes)
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
     hardening = hardening_of(
         options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.timing import Contestant, interleaved
@@ -96,7 +97,7 @@ def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contes
     optimiser = optimisation.build_optimiser(model, _RECIPE)
     schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
     average = optimisation.moving_average(model, decay=_RECIPE.averaging)
-    weights = optimisation.class_weights(batch.labels, classes=7, exponent=_RECIPE.class_weighting)
+    weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=_RECIPE)
 
     def epoch(number: int) -> None:
         loop._train_epoch(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def fit(
     train: Examples,
     val: Examples,
     *,
-    classes: int,
+    classes: Sequence[str],
     recipe: Recipe,
     hardening: Hardening | None,
     seed: int,
@@ -86,7 +86,7 @@ def fit(
     if resume and (folder / CHECKPOINT_FILE).exists():
         history = _restore(folder, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
-    weights = class_weights(train.labels, classes=classes, exponent=recipe.class_weighting).to(device_of(model))
+    weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
@@ -100,7 +100,7 @@ def fit(
                 progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        figures = _validate(candidate, val, classes=classes, recipe=recipe, hardening=hardening, seed=seed)
+        figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {

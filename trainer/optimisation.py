@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,10 +56,14 @@ def moving_average(model: nn.Module, *, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
 
 
-def class_weights(labels: NDArray[np.int64], *, classes: int, exponent: float) -> Tensor:
-    """Weights n_c^-exponent, scaled so that the mean over the training images is 1."""
-    counts = np.bincount(labels, minlength=classes)
-    weights = counts.clip(min=1).astype(float) ** -exponent
+def class_weights(labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe) -> Tensor:
+    """Weights float32 (classes,): the class's cost times n_c^-class_weighting, scaled to a mean of 1 over the images.
+
+    labels: int64 (N,), of the training images.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    weights = counts.clip(min=1).astype(float) ** -recipe.class_weighting
+    weights *= [recipe.class_costs.get(name, 1.0) for name in classes]
     weights *= len(labels) / (weights * counts).sum()
     return torch.tensor(weights, dtype=torch.float32)
 

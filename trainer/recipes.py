@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 
@@ -17,9 +19,10 @@ class Recipe:
 
     optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate times
     `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
-    cross-entropy (0 none, 1 inverse frequency). monitor: validation figure that chooses the best epoch and stops early
-    after `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. averaging: decay
-    of the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
+    cross-entropy (0 none, 1 inverse frequency). class_costs: factors on those weights by class name: what a miss of that
+    class costs beside one of another. monitor: validation figure that chooses the best epoch and stops early after
+    `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. averaging: decay of
+    the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
     ramp: of hardening, unless a Hardening says otherwise.
     """
 
@@ -37,6 +40,7 @@ class Recipe:
     augment: bool
     monitor: Literal["accuracy", "balanced_accuracy"]
     stop_patience: int
+    class_costs: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     clean_share: float = 0.0
     ramp: float = 0.3
@@ -96,18 +100,37 @@ _WITHOUT_BATCH_NORM = {"vgg16": 3e-4}
 """Learning rates under the default recipe of architectures that stay a constant answer at the usual one."""
 
 
-def adapted(name: str, *, arch: str = "mobilenet", **settings: float | None) -> Recipe:
+def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     """The named recipe for an arch, with those fields replaced that are not None.
 
-    Raises InvalidInputError for an unknown name.
+    Raises InvalidInputError for an unknown name, and for a cost of an unknown class or of 0 or less.
     """
     if name not in RECIPES:
         raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
     recipe = RECIPES[name]
     if name == "default" and arch in _WITHOUT_BATCH_NORM:
         recipe = replace(recipe, learning_rate=_WITHOUT_BATCH_NORM[arch])
-    changes: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    return replace(recipe, **changes)
+    recipe = replace(recipe, **{key: value for key, value in settings.items() if value is not None})
+    for wrong in (one for one, cost in recipe.class_costs.items() if one not in CLASSES or not 0 < cost < math.inf):
+        raise InvalidInputError(
+            f"class cost {wrong}={recipe.class_costs[wrong]:g}: a number above 0 of {', '.join(CLASSES)}"
+        )
+    return recipe
+
+
+def parse_costs(texts: Sequence[str]) -> dict[str, float]:
+    """`mel=2` and the like as factors by class; raises InvalidInputError where a text is not of that form or repeats one."""
+    costs: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            cost = float(number)
+        except ValueError:
+            raise InvalidInputError(f"class cost {text!r}: write it as CLASS=NUMBER, for example mel=1.5") from None
+        if name in costs:
+            raise InvalidInputError(f"class cost {text!r}: {name} has one already, {costs[name]:g}")
+        costs[name] = cost
+    return costs
 
 
 def hardening_of(

@@ -113,7 +113,8 @@ def train_run(
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     history = fit(
         model.to(device), train, Examples(dataset.images[parts.val], dataset.labels[parts.val]),
-        classes=classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed, folder=out, resume=resume,
+        classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
+        folder=out, resume=resume,
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from skinaudit.audit.run_record import RunRecord, settings
 _FORMATS = {".rtx.plan": "tensorrt-rtx", ".plan": "tensorrt", ".xml": "openvino", ".pt2": "pytorch", ".onnx": "onnx"}
 _RECIPE = ("epochs", "batch", "learning-rate", "class-weighting")
 """Options of `skinaudit train` that replace a setting of the recipe."""
+_COST = "recipe.class_costs."
 
 
 def reproduce(record: RunRecord) -> Iterator[str]:
@@ -42,6 +43,8 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
         given |= {"ramp": told.get("hardening.ramp"), "clean-share": told.get("hardening.clean_share")}
         given["attack-batch-norm"] = told.get("hardening.batch_norm")
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
+    for name in (one for one in told if one.startswith(_COST)):
+        flags += ["--class-cost", f"{name.removeprefix(_COST)}={told[name]:g}"]
     return ("skinaudit", "train", *_options(given), *flags, "--out", f"runs/{manifest.name}")
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.loop import CHECKPOINT_FILE, LOG_FILE, Examples, fit
 from skinaudit.trainer.models import build
-from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
+from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe, adapted
 
 QUICK = replace(RECIPES["default"], epochs=3, batch=16)
 
@@ -50,7 +51,7 @@ def run(folder: Path, recipe: Recipe = QUICK, *, model: nn.Module | None = None,
     settings |= changes
     folder.mkdir(exist_ok=True)
     train = settings.pop("train")
-    return fit(model or network(), train, VAL, classes=7, recipe=recipe, folder=folder, **settings)
+    return fit(model or network(), train, VAL, classes=CLASSES, recipe=recipe, folder=folder, **settings)
 
 
 def weights(model: nn.Module) -> torch.Tensor:
@@ -207,10 +208,23 @@ def test_any_number_of_images_trains(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_class_weights_average_one_over_the_training_images(exponent: float) -> None:
     labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 0])
-    found = optimisation.class_weights(labels, classes=7, exponent=exponent)  # the last class has no image
+    recipe = adapted("default", class_weighting=exponent)
+    found = optimisation.class_weights(labels, classes=CLASSES, recipe=recipe)  # the last class has no image
     assert float(found[torch.from_numpy(labels)].mean()) == pytest.approx(1)
     assert float(found[3] / found[0]) == pytest.approx(10**exponent)
     assert torch.isfinite(found).all()
+
+
+def test_a_cost_weighs_one_class_beside_the_others() -> None:
+    labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 1])
+    plain, costly = (
+        optimisation.class_weights(labels, classes=CLASSES, recipe=adapted("default", class_costs=costs))
+        for costs in ({}, {"mel": 3.0})
+    )
+    ratio = costly / plain
+    assert float(ratio[0] / ratio[1]) == pytest.approx(3)
+    assert torch.allclose(ratio[1:], ratio[1])
+    assert float(costly[torch.from_numpy(labels)].mean()) == pytest.approx(1)
 
 
 def test_flips_and_turns_are_the_eight_symmetries_of_the_square() -> None:

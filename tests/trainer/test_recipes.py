@@ -10,7 +10,7 @@ import pytest
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, hardening_of
+from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, hardening_of, parse_costs
 
 LINF4 = ThreatModel("linf", Fraction(4))
 
@@ -82,3 +82,24 @@ def test_settings_are_plain_json() -> None:
     assert value["kind"] == "pgd"
     assert value["threat_model"] == {"norm": "linf", "eps": "4/255"}
     assert json.loads(json.dumps(RECIPES["default"].to_json()))["name"] == "default"
+
+
+def test_costs_are_read_by_class() -> None:
+    assert parse_costs([]) == RECIPES["default"].class_costs
+    assert adapted("default", class_costs=parse_costs(["mel=2", "df=0.5"])).class_costs == {"mel": 2.0, "df": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["mel"], "class cost 'mel': write it as CLASS=NUMBER, for example mel=1.5"),
+        (["mel=much"], "class cost 'mel=much': write it"),
+        (["mel=2", "mel=3"], "class cost 'mel=3': mel has one already, 2"),
+        (["mole=2"], "class cost mole=2: give a number above 0 to one of mel, nv"),
+        (["mel=0"], "class cost mel=0: give a number above 0"),
+        (["mel=nan"], "class cost mel=nan: give a number above 0"),
+    ],
+)
+def test_costs_that_mean_nothing_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        adapted("default", class_costs=parse_costs(texts))
