@@ -111,10 +111,9 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     if name == "default" and arch in _WITHOUT_BATCH_NORM:
         recipe = replace(recipe, learning_rate=_WITHOUT_BATCH_NORM[arch])
     recipe = replace(recipe, **{key: value for key, value in settings.items() if value is not None})
-    for wrong in (one for one, cost in recipe.class_costs.items() if one not in CLASSES or not 0 < cost < math.inf):
-        raise InvalidInputError(
-            f"class cost {wrong}={recipe.class_costs[wrong]:g}: a number above 0 of {', '.join(CLASSES)}"
-        )
+    for one, cost in recipe.class_costs.items():
+        if one not in CLASSES or not 0 < cost < math.inf:
+            raise InvalidInputError(f"class cost {one}={cost:g}: give a number above 0 to one of {', '.join(CLASSES)}")
     return recipe
 
 
