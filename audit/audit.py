@@ -101,7 +101,9 @@ def audit_engine(
     beaten: BaselineResult | None = None
     told: list[Finding] = []
     if earlier is not None:
-        beaten, told = compare_baseline(earlier, results, everything, classes=classes, confidence=policy.confidence)
+        beaten, told = compare_baseline(
+            earlier, results, everything, replayed, classes=classes, confidence=policy.confidence
+        )
     gates = judge(results, fresh, policy, baseline=beaten)
     judged = {gate.set: gate.judgement for gate in gates if gate.rule == "drop"}
     results = [replace(one, judgement=judged.get(one.title)) for one in results]

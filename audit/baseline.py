@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT
 from skinaudit.artifacts.files import short
-from skinaudit.audit.metrics import Hits
+from skinaudit.audit.metrics import Hits, Indices, malignant_to_benign
 from skinaudit.audit.reading import read_audit
 from skinaudit.audit.result import (
     AuditResult,
@@ -74,18 +74,19 @@ def compare_baseline(
     baseline: AuditResult,
     results: Sequence[SetResult],
     sets: Sequence[AdversarialSet],
+    answers: Sequence[Indices],
     *,
     classes: Sequence[str],
     confidence: float,
 ) -> tuple[BaselineResult, list[Finding]]:
     """Pair what both engines answered to the same images; what cannot be paired fairly is told in findings.
 
-    results: of the replayed `sets`, in their order. Sets are the same where their digests are: those are of images, labels,
-    lesions and names.
+    results: of the replayed `sets`, in their order. answers: this engine's to each of them, int64 (N,). Sets are the same
+    where their digests are: those are of images, labels, lesions and names.
     """
     earlier = {one.images_digest: one for one in baseline.sets}
     fair, findings = [], []
-    for result, one in zip(results, sets, strict=True):
+    for result, one, answered in zip(results, sets, answers, strict=True):
         before = earlier.get(result.images_digest)
         if before is None:
             text = "not in the baseline, so compared with the source model only"
@@ -98,7 +99,9 @@ def compare_baseline(
             )
             findings.append(Finding(Severity.WARNING, "baseline-drop", result.title, text))
         else:
-            fair.append((result.clean, _paired(before, result, one, classes=classes, confidence=confidence)))
+            fair.append(
+                (result.clean, _paired(before, one, answered, title=result.title, classes=classes, confidence=confidence))
+            )
     digests = {one.images_digest for one in results}
     absent = [one.title for one in baseline.sets if one.images_digest not in digests]
     findings += _of_all(baseline, absent, {clean for clean, _ in fair})
@@ -113,11 +116,17 @@ def compare_baseline(
 
 
 def _paired(
-    before: SetResult, result: SetResult, one: AdversarialSet, *, classes: Sequence[str], confidence: float
+    before: SetResult,
+    one: AdversarialSet,
+    answers: Indices,
+    *,
+    title: str,
+    classes: Sequence[str],
+    confidence: float,
 ) -> BaselineSet:
-    images = len(one.labels)
-    was = unpack_right(before.right, images=images)
-    now = unpack_right(result.right, images=images)
+    was = unpack_right(before.right, images=len(one))
+    now = answers == one.labels
+    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
     found = []
     for index, name in enumerate(classes):
         rows = one.labels == index
@@ -125,11 +134,13 @@ def _paired(
             drop = paired_drop(was[rows], now[rows], one.group[rows], confidence=confidence)
             found.append(BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop))
     return BaselineSet(
-        title=result.title,
-        images_digest=result.images_digest,
+        title=title,
+        images_digest=one.images_digest,
         baseline=_hits(was),
         engine=_hits(now),
         drop=paired_drop(was, now, one.group, confidence=confidence),
+        malignant=int(np.isin(one.labels, malignant).sum()),
+        malignant_to_benign=malignant_to_benign(was, answers, one.labels, malignant),
         classes=tuple(sorted(found, key=lambda item: item.name != "mel")),
     )
 

@@ -70,9 +70,9 @@ class Gate:
     """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.rules.RULES.
 
     set: title of the set or of the probe. subject: what is bounded: `accuracy`, a class, `images`, or the figure of a floor.
-    value, limit, interval: fractions of 1, except that of malignant-to-benign, which are images; the value must lie below
-    the limit, and above it where the rule is `floor`. p_value: one-sided, against "the bound holds", adjusted for all gates
-    of the audit (Holm); None where the gate is a count. binding: whether an undecided gate forbids PASS.
+    value, limit, interval: fractions of 1, and images where the gate counts; the value must lie below the limit, above it
+    where the rule is `floor`, and may reach it where the gate counts. p_value: one-sided, against "the bound holds",
+    adjusted for all gates of the audit (Holm); None where the gate counts. binding: whether an undecided gate forbids PASS.
     """
 
     rule: str
@@ -89,6 +89,11 @@ class Gate:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise InvalidInputError(f"gate of rule {self.rule!r}: there are {', '.join(RULES)}")
+
+    @property
+    def counts(self) -> bool:
+        """Whether value and limit are images: lost cancers are counted singly."""
+        return self.rule in ("malignant-to-benign", "baseline-malignant-to-benign")
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,10 @@ class BaselineClass:
 
 @dataclass(frozen=True)
 class BaselineSet:
-    """Right answers of an earlier engine (`baseline`) and of the audited one to one set. classes: the malignant ones that
-    have images, melanoma first.
+    """Right answers of an earlier engine (`baseline`) and of the audited one to one set.
+
+    malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine names
+    rightly and the audited one calls benign. classes: the malignant ones that have images, melanoma first.
     """
 
     title: str
@@ -191,6 +198,8 @@ class BaselineSet:
     baseline: Hits
     engine: Hits
     drop: PairedDrop
+    malignant: int
+    malignant_to_benign: int
     classes: tuple[BaselineClass, ...]
 
 

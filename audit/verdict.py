@@ -38,11 +38,14 @@ def of_gates(gates: Iterable[Gate], policy: Policy) -> list[Finding]:
 
 
 def _of_gate(gate: Gate, severity: Severity, policy: Policy) -> Finding:
-    if gate.rule == "malignant-to-benign":
+    if gate.counts:
         count = round(gate.value)
         images = "malignant image" if count == 1 else "malignant images"
-        text = f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
-        return Finding(severity, "malignant-to-benign", gate.set, text)
+        if gate.rule == "malignant-to-benign":
+            text = f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
+            return Finding(severity, "malignant-to-benign", gate.set, text)
+        text = f"{count} {images} of {gate.images} that the baseline gets right called benign (limit {gate.limit:.0f})"
+        return Finding(severity, "baseline-malignant-to-benign", gate.set, text)
     if gate.rule == "floor":
         bounds = "" if gate.interval is None else f" {span(gate.interval)}"
         text = f"{gate.subject} is {100 * gate.value:.1f}%{bounds}, the policy's floor {100 * gate.limit:.1f}%"

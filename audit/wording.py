@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import PurePath
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult, BaselineResult, SetResult
+from skinaudit.audit.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate, SetResult
 from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
@@ -60,6 +61,19 @@ def baseline_text(baseline: BaselineResult) -> str:
     """Which engine the audit compares with."""
     run = "" if baseline.run_name is None else f" of run {baseline.run_name}"
     return f"baseline {baseline.engine}{run} ({short(baseline.engine_digest)}), audited as {baseline.verdict.value}"
+
+
+def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
+    """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
+
+    Each set, each malignant class of it, and last, without answers, its malignant images that are now called benign.
+    """
+    gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
+    for one in () if result.baseline is None else result.baseline.sets:
+        yield one.title, one, gates[one.title, "baseline-drop", "accuracy"]
+        for item in one.classes:
+            yield one.title, item, gates[one.title, "baseline-drop", item.name]
+        yield one.title, None, gates[one.title, "baseline-malignant-to-benign", "images"]
 
 
 def lineage_text(result: AuditResult) -> str:

@@ -14,7 +14,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.result import EMULATION, AuditResult, Severity
 from skinaudit.audit.verdict import about, margin_text
-from skinaudit.audit.wording import margin_points
+from skinaudit.audit.wording import baseline_rows, margin_points
 from skinaudit.errors import missing
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
         .get_template("page.html.jinja")
         .render(
             audit=result,
+            baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),
             emulation=EMULATION,

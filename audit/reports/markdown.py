@@ -13,6 +13,8 @@ from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import (
+    NOTHING,
+    baseline_rows,
     baseline_text,
     drop_text,
     engine_path,
@@ -85,10 +87,9 @@ def _sets(result: AuditResult) -> list[str]:
 
 
 def _baseline(result: AuditResult) -> list[str]:
-    """Accuracy beside that of an earlier engine, and the sensitivity to each malignant class."""
+    """Accuracy beside that of an earlier engine, the sensitivity to each malignant class, and malignant images lost."""
     if result.baseline is None:
         return []
-    answers = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
     heads = (
         "set",
         "",
@@ -100,15 +101,14 @@ def _baseline(result: AuditResult) -> list[str]:
         "verdict",
     )
     rows = [safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
-    for one in result.baseline.sets:
-        lines = [("accuracy", one.baseline, one.engine, one.drop)]
-        lines += [(item.name, item.baseline, item.engine, item.drop) for item in one.classes]
-        for subject, before, now, drop in lines:
-            gate = answers[one.title, subject]
-            verdict = gate.judgement.verdict.value
-            answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
-            figures = (f"{now.count:,}", share(before), share(now), drop_text(drop), margin_text(100 * gate.limit), answer)
-            rows.append(_row((safe(one.title), safe(subject), *figures)))
+    for title, item, gate in baseline_rows(result):
+        verdict = gate.judgement.verdict.value
+        answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
+        subject, figures = "malignant to benign", (NOTHING, NOTHING, f"{gate.value:.0f} images", f"{gate.limit:.0f} images")
+        if item is not None:
+            margin = margin_text(100 * gate.limit)
+            subject, figures = gate.subject, (share(item.baseline), share(item.engine), drop_text(item.drop), margin)
+        rows.append(_row((safe(title), safe(subject), f"{gate.images:,}", *figures, answer)))
     return rows
 
 
