@@ -146,12 +146,13 @@ class Control:
 class SetResult:
     """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
 
-    path: of its file, relative to the engine's folder. attack, norm, eps: how it was crafted, eps as it is written
-    (`8/255`); norm and eps are None for clean images. drift: from the source model's logits; None where they are not
-    known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1. judgement: on the drop in
-    accuracy; None where nothing could be compared; then `findings` of the audit say why. images_per_second: of the
-    engine, reading included. flipped: the worst of the images that the engine loses, at most flips.LIMIT; empty where
-    nothing was compared. right: which images the engine names rightly, as skinaudit.audit.right packs them.
+    path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as it is written
+    (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None
+    where they are not known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1.
+    judgement: on the drop in accuracy; None where nothing could be compared; then `findings` of the audit say why.
+    images_per_second: of the engine, reading included. flipped: the worst of the images that the engine loses, at most
+    flips.LIMIT; empty where nothing was compared. right: which images the engine names rightly, as skinaudit.audit.right
+    packs them.
     """
 
     name: str
@@ -161,6 +162,7 @@ class SetResult:
     attack: str
     norm: str | None
     eps: str | None
+    settings: Mapping[str, bool | int | float | str | None]
     clean: bool
     white_box: bool
     source: str
@@ -189,12 +191,16 @@ class BaselineClass:
 class BaselineSet:
     """Right answers of an earlier engine (`baseline`) and of the audited one to one set.
 
+    own: each engine answered images that were made against itself from the same clean ones; otherwise both answered the same
+    images. images_digest: of those of the audited engine; baseline_digest: of those of the earlier one.
     malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine names
     rightly and the audited one calls benign. classes: the malignant ones that have images, melanoma first.
     """
 
     title: str
+    own: bool
     images_digest: str
+    baseline_digest: str
     baseline: Hits
     engine: Hits
     drop: PairedDrop

@@ -109,6 +109,7 @@ def conclude(
     skipped = f"; {len(sets) - len(judged)} not compared" if len(judged) < len(sets) else ""
     kept = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)
     skipped += f", {kept} within {margin_text(policy.baseline_margin)} of the baseline" if kept else ""
+    skipped += " (own sets)" if kept and any(finding.rule == "own-sets" for finding in findings) else ""
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     told = f"; {warnings} warning{'s' * (warnings > 1)} above" if warnings else ""
     return (

@@ -14,12 +14,15 @@ from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import (
     NOTHING,
+    OWN_SETS,
     baseline_rows,
     baseline_text,
+    counted_images,
     drop_text,
     engine_path,
     lineage_text,
     margin_points,
+    own_sets_compared,
     percent,
     precision_text,
     share,
@@ -104,12 +107,13 @@ def _baseline(result: AuditResult) -> list[str]:
     for title, item, gate in baseline_rows(result):
         verdict = gate.judgement.verdict.value
         answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
-        subject, figures = "malignant to benign", (NOTHING, NOTHING, f"{gate.value:.0f} images", f"{gate.limit:.0f} images")
+        subject, lost = "malignant to benign", counted_images(gate.value)
+        figures = (NOTHING, NOTHING, lost, counted_images(gate.limit))
         if item is not None:
             margin = margin_text(100 * gate.limit)
             subject, figures = gate.subject, (share(item.baseline), share(item.engine), drop_text(item.drop), margin)
         rows.append(_row((safe(title), safe(subject), f"{gate.images:,}", *figures, answer)))
-    return rows
+    return [*rows, "", safe(OWN_SETS)] if own_sets_compared(result) else rows
 
 
 def _gates(result: AuditResult) -> list[str]:
@@ -141,7 +145,7 @@ def _reproduce(result: AuditResult) -> list[str]:
     if result.foreign:
         command += ["--contract", "FILE.toml", "--sets", "DIR"]
     if result.baseline is not None:
-        command += ["--baseline", "AUDIT.json"]
+        command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])

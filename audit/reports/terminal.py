@@ -16,11 +16,13 @@ from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import (
     NOTHING,
+    OWN_SETS,
     baseline_rows,
     baseline_text,
     drop_text,
     lineage_text,
     margin_points,
+    own_sets_compared,
     percent,
     precision_text,
     share,
@@ -69,9 +71,11 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print()
         _line(console, baseline_text(result.baseline))
         print_table(_baseline(result), console)
+        if own_sets_compared(result):
+            _line(console, OWN_SETS)
         lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, item, gate in baseline_rows(result)
                 if item is None]  # fmt: skip
-        _line(console, f"malignant images right for the baseline and now called benign: {', '.join(lost) or NOTHING}")
+        _line(console, f"malignant images right for the baseline and now called benign: {'; '.join(lost) or NOTHING}")
     if result.probes:
         console.print()
         print_table(_probes(result), console)

@@ -10,7 +10,7 @@ from skinaudit.audit.policy import Policy
 from skinaudit.audit.result import AuditResult, BaselineResult, Gate, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import PairedDrop
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import baseline_text
+from skinaudit.audit.wording import baseline_text, counted_images
 
 NOTHING = "\u2013"
 """Where there is no figure: never a 0."""
@@ -85,7 +85,7 @@ def gate_value(gate: Gate) -> str:
 def gate_limit(gate: Gate) -> str:
     """What is asked: `below 1.0 points`, `at most 0 images`, `at least 65.0%`."""
     if gate.counts:
-        return f"at most {gate.limit:.0f} images"
+        return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
     return f"below {margin_text(round(100 * gate.limit, 9))} points"
