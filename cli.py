@@ -323,6 +323,8 @@ def export(
               help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
               help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
+@click.option("--baseline-own-sets", is_flag=True,
+              help="A model trained anew: compare sets that the same attack made against each engine itself.")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=shells.probe_names,
               help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
               "gradients too; may be repeated.")  # fmt: skip
@@ -356,6 +358,7 @@ def audit(
     policy: Path | None,
     margin: float | None,
     baseline: Path | None,
+    baseline_own_sets: bool,
     probe_names: tuple[str, ...],
     probe_images: int,
     probe_queries: int,
@@ -386,6 +389,7 @@ def audit(
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
       skinaudit audit release-2.onnx --baseline release-1.json
+      skinaudit audit new.onnx --baseline old.json --baseline-own-sets --probe square
       skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
       skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
@@ -410,6 +414,7 @@ def audit(
     settings: dict[str, Any] = {
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
+        "baseline_own_sets": baseline_own_sets,
     }  # fmt: skip
     planned: dict[str, Any] = {"output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline}
     if len(engines) > 1:

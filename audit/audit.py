@@ -13,7 +13,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import BUILT_TYPED, resolve, versions
 from skinaudit.audit import sanity, verdict
-from skinaudit.audit.baseline import check_baseline, compare_baseline, read_baseline
+from skinaudit.audit.baseline import compare_baseline, own_set_findings
 from skinaudit.audit.comparison import compare
 from skinaudit.audit.consistency import check_consistency
 from skinaudit.audit.drift import Drift, measure_drift
@@ -22,6 +22,7 @@ from skinaudit.audit.gates import judge
 from skinaudit.audit.halved import HALF, Halved, check_halved
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
+from skinaudit.audit.pairing import Pair, pair_sets, read_baseline
 from skinaudit.audit.policy import Policy, check_names
 from skinaudit.audit.probing import ProbePlan, run_probe
 from skinaudit.audit.reference import Reference, added_conditions, open_reference, open_subject
@@ -31,7 +32,7 @@ from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Findi
 from skinaudit.audit.right import pack_right
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_emulated
-from skinaudit.errors import MissingDependencyError
+from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 
 def audit_engine(
@@ -48,6 +49,7 @@ def audit_engine(
     batch_size: int = DEFAULT_BATCH,
     probes: Sequence[ProbePlan] = (),
     baseline: Path | None = None,
+    baseline_own_sets: bool = False,
     progress: Progress | None = None,
     probe_progress: Callable[[str], Progress | None] | None = None,
 ) -> AuditResult:
@@ -58,12 +60,15 @@ def audit_engine(
     of the one that the manifest names. policy: default Policy(). runtime: instead of the one that the manifest names.
     emulate: run the ONNX graph that the engine was built from on the CPU, in the engine's place; such an audit never passes.
     probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine, which this one must not be
-    worse than on the same images. progress: called with images done and in all; probe_progress: gives the
+    worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images that the same attacks made
+    against each of the two itself. progress: called with images done and in all; probe_progress: gives the
     same for a probe by its name. A white-box set is compared with the source model's stored logits; a transfer set, whose
     logits are another model's, with the reference's answers to the same images. Raises InvalidInputError for inputs that do
     not belong together or whose stored logits the reference does not reproduce, EngineError for an engine that does not run.
     """
     policy = policy or Policy()
+    if baseline_own_sets and baseline is None:
+        raise InvalidInputError("--baseline-own-sets: says how to compare with an earlier audit; name one with --baseline")
     earlier = None if baseline is None else read_baseline(baseline)
     inputs = read_inputs(engine_path, sets=sets, contract=contract)
     engine = open_subject(engine_path, inputs, runtime=runtime, emulate=emulate, provider=provider, threads=threads)
@@ -73,8 +78,12 @@ def audit_engine(
     known = {name for one, title in zip(everything, named, strict=True) for name in (one.info.name, title, one.info.attack)}
     classes = inputs.clean.info.contract.classes
     check_names(policy, sets=known, classes=classes)
+    pairs: Sequence[Pair | None] = ()
     if earlier is not None and baseline is not None:
-        check_baseline(earlier, everything, named, classes=classes, path=baseline)
+        pairs = pair_sets(
+            earlier, everything, named,
+            classes=classes, weights=inputs.weights, own_sets=baseline_own_sets, path=baseline,
+        )  # fmt: skip
     reference = open_reference(engine_path, inputs, engine, control=control, provider=provider, threads=threads)
     steady = check_consistency(engine, inputs.clean, batch_size=batch_size)
     runs = 1 if reference.engine is None or reference.is_subject else 2
@@ -101,7 +110,10 @@ def audit_engine(
     beaten: BaselineResult | None = None
     told: list[Finding] = []
     if earlier is not None:
-        beaten, told = compare_baseline(earlier, results, everything, classes=classes, confidence=policy.confidence)
+        beaten, told = compare_baseline(
+            earlier, pairs, results, everything, replayed, classes=classes, confidence=policy.confidence
+        )
+        told += own_set_findings(earlier, beaten, results, fresh, policy)
     gates = judge(results, fresh, policy, baseline=beaten)
     judged = {gate.set: gate.judgement for gate in gates if gate.rule == "drop"}
     results = [replace(one, judgement=judged.get(one.title)) for one in results]
@@ -113,7 +125,8 @@ def audit_engine(
     findings += sanity.conditions(added_conditions(engine_path, inputs))
     findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
     findings += verdict.of_gates(gates, policy) + told
-    findings += sanity.masking(results, fresh, gates, policy)
+    own = () if beaten is None else tuple(one.title for one in beaten.sets if one.own)
+    findings += sanity.masking(results, fresh, gates, policy, own=own)
     findings += sanity.figures(results[0], results[1:])
     manifest = inputs.manifest
     if manifest is None:
@@ -143,6 +156,7 @@ def audit_engine(
             batch_size=batch_size,
             probes=probes,
             baseline=baseline,
+            baseline_own_sets=baseline_own_sets,
         ),
         dataset=inputs.clean.info.dataset,
         classes=classes,
@@ -203,6 +217,7 @@ def _replay_set(
         attack=one.info.attack,
         norm=None if threat_model is None else threat_model.norm,
         eps=None if threat_model is None else threat_model.eps_text,
+        settings=one.info.settings,
         clean=one is inputs.clean,
         white_box=white_box,
         source=one.info.source,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT
-from skinaudit.artifacts.files import short
-from skinaudit.audit.metrics import Hits
-from skinaudit.audit.reading import read_audit
+from skinaudit.audit.metrics import Hits, Indices, malignant_to_benign
+from skinaudit.audit.pairing import Pair
+from skinaudit.audit.policy import Policy
+from skinaudit.audit.probes import names
 from skinaudit.audit.result import (
     AuditResult,
     BaselineClass,
     BaselineResult,
     BaselineSet,
     Finding,
+    ProbeResult,
     SetResult,
     Severity,
     Verdict,
@@ -26,81 +27,41 @@ from skinaudit.audit.result import (
 from skinaudit.audit.right import unpack_right
 from skinaudit.audit.statistics import paired_drop
 from skinaudit.audit.wording import engine_path
-from skinaudit.errors import InvalidInputError
-
-_CHANGED = "the report was changed, so audit the engine again"
-_ON_THE_SAME = "audit both engines on the same sets with --sets DIR"
-
-
-def read_baseline(path: Path) -> AuditResult:
-    """The JSON report of the engine to compare with; raises InvalidInputError as read_audit, and where its figures and its
-    right answers tell two stories.
-    """
-    result = read_audit(path)
-    for one in result.sets:
-        try:
-            right = unpack_right(one.right, images=one.comparison.images)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{path}: {one.title}: {error}; {_CHANGED}") from error
-        if abs(right.mean() - one.comparison.engine_accuracy) > 1e-9:
-            accuracy = f"{one.comparison.engine_accuracy:.4f}, but {right.mean():.4f}"
-            raise InvalidInputError(f"{path}: {one.title}: accuracy {accuracy} of its images are marked right; {_CHANGED}")
-    return result
-
-
-def check_baseline(
-    baseline: AuditResult, sets: Sequence[AdversarialSet], titles: Sequence[str], *, classes: Sequence[str], path: Path
-) -> None:
-    """Raise InvalidInputError, naming the report at `path`, where the classes differ, where one of the sets, called
-    `titles`, shares its title with a set of other images in the baseline, and where no set is in both.
-    """
-    if baseline.classes != tuple(classes):
-        raise InvalidInputError(
-            f"{path}: its classes are {' '.join(baseline.classes)}, not {' '.join(classes)}; name another baseline"
-        )
-    digests, earlier = {one.images_digest for one in sets}, {one.images_digest for one in baseline.sets}
-    others = {one.title: one.images_digest for one in baseline.sets if one.images_digest not in digests}
-    for one, title in zip(sets, titles, strict=True):
-        if title in others and one.images_digest not in earlier:
-            raise InvalidInputError(
-                f"{path}: its set {title} has digest {short(others[title])}, that of this engine "
-                f"{short(one.images_digest)}: other images; {_ON_THE_SAME}"
-            )
-    if not digests & earlier:
-        raise InvalidInputError(f"{path}: no set of it is among those of this engine; {_ON_THE_SAME}")
 
 
 def compare_baseline(
     baseline: AuditResult,
+    pairs: Sequence[Pair | None],
     results: Sequence[SetResult],
     sets: Sequence[AdversarialSet],
+    answers: Sequence[Indices],
     *,
     classes: Sequence[str],
     confidence: float,
 ) -> tuple[BaselineResult, list[Finding]]:
-    """Pair what both engines answered to the same images; what cannot be paired fairly is told in findings.
+    """Compare what both engines answered, image by image; what cannot be compared fairly is told in findings.
 
-    results: of the replayed `sets`, in their order. Sets are the same where their digests are: those are of images, labels,
-    lesions and names.
+    pairs: of skinaudit.audit.pairing.pair_sets. results: of the replayed `sets`. answers: this engine's to each of them,
+    int64 (N,). All are in the order of the sets.
     """
-    earlier = {one.images_digest: one for one in baseline.sets}
     fair, findings = [], []
-    for result, one in zip(results, sets, strict=True):
-        before = earlier.get(result.images_digest)
-        if before is None:
+    for pair, result, one, answered in zip(pairs, results, sets, answers, strict=True):
+        if pair is None:
             text = "not in the baseline, so compared with the source model only"
             findings.append(Finding(Severity.NOTE, "baseline-drop", result.title, text))
-        elif before.white_box != result.white_box and not result.clean:
-            kinds = ("transfer", "white-box")
+        elif pair.before.white_box != result.white_box and not result.clean:
+            before, now = (("transfer", "white-box")[white] for white in (pair.before.white_box, result.white_box))
             text = (
-                f"{kinds[before.white_box]} for the baseline and {kinds[result.white_box]} for this engine, which makes "
-                "one of them look better than it is: not compared with the baseline"
+                f"{before} for the baseline and {now} for this engine, which makes one of them look better than it is: not "
+                "compared with the baseline"
             )
             findings.append(Finding(Severity.WARNING, "baseline-drop", result.title, text))
         else:
-            fair.append((result.clean, _paired(before, result, one, classes=classes, confidence=confidence)))
-    digests = {one.images_digest for one in results}
-    absent = [one.title for one in baseline.sets if one.images_digest not in digests]
+            fair.append(
+                (result.clean, _paired(pair, one, answered, title=result.title, classes=classes, confidence=confidence))
+            )
+    replayed = {pair.before.images_digest for pair in pairs if pair is not None}
+    absent = [one.title for one in baseline.sets if one.images_digest not in replayed]
     findings += _of_all(baseline, absent, {clean for clean, _ in fair})
     found = BaselineResult(
         engine=engine_path(baseline),
@@ -113,11 +74,17 @@ def compare_baseline(
 
 
 def _paired(
-    before: SetResult, result: SetResult, one: AdversarialSet, *, classes: Sequence[str], confidence: float
+    pair: Pair,
+    one: AdversarialSet,
+    answers: Indices,
+    *,
+    title: str,
+    classes: Sequence[str],
+    confidence: float,
 ) -> BaselineSet:
-    images = len(one.labels)
-    was = unpack_right(before.right, images=images)
-    now = unpack_right(result.right, images=images)
+    was = unpack_right(pair.before.right, images=len(one))
+    now = answers == one.labels
+    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
     found = []
     for index, name in enumerate(classes):
         rows = one.labels == index
@@ -125,11 +92,15 @@ def _paired(
             drop = paired_drop(was[rows], now[rows], one.group[rows], confidence=confidence)
             found.append(BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop))
     return BaselineSet(
-        title=result.title,
-        images_digest=result.images_digest,
+        title=title,
+        own=pair.own,
+        images_digest=one.images_digest,
+        baseline_digest=pair.before.images_digest,
         baseline=_hits(was),
         engine=_hits(now),
         drop=paired_drop(was, now, one.group, confidence=confidence),
+        malignant=int(np.isin(one.labels, malignant).sum()),
+        malignant_to_benign=malignant_to_benign(was, answers, one.labels, malignant),
         classes=tuple(sorted(found, key=lambda item: item.name != "mel")),
     )
 
@@ -154,4 +125,46 @@ def _of_all(baseline: AuditResult, absent: Sequence[str], compared: Collection[b
         if clean not in compared:
             text = f"no {kind} set is compared with the baseline: nothing shows that this engine is no worse there"
             findings.append(Finding(Severity.INCONCLUSIVE, "baseline-drop", None, text))
+    return findings
+
+
+def own_set_findings(
+    baseline: AuditResult,
+    compared: BaselineResult,
+    results: Sequence[SetResult],
+    probes: Sequence[ProbeResult],
+    policy: Policy,
+) -> list[Finding]:
+    """What a comparison on own sets hangs on beside the two engines: how well the attack works on each.
+
+    An attack that follows gradients finds little where they are masked, so that the worse engine would look like the better
+    one. PASS therefore needs a fresh attack on this engine by its answers alone, in the norm and eps of an own set, that
+    breaks an image; skinaudit.audit.sanity.masking tells whether it breaks more than the stored sets.
+    """
+    own = [one for one in results if one.title in {item.title for item in compared.sets if item.own}]
+    if not own:
+        return []
+    text = (
+        f"{', '.join(one.title for one in own)}: each engine was attacked with images made against itself, so the "
+        "comparison with the baseline also depends on how well the attack works on each: masked gradients, which the checks "
+        "of masking and fresh attacks look for, flatter an engine"
+    )
+    findings = [Finding(Severity.NOTE, "own-sets", None, text)]
+    least = min(policy.minimal_images, own[0].comparison.images)
+    threats = {(one.norm, one.eps) for one in own}
+    if not any(
+        probe.name in names()
+        and (probe.norm, probe.eps) in threats
+        and probe.images >= least
+        and probe.fresh_accuracy < probe.clean_accuracy
+        for probe in probes
+    ):
+        text = (
+            f"no fresh attack by this engine's answers alone broke any of at least {least} images in the norm and eps of "
+            "its own sets: nothing shows that these are as strong as they look; add --probe square"
+        )
+        findings.append(Finding(Severity.INCONCLUSIVE, "own-sets", None, text))
+    if any(one.rule == "masking" for one in baseline.findings):
+        text = "the baseline's own audit tells of masked gradients: it may look more robust than it is, and a loss be none"
+        findings.append(Finding(Severity.WARNING, "own-sets", None, text))
     return findings

@@ -67,7 +67,7 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
 
 def gate_figures(gate: Gate) -> str:
     """What a gate measured, with its bound."""
-    if gate.rule == "malignant-to-benign":
+    if gate.counts:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":

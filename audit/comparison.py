@@ -85,6 +85,7 @@ def compare(
     majority, share = metrics.majority_baseline(labels)
     present = metrics.classes_present(labels)
     top, top_share = metrics.top_answer(engine)
+    right = None if baseline is None else baseline == labels
     return Comparison(
         images=len(labels),
         lesions=len(np.unique(groups)),
@@ -105,8 +106,8 @@ def compare(
         baseline_malignant=None if baseline is None else metrics.malignant_sensitivity(baseline, labels, malignant),
         attack_success=None if engine_clean is None else metrics.attack_success(engine_clean, engine, labels),
         flips=None if baseline is None else metrics.flips(baseline, engine),
-        malignant_to_benign=None if baseline is None else metrics.malignant_to_benign(baseline, engine, labels, malignant),
-        drop=None if baseline is None else paired_drop(baseline == labels, engine == labels, groups, confidence=confidence),
+        malignant_to_benign=None if right is None else metrics.malignant_to_benign(right, engine, labels, malignant),
+        drop=None if right is None else paired_drop(right, engine == labels, groups, confidence=confidence),
         classes=_classes(engine, baseline, labels=labels, groups=groups, classes=classes, confidence=confidence),
         engine_confusion=_confusion(engine, labels, len(classes)),
         baseline_confusion=None if baseline is None else _confusion(baseline, labels, len(classes)),

@@ -97,6 +97,8 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
         yield _drop_gate("baseline-drop", one.title, "accuracy", one.drop, policy.baseline_margin, policy)
         for item in one.classes:
             yield _class_gate("baseline-drop", one.title, item.name, item.drop, policy, malignant=True)
+        limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * one.malignant, 9))
+        yield _count_gate("baseline-malignant-to-benign", one.title, one.malignant_to_benign, limit, one.malignant)
 
 
 def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
@@ -110,11 +112,14 @@ def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Poli
 def _missed_cancers(result: SetResult, policy: Policy) -> _Open:
     flips = result.comparison.malignant_to_benign
     assert flips is not None  # it is counted wherever there is a drop
-    held = flips <= policy.malignant_to_benign
-    value, limit = float(flips), float(policy.malignant_to_benign)
-    judgement = Judgement(Verdict.PASS if held else Verdict.FAIL)
-    gate = Gate("malignant-to-benign", result.title, "images", value, limit, None, None, result.comparison.images, judgement)
-    return _Open(gate, None, held)
+    images = result.comparison.images
+    return _count_gate("malignant-to-benign", result.title, flips, policy.malignant_to_benign, images)
+
+
+def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _Open:
+    judgement = Judgement(Verdict.PASS if count <= limit else Verdict.FAIL)
+    gate = Gate(rule, title, "images", float(count), float(limit), None, None, images, judgement)
+    return _Open(gate, None, count <= limit)
 
 
 def _floor_gates(title: str, found: Comparison, floor: Floor, policy: Policy) -> Iterator[_Open]:

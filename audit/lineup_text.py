@@ -57,7 +57,7 @@ def _engine(one: Entry | Refusal) -> tuple[str, ...]:
         return (one.label, NOTHING, NOTHING, "ERROR", one.reason)
     worst = NOTHING
     if one.worst is not None:
-        against = "against the baseline, " if one.worst.rule == "baseline-drop" else ""
+        against = "against the baseline, " if one.worst.rule.startswith("baseline-") else ""
         worst = f"{one.worst.set}: {against}{gate_figures(one.worst)}"
     return (one.label, one.precision, one.runtime, one.verdict.value, worst)
 

@@ -140,11 +140,14 @@ def flips(baseline: Indices, engine: Indices) -> int:
     return int((baseline != engine).sum())
 
 
-def malignant_to_benign(baseline: Indices, engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
-    """Malignant images that the baseline names rightly and the engine calls benign: each is a missed cancer."""
-    _check(baseline, labels)
+def malignant_to_benign(right: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
+    """Malignant images that the baseline names rightly and the engine calls benign: each is a missed cancer.
+
+    right: bool (N,), which images the baseline names rightly.
+    """
+    _check(right, labels)
     _check(engine, labels)
-    return int((np.isin(labels, malignant) & (baseline == labels) & ~np.isin(engine, malignant)).sum())
+    return int((np.isin(labels, malignant) & right & ~np.isin(engine, malignant)).sum())
 
 
 def malignant_sensitivity(predicted: Indices, labels: Indices, malignant: Sequence[int]) -> Hits:
@@ -154,7 +157,7 @@ def malignant_sensitivity(predicted: Indices, labels: Indices, malignant: Sequen
     return Hits(int(np.isin(predicted[ill], malignant).sum()), int(ill.sum()))
 
 
-def _check(predicted: Indices, labels: Indices) -> None:
+def _check(predicted: Indices | NDArray[np.bool_], labels: Indices) -> None:
     if labels.ndim != 1 or predicted.shape != labels.shape or len(labels) == 0:
         raise InvalidInputError(
             f"predictions {predicted.shape} and labels {labels.shape} must be as long and not empty; write the set again"

@@ -45,6 +45,8 @@ class Policy:
     that are stored in the sets, `optional` warns. floors: absolute bounds by set. probe_margin: points that a fresh attack
     may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
     engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
+    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
+    get right and this one call benign.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -64,6 +66,7 @@ class Policy:
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
     baseline_margin: float = 1.0
+    baseline_malignant_to_benign: float = 5.0
 
     def __post_init__(self) -> None:
         points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
@@ -83,6 +86,11 @@ class Policy:
             )
         if self.malignant_to_benign < 0:
             raise InvalidInputError(f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images")
+        if not (math.isfinite(self.baseline_malignant_to_benign) and 0 <= self.baseline_malignant_to_benign < 100):
+            raise InvalidInputError(
+                f"policy baseline_malignant_to_benign = {self.baseline_malignant_to_benign}: give percent of the malignant "
+                "images from 0 to below 100, such as 5.0"
+            )
         if self.minimal_images < 1:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
         if self.control not in get_args(Requirement):
@@ -141,6 +149,9 @@ margin = {DEFAULT.probe_margin}
 # sensitivity to a malignant class has its margin of [sensitivity_margin] there, too.
 [baseline]
 margin = {DEFAULT.baseline_margin}
+# Percent of a set's malignant images that the earlier engine may get right and this one call benign, rounded down to whole
+# images (5.0: 8 of 175); 0 allows none.
+malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
 # Absolute bounds in percent, by set; none by default.
 # [floor.clean]
@@ -185,14 +196,10 @@ def read_policy(path: Path) -> Policy:
         if name in numbers:
             found[setting] = numbers.pop(name)
     found["class_margins"] = numbers
-    for name, key, setting in (
-        ("malignant_to_benign", "limit", "malignant_to_benign"),
-        ("probe", "margin", "probe_margin"),
-        ("baseline", "margin", "baseline_margin"),
-    ):
-        _check_keys(table.get(name, {}), (key,), where=f"{path}: {name}")
-        if name in table and key in table[name]:
-            found[setting] = _number(table[name][key], f"{path}: {name}.{key}", whole=key == "limit")
+    for name, settings in _SETTINGS.items():
+        _check_keys(table.get(name, {}), settings, where=f"{path}: {name}")
+        for key, value in table.get(name, {}).items():
+            found[settings[key]] = _number(value, f"{path}: {name}.{key}", whole=key == "limit")
     found["floors"] = {name: _floor(value, f"{path}: floor of {name}") for name, value in table.get("floor", {}).items()}
     try:
         return Policy(**found)
@@ -211,7 +218,13 @@ def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) 
             raise _unknown(name, sorted(classes), where="policy: no class")
 
 
-_TABLES = ("margin", "sensitivity_margin", "malignant_to_benign", "probe", "baseline", "floor")
+_SETTINGS = {
+    "malignant_to_benign": {"limit": "malignant_to_benign"},
+    "probe": {"margin": "probe_margin"},
+    "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
+}
+"""Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
+_TABLES = ("margin", "sensitivity_margin", *_SETTINGS, "floor")
 
 
 def _floor(value: object, where: str) -> Floor:

@@ -20,6 +20,7 @@ def arguments(
     batch_size: int,
     threads: int,
     emulate: bool,
+    baseline_own_sets: bool = False,
     probes: Sequence[ProbePlan] = (),
     **given: object,
 ) -> tuple[str, ...]:
@@ -31,6 +32,7 @@ def arguments(
     if batch_size != DEFAULT_BATCH:
         options["batch"] = batch_size
     told = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+    told += ["--baseline-own-sets"] if baseline_own_sets else []
     for probe in probes:
         told += ["--probe", probe.name]
     if probes:

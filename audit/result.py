@@ -70,9 +70,9 @@ class Gate:
     """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.rules.RULES.
 
     set: title of the set or of the probe. subject: what is bounded: `accuracy`, a class, `images`, or the figure of a floor.
-    value, limit, interval: fractions of 1, except that of malignant-to-benign, which are images; the value must lie below
-    the limit, and above it where the rule is `floor`. p_value: one-sided, against "the bound holds", adjusted for all gates
-    of the audit (Holm); None where the gate is a count. binding: whether an undecided gate forbids PASS.
+    value, limit, interval: fractions of 1, and images where the gate counts; the value must lie below the limit, above it
+    where the rule is `floor`, and may reach it where the gate counts. p_value: one-sided, against "the bound holds",
+    adjusted for all gates of the audit (Holm); None where the gate counts. binding: whether an undecided gate forbids PASS.
     """
 
     rule: str
@@ -89,6 +89,11 @@ class Gate:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise InvalidInputError(f"gate of rule {self.rule!r}: there are {', '.join(RULES)}")
+
+    @property
+    def counts(self) -> bool:
+        """Whether value and limit are images: lost cancers are counted singly."""
+        return self.rule in ("malignant-to-benign", "baseline-malignant-to-benign")
 
 
 @dataclass(frozen=True)
@@ -141,12 +146,13 @@ class Control:
 class SetResult:
     """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
 
-    path: of its file, relative to the engine's folder. attack, norm, eps: how it was crafted, eps as it is written
-    (`8/255`); norm and eps are None for clean images. drift: from the source model's logits; None where they are not
-    known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1. judgement: on the drop in
-    accuracy; None where nothing could be compared; then `findings` of the audit say why. images_per_second: of the
-    engine, reading included. flipped: the worst of the images that the engine loses, at most flips.LIMIT; empty where
-    nothing was compared. right: which images the engine names rightly, as skinaudit.audit.right packs them.
+    path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as it is written
+    (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None
+    where they are not known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1.
+    judgement: on the drop in accuracy; None where nothing could be compared; then `findings` of the audit say why.
+    images_per_second: of the engine, reading included. flipped: the worst of the images that the engine loses, at most
+    flips.LIMIT; empty where nothing was compared. right: which images the engine names rightly, as skinaudit.audit.right
+    packs them.
     """
 
     name: str
@@ -156,6 +162,7 @@ class SetResult:
     attack: str
     norm: str | None
     eps: str | None
+    settings: Mapping[str, bool | int | float | str | None]
     clean: bool
     white_box: bool
     source: str
@@ -182,15 +189,23 @@ class BaselineClass:
 
 @dataclass(frozen=True)
 class BaselineSet:
-    """Right answers of an earlier engine (`baseline`) and of the audited one to one set. classes: the malignant ones that
-    have images, melanoma first.
+    """Right answers of an earlier engine (`baseline`) and of the audited one to one set.
+
+    own: each engine answered images that were made against itself from the same clean ones; otherwise both answered the same
+    images. images_digest: of those of the audited engine; baseline_digest: of those of the earlier one.
+    malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine names
+    rightly and the audited one calls benign. classes: the malignant ones that have images, melanoma first.
     """
 
     title: str
+    own: bool
     images_digest: str
+    baseline_digest: str
     baseline: Hits
     engine: Hits
     drop: PairedDrop
+    malignant: int
+    malignant_to_benign: int
     classes: tuple[BaselineClass, ...]
 
 

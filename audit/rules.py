@@ -56,6 +56,16 @@ RULES: Mapping[str, Rule] = {
         "On images that both answered, the interval of the loss against the earlier engine does not lie below its margin.",
         "Above the margin: find what changed since that release. Across it: add images, or replay the sets of both.",
     ),
+    "baseline-malignant-to-benign": Rule(
+        "Cancers that the engine of the baseline names and this one calls benign",
+        "More malignant images than the policy allows were right on the earlier engine and are benign to this one.",
+        "Look at these images: find what changed since that release, or let the policy's [baseline] accept as many.",
+    ),
+    "own-sets": Rule(
+        "Each engine was attacked with images made against itself",
+        "Against the baseline, the attack has to work as well on either engine; where gradients are masked, it does not.",
+        "Attack the engine by its answers alone with --probe square; where that finds more, craft the sets again.",
+    ),
     "masking": Rule(
         "Stored images understate an attack on the engine itself",
         "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",

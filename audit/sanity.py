@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from skinaudit.audit.consistency import Consistency
@@ -27,13 +27,20 @@ _HALVED = 0.02
 
 
 def masking(
-    sets: Sequence[SetResult], probes: Sequence[ProbeResult], gates: Sequence[Gate], policy: Policy
+    sets: Sequence[SetResult],
+    probes: Sequence[ProbeResult],
+    gates: Sequence[Gate],
+    policy: Policy,
+    *,
+    own: Collection[str] = (),
 ) -> list[Finding]:
     """Signs that stored images understate what an attack on the engine itself would find.
 
     An engine that beats its source under attack by more than the margin cannot pass by replay alone: only a probe under the
     same threat model settles it, passed and at least as strong on the engine as the stored sets. A fresh attack that breaks
-    more than all stored sets of its threat model together forbids PASS as well.
+    more than all stored sets of its threat model together forbids PASS as well. own: titles of sets on which the engine is
+    compared with an earlier one that was attacked with other images; there every gain counts, since it is one over that
+    engine, too.
     """
     findings = []
     attacked = [one for one in sets if not one.clean and one.comparison.drop is not None]
@@ -48,7 +55,8 @@ def masking(
             f"the engine is better than its source by {points(-drop.value)} points {span(_swapped(drop).interval)}: images "
             "crafted on the source do not carry over, so a replay overstates its robustness"
         )
-        open_case = drop.interval.high < -policy.margin / 100 and (one.norm, one.eps) not in settled
+        matters = one.title in own or drop.interval.high < -policy.margin / 100
+        open_case = matters and (one.norm, one.eps) not in settled
         if open_case:
             text += "; attack the engine itself with --probe whitebox"
         findings.append(Finding(Severity.INCONCLUSIVE if open_case else Severity.WARNING, "masking", one.title, text))

@@ -38,11 +38,14 @@ def of_gates(gates: Iterable[Gate], policy: Policy) -> list[Finding]:
 
 
 def _of_gate(gate: Gate, severity: Severity, policy: Policy) -> Finding:
-    if gate.rule == "malignant-to-benign":
+    if gate.counts:
         count = round(gate.value)
         images = "malignant image" if count == 1 else "malignant images"
-        text = f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
-        return Finding(severity, "malignant-to-benign", gate.set, text)
+        if gate.rule == "malignant-to-benign":
+            text = f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
+            return Finding(severity, "malignant-to-benign", gate.set, text)
+        text = f"{count} {images} of {gate.images} that the baseline gets right called benign (limit {gate.limit:.0f})"
+        return Finding(severity, "baseline-malignant-to-benign", gate.set, text)
     if gate.rule == "floor":
         bounds = "" if gate.interval is None else f" {span(gate.interval)}"
         text = f"{gate.subject} is {100 * gate.value:.1f}%{bounds}, the policy's floor {100 * gate.limit:.1f}%"
@@ -106,6 +109,7 @@ def conclude(
     skipped = f"; {len(sets) - len(judged)} not compared" if len(judged) < len(sets) else ""
     kept = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)
     skipped += f", {kept} within {margin_text(policy.baseline_margin)} of the baseline" if kept else ""
+    skipped += " (own sets)" if kept and any(finding.rule == "own-sets" for finding in findings) else ""
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     told = f"; {warnings} warning{'s' * (warnings > 1)} above" if warnings else ""
     return (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import PurePath
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import AuditResult, BaselineResult, SetResult
+from skinaudit.audit.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate, SetResult
 from skinaudit.audit.statistics import PairedDrop
 
 NOTHING = "-"
@@ -40,6 +41,11 @@ def drop_text(drop: PairedDrop | None) -> str:
     return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
 
 
+def counted_images(count: float) -> str:
+    """`1 image`, `8 images`."""
+    return f"{count:.0f} image{'' if count == 1 else 's'}"
+
+
 def margin_points(one: SetResult, result: AuditResult) -> float:
     """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
     limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title)
@@ -60,6 +66,30 @@ def baseline_text(baseline: BaselineResult) -> str:
     """Which engine the audit compares with."""
     run = "" if baseline.run_name is None else f" of run {baseline.run_name}"
     return f"baseline {baseline.engine}{run} ({short(baseline.engine_digest)}), audited as {baseline.verdict.value}"
+
+
+OWN_SETS = "own: each engine was attacked with images made against itself, by the same attack on the same clean images"
+"""Stands below a table of the baseline where sets of each engine's own are compared."""
+
+
+def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
+    """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
+
+    Each set, each malignant class of it, and last, without answers, its malignant images that are now called benign. The
+    title of a set of each engine's own says so.
+    """
+    gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
+    for one in () if result.baseline is None else result.baseline.sets:
+        title = f"{one.title}, own" if one.own else one.title
+        yield title, one, gates[one.title, "baseline-drop", "accuracy"]
+        for item in one.classes:
+            yield title, item, gates[one.title, "baseline-drop", item.name]
+        yield title, None, gates[one.title, "baseline-malignant-to-benign", "images"]
+
+
+def own_sets_compared(result: AuditResult) -> bool:
+    """Whether a set of the baseline is compared that was made against the earlier engine itself."""
+    return result.baseline is not None and any(one.own for one in result.baseline.sets)
 
 
 def lineage_text(result: AuditResult) -> str:

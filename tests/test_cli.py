@@ -143,6 +143,9 @@ def test_a_baseline_on_the_command_line(workplace: Path) -> None:
     onto = skinaudit("audit", engine, "--baseline", "last.json", "-o", "last.json", cwd=workplace)
     assert onto.returncode == 2
     assert "its report would go to last.json, which is in use" in onto.stderr
+    own = skinaudit("audit", engine, "--baseline-own-sets", "-o", "next.json", "--threads", "1", cwd=workplace)
+    assert (own.returncode, own.stdout) == (2, "")
+    assert own.stderr.splitlines()[-1].endswith("says how to compare with an earlier audit; name one with --baseline")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")

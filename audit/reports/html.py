@@ -14,7 +14,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.result import EMULATION, AuditResult, Severity
 from skinaudit.audit.verdict import about, margin_text
-from skinaudit.audit.wording import margin_points
+from skinaudit.audit.wording import OWN_SETS, baseline_rows, counted_images, margin_points, own_sets_compared
 from skinaudit.errors import missing
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _FILTERS = {
     "about": about,
     "class_title": words.class_title,
     "count": words.count,
+    "counted_images": counted_images,
     "logits": words.logits,
     "margin": margin_text,
     "margin_points": margin_points,
@@ -52,12 +53,14 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
         .get_template("page.html.jinja")
         .render(
             audit=result,
+            baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),
             emulation=EMULATION,
             findings={severity: [one for one in result.findings if one.severity is severity] for severity in Severity},
             malignant=MALIGNANT,
             order=order,
+            own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),
             style=files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8"),
             words=words,

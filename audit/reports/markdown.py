@@ -13,11 +13,16 @@ from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
 from skinaudit.audit.rules import RULES
 from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import (
+    NOTHING,
+    OWN_SETS,
+    baseline_rows,
     baseline_text,
+    counted_images,
     drop_text,
     engine_path,
     lineage_text,
     margin_points,
+    own_sets_compared,
     percent,
     precision_text,
     share,
@@ -85,10 +90,9 @@ def _sets(result: AuditResult) -> list[str]:
 
 
 def _baseline(result: AuditResult) -> list[str]:
-    """Accuracy beside that of an earlier engine, and the sensitivity to each malignant class."""
+    """Accuracy beside that of an earlier engine, the sensitivity to each malignant class, and malignant images lost."""
     if result.baseline is None:
         return []
-    answers = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
     heads = (
         "set",
         "",
@@ -100,16 +104,16 @@ def _baseline(result: AuditResult) -> list[str]:
         "verdict",
     )
     rows = [safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
-    for one in result.baseline.sets:
-        lines = [("accuracy", one.baseline, one.engine, one.drop)]
-        lines += [(item.name, item.baseline, item.engine, item.drop) for item in one.classes]
-        for subject, before, now, drop in lines:
-            gate = answers[one.title, subject]
-            verdict = gate.judgement.verdict.value
-            answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
-            figures = (f"{now.count:,}", share(before), share(now), drop_text(drop), margin_text(100 * gate.limit), answer)
-            rows.append(_row((safe(one.title), safe(subject), *figures)))
-    return rows
+    for title, item, gate in baseline_rows(result):
+        verdict = gate.judgement.verdict.value
+        answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
+        subject, lost = "malignant to benign", counted_images(gate.value)
+        figures = (NOTHING, NOTHING, lost, counted_images(gate.limit))
+        if item is not None:
+            margin = margin_text(100 * gate.limit)
+            subject, figures = gate.subject, (share(item.baseline), share(item.engine), drop_text(item.drop), margin)
+        rows.append(_row((safe(title), safe(subject), f"{gate.images:,}", *figures, answer)))
+    return [*rows, "", safe(OWN_SETS)] if own_sets_compared(result) else rows
 
 
 def _gates(result: AuditResult) -> list[str]:
@@ -141,7 +145,7 @@ def _reproduce(result: AuditResult) -> list[str]:
     if result.foreign:
         command += ["--contract", "FILE.toml", "--sets", "DIR"]
     if result.baseline is not None:
-        command += ["--baseline", "AUDIT.json"]
+        command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])

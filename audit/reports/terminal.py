@@ -11,15 +11,18 @@ from rich.text import Text
 
 from skinaudit.audit.columns import print_table
 from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, SetResult, Severity, Verdict
+from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.audit.verdict import margin_text
 from skinaudit.audit.wording import (
     NOTHING,
+    OWN_SETS,
+    baseline_rows,
     baseline_text,
     drop_text,
     lineage_text,
     margin_points,
+    own_sets_compared,
     percent,
     precision_text,
     share,
@@ -67,7 +70,12 @@ def print_audit(result: AuditResult, console: Console) -> None:
     if result.baseline is not None:
         console.print()
         _line(console, baseline_text(result.baseline))
-        print_table(_baseline(result, result.baseline), console)
+        print_table(_baseline(result), console)
+        if own_sets_compared(result):
+            _line(console, OWN_SETS)
+        lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, item, gate in baseline_rows(result)
+                if item is None]  # fmt: skip
+        _line(console, f"malignant images right for the baseline and now called benign: {'; '.join(lost) or NOTHING}")
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -205,18 +213,18 @@ def _probes(result: AuditResult) -> Table:
     return table
 
 
-def _baseline(result: AuditResult, baseline: BaselineResult) -> Table:
+def _baseline(result: AuditResult) -> Table:
     """Right answers of an earlier engine and of this one, and the answer to whether this one is worse."""
     table = _table("against the baseline")
     for title in ("baseline", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    answers = {gate.set: gate for gate in result.gates if gate.rule == "baseline-drop" and gate.subject == "accuracy"}
-    for one in baseline.sets:
-        gate = answers[one.title]
+    for title, one, gate in baseline_rows(result):
+        if one is None or gate.subject != "accuracy":
+            continue
         figures = (share(one.baseline), share(one.engine), drop_text(one.drop), margin_text(100 * gate.limit))
         verdict = gate.judgement.verdict
-        table.add_row(one.title, *figures, Text(verdict.value, style=_STYLES[verdict]))
+        table.add_row(title, *figures, Text(verdict.value, style=_STYLES[verdict]))
     return table
 
 

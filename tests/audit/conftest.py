@@ -92,7 +92,11 @@ class LinearEngine:
 
 
 def templates(seed: int) -> NDArray[np.float32]:
-    """float32 (pixels, classes): one direction a class."""
+    """float32 (pixels, classes): one direction a class; for -k those of seed 0, trained again: k entries differ."""
+    if seed < 0:
+        again = templates(0)
+        again.reshape(-1)[np.random.default_rng(-seed).permutation(again.size)[:-seed]] *= -1
+        return again
     return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, CLASSES))
 
 
@@ -116,6 +120,8 @@ def plant(
     labels: NDArray[np.int64] | None = None,
     contract: InputContract = CONTRACT,
     eps: int = 24,
+    steps: int = 1,
+    masked: bool = False,
 ) -> Planted:
     """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
     run = folder
@@ -124,7 +130,17 @@ def plant(
     write_json(run / "calibration.safetensors", {"seed": seed})
     weights = record(run / "weights.safetensors", relative_to=run)
     pixels, labels = pictures(images, seed=data_seed, labels=labels)
-    write_sets(run / "sets", pixels, labels, seed=seed, source=weights.digest, contract=contract, eps=eps)
+    write_sets(
+        run / "sets",
+        pixels,
+        labels,
+        seed=seed,
+        source=weights.digest,
+        contract=contract,
+        eps=eps,
+        steps=steps,
+        masked=masked,
+    )
     sets = {path.stem: record(path, relative_to=run) for path in sorted((run / "sets").glob("*.safetensors"))}
     write_run(
         run,
@@ -193,13 +209,19 @@ def write_sets(
     contract: InputContract = CONTRACT,
     eps: int = 24,
     written_eps: int | None = None,
+    steps: int = 1,
+    masked: bool = False,
 ) -> None:
-    """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case."""
+    """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case.
+
+    masked: the attack follows noise, as it does where a model's gradients tell nothing.
+    """
     weights = templates(seed)
     logits = linear(weights, pixels)
     others = logits.copy()
     others[np.arange(len(labels)), labels] = -np.inf
     step = weights[:, others.argmax(axis=1)].T - weights[:, labels].T
+    step = np.random.default_rng(seed % 100).normal(size=step.shape) if masked else step
     moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
     attacked = np.clip(moved, 0, 255).astype(np.uint8)
     groups = np.arange(len(labels)) // 2
@@ -220,7 +242,7 @@ def write_sets(
     write_set(folder / "clean.safetensors", info, images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits)
     clean = open_set(folder / "clean.safetensors").images_digest
     threat = ThreatModel("linf", Fraction(written_eps or eps))
-    info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": 1}, clean=clean)
+    info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": steps}, clean=clean)
     stored = linear(weights, attacked)
     write_set(folder / "pgd.safetensors", info, images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored)
 
@@ -253,6 +275,7 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         attack="clean" if clean else "pgd",
         norm=None if clean else "linf",
         eps=None if clean else "2/255",
+        settings={},
         clean=clean,
         white_box=white_box,
         source="",

@@ -16,11 +16,12 @@ from skinaudit.artifacts.files import write_json
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.cases import cases
+from skinaudit.audit.gates import judge
 from skinaudit.audit.metrics import Hits
 from skinaudit.audit.policy import Policy
 from skinaudit.audit.reading import read_audit
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.audit.result import AuditResult, BaselineResult, BaselineSet, Severity, Verdict
 from skinaudit.audit.right import pack_right, unpack_right
 from skinaudit.audit.statistics import paired_drop
 from skinaudit.errors import InvalidInputError
@@ -63,6 +64,10 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
         assert (one.drop.lost, one.drop.gained) == (0, 0)
         assert [item.name for item in one.classes] == ["mel", "bcc", "akiec"]
     gates = [gate for gate in result.gates if gate.rule == "baseline-drop"]
+    counted = [gate for gate in result.gates if gate.rule == "baseline-malignant-to-benign"]
+    assert [(gate.set, gate.value, gate.limit, gate.images) for gate in counted] == [
+        (title, 0, 15, 300) for title in ("clean", "pgd linf 24/255")
+    ]
     assert [(gate.set, gate.subject) for gate in gates] == [
         (title, subject) for title in ("clean", "pgd linf 24/255") for subject in ("accuracy", "mel", "bcc", "akiec")
     ]
@@ -71,8 +76,17 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
+    shown = "malignant images right for the baseline and now called benign: clean 0 of at most"
+    assert shown in " ".join(reports.render("terminal", result).split())
+    assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
+        reports.render("markdown", result)
+    )
+    page = reports.render("html", result)
+    assert page.count("<td>0 images</td><td>15 images</td>") == 2
+    assert "at most 5.0% of the malignant images" in page
     names = [one.name for one in cases(result)]
     assert {"baseline-drop", "baseline-drop mel", "baseline-drop akiec", "baseline-drop bcc"} <= set(names)
+    assert names.count("baseline-malignant-to-benign") == 2
     write_json(report.parent / "new.json", to_json(result))
     assert read_audit(report.parent / "new.json") == result
 
@@ -105,12 +119,49 @@ def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab:
     for one in value["sets"]:  # an earlier engine that was right on every image
         one["right"] = pack_right(np.ones(one["comparison"]["images"], np.bool_))
         one["comparison"]["engine_accuracy"] = 1.0
+        for item in one["comparison"]["classes"]:
+            item["engine"]["right"] = item["engine"]["count"]
     report.write_text(json.dumps(value))
     result = again(report, lab)
     assert result.sets[1].comparison.engine_accuracy < 0.95
-    assert {gate.judgement.verdict for gate in result.gates if gate.rule != "baseline-drop"} == {PASS}
+    assert {gate.judgement.verdict for gate in result.gates if not gate.rule.startswith("baseline-")} == {PASS}
     assert result.verdict is FAIL
     assert result.reason.startswith("pgd linf 24/255: accuracy against the baseline: loses")
+
+
+def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: SimpleNamespace) -> None:
+    clean = open_set(report.parent / "run" / "sets" / "clean.safetensors")
+    result = again(report, lab, fault="melanoma to nevus")
+    was = unpack_right(read_audit(report).sets[0].right, images=700)
+    answers = lab.LinearEngine(report.parent / "run" / "engines" / "subject.onnx").logits(next(clean.batches(700))).argmax(1)
+    ill = np.isin(clean.labels, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
+    benign = ~np.isin(answers, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
+    expected = int((was & ill & benign).sum())
+    assert expected > 90
+    assert result.baseline is not None
+    assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
+    text = f"clean: {expected} malignant images of 300 that the baseline gets right called benign (limit 15)"
+    assert text in [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
+    for name in ("terminal", "markdown", "html", "junit", "sarif"):
+        assert f"{expected} malignant images of 300 that the baseline gets right called benign" in (
+            " ".join(reports.render(name, result).split())
+        )
+
+
+@pytest.mark.parametrize(
+    ("lost", "percent", "expected"), [(8, 5.0, PASS), (9, 5.0, FAIL), (0, 0.0, PASS), (1, 0.0, FAIL), (9, 6.0, PASS)]
+)
+def test_the_count_alone_decides_where_as_many_were_gained(lost: int, percent: float, expected: Verdict) -> None:
+    """175 malignant images: a release may name as many as the last one and still lose some of those that it named."""
+    was = np.arange(1000) >= 500
+    now = was.copy()
+    now[500 : 500 + lost], now[:lost] = False, True
+    drop = paired_drop(was, now, np.arange(1000), confidence=0.95)
+    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, 175, lost, ())
+    policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
+    kept, count = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
+    assert kept.judgement.verdict is PASS
+    assert (count.rule, count.judgement.verdict) == ("baseline-malignant-to-benign", expected)
 
 
 def test_the_margin_is_the_policys(report: Path, lab: SimpleNamespace) -> None:

@@ -111,6 +111,9 @@ def test_an_engine_that_could_not_be_audited_is_a_row_in_every_form(audits: dict
 def test_emulation_and_baseline_are_told(audits: dict[str, AuditResult]) -> None:
     entry = lined_up(audits["emulated"]).audited[0]
     assert isinstance(entry, Entry)
+    lost = Gate("baseline-malignant-to-benign", "clean", "images", 9.0, 8.0, None, None, 175, Judgement(FAIL))
+    text = reports.render("markdown", Lineup(("clean",), (replace(entry, worst=lost),)), "lineup")
+    assert "clean: against the baseline, 9 malignant images turned benign, limit 8" in text
     baseline = replace(entry, worst=gate(FAIL, 0.03, rule="baseline-drop"))
     text = reports.render("markdown", Lineup(("clean",), (baseline,)), "lineup")
     assert "ONNX emulation, the engine itself was not run: subject.onnx" in text

@@ -55,7 +55,7 @@ def test_malignant_to_benign_counts_only_lost_cancers() -> None:
     source = indices(0, 0, 1, 2, 1, 0)
     engine = indices(1, 2, 1, 1, 0, 0)
     # lost: first and fourth. Not: named another cancer; wrong before; benign all along; still right.
-    assert metrics.malignant_to_benign(source, engine, labels, malignant) == 2
+    assert metrics.malignant_to_benign(source == labels, engine, labels, malignant) == 2
     assert metrics.flips(source, engine) == 4
     assert metrics.malignant_sensitivity(engine, labels, malignant) == Hits(2, 5)
 

@@ -52,6 +52,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         margin = 4
         [baseline]
         margin = 1.5
+        malignant_to_benign = 2
         [floor.pgd]
         worst_class_sensitivity = 5
     """
@@ -59,7 +60,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         confidence=0.9, minimal_images=50, control="optional",
         margin=2.0, margins={"fgsm": 3.5}, class_margin=6.0, class_margins={"bcc": 9.0},
         benign_margin=30.0, prove="always", malignant_to_benign=2, probe_margin=4.0, baseline_margin=1.5,
-        floors={"pgd": Floor(worst_class_sensitivity=5.0)},
+        baseline_malignant_to_benign=2.0, floors={"pgd": Floor(worst_class_sensitivity=5.0)},
     )  # fmt: skip
 
 
@@ -81,7 +82,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("[malignant_to_benign]\nmaximum = 1", "no setting 'maximum'; there are limit"),
         ("[probe]\nmargin = 100", "probe_margin = 100"),
         ("[baseline]\nmargin = 0", "baseline_margin = 0.0: give percentage points"),
-        ("[baseline]\nlimit = 1", "no setting 'limit'; there are margin"),
+        ("[baseline]\nlimit = 1", "no setting 'limit'; there are margin, malignant_to_benign"),
+        ("[baseline]\nmalignant_to_benign = 100", "baseline_malignant_to_benign = 100.0: give percent of the malignant"),
+        ("[baseline]\nmalignant_to_benign = -1", "give percent of the malignant images from 0 to below 100"),
+        ("[baseline]\nmalignant_to_benign = nan", "baseline_malignant_to_benign = nan"),
         ("[floor]\nclean = 50", "must be a table with any of accuracy, balanced_accuracy"),
         ("[floor.clean]\nacuracy = 50", "did you mean 'accuracy'"),
         ("[floor.clean]\naccuracy = 0", "accuracy = 0.0: give percent, 0 to 100"),

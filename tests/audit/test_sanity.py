@@ -189,6 +189,22 @@ def test_masked_gradients(lab: SimpleNamespace, images: int, probe: ProbeResult 
     assert {one.rule for one in found} <= {"masking"}
 
 
+@pytest.mark.parametrize(
+    ("probe", "expected"),
+    [
+        (None, Severity.INCONCLUSIVE),
+        (probed(replay=300, fresh=320, reference=320), Severity.INCONCLUSIVE),
+        (probed(replay=300, fresh=300, reference=300), Severity.WARNING),
+    ],
+)
+def test_any_gain_over_the_source_has_to_be_settled_on_own_sets(
+    lab: SimpleNamespace, probe: ProbeResult | None, expected: Severity
+) -> None:
+    sets, probes = [gained(lab, 10)], [probe] if probe else []
+    (found,) = masking(sets, probes, judge(sets, probes, Policy()), Policy(), own=[sets[0].title])
+    assert found.severity is expected
+
+
 def test_a_file_computed_in_another_precision_than_written_is_a_warning() -> None:
     (found,) = execution({"fp16": 28}, {"fp32": 28})
     assert found.severity is Severity.WARNING

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from skinaudit.artifacts.contract import CLASS_TITLES
 from skinaudit.audit.metrics import Hits
 from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import (
-    AuditResult,
-    BaselineClass,
-    BaselineResult,
-    BaselineSet,
-    Gate,
-    SetResult,
-    Severity,
-    Verdict,
-)
+from skinaudit.audit.result import AuditResult, BaselineResult, Gate, SetResult, Severity, Verdict
 from skinaudit.audit.statistics import PairedDrop
 from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import baseline_text
+from skinaudit.audit.wording import baseline_text, counted_images
 
 NOTHING = "\u2013"
 """Where there is no figure: never a 0."""
@@ -35,6 +26,8 @@ QUESTIONS: Mapping[str, str] = {
     "class-sensitivity": "sensitivity lost",
     "floor": "absolute floor",
     "probe-drop": "robust accuracy lost",
+    "baseline-drop": "lost since the baseline",
+    "baseline-malignant-to-benign": "right for the baseline, malignant called benign",
 }
 """What a gate of each rule asks."""
 SEVERITIES: Mapping[Severity, str] = {
@@ -82,7 +75,7 @@ def probability(value: float | None) -> str:
 
 def gate_value(gate: Gate) -> str:
     """What was measured, in the gate's own unit, with its interval."""
-    if gate.rule == "malignant-to-benign":
+    if gate.counts:
         return f"{gate.value:.0f}"
     write = percent if gate.rule == "floor" else points
     interval = gate.interval
@@ -91,8 +84,8 @@ def gate_value(gate: Gate) -> str:
 
 def gate_limit(gate: Gate) -> str:
     """What is asked: `below 1.0 points`, `at most 0 images`, `at least 65.0%`."""
-    if gate.rule == "malignant-to-benign":
-        return f"at most {gate.limit:.0f} images"
+    if gate.counts:
+        return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
     return f"below {margin_text(round(100 * gate.limit, 9))} points"
@@ -162,12 +155,3 @@ def baseline(one: BaselineResult) -> str:
     """Which earlier engine this one is compared with."""
     text = baseline_text(one)
     return text[0].upper() + text[1:]
-
-
-def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass, Gate]]:
-    """Title of the set, right answers of both engines, and the gate on them: each set, and each malignant class of it."""
-    gates = {(gate.set, gate.subject): gate for gate in result.gates if gate.rule == "baseline-drop"}
-    for one in () if result.baseline is None else result.baseline.sets:
-        yield one.title, one, gates[one.title, "accuracy"]
-        for item in one.classes:
-            yield one.title, item, gates[one.title, item.name]
