@@ -139,12 +139,14 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
         "kind": "pgd", "threat_model": {"norm": "linf", "eps": "2/255"}, "steps": 5, "ramp": 0.1, "clean_share": 0.0,
         "batch_norm": "eval",
     }  # fmt: skip
-    training = {**manifest.training, "hardening": hardening, "weights": "runs/other"}
+    recipe = {**manifest.training["recipe"], "class_costs": {"mel": 1.5, "df": 0.25}}
+    training = {**manifest.training, "recipe": recipe, "hardening": hardening, "weights": "runs/other"}
     data = {**manifest.data, "title": "HAM10000"}
     hardened = replace(record, manifest=replace(manifest, training=training, data=data))
     given = cli.train.make_context("train", list(train_command(hardened)[2:])).params
     assert (given["hardening"], given["steps"], given["ramp"], given["weights"]) == ("pgd", 5, 0.1, "runs/other")
     assert (given["data"], given["images"]) == ("DATA", None)
+    assert given["class_costs"] == ("mel=1.5", "df=0.25")
 
 
 def test_every_command_of_the_card_is_one_that_the_program_takes(record: RunRecord) -> None:
