@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from skinaudit.trainer.attacks import pgd
-from skinaudit.trainer.models import channels_last, folded
+from skinaudit.trainer.models import channels_last, folded, refold
 from skinaudit.trainer.recipes import Hardening
 
 
+class AttackedCopy:
+    """The function that the inner attack ascends: a frozen copy that follows a model in training.
+
+    batch_norm: `eval` has the running statistics folded in, `train` uses those of the batch.
+    """
+
+    def __init__(self, model: nn.Module, *, batch_norm: Literal["eval", "train"]) -> None:
+        self._model, self._folded = model, batch_norm == "eval"
+        self._copy = folded(model) if self._folded else channels_last(copy.deepcopy(model).train().requires_grad_(False))
+        for layer in self._copy.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.eval()
+
+    def now(self) -> nn.Module:
+        """The copy, with the weights and statistics that the model has at this moment."""
+        if self._folded:
+            refold(self._copy, self._model)
+        else:
+            self._copy.load_state_dict(self._model.state_dict())
+        return self._copy
+
+
 def harden_batch(
-    model: nn.Module, images: Tensor, labels: Tensor, *, hardening: Hardening, share: float, generator: torch.Generator
+    attacked: AttackedCopy, images: Tensor, labels: Tensor, *, hardening: Hardening, share: float, generator: torch.Generator
 ) -> Tensor:
     """The batch float32 (N, 3, H, W) with all but the first `clean_share` of its images replaced by adversarial ones.
 
-    share: how much of the training is done, 0 to 1; it sets eps on the ramp. The attack runs on a frozen copy: only input
-    gradients are computed, and neither weights nor the running statistics of the model in training are touched.
+    attacked: of the model in training, in the hardening's batch-norm mode. share: how much of the training is done, 0 to 1;
+    it sets eps on the ramp. The attack runs on the frozen copy: only input gradients are computed, and neither weights nor
+    the running statistics of the model in training are touched.
     """
     clean = round(hardening.clean_share * len(images))
     if clean == len(images):
@@ -26,18 +50,7 @@ def harden_batch(
     if hardening.batch_norm == "train":
         clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
     perturbed = pgd.attack(
-        attacked_copy(model, batch_norm=hardening.batch_norm), images[clean:], labels[clean:],
+        attacked.now(), images[clean:], labels[clean:],
         threat_model=hardening.at(share), generator=generator, steps=hardening.steps, keep="last",
     )  # fmt: skip
     return torch.cat([images[:clean], perturbed])
-
-
-def attacked_copy(model: nn.Module, *, batch_norm: str) -> nn.Module:
-    """The function that the inner attack ascends: folded running statistics (`eval`) or the batch's own (`train`)."""
-    if batch_norm == "eval":
-        return folded(model)
-    frozen = copy.deepcopy(model).train().requires_grad_(False)
-    for layer in frozen.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.eval()
-    return channels_last(frozen)

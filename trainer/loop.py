@@ -23,7 +23,7 @@ from skinaudit.artifacts.files import Progress, write_bytes
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
-from skinaudit.trainer.hardening import harden_batch
+from skinaudit.trainer.hardening import AttackedCopy, harden_batch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.optimisation import (
     Schedule,
@@ -148,6 +148,7 @@ def _train_epoch(
     order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
     generator = torch.Generator(device).manual_seed(seed)
     flips = torch.Generator().manual_seed(seed + 1)
+    attacked = None if hardening is None else AttackedCopy(model, batch_norm=hardening.batch_norm)
     total, correct = 0.0, 0
     for part in slices(len(order), recipe.batch):
         chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
@@ -155,11 +156,11 @@ def _train_epoch(
         labels = torch.from_numpy(train.labels[chosen]).to(device)
         if recipe.augment:
             images = flip_and_turn(images, generator=flips)
-        if hardening is not None:
+        if hardening is not None and attacked is not None:
             shuffled = torch.randperm(len(labels), generator=flips)
             images, labels = images[shuffled], labels[shuffled]
             share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
-            images = harden_batch(model, images, labels, hardening=hardening, share=share, generator=generator)
+            images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
         model.train()
         logits = model(images.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, labels, weight=weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal, cast, get_args
 
@@ -73,25 +73,36 @@ def folded(model: nn.Module) -> nn.Module:
     Meant for input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
     """
     substitutes: dict[int, nn.Module] = {}  # by identity, as deepcopy's memo: what is folded away is never copied
-    for parent in model.modules():
-        for layer, following in pairwise(parent.children()):
+    for _, convolution, norm in _foldable(model):
+        fused = copy.deepcopy(convolution)
+        fused.bias = nn.Parameter(torch.empty(convolution.out_channels, device=convolution.weight.device))
+        substitutes |= {id(convolution): fused, id(norm): nn.Identity()}
+    frozen = channels_last(copy.deepcopy(model, substitutes).eval().requires_grad_(False))
+    refold(frozen, model)
+    return frozen
+
+
+@torch.no_grad()
+def refold(frozen: nn.Module, model: nn.Module) -> None:
+    """Bring `frozen`, once folded from `model`, up to date with weights and statistics that have moved since."""
+    values: dict[str, Tensor] = dict(model.named_parameters())
+    for path, convolution, norm in _foldable(model):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        values[f"{path}.weight"], values[f"{path}.bias"] = fuse_conv_bn_weights(
+            convolution.weight, convolution.bias,
+            norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
+        )  # fmt: skip
+    for name, parameter in frozen.named_parameters():
+        parameter.copy_(values[name])
+
+
+def _foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
+    """Each convolution that a batch norm follows, with its path in the model."""
+    for path, parent in model.named_modules():
+        for (name, layer), (_, following) in pairwise(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                substitutes[id(layer)] = _fused(layer, following)
-                substitutes[id(following)] = nn.Identity()
-    frozen = copy.deepcopy(model, substitutes)
-    return channels_last(frozen.eval().requires_grad_(False))
-
-
-def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias,
-        norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
-    )  # fmt: skip
-    fused = copy.deepcopy(convolution, {id(convolution.weight): weight})
-    fused.bias = bias
-    return fused
+                yield f"{path}.{name}" if path else name, layer, following
 
 
 def channels_last(model: nn.Module) -> nn.Module:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.hardening import attacked_copy, harden_batch
+from skinaudit.trainer.hardening import AttackedCopy, harden_batch
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import Hardening
 
@@ -31,13 +32,25 @@ IMAGES = torch.rand(8, 3, 32, 32, generator=seeded(1))
 LABELS = torch.arange(8) % 7
 
 
+def hardened(model: nn.Module, hardening: Hardening, *, share: float) -> Tensor:
+    attacked = AttackedCopy(model, batch_norm=hardening.batch_norm)
+    return harden_batch(attacked, IMAGES, LABELS, hardening=hardening, share=share, generator=seeded())
+
+
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])
 @pytest.mark.parametrize("training", [True, False])
 def test_weights_statistics_and_mode_are_left_alone(model: nn.Module, batch_norm: str, training: bool) -> None:
     model.train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     hardening = Hardening(LINF4, steps=2, batch_norm=batch_norm)  # type: ignore[arg-type]
-    harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    harden_batch(
+        AttackedCopy(model, batch_norm=hardening.batch_norm),
+        IMAGES,
+        LABELS,
+        hardening=hardening,
+        share=1.0,
+        generator=seeded(),
+    )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(layer.training is training for layer in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
@@ -49,7 +62,14 @@ def test_the_first_part_stays_clean_and_the_rest_moves_within_eps(
     model: nn.Module, batch_norm: str, clean_share: float, clean: int
 ) -> None:
     hardening = Hardening(LINF4, steps=2, clean_share=clean_share, batch_norm=batch_norm)  # type: ignore[arg-type]
-    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    found = harden_batch(
+        AttackedCopy(model, batch_norm=hardening.batch_norm),
+        IMAGES,
+        LABELS,
+        hardening=hardening,
+        share=1.0,
+        generator=seeded(),
+    )
     moved = (found - IMAGES).abs().flatten(1).amax(1)
     assert torch.equal(found[:clean], IMAGES[:clean])
     assert (moved[clean:] > LINF4.eps / 2).all()
@@ -59,22 +79,48 @@ def test_the_first_part_stays_clean_and_the_rest_moves_within_eps(
 
 def test_the_ramp_bounds_the_perturbation(model: nn.Module) -> None:
     hardening = Hardening(LINF4, steps=2, ramp=0.4)
-    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=0.1, generator=seeded())
+    found = harden_batch(
+        AttackedCopy(model, batch_norm=hardening.batch_norm),
+        IMAGES,
+        LABELS,
+        hardening=hardening,
+        share=0.1,
+        generator=seeded(),
+    )
     assert (found - IMAGES).abs().max() <= LINF4.eps / 4 * (1 + 1e-5)
 
 
 def test_eval_attacks_what_is_deployed_and_train_what_is_trained(model: nn.Module) -> None:
     expected = model.eval()(IMAGES)
-    torch.testing.assert_close(attacked_copy(model, batch_norm="eval")(IMAGES), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(AttackedCopy(model, batch_norm="eval").now()(IMAGES), expected, rtol=1e-3, atol=1e-4)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.train()
     assert not torch.allclose(model(IMAGES), expected, rtol=1e-2)
-    torch.testing.assert_close(attacked_copy(model, batch_norm="train")(IMAGES), model(IMAGES), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(AttackedCopy(model, batch_norm="train").now()(IMAGES), model(IMAGES), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_the_copy_follows_the_model(model: nn.Module, batch_norm: Literal["eval", "train"]) -> None:
+    attacked = AttackedCopy(model, batch_norm=batch_norm)
+    before = attacked.now()(IMAGES)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    nn.functional.cross_entropy(model(IMAGES), LABELS).backward()
+    optimiser.step()
+    after = attacked.now()(IMAGES)
+    assert not torch.allclose(before, after, rtol=1e-2)
+    assert torch.equal(after, AttackedCopy(model, batch_norm=batch_norm).now()(IMAGES))
 
 
 def test_batch_statistics_are_never_taken_of_one_image(model: nn.Module) -> None:
     hardening = Hardening(LINF4, steps=1, clean_share=0.875, batch_norm="train")
-    found = harden_batch(model, IMAGES, LABELS, hardening=hardening, share=1.0, generator=seeded())
+    found = harden_batch(
+        AttackedCopy(model, batch_norm=hardening.batch_norm),
+        IMAGES,
+        LABELS,
+        hardening=hardening,
+        share=1.0,
+        generator=seeded(),
+    )
     assert torch.equal(found[:6], IMAGES[:6])
     assert ((found - IMAGES).flatten(1).abs().amax(1)[6:] > 0).all()
