@@ -31,7 +31,10 @@ _KEY = "skinaudit.adversarial_set"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
 """Element type and number of axes of each tensor, in the words of safetensors."""
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
-_ROWS = 256  # images read at a time; a fresh mapping for each keeps the resident memory independent of N
+_CHUNK = 2 * 2**20
+"""Bytes of images that are read at a time, each time through a mapping of its own, so that memory does not grow with a set.
+For larger pieces glibc asks for new pages every time, which takes three times as long."""
+_ROWS = 128  # images whose digest is taken, or that are compared, at a time
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class AdversarialSet:
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 (B, 3, H, W) in order, B = `size` but for the last."""
-        rows = max(size, _ROWS // size * size)
+        rows = max(size, _CHUNK // (3 * self.info.contract.size**2) // size * size)
         for start in range(0, len(self), rows):
             chunk = _read_rows(self.path, start, min(start + rows, len(self)))
             for offset in range(0, len(chunk), size):
