@@ -31,9 +31,9 @@ _KEY = "skinaudit.adversarial_set"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
 """Element type and number of axes of each tensor, in the words of safetensors."""
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
-_CHUNK = 2 * 2**20
+_CHUNK = 2**20
 """Bytes of images that are read at a time, each time through a mapping of its own, so that memory does not grow with a set.
-For larger pieces glibc asks for new pages every time, which takes three times as long."""
+For larger pieces glibc asks for new pages every time, which takes twice as long."""
 _ROWS = 128  # images whose digest is taken, or that are compared, at a time
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file, save_file
 
+from skinaudit.artifacts import adversarial_set
 from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, check_perturbation, open_set, within
+from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 
@@ -76,8 +79,11 @@ def test_batches_cover_everything_in_order(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.getbasetemp() / "batches.safetensors"
     save_file({"images": images}, path)
     none: Any = None
-    opened = AdversarialSet(path, none, np.zeros(count, np.int64), none, (), none, "")
-    batches = list(opened.batches(size))
+    info: Any = SimpleNamespace(contract=InputContract(size=1))
+    opened = AdversarialSet(path, info, np.zeros(count, np.int64), none, (), none, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversarial_set, "_CHUNK", 20 * 3)
+        batches = list(opened.batches(size))
     assert np.array_equal(np.concatenate(batches), images)
     assert {len(batch) for batch in batches[:-1]} <= {size}
     assert 0 < len(batches[-1]) <= size
