@@ -74,7 +74,8 @@ Robust accuracy is averaged over the rounds, which differ in their random starts
 {attacks.CUTOFF:g} times the fastest one's time ran once.
 
 {table(columns, rows)}
-- Evaluating (images broken by a margin leave the loop): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
+- Evaluating (images that are broken by a margin, or that the gradient can no longer break, leave the loop,
+  [how surely](settle.md)): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
 - Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], attacks.TARGETS[FULL_BUDGET])}
 - {figures.fastest} given our folded, channels-last copy of the model instead of the model as it is takes
   {figures.on_folded:.2f} times as long as our full budget; its own row shows it without.

@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 _COMPACT = 0.9
-"""Broken images leave the loop once they are a tenth of it: on a CPU each new batch size costs new kernels."""
+"""Images that are done leave the loop once they are a tenth of it: on a CPU each new batch size costs new kernels."""
 
 _CPU_PIXELS = 125 * 64 * 64
 """Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
