@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 
@@ -26,17 +29,30 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
     for module, library in _LIBRARIES.items():
         if find_spec(module) is None:
             raise missing(library, "report", "the HTML report")
-    charts = [drop_chart(result), accuracy_chart(result), *robustness_charts(result)]
-    order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in MALIGNANT)
-    return page_template().render(
-        audit=result,
-        charts=[chart for chart in charts if chart is not None],
-        command=shlex.join(result.arguments),
-        emulation=EMULATION,
-        findings={severity: [one for one in result.findings if one.severity is severity] for severity in Severity},
-        malignant=MALIGNANT,
-        order=order,
-        shelves=shelves(result, pictures=pictures),
-        style=files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8"),
-        words=words,
-    )
+    with _collector_paused():
+        charts = [drop_chart(result), accuracy_chart(result), *robustness_charts(result)]
+        order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in MALIGNANT)
+        return page_template().render(
+            audit=result,
+            charts=[chart for chart in charts if chart is not None],
+            command=shlex.join(result.arguments),
+            emulation=EMULATION,
+            findings={severity: [one for one in result.findings if one.severity is severity] for severity in Severity},
+            malignant=MALIGNANT,
+            order=order,
+            shelves=shelves(result, pictures=pictures),
+            style=files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8"),
+            words=words,
+        )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Let the garbage collector rest: what is loaded and drawn lives until the page is done, so that it finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import html
 import io
 import re
@@ -120,6 +121,26 @@ def test_the_page_is_whole_and_says_what_the_audit_says(losing: AuditResult) -> 
 
 def test_equal_audits_give_equal_pages(losing: AuditResult) -> None:
     assert render(losing) == render(losing)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_garbage_collector_rests_and_is_left_as_it_was(
+    losing: AuditResult, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    states = []
+
+    def fails(_: AuditResult) -> None:
+        states.append(gc.isenabled())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("skinaudit.audit.reports.html.accuracy_chart", fails)
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            render(losing)
+        assert (states, gc.isenabled()) == ([False], on)
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_loaded_and_nothing_runs(losing: AuditResult) -> None:
