@@ -7,17 +7,16 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from importlib.util import find_spec
 
 from skinaudit.artifacts.contract import MALIGNANT
+from skinaudit.audit.reports import Needs
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.result import EMULATION, AuditResult, Severity
-from skinaudit.errors import missing
 
-_LIBRARIES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
+NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
 
 
 def render(result: AuditResult, *, pictures: bool = True) -> str:
@@ -26,9 +25,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
     pictures: embed the images that the engine lost, read from the set files beside the engine. Leave them out where the
     report goes further than the images may. Raises MissingDependencyError without the libraries of the extra `report`.
     """
-    for module, library in _LIBRARIES.items():
-        if find_spec(module) is None:
-            raise missing(library, "report", "the HTML report")
+    NEEDS.check()
     with _collector_paused():
         charts = [drop_chart(result), accuracy_chart(result), *robustness_charts(result)]
         order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in MALIGNANT)
