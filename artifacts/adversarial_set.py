@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ _CHUNK = 2**20
 """Bytes of images that are read at a time, each time through a mapping of its own, so that memory does not grow with a set.
 For larger pieces glibc asks for new pages every time, which takes twice as long."""
 _ROWS = 128  # images whose digest is taken, or that are compared, at a time
+_SETTLED = 2.0  # seconds, the coarsest clock of a file system
+_verified: dict[tuple[int, ...], AdversarialSet] = {}
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,33 @@ def write_set(
 def open_set(path: Path) -> AdversarialSet:
     """Open and verify a set: format, shapes, dtypes, labels, finite logits and the digest of every byte.
 
-    Raises InvalidInputError naming the file, what is wrong with it and what to do.
+    A file that this process has verified and that did not change since, by its times, is not read again. Raises
+    InvalidInputError naming the file, what is wrong with it and what to do.
     """
+    stamp = _stamp(path)
+    if stamp in _verified:
+        return replace(_verified[stamp], path=path)
+    opened = _open_and_verify(path)
+    if stamp is not None:
+        _verified[stamp] = opened
+    return opened
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What a file has in common with no other one and not with itself after a change; None for one that changed just now.
+
+    Such a file could change once more before the clock of its folder moves on.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if time() - max(found.st_mtime, found.st_ctime) < _SETTLED:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _open_and_verify(path: Path) -> AdversarialSet:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {}).get(_KEY)

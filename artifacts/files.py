@@ -1,4 +1,4 @@
-"""Atomic writes and digests: what every stage does to every file."""
+"""Atomic writes, digests and the cache folder: what every stage does to every file."""
 
 from __future__ import annotations
 
@@ -90,6 +90,14 @@ def digest_parts(*parts: bytes) -> str:
         value.update(len(part).to_bytes(8, "little"))
         value.update(part)
     return f"sha256:{value.hexdigest()}"
+
+
+def default_cache_dir() -> Path:
+    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
+    if chosen := os.environ.get("SKINAUDIT_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
 
 
 def short(digest: str) -> str:

@@ -30,7 +30,8 @@ def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
     """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
 
     taken: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form, an
-    unknown format, a folder, and two reports in one place.
+    unknown format, a folder, and two reports in one place; MissingDependencyError where a format's libraries are not
+    installed.
     """
     found: list[Target] = []
     for text in given:
@@ -41,6 +42,7 @@ def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
                 f"the formats are {', '.join(reports.names(kind))}"
             )
         reports.check_name(name, kind)
+        reports.check_needs(name, kind)
         target = Target(name, None if file == STDOUT else Path(file))
         if target.path is not None and (target.path.is_dir() or file.endswith("/")):
             raise InvalidInputError(f"--report {text}: {file} is a folder; name a file in it")

@@ -231,6 +231,12 @@ def test_usage_error_is_short_and_exits_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); from skinaudit import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) > 1000
+
+
 def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 

@@ -1,8 +1,9 @@
 """What an audit found, for people and for machines: one format a file, whose name is the format's name on the command line.
 
-A format file defines `render(result) -> str`. Nothing else needs to change when a file is added. A trailing underscore,
-which keeps a file's name clear of a module of the standard library, is not part of the format's name. A folder holds
-parts of a format and is none; `lineup` holds the formats of several audits at once.
+A format file defines `render(result) -> str` and, where it takes optional libraries, `NEEDS: Needs`. Nothing else needs to
+change when a file is added. A trailing underscore, which keeps a file's name clear of a module of the standard library, is
+not part of the format's name. A folder holds parts of a format and is none; `lineup` holds the formats of several audits at
+once.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, missing
 
 if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
     from skinaudit.audit.lineup import Lineup
@@ -21,6 +24,21 @@ if TYPE_CHECKING:  # the command line lists the formats in its help, which loads
 
 Kind = Literal["audit", "lineup"]
 """What is shown: one audit, or several beside each other, whose formats are in the folder of that name."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Optional libraries of a format. what: the report in words. libraries: module -> library. extra: what brings them."""
+
+    what: str
+    libraries: Mapping[str, str]
+    extra: str
+
+    def check(self) -> None:
+        """Raise MissingDependencyError for the first library that is not installed; loads none."""
+        for module, library in self.libraries.items():
+            if find_spec(module) is None:
+                raise missing(library, self.extra, self.what)
 
 
 def names(kind: Kind = "audit") -> tuple[str, ...]:
@@ -32,6 +50,13 @@ def check_name(name: str, kind: Kind = "audit") -> None:
     """Raise InvalidInputError, listing the formats, unless there is one of that name."""
     if name not in _modules(kind):
         raise InvalidInputError(f"report format {name!r}: choose among {', '.join(names(kind))}")
+
+
+def check_needs(name: str, kind: Kind = "audit") -> None:
+    """Raise MissingDependencyError where the format of that name needs a library that is not installed."""
+    needs: Needs | None = getattr(importlib.import_module(_modules(kind)[name]), "NEEDS", None)
+    if needs is not None:
+        needs.check()
 
 
 def render(name: str, result: AuditResult | Lineup, kind: Kind = "audit") -> str:

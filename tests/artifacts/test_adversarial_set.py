@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -114,6 +116,70 @@ def test_a_flipped_bit_anywhere_is_refused_by_name(make_set: MakeSet, tmp_path: 
             path.write_bytes(damaged)
             with pytest.raises(InvalidInputError, match=r"clean.safetensors: "):
                 open_set(path)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose images were read since."""
+    paths: list[Path] = []
+
+    def noted(path: Path, start: int, stop: int) -> Any:
+        paths.append(path)
+        return read_rows(path, start, stop)
+
+    read_rows = adversarial_set._read_rows
+    monkeypatch.setattr(adversarial_set, "_read_rows", noted)
+    return paths
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float = 60) -> None:
+    monkeypatch.setattr(adversarial_set, "time", lambda: time.time() + seconds)
+
+
+def test_a_file_that_did_not_change_is_read_once(
+    make_set: MakeSet, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_set(tmp_path / "clean.safetensors")
+    later(monkeypatch)
+    first = open_set(path)
+    (tmp_path / "folder").mkdir()
+    other = tmp_path / "folder" / ".." / "clean.safetensors"
+    again = open_set(other)
+    assert reads == [path]
+    assert (again.path, again.info, again.images_digest) == (other, first.info, first.images_digest)
+    copy = make_set(tmp_path / "copy.safetensors")
+    open_set(copy)
+    assert reads == [path, copy]
+
+
+def test_a_file_that_changed_just_now_is_read_again(make_set: MakeSet, tmp_path: Path, reads: list[Path]) -> None:
+    """Whatever the time of its content says: that is easily set, and the other one is not."""
+    path = make_set(tmp_path / "clean.safetensors")
+    os.utime(path, (0, 0))
+    open_set(path)
+    open_set(path)
+    assert reads == [path, path]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_changed_since_it_was_verified_is_refused(
+    make_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """Also where its size and the time of its content are those that it had."""
+    path = make_set(tmp_path / "clean.safetensors")
+    later(monkeypatch)
+    open_set(path)
+    before = path.stat()
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    target = path if in_place else tmp_path / "new"
+    time.sleep(0.05)  # longer than a step of the clock of files
+    target.write_bytes(damaged)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    target.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(InvalidInputError, match="content and digest differ"):
+        open_set(path)
 
 
 @pytest.mark.parametrize("tensor", ["images", "labels", "group", "ids", "source_logits"])

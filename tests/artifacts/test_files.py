@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import (
     atomic_path,
+    default_cache_dir,
     digest_file,
     digest_parts,
     read_json,
@@ -188,3 +189,14 @@ def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a.safetensors") as temporary:
         save_file({"a": np.arange(3)}, temporary)
     assert names(tmp_path) == ["a.safetensors"]
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache_dir() == tmp_path / "mine"
+    monkeypatch.delenv("SKINAUDIT_CACHE")
+    assert default_cache_dir() == tmp_path / "xdg" / "skinaudit"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache_dir() == tmp_path / "home" / ".cache" / "skinaudit"

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from skinaudit import cli
 from skinaudit.audit import reports
 from skinaudit.audit.result import AuditResult
 from skinaudit.audit.targets import Target, parse_targets, plan_reports, write_targets
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 
 def test_targets_are_read_as_they_are_written() -> None:
@@ -109,3 +113,52 @@ def test_no_report_goes_onto_another_file_of_the_audit(
         )
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("module", "library"), [("jinja2", "jinja2"), ("matplotlib", "matplotlib"), ("PIL", "pillow")])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_library_that_a_report_lacks_is_told_before_any_engine_is_opened(
+    tmp_path: Path,
+    lab: SimpleNamespace,
+    opened: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    library: str,
+    several: bool,
+) -> None:
+    planted = lab.plant(tmp_path / "run", settings={})
+    engines = [str(planted.engine), str(planted.reference)][: 1 + several]
+    before = set(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module, None)
+        done = CliRunner().invoke(cli.commands, ["audit", *engines, "--report", f"html={tmp_path}/{{engine}}.html"])
+    assert isinstance(done.exception, MissingDependencyError)
+    message = f"the HTML report needs {library}, which is not installed: pip install 'skinaudit[report]'"
+    assert str(done.exception) == message
+    assert opened == []
+    assert set(tmp_path.rglob("*")) == before
+    CliRunner().invoke(cli.commands, ["audit", str(planted.engine)])
+    assert opened != []
+
+
+def test_a_library_that_a_report_lacks_is_told_before_an_audit_is_read(
+    tmp_path: Path, audits: dict[str, AuditResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "absent.json"), "--report", "html=-"])
+    assert isinstance(done.exception, MissingDependencyError)
+    (tmp_path / "audit.json").write_text(reports.render("json", audits["rare"]))
+    done = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "audit.json"), "--report", "markdown=-"])
+    assert done.exit_code == 0
+    done = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "audit.json"), "--report", "html=-"])
+    assert done.exit_code == 0  # another page, made without the library
+
+
+def test_a_format_of_several_audits_says_what_it_needs_in_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = reports.Needs("the comparison", {"sys": "python", "no_such_module": "a-library"}, extra="some")
+    monkeypatch.setattr("skinaudit.audit.reports.lineup.html.NEEDS", needs, raising=False)
+    done = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "absent.json"), "--report", "html=-"])
+    assert isinstance(done.exception, MissingDependencyError)
+    assert "the comparison needs a-library, which is not installed: pip install 'skinaudit[some]'" in str(done.exception)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +35,6 @@ class CacheEntry:
     pixels_digest: str
     unreadable: Mapping[int, str]
     details: Mapping[str, Any]
-
-
-def default_cache_dir() -> Path:
-    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
-    if chosen := os.environ.get("SKINAUDIT_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
 
 
 def cache_key(**settings: Any) -> str:

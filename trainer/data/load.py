@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from skinaudit.artifacts.contract import CLASSES
-from skinaudit.artifacts.files import Progress, digest_file
+from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import ham10000, isic2018, medmnist, synthetic
 from skinaudit.trainer.data.cache import (
     CacheEntry,
     cache_key,
     dataset_digest,
-    default_cache_dir,
     open_entry,
     write_entry,
 )

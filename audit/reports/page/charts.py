@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.threat_model import parse_eps
 from skinaudit.audit.comparison import Comparison
@@ -36,11 +39,6 @@ class Accuracy:
     value: float
     interval: Interval
 
-    @property
-    def bars(self) -> list[list[float]]:
-        """Lengths of the error bars, [[below], [above]]."""
-        return [[max(0.0, self.value - self.interval.low)], [max(0.0, self.interval.high - self.value)]]
-
 
 def drop_chart(result: AuditResult) -> Chart | None:
     """The drop of every compared set with its interval, against the margin; None where nothing was compared."""
@@ -59,24 +57,24 @@ def drop_chart(result: AuditResult) -> Chart | None:
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=46)
-        low, high = 0.0, max(margins)
-        for row, one in enumerate(sets):
-            drop = one.comparison.drop
-            assert drop is not None
-            verdict = _verdict(one)
-            colour = COLOURS[verdict.value.lower()]
-            ends = (100 * drop.interval.low, 100 * drop.interval.high)
-            low, high = min(low, ends[0]), max(high, ends[1])
-            axes.plot(ends, (row, row), color=colour, linewidth=3, solid_capstyle="butt")
-            axes.plot(100 * drop.value, row, _MARKERS[verdict], color=colour, markersize=9, markeredgecolor=_PAPER)
+        rows = np.arange(len(sets))
+        drops = [one.comparison.drop for one in sets if one.comparison.drop is not None]
+        lows, highs = [100 * drop.interval.low for drop in drops], [100 * drop.interval.high for drop in drops]
+        verdicts = [_verdict(one) for one in sets]
+        axes.hlines(rows, lows, highs, colors=[_colour(verdict) for verdict in verdicts], linewidth=3, zorder=2)
+        for verdict in dict.fromkeys(verdicts):
+            own = [row for row in rows if verdicts[row] is verdict]
+            values = [100 * drops[row].value for row in own]
+            axes.plot(values, own, _MARKERS[verdict], color=_colour(verdict), markersize=9, markeredgecolor=_PAPER)
+        for row, drop in enumerate(drops):
             axes.text(1.02, row, points(drop.value), transform=axes.get_yaxis_transform(), va="center")
+        low, high = min(0.0, *lows), max(*margins, *highs)
         room = 0.08 * (high - low)
         axes.set_xlim(low - room, high + room)
         axes.axvline(0, color=_MUTED, linewidth=1)
-        for row, margin in enumerate(margins):
-            beyond = high + room - margin
-            axes.barh(row, beyond, left=margin, height=1, color=COLOURS["fail"], alpha=0.13, linewidth=0)
-            axes.vlines(margin, row - 0.5, row + 0.5, color=COLOURS["fail"], linewidth=1.5, linestyle=(0, (4, 3)))
+        beyond = high + room - np.array(margins)
+        axes.barh(rows, beyond, left=margins, height=1, color=COLOURS["fail"], alpha=0.13, linewidth=0)
+        axes.vlines(margins, rows - 0.5, rows + 0.5, color=COLOURS["fail"], linewidth=1.5, linestyle=(0, (4, 3)))
         text = f"margin {margin_text(margins[0])}" if single else "margins"
         axes.text(margins[0], 1.03, text, transform=axes.get_xaxis_transform(), ha="right", color=COLOURS["fail"])
         axes.text(1.02, 1.03, "drop", transform=axes.transAxes, color=_MUTED)
@@ -96,11 +94,12 @@ def accuracy_chart(result: AuditResult) -> Chart:
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=16)
-        for row, one in enumerate(sets):
-            source, engine = _accuracies(one.comparison, confidence=confidence)
-            for accuracy, shift, style in ((source, -0.17, _SOURCE_STYLE), (engine, 0.17, _ENGINE_STYLE)):
-                if accuracy is not None:
-                    axes.errorbar(accuracy.value, row + shift, xerr=accuracy.bars, linestyle="", **style)
+        known = [_accuracies(one.comparison, confidence=confidence) for one in sets]
+        for which, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
+            found = {row: one for row, pair in enumerate(known) if (one := pair[which]) is not None}
+            if found:
+                values, rows = [one.value for one in found.values()], [row + shift for row in found]
+                axes.errorbar(values, rows, xerr=_bars(found.values()), linestyle="", **style)
         axes.axvline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % of all images")
@@ -139,9 +138,8 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
                 (eps, found) for eps, one in curve if (found := _accuracies(one.comparison, confidence=confidence)[which])
             ]
             if known:
-                bars = [[found.bars[side][0] for _, found in known] for side in (0, 1)]
                 shift = (which - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
-                heights = [found.value for _, found in known]
+                heights, bars = [found.value for _, found in known], _bars(found for _, found in known)
                 axes.errorbar([eps + shift for eps, _ in known], heights, yerr=bars, linestyle=line, **style)
         axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
         axes.set_ylim(0, 100)
@@ -169,6 +167,12 @@ def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | Non
     return None if found.baseline_accuracy is None else of(found.baseline_accuracy), of(found.engine_accuracy)
 
 
+def _bars(found: Iterable[Accuracy]) -> NDArray[np.float64]:
+    """Lengths of the error bars: float64 (2, N), those to the low side first."""
+    lengths = [(one.value - one.interval.low, one.interval.high - one.value) for one in found]
+    return np.asarray(np.maximum(0.0, lengths).T, np.float64)
+
+
 def _both(one: SetResult) -> str:
     found = one.comparison
     return f"source {percent(found.baseline_accuracy)}, engine {percent(found.engine_accuracy)}"
@@ -176,6 +180,10 @@ def _both(one: SetResult) -> str:
 
 def _verdict(one: SetResult) -> Verdict:
     return Verdict.INCONCLUSIVE if one.judgement is None else one.judgement.verdict
+
+
+def _colour(verdict: Verdict) -> str:
+    return COLOURS[verdict.value.lower()]
 
 
 def _eps(one: SetResult) -> float:

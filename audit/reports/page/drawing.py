@@ -77,14 +77,16 @@ def draw_chart(draw: Callable[[Figure], None], *, name: str, title: str, alt: st
     from matplotlib.figure import Figure
 
     stream = io.StringIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    # As rcdefaults() does, which reads every style file of matplotlib first. To set the backend would load pyplot.
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    settings: Any = {**defaults, **_SETTINGS, "svg.hashsalt": name}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)  # of a setting left at its default
         warnings.simplefilter("ignore", UserWarning)  # a letter that its own font lacks: the browser's font counts
-        matplotlib.rcdefaults()
-        settings: Any = {**_SETTINGS, "svg.hashsalt": name}
-        matplotlib.rcParams.update(settings)
-        figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
-        draw(figure)
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        with matplotlib.rc_context(settings):
+            figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
+            draw(figure)
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Chart(name, title, _inline(stream.getvalue(), name=name, alt=alt, width=width, height=height), alt)
 
 

@@ -135,5 +135,5 @@ def _png(image: NDArray[np.uint8], *, sampled: bool = False) -> str:
         way = Image.Resampling.NEAREST if sampled else Image.Resampling.LANCZOS
         picture = picture.resize((SIDE, SIDE), way)
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    picture.save(stream, format="PNG", compress_level=4)  # a third of the time of the smallest file, 2% larger
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

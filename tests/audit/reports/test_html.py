@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import html
 import io
 import re
@@ -23,6 +24,7 @@ from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.html import render
 from skinaudit.audit.reports.page import words
+from skinaudit.audit.reports.page.charts import drop_chart
 from skinaudit.audit.reports.page.drawing import COLOURS
 from skinaudit.audit.result import EMULATION, AuditResult, Finding, Gate, Judgement, Severity, Verdict
 from skinaudit.audit.statistics import Interval
@@ -121,6 +123,26 @@ def test_equal_audits_give_equal_pages(losing: AuditResult) -> None:
     assert render(losing) == render(losing)
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_the_garbage_collector_rests_and_is_left_as_it_was(
+    losing: AuditResult, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    states = []
+
+    def fails(_: AuditResult) -> None:
+        states.append(gc.isenabled())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("skinaudit.audit.reports.html.accuracy_chart", fails)
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            render(losing)
+        assert (states, gc.isenabled()) == ([False], on)
+    finally:
+        gc.enable()
+
+
 def test_nothing_is_loaded_and_nothing_runs(losing: AuditResult) -> None:
     text = render(losing)
     page = Page(text)
@@ -180,6 +202,18 @@ def test_charts_take_every_colour_from_the_style_sheet(losing: AuditResult) -> N
     style = text[: text.index("</style>")]
     for colour in COLOURS:
         assert style.count(f"--{colour}:") == 2  # light, dark
+
+
+def test_drawing_leaves_matplotlib_as_it_was(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    for module in ("matplotlib.pyplot", "matplotlib.style"):  # slow to load, and pyplot chooses a backend
+        monkeypatch.setitem(sys.modules, module, None)
+    chart = drop_chart(losing)
+    keys = [key for key in matplotlib.rcParams if key != "backend"]  # which cannot be read without choosing one
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False}):
+        before = [matplotlib.rcParams[key] for key in keys]
+        assert drop_chart(losing) == chart
+        assert [matplotlib.rcParams[key] for key in keys] == before
 
 
 def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResult) -> None:

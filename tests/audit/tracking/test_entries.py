@@ -115,7 +115,7 @@ def test_content_changes_with_what_is_told_and_not_with_the_time(audited_run: Pa
 
 
 def test_without_the_libraries_of_the_page_it_is_left_out(filed: FiledAudit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skinaudit.audit.reports.html.find_spec", lambda name: None)
+    monkeypatch.setattr("skinaudit.audit.reports.find_spec", lambda name: None)
     entry = audit_entry(filed)
     assert set(entry.files) == {"audit.json", "audit.md"}
     assert "pip install 'skinaudit[report]'" in entry.left_out["audit.html"]

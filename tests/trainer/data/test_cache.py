@@ -17,7 +17,6 @@ from skinaudit.artifacts.files import digest_parts
 from skinaudit.trainer.data.cache import (
     cache_key,
     dataset_digest,
-    default_cache_dir,
     open_entry,
     write_entry,
 )
@@ -157,17 +156,6 @@ def test_key_depends_on_every_setting() -> None:
     settings = ({"size": 64}, {"size": 65}, {"size": "64"}, {"side": 64}, {"size": 64, "seed": 0}, {"size": [64]})
     assert len({cache_key(**setting) for setting in settings}) == len(settings)
     assert cache_key(a=1, b=2) == cache_key(b=2, a=1)
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "mine"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert default_cache_dir() == tmp_path / "mine"
-    monkeypatch.delenv("SKINAUDIT_CACHE")
-    assert default_cache_dir() == tmp_path / "xdg" / "skinaudit"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache_dir() == tmp_path / "home" / ".cache" / "skinaudit"
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

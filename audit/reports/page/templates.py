@@ -1,0 +1,82 @@
+"""The page's templates: what Jinja compiles them to is kept in the user's cache folder, as Python keeps its own modules.
+
+The folder holds nothing that cannot be made again. What lies in it is run, so it is left alone where others may write to it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
+from skinaudit.audit.reports.page import words
+from skinaudit.audit.verdict import about, margin_text
+from skinaudit.audit.wording import counted_images, margin_points
+
+if TYPE_CHECKING:
+    from jinja2 import BytecodeCache, Template
+    from jinja2.bccache import Bucket
+
+_OPTIONS: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+_FILTERS = {
+    "about": about,
+    "class_title": words.class_title,
+    "count": words.count,
+    "counted_images": counted_images,
+    "logits": words.logits,
+    "margin": margin_text,
+    "margin_points": margin_points,
+    "percent": words.percent,
+    "points": words.points,
+    "share": words.share,
+    "short": short,
+    "span": words.span,
+}
+
+
+def page_template() -> Template:
+    """The template of the whole page; a value that it names and does not get is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("skinaudit.audit.reports", "page"),
+        undefined=StrictUndefined,
+        bytecode_cache=_cache(),
+        **_OPTIONS,
+    )
+    environment.filters.update(_FILTERS)
+    return environment.get_template("page.html.jinja")
+
+
+def _cache() -> BytecodeCache | None:
+    """The cache; None where there can be none, or where somebody else could put code there.
+
+    Jinja itself compiles anew for another text of a template or another Python, and never shows a file by halves. What
+    decides besides, its own version and the options, is in the files' names.
+    """
+    from jinja2 import FileSystemBytecodeCache
+
+    class Cache(FileSystemBytecodeCache):
+        def load_bytecode(self, bucket: Bucket) -> None:
+            try:
+                super().load_bytecode(bucket)
+            except Exception:  # a damaged file may raise anything; it is made again
+                bucket.reset()
+
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):
+                super().dump_bytecode(bucket)
+
+    try:
+        folder = default_cache_dir() / "templates"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except (OSError, RuntimeError):  # Python's error for a user without a home
+        return None
+    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return None
+    made_with = digest_parts(version("jinja2").encode(), repr(_OPTIONS).encode())
+    return Cache(str(folder), f"{short(made_with)}-%s.cache")
