@@ -277,19 +277,22 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> fl
 
 def sizes(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.float64]:
     """The norm of each perturbation in 8-bit steps: uint8 (B, ...) twice -> float64 (B,)."""
-    difference = perturbed.astype(np.int64).reshape(len(perturbed), -1) - original.reshape(len(original), -1)
-    if threat_model.norm == "linf":
-        return np.asarray(np.abs(difference).max(axis=1), np.float64)
-    return np.asarray(np.sqrt((difference**2).sum(axis=1)), np.float64)
+    found = _extents(perturbed, original, threat_model)
+    return np.asarray(found if threat_model.norm == "linf" else np.sqrt(found), np.float64)
 
 
 def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:
     """Per image, whether |perturbed - original| <= eps holds exactly, in integers. uint8 (B, ...) twice -> bool (B,)."""
-    difference = perturbed.astype(np.int64).reshape(len(perturbed), -1) - original.reshape(len(original), -1)
+    bound: Fraction = threat_model.eps_255 if threat_model.norm == "linf" else threat_model.eps_255**2
+    return np.asarray(_extents(perturbed, original, threat_model) <= int(bound))
+
+
+def _extents(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.int64]:
+    """Exactly, int64 (B,): the largest difference (linf) or the sum of the squared ones (l2)."""
+    difference = (np.maximum(perturbed, original) - np.minimum(perturbed, original)).reshape(len(perturbed), -1)
     if threat_model.norm == "linf":
-        return np.asarray(np.abs(difference).max(axis=1) <= int(threat_model.eps_255))
-    bound: Fraction = threat_model.eps_255**2
-    return np.asarray((difference**2).sum(axis=1) <= int(bound))
+        return np.asarray(difference.max(axis=1), np.int64)
+    return np.asarray(np.square(difference, dtype=np.uint16).sum(axis=1, dtype=np.int64))  # 255^2 < 2^16
 
 
 def _read_rows(path: Path, start: int, stop: int) -> NDArray[np.uint8]:
