@@ -7,10 +7,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from skinaudit.bench import attacks, hardening, replay
+from skinaudit.bench import attacks, hardening, replay, reports
 from skinaudit.bench.attacks import EVALUATING, FULL_BUDGET, AttackFigures
 from skinaudit.bench.hardening import HardeningFigures
 from skinaudit.bench.replay import MemoryFigures, ReplayFigures
+from skinaudit.bench.reports import ReportFigures
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -124,6 +125,18 @@ The audit's replay (8-bit images from disk, scaled, every answer checked) beside
 Peak memory of `skinaudit audit` in a process of its own: {memory.peak:.0f} MiB on two sets of {memory.images:,} images,
 {memory.peak_of_many:.0f} MiB on two of {replay.TIMES * memory.images:,}. Those have
 {memory.images_of_many:.0f} MiB of pixels.
+"""
+
+
+def reports_section(figures: ReportFigures) -> str:
+    """What the report forms add to an audit."""
+    return f"""
+## Reports
+
+`skinaudit audit {figures.engine}`, {figures.sets} sets, the whole command in a process of its own, {figures.rounds} rounds:
+{figures.alone:.2f} s with `--report json=...` alone, {figures.every:.2f} s with {", ".join(figures.forms)}.
+
+- with every form / with JSON alone: {verdict(figures.ratio, reports.TARGET, at_most=True)}
 """
 
 

@@ -18,6 +18,7 @@ from skinaudit.bench import libraries, report
 from skinaudit.bench.attacks import measure_attacks
 from skinaudit.bench.hardening import measure_hardening
 from skinaudit.bench.replay import engines_of, measure_memory, measure_replay
+from skinaudit.bench.reports import measure_reports
 from skinaudit.errors import SkinauditError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,8 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     ]
     memory = measure_memory(engines[0], options.hardened, images=500, threads=options.threads, say=say)
     sections.append(report.replay_section(replays, memory))
+    forms = measure_reports(engines[0], options.hardened, rounds=2 * options.rounds + 1, threads=options.threads, say=say)
+    sections.append(report.reports_section(forms))
     found = {**versions("torch", "torchvision", "numpy", "onnxruntime", "onnxruntime-gpu"), **peers}
     command = shlex.join(["python", "bench/run.py", *sys.argv[1:]])
     seconds = time.perf_counter() - started

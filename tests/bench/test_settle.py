@@ -1,0 +1,17 @@
+"""The table of what dropping settled images saves and misjudges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skinaudit.bench.settle import _SHARES, _rows
+
+
+def test_each_share_is_beside_dropping_none(tiny_run: Path) -> None:
+    rows = list(_rows(tiny_run, "1/255", images=12))
+    assert [row[3] for row in rows] == ["none dropped", *(f"{share:g}" for share in _SHARES)]
+    assert {tuple(row[:3]) for row in rows} == {("tiny", "1/255", "12")}
+    spent = [float(row[4].rstrip("%")) for row in rows]
+    assert spent[0] == max(spent)
+    assert spent[1:] == sorted(spent[1:])
+    assert rows[0][6] == "0"
