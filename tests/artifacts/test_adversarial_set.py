@@ -123,12 +123,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files whose images were read since."""
     paths: list[Path] = []
 
-    def noted(path: Path, start: int, stop: int) -> Any:
+    def noted(path: Path, *arguments: Any, **settings: Any) -> Any:
         paths.append(path)
-        return read_rows(path, start, stop)
+        return read_images(path, *arguments, **settings)
 
-    read_rows = adversarial_set._read_rows
-    monkeypatch.setattr(adversarial_set, "_read_rows", noted)
+    read_images = adversarial_set._read_images
+    monkeypatch.setattr(adversarial_set, "_read_images", noted)
     return paths
 
 
@@ -294,6 +294,16 @@ def test_foreign_and_missing_files(tmp_path: Path) -> None:
 def test_a_set_removed_after_opening_says_so(make_set: MakeSet, tmp_path: Path) -> None:
     opened = open_set(make_set(tmp_path / "clean"))
     opened.path.unlink()
+    with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
+        list(opened.batches(2))
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_set_cut_after_opening_says_so(make_set: MakeSet, tmp_path: Path, length: int) -> None:
+    opened = open_set(make_set(tmp_path / "clean"))
+    whole = opened.path.read_bytes()
+    kept = whole[:length] if length >= 0 else whole[: whole.index(next(opened.batches(5)).tobytes()) + 200]
+    opened.path.write_bytes(kept)
     with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
         list(opened.batches(2))
 
