@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--standard", type=Path, default=runs / "standard", help="run of a standard model")
     parser.add_argument("--hardened", type=Path, default=runs / "hardened", help="run of a hardened model, exported")
     parser.add_argument("--images", type=int, default=200, help="test images that are attacked, one batch (default 200)")
-    parser.add_argument("--train-images", type=int, default=192, help="images of a training epoch (default 192)")
+    parser.add_argument("--train-images", type=int, default=512, help="images of a training epoch (default 512)")
     parser.add_argument("--eps", default="2/255", help="radius under linf (default 2/255)")
     parser.add_argument("--steps", type=int, default=40, help="PGD steps of the attacks (default 40)")
     parser.add_argument("--rounds", type=int, default=3, help="of the attacks; cheaper parts take more (default 3)")

@@ -11,6 +11,8 @@ from torch import Tensor
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 
+Bounds = tuple[Tensor, Tensor]
+
 
 def start(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
     """A uniformly random point of the ball around each image, clipped to the box."""
@@ -31,10 +33,18 @@ def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: f
     return torch.add(images, _unit(gradient), alpha=size)
 
 
-def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
-    """The nearest point of the ball around `images`, then of the box (which keeps it in the ball)."""
+def linf_bounds(images: Tensor, *, threat_model: ThreatModel) -> Bounds:
+    """Least and greatest values of each pixel in the linf ball and the box: images' shape, twice."""
+    return (images - threat_model.eps).clamp_(0, 1), (images + threat_model.eps).clamp_(0, 1)
+
+
+def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel, bounds: Bounds | None = None) -> Tensor:
+    """The nearest point of the ball around `images`, then of the box (which keeps it in the ball).
+
+    bounds: under linf those of the images, for a caller that projects many times.
+    """
     if threat_model.norm == "linf":
-        return torch.clamp(moved, *_bounds(images, threat_model.eps))
+        return torch.clamp(moved, *(bounds or linf_bounds(images, threat_model=threat_model)))
     offset = moved - images
     norms = offset.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     inside: Tensor = images + offset * (threat_model.eps / norms.clamp_min(threat_model.eps))
@@ -47,7 +57,7 @@ def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model
     linf: in ball and box. l2: in the ball alone, which is at least as much.
     """
     if threat_model.norm == "linf":
-        lower, upper = _bounds(images, threat_model.eps)
+        lower, upper = linf_bounds(images, threat_model=threat_model)
         room = torch.where(gradient > 0, upper - moved, lower - moved)
     else:
         room = images - moved + threat_model.eps * _unit(gradient)
@@ -71,10 +81,6 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
     else:
         offset = _shrink(offset, exact, limit=float(int(threat_model.eps_255**2)))
     return (images + offset).clamp_(0, 255).to(torch.uint8)
-
-
-def _bounds(images: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return (images - eps).clamp_(0, 1), (images + eps).clamp_(0, 1)
 
 
 def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:

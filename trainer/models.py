@@ -74,12 +74,18 @@ def folded(model: nn.Module) -> nn.Module:
     """
     substitutes: dict[int, nn.Module] = {}  # by identity, as deepcopy's memo: what is folded away is never copied
     for _, convolution, norm in _foldable(model):
-        fused = copy.deepcopy(convolution)
-        fused.bias = nn.Parameter(torch.empty(convolution.out_channels, device=convolution.weight.device))
-        substitutes |= {id(convolution): fused, id(norm): nn.Identity()}
+        substitutes |= {id(convolution): _blank(convolution), id(norm): nn.Identity()}
     frozen = channels_last(copy.deepcopy(model, substitutes).eval().requires_grad_(False))
     refold(frozen, model)
     return frozen
+
+
+def _blank(convolution: nn.Conv2d) -> nn.Conv2d:
+    """A convolution of the same shape, with a bias, whose weights are not set."""
+    weight = nn.Parameter(torch.empty_like(convolution.weight))
+    blank = copy.deepcopy(convolution, {id(convolution.weight): weight})
+    blank.bias = nn.Parameter(torch.empty_like(weight[:, 0, 0, 0]))
+    return blank
 
 
 @torch.no_grad()

@@ -81,6 +81,7 @@ def attack(
     for _ in range(restarts):
         clean, truth = images[index], labels[index]
         moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
+        bounds = _bounds(clean, threat_model)
         for number in range(steps):
             gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
             if keep == "worst":
@@ -95,9 +96,9 @@ def attack(
                     return found
                 if left <= _COMPACT * len(index):
                     clean, truth, index = clean[going], truth[going], index[going]
-                    moved, gradient = moved[going], gradient[going]
+                    moved, gradient, bounds = moved[going], gradient[going], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
-            moved = ball.project(moved, clean, threat_model=threat_model)
+            moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
         if keep == "worst":
             found, best = _record(found, best, index, moved, *_outcome(model, moved, truth, targeted=targeted))
         else:
@@ -141,6 +142,10 @@ def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
 def _outcome(model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool) -> tuple[Tensor, Tensor]:
     logits = model(images.contiguous(memory_format=torch.channels_last))
     return _loss(logits, labels, targeted=targeted), _lead(logits, labels, targeted=targeted)
+
+
+def _bounds(images: Tensor, threat_model: ThreatModel) -> ball.Bounds | None:
+    return ball.linf_bounds(images, threat_model=threat_model) if threat_model.norm == "linf" else None
 
 
 def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
