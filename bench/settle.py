@@ -52,7 +52,8 @@ def main() -> None:
     options.output.write_text(
         f"""# Images that PGD's gradient can no longer break
 
-    python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --output docs/results/settle.md
+    python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
+                           --output docs/results/settle.md
 
 PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Always, images leave the
 loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, so do images that stay right even if the rest of the ball held
