@@ -61,7 +61,8 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     ]
     memory = measure_memory(engines[0], options.hardened, images=500, threads=options.threads, say=say)
     sections.append(report.replay_section(replays, memory))
-    forms = measure_reports(engines[0], options.hardened, rounds=2 * options.rounds + 1, threads=options.threads, say=say)
+    audited = options.audited or engines[0]
+    forms = measure_reports(audited, audited.parents[1], rounds=2 * options.rounds + 1, threads=options.threads, say=say)
     sections.append(report.reports_section(forms))
     found = {**versions("torch", "torchvision", "numpy", "onnxruntime", "onnxruntime-gpu"), **peers}
     command = shlex.join(["python", "bench/run.py", *sys.argv[1:]])
@@ -74,6 +75,7 @@ def _options() -> argparse.Namespace:
     runs = ROOT / "runs"
     parser.add_argument("--standard", type=Path, default=runs / "standard", help="run of a standard model")
     parser.add_argument("--hardened", type=Path, default=runs / "hardened", help="run of a hardened model, exported")
+    parser.add_argument("--audited", type=Path, help="engine whose audit is reported (default: the hardened run's first)")
     parser.add_argument("--images", type=int, default=200, help="test images that are attacked, one batch (default 200)")
     parser.add_argument("--train-images", type=int, default=512, help="images of a training epoch (default 512)")
     parser.add_argument("--eps", default="2/255", help="radius under linf (default 2/255)")

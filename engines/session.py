@@ -91,6 +91,10 @@ class SessionEngine:
         )
         """What it is."""
         self._buffer = np.empty((0, *self._contract.shape), np.float32)
+        sides = (-1, 1, 1) if self._contract.layout == "NCHW" else (-1,)
+        mean, std = (np.array(one, np.float32).reshape(sides) for one in (self._contract.mean, self._contract.std))
+        self._mean = mean if mean.any() else None
+        self._std = std if (std != 1).any() else None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Answer for uint8 RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
@@ -133,8 +137,7 @@ class SessionEngine:
             images = images[:, ::-1]
         if contract.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
-        plain = contract.scale == 1 and not any(contract.mean) and set(contract.std) == {1.0}
-        if contract.dtype == "uint8" and plain:
+        if contract.dtype == "uint8" and contract.scale == 1 and self._mean is None and self._std is None:
             return np.ascontiguousarray(images)
         if len(images) > len(self._buffer):
             self._buffer = np.empty(images.shape, np.float32)
@@ -144,13 +147,10 @@ class SessionEngine:
             np.multiply(pixels, np.float32(contract.scale.numerator), out=pixels)
         if contract.scale.denominator != 1:
             np.divide(pixels, np.float32(contract.scale.denominator), out=pixels)
-        mean, std = (np.array(one, np.float32) for one in (contract.mean, contract.std))
-        if contract.layout == "NCHW":
-            mean, std = mean[:, None, None], std[:, None, None]
-        if mean.any():
-            np.subtract(pixels, mean, out=pixels)
-        if (std != 1).any():
-            np.divide(pixels, std, out=pixels)
+        if self._mean is not None:
+            np.subtract(pixels, self._mean, out=pixels)
+        if self._std is not None:
+            np.divide(pixels, self._std, out=pixels)
         if contract.dtype == "float32":
             return pixels
         if contract.dtype == "float16":
