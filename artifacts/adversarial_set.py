@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from time import time
 from typing import Any
@@ -34,7 +33,7 @@ _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
 _CHUNK = 2**20
 """Bytes of images that are read at a time. For larger pieces glibc asks for new pages each time: twice as long."""
-_ROWS = 128  # images whose digest is taken, or that are compared, at a time
+_ROWS = 128  # images whose digest is taken at a time
 _SETTLED = 2.0  # seconds, the coarsest clock of a file system
 _verified: dict[tuple[int, ...], AdversarialSet] = {}
 
@@ -242,55 +241,6 @@ def _open_and_verify(path: Path) -> AdversarialSet:
     ):
         raise InvalidInputError(f"{path}: content and digest differ: it was changed after it was written; write it again")
     return opened
-
-
-def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> float:
-    """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
-
-    Returns the largest perturbation of any image as a share of eps (for linf of the whole steps in it), 0 for a clean set.
-    Raises InvalidInputError with the first image that does not lie within.
-    """
-    threat_model = adversarial.info.threat_model
-    if threat_model is None:
-        return 0.0
-    if adversarial.info.clean != clean.images_digest:
-        raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
-    if not (
-        np.array_equal(adversarial.labels, clean.labels)
-        and np.array_equal(adversarial.group, clean.group)
-        and adversarial.ids == clean.ids
-    ):
-        raise InvalidInputError(f"{adversarial.path}: labels or image names differ from {clean.path}; write the set again")
-    start, largest = 0, 0.0
-    for perturbed, original in zip(adversarial.batches(_ROWS), clean.batches(_ROWS), strict=True):
-        outside = ~within(perturbed, original, threat_model)
-        if outside.any():
-            name = adversarial.ids[start + int(outside.argmax())]
-            raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
-        largest = max(largest, float(sizes(perturbed, original, threat_model).max()))
-        start += len(perturbed)
-    radius = int(threat_model.eps_255) if threat_model.norm == "linf" else float(threat_model.eps_255)
-    return largest / radius if radius else 0.0
-
-
-def sizes(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.float64]:
-    """The norm of each perturbation in 8-bit steps: uint8 (B, ...) twice -> float64 (B,)."""
-    found = _extents(perturbed, original, threat_model)
-    return np.asarray(found if threat_model.norm == "linf" else np.sqrt(found), np.float64)
-
-
-def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:
-    """Per image, whether |perturbed - original| <= eps holds exactly, in integers. uint8 (B, ...) twice -> bool (B,)."""
-    bound: Fraction = threat_model.eps_255 if threat_model.norm == "linf" else threat_model.eps_255**2
-    return np.asarray(_extents(perturbed, original, threat_model) <= int(bound))
-
-
-def _extents(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.int64]:
-    """Exactly, int64 (B,): the largest difference (linf) or the sum of the squared ones (l2)."""
-    difference = (np.maximum(perturbed, original) - np.minimum(perturbed, original)).reshape(len(perturbed), -1)
-    if threat_model.norm == "linf":
-        return np.asarray(difference.max(axis=1), np.int64)
-    return np.asarray(np.square(difference, dtype=np.uint16).sum(axis=1, dtype=np.int64))  # 255^2 < 2^16
 
 
 def _read_images(path: Path, size: int, wanted: range, *, rows: int) -> Iterator[NDArray[np.uint8]]:

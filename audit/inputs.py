@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
 from skinaudit.artifacts.files import digest_file, short
@@ -19,6 +19,7 @@ from skinaudit.artifacts.manifest import (
     read_run,
     resolve,
 )
+from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, first_few
 

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, within
+from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.perturbation import within
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.probes import Logits, Pixels, Search, Target, load

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
+from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.audit import metrics
 from skinaudit.audit.inputs import check_contract, check_engine
 from skinaudit.audit.reference import check_reproduced

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.adversarial_set import within
+from skinaudit.artifacts.perturbation import within
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.probes import load, names

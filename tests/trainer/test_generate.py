@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, check_perturbation, open_set
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.checkpoint import load_run_model

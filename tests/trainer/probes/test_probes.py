@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skinaudit.artifacts.adversarial_set import within
+from skinaudit.artifacts.perturbation import within
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.trainer.evaluate import logits_of
 from skinaudit.trainer.probes import load, names

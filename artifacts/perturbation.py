@@ -1,0 +1,62 @@
+"""How far adversarial images lie from the clean ones, in integers: the proof that a set keeps within its eps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+
+_ROWS = 128  # images that are compared at a time
+
+
+def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> float:
+    """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
+
+    Returns the largest perturbation of any image as a share of eps (for linf of the whole steps in it), 0 for a clean set.
+    Raises InvalidInputError with the first image that does not lie within.
+    """
+    threat_model = adversarial.info.threat_model
+    if threat_model is None:
+        return 0.0
+    if adversarial.info.clean != clean.images_digest:
+        raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
+    if not (
+        np.array_equal(adversarial.labels, clean.labels)
+        and np.array_equal(adversarial.group, clean.group)
+        and adversarial.ids == clean.ids
+    ):
+        raise InvalidInputError(f"{adversarial.path}: labels or image names differ from {clean.path}; write the set again")
+    start, largest, bound = 0, 0, _bound(threat_model)
+    for perturbed, original in zip(adversarial.batches(_ROWS), clean.batches(_ROWS), strict=True):
+        extents = _extents(perturbed, original, threat_model)
+        if (extents > bound).any():
+            name = adversarial.ids[start + int((extents > bound).argmax())]
+            raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
+        largest = max(largest, int(extents.max()))
+        start += len(perturbed)
+    if threat_model.norm == "linf":
+        return largest / bound if bound else 0.0
+    return math.sqrt(largest) / float(threat_model.eps_255)
+
+
+def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:
+    """Per image, whether |perturbed - original| <= eps holds exactly, in integers. uint8 (B, ...) twice -> bool (B,)."""
+    return np.asarray(_extents(perturbed, original, threat_model) <= _bound(threat_model))
+
+
+def _bound(threat_model: ThreatModel) -> int:
+    """The greatest extent within eps."""
+    return int(threat_model.eps_255 if threat_model.norm == "linf" else threat_model.eps_255**2)
+
+
+def _extents(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.int64]:
+    """Exactly, int64 (B,): the largest difference (linf) or the sum of the squared ones (l2)."""
+    difference = (np.maximum(perturbed, original) - np.minimum(perturbed, original)).reshape(len(perturbed), -1)
+    if threat_model.norm == "linf":
+        return np.asarray(difference.max(axis=1), np.int64)
+    return np.asarray(np.square(difference, dtype=np.uint16).sum(axis=1, dtype=np.int64))  # 255^2 < 2^16
