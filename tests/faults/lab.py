@@ -15,6 +15,7 @@ import onnx
 from onnx import ModelProto
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import EngineManifest, read_engine_manifest, record, write_engine_manifest
 from skinaudit.artifacts.threat_model import ThreatModel
@@ -230,7 +231,7 @@ def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardeni
     train, val = (np.flatnonzero(dataset.official_split == part) for part in (0, 1))
     fit(
         model, Examples(dataset.images[train[::2]], dataset.labels[train[::2]]),
-        Examples(dataset.images[val], dataset.labels[val]), classes=len(np.unique(dataset.labels)),
+        Examples(dataset.images[val], dataset.labels[val]), classes=CLASSES,
         recipe=adapted("default", epochs=1, learning_rate=2e-3, averaging=0.0), hardening=replace(hardening, ramp=0.0),
         seed=1, folder=folder, resume=False, settings_digest="",
     )  # fmt: skip
