@@ -258,7 +258,7 @@ def _read_images(path: Path, size: int, wanted: range, *, rows: int) -> Iterator
             for start in wanted[::rows]:
                 count = min(rows, wanted.stop - start)
                 yield np.fromfile(file, np.uint8, count * pixels).reshape(count, 3, size, size)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
         raise InvalidInputError(f"{path}: changed or removed while it was read ({error}); run again") from error
 
 

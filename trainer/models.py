@@ -91,7 +91,7 @@ def _blank(convolution: nn.Conv2d) -> nn.Conv2d:
 @torch.no_grad()
 def refold(frozen: nn.Module, model: nn.Module) -> None:
     """Bring `frozen`, once folded from `model`, up to date with weights and statistics that have moved since."""
-    values: dict[str, Tensor] = dict(model.named_parameters())
+    values: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for path, convolution, norm in _foldable(model):
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -99,8 +99,8 @@ def refold(frozen: nn.Module, model: nn.Module) -> None:
             convolution.weight, convolution.bias,
             norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
         )  # fmt: skip
-    for name, parameter in frozen.named_parameters():
-        parameter.copy_(values[name])
+    for name, tensor in (*frozen.named_parameters(), *frozen.named_buffers()):
+        tensor.copy_(values[name])
 
 
 def _foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:

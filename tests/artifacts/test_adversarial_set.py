@@ -306,6 +306,16 @@ def test_a_set_cut_after_opening_says_so(make_set: MakeSet, tmp_path: Path, leng
         list(opened.batches(2))
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 200, bytes(200), b"\x02" + bytes(7) + b"[]", b"\x0d" + bytes(7) + b'{"images": 1}']
+)
+def test_a_set_overwritten_after_opening_says_so(make_set: MakeSet, tmp_path: Path, content: bytes) -> None:
+    opened = open_set(make_set(tmp_path / "clean"))
+    opened.path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
+        list(opened.batches(2))
+
+
 _PEAK = """
 import re, sys
 from pathlib import Path

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD, build, folded, parameter_count
+from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD, build, folded, parameter_count, refold
 
 SMALL = [("mobilenet", 0.25), ("mobilenet", 0.1), ("mobilenet_v2", 0.25), ("vgg16", 0.1)]
 
@@ -61,6 +61,17 @@ def test_folding_changes_neither_answers_nor_input_gradients(arch: str, width: f
     (frozen_gradient,) = torch.autograd.grad(frozen_logits[:, 0].sum(), frozen_leaf)
     torch.testing.assert_close(frozen_gradient, gradient, rtol=0, atol=1e-4 * float(gradient.abs().max()))
     assert gradient.abs().max() > 0
+
+
+def test_a_batch_norm_that_is_not_folded_away_follows_its_model_too() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4))
+    frozen = folded(model)
+    images = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+    before = frozen(images)
+    model.train()(images)  # moves the running statistics
+    refold(frozen, model)
+    assert not torch.allclose(frozen(images), before, atol=1e-2)
+    torch.testing.assert_close(frozen(images), model.eval()(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("arch", "width"), SMALL)
