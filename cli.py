@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 
-_RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting")
+_RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augment")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -114,6 +114,7 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
               help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--hardening-eps", default=None, metavar="EPS", help="Radius of hardening where it is not that of the sets.")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
 @click.option("--ramp", type=click.FloatRange(0, 1), default=None,
               help="Part of the epochs in which hardening's eps grows  [default: 0.3; 0 under --recipe paper].")  # fmt: skip
@@ -128,6 +129,9 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
 @click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
               help="Exponent w of class weights n^-w, instead of the recipe's.")  # fmt: skip
+@click.option("--augment", type=click.Choice(["none", "flips", "affine"]), default=None,
+              help="flips: and quarter turns. affine: also any angle, zoom and shift  [default: flips; none under --recipe "
+              "paper].")  # fmt: skip
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
               help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
@@ -164,6 +168,7 @@ def train(as_json: bool, **options: Any) -> None:
     hardening = hardening_of(
         options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],
         clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
+        train_eps_255=None if options["hardening_eps"] is None else parse_eps(options["hardening_eps"]),
     )  # fmt: skip
     out = options["out"] or _free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
     with _bars() as bar:

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from skinaudit.artifacts.files import Progress, write_bytes
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint
+from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import AttackedCopy, harden_batch
 from skinaudit.trainer.models import channels_last, folded
@@ -30,7 +31,6 @@ from skinaudit.trainer.optimisation import (
     build_optimiser,
     build_schedule,
     class_weights,
-    flip_and_turn,
     moving_average,
 )
 from skinaudit.trainer.recipes import Hardening, Recipe
@@ -154,8 +154,7 @@ def _train_epoch(
         chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
         images = to_pixels(train.images[chosen], device=device)
         labels = torch.from_numpy(train.labels[chosen]).to(device)
-        if recipe.augment:
-            images = flip_and_turn(images, generator=flips)
+        images = AUGMENTS[recipe.augment](images, generator=flips)
         if hardening is not None and attacked is not None:
             shuffled = torch.randperm(len(labels), generator=flips)
             images, labels = images[shuffled], labels[shuffled]

@@ -1,4 +1,4 @@
-"""What turns a recipe into an optimiser, a schedule, a weighted loss and augmented batches."""
+"""What turns a recipe into an optimiser, a schedule and a weighted loss."""
 
 from __future__ import annotations
 
@@ -66,16 +66,3 @@ def class_weights(labels: NDArray[np.int64], *, classes: Sequence[str], recipe: 
     weights *= [recipe.class_costs.get(name, 1.0) for name in classes]
     weights *= len(labels) / (weights * counts).sum()
     return torch.tensor(weights, dtype=torch.float32)
-
-
-def flip_and_turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Each image (N, 3, S, S) under a random element of the square's symmetry group: a lesion has no up and no left."""
-    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
-    turned = images.clone()
-    for kind in range(1, 8):
-        chosen = kinds == kind
-        if chosen.any():
-            picked = images[chosen]
-            picked = picked.flip(3) if kind >= 4 else picked
-            turned[chosen] = picked.rot90(kind % 4, (2, 3))
-    return turned

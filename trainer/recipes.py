@@ -21,7 +21,8 @@ class Recipe:
     `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
     cross-entropy (0 none, 1 inverse frequency). class_costs: factors on those weights by class name: what a miss of that
     class costs beside one of another. monitor: validation figure that chooses the best epoch and stops early after
-    `stop_patience` epochs without a better one (0: never). augment: random flips and quarter turns. averaging: decay of
+    `stop_patience` epochs without a better one (0: never). augment: `none`, `flips` (and quarter
+    turns) or `affine`, as in `trainer.augment`. averaging: decay of
     the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
     ramp: of hardening, unless a Hardening says otherwise.
     """
@@ -37,7 +38,7 @@ class Recipe:
     patience: int
     factor: float
     class_weighting: float
-    augment: bool
+    augment: Literal["none", "flips", "affine"]
     monitor: Literal["accuracy", "balanced_accuracy"]
     stop_patience: int
     class_costs: Mapping[str, float] = field(default_factory=dict)
@@ -53,14 +54,14 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
-        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment=True,
+        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment="flips",
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
     # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
     # accuracy. The paper names no number of epochs and no stopping rule: 60 and 10 are ours.
     "paper": Recipe(
         name="paper", epochs=60, batch=16, optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0,
-        schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment=False,
+        schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment="none",
         monitor="accuracy", stop_patience=10, clean_share=0.5, ramp=0.0,
     ),
 }  # fmt: skip
@@ -70,11 +71,12 @@ RECIPES: Mapping[str, Recipe] = {
 class Hardening:
     """PGD adversarial training: the minimax of Madry et al. 2018 over `threat_model`.
 
-    steps: of the inner attack, of size 2.5 eps / steps from a random start. ramp: eps grows linearly from 0 to its full
-    value over this share of all epochs; at full eps from random weights a small model stays a constant answer.
-    clean_share: of each batch left clean (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's
-    batch norm. `eval` attacks the function that is deployed (running statistics, folded into the convolutions, hence fast);
-    `train` uses the batch's statistics.
+    train_eps_255: radius of the inner attack, in 8-bit steps, where it is not that of `threat_model`, under which the model
+    is validated all the same. steps: of the inner attack, of size 2.5 eps / steps from a random start. ramp: eps grows
+    linearly from 0 to its full value over this share of all epochs; at full eps from random weights a small model stays a
+    constant answer. clean_share: of each batch left clean (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the
+    inner attack's batch norm. `eval` attacks the function that is deployed (running statistics, folded into the
+    convolutions, hence fast); `train` uses the batch's statistics.
     """
 
     threat_model: ThreatModel
@@ -82,18 +84,26 @@ class Hardening:
     ramp: float = 0.3
     clean_share: float = 0.0
     batch_norm: Literal["eval", "train"] = "eval"
+    train_eps_255: Fraction | None = None
+
+    @property
+    def trained(self) -> ThreatModel:
+        """The threat model of the inner attack once the ramp is over."""
+        if self.train_eps_255 is None:
+            return self.threat_model
+        return replace(self.threat_model, eps_255=self.train_eps_255)
 
     def at(self, share: float) -> ThreatModel:
         """The threat model after `share` (0 to 1) of the training: eps in whole 256ths of an 8-bit step, at least one."""
         part = min(1.0, share / self.ramp) if self.ramp else 1.0
-        return replace(
-            self.threat_model, eps_255=max(round(self.threat_model.eps_255 * 256 * Fraction(part)), 1) * Fraction(1, 256)
-        )
+        return replace(self.trained, eps_255=max(round(self.trained.eps_255 * 256 * Fraction(part)), 1) * Fraction(1, 256))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         threat = {"norm": self.threat_model.norm, "eps": self.threat_model.eps_text}
-        return {"kind": "pgd", **asdict(self), "threat_model": threat}
+        settings = {**asdict(self), "threat_model": threat, "train_eps": self.trained.eps_text}
+        del settings["train_eps_255"]
+        return {"kind": "pgd", **settings}
 
 
 _WITHOUT_BATCH_NORM = {"vgg16": 3e-4}
@@ -141,12 +151,15 @@ def hardening_of(
     ramp: float | None,
     clean_share: float | None,
     batch_norm: Literal["eval", "train"],
+    train_eps_255: Fraction | None = None,
 ) -> Hardening | None:
     """None for `none`; for `pgd` the settings, with the recipe's ramp and clean share where none is given."""
     if kind == "none":
+        if train_eps_255 is not None:
+            raise InvalidInputError("a radius of hardening without hardening: give --hardening pgd as well")
         return None
     if kind != "pgd":
         raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
     share = recipe.clean_share if clean_share is None else clean_share
     ramp = recipe.ramp if ramp is None else ramp
-    return Hardening(threat_model, steps=steps, ramp=ramp, clean_share=share, batch_norm=batch_norm)
+    return Hardening(threat_model, steps, ramp, share, batch_norm, train_eps_255)

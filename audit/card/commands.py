@@ -42,6 +42,9 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
         given |= {"hardening": told["hardening.kind"], "steps": told.get("hardening.steps")}
         given |= {"ramp": told.get("hardening.ramp"), "clean-share": told.get("hardening.clean_share")}
         given["attack-batch-norm"] = told.get("hardening.batch_norm")
+        given["hardening-eps"] = None if told.get("hardening.train_eps") == eps else told.get("hardening.train_eps")
+    if isinstance(told.get("recipe.augment"), str):  # earlier runs only say whether they did as their recipe does
+        given["augment"] = told["recipe.augment"]
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
     for name in (one for one in told if one.startswith(_COST)):
         flags += ["--class-cost", f"{name.removeprefix(_COST)}={told[name]:g}"]

@@ -163,7 +163,8 @@ def _hardening(record: RunRecord) -> str:
     kind = told.get("hardening.kind", "none")
     if kind == "none":
         return "trained without hardening against adversarial images"
-    where = f"{told.get('hardening.threat_model.norm')} {told.get('hardening.threat_model.eps')}"
+    eps = told.get("hardening.train_eps", told.get("hardening.threat_model.eps"))
+    where = f"{told.get('hardening.threat_model.norm')} {eps}"
     return safe(f"hardened by adversarial training with {str(kind).upper()} in {where}")
 
 

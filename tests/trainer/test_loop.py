@@ -227,15 +227,6 @@ def test_a_cost_weighs_one_class_beside_the_others() -> None:
     assert float(costly[torch.from_numpy(labels)].mean()) == pytest.approx(1)
 
 
-def test_flips_and_turns_are_the_eight_symmetries_of_the_square() -> None:
-    image = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4)
-    symmetries = [turned for flipped in (image, image.flip(3)) for turned in (flipped.rot90(k, (2, 3)) for k in range(4))]
-    found = optimisation.flip_and_turn(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
-    counts = [int((found == symmetry).flatten(1).all(1).sum()) for symmetry in symmetries]
-    assert sum(counts) == 400
-    assert min(counts) > 20
-
-
 def test_weight_decay_is_for_convolutions_and_linear_layers() -> None:
     optimiser = optimisation.build_optimiser(network(), RECIPES["default"])
     decayed, free = optimiser.param_groups

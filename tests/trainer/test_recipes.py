@@ -19,7 +19,7 @@ def test_the_paper_recipe_has_the_papers_settings() -> None:
     paper = RECIPES["paper"]
     assert (paper.optimiser, paper.learning_rate, paper.momentum, paper.batch) == ("sgd", 0.1, 0.9, 16)
     assert (paper.schedule, paper.patience, paper.factor, paper.monitor) == ("plateau", 3, 0.5, "accuracy")
-    assert (paper.class_weighting, paper.augment, paper.weight_decay) == (0.0, False, 0.0)
+    assert (paper.class_weighting, paper.augment, paper.weight_decay) == (0.0, "none", 0.0)
     assert paper.clean_share == 0.5
 
 
@@ -44,11 +44,13 @@ def test_vgg16_has_no_batch_norm_and_a_smaller_learning_rate_unless_one_is_given
 
 
 def hardened(
-    kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.2
-) -> Hardening | None:
+    kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.2,
+    train_eps_255: Fraction | None = None,
+) -> Hardening | None:  # fmt: skip
     return hardening_of(
-        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=ramp, clean_share=clean_share, batch_norm="eval"
-    )
+        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=ramp, clean_share=clean_share, batch_norm="eval",
+        train_eps_255=train_eps_255,
+    )  # fmt: skip
 
 
 def test_hardening_takes_the_recipes_ramp_and_clean_share_unless_one_is_given() -> None:
@@ -77,10 +79,22 @@ def test_without_a_ramp_eps_is_full_from_the_start(share: float) -> None:
     assert Hardening(LINF4, ramp=0.0).at(share) == LINF4
 
 
-def test_settings_are_plain_json() -> None:
-    value = json.loads(json.dumps(Hardening(LINF4).to_json()))
+def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() -> None:
+    hardening = hardened(train_eps_255=Fraction(5))
+    assert hardening is not None
+    assert hardening.threat_model == LINF4
+    assert hardening.trained == hardening.at(1.0) == ThreatModel("linf", Fraction(5))
+    assert hardening.at(0.1).eps_255 == Fraction(5, 2)
+    with pytest.raises(InvalidInputError, match="a radius of hardening without hardening: give --hardening pgd"):
+        hardened("none", train_eps_255=Fraction(5))
+
+
+@pytest.mark.parametrize(("inner", "text"), [(None, "4/255"), (Fraction(5), "5/255")])
+def test_settings_are_plain_json(inner: Fraction | None, text: str) -> None:
+    value = json.loads(json.dumps(Hardening(LINF4, train_eps_255=inner).to_json()))
     assert value["kind"] == "pgd"
     assert value["threat_model"] == {"norm": "linf", "eps": "4/255"}
+    assert value["train_eps"] == text
     assert json.loads(json.dumps(RECIPES["default"].to_json()))["name"] == "default"
 
 

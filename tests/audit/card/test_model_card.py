@@ -147,6 +147,14 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
     assert (given["hardening"], given["steps"], given["ramp"], given["weights"]) == ("pgd", 5, 0.1, "runs/other")
     assert (given["data"], given["images"]) == ("DATA", None)
     assert given["class_costs"] == ("mel=1.5", "df=0.25")
+    assert (given["hardening_eps"], given["augment"]) == (None, "flips")
+    wider = {**training, "hardening": {**hardening, "train_eps": "3/255"}, "recipe": {**recipe, "augment": "affine"}}
+    hardened = replace(record, manifest=replace(manifest, training={**wider, "threat_model": "linf 2/255"}, data=data))
+    given = cli.train.make_context("train", list(train_command(hardened)[2:])).params
+    assert (given["eps"], given["hardening_eps"], given["augment"]) == ("2/255", "3/255", "affine")
+    assert "hardened by adversarial training with PGD in linf 3/255" in model_card(hardened)
+    earlier = replace(manifest, training={**training, "recipe": {**recipe, "augment": True}})
+    assert "--augment" not in train_command(replace(record, manifest=earlier))
 
 
 def test_every_command_of_the_card_is_one_that_the_program_takes(record: RunRecord) -> None:

@@ -1,0 +1,57 @@
+"""Random changes to training images that leave the diagnosis as it is; each is a pure function of images and generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_ZOOM = 1.25
+_SHIFT = 0.1
+
+
+def none(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """The images as they are."""
+    return images
+
+
+def flips(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Each image (N, 3, S, S) under a random element of the square's symmetry group: a lesion has no up and no left."""
+    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
+    turned = images.clone()
+    for kind in range(1, 8):
+        chosen = kinds == kind
+        if chosen.any():
+            picked = images[chosen]
+            picked = picked.flip(3) if kind >= 4 else picked
+            turned[chosen] = picked.rot90(kind % 4, (2, 3))
+    return turned
+
+
+def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Flips and, for half of the images float32 (N, 3, S, S), any angle, a zoom of 0.8 to 1.25 and a shift of up to S/10.
+
+    Bilinear, with the border mirrored; the other half keeps its pixels, for interpolation blurs and deployment's images
+    are not blurred.
+    """
+    turned = flips(images, generator=generator)
+    warped = torch.rand(len(images), generator=generator) < 0.5
+    count = int(warped.sum())
+    if not count:
+        return turned
+    angle = torch.rand(count, generator=generator) * 2 * math.pi
+    zoom = _ZOOM ** (2 * torch.rand(count, generator=generator) - 1)
+    shift = _SHIFT * 2 * (2 * torch.rand(count, 2, generator=generator) - 1)  # a grid's coordinates run from -1 to 1
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(count, 2, 3).to(images.device)
+    chosen = warped.to(images.device)
+    grid = functional.affine_grid(rows, [count, *images.shape[1:]], align_corners=False)
+    turned[chosen] = functional.grid_sample(turned[chosen], grid, padding_mode="reflection", align_corners=False)
+    return turned
+
+
+AUGMENTS: Mapping[str, Callable[..., Tensor]] = {"none": none, "flips": flips, "affine": affine}
+"""What `--augment` names."""
