@@ -20,7 +20,9 @@ from skinaudit.artifacts.manifest import (
     resolve,
 )
 from skinaudit.artifacts.perturbation import check_perturbation
+from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
+from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -66,6 +68,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     opened = [open_set(path) for path in paths]
     for one in opened:
         check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(engine))
+    _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     recorded = {} if sets is not None else _recorded((engine.parent / manifest.run).resolve())
     repeated = _repeated(clean)
@@ -93,6 +96,23 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
     return Inputs(digest_file(engine), None, given, None, (), clean, adversarial, spent, _repeated(clean), {})
+
+
+def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
+    """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
+    if engine.suffix != ".onnx" or manifest.runtime not in RUNTIMES:
+        return
+    model = onnx_graph.load(engine)
+    own, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
+    wrong = ""
+    if own is not None and own != weights:
+        wrong = f"was built from weights {short(own)}, its manifest names {short(weights)}"
+    elif classes is not None and classes != manifest.contract.classes:
+        wrong = f"answers {' '.join(classes)}, its manifest names {' '.join(manifest.contract.classes)}"
+    if wrong:
+        raise InvalidInputError(
+            f"{engine}: by its own metadata it {wrong}: file and manifest do not belong together; export it again"
+        )
 
 
 def _recorded(run: Path) -> dict[str, float]:

@@ -42,6 +42,9 @@ CONDITIONAL = frozenset(
 )  # fmt: skip
 """Operators by which an answer can hang on whether something is there; a convolutional classifier has none of them."""
 
+WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
+"""Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""
+
 _EIGHT_BIT = frozenset({TensorProto.INT8, TensorProto.UINT8})
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
@@ -100,7 +103,7 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
     """Class names in the order of the columns, where the file's metadata holds them: skinaudit's own contract, or a list (or
     a mapping from index to name) under `classes`, `labels` or `names`, as JSON or as a Python literal; None otherwise."""
     entries = metadata(model)
-    for key in ("skinaudit.contract", "classes", "labels", "names"):
+    for key in (CONTRACT, "classes", "labels", "names"):
         value = _literal(entries.get(key, ""))
         if isinstance(value, dict):
             value = value.get("classes", [value[index] for index in sorted(value)])

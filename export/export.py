@@ -329,8 +329,8 @@ def _metadata(run: RunManifest, precision: str) -> dict[str, str]:
     return {
         "skinaudit.version": skinaudit.__version__,
         "skinaudit.run": run.name,
-        "skinaudit.weights": run.weights.digest,
-        "skinaudit.contract": json.dumps(run.contract.to_json(), sort_keys=True),
+        onnx_graph.WEIGHTS: run.weights.digest,
+        onnx_graph.CONTRACT: json.dumps(run.contract.to_json(), sort_keys=True),
         "skinaudit.precision": precision,
     }
 

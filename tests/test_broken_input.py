@@ -278,6 +278,24 @@ def edited_engine(run: Path, change: Callable[[onnx.ModelProto], None]) -> Argum
     return audit(run)
 
 
+def engine_of_another_run(run: Path, tmp: Path) -> Arguments:
+    def relabel(model: onnx.ModelProto) -> None:
+        entry = next(one for one in model.metadata_props if one.key == "skinaudit.weights")
+        entry.value = "sha256:" + 64 * "0"
+
+    return edited_engine(run, relabel)
+
+
+def engine_of_another_order(run: Path, tmp: Path) -> Arguments:
+    def swap(model: onnx.ModelProto) -> None:
+        entry = next(one for one in model.metadata_props if one.key == "skinaudit.contract")
+        contract = json.loads(entry.value)
+        contract["classes"][:2] = contract["classes"][1::-1]
+        entry.value = json.dumps(contract)
+
+    return edited_engine(run, swap)
+
+
 def unknown_runtime(run: Path, tmp: Path) -> Arguments:
     engine = run / "engines" / "fp32.onnx"
     engine.rename(engine.with_suffix(".coreml"))
@@ -323,6 +341,8 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     text_as_engine: "fp32.onnx",
     nan_engine: "NaN",
     engine_with_another_input: "image",
+    engine_of_another_run: "fp32.onnx: by its own metadata it was built from weights 000000000000, its manifest names",
+    engine_of_another_order: "fp32.onnx: by its own metadata it answers nv mel bcc",
     unknown_runtime: "supported: .onnx",
     no_cuda: "cuda",
 }
