@@ -60,12 +60,3 @@ def load(name: str) -> tuple[Search, Mapping[str, Any]]:
     search: Search = module.search
     settings: Mapping[str, Any] = module.SETTINGS
     return search, settings
-
-
-def lead(logits: Logits, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """By how much the true class leads the best other one, float64 (N,); an image counts as broken below 0."""
-    rows = np.arange(len(labels))
-    own = logits[rows, labels].astype(np.float64)
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    return np.asarray(own - others.max(axis=1))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.margins import lead
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.audit.probes import Pixels, Target, lead
+from skinaudit.audit.probes import Pixels, Target
 from skinaudit.audit.probes.square import inside
 
 SETTINGS: dict[str, Any] = {"queries": 500, "directions": 12}

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.margins import lead
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.metrics import Indices
-from skinaudit.audit.probes import Pixels, Target, lead
+from skinaudit.audit.probes import Pixels, Target
 
 SETTINGS: dict[str, Any] = {"queries": 500, "share": 0.8}
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skinaudit.artifacts.margins import lead
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 from skinaudit.trainer.attacks.pgd import input_gradient
@@ -92,11 +93,3 @@ def walk(
         moved[active] = ball.project(stepped, clean[active], threat_model=threat_model)
     tick(len(active))
     return best, asked
-
-
-def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """By how much the true class leads the best other one, float32 (N,)."""
-    rows = np.arange(len(labels))
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    return np.asarray(logits[rows, labels] - others.max(axis=1))

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skinaudit.artifacts.margins import lead
 from skinaudit.trainer.evaluate import logits_of
-from skinaudit.trainer.probes import Pixels, lead, walk
+from skinaudit.trainer.probes import Pixels, walk
 
 GATED = False
 """By construction the reference, which is the source, loses nothing: the share found is a figure, not a drop."""
