@@ -31,12 +31,17 @@ def machine(threads: int) -> str:
     return f"{_processor()}, {threads} of {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}"
 
 
-def heading(command: str, *, threads: int, versions: Mapping[str, str], seconds: float) -> str:
-    """How it was measured, on what, and with which versions."""
+def heading(command: str, *, trainings: Sequence[str], threads: int, versions: Mapping[str, str], seconds: float) -> str:
+    """How it was measured, on what, and with which versions. trainings: the commands that made the runs."""
+    made = "\n".join(f"    {one}" for one in trainings)
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""# skinaudit beside its peers
 
     {command}
+
+on runs trained by
+
+{made}
 
 took {seconds / 60:.1f} minutes. All contestants work in turns in one process, with the same number of threads; times are
 medians of wall-clock seconds over the rounds, ratios are ratios of medians.

@@ -14,6 +14,8 @@ import torch
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import versions
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+from skinaudit.audit.card.commands import train_command
+from skinaudit.audit.run_record import read_run_record
 from skinaudit.bench import libraries, report
 from skinaudit.bench.attacks import measure_attacks
 from skinaudit.bench.hardening import measure_hardening
@@ -67,7 +69,11 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     found = {**versions("torch", "torchvision", "numpy", "onnxruntime", "onnxruntime-gpu"), **peers}
     command = shlex.join(["python", "bench/run.py", *sys.argv[1:]])
     seconds = time.perf_counter() - started
-    return report.heading(command, threads=options.threads, versions=found, seconds=seconds) + "".join(sections)
+    runs = dict.fromkeys((options.standard, options.hardened, audited.parents[1]))
+    trainings = [shlex.join(train_command(read_run_record(run))) for run in runs]
+    return report.heading(command, trainings=trainings, threads=options.threads, versions=found, seconds=seconds) + "".join(
+        sections
+    )
 
 
 def _options() -> argparse.Namespace:
