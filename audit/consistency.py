@@ -63,12 +63,12 @@ def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int
         identical=all(np.array_equal(one, answers[0]) for one in answers),
         largest=float((spread.max(axis=0) - spread.min(axis=0)).max()) / width,
         flips=int((named != named[0]).any(axis=0).sum()),
-        odd=_odd(engine, batch.shape[2]),
+        odd=unanswered_frames(engine, batch.shape[2]),
     )
 
 
-def _odd(engine: Engine, size: int) -> tuple[str, ...]:
-    """Frames of side `size` that get no finite answer."""
+def unanswered_frames(engine: Engine, size: int) -> tuple[str, ...]:
+    """Names of the odd frames, of `size` times `size` pixels, to which the engine answers NaN or infinity."""
     board = 255 * (np.indices((3, size, size)).sum(axis=0) % 2)
     frames = {
         "black": np.zeros((3, size, size)),

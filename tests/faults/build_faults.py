@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from skinaudit.artifacts.manifest import read_run, resolve
-from skinaudit.export.calibration import Calibration, read_calibration
+from skinaudit.export.calibration import Calibration, channel_peaks, read_calibration
 from skinaudit.export.precision import FP16_LARGEST, _cast, to_int8
 from skinaudit.export.to_onnx import clean, to_onnx
 from skinaudit.tests.faults.lab import ANY_LOSS, BEYOND_INT8, LOGITS, SIZE, Fault, Lab, plant
@@ -160,15 +160,46 @@ def fp16_activation_overflow(lab: Lab, folder: Path) -> Path:
     Converted without the exporter's guard on activations. Every stored weight is within fp16.
     """
     model = lab.model()
-    (first, bias), (second, _) = parameters(model, "Conv")[:2]
+    reach, total = _reach(model)
+    channel = int((total / reach).argmax())
+    factor = 2.0 ** np.floor(np.log2(FP16_LARGEST / reach[channel]))
+    return _overflowing(lab, "fp16_activation_overflow", model, channel, factor)
+
+
+def fp16_overflow_on_noise(lab: Lab, folder: Path) -> Path:
+    """The same, scaled so that no image of any set and none of the calibration overflows, and frames of noise do."""
+    model = lab.model()
+    held = [batch for name in ("clean", "fgsm", "pgd") for batch in lab.set(name).batches(500)]
+    calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    usual = _peaks(model, np.concatenate([*held, calibration.images]))
+    odd = _peaks(model, noise(lab, calibration))
+    channel = int((odd / np.maximum(usual, _reach(model)[0])).argmax())
+    assert odd[channel] > 1.2 * usual[channel]
+    factor = FP16_LARGEST / np.sqrt(odd[channel] * usual[channel])
+    return _overflowing(lab, "fp16_overflow_on_noise", model, channel, factor)
+
+
+def _reach(model: ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the first layer's channels (C,): the largest absolute weight or bias, and the sum of the absolute weights."""
+    (first, bias), *_ = parameters(model, "Conv")
     weights = np.abs(numpy_helper.to_array(first)).reshape(first.dims[0], -1)
-    reach = np.maximum(weights.max(axis=1), np.abs(numpy_helper.to_array(bias)))
-    channel = int((weights.sum(axis=1) / reach).argmax())
-    factor = np.float32(2.0 ** np.floor(np.log2(FP16_LARGEST / reach[channel])))
-    for tensor, by in ((first, factor), (bias, factor), (second, 1 / factor)):
+    return np.maximum(weights.max(axis=1), np.abs(numpy_helper.to_array(bias))), weights.sum(axis=1)
+
+
+def _peaks(model: ModelProto, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The largest value (C,) that each of the first layer's channels takes behind its ReLU on images (N, 3, H, W)."""
+    first = next(node for node in model.graph.node if node.op_type == "Relu")
+    (peaks,) = channel_peaks(model, first.output, Calibration(images, digest=""))
+    return peaks
+
+
+def _overflowing(lab: Lab, name: str, model: ModelProto, channel: int, factor: float) -> Path:
+    """Plant the model in fp16 with one channel of its first layer scaled until behind its ReLU."""
+    (first, bias), (second, _) = parameters(model, "Conv")[:2]
+    for tensor, by in ((first, np.float32(factor)), (bias, np.float32(factor)), (second, np.float32(1 / factor))):
         change(tensor, lambda value, by=by: value.__setitem__(channel, value[channel] * by))
     half, _ = _cast(onnx.shape_inference.infer_shapes(model), TensorProto.FLOAT16, where="planted")
-    return plant(lab, "fp16_activation_overflow", clean(half), base="fp16")
+    return plant(lab, name, clean(half), base="fp16")
 
 
 BUILD_FAULTS = (
@@ -193,4 +224,6 @@ BUILD_FAULTS = (
     Fault("fp16 weight infinite", "a weight beyond fp16", infinite_fp16_weight, ("finite logits",)),
     Fault("fp16 activation overflow", "an activation beyond fp16, on a CPU that computes the file in fp32",
           fp16_activation_overflow, ("half precision emulated",)),
+    Fault("fp16 overflow on noise", "an activation beyond fp16 on no image of any set, on a CPU that computes in fp32",
+          fp16_overflow_on_noise, ("half precision emulated",)),
 )  # fmt: skip

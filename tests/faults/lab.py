@@ -56,7 +56,7 @@ CHECKS: Mapping[str, str] = {
     "logits near the source's": r"further from the source's logits than",
     "batches": r"hangs on its batch",
     "conditions in the graph": r"which its reference has not: an answer can hang on a trigger",
-    "odd frames": r"NaN or infinity to a frame",
+    "odd frames": r"answers NaN or infinity to a frame",
     "half precision emulated": r"in an emulation of it, which this device does not show",
     "recorded results": r"its training measured",
     "repeated images": r"are copies of others",
