@@ -19,7 +19,7 @@ from skinaudit.audit.consistency import check_consistency
 from skinaudit.audit.drift import Drift, measure_drift
 from skinaudit.audit.flips import Flip, worst_flips
 from skinaudit.audit.gates import judge
-from skinaudit.audit.halved import HALF, Halved, check_halved
+from skinaudit.audit.halved import Halved, check_halved
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.pairing import Pair, pair_sets, read_baseline
@@ -31,6 +31,7 @@ from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
 from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
 from skinaudit.audit.right import pack_right
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.half import HALVES
 from skinaudit.engines.open import LIBRARIES, open_emulated
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
@@ -253,13 +254,13 @@ def _halved(
     path: Path, inputs: Inputs, engine: Engine, sets: Sequence[AdversarialSet], *, emulated: bool, threads: int | None
 ) -> Halved | None:
     """The emulation of a half precision file that the device computes in another precision; None for any other."""
-    manifest, about = inputs.manifest, engine.description
-    if emulated or manifest is None or manifest.asked not in HALF or about.executed is None:
+    manifest, executed = inputs.manifest, engine.description.executed
+    if emulated or manifest is None or manifest.asked not in HALVES or executed is None:
         return None
-    if about.executed.get(manifest.asked) or not (path.parent / manifest.graph.file).is_file():
+    if 2 * executed.get(manifest.asked, 0) > sum(executed.values()) or not (path.parent / manifest.graph.file).is_file():
         return None
     try:
-        halved = open_emulated(resolve(path.parent, manifest.graph), threads=threads)
+        halved = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
     except MissingDependencyError:
         return None
     return check_halved(manifest.asked, engine, halved, sets)

@@ -12,7 +12,6 @@ from skinaudit.audit.consistency import unanswered_frames
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError
 
-HALF = ("fp16", "bf16")
 _IMAGES = 64
 
 

@@ -69,7 +69,13 @@ def open_subject(
         order = inputs.clean.info.contract.classes
         return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
     if emulate:
-        return open_emulated(resolve(path.parent, manifest.graph), threads=threads)
+        emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
+        if not emulation.description.found.get(manifest.asked):
+            raise InvalidInputError(
+                f"{path}: its builder made it {manifest.asked} of {manifest.graph.file}, which is not {manifest.asked} and "
+                "cannot emulate it; leave --emulate out"
+            )
+        return emulation
     return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import onnx.shape_inference
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-HALVES = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
+from skinaudit.engines.half import HALVES
 
-
-def has_half(model: ModelProto, kinds: frozenset[int] = HALVES) -> bool:
-    """Whether a graph has constants, so also weights, of one of these types."""
-    return not kinds.isdisjoint(tensor.data_type for tensor in model.graph.initializer)
+_KINDS = frozenset(HALVES.values())
 
 
 def emulated(model: ModelProto) -> ModelProto:
@@ -27,10 +24,10 @@ def emulated(model: ModelProto) -> ModelProto:
     graph = wide.graph
     nodes: list[NodeProto] = []
     for node in graph.node:
-        halves = {name: kinds[name] for name in node.output if kinds.get(name) in HALVES}
+        halves = {name: kinds[name] for name in node.output if kinds.get(name) in _KINDS}
         if node.op_type == "Cast":
             target = next(attribute for attribute in node.attribute if attribute.name == "to")
-            target.i = TensorProto.FLOAT if target.i in HALVES else target.i
+            target.i = TensorProto.FLOAT if target.i in _KINDS else target.i
         for position, name in enumerate(node.output):
             if name in halves:
                 node.output[position] = f"{name}_wide"
@@ -40,7 +37,7 @@ def emulated(model: ModelProto) -> ModelProto:
             nodes.append(helper.make_node("Cast", [f"{name}_rounded"], [name], to=TensorProto.FLOAT))
     constants = [
         numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)
-        if tensor.data_type in HALVES
+        if tensor.data_type in _KINDS
         else tensor
         for tensor in graph.initializer
     ]

@@ -63,11 +63,14 @@ def open_engine(
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 
-def open_emulated(graph: Path, *, threads: int | None = None) -> Engine:
+def open_emulated(graph: Path, *, precision: str | None = None, threads: int | None = None) -> Engine:
     """Open the ONNX graph that an engine was built from, on the CPU: half precision is rounded to between layers, as the
-    engine itself would. Raises as `open_engine`.
+    engine itself would.
+
+    precision: that of the engine, where its builder made it of an fp32 graph. Raises as `open_engine`, and InvalidInputError
+    where a weight lies beyond it.
     """
-    return SessionEngine(ort.open_emulated(graph, threads=threads), where=str(graph))
+    return SessionEngine(ort.open_emulated(graph, precision=precision, threads=threads), where=str(graph))
 
 
 def _named(runtime: str, path: Path) -> str:

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx.shape_inference
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from skinaudit.engines import onnx_graph
-from skinaudit.engines.emulation import emulated, has_half
+from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.half import HALVES, has_half, to_half
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
@@ -68,12 +70,15 @@ def open_bytes(content: bytes, *, where: str, provider: Provider = "cpu", thread
     return _open(content, onnx_graph.parse(content, where=where), where=where, provider=provider, threads=threads)
 
 
-def open_emulated(path: Path, *, threads: int | None = None) -> OrtSession:
+def open_emulated(path: Path, *, precision: str | None = None, threads: int | None = None) -> OrtSession:
     """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation.
 
-    Any other graph is opened as it is. Raises as `open_session`.
+    precision: fp16 or bf16 for an fp32 graph of which an engine in that precision was made; by default, and in a graph that
+    has its types, those of the graph count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
     """
     graph = onnx_graph.load(path)
+    if precision is not None and precision in HALVES and not has_half(graph):
+        graph, _ = to_half(onnx.shape_inference.infer_shapes(graph), HALVES[precision], where=str(path))
     if not has_half(graph):
         return open_session(path, threads=threads)
     return _open_wide(graph, where=str(path), threads=threads)

@@ -160,12 +160,16 @@ def _is_quantised(node: Any) -> bool:
 
 
 def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
+    """Counts by the type at the end of each kernel's name, such as brgconv_avx512_1x1_f32.
+
+    Not by `runtimePrecision`: that says f16 of kernels in f32, where the file stores the weights in f16.
+    """
     counts: Counter[str] = Counter()
     for node in runtime_model.get_ops():
         about = node.get_rt_info()
         if "layerType" in about and about["layerType"].value in _EXECUTED:
-            kind = about["runtimePrecision"].value
-            counts[_NAMES.get(kind, kind)] += 1
+            kernel = about["primitiveType"].value
+            counts[_NAMES.get(kernel.rpartition("_")[2].lower(), kernel)] += 1
     return dict(sorted(counts.items()))
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import onnx.shape_inference
 import onnx.version_converter
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto
 
-from skinaudit.engines.onnx_graph import WEIGHTED, found_precisions
+from skinaudit.engines.half import FP16_LARGEST, to_half
+from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration, largest_activation
 from skinaudit.export.int8 import quantise
 
-FP16_LARGEST = 65504.0
 BF16_OPSET = 22
 """The first in which a convolution takes bfloat16."""
 
@@ -70,7 +69,7 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
     peak = largest_activation(model, calibration)
     if peak > FP16_LARGEST:
         raise InvalidInputError(f"{where}: activations reach {peak:.3g}, fp16 ends at 65504; export as fp32 or int8")
-    converted, underflowed = _cast(model, TensorProto.FLOAT16, where=where)
+    converted, underflowed = to_half(model, TensorProto.FLOAT16, where=where)
     settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
     return Converted(converted, settings)
 
@@ -78,39 +77,8 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
 def to_bf16(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """As to_fp16 in bfloat16: the range of fp32 with 8 bits of mantissa, so nothing overflows. Needs opset 22."""
     model = onnx.version_converter.convert_version(model, BF16_OPSET)
-    converted, underflowed = _cast(onnx.shape_inference.infer_shapes(model), TensorProto.BFLOAT16, where=where)
+    converted, underflowed = to_half(onnx.shape_inference.infer_shapes(model), TensorProto.BFLOAT16, where=where)
     return Converted(converted, {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "opset": BF16_OPSET})
-
-
-def _cast(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, int]:
-    """The graph with everything from the first weighted layer on in half precision, and how many weights became zero."""
-    graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
-    values = (*graph.input, *graph.value_info, *graph.output)
-    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT} - weights.keys()
-    nodes: list[NodeProto] = []
-    renamed: dict[str, str] = {}  # float32 value -> its half precision twin
-    computed: set[str] = set()  # values that the half precision part computes
-    for node in graph.node:
-        if node.op_type in WEIGHTED or not computed.isdisjoint(node.input):
-            for name in node.input:
-                if name in floats - computed and name not in renamed:
-                    nodes.append(helper.make_node("Cast", [name], [f"{name}_half"], to=kind))
-                if name in floats | weights.keys():
-                    renamed[name] = f"{name}_half"
-            computed.update(floats.intersection(node.output))
-            renamed |= {name: f"{name}_half" for name in floats.intersection(node.output)}
-            _rename(node, renamed)
-        nodes.append(node)
-    outputs = [value.name for value in graph.output if value.name in computed]
-    nodes.extend(helper.make_node("Cast", [renamed[name]], [name], to=TensorProto.FLOAT) for name in outputs)
-    halves, underflowed = _half([weights[name] for name in weights if name in renamed], kind, where=where)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    for part, content in (("node", nodes), ("initializer", kept + halves), ("value_info", [])):
-        graph.ClearField(part)
-        getattr(graph, part).extend(content)
-    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), underflowed
 
 
 def to_int8(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
@@ -154,25 +122,3 @@ def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, whe
     if dict(found) != due or 2 * kept >= layers:
         counts = ", ".join(f"{count} {name}" for name, count in found.items()) or "none"
         raise InvalidInputError(f"{where}: asked for {asked} in {layers} layers and found {counts}; nothing was written")
-
-
-def _half(tensors: Sequence[TensorProto], kind: int, *, where: str) -> tuple[list[TensorProto], int]:
-    """Half precision twins, and how many non-zero weights became zero; weights beyond the range are refused."""
-    dtype = helper.tensor_dtype_to_np_dtype(kind)
-    largest = FP16_LARGEST if kind == TensorProto.FLOAT16 else float("inf")
-    halves, overflowed, underflowed = [], 0, 0
-    for tensor in tensors:
-        value = numpy_helper.to_array(tensor)
-        overflowed += int(np.count_nonzero(np.abs(value) > largest))
-        half = np.clip(value, -largest, largest).astype(dtype)
-        underflowed += int(np.count_nonzero(value) - np.count_nonzero(half))
-        halves.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
-    if overflowed:
-        raise InvalidInputError(f"{where}: {overflowed} weights exceed 65504, where fp16 ends; export as fp32 or int8")
-    return halves, underflowed
-
-
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
-    for values in (node.input, node.output):
-        for position, name in enumerate(values):
-            values[position] = names.get(name, name)

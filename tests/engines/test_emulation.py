@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx.shape_inference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("onnxruntime")
 
-from skinaudit.engines.emulation import emulated, has_half
+from skinaudit.engines.emulation import emulated
+from skinaudit.engines.half import has_half, to_half
 from skinaudit.engines.open import open_emulated, open_engine
-from skinaudit.errors import EngineError
+from skinaudit.errors import EngineError, InvalidInputError
 
 SIZE = 4
 KINDS = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -95,8 +97,27 @@ def test_a_bfloat16_file_is_emulated_on_a_cpu_and_says_so(tmp_path: Path, images
     assert np.array_equal(engine.logits(images), open_emulated(path, threads=1).logits(images))
 
 
-def test_a_graph_without_half_precision_is_opened_as_it_is(write_model: object, tmp_path: Path) -> None:
-    path = write_model()  # type: ignore[operator]
+def test_an_fp32_graph_is_emulated_in_the_precision_that_was_made_of_it(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, images = write_model(), np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
+    typed, _ = to_half(onnx.shape_inference.infer_shapes(onnx.load(str(path))), TensorProto.FLOAT16, where="typed")
+    onnx.save(typed, str(tmp_path / "typed.onnx"))
+    engine = open_emulated(path, precision="fp16", threads=1)
+    assert engine.description.found == open_engine(tmp_path / "typed.onnx", threads=1).description.found
+    assert np.array_equal(engine.logits(images), open_emulated(tmp_path / "typed.onnx", threads=1).logits(images))
+    assert not np.array_equal(engine.logits(images), open_engine(path, threads=1).logits(images))
+
+
+def test_a_weight_beyond_the_precision_is_refused(write_model: Callable[..., Path]) -> None:
+    path = write_model(spoil=7e4)
+    assert open_emulated(path, threads=1).description.found == {"fp32": 2}
+    with pytest.raises(InvalidInputError, match="1 weights exceed 65504"):
+        open_emulated(path, precision="fp16", threads=1)
+
+
+def test_a_graph_without_half_precision_is_opened_as_it_is(write_model: Callable[..., Path]) -> None:
+    path = write_model()
     assert not has_half(onnx.load(str(path)))
     assert "emulation" not in open_emulated(path, threads=1).description.settings
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
@@ -14,8 +16,11 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino", reason="openvino is not installed: pip install 'skinaudit[openvino]'")
 pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudit[openvino]'")
 
-from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run
+from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.result import Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.ov import read_model
 from skinaudit.errors import EngineError, InvalidInputError
@@ -35,6 +40,25 @@ def request(graph: ModelProto, calibration: Calibration, target: Path, precision
 def exported(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, ...]:
     run = make_run(tmp_path_factory.mktemp("runs") / "noise")
     return export_run(run, precisions=["fp32", "fp16", "int8"], formats=["openvino"], threads=1)
+
+
+@pytest.fixture(scope="module")
+def nudged(exported: tuple[Exported, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run's clean set and one whose pixels moved at random by up to 2/255."""
+    folder, reference = tmp_path_factory.mktemp("nudged"), exported[0].path.with_suffix(".onnx")
+    clean = open_set(exported[0].path.parents[1] / "sets" / "clean.safetensors")
+    (folder / clean.path.name).write_bytes(clean.path.read_bytes())
+    images = np.concatenate(list(clean.batches(60)))
+    moved = images.astype(np.int16) + np.random.default_rng(0).integers(-2, 3, images.shape)
+    images = np.clip(moved, 0, 255).astype(np.uint8)
+    threat_model = ThreatModel("linf", parse_eps("2/255"))
+    write_set(
+        folder / "fgsm-linf-2.safetensors",
+        replace(clean.info, name="fgsm-linf-2", attack="fgsm", threat_model=threat_model, clean=clean.images_digest),
+        images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
+        source_logits=open_engine(reference, threads=1).logits(images),
+    )  # fmt: skip
+    return folder
 
 
 def test_each_file_holds_what_was_asked_for(exported: tuple[Exported, ...]) -> None:
@@ -60,6 +84,32 @@ def test_fp32_is_computed_in_fp32_and_answers_as_onnxruntime_does(exported: tupl
     expected = reference.logits(images)
     assert abs(engine.logits(images) - expected).max() < 1e-5 * abs(expected).max()
     assert (engine.logits(images) == engine.logits(images)).all()
+
+
+def test_fp16_weights_are_computed_in_fp32_and_not_called_fp16_for_how_they_are_stored(
+    exported: tuple[Exported, ...],
+) -> None:
+    """The runtime's own `runtimePrecision` says f16 of kernels such as brgconv_avx512_1x1_f32."""
+    about = open_engine(exported[1].path, threads=1).description
+    assert about.found == {"fp16": 28}
+    assert about.executed == {"fp32": 28}
+
+
+def test_an_audit_of_fp16_weights_emulates_what_the_device_does_not_compute(
+    exported: tuple[Exported, ...], nudged: Path
+) -> None:
+    findings = audit_engine(exported[1].path, sets=nudged, threads=1).findings
+    told = [one.text for one in findings if one.rule == "execution"]
+    assert "the file has fp16 in 28 layers, this device computes fp32 in 28: audit it where it will run" in told
+    assert sum("an emulation of fp16" in text for text in told) == 1
+
+
+def test_fp16_is_emulated_by_its_fp32_graph_and_int8_is_not(exported: tuple[Exported, ...], nudged: Path) -> None:
+    emulated = audit_engine(exported[1].path, sets=nudged, emulate=True, threads=1)
+    assert emulated.description.found == {"fp16": 28}
+    assert emulated.verdict is not Verdict.PASS
+    with pytest.raises(InvalidInputError, match=r"int8 of fp32\.onnx, which is not int8 and cannot emulate it"):
+        audit_engine(exported[2].path, sets=nudged, emulate=True, threads=1)
 
 
 def test_openvino_opens_onnx_files_too(exported: tuple[Exported, ...]) -> None:

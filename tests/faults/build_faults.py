@@ -14,8 +14,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.engines.half import FP16_LARGEST, to_half
 from skinaudit.export.calibration import Calibration, channel_peaks, read_calibration
-from skinaudit.export.precision import FP16_LARGEST, _cast, to_int8
+from skinaudit.export.precision import to_int8
 from skinaudit.export.to_onnx import clean, to_onnx
 from skinaudit.tests.faults.lab import ANY_LOSS, BEYOND_INT8, LOGITS, SIZE, Fault, Lab, plant
 from skinaudit.tests.faults.surgery import MEL, change, constant, parameters
@@ -198,7 +199,7 @@ def _overflowing(lab: Lab, name: str, model: ModelProto, channel: int, factor: f
     (first, bias), (second, _) = parameters(model, "Conv")[:2]
     for tensor, by in ((first, np.float32(factor)), (bias, np.float32(factor)), (second, np.float32(1 / factor))):
         change(tensor, lambda value, by=by: value.__setitem__(channel, value[channel] * by))
-    half, _ = _cast(onnx.shape_inference.infer_shapes(model), TensorProto.FLOAT16, where="planted")
+    half, _ = to_half(onnx.shape_inference.infer_shapes(model), TensorProto.FLOAT16, where="planted")
     return plant(lab, name, clean(half), base="fp16")
 
 
