@@ -18,7 +18,7 @@ from skinaudit.audit.statistics import Interval, PairedDrop
 from skinaudit.engines.engine import EngineDescription
 from skinaudit.errors import InvalidInputError
 
-EMULATION = "ONNX emulation, not the plan"
+EMULATION = "ONNX emulation, not the engine"
 """Marks every line of a report on an audit that ran the graph from which the engine was built instead of the engine."""
 
 

@@ -37,7 +37,7 @@ def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[s
 def test_what_is_no_evidence_is_said_in_the_head(audits: dict[str, AuditResult]) -> None:
     assert "**SYNTHETIC images" in render(audits["pass"]).split("|")[0]
     assert "**SYNTHETIC" not in render(replace(audits["pass"], synthetic=False))
-    assert "**ONNX emulation, not the plan: subject.onnx was not run.**" in render(audits["emulated"]).split("|")[0]
+    assert "**ONNX emulation, not the engine: subject.onnx was not run.**" in render(audits["emulated"]).split("|")[0]
 
 
 def command(result: AuditResult) -> str:
