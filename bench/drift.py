@@ -1,6 +1,6 @@
 """How far honest engines' logits lie from their source's: docs/results/drift.md, where sanity.EXPLAINED comes from.
 
-python bench/drift.py runs/standard-wide runs/hardened-tuned --output docs/results/drift.md
+python bench/drift.py runs/standard-wide runs/hardened-affine --output docs/results/drift.md
 """
 
 from __future__ import annotations
