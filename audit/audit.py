@@ -19,7 +19,7 @@ from skinaudit.audit.consistency import check_consistency
 from skinaudit.audit.drift import Drift, measure_drift
 from skinaudit.audit.flips import Flip, worst_flips
 from skinaudit.audit.gates import judge
-from skinaudit.audit.halved import Halved, check_halved
+from skinaudit.audit.halved import check_halved
 from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.metrics import Indices, predictions
 from skinaudit.audit.pairing import Pair, pair_sets, read_baseline
@@ -124,7 +124,7 @@ def audit_engine(
     rebuilds = _rebuilds(inputs)
     findings += sanity.rebuilds(rebuilds, policy)
     findings += sanity.conditions(added_conditions(engine_path, inputs))
-    findings += sanity.halved(_halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads))
+    findings += _halved(engine_path, inputs, engine, everything, emulated=emulate, threads=threads)
     findings += verdict.of_gates(gates, policy) + told
     own = () if beaten is None else tuple(one.title for one in beaten.sets if one.own)
     findings += sanity.masking(results, fresh, gates, policy, own=own)
@@ -252,18 +252,20 @@ def _rebuilds(inputs: Inputs) -> Rebuilds | None:
 
 def _halved(
     path: Path, inputs: Inputs, engine: Engine, sets: Sequence[AdversarialSet], *, emulated: bool, threads: int | None
-) -> Halved | None:
-    """The emulation of a half precision file that the device computes in another precision; None for any other."""
-    manifest, executed = inputs.manifest, engine.description.executed
-    if emulated or manifest is None or manifest.asked not in HALVES or executed is None:
-        return None
-    if 2 * executed.get(manifest.asked, 0) > sum(executed.values()) or not (path.parent / manifest.graph.file).is_file():
-        return None
+) -> list[Finding]:
+    """What an emulation says of a half precision file that the device computes in another precision; nothing of others."""
+    manifest, found, executed = inputs.manifest, engine.description.found, engine.description.executed
+    if emulated or manifest is None or manifest.asked not in HALVES or not found.get(manifest.asked) or executed is None:
+        return []
+    if 2 * executed.get(manifest.asked, 0) > sum(executed.values()):
+        return []
+    if not (path.parent / manifest.graph.file).is_file():
+        return sanity.unseen(manifest.asked, f"{manifest.graph.file}, by which to emulate it, is missing")
     try:
         halved = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
-    except MissingDependencyError:
-        return None
-    return check_halved(manifest.asked, engine, halved, sets)
+    except MissingDependencyError as error:
+        return sanity.unseen(manifest.asked, str(error))
+    return sanity.halved(check_halved(manifest.asked, engine, halved, sets))
 
 
 def _are_probabilities(logits: NDArray[np.float32]) -> bool:

@@ -157,10 +157,14 @@ def inputs(given: Inputs, titles: Sequence[str], results: Sequence[SetResult]) -
     return findings
 
 
-def halved(checked: Halved | None) -> list[Finding]:
+def unseen(precision: str, why: str) -> list[Finding]:
+    """That nothing shows what a half precision file answers where it is computed as it says."""
+    text = f"this device does not compute in {precision}, and its emulation did not run: {why}"
+    return [Finding(Severity.INCONCLUSIVE, "execution", None, text)]
+
+
+def halved(checked: Halved) -> list[Finding]:
     """What an emulation of half precision says of a file that this device computes in single precision."""
-    if checked is None:
-        return []
     if checked.overflows:
         text = (
             f"{checked.precision} overflows: NaN or infinity on {checked.overflows} of {checked.images} images in an "

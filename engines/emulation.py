@@ -7,8 +7,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.half import HALVES
 
-_KINDS = frozenset(HALVES.values())
-
 
 def emulated(model: ModelProto) -> ModelProto:
     """The same graph in float32 with every half precision value rounded to its type, weights and results of nodes alike.
@@ -24,10 +22,10 @@ def emulated(model: ModelProto) -> ModelProto:
     graph = wide.graph
     nodes: list[NodeProto] = []
     for node in graph.node:
-        halves = {name: kinds[name] for name in node.output if kinds.get(name) in _KINDS}
+        halves = {name: kinds[name] for name in node.output if kinds.get(name) in HALVES.values()}
         if node.op_type == "Cast":
             target = next(attribute for attribute in node.attribute if attribute.name == "to")
-            target.i = TensorProto.FLOAT if target.i in _KINDS else target.i
+            target.i = TensorProto.FLOAT if target.i in HALVES.values() else target.i
         for position, name in enumerate(node.output):
             if name in halves:
                 node.output[position] = f"{name}_wide"
@@ -37,7 +35,7 @@ def emulated(model: ModelProto) -> ModelProto:
             nodes.append(helper.make_node("Cast", [f"{name}_rounded"], [name], to=TensorProto.FLOAT))
     constants = [
         numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)
-        if tensor.data_type in _KINDS
+        if tensor.data_type in HALVES.values()
         else tensor
         for tensor in graph.initializer
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx.shape_inference
+import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.onnx_graph import WEIGHTED
@@ -14,6 +15,8 @@ from skinaudit.errors import InvalidInputError
 FP16_LARGEST = 65504.0
 HALVES: Mapping[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 """Half precisions by name."""
+BF16_OPSET = 22
+"""The first in which a convolution takes bfloat16."""
 
 
 def has_half(model: ModelProto, kinds: frozenset[int] = frozenset(HALVES.values())) -> bool:
@@ -22,11 +25,14 @@ def has_half(model: ModelProto, kinds: frozenset[int] = frozenset(HALVES.values(
 
 
 def to_half(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, int]:
-    """The graph with everything from the first weighted layer on in half precision, and how many weights became zero.
+    """A copy with everything from the first weighted layer on in half precision, and how many weights became zero.
 
-    model: with inferred shapes; it is rewritten in place. kind: a value of HALVES. Raises InvalidInputError, naming `where`,
-    for a weight beyond the range.
+    kind: a value of HALVES; for bfloat16 the copy has BF16_OPSET. Raises InvalidInputError, naming `where`, for a weight
+    beyond the range.
     """
+    if kind == TensorProto.BFLOAT16:
+        model = onnx.version_converter.convert_version(model, BF16_OPSET)
+    model = onnx.shape_inference.infer_shapes(model)
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     values = (*graph.input, *graph.value_info, *graph.output)

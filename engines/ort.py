@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnx.shape_inference
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
@@ -73,12 +72,12 @@ def open_bytes(content: bytes, *, where: str, provider: Provider = "cpu", thread
 def open_emulated(path: Path, *, precision: str | None = None, threads: int | None = None) -> OrtSession:
     """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation.
 
-    precision: fp16 or bf16 for an fp32 graph of which an engine in that precision was made; by default, and in a graph that
-    has its types, those of the graph count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
+    precision: that of an engine; if it is fp16 or bf16, and all layers of the graph are fp32, they are made so first. In any
+    other graph its own types count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
     """
     graph = onnx_graph.load(path)
-    if precision is not None and precision in HALVES and not has_half(graph):
-        graph, _ = to_half(onnx.shape_inference.infer_shapes(graph), HALVES[precision], where=str(path))
+    if precision is not None and precision in HALVES and set(onnx_graph.found_precisions(graph)) == {"fp32"}:
+        graph, _ = to_half(graph, HALVES[precision], where=str(path))
     if not has_half(graph):
         return open_session(path, threads=threads)
     return _open_wide(graph, where=str(path), threads=threads)

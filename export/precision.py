@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import onnx.shape_inference
-import onnx.version_converter
 from onnx import ModelProto, TensorProto
 
-from skinaudit.engines.half import FP16_LARGEST, to_half
+from skinaudit.engines.half import BF16_OPSET, FP16_LARGEST, to_half
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration, largest_activation
 from skinaudit.export.int8 import quantise
-
-BF16_OPSET = 22
-"""The first in which a convolution takes bfloat16."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +72,7 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
 
 def to_bf16(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
     """As to_fp16 in bfloat16: the range of fp32 with 8 bits of mantissa, so nothing overflows. Needs opset 22."""
-    model = onnx.version_converter.convert_version(model, BF16_OPSET)
-    converted, underflowed = to_half(onnx.shape_inference.infer_shapes(model), TensorProto.BFLOAT16, where=where)
+    converted, underflowed = to_half(model, TensorProto.BFLOAT16, where=where)
     return Converted(converted, {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "opset": BF16_OPSET})
 
 

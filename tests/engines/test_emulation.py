@@ -97,16 +97,22 @@ def test_a_bfloat16_file_is_emulated_on_a_cpu_and_says_so(tmp_path: Path, images
     assert np.array_equal(engine.logits(images), open_emulated(path, threads=1).logits(images))
 
 
+@pytest.mark.parametrize("precision", KINDS)
 def test_an_fp32_graph_is_emulated_in_the_precision_that_was_made_of_it(
-    write_model: Callable[..., Path], tmp_path: Path
+    write_model: Callable[..., Path], tmp_path: Path, precision: str
 ) -> None:
     path, images = write_model(), np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
-    typed, _ = to_half(onnx.shape_inference.infer_shapes(onnx.load(str(path))), TensorProto.FLOAT16, where="typed")
+    typed, _ = to_half(onnx.load(str(path)), KINDS[precision], where="typed")
     onnx.save(typed, str(tmp_path / "typed.onnx"))
-    engine = open_emulated(path, precision="fp16", threads=1)
-    assert engine.description.found == open_engine(tmp_path / "typed.onnx", threads=1).description.found
+    engine = open_emulated(path, precision=precision, threads=1)
+    assert engine.description.found == {precision: 2}
     assert np.array_equal(engine.logits(images), open_emulated(tmp_path / "typed.onnx", threads=1).logits(images))
     assert not np.array_equal(engine.logits(images), open_engine(path, threads=1).logits(images))
+
+
+def test_the_types_of_a_graph_count_more_than_what_is_said_of_it(tmp_path: Path) -> None:
+    path = half_model(tmp_path / "half.onnx", TensorProto.BFLOAT16)
+    assert open_emulated(path, precision="fp16", threads=1).description.found == {"bf16": 1}
 
 
 def test_a_weight_beyond_the_precision_is_refused(write_model: Callable[..., Path]) -> None:

@@ -20,7 +20,7 @@ from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.result import Verdict
+from skinaudit.audit.result import Severity, Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.ov import read_model
 from skinaudit.errors import EngineError, InvalidInputError
@@ -102,6 +102,17 @@ def test_an_audit_of_fp16_weights_emulates_what_the_device_does_not_compute(
     told = [one.text for one in findings if one.rule == "execution"]
     assert "the file has fp16 in 28 layers, this device computes fp32 in 28: audit it where it will run" in told
     assert sum("an emulation of fp16" in text for text in told) == 1
+
+
+def test_fp16_weights_without_a_graph_to_emulate_them_by_are_no_pass(
+    exported: tuple[Exported, ...], nudged: Path, tmp_path: Path
+) -> None:
+    for name in ("fp16.xml", "fp16.bin", "fp16.xml.json"):
+        (tmp_path / name).write_bytes((exported[1].path.parent / name).read_bytes())
+    result = audit_engine(tmp_path / "fp16.xml", sets=nudged, threads=1)
+    assert [one.severity for one in result.findings if "its emulation did not run: fp32.onnx" in one.text] == [
+        Severity.INCONCLUSIVE
+    ]
 
 
 def test_fp16_is_emulated_by_its_fp32_graph_and_int8_is_not(exported: tuple[Exported, ...], nudged: Path) -> None:

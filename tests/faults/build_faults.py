@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx.shape_inference
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -217,7 +216,7 @@ def _overflowing(lab: Lab, name: str, model: ModelProto, channel: int, factor: f
     (first, bias), (second, _) = parameters(model, "Conv")[:2]
     for tensor, by in ((first, np.float32(factor)), (bias, np.float32(factor)), (second, np.float32(1 / factor))):
         change(tensor, lambda value, by=by: value.__setitem__(channel, value[channel] * by))
-    half, _ = to_half(onnx.shape_inference.infer_shapes(model), TensorProto.FLOAT16, where="planted")
+    half, _ = to_half(model, TensorProto.FLOAT16, where="planted")
     return plant(lab, name, clean(half), base="fp16")
 
 
