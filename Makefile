@@ -41,7 +41,7 @@ check: install
 	$(BIN)/pytest
 
 schema: install
-	$(BIN)/python -c "from skinaudit.audit.schema import schema_text; print(schema_text(), end='')" > docs/audit.schema.json
+	$(BIN)/python -c "from skinaudit.audit.reports.parts.schema import schema_text; print(schema_text(), end='')" > docs/audit.schema.json
 
 # Wants two trained runs, by default runs/standard and runs/hardened (exported); BENCH passes other options.
 bench: install

@@ -406,11 +406,11 @@ def audit(
 
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
-    from skinaudit.audit.policy import DEFAULT, read_policy
-    from skinaudit.audit.probing import plan_probes
+    from skinaudit.audit.evidence.probing import plan_probes
+    from skinaudit.audit.judgement.policy import DEFAULT, read_policy
+    from skinaudit.audit.judgement.verdict import exit_code
+    from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
-    from skinaudit.audit.targets import plan_reports
-    from skinaudit.audit.verdict import exit_code
 
     bounds = DEFAULT if policy is None else read_policy(policy)
     bounds = bounds if margin is None else replace(bounds, margin=margin)
@@ -450,10 +450,10 @@ def _audit_several(
     *, jobs: int | None, threads: int | None, as_json: bool,
 ) -> NoReturn:  # fmt: skip
     """The engines among the given files in processes of their own, as one table."""
-    from skinaudit.audit.lineup import line_up, worst_exit_code
     from skinaudit.audit.reports.lineup.terminal import print_lineup
+    from skinaudit.audit.reports.parts.lineup import line_up, worst_exit_code
+    from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.several import audit_several, share_cores, sort_files
-    from skinaudit.audit.targets import plan_reports
 
     engines, others = sort_files(given)
     for path, reason in others:
@@ -500,10 +500,10 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
       skinaudit compare runs/latest/audits/*.json
       skinaudit compare release-1.json release-2.json --report markdown=-
     """
-    from skinaudit.audit.lineup import line_up
-    from skinaudit.audit.reading import read_audit
+    from skinaudit.audit.judgement.reading import read_audit
     from skinaudit.audit.reports.lineup.terminal import print_lineup
-    from skinaudit.audit.targets import parse_targets, write_targets
+    from skinaudit.audit.reports.parts.lineup import line_up
+    from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
 
     targets = parse_targets(report_texts, taken=audits, kind="lineup")
     if as_json and any(one.path is None for one in targets):
@@ -526,7 +526,7 @@ def policy() -> None:
     Example:
       skinaudit policy > policy.toml
     """
-    from skinaudit.audit.policy import DEFAULT_TEXT
+    from skinaudit.audit.judgement.policy import DEFAULT_TEXT
 
     click.echo(DEFAULT_TEXT, nl=False)
 
@@ -545,9 +545,9 @@ def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
       skinaudit report runs/latest/audits/fp16.onnx.json
       skinaudit report audit.json --report html=audit.html --report markdown=-
     """
-    from skinaudit.audit.reading import read_audit
+    from skinaudit.audit.judgement.reading import read_audit
+    from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
     from skinaudit.audit.reports.terminal import print_audit
-    from skinaudit.audit.targets import parse_targets, write_targets
 
     targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
     result = read_audit(audit)
@@ -684,8 +684,8 @@ def card(
       skinaudit card runs/hardened --license cc-by-nc-4.0 -o README.md
     """
     from skinaudit.artifacts.files import write_bytes
-    from skinaudit.audit.card.model_card import model_card
-    from skinaudit.audit.run_record import read_run_record
+    from skinaudit.publish.card.model_card import model_card
+    from skinaudit.publish.run_record import read_run_record
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
@@ -716,9 +716,9 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
       skinaudit track runs/hardened runs/hardened/audits/*.json
       skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
     """
-    from skinaudit.audit.run_record import read_filed_audit, read_run_record
-    from skinaudit.audit.tracking.entries import audit_entry, run_entry
-    from skinaudit.audit.tracking.to_mlflow import log_entries
+    from skinaudit.publish.run_record import read_filed_audit, read_run_record
+    from skinaudit.publish.tracking.entries import audit_entry, run_entry
+    from skinaudit.publish.tracking.to_mlflow import log_entries
 
     entries = [
         run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
@@ -748,7 +748,7 @@ def completion(shell: str) -> None:
 
 def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
     """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
-    from skinaudit.audit.probes import names
+    from skinaudit.audit.evidence.probes import names
 
     own = [name for name in chosen if name not in names()]
     if not own:

@@ -41,7 +41,7 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
 
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The probes that are there, by file; those that follow gradients where torch is. Imports neither."""
-    owners = ("audit", "trainer") if find_spec("torch") else ("audit",)
-    folders = [str(Path(__file__).with_name(owner) / "probes") for owner in owners]
+    owners = ("audit/evidence", "trainer") if find_spec("torch") else ("audit/evidence",)
+    folders = [str(Path(__file__).parent / owner / "probes") for owner in owners]
     found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
     return [CompletionItem(one) for one in found if one.startswith(incomplete)]

@@ -14,10 +14,10 @@ from rich.table import Table
 from skinaudit.artifacts.files import write_bytes, write_json
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.columns import print_table
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.terminal import print_audit, print_transfer
-from skinaudit.audit.result import AuditResult
 from skinaudit.audit.transfer import transfer_matrix
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.export import export_run

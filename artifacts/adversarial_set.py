@@ -234,7 +234,7 @@ def _open_and_verify(path: Path) -> AdversarialSet:
     _check_values(str(path), info, shape, labels, group, ids, source_logits)
     opened = AdversarialSet(path, info, labels, group, ids, source_logits, record["images_digest"])
     images_digest = _images_digest(opened.batches(_ROWS), labels, group, ids)
-    description = json.dumps(info.to_json(), sort_keys=True)
+    description = json.dumps(record["info"], sort_keys=True)  # as it was written: an earlier format has fewer fields
     if (images_digest, _content_digest(images_digest, description, source_logits)) != (
         record["images_digest"],
         record["content_digest"],

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 
 CLASSES = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")
 """The seven HAM10000 diagnoses in the order of the ISIC 2018 Task 3 ground truth; a label is an index into it."""
 
 MALIGNANT = ("mel", "bcc", "akiec")
-"""Malignant or pre-malignant diagnoses: the ones whose loss of sensitivity harms a patient."""
+"""Malignant or pre-malignant diagnoses of HAM10000: the ones whose loss of sensitivity harms a patient."""
 
 CLASS_TITLES: Mapping[str, str] = {
     "mel": "melanoma",
@@ -30,11 +30,13 @@ class InputContract:
     """The model's input and output. Invariant: pixels are float32 RGB NCHW in [0, 1]; normalisation is inside the graph.
 
     `size` is the side of the square image in pixels. `resize` names how the whole frame was brought to that size, outside
-    of the graph. `classes` gives the meaning of the columns of `output`, which are logits.
+    of the graph. `classes` gives the meaning of the columns of `output`, which are logits. `malignant` names those of the
+    classes that count as malignant, the most important one first; where it is empty, nothing clinical can be judged.
     """
 
     size: int
     classes: tuple[str, ...] = CLASSES
+    malignant: tuple[str, ...] = MALIGNANT
     layout: str = "NCHW"
     dtype: str = "float32"
     scale: str = "pixel/255"
@@ -42,18 +44,43 @@ class InputContract:
     input: str = "image"
     output: str = "logits"
 
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or len(set(self.malignant)) != len(self.malignant):
+            raise InvalidInputError(f"input contract: a class is named twice in {self.classes} or {self.malignant}")
+        unknown = [name for name in self.malignant if name not in self.classes]
+        if unknown:
+            raise InvalidInputError(
+                f"input contract: malignant names {first_few(unknown)}; the classes are {', '.join(self.classes)}"
+            )
+
+    @property
+    def malignant_labels(self) -> tuple[int, ...]:
+        """The labels of the malignant classes, in the order of `malignant`."""
+        return tuple(self.classes.index(name) for name in self.malignant)
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "classes": list(self.classes)}
+        return {**asdict(self), "classes": list(self.classes), "malignant": list(self.malignant)}
 
     @staticmethod
     def from_json(value: Mapping[str, Any], *, where: str) -> InputContract:
         """Read it back; a missing or extra field is an InvalidInputError naming `where`."""
         try:
-            contract = InputContract(**{**value, "classes": tuple(value["classes"])})
-            distinct = len(set(contract.classes)) == len(contract.classes)
+            classes = tuple(value["classes"])
+            malignant = tuple(value["malignant"]) if "malignant" in value else earlier_malignant(classes)
+            contract = InputContract(**{**value, "classes": classes, "malignant": malignant})
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{where}: {error}") from error
         except (KeyError, TypeError) as error:
             raise InvalidInputError(f"{where}: the input contract is incomplete or has unknown fields ({error})") from error
-        if not isinstance(contract.size, int) or contract.size < 1 or not distinct:
+        if not isinstance(contract.size, int) or contract.size < 1:
             raise InvalidInputError(f"{where}: the input contract has size {contract.size!r}, classes {contract.classes!r}")
         return contract
+
+
+def earlier_malignant(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The malignant classes of a file that was written before contracts named them.
+
+    Such files always meant the diagnoses of HAM10000. Where the classes are not exactly these, nothing is known.
+    """
+    return MALIGNANT if sorted(classes) == sorted(CLASSES) else ()

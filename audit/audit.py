@@ -12,24 +12,25 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import BUILT_TYPED, resolve, versions
-from skinaudit.audit import sanity, verdict
-from skinaudit.audit.baseline import compare_baseline, own_set_findings
-from skinaudit.audit.comparison import compare
-from skinaudit.audit.consistency import check_consistency
-from skinaudit.audit.drift import Drift, measure_drift
-from skinaudit.audit.flips import Flip, worst_flips
-from skinaudit.audit.gates import judge
-from skinaudit.audit.halved import check_halved
-from skinaudit.audit.inputs import Inputs, check_engine, read_inputs, titles
-from skinaudit.audit.metrics import Indices, predictions
-from skinaudit.audit.pairing import Pair, pair_sets, read_baseline
-from skinaudit.audit.policy import Policy, check_names
-from skinaudit.audit.probing import ProbePlan, run_probe
-from skinaudit.audit.reference import Reference, added_conditions, open_reference, open_subject
-from skinaudit.audit.replay import Replayed, replay, whole
-from skinaudit.audit.reproduction import DEFAULT_BATCH, arguments, beside
-from skinaudit.audit.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
-from skinaudit.audit.right import pack_right
+from skinaudit.audit.checks import sanity
+from skinaudit.audit.evidence.consistency import check_consistency
+from skinaudit.audit.evidence.half_precision import check_halved
+from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
+from skinaudit.audit.evidence.pairing import Pair, pair_sets, read_baseline
+from skinaudit.audit.evidence.probing import ProbePlan, run_probe
+from skinaudit.audit.evidence.reference import Reference, added_conditions, open_reference, open_subject
+from skinaudit.audit.evidence.replay import Replayed, replay, whole
+from skinaudit.audit.figures.comparison import compare
+from skinaudit.audit.figures.drift import Drift, measure_drift
+from skinaudit.audit.figures.flips import Flip, worst_flips
+from skinaudit.audit.figures.metrics import Indices, predictions
+from skinaudit.audit.figures.right_answers import pack_right
+from skinaudit.audit.judgement import verdict
+from skinaudit.audit.judgement.baseline import compare_baseline, own_set_findings
+from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.policy import Policy, check_names
+from skinaudit.audit.judgement.reproduction import DEFAULT_BATCH, arguments, beside
+from skinaudit.audit.judgement.result import EMULATION, AuditResult, BaselineResult, Finding, Rebuilds, SetResult, Severity
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.half import HALVES
 from skinaudit.engines.open import LIBRARIES, open_emulated

@@ -17,7 +17,7 @@ from typing import Any
 
 from skinaudit.artifacts.files import Progress
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.result import AuditResult
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import SkinauditError
 

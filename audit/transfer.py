@@ -10,10 +10,10 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
 from skinaudit.artifacts.perturbation import check_perturbation
-from skinaudit.audit import metrics
-from skinaudit.audit.inputs import check_contract, check_engine
-from skinaudit.audit.reference import check_reproduced
-from skinaudit.audit.replay import replay, whole
+from skinaudit.audit.evidence.inputs import check_contract, check_engine
+from skinaudit.audit.evidence.reference import check_reproduced
+from skinaudit.audit.evidence.replay import replay, whole
+from skinaudit.audit.figures import metrics
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few

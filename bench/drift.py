@@ -11,9 +11,9 @@ from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
-from skinaudit.audit.drift import measure_drift
-from skinaudit.audit.replay import replay
-from skinaudit.audit.sanity import EXPLAINED
+from skinaudit.audit.checks.sanity import EXPLAINED
+from skinaudit.audit.evidence.replay import replay
+from skinaudit.audit.figures.drift import measure_drift
 from skinaudit.bench.report import table
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import NoDeviceError

@@ -27,11 +27,11 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.probes import load as load_probe
-from skinaudit.audit.probing import ProbePlan
-from skinaudit.audit.result import AuditResult, ProbeResult, Severity
-from skinaudit.audit.wording import drop_text, percent
+from skinaudit.audit.evidence.probes import load as load_probe
+from skinaudit.audit.evidence.probing import ProbePlan
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, ProbeResult, Severity
+from skinaudit.audit.reports.parts.wording import drop_text, percent
 from skinaudit.bench.report import table
 from skinaudit.trainer import probes as source_probes
 from skinaudit.trainer.checkpoint import load_run_model

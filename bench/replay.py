@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set, write_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
-from skinaudit.audit.replay import replay
+from skinaudit.audit.evidence.replay import replay
 from skinaudit.bench.timing import interleaved
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.session import INPUT, OUTPUT

@@ -14,14 +14,14 @@ import torch
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import versions
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
-from skinaudit.audit.card.commands import train_command
-from skinaudit.audit.run_record import read_run_record
 from skinaudit.bench import libraries, report
 from skinaudit.bench.attacks import measure_attacks
 from skinaudit.bench.hardening import measure_hardening
 from skinaudit.bench.replay import engines_of, measure_memory, measure_replay
 from skinaudit.bench.reports import measure_reports
 from skinaudit.errors import SkinauditError
+from skinaudit.publish.card.commands import train_command
+from skinaudit.publish.run_record import read_run_record
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.audit.gates import verdict_of
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import Verdict
-from skinaudit.audit.statistics import Interval, PairedDrop, holm, p_above, paired_drop, tango_interval
+from skinaudit.audit.figures.statistics import Interval, PairedDrop, holm, p_above, paired_drop, tango_interval
+from skinaudit.audit.judgement.gates import verdict_of
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import Verdict
 
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 DISCORDANCES = (0.001, 0.003, 0.01, 0.03, 0.1)

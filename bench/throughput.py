@@ -14,8 +14,8 @@ from torch import nn
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
-from skinaudit.audit import metrics
-from skinaudit.audit.replay import replay
+from skinaudit.audit.evidence.replay import replay
+from skinaudit.audit.figures import metrics
 from skinaudit.bench.timing import Contestant, interleaved
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import open_engine

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from skinaudit.artifacts.engine_contract import EngineContract
-from skinaudit.engines import ort, ov, pyt, trt
+from skinaudit.engines import onnxruntime_ as ort
+from skinaudit.engines import openvino_ as ov
+from skinaudit.engines import pytorch_ as pyt
+from skinaudit.engines import tensorrt_ as trt
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError

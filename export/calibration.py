@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from skinaudit.artifacts.files import digest_file
-from skinaudit.engines.ort import session_options
+from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.errors import InvalidInputError, missing
 
 TENSOR = "images"

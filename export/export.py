@@ -30,8 +30,8 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
+from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
-from skinaudit.engines.ort import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError, NoDeviceError, SkinauditError, missing
 from skinaudit.export.build import BuildOptions, Request

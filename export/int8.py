@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from skinaudit.engines.onnx_graph import WEIGHTED
-from skinaudit.engines.ort import session_options
+from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.errors import missing
 from skinaudit.export.calibration import BatchReader, Calibration
 from skinaudit.export.equalise import equalise

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from skinaudit.engines.ov import WEIGHTED, found_precisions, predictions, read_model
+from skinaudit.engines.openvino_ import WEIGHTED, found_precisions, predictions, read_model
 from skinaudit.errors import missing
 from skinaudit.export.build import Built, Request
 from skinaudit.export.dead_channels import without_dead_channels

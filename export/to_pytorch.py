@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skinaudit.engines.pyt import found_precisions
+from skinaudit.engines.pytorch_ import found_precisions
 from skinaudit.engines.session import INPUT
 from skinaudit.errors import missing
 from skinaudit.export.build import Built, Request

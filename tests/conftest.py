@@ -15,6 +15,8 @@ from skinaudit.artifacts.adversarial_set import SetInfo, write_set
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.threat_model import ThreatModel
 
+pytest_plugins = ["linear_run"]
+
 # No deadline: the machines that run these tests are shared, and a slow one is no failure.
 settings.register_profile("shared", deadline=None, max_examples=60)
 settings.load_profile("shared")

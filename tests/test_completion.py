@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from skinaudit import cli
-from skinaudit.audit import probes, reports
+from skinaudit.audit import reports
+from skinaudit.audit.evidence import probes
 from skinaudit.completion import SHELLS
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 from skinaudit.errors import InvalidInputError, missing
 
 if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
-    from skinaudit.audit.lineup import Lineup
-    from skinaudit.audit.result import AuditResult
+    from skinaudit.audit.judgement.result import AuditResult
+    from skinaudit.audit.reports.parts.lineup import Lineup
 
 
 Kind = Literal["audit", "lineup"]

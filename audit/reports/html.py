@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from importlib.resources import files
 
 from skinaudit.artifacts.contract import MALIGNANT
+from skinaudit.audit.judgement.result import EMULATION, AuditResult, Severity
 from skinaudit.audit.reports import Needs
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
-from skinaudit.audit.result import EMULATION, AuditResult, Severity
-from skinaudit.audit.wording import OWN_SETS, baseline_rows, own_sets_compared
+from skinaudit.audit.reports.parts.wording import OWN_SETS, baseline_rows, own_sets_compared
 
 NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
 

@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from skinaudit.audit.lineup import Lineup
-from skinaudit.audit.result import AuditResult
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.reports.parts.lineup import Lineup
 from skinaudit.audit.transfer import TransferMatrix
 
 AUDIT_FORMAT = "skinaudit-audit/1"
@@ -22,14 +22,14 @@ _KINDS = {AuditResult: AUDIT_FORMAT, TransferMatrix: TRANSFER_FORMAT, Lineup: LI
 
 
 def render(result: AuditResult) -> str:
-    """The whole result as indented JSON with a line break at its end; skinaudit.audit.reading.read_audit reads it back."""
+    """The whole result as indented JSON; skinaudit.audit.judgement.reading.read_audit reads it back."""
     return json.dumps(to_json(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_json(result: AuditResult | TransferMatrix | Lineup) -> dict[str, Any]:
     """The whole result as plain JSON values under the format's name in `kind`.
 
-    Keys are in the order of the fields of the values in skinaudit.audit.result, so that equal results give equal bytes.
+    Keys are in the order of the fields of the values in skinaudit.audit.judgement.result: equal results give equal bytes.
     Accuracies and drops are fractions of 1; what does not apply is null. Raises ValueError on NaN or infinity.
     """
     plain: dict[str, Any] = _plain(result)

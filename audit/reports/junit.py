@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree as ET
 
-from skinaudit.audit.cases import Case, cases
-from skinaudit.audit.result import AuditResult, SetResult, Verdict
-from skinaudit.audit.rules import RULES
-from skinaudit.audit.wording import drop_text, engine_path, percent, precision_text
+from skinaudit.audit.judgement.result import AuditResult, SetResult, Verdict
+from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.reports.parts.cases import Case, cases
+from skinaudit.audit.reports.parts.wording import drop_text, engine_path, percent, precision_text
 
 _ELEMENTS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", None: "skipped"}
 _COUNTS = {"failures": Verdict.FAIL, "errors": Verdict.INCONCLUSIVE, "skipped": None}

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from skinaudit.artifacts.files import short
-from skinaudit.audit.cases import Case, cases
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity
-from skinaudit.audit.rules import RULES
-from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import (
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import EMULATION, AuditResult, SetResult, Severity
+from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.reports.parts.cases import Case, cases
+from skinaudit.audit.reports.parts.wording import (
     NOTHING,
     OWN_SETS,
     baseline_rows,
@@ -27,7 +27,7 @@ from skinaudit.audit.wording import (
     precision_text,
     share,
 )
-from skinaudit.audit.wording import markdown_text as safe
+from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
 LIMIT = 65_000
 """Characters of a report at most: GitHub takes comments of up to 65,536."""

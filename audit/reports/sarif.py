@@ -1,4 +1,4 @@
-"""Audit results as SARIF 2.1.0, for code scanning: one result a finding, under the stable rules of skinaudit.audit.rules.
+"""Audit results as SARIF 2.1.0, for code scanning: one result a finding, under the stable names of its rule.
 
 FAIL and INCONCLUSIVE are both of level `error`, because only errors hold back a merge by default. SARIF's own kind `open`,
 an evaluation that could not decide, would have to go with level `none`, which code scanning does not show: undecided would
@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from skinaudit import __version__
-from skinaudit.audit.result import AuditResult, Finding, Severity, Verdict
-from skinaudit.audit.rules import RULES, Rule
-from skinaudit.audit.verdict import exit_code
-from skinaudit.audit.wording import engine_path
+from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.judgement.rules import RULES, Rule
+from skinaudit.audit.judgement.verdict import exit_code
+from skinaudit.audit.reports.parts.wording import engine_path
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0-rtm.5.json"
 

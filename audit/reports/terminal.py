@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from skinaudit.audit.columns import print_table
-from skinaudit.audit.metrics import Hits
-from skinaudit.audit.result import EMULATION, AuditResult, SetResult, Severity, Verdict
-from skinaudit.audit.transfer import TransferMatrix
-from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import (
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.judgement.result import EMULATION, AuditResult, SetResult, Severity, Verdict
+from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.reports.parts.columns import print_table
+from skinaudit.audit.reports.parts.wording import (
     NOTHING,
     OWN_SETS,
     baseline_rows,
@@ -27,6 +26,7 @@ from skinaudit.audit.wording import (
     precision_text,
     share,
 )
+from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.engines.doctor import RuntimeReport
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}

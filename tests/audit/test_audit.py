@@ -21,9 +21,9 @@ from skinaudit.artifacts.manifest import (
     write_run,
 )
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.reference import CONTROL_TOLERANCE
-from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.audit.evidence.reference import CONTROL_TOLERANCE
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
 pytestmark = pytest.mark.usefixtures("opened")

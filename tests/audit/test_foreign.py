@@ -15,8 +15,8 @@ pytest.importorskip("onnxruntime")
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.metrics import accuracy, best_order
-from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.audit.figures.metrics import accuracy, best_order
+from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
 SIZE = 6

@@ -18,13 +18,13 @@ from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.cases import cases
-from skinaudit.audit.probing import ProbePlan, plan_probes
-from skinaudit.audit.reading import read_audit
+from skinaudit.audit.evidence.probing import ProbePlan, plan_probes
+from skinaudit.audit.figures.right_answers import pack_right, unpack_right
+from skinaudit.audit.figures.statistics import paired_drop
+from skinaudit.audit.judgement.reading import read_audit
+from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.result import AuditResult, Severity, Verdict
-from skinaudit.audit.right import pack_right, unpack_right
-from skinaudit.audit.statistics import paired_drop
+from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.errors import InvalidInputError
 
 pytestmark = pytest.mark.usefixtures("opened")

@@ -20,8 +20,8 @@ pytest.importorskip("onnxruntime")
 from skinaudit.artifacts.manifest import read_engine_manifest, record, write_engine_manifest
 from skinaudit.audit import several
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.result import AuditResult, Verdict
 from skinaudit.audit.several import Answer, audit_several, share_cores, sort_files
 
 SIZE = 6

@@ -18,8 +18,8 @@ from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.engine_contract import read_engine_contract
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.metrics import accuracy
-from skinaudit.audit.result import AuditResult, Severity, Verdict
+from skinaudit.audit.figures.metrics import accuracy
+from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError
 from skinaudit.trainer.data.synthetic import generate

@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 
 pytest.importorskip("onnxruntime")
 
-from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.export.calibration import Calibration
 from skinaudit.export.dead_channels import without_dead_channels

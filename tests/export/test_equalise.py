@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.export.calibration import Calibration, channel_peaks
 from skinaudit.export.equalise import equalise

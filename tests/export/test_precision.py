@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.onnx_graph import found_precisions
-from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration

@@ -9,7 +9,7 @@ import pytest
 from onnx import ModelProto
 
 from skinaudit.engines.onnx_graph import metadata
-from skinaudit.engines.ort import open_bytes
+from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import MissingDependencyError
 from skinaudit.export.to_onnx import OPSET, serialise, to_onnx
@@ -76,7 +76,7 @@ def test_every_module_imports_without_torch_and_onnxruntime() -> None:
     code = (
         "import sys; sys.modules.update({'torch': None, 'onnxruntime': None, 'onnxscript': None})\n"
         "from skinaudit.export import calibration, export, parity, precision, to_onnx\n"
-        "from skinaudit.engines import engine, onnx_graph, open, ort\n"
+        "from skinaudit.engines import engine, onnx_graph, open, onnxruntime_\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -20,9 +20,9 @@ from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.result import Severity, Verdict
+from skinaudit.audit.judgement.result import Severity, Verdict
 from skinaudit.engines.open import open_engine
-from skinaudit.engines.ov import read_model
+from skinaudit.engines.openvino_ import read_model
 from skinaudit.errors import EngineError, InvalidInputError
 from skinaudit.export import to_openvino
 from skinaudit.export.build import Request
@@ -165,7 +165,7 @@ def test_weights_alone_in_8_bit_are_not_int8(exported: tuple[Exported, ...]) -> 
     """As after weight compression: the products are of floats."""
     import nncf
 
-    from skinaudit.engines.ov import found_precisions, read_model
+    from skinaudit.engines.openvino_ import found_precisions, read_model
 
     compressed = nncf.compress_weights(read_model(exported[0].path), mode=nncf.CompressWeightsMode.INT8_SYM)
     found = found_precisions(compressed)

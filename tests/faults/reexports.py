@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from skinaudit.artifacts.manifest import read_run, resolve
-from skinaudit.engines.ort import session_options
+from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.export.calibration import read_calibration
 from skinaudit.export.precision import to_fp16
 from skinaudit.tests.faults.graph_faults import MEAN, STD

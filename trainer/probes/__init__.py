@@ -2,7 +2,7 @@
 
 The search follows the source's gradients and asks the engine at every step. Its file defines `search(model, target, images,
 labels, *, start, threat_model, generator, tick, queries) -> (images, queries)`, which with the model given is what
-skinaudit.audit.probes calls a Search, and GATED: whether the same attack on the reference is a fair comparison.
+skinaudit.audit.evidence.probes calls a Search, and GATED: whether the same attack on the reference is a fair comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skinaudit.artifacts.margins import lead
+from skinaudit.artifacts.logits import lead
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 from skinaudit.trainer.attacks.pgd import input_gradient
@@ -65,7 +65,7 @@ def walk(
 
     counts: which of the points may be kept. direction: from the gradient (N, 3, H, W) of the source's loss and the lead (N,)
     of a wrong logit of it, where to step. Of the points that count the one is kept that the target likes least; an image
-    that the target misnames leaves the walk. The other parameters are those of skinaudit.audit.probes.Search.
+    that the target misnames leaves the walk. The other parameters are those of skinaudit.audit.evidence.probes.Search.
     """
     device = device_of(model)
     clean, grid = to_pixels(images, device=device), torch.from_numpy(images)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skinaudit.artifacts.margins import lead
+from skinaudit.artifacts.logits import lead
 from skinaudit.trainer.evaluate import logits_of
 from skinaudit.trainer.probes import Pixels, walk
 

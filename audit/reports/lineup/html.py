@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
-from skinaudit.audit.lineup import Lineup
-from skinaudit.audit.lineup_text import Table, notes, tables
+from skinaudit.audit.reports.parts.lineup import Lineup
+from skinaudit.audit.reports.parts.lineup_text import Table, notes, tables
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _WORDS = {"PASS": "pass", "FAIL": "fail", "ERROR": "fail", "INCONCLUSIVE": "inconclusive"}

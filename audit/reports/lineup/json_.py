@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from skinaudit.audit.lineup import Lineup
 from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.lineup import Lineup
 
 
 def render(lineup: Lineup) -> str:

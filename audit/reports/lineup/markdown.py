@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from skinaudit.audit.lineup import Lineup
-from skinaudit.audit.lineup_text import Table, notes, tables
-from skinaudit.audit.wording import markdown_text as safe
+from skinaudit.audit.reports.parts.lineup import Lineup
+from skinaudit.audit.reports.parts.lineup_text import Table, notes, tables
+from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
 
 def render(lineup: Lineup) -> str:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from skinaudit.audit.columns import print_table
-from skinaudit.audit.lineup import Lineup
-from skinaudit.audit.lineup_text import Table, notes, tables
+from skinaudit.audit.reports.parts.columns import print_table
+from skinaudit.audit.reports.parts.lineup import Lineup
+from skinaudit.audit.reports.parts.lineup_text import Table, notes, tables
 
 _STYLES = {"PASS": "green", "FAIL": "bold red", "ERROR": "bold red", "INCONCLUSIVE": "yellow"}
 _WIDTH = 100

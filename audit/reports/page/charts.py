@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.threat_model import parse_eps
-from skinaudit.audit.comparison import Comparison
+from skinaudit.audit.figures.comparison import Comparison
+from skinaudit.audit.figures.statistics import Interval, wilson_interval
+from skinaudit.audit.judgement.result import AuditResult, SetResult, Verdict
+from skinaudit.audit.judgement.verdict import margin_text
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.drawing import COLOURS, FONT_SIZE, Chart, draw_chart
 from skinaudit.audit.reports.page.words import percent, points, span
-from skinaudit.audit.result import AuditResult, SetResult, Verdict
-from skinaudit.audit.statistics import Interval, wilson_interval
-from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import margin_points
+from skinaudit.audit.reports.parts.wording import margin_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
+from skinaudit.audit.judgement.verdict import about, margin_text
 from skinaudit.audit.reports.page import words
-from skinaudit.audit.verdict import about, margin_text
-from skinaudit.audit.wording import counted_images, margin_points
+from skinaudit.audit.reports.parts.wording import counted_images, margin_points
 
 if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Template

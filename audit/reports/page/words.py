@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skinaudit.artifacts.contract import CLASS_TITLES
-from skinaudit.audit.metrics import Hits
-from skinaudit.audit.policy import Policy
-from skinaudit.audit.result import AuditResult, BaselineResult, Gate, SetResult, Severity, Verdict
-from skinaudit.audit.statistics import PairedDrop
-from skinaudit.audit.verdict import margin_text
-from skinaudit.audit.wording import baseline_text, counted_images
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import PairedDrop
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, SetResult, Severity, Verdict
+from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.reports.parts.wording import baseline_text, counted_images
 
 NOTHING = "\u2013"
 """Where there is no figure: never a 0."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skinaudit.audit import reports
-from skinaudit.audit.result import AuditResult
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError
 
 FOLDER = Path(reports.__file__).parent

@@ -22,12 +22,12 @@ from skinaudit.artifacts.manifest import read_run, record, write_run
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.figures.statistics import Interval
+from skinaudit.audit.judgement.result import EMULATION, AuditResult, Finding, Gate, Judgement, Severity, Verdict
 from skinaudit.audit.reports.html import render
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import drop_chart
 from skinaudit.audit.reports.page.drawing import COLOURS
-from skinaudit.audit.result import EMULATION, AuditResult, Finding, Gate, Judgement, Severity, Verdict
-from skinaudit.audit.statistics import Interval
 from skinaudit.errors import MissingDependencyError
 
 pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.policy import Floor, Policy
-from skinaudit.audit.probing import plan_probes
+from skinaudit.audit.evidence.probing import plan_probes
+from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.reports.html import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the extra `browser`")
@@ -53,7 +53,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Pa
     """A page with everything on it: all banners, a failed set, a gallery, drift, a probe, a floor, a long name."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinaudit.audit.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
         result = audit_engine(
             lab.plant(folder / "run", settings={"fault": "melanoma to nevus"}).engine,
             probes=plan_probes(("square",), threat_model=None, images=20, queries=8, seed=0),

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import xmlschema
 
-from skinaudit.audit.cases import cases
+from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
 from skinaudit.audit.reports.junit import render
-from skinaudit.audit.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.reports.parts.cases import cases
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).resolve().parents[2] / "data" / "junit-jenkins.xsd")
 

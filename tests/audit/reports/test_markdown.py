@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from skinaudit.audit.policy import Policy
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, Finding, Severity
 from skinaudit.audit.reports.markdown import LIMIT, render
-from skinaudit.audit.result import AuditResult, Finding, Severity
 
 
 def test_verdict_reason_and_sets_come_first(audits: dict[str, AuditResult]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.terminal import print_audit, print_transfer
-from skinaudit.audit.result import AuditResult
 from skinaudit.audit.transfer import transfer_matrix
 
 pytestmark = pytest.mark.usefixtures("opened")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, FormatChecker
 
+from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports.sarif import render
-from skinaudit.audit.result import AuditResult, Finding, Severity, Verdict
-from skinaudit.audit.rules import RULES
-from skinaudit.audit.verdict import exit_code
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "data" / "sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft4Validator(SCHEMA, format_checker=FormatChecker())

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.html import render
 from skinaudit.audit.reports.page import templates
-from skinaudit.audit.result import AuditResult
 
 jinja2 = pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")
 pytest.importorskip("matplotlib", reason="the HTML report needs the extra `report`")

@@ -1,0 +1,1 @@
+"""Signs that figures cannot be trusted, one check a file."""

@@ -1,0 +1,1 @@
+"""What is gathered before anything is judged: inputs, reference, replay, fresh attacks, consistency."""

@@ -1,0 +1,198 @@
+"""Run probes: the same fresh attack on the engine and on its reference, and what it adds to the replay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.perturbation import within
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.audit.evidence.probes import Logits, Pixels, Search, Target, load
+from skinaudit.audit.figures.metrics import Indices, predictions
+from skinaudit.audit.figures.statistics import accuracy_interval, paired_drop
+from skinaudit.audit.judgement.result import ProbeResult
+from skinaudit.engines.engine import Engine
+from skinaudit.errors import EngineError, InvalidInputError
+
+
+@dataclass(frozen=True, eq=False)
+class ProbePlan:
+    """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
+    to attack at most. threat_model: None takes that of most of the audit's sets. gated: whether the same attack on the
+    reference is a fair comparison, so that the difference is a drop and replay can be told from it.
+    """
+
+    name: str
+    search: Search
+    settings: Mapping[str, int | float]
+    threat_model: ThreatModel | None
+    images: int
+    seed: int
+    gated: bool = True
+
+
+def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
+    """The threat model of most of the sets; of those that are as frequent, the first."""
+    found = [one.info.threat_model for one in sets if one.info.threat_model is not None]
+    return max(found, key=found.count)
+
+
+def plan_probes(
+    chosen: Sequence[str],
+    *,
+    threat_model: ThreatModel | None,
+    images: int,
+    queries: int,
+    seed: int,
+    others: Mapping[str, tuple[Search, bool]] | None = None,
+) -> tuple[ProbePlan, ...]:
+    """What to run of the probes in skinaudit.audit.evidence.probes, and of `others` by name, with whether they are gated.
+
+    Raises InvalidInputError on a name that is not there.
+    """
+    plans = []
+    for name in dict.fromkeys(chosen):
+        if others and name in others:
+            search, gated = others[name]
+            plans.append(ProbePlan(name, search, {"queries": queries}, threat_model, images, seed, gated))
+            continue
+        search, defaults = load(name)
+        plans.append(ProbePlan(name, search, {**defaults, "queries": queries}, threat_model, images, seed))
+    return tuple(plans)
+
+
+def run_probe(
+    probe: ProbePlan,
+    engine: Engine,
+    reference: Engine | None,
+    clean: AdversarialSet,
+    replayed: Sequence[tuple[AdversarialSet, Indices]],
+    *,
+    batch_size: int,
+    confidence: float,
+    progress: Progress | None = None,
+) -> ProbeResult:
+    """Attack a random part of the clean set afresh.
+
+    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images; those of the probe's threat
+    model are what the probe is compared with, and where a second search starts that spends half as many queries. reference:
+    attacked with the same random numbers; None compares with nothing. Raises InvalidInputError where the search leaves the
+    ball, EngineError on NaN or infinity.
+    """
+    threat_model = probe.threat_model or usual_threat_model([one for one, _ in replayed])
+    rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
+    images, labels, groups = _rows_of(clean, rows), clean.labels[rows], clean.group[rows]
+    stored = [(one, answers) for one, answers in replayed if one.info.threat_model == threat_model]
+    tick = _ticks(progress, len(rows) * (1 if reference is None else 2))
+    attack = partial(_attack, probe, threat_model, images, labels)
+    started = time.perf_counter()
+    clean_right, fresh_right, queries = attack(_target(engine, batch_size), start=None, tick=tick)
+    replay_right, worst_right = clean_right, fresh_right
+    for _, answers in stored:
+        replay_right = replay_right & (answers[rows] == labels)
+    if stored:
+        worst_right = fresh_right & replay_right
+        start = _rows_of(stored[0][0], rows)
+        again = np.flatnonzero(worst_right)
+        halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
+        _, held, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
+        worst_right, queries = worst_right & held, queries + more
+    seconds = time.perf_counter() - started
+    reference_right = None
+    if reference is not None:
+        _, reference_right, _ = attack(_target(reference, batch_size), start=None, tick=tick)
+    compare = partial(paired_drop, groups=groups, confidence=confidence)
+    return ProbeResult(
+        name=probe.name,
+        title=f"probe {probe.name} {threat_model}",
+        norm=threat_model.norm,
+        eps=threat_model.eps_text,
+        settings=dict(probe.settings),
+        seed=probe.seed,
+        images=len(rows),
+        queries=queries,
+        seconds=seconds,
+        clean_accuracy=float(clean_right.mean()),
+        replay_accuracy=float(replay_right.mean()) if stored else None,
+        fresh_accuracy=float(fresh_right.mean()),
+        fresh_interval=accuracy_interval(fresh_right, groups, confidence=confidence),
+        worst_accuracy=float(worst_right.mean()),
+        reference_accuracy=None if reference_right is None else float(reference_right.mean()),
+        drop=compare(reference_right, fresh_right) if reference_right is not None and probe.gated else None,
+        masking=compare(replay_right, fresh_right) if stored and probe.gated else None,
+    )
+
+
+def _attack(
+    probe: ProbePlan,
+    threat_model: ThreatModel,
+    images: Pixels,
+    labels: Indices,
+    target: Target,
+    *,
+    start: Pixels | None,
+    rows: Indices | None = None,
+    settings: Mapping[str, int | float] | None = None,
+    tick: Callable[[int], None] = lambda _: None,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    """Which images are right when clean, which after the attack too, and the queries.
+
+    Without `rows` all images are shown to the search, wrong ones too: they leave it at once, and the random numbers of the
+    others stay the same whichever engine is attacked.
+    """
+    right = predictions(target(images)) == labels
+    attacked = np.arange(len(labels)) if rows is None else rows
+    held = right.copy()
+    if len(attacked) == 0:
+        return right, held, len(images)
+    found, queries = probe.search(
+        target, images[attacked], labels[attacked],
+        start=None if start is None else start[attacked], threat_model=threat_model,
+        generator=np.random.default_rng(probe.seed), tick=tick, **(settings or probe.settings),
+    )  # fmt: skip
+    if not within(found, images[attacked], threat_model).all():
+        raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
+    held[attacked] &= predictions(target(found)) == labels[attacked]
+    return right, held, len(images) + queries + len(attacked)
+
+
+def _target(engine: Engine, batch_size: int) -> Target:
+    def answer(images: Pixels) -> Logits:
+        parts = [engine.logits(images[first : first + batch_size]) for first in range(0, len(images), batch_size)]
+        logits = np.concatenate(parts)
+        if not np.isfinite(logits).all():
+            raise EngineError(
+                "the engine answers NaN or infinity under a fresh attack; export it again in a wider precision"
+            )
+        return logits
+
+    return answer
+
+
+def _rows_of(one: AdversarialSet, rows: Indices) -> Pixels:
+    """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
+    found, first = [], 0
+    for batch in one.batches(256):
+        inside = rows[(rows >= first) & (rows < first + len(batch))]
+        found.append(batch[inside - first])
+        first += len(batch)
+    return np.concatenate(found)
+
+
+def _ticks(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    return tick

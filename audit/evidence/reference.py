@@ -1,0 +1,137 @@
+"""The engines of an audit: the one under audit, and the reference that shows that the stored logits are its source's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.manifest import read_engine_manifest, resolve
+from skinaudit.audit.evidence.inputs import Inputs, check_engine
+from skinaudit.audit.evidence.replay import Replayed
+from skinaudit.audit.figures.metrics import predictions
+from skinaudit.audit.judgement.result import Control
+from skinaudit.engines import onnx_graph
+from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
+from skinaudit.errors import InvalidInputError, MissingDependencyError
+
+CONTROL_TOLERANCE = 1e-3
+"""How far a reproduced logit may lie from the stored one, relative to the range of the stored logits.
+
+Two fp32 runtimes differ by 1e-7 to 1e-4 of it, another model by 1e-1 and more. Within the tolerance only images whose two
+largest logits are closer than twice that can change their class, so agreement outside of near ties needs no second test.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The reference engine, or why there is none. is_subject: it is the audited engine itself, so it is not run twice."""
+
+    engine: Engine | None
+    is_subject: bool
+    text: str
+
+    def control(self, one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Control:
+        """Whether the reference's replay of a set gives its stored logits; raises InvalidInputError where it does not."""
+        if controlled is None:
+            return Control(False, self.text)
+        if not white_box:
+            return Control(False, "skipped: the stored logits are another model's")
+        return check_reproduced(one, controlled.logits)
+
+
+def check_reproduced(one: AdversarialSet, logits: NDArray[np.float32]) -> Control:
+    """Compare logits with those stored in the set; raises InvalidInputError naming the set where they do not reproduce."""
+    stored = one.source_logits
+    scale = float(stored.max() - stored.min()) or 1.0
+    largest = float(np.abs(logits.astype(np.float64) - stored).max()) / scale
+    disagreements = int((predictions(logits) != predictions(stored)).sum())
+    if not largest <= CONTROL_TOLERANCE:
+        raise InvalidInputError(
+            f"{one.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range (allowed "
+            f"{CONTROL_TOLERANCE:.0e}), {disagreements} of {len(one)} answers differ; write the sets and the engine again"
+        )
+    return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
+
+
+def open_subject(
+    path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
+) -> Engine:
+    """Open the engine under audit; with `emulate` the graph that it was built from in its place."""
+    manifest = inputs.manifest
+    if manifest is None:
+        if emulate:
+            raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
+        order = inputs.clean.info.contract.classes
+        return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
+    if emulate:
+        emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
+        if not emulation.description.found.get(manifest.asked):
+            raise InvalidInputError(
+                f"{path}: its builder made it {manifest.asked} of {manifest.graph.file}, which is not {manifest.asked} and "
+                "cannot emulate it; leave --emulate out"
+            )
+        return emulation
+    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
+
+
+def open_reference(
+    path: Path,
+    inputs: Inputs,
+    engine: Engine,
+    *,
+    control: Path | None,
+    provider: Provider | None,
+    threads: int | None,
+) -> Reference:
+    """Open `control`, or what the manifest of `path` names; `engine` is the opened subject."""
+    manifest = inputs.manifest
+    if manifest is None:
+        if control is not None:
+            raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
+        return Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
+    if control is not None:
+        return Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
+    record = manifest.reference
+    if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
+        return Reference(engine, True, "")
+    if not (path.parent / record.file).is_file():
+        return Reference(None, False, f"not run, reference missing ({record.file})")
+    file = resolve(path.parent, record)
+    try:
+        reference = open_engine(file, threads=threads)
+    except MissingDependencyError as error:
+        return Reference(None, False, f"not run, {error}")
+    check_engine(reference, manifest.contract, path=file)
+    return Reference(reference, False, "")
+
+
+def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
+    """Operators by which an answer can hang on a condition, in an engine's ONNX graph and not in its reference's.
+
+    Of an engine in another format the graph that it was built from is read. Empty where a graph is not at hand.
+    """
+    manifest = inputs.manifest
+    if manifest is None or manifest.runtime not in RUNTIMES:
+        return ()
+    graph = path if path.suffix == ".onnx" else path.parent / manifest.graph.file
+    reference = path.parent / manifest.reference.file
+    if not (graph.is_file() and reference.is_file()) or reference.suffix != ".onnx" or graph.suffix != ".onnx":
+        return ()
+    own, honest = (onnx_graph.conditional_operators(onnx_graph.load(one)) for one in (graph, reference))
+    return tuple(sorted(own - honest))
+
+
+def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:
+    manifest = read_engine_manifest(control)
+    if manifest.lineage.get("weights") != inputs.weights:
+        raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
+    if manifest.asked != "fp32":
+        raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
+    reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
+    check_engine(reference, inputs.clean.info.contract, path=control)
+    return reference

@@ -1,0 +1,97 @@
+"""How far an engine's logits lie from its source's, and which images that could flip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.audit.figures.metrics import Indices, predictions
+
+LISTED = 20
+"""How many images at risk a result keeps."""
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """An image whose answer hangs on less than the drift. Invariant: margin >= 0 and drift >= 0.
+
+    index: in its set. margin: by how much the source's first logit leads its second. drift: how far the engine moved the
+    lead over any class. flipped: whether the engine answers otherwise.
+    """
+
+    index: int
+    lesion: int
+    label: str
+    source_answer: str
+    engine_answer: str
+    margin: float
+    drift: float
+    flipped: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The drift over a set, in logits.
+
+    An image's drift is the largest change of the lead that the source's answer has over any other class: it cannot flip
+    where its margin is larger, and a constant added to all logits changes nothing. median, p99, largest: over the images.
+    median_margin: of the source's logit margins. range: between the source's largest and smallest logit. near_ties: images
+    whose margin is at most their own drift. at_risk: whose margin is at most the 99th percentile of all drifts: as much
+    drift was seen on this set, on another image. listed: of those at risk the LISTED with the least margin for their
+    drift, flipped ones first.
+    """
+
+    median: float
+    p99: float
+    largest: float
+    median_margin: float
+    range: float
+    near_ties: int
+    at_risk: int
+    listed: tuple[AtRisk, ...]
+
+
+def measure_drift(
+    source: NDArray[np.float32],
+    engine: NDArray[np.float32],
+    *,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Drift:
+    """Compare logits float32 (N, classes) of the same images; labels, groups int64 (N,)."""
+    before, after = predictions(source), predictions(engine)
+    rows = np.arange(len(labels))
+    leads = source[rows, before][:, None].astype(np.float64) - source  # of the source's answer over each class
+    moved = engine[rows, before][:, None].astype(np.float64) - engine
+    drift = np.abs(moved - leads).max(axis=1)
+    leads[rows, before] = np.inf
+    margin = leads.min(axis=1)
+    p99 = float(np.quantile(drift, 0.99))
+    at_risk = np.flatnonzero((margin <= p99) | (before != after))
+    order = np.lexsort((margin[at_risk] / np.maximum(drift[at_risk], 1e-30), before[at_risk] == after[at_risk]))
+    return Drift(
+        median=float(np.median(drift)),
+        p99=p99,
+        largest=float(drift.max()),
+        median_margin=float(np.median(margin)),
+        range=float(source.max() - source.min()),
+        near_ties=int((margin <= drift).sum()),
+        at_risk=len(at_risk),
+        listed=tuple(
+            AtRisk(
+                index=int(row),
+                lesion=int(groups[row]),
+                label=classes[labels[row]],
+                source_answer=classes[before[row]],
+                engine_answer=classes[after[row]],
+                margin=float(margin[row]),
+                drift=float(drift[row]),
+                flipped=bool(before[row] != after[row]),
+            )
+            for row in at_risk[order][:LISTED]
+        ),
+    )

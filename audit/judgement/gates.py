@@ -1,0 +1,193 @@
+"""Every bound of a policy applied to an audit's figures: one gate each.
+
+Multiplicity. PASS needs every gate, an intersection-union test: its error is no larger than that of a single one, and
+nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from skinaudit.audit.figures.comparison import ClassComparison, Comparison
+from skinaudit.audit.figures.statistics import (
+    Interval,
+    PairedDrop,
+    holm,
+    images_to_decide,
+    p_above,
+    tango_interval,
+    wilson_interval,
+)
+from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
+from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, ProbeResult, SetResult, Verdict
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A gate before the correction. p: against "the bound holds"; None where the gate is a count and decided already.
+
+    passes: whether it would pass.
+    """
+
+    gate: Gate
+    p: float | None
+    passes: bool
+    drop: PairedDrop | None = None
+
+
+def judge(
+    sets: Sequence[SetResult],
+    probes: Sequence[ProbeResult],
+    policy: Policy,
+    *,
+    baseline: BaselineResult | None = None,
+) -> tuple[Gate, ...]:
+    """All gates, set by set, then those of the probes, and last those against an earlier engine."""
+    opened = [one for result in sets for one in _of_set(result, policy)]
+    opened += [_drop_gate("probe-drop", one.title, "accuracy", one.drop, policy.probe_margin, policy)
+               for one in probes if one.drop is not None]  # fmt: skip
+    opened += [] if baseline is None else _against_baseline(baseline, policy)
+    tested = [index for index, one in enumerate(opened) if one.p is not None]
+    adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
+    return tuple(_decided(one, adjusted.get(index), len(tested), policy) for index, one in enumerate(opened))
+
+
+def set_names(result: SetResult) -> tuple[str, ...]:
+    """What a policy may call a set: its name, its title, and its attack."""
+    return (result.name, result.title, result.attack)
+
+
+def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
+    found, names = result.comparison, set_names(result)
+    if found.drop is not None:
+        margin = own_entry(policy.margins, names) or policy.margin
+        yield _drop_gate("drop", result.title, "accuracy", found.drop, margin, policy)
+        yield _missed_cancers(result, policy)
+        for one in found.classes:
+            if one.drop is not None:
+                yield _class_gate("class-sensitivity", result.title, one.name, one.drop, policy, malignant=one.malignant)
+    floor = own_entry(policy.floors, names)
+    if floor is not None:
+        yield from _floor_gates(result.title, found, floor, policy)
+
+
+def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
+    limit = margin / 100
+    gate = Gate(rule, title, subject, drop.value, limit, drop.interval, None, drop.images, Judgement(Verdict.INCONCLUSIVE))
+    p = p_above(drop, margin=limit)
+    return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
+
+
+def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
+    """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
+
+    FAIL by the p-value; PASS where both intervals lie below the limit and the images are enough; otherwise INCONCLUSIVE.
+    """
+    if p < policy.alpha:
+        return Verdict.FAIL
+    below = drop.interval.high < limit and drop.bootstrap.high < limit
+    return Verdict.PASS if below and drop.images >= policy.minimal_images else Verdict.INCONCLUSIVE
+
+
+def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
+    for one in baseline.sets:
+        yield _drop_gate("baseline-drop", one.title, "accuracy", one.drop, policy.baseline_margin, policy)
+        for item in one.classes:
+            yield _class_gate("baseline-drop", one.title, item.name, item.drop, policy, malignant=True)
+        limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * one.malignant, 9))
+        yield _count_gate("baseline-malignant-to-benign", one.title, one.malignant_to_benign, limit, one.malignant)
+
+
+def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
+    margin = policy.class_margins.get(name, policy.class_margin if malignant else policy.benign_margin)
+    opened = _drop_gate(rule, title, name, drop, margin, replace(policy, minimal_images=1))
+    agreeing = tango_interval(0, 0, drop.images, confidence=policy.confidence).high
+    provable = agreeing < margin / 100 or policy.prove == "always"
+    return replace(opened, gate=replace(opened.gate, binding=malignant and provable))
+
+
+def _missed_cancers(result: SetResult, policy: Policy) -> _Open:
+    flips = result.comparison.malignant_to_benign
+    assert flips is not None  # it is counted wherever there is a drop
+    images = result.comparison.images
+    return _count_gate("malignant-to-benign", result.title, flips, policy.malignant_to_benign, images)
+
+
+def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _Open:
+    judgement = Judgement(Verdict.PASS if count <= limit else Verdict.FAIL)
+    gate = Gate(rule, title, "images", float(count), float(limit), None, None, images, judgement)
+    return _Open(gate, None, count <= limit)
+
+
+def _floor_gates(title: str, found: Comparison, floor: Floor, policy: Policy) -> Iterator[_Open]:
+    present = [one for one in found.classes if one.engine.count]
+    malignant = found.engine_malignant
+    figures: dict[str, tuple[float | None, float, Interval, int, int]] = {
+        "accuracy": (floor.accuracy, found.engine_accuracy, found.engine_accuracy_interval, found.images, 1),
+        "balanced accuracy": (
+            floor.balanced_accuracy,
+            found.engine_balanced,
+            _mean_interval(present),
+            found.images,
+            1,
+        ),
+        "malignant sensitivity": (
+            floor.malignant_sensitivity,
+            malignant.share or 0.0,
+            wilson_interval(malignant.right, malignant.count, confidence=policy.confidence),
+            malignant.count,
+            1,
+        ),
+    }
+    worst = min(present, key=lambda one: one.engine_interval.high)
+    lowest = Interval(min(one.engine_interval.low for one in present), worst.engine_interval.high)
+    share = worst.engine.share or 0.0
+    figures[f"sensitivity of {worst.name}, the worst"] = (
+        floor.worst_class_sensitivity, share, lowest, worst.engine.count, len(present),
+    )  # fmt: skip
+    z = NormalDist().inv_cdf(0.5 + policy.confidence / 2)
+    for subject, (percent, value, interval, images, comparisons) in figures.items():
+        if percent is None:
+            continue
+        limit = percent / 100
+        deviation = (interval.high - value) / z  # of a figure whose truth were the upper bound
+        p = NormalDist().cdf((value - limit) / deviation) if deviation > 0 else float(value >= limit)
+        gate = Gate("floor", title, subject, value, limit, interval, None, images, Judgement(Verdict.INCONCLUSIVE))
+        yield _Open(gate, min(1.0, comparisons * p), interval.low >= limit)
+
+
+def _mean_interval(classes: Sequence[ClassComparison]) -> Interval:
+    """Of the mean of independent proportions from their Wilson intervals (Newcombe's squared distances add up)."""
+    shares = [one.engine.share or 0.0 for one in classes]
+    mean = sum(shares) / len(shares)
+    low = math.sqrt(sum((share - one.engine_interval.low) ** 2 for share, one in zip(shares, classes, strict=True)))
+    high = math.sqrt(sum((one.engine_interval.high - share) ** 2 for share, one in zip(shares, classes, strict=True)))
+    return Interval(mean - low / len(shares), mean + high / len(shares))
+
+
+def _decided(one: _Open, adjusted: float | None, comparisons: int, policy: Policy) -> Gate:
+    if adjusted is None:
+        return one.gate
+    if adjusted < policy.alpha:
+        verdict, needed = Verdict.FAIL, None
+    elif one.passes:
+        verdict, needed = Verdict.PASS, None
+    else:
+        verdict, needed = Verdict.INCONCLUSIVE, _needed(one, comparisons, policy)
+    return replace(one.gate, p_value=adjusted, judgement=Judgement(verdict, needed))
+
+
+def _needed(one: _Open, comparisons: int, policy: Policy) -> int | None:
+    """Images that would decide a drop at its discordance: to PASS as it is, to FAIL with all comparisons counted."""
+    drop = one.drop
+    if drop is None:
+        return None
+    above = drop.value > one.gate.limit
+    confidence = 1 - 2 * policy.alpha / comparisons if above else policy.confidence
+    needed = images_to_decide(drop, margin=one.gate.limit, confidence=confidence)
+    if needed is None or one.gate.subject != "accuracy":
+        return needed
+    return max(needed, policy.minimal_images)

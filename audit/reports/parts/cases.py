@@ -1,0 +1,96 @@
+"""Every question that a verdict answers, one by one, with its answer: what reports for machines count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from skinaudit.audit.judgement.result import AuditResult, Finding, Gate, Severity, Verdict
+from skinaudit.audit.judgement.verdict import margin_text, span
+from skinaudit.audit.reports.parts.wording import percent, points
+
+_FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A gate, or a rule that found something in one set or in the whole audit (set is None), with all that is said of it.
+
+    outcome: None where the question was not answered and the verdict does not hang on it: a gate that binds nothing, or a
+    finding that only warns. figures: what was measured, with its bound. findings: what the audit says of it.
+    """
+
+    rule: str
+    set: str | None
+    subject: str | None
+    outcome: Verdict | None
+    figures: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def name(self) -> str:
+        """The rule and, where there are several of it in a set, what it is about."""
+        return f"{self.rule} {self.subject}" if self.subject else self.rule
+
+    @property
+    def text(self) -> str:
+        """The findings, or the figures where there is nothing to say."""
+        return "; ".join(one.text for one in self.findings) or self.figures
+
+
+def cases(result: AuditResult) -> tuple[Case, ...]:
+    """Those of the whole audit, then those of each set and of each probe.
+
+    Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every
+    gate of the audit is a case.
+    """
+    titles = [one.title for one in result.sets] + [one.title for one in result.probes]
+    found = list(_by_rule([one for one in result.findings if one.set not in titles], set_title=None))
+    for title in titles:
+        rest = [one for one in result.findings if one.set == title]
+        for gate in (gate for gate in result.gates if gate.set == title):
+            own = [one for one in rest if one.rule == gate.rule and one.lesion_class in (None, gate.subject)]
+            if gate.rule == "floor":  # several in a set, told apart by what they bound
+                own = [one for one in own if one.text.startswith(gate.subject)]
+            rest = [one for one in rest if one not in own]
+            found.append(_of_gate(gate, own))
+        found += _by_rule(rest, set_title=title)
+    return tuple(found)
+
+
+def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
+    verdict = gate.judgement.verdict
+    outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
+    subject = gate.subject if gate.rule == "floor" or _of_class(gate) else None
+    return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
+
+
+def gate_figures(gate: Gate) -> str:
+    """What a gate measured, with its bound."""
+    if gate.counts:
+        return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
+    bounds = "" if gate.interval is None else f" {span(gate.interval)}"
+    if gate.rule == "floor":
+        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
+    what = f"sensitivity to {gate.subject}: " if _of_class(gate) else ""
+    return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
+
+
+def _of_class(gate: Gate) -> bool:
+    return gate.rule == "class-sensitivity" or (gate.rule == "baseline-drop" and gate.subject != "accuracy")
+
+
+def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:
+    """A case for each rule that has findings."""
+    for rule, lesion_class in dict.fromkeys((one.rule, one.lesion_class) for one in findings):
+        own = tuple(one for one in findings if (one.rule, one.lesion_class) == (rule, lesion_class))
+        warned = any(one.severity is Severity.WARNING for one in own)
+        yield Case(rule, set_title, lesion_class, _outcome(own, None if warned else Verdict.PASS), "", own)
+
+
+def _outcome(findings: Sequence[Finding], otherwise: Verdict | None) -> Verdict | None:
+    forced = [_FORCED[one.severity] for one in findings if one.severity in _FORCED]
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        if verdict in forced or otherwise is verdict:
+            return verdict
+    return otherwise

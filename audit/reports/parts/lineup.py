@@ -1,0 +1,173 @@
+"""Several audits beside each other: engines of one release, or one engine over releases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import PairedDrop
+from skinaudit.audit.judgement.result import AuditResult, Gate, ProbeResult, SetResult, Verdict
+from skinaudit.audit.judgement.verdict import exit_code
+from skinaudit.audit.reports.parts.wording import precision_text
+
+MELANOMA = "mel"
+_RANKS = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+_WORST_FIRST = (2, 1, 3, 0)
+"""Exit codes: an engine that could not be audited, then a definite loss, then one that is not decided, then a pass."""
+
+
+@dataclass(frozen=True)
+class SetEntry:
+    """What one audit found on one set. comparable: the images are those of the first audit that has a set of this title.
+
+    drop: from the source model; None where nothing was compared. verdict: on that drop. melanoma: images of it that the
+    engine names rightly; None without that class. malignant: malignant images called malignant.
+    """
+
+    title: str
+    images_digest: str
+    comparable: bool
+    white_box: bool
+    images: int
+    accuracy: float
+    balanced: float
+    drop: PairedDrop | None
+    verdict: Verdict | None
+    melanoma: Hits | None
+    malignant: Hits
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One audited engine. label: distinct in the lineup. worst: the gate that holds least, None without gates."""
+
+    label: str
+    engine_digest: str
+    run_name: str | None
+    runtime: str
+    precision: str
+    synthetic: bool
+    emulated: bool
+    foreign: bool
+    verdict: Verdict
+    reason: str
+    worst: Gate | None
+    sets: tuple[SetEntry, ...]
+    probes: tuple[ProbeResult, ...]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An engine that could not be audited, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Audits in the order in which they were named. titles: of all their sets, in the order in which they come up."""
+
+    titles: tuple[str, ...]
+    entries: tuple[Entry | Refusal, ...]
+
+    @property
+    def audited(self) -> tuple[Entry, ...]:
+        """The entries that are audits."""
+        return tuple(one for one in self.entries if isinstance(one, Entry))
+
+
+def line_up(found: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
+    """Set audits beside each other. found: of each the path that named it, and the audit or why there is none."""
+    audits = [one for _, one in found if isinstance(one, AuditResult)]
+    first: dict[str, str] = {}
+    for audit in audits:
+        for one in audit.sets:
+            first.setdefault(one.title, one.images_digest)
+    entries = [
+        Refusal(label, one.removeprefix(f"{path}: ")) if isinstance(one, str) else _entry(label, one, first)
+        for label, (path, one) in zip(_labels(found), found, strict=True)
+    ]
+    return Lineup(tuple(first), tuple(entries))
+
+
+def worst_exit_code(lineup: Lineup) -> int:
+    """2 where an engine could not be audited, else 1 where one fails, else 3 where one is undecided, else 0."""
+    codes = [2 if isinstance(one, Refusal) else exit_code(one.verdict) for one in lineup.entries]
+    return min(codes, key=_WORST_FIRST.index, default=2)
+
+
+def worst_gate(gates: Sequence[Gate]) -> Gate | None:
+    """The gate that holds least: a failed one before an undecided one before a passed one, those that bind nothing last.
+
+    Among equals the one whose interval (a count without one: whose value) reaches furthest beyond its limit.
+    """
+    return max(gates, key=lambda gate: (-_rank(gate), _excess(gate)), default=None)
+
+
+def _rank(gate: Gate) -> int:
+    verdict = gate.judgement.verdict
+    return _RANKS[verdict] if gate.binding or verdict is Verdict.FAIL else len(_RANKS)
+
+
+def _excess(gate: Gate) -> float:
+    """How far the bad end of the interval lies beyond the limit, in images for a count; one that holds has no interval."""
+    if gate.interval is None and gate.judgement.verdict is Verdict.PASS:
+        return -math.inf
+    if gate.rule == "floor":
+        return gate.limit - (gate.value if gate.interval is None else gate.interval.low)
+    return (gate.value if gate.interval is None else gate.interval.high) - gate.limit
+
+
+def _entry(label: str, result: AuditResult, first: dict[str, str]) -> Entry:
+    about = result.description
+    return Entry(
+        label=label,
+        engine_digest=result.engine_digest,
+        run_name=result.run_name,
+        runtime=f"{about.runtime} {about.version}",
+        precision=precision_text(result),
+        synthetic=result.synthetic,
+        emulated=result.emulated,
+        foreign=result.foreign,
+        verdict=result.verdict,
+        reason=result.reason,
+        worst=worst_gate(result.gates),
+        sets=tuple(_set_entry(one, comparable=first[one.title] == one.images_digest) for one in result.sets),
+        probes=result.probes,
+    )
+
+
+def _set_entry(one: SetResult, *, comparable: bool) -> SetEntry:
+    found = one.comparison
+    return SetEntry(
+        title=one.title,
+        images_digest=one.images_digest,
+        comparable=comparable,
+        white_box=one.white_box,
+        images=found.images,
+        accuracy=found.engine_accuracy,
+        balanced=found.engine_balanced,
+        drop=found.drop,
+        verdict=None if one.judgement is None else one.judgement.verdict,
+        melanoma=next((item.engine for item in found.classes if item.name == MELANOMA), None),
+        malignant=found.engine_malignant,
+    )
+
+
+def _labels(found: Sequence[tuple[Path, AuditResult | str]]) -> list[str]:
+    """The shortest names that are distinct: of the engine, with its run before it, of the file as it was named, a number."""
+    for names in _names(found):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({index})" for index, name in enumerate(names, start=1)]
+
+
+def _names(found: Sequence[tuple[Path, AuditResult | str]]) -> Iterator[list[str]]:
+    yield [path.name if isinstance(one, str) else one.engine.name for path, one in found]
+    yield [path.name if isinstance(one, str) else f"{one.run_name}/{one.engine.name}" for path, one in found]
+    # An absolute path tells of a machine.
+    yield [path.name if path.is_absolute() else PurePath(path).as_posix() for path, _ in found]

@@ -1,0 +1,128 @@
+"""Where reports go: `FORMAT=FILE` from the command line, checked before an audit and written after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.files import write_bytes, write_json
+from skinaudit.audit import reports
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.lineup import Lineup
+from skinaudit.errors import InvalidInputError
+
+STDOUT = "-"
+ENGINE = "{engine}"
+"""Stands for an engine's file name in the name of a report, where several engines are audited at once."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A report to write. path: None for standard output. Invariant: there is such a format."""
+
+    format: str
+    path: Path | None
+
+
+def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
+    """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
+
+    taken: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form, an
+    unknown format, a folder, and two reports in one place; MissingDependencyError where a format's libraries are not
+    installed.
+    """
+    found: list[Target] = []
+    for text in given:
+        name, separator, file = text.partition("=")
+        if not (name and separator and file):
+            raise InvalidInputError(
+                f"--report {text}: write FORMAT=FILE, such as junit=audit.xml, or FORMAT={STDOUT} for standard output; "
+                f"the formats are {', '.join(reports.names(kind))}"
+            )
+        reports.check_name(name, kind)
+        reports.check_needs(name, kind)
+        target = Target(name, None if file == STDOUT else Path(file))
+        if target.path is not None and (target.path.is_dir() or file.endswith("/")):
+            raise InvalidInputError(f"--report {text}: {file} is a folder; name a file in it")
+        if _place(target.path) in [_place(one.path) for one in found] + [_place(path) for path in taken]:
+            raise InvalidInputError(f"--report {text}: something else goes to {file} already; choose another file")
+        found.append(target)
+    return tuple(found)
+
+
+def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind: reports.Kind = "audit") -> str | None:
+    """Write each report atomically; returns the text for standard output, None where no report goes there.
+
+    All are rendered before the first is written.
+    """
+    texts = [reports.render(one.format, result, kind) for one in targets]
+    printed = None
+    for one, text in zip(targets, texts, strict=True):
+        if one.path is None:
+            printed = text
+        else:
+            write_bytes(one.path, text.encode())
+    return printed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An engine to audit, where its JSON report goes, and what else is written of it."""
+
+    engine: Path
+    report: Path
+    targets: tuple[Target, ...]
+
+    def write(self, result: AuditResult) -> str | None:
+        """Write every report atomically; returns the text for standard output, None where none goes there."""
+        write_json(self.report, to_json(result))
+        return write_targets(self.targets, result)
+
+
+def plan_reports(
+    engines: Sequence[Path],
+    *,
+    output: Path | None,
+    report_texts: Sequence[str],
+    emulate: bool = False,
+    baseline: Path | None = None,
+) -> tuple[Plan, ...]:
+    """Where the reports on each engine go, checked before the first audit.
+
+    output: of the JSON report, by default the run's audits folder, else beside the engine. report_texts: as parse_targets
+    takes them. Where there are several engines, both need ENGINE in their file names. Raises InvalidInputError where that is
+    lacking, where two reports would go to one place or one onto the baseline, and as parse_targets.
+    """
+    if len(engines) > 1:
+        if output is not None and ENGINE not in str(output):
+            raise InvalidInputError(f"--output {output}: {_SEVERAL}audits/{ENGINE}.json")
+        for one in report_texts:
+            if ENGINE not in one:
+                raise InvalidInputError(f"--report {one}: {_SEVERAL}junit=audits/{ENGINE}.xml")
+    taken = [*engines, *([] if baseline is None else [baseline])]
+    plans = []
+    for engine in engines:
+        report = _report_path(engine, output, emulate=emulate)
+        if _place(report) in [_place(one) for one in taken]:
+            raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
+        targets = parse_targets([one.replace(ENGINE, engine.name) for one in report_texts], taken=[*taken, report])
+        taken += [report, *(one.path for one in targets if one.path is not None)]
+        plans.append(Plan(engine, report, targets))
+    return tuple(plans)
+
+
+_SEVERAL = f"several engines would write to one place; put {ENGINE} into the file's name, such as "
+
+
+def _report_path(engine: Path, output: Path | None, *, emulate: bool) -> Path:
+    if output is not None:
+        return Path(str(output).replace(ENGINE, engine.name))
+    of_run = engine.parent.name == "engines"
+    folder = engine.parent.parent / "audits" if of_run else engine.parent
+    return folder / f"{engine.name}{'.emulated' if emulate else ''}{'' if of_run else '.audit'}.json"
+
+
+def _place(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()

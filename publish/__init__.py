@@ -1,0 +1,1 @@
+"""About runs rather than audits: run record, model card, tracking."""

@@ -1,0 +1,128 @@
+"""The sections of a model card on what was built from the model: engines with their audits, and all digests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from skinaudit.audit.judgement.result import AuditResult, SetResult
+from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.reports.parts.cases import Case, cases
+from skinaudit.audit.reports.parts.wording import drop_text, margin_points, percent, precision_text
+from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.publish.run_record import FiledAudit, RunRecord
+
+_NOW = {"same": "", "changed": ", of an earlier build", "missing": ", the file is not in the run"}
+_ANSWERS = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "open": "open"}
+
+
+def engines(record: RunRecord) -> Iterator[str]:
+    """Verdicts, figures per set, and the gates that were not passed; what was not audited or could not be read."""
+    yield "## Engines and their audits"
+    yield ""
+    if record.audits:
+        yield (
+            "Each engine against the model above on the same stored images: the drop in points with its interval, and "
+            "whether it is below the policy's margin. A PASS says that the file holds what the model scores, not that "
+            "the score is good."
+        )
+        yield ""
+        yield _row(("engine", "runtime", "precision", "verdict", "gates", "why"))
+        yield "|:--|:--|:--|:--|:--|:--|"
+        for filed in record.audits:
+            yield _verdict(filed)
+        yield ""
+        yield _row(("engine", "set", "model", "engine", "drop", "margin", "balanced", "melanoma", "verdict"))
+        yield "|:--|:--|--:|--:|--:|--:|--:|--:|:--|"
+        for filed in record.audits:
+            for one in filed.result.sets:
+                yield _set(filed.result, one)
+        yield from _open_gates(record.audits)
+    else:
+        yield "**No audit of an engine of this model could be read.**"
+    if record.unaudited:
+        yield ""
+        yield f"Not audited as they are now: {safe(', '.join(record.unaudited))}."
+    if record.left_out:
+        yield ""
+        yield "Left out of this card:"
+        yield ""
+        for reason in dict.fromkeys(record.left_out.values()):
+            names = [name for name, why in record.left_out.items() if why == reason]
+            yield f"- {', '.join(map(safe, names))}: {safe(reason)}"
+
+
+def digests(record: RunRecord) -> Iterator[str]:
+    """Everything by content."""
+    manifest = record.manifest
+    yield "## Digests and versions"
+    yield ""
+    found = {"weights": manifest.weights.digest, "data": manifest.data.get("digest", "unknown")}
+    found |= {"calibration": manifest.calibration.digest}
+    found |= {f"set {name}": one.digest for name, one in manifest.sets.items()}
+    found |= {f"engine {_name(one)}": one.result.engine_digest for one in record.audits}
+    found |= {f"audit {one.path.name}": one.digest for one in record.audits}
+    yield _row(("what", "digest"))
+    yield "|:--|:--|"
+    for name, digest in found.items():
+        yield _row((safe(name), safe(str(digest))))
+    yield ""
+    yield f"Made with {safe(', '.join(f'{name} {version}' for name, version in sorted(manifest.created_with.items())))}."
+
+
+def _verdict(filed: FiledAudit) -> str:
+    result = filed.result
+    answers = Counter(map(_outcome, cases(result)))
+    told = ", ".join(f"{answers[key]} {word}" for key, word in _ANSWERS.items() if answers[key])
+    about = result.description
+    return _row((
+        safe(f"{_name(filed)}{_NOW[filed.engine_now]}{', emulated' if result.emulated else ''}"),
+        safe(f"{about.runtime} {about.version} {about.provider}"), safe(precision_text(result)),
+        f"**{result.verdict.value}**", told, safe(result.reason),
+    ))  # fmt: skip
+
+
+def _set(result: AuditResult, one: SetResult) -> str:
+    found = one.comparison
+    melanoma = [kind.engine for kind in found.classes if kind.name == "mel"]
+    verdict = "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
+    return _row((
+        safe(PurePath(result.engine).name), safe(one.title if one.clean or one.white_box else f"{one.title}, transfer"),
+        percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop),
+        margin_text(margin_points(one, result)),
+        percent(found.engine_balanced), percent(melanoma[0].share if melanoma else None), verdict,
+    ))  # fmt: skip
+
+
+def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
+    """What failed, was not decided or is warned of; gates that bind nothing are only counted, above."""
+    rows = [
+        _row((safe(_name(filed)), safe(one.set or "all"), safe(one.name), _outcome(one), safe(one.text)))
+        for filed in audits
+        for one in cases(filed.result)
+        if _outcome(one) in ("FAIL", "INCONCLUSIVE") or (_outcome(one) == "open" and one.findings)
+    ]
+    yield ""
+    yield "An open gate binds nothing: mostly a class of too few images to prove its margin. The JSON reports have all."
+    yield ""
+    if not rows:
+        yield "No gate failed or was left undecided, and no audit warns."
+        return
+    yield "Gates that failed or were not decided, and warnings:"
+    yield ""
+    yield _row(("engine", "set", "gate", "answer", "figures"))
+    yield "|:--|:--|:--|:--|:--|"
+    yield from rows
+
+
+def _outcome(one: Case) -> str:
+    return "open" if one.outcome is None else one.outcome.value
+
+
+def _name(filed: FiledAudit) -> str:
+    return PurePath(filed.result.engine).name
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,128 @@
+"""The YAML block at the head of a model card, as the Hugging Face Hub reads it.
+
+Keys: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
+from skinaudit.errors import InvalidInputError
+from skinaudit.publish.run_record import RunRecord, SourceFigures
+
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
+_DATASET = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
+_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[a-z_][\w-]*", re.ASCII)
+"""Keys that YAML takes for the text that they are."""
+_CHOOSE = "# license: choose one, such as apache-2.0, that the terms of the data allow (HAM10000 is CC BY-NC 4.0)"
+
+
+def metadata_block(record: RunRecord, *, licence: str | None = None, dataset: str | None = None) -> str:
+    """The block with its two fences. licence: the Hub's identifier; without it a comment asks for one. dataset: the Hub's
+    identifier of the data, by default made of their title.
+
+    Raises InvalidInputError for a text that can be no such identifier.
+    """
+    if licence is not None and not _LICENSE.fullmatch(licence):
+        raise InvalidInputError(f"--license {licence}: write the Hub's identifier, such as apache-2.0 or cc-by-nc-4.0")
+    if dataset is not None and not _DATASET.fullmatch(dataset):
+        raise InvalidInputError(f"--dataset {dataset}: write the Hub's identifier, such as NAME or OWNER/NAME")
+    head = _CHOOSE if licence is None else f"license: {to_yaml(licence)[0]}"
+    return "\n".join(("---", head, *to_yaml(_values(record, dataset or slug(str(record.manifest.data["title"])))), "---"))
+
+
+def slug(title: str) -> str:
+    """An identifier made of a title's first words, up to a bracket or a comma: `HAM10000` gives `ham10000`."""
+    return re.sub(r"[^a-z0-9]+", "-", re.split(r"[(,]", title.lower())[0]).strip("-") or "unnamed"
+
+
+def _values(record: RunRecord, dataset: str) -> dict[str, Any]:
+    manifest = record.manifest
+    hardened = "hardening" in manifest.training and manifest.training["hardening"].get("kind") != "none"
+    tags = ["image-classification", "dermatoscopy", "skin-lesions", "adversarial-robustness", "skinaudit"]
+    tags += [str(manifest.model.get("arch", "")), "adversarial-training" if hardened else "", "not-a-medical-device"]
+    tags += ["synthetic-data"] if manifest.synthetic else []
+    results = [_result(record, one, dataset) for one in record.sets]
+    return {
+        "pipeline_tag": "image-classification",
+        "library_name": "skinaudit",
+        "tags": [tag for tag in tags if tag],
+        "datasets": [dataset],
+        "metrics": ["accuracy", "balanced_accuracy", "recall"],
+        **({"model-index": [{"name": manifest.name, "results": results}]} if results else {}),
+    }
+
+
+def _result(record: RunRecord, one: SourceFigures, dataset: str) -> dict[str, Any]:
+    manifest, threat, found = record.manifest, one.info.threat_model, one.figures
+    title = f"{'SYNTHETIC images: ' if manifest.synthetic else ''}{manifest.data['title']}, test images"
+    what: dict[str, Any] = {
+        "type": dataset,
+        "name": title if threat is None else f"{title} under {one.info.title}, white-box",
+    }
+    what |= {"config": one.info.name, "split": "test"}
+    if threat is not None:
+        kept = {key: value for key, value in one.info.settings.items() if isinstance(value, (int, float, str))}
+        access = {"access": "white-box", "attack": one.info.attack, "norm": threat.norm, "eps": threat.eps_text}
+        what["args"] = {**access, **kept, "seed": one.info.seed}
+    robust = "" if threat is None else "robust_"
+    word = "Accuracy" if threat is None else f"Robust accuracy, {threat}"
+    always, constant = f"always answering {found.majority_class}", f"{found.constant_balanced:.4f}"
+    metrics = [
+        _metric(f"{robust}accuracy", f"{word} ({always}: {found.majority_share:.4f})", found.engine_accuracy),
+        _metric(
+            f"{robust}balanced_accuracy",
+            f"{word}, balanced ({always}: {constant})",
+            found.engine_balanced,
+        ),
+    ]
+    metrics += [
+        _metric("recall", f"Sensitivity, {CLASS_TITLES.get(kind.name, kind.name)}", kind.engine.share)
+        for kind in found.classes
+        if kind.name in MALIGNANT and kind.engine.share is not None
+    ]
+    return {
+        "task": {"type": "image-classification", "name": "Image classification"},
+        "dataset": what,
+        "metrics": metrics,
+    }
+
+
+def _metric(kind: str, name: str, value: float | None) -> dict[str, Any]:
+    return {"type": kind, "name": name, "value": value}
+
+
+def to_yaml(value: Any) -> list[str]:
+    """Lines of block-style YAML for mappings, sequences, texts, numbers and booleans; texts are quoted as in
+    JSON, which YAML reads, after their line breaks and control characters became spaces."""
+    return list(_lines(value))
+
+
+def _lines(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, one in value.items():
+            name = key if _PLAIN.fullmatch(key) else _scalar(key)
+            if isinstance(one, (Mapping, list, tuple)) and one:
+                yield f"{name}:"
+                yield from (f"{'' if isinstance(one, (list, tuple)) else '  '}{line}" for line in _lines(one))
+            else:
+                yield f"{name}: {_scalar(one)}"
+    elif isinstance(value, (list, tuple)) and value:
+        for one in value:
+            first, *rest = _lines(one)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
+    else:
+        yield _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, float):  # not as 1e-05, which YAML 1.1 takes for a text
+        return f"{value:.6f}"
+    if isinstance(value, str):
+        return json.dumps("".join(one if one.isprintable() else " " for one in value), ensure_ascii=False)
+    return json.dumps(value)

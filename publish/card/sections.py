@@ -1,0 +1,197 @@
+"""The sections of a model card on the model itself: use, data, training, figures; each yields lines of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import Interval
+from skinaudit.audit.reports.parts.wording import NOTHING, percent, share
+from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.publish.run_record import CONFIDENCE, RunRecord, SourceFigures, settings
+
+_SPLITS = {
+    "lesion": "by lesion: no lesion on both sides",
+    "paper": "by image, at random: lesions can be on both sides, which makes test figures too good",
+    "official": "that of the data's authors",
+}
+
+
+def head(record: RunRecord) -> Iterator[str]:
+    """What the model is, and what it is not."""
+    manifest = record.manifest
+    yield f"# {safe(manifest.name)}"
+    yield ""
+    if manifest.synthetic:
+        yield "**SYNTHETIC images: trained and tested on drawn pictures; no figure says anything about patients.**"
+        yield ""
+    yield "**Not a medical device.** It must not be used to diagnose or to decide about a patient."
+    yield ""
+    arch, width, size = manifest.model.get("arch", "a model"), manifest.model.get("width"), manifest.contract.size
+    parameters = manifest.model.get("parameters")
+    told = f"{arch}{f', width {width:g}' if isinstance(width, (int, float)) else ''}"
+    told += f", {parameters / 1e6:.2f} million parameters" if isinstance(parameters, int) else ""
+    kinds = len(manifest.contract.classes)
+    yield f"An image classifier of {kinds} kinds of skin lesions ({safe(told)}): {_hardening(record)}."
+    yield (
+        f"It takes RGB images of {size}x{size} pixels with values from 0 to 1 ({safe(manifest.contract.resize)}) and "
+        f"answers with logits in the order {safe(', '.join(manifest.contract.classes))}; normalisation is inside the model."
+    )
+
+
+def use(record: RunRecord) -> Iterator[str]:
+    """Intended use and limits."""
+    yield "## Intended use and limits"
+    yield ""
+    yield "- Intended for research on adversarial robustness and for testing how models are deployed."
+    yield "- Not for diagnosis, triage, or any advice to patients; it was not validated clinically and has no clearance."
+    yield "- Its figures hold for images like those of its test set: one source, dermatoscopic, reduced to the size above."
+    yield "- It knows no answer besides its classes, and says nothing about images of anything else."
+    yield "- Robust accuracy is an upper bound: a stronger attack, or another threat model, can only find more errors."
+
+
+def data(record: RunRecord) -> Iterator[str]:
+    """Title, split, class counts, leaks."""
+    found = record.manifest.data
+    yield "## Data"
+    yield ""
+    label = "SYNTHETIC: " if record.manifest.synthetic else ""
+    yield f"{label}{safe(_text(found, 'title'))}: {_count(found, 'images')} images of {_count(found, 'lesions')} lesions."
+    split = str(found.get("split", ""))
+    yield f"Split {safe(_SPLITS.get(split, split or 'unknown'))}."
+    counts = found.get("counts")
+    if isinstance(counts, Mapping) and counts:
+        parts = list(found.get("part_images", {}))
+        yield ""
+        yield _row(("class", *map(safe, parts)))
+        yield _row((":--", *("--:" for _ in parts)))
+        for name, count in counts.items():
+            yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
+        for what in ("images", "lesions"):
+            yield _row((f"all {what}", *(f"{found[f'part_{what}'][part]:,}" for part in parts)))
+        yield ""
+        leaked, tested = found.get("leaked_lesions", 0), found["part_lesions"].get("test", 0)
+        line = f"Leaked lesions: {leaked:,} of {tested:,} in test are also in training or validation"
+        yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
+        majority = safe(_text(found, "majority_class"))
+        yield f"Always answering {majority} gives {percent(found.get('majority_baseline'))} accuracy on test."
+    skipped = found.get("skipped") or ()
+    if skipped:
+        yield f"{len(skipped):,} unreadable images were dropped."
+    for note in found.get("notes") or ():
+        yield f"\nNote: {safe(str(note))}."
+
+
+def training(record: RunRecord) -> Iterator[str]:
+    """Every setting."""
+    yield "## Training"
+    yield ""
+    told = settings(record.manifest)
+    epochs, kept = told.pop("epochs", None), told.pop("kept_epoch", None)
+    if epochs is not None:
+        yield f"{epochs} epochs, of which number {kept} was kept by its validation figures."
+        yield ""
+    yield _row(("setting", "value"))
+    yield "|:--|:--|"
+    for name, value in told.items():
+        yield _row((safe(name), safe(_plain(value))))
+
+
+def figures(record: RunRecord) -> Iterator[str]:
+    """Accuracies of the source model and its sensitivity per class, on each set, beside what a constant answer scores."""
+    yield "## Figures"
+    yield ""
+    if not record.sets:
+        yield "**None: no stored set could be read.**"
+        return
+    if record.manifest.synthetic:
+        yield "**SYNTHETIC images: these figures say nothing about patients.**"
+        yield ""
+    first = record.sets[0].figures
+    yield (
+        f"The trained model in fp32 on {first.images:,} test images of {first.lesions:,} lesions. Attacks are white-box: "
+        "crafted on these weights, stored in 8 bit, each image within eps of its clean one. Robust accuracy is over all "
+        f"images. Intervals: {CONFIDENCE:.0%}, widened for several images of a lesion."
+    )
+    yield ""
+    yield _row(("images", "accuracy", "interval", "balanced accuracy", "malignant called malignant", "attack success"))
+    yield "|:--|--:|--:|--:|--:|--:|"
+    for one in record.sets:
+        found = one.figures
+        yield _row((
+            safe(one.info.title), percent(found.engine_accuracy), _span(found.engine_accuracy_interval),
+            percent(found.engine_balanced), _hits(found.engine_malignant), _hits(found.attack_success),
+        ))  # fmt: skip
+    named = Hits(first.engine_malignant.count if first.majority_class in MALIGNANT else 0, first.engine_malignant.count)
+    constant = (percent(first.majority_share), NOTHING, percent(first.constant_balanced), _hits(named), NOTHING)
+    yield _row((f"always {safe(first.majority_class)}", *constant))
+    yield from _below(record.sets)
+    yield ""
+    yield "Sensitivity per class, melanoma first:"
+    yield ""
+    yield _row(("class", "images", *(safe(one.info.title) for one in record.sets)))
+    yield _row((":--", "--:", *("--:" for _ in record.sets)))
+    for place, kind in enumerate(first.classes):
+        cells = (share(one.figures.classes[place].engine) for one in record.sets)
+        yield _row((f"{_title(kind.name)}{', malignant' if kind.malignant else ''}", f"{kind.engine.count:,}", *cells))
+    yield ""
+    yield "How the sets were crafted:"
+    yield ""
+    for one in record.sets:
+        if one.info.threat_model is not None:
+            told = ", ".join(f"{key} {_plain(value)}" for key, value in {**one.info.settings, "seed": one.info.seed}.items())
+            yield f"- {safe(one.info.name)}: {safe(one.info.title)}, {safe(told)}"
+
+
+def _below(sets: Iterable[SourceFigures]) -> Iterator[str]:
+    """Where accuracy alone would be praised for what a constant answer reaches."""
+    for one in sets:
+        found = one.figures
+        if found.engine_accuracy <= found.majority_share:
+            yield ""
+            yield (
+                f"**On {safe(one.info.title)} images its accuracy of {percent(found.engine_accuracy)} is not above that of "
+                f"always answering {safe(found.majority_class)}, {percent(found.majority_share)};** its balanced accuracy "
+                f"is {percent(found.engine_balanced)} against {percent(found.constant_balanced)}."
+            )
+
+
+def _hardening(record: RunRecord) -> str:
+    told = settings(record.manifest)
+    kind = told.get("hardening.kind", "none")
+    if kind == "none":
+        return "trained without hardening against adversarial images"
+    eps = told.get("hardening.train_eps", told.get("hardening.threat_model.eps"))
+    where = f"{told.get('hardening.threat_model.norm')} {eps}"
+    return safe(f"hardened by adversarial training with {str(kind).upper()} in {where}")
+
+
+def _title(name: str) -> str:
+    return safe(f"{name}, {CLASS_TITLES[name]}" if name in CLASS_TITLES else name)
+
+
+def _hits(hits: Hits | None) -> str:
+    return NOTHING if hits is None else f"{percent(hits.share)} of {hits.count:,}"
+
+
+def _span(interval: Interval) -> str:
+    return f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _text(found: Mapping[str, Any], key: str) -> str:
+    return str(found.get(key, "unknown"))
+
+
+def _count(found: Mapping[str, Any], key: str) -> str:
+    value = found.get(key)
+    return f"{value:,}" if isinstance(value, int) else "an unknown number of"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,186 @@
+"""A run as its folder tells it: manifest, training log, the source model's figures, engines and audits."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set
+from skinaudit.artifacts.files import digest_file, short
+from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.audit.figures.comparison import Comparison, compare
+from skinaudit.audit.figures.metrics import Indices, predictions
+from skinaudit.audit.judgement.reading import read_audit
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.errors import InvalidInputError, SkinauditError
+
+LOG_FILE = "log.jsonl"
+CURVES_FILE = "curves.png"
+CONFIDENCE = 0.95
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/;,]+/)+")
+"""The folders of an absolute path inside a text."""
+
+
+@dataclass(frozen=True)
+class SourceFigures:
+    """The source model's answers to one stored set, as a comparison with nothing: its `engine` is the source model."""
+
+    info: SetInfo
+    images_digest: str
+    figures: Comparison
+
+
+@dataclass(frozen=True)
+class FiledAudit:
+    """A JSON report of an audit, with the digest of the file that it was read from.
+
+    engine_now: `same` where the run's engine file is the one that was audited, else `changed` or `missing`.
+    """
+
+    path: Path
+    digest: str
+    result: AuditResult
+    engine_now: str = "missing"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that is known of a run. Invariant: every set and audit of the run is in its tuple or, by name, in `left_out`.
+
+    history: the epochs of the training log, first to last. audits: of this run's weights only, by engine. left_out: what
+    could not be used -> why. unaudited: engines of the run without an audit of the file as it is now; an emulation is none.
+    """
+
+    folder: Path
+    manifest: RunManifest
+    history: tuple[Mapping[str, Any], ...]
+    sets: tuple[SourceFigures, ...]
+    audits: tuple[FiledAudit, ...]
+    left_out: Mapping[str, str]
+    unaudited: tuple[str, ...]
+
+
+def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
+    """Read a finished run. audits: folder of its JSON reports, the run's own by default.
+
+    Raises InvalidInputError where the run, its log or the folder `audits` cannot be read; a set or an audit that cannot
+    is left out with the reason.
+    """
+    manifest = read_run(folder)
+    if audits is not None and not audits.is_dir():
+        raise InvalidInputError(f"{audits}: no such folder of JSON reports of audits")
+    left_out: dict[str, str] = {}
+    sets = tuple(_sets(folder, manifest, left_out))
+    filed = tuple(_audits(folder, audits or folder / "audits", manifest, left_out))
+    seen = {PurePath(one.result.engine).name for one in filed if one.engine_now == "same" and not one.result.emulated}
+    engines = sorted(path.name.removesuffix(".json") for path in (folder / "engines").glob("*.json"))
+    return RunRecord(
+        folder=folder,
+        manifest=manifest,
+        history=_history(folder / LOG_FILE),
+        sets=sets,
+        audits=filed,
+        left_out=left_out,
+        unaudited=tuple(name for name in engines if name not in seen),
+    )
+
+
+def read_filed_audit(path: Path) -> FiledAudit:
+    """Read the JSON report of an audit; raises InvalidInputError as skinaudit.audit.judgement.reading.read_audit does."""
+    return FiledAudit(path, digest_file(path), read_audit(path))
+
+
+def settings(manifest: RunManifest) -> dict[str, str | int | float | bool]:
+    """Every setting of a training by its dotted name, such as `recipe.epochs`; without what is null, and without the folders
+    of absolute paths, which tell of a machine."""
+    model = {key: value for key, value in manifest.model.items() if key != "parameters"}
+    return dict(_flat({**model, "size": manifest.contract.size, "split": manifest.data.get("split"), **manifest.training}))
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _flat(one, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, str):
+        path = PurePath(value)
+        yield prefix, path.name if path.is_absolute() else _FOLDERS.sub("", value)
+    elif isinstance(value, (bool, int, float)):
+        yield prefix, value
+    elif value is not None:
+        yield prefix, json.dumps(value, sort_keys=True)
+
+
+def _history(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The epochs of a training log; none where there is no log."""
+    if not path.is_file():
+        return ()
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            epoch = json.loads(line)
+            usable = isinstance(epoch, dict) and type(epoch["epoch"]) is int and math.isfinite(epoch.get("seconds", 0))
+        except (ValueError, KeyError, TypeError):
+            usable = False
+        if not usable:
+            raise InvalidInputError(
+                f"{path}: line {number} is not an epoch of a training log; restore the file, or delete it"
+            )
+        found.append(epoch)
+    return tuple(found)
+
+
+def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iterator[SourceFigures]:
+    """Clean first, then as the manifest has them; only those that were crafted on this run's weights hold its answers."""
+    clean: AdversarialSet | None = None
+    clean_answers: Indices | None = None
+    for name in sorted(manifest.sets, key=lambda name: name != CLEAN):
+        try:
+            opened = open_set(resolve(folder, manifest.sets[name]))
+        except SkinauditError as error:
+            left_out[f"set {name}"] = _reason(error, folder)
+            continue
+        if opened.info.source != manifest.weights.digest:
+            left_out[f"set {name}"] = (
+                f"crafted on the weights {short(opened.info.source)}, whose answers it holds; only audits measure on it"
+            )
+            continue
+        if opened.info.threat_model is not None and (clean is None or opened.info.clean != clean.images_digest):
+            left_out[f"set {name}"] = "the clean images that it was made of are not at hand"
+            continue
+        answers = predictions(opened.source_logits)
+        figures = compare(
+            answers, None, engine_clean=clean_answers, labels=opened.labels, groups=opened.group,
+            classes=opened.info.contract.classes, confidence=CONFIDENCE,
+        )  # fmt: skip
+        if clean is None:
+            clean, clean_answers = opened, answers
+        yield SourceFigures(opened.info, opened.images_digest, figures)
+
+
+def _audits(folder: Path, audits: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iterator[FiledAudit]:
+    for path in sorted(audits.glob("*.json")):
+        try:
+            filed = read_filed_audit(path)
+        except SkinauditError as error:
+            left_out[f"audit {path.name}"] = _reason(error, folder)
+            continue
+        weights = filed.result.lineage.get("weights")
+        if weights != manifest.weights.digest:
+            whose = "an engine whose weights it does not tell" if weights is None else f"the weights {short(weights)}"
+            left_out[f"audit {path.name}"] = f"is about {whose}"
+            continue
+        engine = folder / "engines" / PurePath(filed.result.engine).name
+        now = "missing"
+        if engine.is_file():
+            now = "same" if digest_file(engine) == filed.result.engine_digest else "changed"
+        yield FiledAudit(filed.path, filed.digest, filed.result, now)
+
+
+def _reason(error: SkinauditError, folder: Path) -> str:
+    """The message without the path that it begins with, and without the run's folder anywhere."""
+    return str(error).replace(f"{folder}/", "").split(": ", 1)[-1]

@@ -1,0 +1,232 @@
+"""What a tracker is told of a run and of an audit, whichever tracker it is. Never images, sets or weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from skinaudit.artifacts.files import digest_parts
+from skinaudit.audit import reports
+from skinaudit.audit.figures.comparison import Comparison
+from skinaudit.audit.judgement.result import EMULATION, AuditResult
+from skinaudit.audit.judgement.verdict import exit_code
+from skinaudit.audit.reports import html
+from skinaudit.audit.reports.parts.cases import cases
+from skinaudit.audit.reports.parts.wording import precision_text
+from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.publish.card.model_card import model_card
+from skinaudit.publish.run_record import CURVES_FILE, LOG_FILE, FiledAudit, RunRecord, settings
+
+SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure. step: the epoch, 0 where there is none. time: milliseconds since 1970, when it was measured."""
+
+    key: str
+    value: float
+    step: int
+    time: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run or one audit to log. Invariant: equal `key` means the same weights or the same JSON report.
+
+    content: digest of all that is logged but the times; differs where something was added since. weights: digest that
+    links an audit with its run, None for an engine of another tool. note: for people. files: by name, small and without
+    images. started, ended: milliseconds since 1970. left_out: what is not told -> why.
+    """
+
+    kind: Literal["run", "audit"]
+    key: str
+    content: str
+    name: str
+    weights: str | None
+    params: Mapping[str, str]
+    metrics: tuple[Metric, ...]
+    tags: Mapping[str, str]
+    note: str
+    files: Mapping[str, bytes]
+    started: int
+    ended: int
+    left_out: Mapping[str, str]
+
+
+def run_entry(record: RunRecord) -> Entry:
+    """A run: its settings, every epoch, the source model's figures, curves, card and digests."""
+    manifest = record.manifest
+    log = record.folder / LOG_FILE
+    ended = _modified(log if log.is_file() else record.folder / "run.json")
+    metrics = (*_epochs(record, ended=ended), *_source_figures(record, time=ended))
+    params = {name: _text(value) for name, value in settings(manifest).items()}
+    params |= {"parameters": _text(manifest.model.get("parameters", "unknown"))}
+    found = {"weights": manifest.weights.digest, "calibration": manifest.calibration.digest}
+    found |= {"data": str(manifest.data.get("digest", "unknown"))}
+    found |= {f"sets/{name}": one.digest for name, one in manifest.sets.items()}
+    tags = {"weights": manifest.weights.digest, "data": found["data"], "synthetic": _text(manifest.synthetic)}
+    tags |= {f"version.{name}": version for name, version in manifest.created_with.items()}
+    files = {"README.md": model_card(record).encode(), "digests.json": _json(found)}
+    curves = record.folder / CURVES_FILE
+    left_out = {**record.left_out, **({} if curves.is_file() else {CURVES_FILE: "not in the run"})}
+    if curves.is_file():
+        files[CURVES_FILE] = _bytes(curves)
+    return Entry(
+        kind="run",
+        key=manifest.weights.digest,
+        content=_content(params, metrics, tags, files),
+        name=manifest.name,
+        weights=manifest.weights.digest,
+        params=params,
+        metrics=metrics,
+        tags=tags,
+        note=f"{SYNTHETIC}. {manifest.data.get('title')}" if manifest.synthetic else str(manifest.data.get("title")),
+        files=files,
+        started=ended - sum(_milliseconds(epoch) for epoch in record.history),
+        ended=ended,
+        left_out=left_out,
+    )
+
+
+def audit_entry(filed: FiledAudit) -> Entry:
+    """An audit: verdict, figures and gates of each set, and its JSON, Markdown and HTML reports, without pictures."""
+    result = filed.result
+    about, ended = result.description, _modified(filed.path)
+    params = {"engine": PurePath(result.engine).name, "runtime": about.runtime, "provider": about.provider}
+    params |= {"device": about.device, "threads": str(about.threads), "precision": precision_text(result)}
+    params |= {"emulated": _text(result.emulated), "dataset": result.dataset}
+    params |= {f"policy.{name}": _text(value) for name, value in asdict(result.policy).items()}
+    tags = {"verdict": result.verdict.value, "reason": result.reason, "engine": result.engine_digest, "report": filed.digest}
+    tags |= {"synthetic": _text(result.synthetic), "control": result.control}
+    tags |= {f"lineage.{name}": digest for name, digest in result.lineage.items()}
+    tags |= {f"version.{name}": version for name, version in result.versions.items()}
+    files = {"audit.json": _bytes(filed.path), "audit.md": reports.render("markdown", result).encode()}
+    left_out = {}
+    try:
+        files["audit.html"] = html.render(result, pictures=False).encode()
+    except MissingDependencyError as error:
+        left_out["audit.html"] = str(error)
+    warned = [SYNTHETIC] * result.synthetic + [EMULATION] * result.emulated
+    weights = result.lineage.get("weights")
+    return Entry(
+        kind="audit",
+        key=filed.digest,
+        content=filed.digest,
+        name=f"audit {PurePath(result.engine).name}",
+        weights=weights,
+        params=params,
+        metrics=tuple(Metric(key, value, 0, ended) for key, value in _distinct(_audit_figures(result))),
+        tags=tags if weights is None else {**tags, "weights": weights},
+        note=". ".join((f"**{result.verdict.value}**: {result.reason}", *warned)),
+        files=files,
+        started=ended,
+        ended=ended,
+        left_out=left_out,
+    )
+
+
+def _epochs(record: RunRecord, *, ended: int) -> Iterator[Metric]:
+    """Every number of the log; an epoch's time is that of the log's last change less the epochs that followed."""
+    time = ended
+    for epoch in reversed(record.history):
+        for name, value in epoch.items():
+            if name != "epoch" and type(value) in (int, float):
+                yield Metric(_key(f"epoch/{name}"), float(value), epoch["epoch"], time)
+        time -= _milliseconds(epoch)
+
+
+def _source_figures(record: RunRecord, *, time: int) -> Iterator[Metric]:
+    told: dict[str, Mapping[str, float]] = {name: dict(one) for name, one in record.manifest.results.items()}
+    told |= {one.info.name: dict(_figures(one.figures)) for one in record.sets}
+    for name, values in told.items():
+        for figure, value in values.items():
+            yield Metric(_key(f"test/{name}/{figure}"), float(value), 0, time)
+
+
+def _figures(found: Comparison) -> Iterator[tuple[str, float]]:
+    """Of the engine of a comparison; the names are those of a run's results."""
+    yield "accuracy", found.engine_accuracy
+    yield "balanced_accuracy", found.engine_balanced
+    yield "majority_baseline", found.majority_share
+    shares = {"sensitivity_malignant": found.engine_malignant.share}
+    shares |= {f"sensitivity_{kind.name}": kind.engine.share for kind in found.classes}
+    shares |= {"attack_success": found.attack_success.share if found.attack_success is not None else None}
+    yield from ((name, share) for name, share in shares.items() if share is not None)
+
+
+def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
+    names = {one.title: one.name for one in result.sets}
+    for one in result.sets:
+        found = one.comparison
+        yield from ((f"{one.name}/engine_{name}", value) for name, value in _figures(found))
+        counted = {"source_accuracy": found.baseline_accuracy, "source_balanced_accuracy": found.baseline_balanced}
+        counted |= {"flips": found.flips, "malignant_to_benign": found.malignant_to_benign}
+        if found.drop is not None:
+            counted |= {"drop": found.drop.value, "drop_low": found.drop.interval.low, "drop_high": found.drop.interval.high}
+        yield from ((f"{one.name}/{name}", value) for name, value in counted.items() if value is not None)
+        yield f"{one.name}/images_per_second", one.images_per_second
+    for probe in result.probes:
+        yield f"{_part(probe.title)}/fresh_accuracy", probe.fresh_accuracy
+        yield f"{_part(probe.title)}/worst_accuracy", probe.worst_accuracy
+    for gate in result.gates:
+        where = f"gates/{names.get(gate.set) or _part(gate.set)}/{gate.rule}/{_part(gate.subject)}"
+        yield f"{where}/value", gate.value
+        yield f"{where}/limit", gate.limit
+    answers = Counter("open" if one.outcome is None else one.outcome.value.lower() for one in cases(result))
+    yield from ((f"gates/{answer}", answers[answer]) for answer in ("pass", "fail", "inconclusive", "open"))
+    yield "exit_code", exit_code(result.verdict)
+
+
+def _content(
+    params: Mapping[str, str], metrics: Iterable[Metric], tags: Mapping[str, str], files: Mapping[str, bytes]
+) -> str:
+    figures = sorted((one.key, one.step, one.value) for one in metrics)
+    parts = [part for name in sorted(files) for part in (name.encode(), files[name])]
+    return digest_parts(_json(params), _json(figures), _json(tags), *parts)
+
+
+def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
+    """With keys of which no two are equal: of sets that have the same name, the second gets a number."""
+    seen = Counter[str]()
+    for name, value in figures:
+        seen[name] += 1
+        yield _key(name if seen[name] == 1 else f"{name} {seen[name]}"), float(value)
+
+
+def _part(text: str) -> str:
+    """As one part of a key: slashes separate parts."""
+    return text.replace("/", "-of-")
+
+
+def _key(text: str) -> str:
+    """With the characters that MLflow takes in a key, which other trackers take too."""
+    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)[:250]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _milliseconds(epoch: Mapping[str, Any]) -> int:
+    return int(1000 * float(epoch.get("seconds", 0)))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _modified(path: Path) -> int:
+    return int(1000 * path.stat().st_mtime)

@@ -1,0 +1,156 @@
+"""Entries in an MLflow store: a server, or a local database file. Nothing but the entries is sent."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from skinaudit.errors import InvalidInputError, missing
+from skinaudit.publish.tracking.entries import Entry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PREFIX = "skinaudit."
+_KEY, _CONTENT, _KIND, _WEIGHTS = (f"{_PREFIX}{name}" for name in ("key", "content", "kind", "weights"))
+_PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
+_LONGEST = 5_000  # characters of a parameter or a tag; stores take 6,000 and 8,000
+_BATCH = 100  # of each kind a call, as many as stores take
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+"""Environment of MLflow unless the user set it: no reports to its makers, no chatter, no minutes of silent retries."""
+
+State = Literal["logged", "updated", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What became of an entry. run_id: MLflow's. parent: the run_id of the training run that an audit hangs under."""
+
+    entry: Entry
+    state: State
+    run_id: str
+    parent: str | None
+
+
+def log_entries(entries: Sequence[Entry], *, uri: str | None, experiment: str) -> tuple[str, tuple[Logged, ...]]:
+    """Log the entries, runs before audits, and return the store's URI without credentials and what became of each.
+
+    uri: of the store; None takes MLflow's own choice, MLFLOW_TRACKING_URI or a database file in this folder. An entry whose
+    key and content are there already is left as it is; one whose content has changed is updated; one that was broken off
+    is completed. Audits hang under the run of their weights, whichever came first. Raises MissingDependencyError without
+    MLflow, InvalidInputError where the store cannot be used.
+    """
+    _check_installed(uri)
+    with _mlflow(uri) as (client, where):
+        folder = _experiment(client, experiment)
+        ordered = sorted(entries, key=lambda entry: entry.kind != "run")
+        return where, tuple(_log(client, folder, entry) for entry in ordered)
+
+
+def _log(client: MlflowClient, experiment: str, entry: Entry) -> Logged:
+    parent = None
+    if entry.kind == "audit" and entry.weights is not None:
+        parent = next((one.info.run_id for one in _found(client, experiment, _KEY, entry.weights)), None)
+    known = next(iter(_found(client, experiment, _KEY, entry.key)), None)
+    tags = {_KEY: entry.key, _KIND: entry.kind, **({} if parent is None else {_PARENT: parent})}
+    if known is not None and known.data.tags.get(_CONTENT) == entry.content:
+        if parent is not None and known.data.tags.get(_PARENT) != parent:
+            client.set_tag(known.info.run_id, _PARENT, parent)
+        return Logged(entry, "unchanged", known.info.run_id, parent)
+    run = known or client.create_run(experiment, start_time=entry.started, tags=tags, run_name=entry.name)
+    run_id: str = run.info.run_id
+    tags |= {f"{_PREFIX}{name}": value for name, value in entry.tags.items()} | {_NOTE: entry.note}
+    _send(client, run_id, entry, tags, known=known)
+    if entry.kind == "run":
+        for audit in _found(client, experiment, _WEIGHTS, entry.key):
+            if audit.data.tags.get(_KIND) == "audit":
+                client.set_tag(audit.info.run_id, _PARENT, run_id)
+    client.set_terminated(run_id, "FINISHED", entry.ended)
+    client.set_tag(run_id, _CONTENT, entry.content)  # last: without it, the entry is taken for broken off
+    return Logged(entry, "logged" if known is None else "updated", run_id, parent)
+
+
+def _send(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, str], *, known: Any) -> None:
+    """Figures and parameters that are not there, all tags and files."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    there = {} if known is None else known.data.params
+    params = [Param(name, value[:_LONGEST]) for name, value in entry.params.items() if name not in there]
+    past = set[tuple[str, int, float]]()
+    for key in () if known is None else sorted({one.key for one in entry.metrics}):
+        past |= {(key, one.step, one.value) for one in client.get_metric_history(run_id, key)}
+    figures = [one for one in entry.metrics if (one.key, one.step, one.value) not in past]
+    metrics = [Metric(one.key, one.value, one.time, one.step) for one in figures]
+    labels = [RunTag(name, value[:_LONGEST]) for name, value in tags.items()]
+    for first in range(0, max(map(len, (params, labels, metrics))), _BATCH):
+        part = slice(first, first + _BATCH)
+        client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=labels[part])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in entry.files.items():
+            (Path(folder) / name).write_bytes(content)
+        client.log_artifacts(run_id, folder)
+
+
+def _found(client: MlflowClient, experiment: str, tag: str, value: str) -> Sequence[Any]:
+    quoted = value.replace("'", "")
+    runs: Sequence[Any] = client.search_runs([experiment], f"tags.`{tag}` = '{quoted}'", max_results=1000)
+    return runs
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        created: str = client.create_experiment(name)
+        return created
+    if found.lifecycle_stage != "active":
+        raise InvalidInputError(f"--experiment {name}: was deleted in this store; restore it there or choose another")
+    number: str = found.experiment_id
+    return number
+
+
+def _check_installed(uri: str | None) -> None:
+    if find_spec("mlflow") is None:
+        raise missing("mlflow", "tracking", "logging to MLflow")
+    scheme = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", "") or "sqlite:").scheme.split("+")[0]
+    if scheme in _DATABASES:
+        for library in ("sqlalchemy", "alembic"):
+            if find_spec(library) is None:
+                raise missing(library, "tracking", f"an MLflow store in {scheme}")
+
+
+@contextmanager
+def _mlflow(uri: str | None) -> Iterator[tuple[MlflowClient, str]]:
+    """A client and the store's URI for people; whatever goes wrong is one line that names the store."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own dependencies
+        from mlflow import MlflowClient, get_tracking_uri
+        from mlflow.exceptions import MlflowException
+
+        where = _without_credentials(uri or get_tracking_uri())
+        try:
+            yield MlflowClient(tracking_uri=uri), where
+        except (MlflowException, OSError) as error:
+            reason = shorten(str(error).replace(uri or where, where), 220, placeholder=" ...")
+            raise InvalidInputError(f"{where}: {reason}; choose another --tracking-uri or start its server") from error
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.perturbation import within
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.evidence.probes import load, names
+from skinaudit.audit.evidence.probing import plan_probes
+from skinaudit.audit.judgement.result import Verdict
+from skinaudit.errors import InvalidInputError
+
+SIDE = 12
+
+
+def linear(weights: NDArray[np.float32]) -> Any:
+    """A target whose answer is a product: what its worst image is, is known."""
+
+    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return (images.reshape(len(images), -1).astype(np.float32) / 255) @ weights
+
+    return answer
+
+
+def pictures(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(60, 195, (count, 3, SIDE, SIDE)).astype(np.uint8)
+
+
+def find(name: str, norm: Norm, eps: int, *, queries: int, weights: NDArray[np.float32], start: Any = None) -> Any:
+    search, _ = load(name)
+    target, images = linear(weights), pictures(16)
+    labels = target(images).argmax(1)
+    found, asked = search(
+        target, images, labels, start=start, threat_model=ThreatModel(norm, Fraction(eps)),
+        generator=np.random.default_rng(1), tick=lambda _: None, queries=queries,
+    )  # fmt: skip
+    return images, labels, target, found, asked
+
+
+def weights(scale: float = 1.0) -> NDArray[np.float32]:
+    return (scale * np.random.default_rng(2).normal(0, 1, (3 * SIDE * SIDE, 7))).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 1), ("linf", 6), ("l2", 40), ("l2", 300)])
+def test_what_is_found_lies_in_the_ball(name: str, norm: Norm, eps: int) -> None:
+    images, labels, target, found, asked = find(name, norm, eps, queries=60, weights=weights())
+    assert found.dtype == np.uint8
+    assert within(found, images, ThreatModel(norm, Fraction(eps))).all()
+    assert len(images) <= asked <= 60 * len(images)
+    before, after = target(images), target(found)
+    rows = np.arange(len(labels))
+    assert (after[rows, labels] - after.max(1) <= before[rows, labels] - before.max(1)).all()
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8), ("l2", 150)])
+def test_a_search_takes_a_good_part_of_what_the_optimum_would(name: str, norm: Norm, eps: int) -> None:
+    """For a linear model the lowest lead in the ball is known: eps times the dual norm of the difference of two columns."""
+    images, labels, target, found, _ = find(name, norm, eps, queries=400, weights=weights())
+    columns = weights()
+    rows = np.arange(len(labels))
+
+    def leads(shown: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = target(shown)
+        return np.asarray(logits[rows, labels][:, None] - logits)
+
+    difference = columns.T[labels][:, :, None] - columns[None]  # (images, pixels, classes)
+    dual = np.abs(difference).sum(1) if norm == "linf" else np.sqrt((difference**2).sum(1))
+    others = np.arange(7) != labels[:, None]
+    before = np.where(others, leads(images), np.inf).min(1)
+    after = np.where(others, leads(found), np.inf).min(1)
+    best = np.where(others, leads(images) - eps / 255 * dual, np.inf).min(1)
+    held = after >= 0  # a broken image leaves the search where it is
+    assert 0.1 < held.mean() < 0.9
+    assert ((before - after) / (before - best))[held].mean() > 0.3
+    assert (best < 0).sum() >= (~held).sum()
+    noise = np.random.default_rng(3).integers(-1, 2, images.shape) * (eps if norm == "linf" else eps // 21)
+    random = np.clip(images.astype(int) + noise, 0, 255).astype(np.uint8)
+    drawn = np.where(others, leads(random), np.inf).min(1)
+    assert ((before - drawn) / (before - best))[held].mean() < 0.15
+
+
+@pytest.mark.parametrize("name", names())
+def test_more_queries_never_find_less_and_the_same_seed_finds_the_same(name: str) -> None:
+    _, labels, target, few, _ = find(name, "linf", 4, queries=30, weights=weights())
+    _, _, _, again, _ = find(name, "linf", 4, queries=30, weights=weights())
+    _, _, _, many, _ = find(name, "linf", 4, queries=600, weights=weights())
+    assert (few == again).all()
+    assert (target(many).argmax(1) != labels).sum() >= (target(few).argmax(1) != labels).sum()
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_search_goes_on_from_where_it_is_told(name: str) -> None:
+    """Started at images that are broken already, nothing has to be asked but those."""
+    *_, broken, _ = find(name, "linf", 60, queries=600, weights=weights())
+    images, labels, target, found, asked = find(name, "linf", 60, queries=600, weights=weights(), start=broken)
+    assert (target(broken).argmax(1) != labels).all()
+    assert (found == broken).all()
+    assert asked == len(images)
+
+
+def test_an_unknown_probe_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="probe 'sqare': choose one of spsa, square"):
+        plan_probes(["sqare"], threat_model=None, images=1, queries=2, seed=0)
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_probe_attacks_engine_and_reference_alike(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    probes = plan_probes(["square"], threat_model=None, images=60, queries=40, seed=3)
+    result = audit_engine(planted.engine, probes=probes)
+    (probe,) = result.probes
+    assert (probe.title, probe.images, probe.norm, probe.eps) == ("probe square linf 24/255", 60, "linf", "24/255")
+    assert probe.drop is not None
+    assert (probe.drop.lost, probe.drop.gained) == (0, 0)  # the same function, asked the same
+    assert probe.fresh_accuracy == probe.reference_accuracy <= probe.clean_accuracy
+    assert probe.replay_accuracy is not None
+    assert probe.worst_accuracy <= min(probe.replay_accuracy, probe.fresh_accuracy)
+    assert 0 < probe.queries <= 60 * 70
+    (gate,) = (gate for gate in result.gates if gate.rule == "probe-drop")
+    assert gate.set == probe.title
+    again = audit_engine(planted.engine, probes=probes)
+    assert again.probes[0].queries == probe.queries
+
+
+@pytest.mark.usefixtures("opened")
+def test_an_engine_that_is_weaker_off_the_stored_images_passes_replay_and_fails_the_probe(
+    tmp_path: Path, lab: SimpleNamespace
+) -> None:
+    """It has learnt the stored images by heart, and is wrong on any other."""
+    planted = lab.plant(tmp_path, settings={"fault": "memory", "sets": str(tmp_path / "sets")})
+    assert audit_engine(planted.engine).verdict is Verdict.PASS
+    probes = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
+    result = audit_engine(planted.engine, probes=probes)
+    assert result.verdict is Verdict.FAIL
+    assert {one.rule for one in result.findings if one.severity.value == "fail"} == {"probe-drop"}
+    assert "masking" in {one.rule for one in result.findings}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.evidence.replay import replay
+from skinaudit.audit.figures.flips import LIMIT, probabilities, worst_flips
+
+MEL, NV, BCC, AKIEC, BKL = range(5)
+
+
+def logits_of(*rows: tuple[int, float]) -> np.ndarray:
+    """One row an (answer, logit of that answer); the others are 0."""
+    logits = np.zeros((len(rows), len(CLASSES)), np.float32)
+    for index, (answer, height) in enumerate(rows):
+        logits[index, answer] = height
+    return logits
+
+
+def test_missed_cancers_come_first_and_then_the_surest_mistakes() -> None:
+    labels = np.array([NV, MEL, NV, BKL, MEL, BCC, NV])
+    source = logits_of(*((label, 5.0) for label in labels))
+    engine = logits_of((MEL, 2), (NV, 1), (MEL, 3), (BKL, 5), (BCC, 9), (BKL, 4), (NV, 5))
+    found = worst_flips(source, engine, labels=labels, groups=np.arange(7) + 40, classes=CLASSES)
+    assert [one.index for one in found] == [5, 1, 4, 2, 0]
+    assert [one.malignant_to_benign for one in found] == [True, True, False, False, False]
+    first = found[0]
+    assert (first.label, first.source_answer, first.engine_answer, first.lesion) == ("bcc", "bcc", "bkl", 45)
+    assert first.engine_probabilities[BKL] == pytest.approx(np.exp(4) / (np.exp(4) + 6), abs=1e-4)
+    assert len(first.source_probabilities) == len(CLASSES)
+    assert worst_flips(source, engine, labels=labels, groups=np.arange(7), classes=CLASSES, limit=2) == tuple(
+        worst_flips(source, engine, labels=labels, groups=np.arange(7), classes=CLASSES)[:2]
+    )
+
+
+def test_only_what_the_source_had_right_counts() -> None:
+    labels = np.array([MEL, MEL, NV])
+    wrong_before = logits_of((NV, 1), (BCC, 1), (MEL, 1))
+    assert (
+        worst_flips(wrong_before, logits_of((BCC, 1), (NV, 1), (NV, 1)), labels=labels, groups=labels, classes=CLASSES) == ()
+    )
+    assert worst_flips(wrong_before, wrong_before, labels=labels, groups=labels, classes=CLASSES) == ()
+
+
+@given(st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3), max_size=5))
+def test_probabilities_sum_to_one_and_keep_the_order(rows: list[list[float]]) -> None:
+    logits = np.array(rows, np.float32).reshape(-1, 3)
+    found = probabilities(logits)
+    assert found.shape == logits.shape
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    for row, shares in zip(logits, found, strict=True):
+        assert shares[row.argmax()] == shares.max()
+
+
+@pytest.mark.usefixtures("opened")
+def test_an_audit_names_the_images_that_it_lost(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "run", settings={"fault": "melanoma to nevus"})
+    result = audit_engine(planted.engine)
+    for one in result.sets:
+        assert one.comparison.malignant_to_benign
+        assert len(one.flipped) == min(LIMIT, one.comparison.malignant_to_benign)
+        assert all(flip.malignant_to_benign and flip.label in MALIGNANT for flip in one.flipped)
+        opened = open_set(planted.engine.parent / one.path)
+        engine: Any = lab.LinearEngine(planted.engine)
+        answers = replay(engine, opened).logits.argmax(axis=1)
+        for flip in one.flipped:
+            assert CLASSES[opened.labels[flip.index]] == flip.label == flip.source_answer
+            assert CLASSES[answers[flip.index]] == flip.engine_answer == "nv"
+            assert flip.lesion == opened.group[flip.index]
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_set_says_how_it_was_crafted_and_where_it_lies(tmp_path: Path, lab: SimpleNamespace) -> None:
+    clean, attacked = audit_engine(lab.plant(tmp_path / "run", settings={}).engine).sets
+    assert (clean.attack, clean.norm, clean.eps, clean.path) == ("clean", None, None, Path("../sets/clean.safetensors"))
+    assert (attacked.attack, attacked.norm, attacked.eps) == ("pgd", "linf", "24/255")
+    assert attacked.path == Path("../sets/pgd.safetensors")

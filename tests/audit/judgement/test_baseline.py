@@ -1,0 +1,258 @@
+"""No worse than the last release: engines beside the report of an earlier one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.files import write_json
+from skinaudit.audit import reports
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.right_answers import pack_right, unpack_right
+from skinaudit.audit.figures.statistics import paired_drop
+from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.reading import read_audit
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Severity, Verdict
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.cases import cases
+from skinaudit.errors import InvalidInputError
+
+pytestmark = pytest.mark.usefixtures("opened")
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+
+
+def told(result: AuditResult, severity: Severity) -> list[str]:
+    found = [one for one in result.findings if one.rule == "baseline-drop" and one.severity is severity]
+    return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
+
+
+@pytest.fixture
+def report(tmp_path: Path, lab: SimpleNamespace) -> Path:
+    """The JSON report of a faithful engine of a run in tmp_path/run."""
+    planted = lab.plant(tmp_path / "run", settings={})
+    write_json(tmp_path / "last.json", to_json(audit_engine(planted.engine)))
+    return tmp_path / "last.json"
+
+
+def again(report: Path, lab: SimpleNamespace, **settings: Any) -> AuditResult:
+    """Audit an engine of the same run, with a fault if one is named, against the report."""
+    planted = lab.plant(report.parent / "run", settings={"fault": settings.pop("fault", None)})
+    return audit_engine(planted.engine, baseline=report, **settings)
+
+
+def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: SimpleNamespace) -> None:
+    result = again(report, lab)
+    assert (result.verdict, result.findings) == (PASS, ())
+    assert result.reason == "2 sets hold within 1.0 points of the source model, 2 within 1.0 of the baseline"
+    baseline = result.baseline
+    assert baseline is not None
+    earlier = read_audit(report)
+    assert (baseline.engine, baseline.engine_digest) == ("subject.onnx", earlier.engine_digest)
+    assert (baseline.run_name, baseline.verdict) == ("run", PASS)
+    assert [one.title for one in baseline.sets] == ["clean", "pgd linf 24/255"]
+    for one, replayed in zip(baseline.sets, result.sets, strict=True):
+        assert one.baseline == one.engine == Hits(round(replayed.comparison.engine_accuracy * 700), 700)
+        assert (one.drop.lost, one.drop.gained) == (0, 0)
+        assert [item.name for item in one.classes] == ["mel", "bcc", "akiec"]
+    gates = [gate for gate in result.gates if gate.rule == "baseline-drop"]
+    counted = [gate for gate in result.gates if gate.rule == "baseline-malignant-to-benign"]
+    assert [(gate.set, gate.value, gate.limit, gate.images) for gate in counted] == [
+        (title, 0, 15, 300) for title in ("clean", "pgd linf 24/255")
+    ]
+    assert [(gate.set, gate.subject) for gate in gates] == [
+        (title, subject) for title in ("clean", "pgd linf 24/255") for subject in ("accuracy", "mel", "bcc", "akiec")
+    ]
+    assert {gate.limit for gate in gates} == {0.01, 0.05}
+    assert all(gate.judgement.verdict is PASS and gate.p_value is not None for gate in gates)
+    assert "--baseline" in result.arguments
+    for name in ("terminal", "markdown", "html"):
+        assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
+    shown = "malignant images right for the baseline and now called benign: clean 0 of at most"
+    assert shown in " ".join(reports.render("terminal", result).split())
+    assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
+        reports.render("markdown", result)
+    )
+    page = reports.render("html", result)
+    assert page.count("<td>0 images</td><td>15 images</td>") == 2
+    assert "at most 5.0% of the malignant images" in page
+    names = [one.name for one in cases(result)]
+    assert {"baseline-drop", "baseline-drop mel", "baseline-drop akiec", "baseline-drop bcc"} <= set(names)
+    assert names.count("baseline-malignant-to-benign") == 2
+    write_json(report.parent / "new.json", to_json(result))
+    assert read_audit(report.parent / "new.json") == result
+
+
+@pytest.mark.parametrize(("fault", "lesion_class"), [("noise", None), ("melanoma to nevus", "mel")])
+def test_a_worse_engine_fails_the_gate_by_the_paired_figures(
+    report: Path, lab: SimpleNamespace, fault: str, lesion_class: str | None
+) -> None:
+    result = again(report, lab, fault=fault)
+    assert result.verdict is FAIL
+    baseline = result.baseline
+    assert baseline is not None
+    failed = {(gate.set, gate.subject) for gate in result.gates
+              if gate.rule == "baseline-drop" and gate.judgement.verdict is FAIL}  # fmt: skip
+    assert ("clean", lesion_class or "accuracy") in failed
+    assert any("against the baseline: loses" in text for text in told(result, Severity.FAIL))
+    clean, earlier = open_set(report.parent / "run" / "sets" / "clean.safetensors"), read_audit(report)
+    was = unpack_right(earlier.sets[0].right, images=700)
+    now = unpack_right(result.sets[0].right, images=700)
+    assert baseline.sets[0].drop == paired_drop(was, now, clean.group, confidence=0.95)
+    rows = clean.labels == result.classes.index("mel")
+    melanoma = baseline.sets[0].classes[0]
+    assert melanoma.drop == paired_drop(was[rows], now[rows], clean.group[rows], confidence=0.95)
+    assert (melanoma.baseline, melanoma.engine) == (Hits(int(was[rows].sum()), 100), Hits(int(now[rows].sum()), 100))
+
+
+def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab: SimpleNamespace) -> None:
+    """Against its own source a release may lose nothing, and still be worse than the last one."""
+    value = json.loads(report.read_text())
+    for one in value["sets"]:  # an earlier engine that was right on every image
+        one["right"] = pack_right(np.ones(one["comparison"]["images"], np.bool_))
+        one["comparison"]["engine_accuracy"] = 1.0
+        for item in one["comparison"]["classes"]:
+            item["engine"]["right"] = item["engine"]["count"]
+    report.write_text(json.dumps(value))
+    result = again(report, lab)
+    assert result.sets[1].comparison.engine_accuracy < 0.95
+    assert {gate.judgement.verdict for gate in result.gates if not gate.rule.startswith("baseline-")} == {PASS}
+    assert result.verdict is FAIL
+    assert result.reason.startswith("pgd linf 24/255: accuracy against the baseline: loses")
+
+
+def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: SimpleNamespace) -> None:
+    clean = open_set(report.parent / "run" / "sets" / "clean.safetensors")
+    result = again(report, lab, fault="melanoma to nevus")
+    was = unpack_right(read_audit(report).sets[0].right, images=700)
+    answers = lab.LinearEngine(report.parent / "run" / "engines" / "subject.onnx").logits(next(clean.batches(700))).argmax(1)
+    ill = np.isin(clean.labels, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
+    benign = ~np.isin(answers, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
+    expected = int((was & ill & benign).sum())
+    assert expected > 90
+    assert result.baseline is not None
+    assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
+    text = f"clean: {expected} malignant images of 300 that the baseline gets right called benign (limit 15)"
+    assert text in [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
+    for name in ("terminal", "markdown", "html", "junit", "sarif"):
+        assert f"{expected} malignant images of 300 that the baseline gets right called benign" in (
+            " ".join(reports.render(name, result).split())
+        )
+
+
+@pytest.mark.parametrize(
+    ("lost", "percent", "expected"), [(8, 5.0, PASS), (9, 5.0, FAIL), (0, 0.0, PASS), (1, 0.0, FAIL), (9, 6.0, PASS)]
+)
+def test_the_count_alone_decides_where_as_many_were_gained(lost: int, percent: float, expected: Verdict) -> None:
+    """175 malignant images: a release may name as many as the last one and still lose some of those that it named."""
+    was = np.arange(1000) >= 500
+    now = was.copy()
+    now[500 : 500 + lost], now[:lost] = False, True
+    drop = paired_drop(was, now, np.arange(1000), confidence=0.95)
+    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, 175, lost, ())
+    policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
+    kept, count = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
+    assert kept.judgement.verdict is PASS
+    assert (count.rule, count.judgement.verdict) == ("baseline-malignant-to-benign", expected)
+
+
+def test_the_margin_is_the_policys(report: Path, lab: SimpleNamespace) -> None:
+    result = again(report, lab, fault="rare", policy=Policy(baseline_margin=7.0, class_margins={"mel": 9.0}))
+    limits = {gate.subject: gate.limit for gate in result.gates if gate.rule == "baseline-drop"}
+    assert limits == pytest.approx({"accuracy": 0.07, "mel": 0.09, "akiec": 0.05, "bcc": 0.05})
+
+
+def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path, lab: SimpleNamespace) -> None:
+    sets = report.parent / "run" / "sets"
+    lab.plant(report.parent / "more", settings={}, eps=12)
+    (sets / "weak.safetensors").write_bytes((report.parent / "more" / "sets" / "pgd.safetensors").read_bytes())
+    engine = report.parent / "run" / "engines" / "subject.onnx"
+    result = audit_engine(engine, sets=sets, baseline=report)
+    assert result.verdict is PASS
+    (note,) = told(result, Severity.NOTE)
+    assert note == "pgd linf 12/255: not in the baseline, so compared with the source model only"
+    (sets / "pgd.safetensors").unlink()
+    result = audit_engine(engine, sets=sets, baseline=report)
+    assert told(result, Severity.WARNING) == ["sets of the baseline that were not replayed here: pgd linf 24/255"]
+    (lacking,) = told(result, Severity.INCONCLUSIVE)
+    assert lacking.startswith("no adversarial set is compared with the baseline: nothing shows")
+    assert result.verdict is INCONCLUSIVE
+
+
+def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, lab: SimpleNamespace) -> None:
+    other = lab.plant(report.parent / "other", seed=9, settings={})
+    result = audit_engine(other.engine, sets=report.parent / "run" / "sets", baseline=report)
+    assert result.baseline is not None
+    assert [one.title for one in result.baseline.sets] == ["clean"]
+    (warning,) = told(result, Severity.WARNING)
+    assert warning.startswith("pgd linf 24/255: white-box for the baseline and transfer for this engine")
+    assert result.verdict is not PASS
+
+
+def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(report: Path, lab: SimpleNamespace) -> None:
+    value = json.loads(report.read_text())
+    report.write_text(json.dumps({**value, "verdict": "INCONCLUSIVE", "emulated": True}))
+    result = again(report, lab)
+    assert told(result, Severity.NOTE) == ["the baseline's own verdict was INCONCLUSIVE"]
+    assert told(result, Severity.WARNING) == ["the baseline was an emulation: what its file answers is unknown"]
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def accuracy_told_otherwise(value: dict[str, Any]) -> None:
+    value["sets"][1]["comparison"]["engine_accuracy"] = 0.99
+
+
+def right_cut(value: dict[str, Any]) -> None:
+    value["sets"][0]["right"] = value["sets"][0]["right"][:-4]
+
+
+def other_images(value: dict[str, Any]) -> None:
+    value["sets"][1]["images_digest"] = "sha256:" + "0" * 64
+
+
+def nothing_in_common(value: dict[str, Any]) -> None:
+    for one in value["sets"]:
+        one["images_digest"], one["title"] = "sha256:" + "0" * 64, f"other {one['title']}"
+
+
+def other_classes(value: dict[str, Any]) -> None:
+    value["classes"] = value["classes"][::-1]
+
+
+def of_an_earlier_version(value: dict[str, Any]) -> None:
+    del value["sets"][0]["right"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (accuracy_told_otherwise, r"pgd linf 24/255: accuracy 0\.9900, but .* of its images are marked right"),
+        (right_cut, "clean: right answers are not those of 700 images"),
+        (other_images, "its set pgd linf 24/255 has digest 000000000000, that of this engine .*: other images; audit both"),
+        (nothing_in_common, "no set of it is among those of this engine; audit both engines on the same sets"),
+        (other_classes, "its classes are vasc df bkl"),
+        (of_an_earlier_version, "lacks right; not as this version of skinaudit writes it, so audit the engine again"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused_before_the_replay(
+    report: Path, lab: SimpleNamespace, opened: list[Any], change: Change, message: str
+) -> None:
+    value = json.loads(report.read_text())
+    change(value)
+    report.write_text(json.dumps(value))
+    opened.clear()
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        again(report, lab)
+    assert str(caught.value).startswith(f"{report}: ")
+    assert "\n" not in str(caught.value)
+    assert sum(one.images for one in opened) == 0

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from skinaudit.audit.judgement.policy import DEFAULT, DEFAULT_TEXT, Floor, Policy, check_names, read_policy
+from skinaudit.errors import InvalidInputError
+
+
+def read(tmp_path: Path, text: str) -> Policy:
+    path = tmp_path / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_policy(path)
+
+
+def test_the_printed_policy_is_the_default(tmp_path: Path) -> None:
+    assert read(tmp_path, DEFAULT_TEXT) == DEFAULT == Policy()
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert read(tmp_path, "") == DEFAULT
+
+
+def test_what_is_commented_out_in_the_default_is_a_policy_too(tmp_path: Path) -> None:
+    """The examples behind `# `: each has to be read as it is promised."""
+    text = re.sub(r"^# (?=[\[\"a-z_0-9.]+( =|\.|\])|\")", "", DEFAULT_TEXT, flags=re.M)
+    found = read(tmp_path, text)
+    assert found.margins == {"clean": 0.5, "pgd linf 4/255": 2.0}
+    assert found.class_margins == {"mel": 2.0}
+    assert found.floors["pgd"] == Floor(accuracy=50.0)
+    assert found.floors["clean"] == Floor(65.0, 50.0, 60.0, 20.0)
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    text = """
+        confidence = 0.9
+        minimal_images = 50
+        control = "optional"
+        [margin]
+        default = 2
+        fgsm = 3.5
+        [sensitivity_margin]
+        default = 6
+        benign = 30
+        prove = "always"
+        bcc = 9
+        [malignant_to_benign]
+        limit = 2
+        [probe]
+        margin = 4
+        [baseline]
+        margin = 1.5
+        malignant_to_benign = 2
+        [floor.pgd]
+        worst_class_sensitivity = 5
+    """
+    assert read(tmp_path, text) == Policy(
+        confidence=0.9, minimal_images=50, control="optional",
+        margin=2.0, margins={"fgsm": 3.5}, class_margin=6.0, class_margins={"bcc": 9.0},
+        benign_margin=30.0, prove="always", malignant_to_benign=2, probe_margin=4.0, baseline_margin=1.5,
+        baseline_malignant_to_benign=2.0, floors={"pgd": Floor(worst_class_sensitivity=5.0)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("confidence = ", "not a policy: .*; `skinaudit policy` prints one"),
+        ("confidense = 0.9", "no setting 'confidense'; did you mean 'confidence'"),
+        ("margin = 1.0", r"margin must be a table: write \[margin\]"),
+        ("[margin]\ndefault = 0", "margin = 0.0: give percentage points between 0 and 100"),
+        ("[margin]\ndefault = nan", "margin = nan"),
+        ("[margin]\nclean = inf", "margin of clean = inf"),
+        ("[margin]\ndefault = true", "margin of default = True: must be a number"),
+        ("[margin]\ndefault = '1'", "must be a number"),
+        ("[sensitivity_margin]\nprove = 'never'", "prove = 'never': choose 'where possible' or 'always'"),
+        ("control = 'never'", "control = 'never': choose 'required' or 'optional'"),
+        ("[malignant_to_benign]\nlimit = 1.5", "limit = 1.5: must be a whole number"),
+        ("[malignant_to_benign]\nlimit = -1", "give 0 or more images"),
+        ("[malignant_to_benign]\nmaximum = 1", "no setting 'maximum'; there are limit"),
+        ("[probe]\nmargin = 100", "probe_margin = 100"),
+        ("[baseline]\nmargin = 0", "baseline_margin = 0.0: give percentage points"),
+        ("[baseline]\nlimit = 1", "no setting 'limit'; there are margin, malignant_to_benign"),
+        ("[baseline]\nmalignant_to_benign = 100", "baseline_malignant_to_benign = 100.0: give percent of the malignant"),
+        ("[baseline]\nmalignant_to_benign = -1", "give percent of the malignant images from 0 to below 100"),
+        ("[baseline]\nmalignant_to_benign = nan", "baseline_malignant_to_benign = nan"),
+        ("[floor]\nclean = 50", "must be a table with any of accuracy, balanced_accuracy"),
+        ("[floor.clean]\nacuracy = 50", "did you mean 'accuracy'"),
+        ("[floor.clean]\naccuracy = 0", "accuracy = 0.0: give percent, 0 to 100"),
+        ("minimal_images = 0", "give at least 1"),
+        ("confidence = 1.0", "give a number from 0.5 to below 1"),
+    ],
+)
+def test_a_policy_that_is_wrong_or_switches_a_check_off_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        read(tmp_path, text)
+    assert "policy.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"absent.toml: not a policy"):
+        read_policy(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy(margins={"pgd linf 2/225": 1.0}), "no set 'pgd linf 2/225'; did you mean 'pgd linf 2/255'"),
+        (Policy(floors={"clena": Floor(accuracy=1.0)}), "no set 'clena'; did you mean 'clean'"),
+        (Policy(class_margins={"melanoma": 1.0}), "no class 'melanoma'"),
+    ],
+)
+def test_a_bound_on_what_is_not_there_is_refused(policy: Policy, message: str) -> None:
+    names = ["clean", "pgd", "pgd linf 2/255"]
+    with pytest.raises(InvalidInputError, match=message):
+        check_names(policy, sets=names, classes=("mel", "nv"))
+    check_names(Policy(margins={"pgd": 1.0}, class_margins={"mel": 1.0}), sets=names, classes=("mel", "nv"))

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import copy
+import json
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from skinaudit.artifacts.files import write_json
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.judgement import reading
+from skinaudit.audit.judgement.policy import Floor, Policy
+from skinaudit.audit.judgement.reading import read_audit
+from skinaudit.audit.judgement.result import AuditResult, Finding, Gate
+from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.reports.json_ import render, to_json
+from skinaudit.audit.reports.parts import schema
+from skinaudit.errors import InvalidInputError
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+PATHS = st.lists(st.from_regex(r"[a-zé ]{1,5}", fullmatch=True), min_size=1, max_size=3).map(lambda parts: Path(*parts))
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(), int: st.integers(), float: NUMBERS, str: TEXT, Path: PATHS, Fraction: st.fractions(),
+}  # fmt: skip
+ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
+    Finding: {"rule": st.sampled_from(sorted(RULES))},
+    Gate: {"rule": st.sampled_from(sorted(RULES))},
+    Policy: {
+        "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
+        "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
+        "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
+        "baseline_malignant_to_benign": st.floats(0, 99),
+        "margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
+        "class_margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
+    },
+    Floor: dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"),
+        st.none() | st.floats(0.5, 99),
+    ),
+}  # fmt: skip
+"""Fields whose dataclass admits only some values."""
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type hint."""
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        own = ADMITTED.get(hint, {})
+        return st.builds(
+            hint, **{one.name: own[one.name] if one.name in own else values(hints[one.name]) for one in fields(hint)}
+        )
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return st.sampled_from(list(hint))
+    if hint in SCALARS:
+        return SCALARS[hint]
+    if hint is types.NoneType:
+        return st.none()
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is types.UnionType:
+        return st.one_of(*map(values, arguments))
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if origin is tuple and arguments[-1] is not ...:
+        return st.tuples(*map(values, arguments))
+    if origin is tuple:
+        return st.lists(values(arguments[0]), max_size=2).map(tuple)
+    assert origin is not None
+    assert issubclass(origin, Mapping)
+    return st.dictionaries(TEXT, values(arguments[1]), max_size=2)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=40)
+@given(values(AuditResult))
+def test_any_audit_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, result: AuditResult) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_bytes(render(result).encode())
+    assert read_audit(path) == result
+    assert render(read_audit(path)).encode() == path.read_bytes()
+
+
+@pytest.fixture
+def written(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> dict[str, Any]:
+    """A real audit as JSON values: it failed, for a class among others."""
+    planted = lab.plant(tmp_path / "run", settings={"fault": "melanoma to nevus"})
+    return to_json(audit_engine(planted.engine))
+
+
+def test_a_real_audit_comes_back(tmp_path: Path, written: dict[str, Any]) -> None:
+    write_json(tmp_path / "audit.json", written)
+    result = read_audit(tmp_path / "audit.json")
+    assert to_json(result) == written
+    assert render(result) == (tmp_path / "audit.json").read_text(encoding="utf-8")
+    assert isinstance(result.sets[1].comparison.classes, tuple)
+    assert hash(result.findings[0]) == hash(result.findings[0])
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, the first item of each array."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from ((*place, key), *places(one, (*place, key)))
+    elif isinstance(value, list):
+        for index, one in enumerate(value[:1]):
+            yield from ((*place, index), *places(one, (*place, index)))
+
+
+def changed(value: Any, place: tuple[Any, ...], change: Any) -> Any:
+    """A copy with `change(container, key)` applied at the place."""
+    value = copy.deepcopy(value)
+    inner = value
+    for step in place[:-1]:
+        inner = inner[step]
+    change(inner, place[-1])
+    return value
+
+
+def refused(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInputError) as caught:
+        read_audit(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < len(str(path)) + 600
+    assert "audit" in message
+    return message
+
+
+FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "class_margins", "floors")
+"""Mappings, whose keys are free."""
+
+
+def test_no_key_can_be_taken_away(tmp_path: Path, written: dict[str, Any]) -> None:
+    tried = 0
+    for place in places(written):
+        if isinstance(place[-1], str) and not set(place[:-1]) & set(FREE):
+            tried += 1
+            broken = changed(written, place, lambda inner, key: inner.pop(key))
+            assert place[-1] in refused(tmp_path / "x.json", json.dumps(broken))
+    assert tried > 100
+
+
+def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
+    for place in ((), *places(written)):
+        inner = written
+        for step in place:
+            inner = inner[step]
+        if isinstance(inner, dict) and not set(place) & set(FREE):
+            broken = changed(written, (*place, "whim"), lambda inner, key: inner.update({key: 1}))
+            assert "has unknown whim" in refused(tmp_path / "x.json", json.dumps(broken))
+
+
+def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]) -> None:
+    for place in places(written):
+        for wrong in (1, "word", True, [[[["x"]]]], float("nan")):
+
+            def put(inner: Any, key: Any, wrong: Any = wrong) -> None:
+                inner[key] = wrong
+
+            broken = changed(written, place, put)
+            old = written
+            for step in place:
+                old = old[step]
+            kinds = {type(old), type(wrong)}
+            free_text = (
+                isinstance(old, str)
+                and wrong == "word"
+                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove")
+            )
+            if (
+                old is None
+                or free_text
+                or (wrong == [[]] and isinstance(old, list) and isinstance(old[0], list))
+                or (kinds <= {int, float} and wrong == 1)
+                or (isinstance(wrong, bool) and kinds == {bool})
+            ):
+                continue
+            refused(tmp_path / "x.json", json.dumps(broken))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "skinaudit-transfer/1"}, "is of kind 'skinaudit-transfer/1', not 'skinaudit-audit/1'"),
+        ({"kind": None}, "is of kind 'None'"),
+        ({"verdict": "GREEN"}, "verdict should be one of PASS, FAIL, INCONCLUSIVE, found 'GREEN'"),
+        ({"reason": 5}, "reason should be a text, found '5'"),
+        ({"sets": {}}, "sets should be an array"),
+    ],
+)
+def test_the_message_says_what_is_wrong_and_what_to_do(
+    tmp_path: Path, written: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    assert message in refused(tmp_path / "x.json", json.dumps({**written, **change}))
+
+
+def test_what_a_dataclass_refuses_is_refused_with_the_name_of_the_file(tmp_path: Path, written: dict[str, Any]) -> None:
+    written["policy"]["margin"] = -1
+    assert "policy margin = -1" in refused(tmp_path / "x.json", json.dumps(written))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": 1}', "\x00", '{"a":' * 100_000])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    refused(tmp_path / "x.json", text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"absent\.json: no such JSON report of an audit"):
+        read_audit(tmp_path / "absent.json")
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Inner:
+    eps: Fraction
+    file: Path
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Every kind of field that a result may have one day."""
+
+    pair: tuple[int, str]
+    many: tuple[Inner, ...]
+    colours: Mapping[str, Colour]
+    either: int | str | None
+    word: Literal["a", "b"]
+    maybe: Inner | None = None
+
+
+@given(values(Outer))
+def test_other_dataclasses_come_back_without_a_word_about_them(value: Outer) -> None:
+    from skinaudit.audit.reports.json_ import _plain
+
+    plain = json.loads(json.dumps(_plain(value)))
+    assert reading._read(Outer, plain, "") == value
+    assert schema._schema(Outer, {}) == {"$ref": "#/$defs/Outer"}
+
+
+@pytest.mark.parametrize("eps", ["1/0", "2/4", "x", "", 1])
+def test_fractions_are_written_in_one_way(eps: Any) -> None:
+    with pytest.raises(reading._UnfitError, match="should be a fraction such as 1/2"):
+        reading._read(Fraction, eps, "eps")
+
+
+def test_a_type_without_a_rule_is_a_mistake_of_the_program() -> None:
+    for function in (lambda: reading._read(set, [], "x"), lambda: schema._schema(set, {})):
+        with pytest.raises(TypeError, match="add one here"):
+            function()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from skinaudit.audit.judgement.result import Finding, Severity
+from skinaudit.audit.judgement.rules import RULES
+from skinaudit.errors import InvalidInputError
+
+AUDIT = Path(__file__).resolve().parents[3] / "audit"
+
+
+def rules_in_the_sources() -> set[str]:
+    """The second argument of every call of Finding; each has to be written out, so that it can be searched for."""
+    found = set()
+    for path in sorted(AUDIT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
+                assert isinstance(node.args[1], ast.Constant), f"{path}:{node.lineno}"
+                found.add(node.args[1].value)
+    return found
+
+
+def test_every_rule_in_use_is_in_the_table_and_every_rule_of_the_table_is_in_use() -> None:
+    assert rules_in_the_sources() | {"verdict"} == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_says_what_it_means_and_what_to_do(name: str) -> None:
+    rule = RULES[name]
+    assert name == name.lower().strip().replace(" ", "-")
+    for text in (rule.title, rule.meaning, rule.remedy):
+        assert text == text.strip()
+        assert text[0].isupper()
+        assert len(text.split()) >= 3
+    assert not rule.title.endswith(".")
+    assert rule.meaning.endswith(".")
+    assert rule.remedy.endswith(".")
+
+
+def test_a_finding_of_no_rule_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"finding of rule 'whim': there are verdict, drop"):
+        Finding(Severity.NOTE, "whim", None, "text")

@@ -1,0 +1,386 @@
+"""A run directory with a linear model, its sets and its engine, small enough for unit tests, and faults to plant in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
+from skinaudit.artifacts.contract import CLASSES as LESIONS
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.manifest import (
+    EngineManifest,
+    RunManifest,
+    manifest_path,
+    record,
+    write_engine_manifest,
+    write_run,
+)
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.figures.comparison import Comparison, compare
+from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, Control, SetResult
+from skinaudit.engines.engine import EngineDescription
+
+SIZE, CLASSES = 6, 7
+CONTRACT = InputContract(size=SIZE)
+
+
+def linear(weights: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (B, 3, H, W) -> float32 (B, classes): pixels minus one half, times weights (pixels, classes)."""
+    flat = images.reshape(len(images), -1).astype(np.float32) / np.float32(255) - np.float32(0.5)
+    return np.stack([(row[:, None] * weights).sum(axis=0, dtype=np.float32) for row in flat])
+
+
+class LinearEngine:
+    """An engine file of this test: JSON with the seed of the weights, the precision, and a fault."""
+
+    def __init__(self, path: Path) -> None:
+        self.settings: dict[str, Any] = json.loads(path.read_text())
+        self.calls = 0
+        self.images = 0
+
+    @property
+    def description(self) -> EngineDescription:
+        found = self.settings.get("found", {"fp32": 1})
+        about = self.settings.get("about", {})
+        return EngineDescription(
+            "numpy", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
+        )
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.calls += 1
+        self.images += len(images)
+        logits = linear(templates(self.settings["seed"]), images)
+        fault = self.settings.get("fault")
+        if fault == "constant":
+            logits[:] = 0
+            logits[:, 1] = 1
+        elif fault == "nan":
+            logits[0, 0] = np.nan
+        elif fault == "restless":
+            logits += np.float32(1e-6 * self.calls)
+        elif fault == "shape":
+            return logits[:, :-1]
+        elif fault == "scaled":
+            logits *= np.float32(1.01)
+        elif fault == "melanoma to nevus":
+            ill = logits.argmax(axis=1) == 0
+            logits[ill, 1] = logits[ill].max(axis=1) + 1
+        elif fault == "noise":
+            logits += np.random.default_rng(0).normal(0, 3, logits.shape).astype(np.float32)
+        elif fault == "memory":  # right on the images that it has seen, and on no other
+            seen = {one.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
+                    for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
+            strange = np.array([one.tobytes() not in seen for one in images])
+            logits[strange] = np.roll(logits[strange], 1, axis=1)
+        elif fault == "rare":  # every 50th image of a batch
+            logits[::50] = np.roll(logits[::50], 1, axis=1)
+        return logits
+
+
+def templates(seed: int) -> NDArray[np.float32]:
+    """float32 (pixels, classes): one direction a class; for -k those of seed 0, trained again: k entries differ."""
+    if seed < 0:
+        again = templates(0)
+        again.reshape(-1)[np.random.default_rng(-seed).permutation(again.size)[:-seed]] *= -1
+        return again
+    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, CLASSES))
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Where everything lies."""
+
+    run: Path
+    engine: Path
+    reference: Path
+
+
+def plant(
+    folder: Path,
+    *,
+    images: int = 700,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    asked: str = "fp32",
+    data_seed: int = 5,
+    labels: NDArray[np.int64] | None = None,
+    contract: InputContract = CONTRACT,
+    eps: int = 24,
+    steps: int = 1,
+    masked: bool = False,
+) -> Planted:
+    """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
+    run = folder
+    (run / "engines").mkdir(parents=True, exist_ok=True)
+    write_json(run / "weights.safetensors", {"seed": seed})
+    write_json(run / "calibration.safetensors", {"seed": seed})
+    weights = record(run / "weights.safetensors", relative_to=run)
+    pixels, labels = pictures(images, seed=data_seed, labels=labels)
+    write_sets(
+        run / "sets",
+        pixels,
+        labels,
+        seed=seed,
+        source=weights.digest,
+        contract=contract,
+        eps=eps,
+        steps=steps,
+        masked=masked,
+    )
+    sets = {path.stem: record(path, relative_to=run) for path in sorted((run / "sets").glob("*.safetensors"))}
+    write_run(
+        run,
+        RunManifest(
+            name=folder.name,
+            contract=contract,
+            model={"arch": "linear"},
+            data={"title": "planted", "digest": "sha256:data"},
+            synthetic=True,
+            training={},
+            results={},
+            weights=weights,
+            calibration=record(run / "calibration.safetensors", relative_to=run),
+            sets=sets,
+            created_with={},
+        ),
+    )
+    reference = run / "engines" / "fp32.onnx"
+    write_json(reference, {"seed": seed})
+    manifest = EngineManifest(
+        engine=record(reference, relative_to=reference.parent),
+        runtime="numpy",
+        contract=contract,
+        asked="fp32",
+        found={"fp32": 1},
+        lineage={"weights": weights.digest, "onnx": "sha256:onnx", "data": "sha256:data"},
+        reference=record(reference, relative_to=reference.parent),
+        run="..",
+        run_name=folder.name,
+        synthetic=True,
+        parity={},
+        settings={},
+        created_with={},
+        device="test CPU",
+        graph=record(reference, relative_to=reference.parent),
+    )
+    write_engine_manifest(manifest, engine=reference)
+    engine = reference
+    if settings is not None:
+        engine = run / "engines" / "subject.onnx"
+        write_json(engine, {"seed": seed, "name": "subject", **settings})
+        found = settings.get("promised", settings.get("found", {"fp32": 1}))
+        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
+        write_engine_manifest(own, engine=engine)
+    return Planted(run, engine, reference)
+
+
+def pictures(
+    count: int, *, seed: int, labels: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Noise around a faint template of each class: uint8 (N, 3, SIZE, SIZE) and labels in round robin."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES if labels is None else labels
+    shift = templates(0).T[labels].reshape(-1, 3, SIZE, SIZE)
+    pixels = 127.5 + 30 * shift + generator.normal(0, 60, shift.shape)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def write_sets(
+    folder: Path,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    seed: int,
+    source: str,
+    contract: InputContract = CONTRACT,
+    eps: int = 24,
+    written_eps: int | None = None,
+    steps: int = 1,
+    masked: bool = False,
+) -> None:
+    """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case.
+
+    masked: the attack follows noise, as it does where a model's gradients tell nothing.
+    """
+    weights = templates(seed)
+    logits = linear(weights, pixels)
+    others = logits.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    step = weights[:, others.argmax(axis=1)].T - weights[:, labels].T
+    step = np.random.default_rng(seed % 100).normal(size=step.shape) if masked else step
+    moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
+    attacked = np.clip(moved, 0, 255).astype(np.uint8)
+    groups = np.arange(len(labels)) // 2
+    ids = tuple(f"image{index:05d}" for index in range(len(labels)))
+    info = SetInfo(
+        name="clean",
+        attack="clean",
+        threat_model=None,
+        settings={},
+        seed=0,
+        source=source,
+        clean="",
+        contract=contract,
+        dataset="planted",
+        synthetic=True,
+        created_with={},
+    )
+    write_set(folder / "clean.safetensors", info, images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits)
+    clean = open_set(folder / "clean.safetensors").images_digest
+    threat = ThreatModel("linf", Fraction(written_eps or eps))
+    info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": steps}, clean=clean)
+    stored = linear(weights, attacked)
+    write_set(folder / "pgd.safetensors", info, images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored)
+
+
+def compared(
+    engine: NDArray[np.int64],
+    source: NDArray[np.int64] | None,
+    labels: NDArray[np.int64],
+    *,
+    attacked: bool = False,
+) -> Comparison:
+    return compare(
+        engine,
+        source,
+        engine_clean=labels if attacked else None,
+        labels=labels,
+        groups=np.arange(len(labels)),
+        classes=LESIONS,
+        confidence=0.95,
+    )
+
+
+def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True, policy: Policy | None = None) -> SetResult:
+    title = "clean" if clean else "pgd linf 2/255"
+    result = SetResult(
+        name=title,
+        title=title,
+        file="x",
+        path=Path("x"),
+        attack="clean" if clean else "pgd",
+        norm=None if clean else "linf",
+        eps=None if clean else "2/255",
+        settings={},
+        clean=clean,
+        white_box=white_box,
+        source="",
+        images_digest=title,
+        control=Control(False, ""),
+        comparison=comparison,
+        drift=None,
+        probabilities=False,
+        judgement=None,
+        images_per_second=1.0,
+        flipped=(),
+        right="",
+    )
+    drops = [gate.judgement for gate in judge([result], [], policy or Policy()) if gate.rule == "drop"]
+    return replace(result, judgement=drops[0] if drops else None)
+
+
+@pytest.fixture(scope="session")
+def lab() -> SimpleNamespace:
+    """The functions of this file, for tests that plant faults."""
+    return SimpleNamespace(
+        plant=plant,
+        write_sets=write_sets,
+        pictures=pictures,
+        linear=linear,
+        templates=templates,
+        LinearEngine=LinearEngine,
+        CONTRACT=CONTRACT,
+        compared=compared,
+        entry=entry,
+    )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[LinearEngine]:
+    """Let audits open LinearEngine files, and record the engines that they open."""
+    engines: list[LinearEngine] = []
+
+    def open_engine(path: Path, **_: object) -> LinearEngine:
+        engines.append(LinearEngine(path))
+        return engines[-1]
+
+    monkeypatch.setattr("skinaudit.audit.evidence.reference.open_engine", open_engine)
+    monkeypatch.setattr("skinaudit.audit.transfer.open_engine", open_engine)
+    return engines
+
+
+FOREIGN_CONTRACT = """
+[input]
+size = 6
+layout = "NCHW"
+dtype = "uint8"
+colour = "RGB"
+scale = 1
+mean = [0, 0, 0]
+std = [1, 1, 1]
+[output]
+answer = "logits"
+classes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+"""
+
+
+@pytest.fixture(scope="session")
+def audits(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> dict[str, AuditResult]:
+    """Audits by what is the matter with the engine or with its surroundings."""
+    folder = tmp_path_factory.mktemp("audits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+        patch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
+        return _audits(folder, lab)
+
+
+def _audits(folder: Path, lab: SimpleNamespace) -> dict[str, AuditResult]:
+    found = {"pass": audit_engine(lab.plant(folder / "pass", settings={}).engine)}
+    for fault in ("rare", "melanoma to nevus", "constant", "restless", "noise"):
+        found[fault] = audit_engine(lab.plant(folder / fault.replace(" ", "-"), settings={"fault": fault}).engine)
+    found["few images"] = audit_engine(lab.plant(folder / "few", images=140, settings={}).engine)
+    found["precision"] = audit_engine(lab.plant(folder / "precision", settings={"found": {}}, asked="fp16").engine)
+    planted = lab.plant(folder / "emulated", settings={})
+    found["emulated"] = audit_engine(planted.engine, emulate=True)
+    planted.reference.unlink()
+    found["no control"] = audit_engine(planted.engine)
+    other = lab.plant(folder / "other", seed=9)
+    found["nothing compared"] = audit_engine(planted.engine, sets=other.run / "sets")
+    planted = lab.plant(folder / "transfer", settings={})
+    sets = planted.run / "sets"
+    (sets / "other.safetensors").write_bytes((other.run / "sets" / "pgd.safetensors").read_bytes())
+    found["transfer"] = audit_engine(planted.engine, sets=sets)
+    planted = lab.plant(folder / "foreign", settings={})
+    manifest_path(planted.engine).unlink()
+    (folder / "contract.toml").write_text(FOREIGN_CONTRACT)
+    found["foreign"] = audit_engine(planted.engine, sets=planted.run / "sets", contract=folder / "contract.toml")
+    return found
+
+
+@pytest.fixture(scope="session")
+def audited_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with fp32 and fp16 engines, both audited, under a folder without it. Read only: copy it to change it."""
+    import shutil
+
+    from skinaudit.audit.reports.json_ import to_json
+    from skinaudit.export.export import export_run
+
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("audited") / "tiny"))
+    for exported in export_run(run, precisions=("fp32", "fp16"), threads=1):
+        result = audit_engine(exported.path, threads=1)
+        write_json(run / "audits" / f"{exported.path.name}.json", to_json(result))
+    return run

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from skinaudit.artifacts.files import write_json
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.publish.run_record import FiledAudit, RunRecord, read_filed_audit, read_run_record
+from skinaudit.publish.tracking.entries import Entry, audit_entry, run_entry
+
+
+@pytest.fixture(scope="module")
+def record(audited_run: Path) -> RunRecord:
+    return read_run_record(audited_run)
+
+
+@pytest.fixture(scope="module")
+def filed(record: RunRecord) -> FiledAudit:
+    return record.audits[0]
+
+
+def values(entry: Entry) -> dict[str, float]:
+    return {one.key: one.value for one in entry.metrics}
+
+
+def test_a_run_tells_settings_epochs_and_figures(record: RunRecord) -> None:
+    entry = run_entry(record)
+    assert (entry.kind, entry.key, entry.weights) == ("run", record.manifest.weights.digest, record.manifest.weights.digest)
+    assert entry.params["recipe.epochs"] == "6"
+    assert entry.params["arch"] == "mobilenet"
+    losses = sorted((one.step, one.value) for one in entry.metrics if one.key == "epoch/loss")
+    assert losses == [(epoch["epoch"], epoch["loss"]) for epoch in record.history]
+    measured = record.manifest.results["pgd-linf-4"]
+    assert values(entry)["test/pgd-linf-4/accuracy"] == pytest.approx(measured["accuracy"])
+    assert values(entry)["test/pgd-linf-4/sensitivity_mel"] == pytest.approx(measured["sensitivity_mel"])
+    assert values(entry)["test/clean/majority_baseline"] == pytest.approx(record.manifest.data["majority_baseline"])
+    assert entry.tags["synthetic"] == "true"
+    assert entry.note.startswith("SYNTHETIC")
+    found = json.loads(entry.files["digests.json"])
+    assert found["sets/pgd-linf-4"] == record.manifest.sets["pgd-linf-4"].digest
+
+
+def test_epochs_follow_each_other_in_time(record: RunRecord) -> None:
+    entry = run_entry(record)
+    times = [time for _, time in sorted({(one.step, one.time) for one in entry.metrics if one.key.startswith("epoch/")})]
+    seconds = [epoch["seconds"] for epoch in record.history]
+    assert times[-1] == entry.ended
+    assert [later - sooner for sooner, later in pairwise(times)] == [int(1000 * one) for one in seconds[1:]]
+    assert entry.started == entry.ended - sum(int(1000 * one) for one in seconds)
+
+
+def test_an_audit_tells_verdict_figures_and_every_gate(filed: FiledAudit) -> None:
+    entry, result = audit_entry(filed), filed.result
+    assert (entry.kind, entry.key, entry.content) == ("audit", filed.digest, filed.digest)
+    assert entry.weights == entry.tags["weights"] == result.lineage["weights"]
+    assert entry.tags["verdict"] == result.verdict.value
+    assert entry.note.startswith(f"**{result.verdict.value}**: ")
+    assert "SYNTHETIC" in entry.note
+    found = values(entry)
+    for one in result.sets:
+        assert found[f"{one.name}/engine_accuracy"] == one.comparison.engine_accuracy
+        assert one.comparison.drop is not None
+        assert found[f"{one.name}/drop_high"] == one.comparison.drop.interval.high
+    assert sum(key.endswith("/value") for key in found) == len(result.gates)
+    assert set(entry.files) == {"audit.json", "audit.md", "audit.html"}
+    assert entry.files["audit.json"] == filed.path.read_bytes()
+
+
+def test_no_image_and_no_weight_is_among_the_files(record: RunRecord, filed: FiledAudit) -> None:
+    files = {**run_entry(record).files, **audit_entry(filed).files}
+    assert set(files) == {"README.md", "digests.json", "curves.png", "audit.json", "audit.md", "audit.html"}
+    assert b"data:image/png" not in files["audit.html"]
+    assert all(len(content) < 500_000 for content in files.values())
+
+
+def test_lost_images_are_told_without_pictures(audits: dict[str, AuditResult], tmp_path: Path) -> None:
+    result = audits["melanoma to nevus"]
+    assert any(one.flipped for one in result.sets)
+    path = tmp_path / "audit.json"
+    write_json(path, to_json(result))
+    page = audit_entry(read_filed_audit(path)).files["audit.html"].decode()
+    assert "The pictures were left out of this report." in page
+    assert "data:image" not in page
+
+
+def test_every_audit_gives_keys_that_trackers_take(audits: dict[str, AuditResult], tmp_path: Path) -> None:
+    for result in audits.values():
+        path = tmp_path / "audit.json"
+        write_json(path, to_json(result))
+        entry = audit_entry(read_filed_audit(path))
+        keys = [one.key for one in entry.metrics]
+        assert all(re.fullmatch(r"[\w\-. :/]{1,250}", key) for key in keys)
+        assert len(set(keys)) == len(keys)  # also where two sets have one name
+        assert entry.weights == result.lineage.get("weights")
+    assert audits["foreign"].lineage.get("weights") is None
+
+
+def test_content_changes_with_what_is_told_and_not_with_the_time(audited_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited_run, tmp_path / "tiny"))
+    before = run_entry(read_run_record(run))
+    os.utime(run / "log.jsonl", (1, 1))
+    later = run_entry(read_run_record(run))
+    assert (later.content, later.ended) == (before.content, 1000)
+    (run / "audits" / "fp16.onnx.json").unlink()
+    assert run_entry(read_run_record(run)).content != before.content
+    (run / "curves.png").unlink()
+    assert run_entry(read_run_record(run)).left_out == {"curves.png": "not in the run"}
+
+
+def test_without_the_libraries_of_the_page_it_is_left_out(filed: FiledAudit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.audit.reports.find_spec", lambda name: None)
+    entry = audit_entry(filed)
+    assert set(entry.files) == {"audit.json", "audit.md"}
+    assert "pip install 'skinaudit[report]'" in entry.left_out["audit.html"]

@@ -1,0 +1,204 @@
+"""Against a real store in a database file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from skinaudit import cli
+from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.publish.run_record import read_run_record
+from skinaudit.publish.tracking import to_mlflow
+from skinaudit.publish.tracking.entries import Entry, audit_entry, run_entry
+from skinaudit.publish.tracking.to_mlflow import log_entries
+
+INSTALLED = all(find_spec(name) for name in ("mlflow", "sqlalchemy", "alembic"))
+needs_mlflow = pytest.mark.skipif(not INSTALLED, reason="mlflow is not installed: pip install 'skinaudit[tracking]'")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def run(audited_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(audited_run, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of an empty store; its files go beside it."""
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path / 'tracking.db'}"
+
+
+@pytest.fixture
+def entries(run: Path) -> tuple[Entry, ...]:
+    record = read_run_record(run)
+    return run_entry(record), *map(audit_entry, record.audits)
+
+
+def stored(uri: str) -> dict[str, Any]:
+    """MLflow's runs by name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    folder = client.get_experiment_by_name("skinaudit")
+    assert folder is not None
+    found = client.search_runs([folder.experiment_id])
+    by_name = {one.info.run_name: one for one in found}
+    assert len(by_name) == len(found)
+    return by_name
+
+
+def history(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    return [(one.step, one.value) for one in MlflowClient(tracking_uri=uri).get_metric_history(run_id, key)]
+
+
+def files(one: Any) -> set[str]:
+    return {path.name for path in Path(one.info.artifact_uri.removeprefix("file://")).iterdir()}
+
+
+@needs_mlflow
+def test_runs_and_audits_arrive_whole_and_linked(entries: tuple[Entry, ...], store: str) -> None:
+    where, logged = log_entries(entries, uri=store, experiment="skinaudit")
+    assert where == store
+    assert [one.state for one in logged] == ["logged"] * 3
+    found = stored(store)
+    trained = found["tiny"]
+    for entry in entries:
+        one = found[entry.name]
+        assert one.info.status == "FINISHED"
+        assert (one.info.start_time, one.info.end_time) == (entry.started, entry.ended)
+        assert one.data.params == entry.params
+        assert one.data.metrics == {metric.key: metric.value for metric in sorted(entry.metrics, key=lambda it: it.step)}
+        assert one.data.tags.items() >= {f"skinaudit.{name}": value for name, value in entry.tags.items()}.items()
+        assert one.data.tags["mlflow.note.content"] == entry.note
+        assert files(one) == set(entry.files)
+        if entry.kind == "audit":
+            assert one.data.tags["mlflow.parentRunId"] == trained.info.run_id
+            assert one.data.tags["skinaudit.weights"] == trained.data.tags["skinaudit.weights"]
+    losses = [(one.step, one.value) for one in entries[0].metrics if one.key == "epoch/loss"]
+    assert sorted(history(store, trained.info.run_id, "epoch/loss")) == sorted(losses)
+    assert not {"mlflow.user", "mlflow.source.name"} & set(trained.data.tags)
+
+
+@needs_mlflow
+def test_nothing_is_logged_twice(entries: tuple[Entry, ...], store: str) -> None:
+    first = log_entries(entries, uri=store, experiment="skinaudit")[1]
+    again = log_entries(entries, uri=store, experiment="skinaudit")[1]
+    assert [one.state for one in again] == ["unchanged"] * 3
+    assert [one.run_id for one in again] == [one.run_id for one in first]
+    assert len(stored(store)) == 3
+
+
+@needs_mlflow
+def test_a_changed_run_is_updated_in_its_place(entries: tuple[Entry, ...], run: Path, store: str) -> None:
+    (first,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
+    (run / "audits" / "fp16.onnx.json").unlink()
+    changed = run_entry(read_run_record(run))
+    (again,) = log_entries([changed], uri=store, experiment="skinaudit")[1]
+    assert (again.state, again.run_id) == ("updated", first.run_id)
+    (one,) = stored(store).values()
+    card = Path(one.info.artifact_uri.removeprefix("file://")) / "README.md"
+    assert card.read_bytes() == changed.files["README.md"]
+    assert len(history(store, first.run_id, "epoch/loss")) == 6
+
+
+@needs_mlflow
+def test_an_audit_that_came_first_is_hung_under_its_run_later(entries: tuple[Entry, ...], store: str) -> None:
+    log_entries(entries[1:], uri=store, experiment="skinaudit")
+    assert not any("mlflow.parentRunId" in one.data.tags for one in stored(store).values())
+    (run,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
+    parents = {one.data.tags.get("mlflow.parentRunId") for name, one in stored(store).items() if name != "tiny"}
+    assert parents == {run.run_id}
+
+
+@needs_mlflow
+def test_an_audit_of_other_weights_hangs_nowhere(entries: tuple[Entry, ...], store: str) -> None:
+    strange = replace(entries[1], weights=None, tags={"verdict": "INCONCLUSIVE"})
+    logged = log_entries([entries[0], strange], uri=store, experiment="skinaudit")[1]
+    assert logged[1].parent is None
+    assert "mlflow.parentRunId" not in stored(store)[strange.name].data.tags
+
+
+@needs_mlflow
+def test_what_was_broken_off_is_completed(entries: tuple[Entry, ...], store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifacts", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(InvalidInputError, match="No space left"):
+            log_entries(entries[:1], uri=store, experiment="skinaudit")
+    (half,) = stored(store).values()
+    assert half.info.status == "RUNNING"
+    (logged,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
+    assert (logged.state, logged.run_id) == ("updated", half.info.run_id)
+    (whole,) = stored(store).values()
+    assert (whole.info.status, files(whole)) == ("FINISHED", set(entries[0].files))
+    assert len(history(store, whole.info.run_id, "epoch/loss")) == 6
+
+
+@needs_mlflow
+def test_long_texts_are_cut(entries: tuple[Entry, ...], store: str) -> None:
+    long = replace(entries[1], params={"engine": "x" * 20_000}, tags={"reason": "y" * 20_000}, note="z" * 20_000)
+    log_entries([long], uri=store, experiment="skinaudit")
+    (one,) = stored(store).values()
+    assert len(one.data.params["engine"]) == len(one.data.tags["skinaudit.reason"]) == 5_000
+
+
+@needs_mlflow
+@pytest.mark.parametrize("uri", ["gopher://joe:secret@host", "http://joe:secret@127.0.0.1:9"])
+def test_a_store_that_cannot_be_used_is_one_line_without_the_password(
+    entries: tuple[Entry, ...], uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InvalidInputError, match="choose another --tracking-uri") as caught:
+        log_entries(entries[:1], uri=uri, experiment="skinaudit")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@needs_mlflow
+def test_a_deleted_experiment_is_not_written_to(entries: tuple[Entry, ...], store: str) -> None:
+    from mlflow import MlflowClient
+
+    log_entries(entries[:1], uri=store, experiment="skinaudit")
+    client = MlflowClient(tracking_uri=store)
+    folder = client.get_experiment_by_name("skinaudit")
+    assert folder is not None
+    client.delete_experiment(folder.experiment_id)
+    with pytest.raises(InvalidInputError, match="was deleted"):
+        log_entries(entries[:1], uri=store, experiment="skinaudit")
+
+
+@needs_mlflow
+def test_the_command(run: Path, store: str) -> None:
+    arguments = ["track", str(run), *map(str, sorted((run / "audits").iterdir())), "--tracking-uri", store]
+    done = CliRunner().invoke(cli.commands, arguments)
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["logged", "logged", "logged", "store:"]
+    done = CliRunner().invoke(cli.commands, arguments)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["unchanged", "unchanged", "unchanged", "store:"]
+
+
+def test_a_damaged_report_stops_before_anything_is_logged(run: Path, store: str, tmp_path: Path) -> None:
+    bad = run / "audits" / "bad.json"
+    bad.write_text("{")
+    done = CliRunner().invoke(cli.commands, ["track", str(run), str(bad), "--tracking-uri", store])
+    assert isinstance(done.exception, InvalidInputError)
+    assert not (tmp_path / "tracking.db").exists()
+
+
+@pytest.mark.parametrize("absent", ["mlflow", "sqlalchemy", "alembic"])
+def test_a_missing_library_is_one_line_with_the_remedy(
+    entries: tuple[Entry, ...], store: str, absent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_mlflow, "find_spec", lambda name: None if name == absent else object())
+    with pytest.raises(MissingDependencyError, match=rf"{absent}.*pip install 'skinaudit\[tracking\]'"):
+        log_entries(entries, uri=store, experiment="skinaudit")
