@@ -24,6 +24,19 @@ CLASS_TITLES: Mapping[str, str] = {
     "vasc": "vascular lesion",
 }
 
+_SHORT = 10
+
+
+def class_title(name: str) -> str:
+    """What a class is called in full, such as `melanoma`; a class that is not of HAM10000 keeps its name."""
+    return CLASS_TITLES.get(name, name)
+
+
+def short_title(name: str) -> str:
+    """The title of a class where it is short enough for the head of a column, else its name."""
+    title = class_title(name)
+    return title if len(title) <= _SHORT else name
+
 
 @dataclass(frozen=True)
 class InputContract:

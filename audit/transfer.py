@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.audit.evidence.inputs import check_contract, check_engine
@@ -91,10 +92,10 @@ def transfer_matrix(
         logits = replay(tested.engine, images, batch_size=batch_size, progress=tick).logits
         if images in (tested.crafted, tested.clean):
             check_reproduced(images, logits)
-        answers = metrics.predictions(logits)
+        answers = predictions(logits)
         return Cell(metrics.accuracy(answers, labels), metrics.balanced_accuracy(answers, labels))
 
-    majority, share = metrics.majority_baseline(labels)
+    majority, share = metrics.majority_class(labels)
     return TransferMatrix(
         attack=first.crafted.info.title,
         names=_names(runs),

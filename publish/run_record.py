@@ -12,9 +12,9 @@ from typing import Any
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set
 from skinaudit.artifacts.files import digest_file, short
+from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.figures.metrics import Indices, predictions
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError, SkinauditError
@@ -155,7 +155,7 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
         answers = predictions(opened.source_logits)
         figures = compare(
             answers, None, engine_clean=clean_answers, labels=opened.labels, groups=opened.group,
-            classes=opened.info.contract.classes, confidence=CONFIDENCE,
+            contract=opened.info.contract, confidence=CONFIDENCE,
         )  # fmt: skip
         if clean is None:
             clean, clean_answers = opened, answers

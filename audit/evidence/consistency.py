@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
-from skinaudit.audit.figures.metrics import predictions
+from skinaudit.artifacts.logits import predictions
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError
 

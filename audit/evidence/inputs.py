@@ -28,6 +28,20 @@ from skinaudit.errors import InvalidInputError, first_few
 _LINEAGE = ("weights", "onnx", "data")
 
 
+@dataclass(frozen=True)
+class Rebuilds:
+    """What the export noted of several builds of this engine.
+
+    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise; None
+    where they could not run where they were built.
+    """
+
+    builds: int
+    files: int
+    flips: int | None
+    images: int
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
@@ -49,6 +63,19 @@ class Inputs:
     spent: tuple[float, ...]
     repeated: int
     recorded: Mapping[str, float]
+
+    @property
+    def sets(self) -> tuple[AdversarialSet, ...]:
+        """Every set, the clean one first."""
+        return (self.clean, *self.adversarial)
+
+    @property
+    def rebuilds(self) -> Rebuilds | None:
+        """What the export noted of several builds; None where the engine was built once."""
+        noted = None if self.manifest is None else self.manifest.parity.get("rebuilds")
+        if not isinstance(noted, dict):
+            return None
+        return Rebuilds(noted["builds"], noted["files"], noted["flips"], noted["images"])
 
 
 def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
@@ -148,7 +175,7 @@ def _sorted_sets(
 
 def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:
     """Raise InvalidInputError unless both mean the same by a pixel and by a column of logits; it says what differs."""
-    for field in ("classes", "size", "layout", "dtype", "scale", "resize"):
+    for field in ("classes", "malignant", "size", "layout", "dtype", "scale", "resize"):
         one, two = getattr(found, field), getattr(expected, field)
         if one != two:
             raise InvalidInputError(

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import read_engine_manifest, resolve
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
-from skinaudit.audit.figures.metrics import predictions
-from skinaudit.audit.judgement.result import Control
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
@@ -25,6 +24,20 @@ CONTROL_TOLERANCE = 1e-3
 Two fp32 runtimes differ by 1e-7 to 1e-4 of it, another model by 1e-1 and more. Within the tolerance only images whose two
 largest logits are closer than twice that can change their class, so agreement outside of near ties needs no second test.
 """
+
+
+@dataclass(frozen=True)
+class Control:
+    """Whether the reference reproduces the logits stored in a set.
+
+    ran: false where it could not or makes no sense; `text` says why. largest_difference: of any logit, relative to the
+    range of the stored ones. disagreements: images on which the two name different classes.
+    """
+
+    ran: bool
+    text: str
+    largest_difference: float | None = None
+    disagreements: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

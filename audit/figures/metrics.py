@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.errors import EngineError, InvalidInputError
-
-Indices = NDArray[np.int64]
+from skinaudit.artifacts.logits import Indices
+from skinaudit.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,6 @@ class Hits:
     def share(self) -> float | None:
         """right / count; None where there is no image, never 0 or NaN."""
         return self.right / self.count if self.count else None
-
-
-def predictions(logits: NDArray[np.floating]) -> Indices:
-    """The class with the largest logit: float (N, classes) -> int64 (N,), the first of equal ones.
-
-    Raises EngineError on another shape and on NaN or infinity, which argmax would turn into an answer.
-    """
-    if logits.ndim != 2 or logits.shape[1] < 2:
-        raise EngineError(f"logits have shape {logits.shape}, expected (images, classes); export the engine again")
-    finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        raise EngineError(
-            f"logits of {int((~finite).sum())} of {len(logits)} images hold NaN or infinity, first at image "
-            f"{int(finite.argmin())}; export the engine again in a wider precision"
-        )
-    return np.asarray(logits.argmax(axis=1), np.int64)
 
 
 def accuracy(predicted: Indices, labels: Indices) -> float:
@@ -76,7 +59,7 @@ def constant_balanced_accuracy(labels: Indices) -> float:
     return 1.0 / len(np.unique(labels))
 
 
-def majority_baseline(labels: Indices) -> tuple[int, float]:
+def majority_class(labels: Indices) -> tuple[int, float]:
     """The most frequent class and its share: the accuracy of always answering it."""
     _check(labels, labels)
     counts = np.bincount(labels)
@@ -134,16 +117,16 @@ def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple
     return order, float(total / len(np.unique(labels)))
 
 
-def flips(baseline: Indices, engine: Indices) -> int:
+def flips(source: Indices, engine: Indices) -> int:
     """Images on which the two answer differently, right or wrong."""
-    _check(baseline, engine)
-    return int((baseline != engine).sum())
+    _check(source, engine)
+    return int((source != engine).sum())
 
 
 def malignant_to_benign(right: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
-    """Malignant images that the baseline names rightly and the engine calls benign: each is a missed cancer.
+    """Malignant images that the source names rightly and the engine calls benign: each is a missed cancer.
 
-    right: bool (N,), which images the baseline names rightly.
+    right: bool (N,), which images the source names rightly.
     """
     _check(right, labels)
     _check(engine, labels)

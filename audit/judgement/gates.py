@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
+from skinaudit.audit.figures.fresh_attack import ProbeResult
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import (
     Interval,
     PairedDrop,
@@ -22,7 +24,7 @@ from skinaudit.audit.figures.statistics import (
     wilson_interval,
 )
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
-from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, ProbeResult, SetResult, Verdict
+from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     if found.drop is not None:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", found.drop, margin, policy)
-        yield _missed_cancers(result, policy)
+        if found.malignant_to_benign is not None:
+            yield _count_gate(
+                "malignant-to-benign", result.title, found.malignant_to_benign, policy.malignant_to_benign, found.images
+            )
         for one in found.classes:
             if one.drop is not None:
                 yield _class_gate("class-sensitivity", result.title, one.name, one.drop, policy, malignant=one.malignant)
@@ -97,6 +102,8 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
         yield _drop_gate("baseline-drop", one.title, "accuracy", one.drop, policy.baseline_margin, policy)
         for item in one.classes:
             yield _class_gate("baseline-drop", one.title, item.name, item.drop, policy, malignant=True)
+        if one.malignant == 0:
+            continue
         limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * one.malignant, 9))
         yield _count_gate("baseline-malignant-to-benign", one.title, one.malignant_to_benign, limit, one.malignant)
 
@@ -106,14 +113,7 @@ def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Poli
     opened = _drop_gate(rule, title, name, drop, margin, replace(policy, minimal_images=1))
     agreeing = tango_interval(0, 0, drop.images, confidence=policy.confidence).high
     provable = agreeing < margin / 100 or policy.prove == "always"
-    return replace(opened, gate=replace(opened.gate, binding=malignant and provable))
-
-
-def _missed_cancers(result: SetResult, policy: Policy) -> _Open:
-    flips = result.comparison.malignant_to_benign
-    assert flips is not None  # it is counted wherever there is a drop
-    images = result.comparison.images
-    return _count_gate("malignant-to-benign", result.title, flips, policy.malignant_to_benign, images)
+    return replace(opened, gate=replace(opened.gate, binding=malignant and provable, lesion_class=name))
 
 
 def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _Open:

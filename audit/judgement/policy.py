@@ -14,6 +14,7 @@ from skinaudit.errors import InvalidInputError
 
 Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
+Clinical = Literal["required", "none"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Policy:
     class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
     points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
     may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
-    that are stored in the sets, `optional` warns. floors: absolute bounds by set. probe_margin: points that a fresh attack
+    that are stored in the sets, `optional` warns. clinical: `required` forbids PASS where the contract names no malignant
+    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
+    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh attack
     may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
     engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
     baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
@@ -62,6 +65,8 @@ class Policy:
     benign_margin: float = 20.0
     prove: Prove = "where possible"
     control: Requirement = "required"
+    clinical: Clinical = "required"
+    clinical_reason: str = ""
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
@@ -95,6 +100,10 @@ class Policy:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
+        if self.clinical not in get_args(Clinical):
+            raise InvalidInputError(f"policy clinical = {self.clinical!r}: choose 'required' or 'none'")
+        if self.clinical == "none" and not self.clinical_reason.strip():
+            raise InvalidInputError("policy clinical_reason: clinical = 'none' needs the reason why nothing is malignant")
         if self.prove not in get_args(Prove):
             raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, get_args(Prove)))}")
 
@@ -121,6 +130,10 @@ minimal_images = {DEFAULT.minimal_images}
 # Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
 # audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
+# Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
+# with "required"; with "none" it may pass, and every report prints the reason.
+clinical = "{DEFAULT.clinical}"
+# clinical_reason = "the task tells nevi from benign keratoses; nothing in it is malignant"
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
 # below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
@@ -176,8 +189,11 @@ def read_policy(path: Path) -> Policy:
             table = tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path}: not a policy: {error}; `skinaudit policy` prints one to start from") from error
-    _check_keys(table, ("confidence", "minimal_images", "control", *_TABLES), where=str(path))
-    found: dict[str, Any] = {"control": table["control"]} if "control" in table else {}
+    _check_keys(table, ("confidence", "minimal_images", *_TEXTS, *_TABLES), where=str(path))
+    found: dict[str, Any] = {}
+    for name in _TEXTS:
+        if name in table:
+            found[name] = _text(table[name], f"{path}: {name}")
     for name in ("confidence", "minimal_images"):
         if name in table:
             found[name] = _number(table[name], f"{path}: {name}", whole=name == "minimal_images")
@@ -224,6 +240,7 @@ _SETTINGS = {
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
 }
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
+_TEXTS = ("control", "clinical", "clinical_reason")
 _TABLES = ("margin", "sensitivity_margin", *_SETTINGS, "floor")
 
 
@@ -245,6 +262,12 @@ def _unknown(name: str, known: list[str], *, where: str) -> InvalidInputError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
     return InvalidInputError(f"{where} {name!r}{hint}")
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{where} = {value!r}: must be a text")
+    return value
 
 
 def _number(value: object, where: str, *, whole: bool = False) -> Any:

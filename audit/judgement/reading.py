@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from skinaudit.artifacts.files import read_json
-from skinaudit.audit.judgement.result import AuditResult
-from skinaudit.audit.reports.json_ import AUDIT_FORMAT
+from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, upgraded
+from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.errors import InvalidInputError
 
 
@@ -25,6 +25,8 @@ def read_audit(path: Path) -> AuditResult:
     """
     value = read_json(path, what="JSON report of an audit")
     kind = value.pop("kind", None)
+    if kind == EARLIER_FORMAT:
+        kind, value = AUDIT_FORMAT, upgraded(value)
     if kind != AUDIT_FORMAT:
         raise InvalidInputError(
             f"{path}: is of kind {str(kind)[:40]!r}, not {AUDIT_FORMAT!r}; name the JSON report that `skinaudit audit` wrote"

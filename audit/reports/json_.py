@@ -11,13 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.reports.parts.lineup import Lineup
 from skinaudit.audit.transfer import TransferMatrix
 
-AUDIT_FORMAT = "skinaudit-audit/1"
 TRANSFER_FORMAT = "skinaudit-transfer/1"
-LINEUP_FORMAT = "skinaudit-lineup/1"
+LINEUP_FORMAT = "skinaudit-lineup/2"
 _KINDS = {AuditResult: AUDIT_FORMAT, TransferMatrix: TRANSFER_FORMAT, Lineup: LINEUP_FORMAT}
 
 

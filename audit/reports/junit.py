@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree as ET
 
-from skinaudit.audit.judgement.result import AuditResult, SetResult, Verdict
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.text import drop_text, percent
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.reports.parts.cases import Case, cases
-from skinaudit.audit.reports.parts.wording import drop_text, engine_path, percent, precision_text
+from skinaudit.audit.reports.parts.wording import precision_text
 
 _ELEMENTS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", None: "skipped"}
 _COUNTS = {"failures": Verdict.FAIL, "errors": Verdict.INCONCLUSIVE, "skipped": None}
@@ -57,7 +59,7 @@ def _suite(
     for name, value in properties.items():
         ET.SubElement(holder, "property", name=_clean(name), value=_clean(str(value)))
     # A dot would make Jenkins open a package.
-    where = "skinaudit." + f"{engine_path(result)} {title}".replace(".", "_")
+    where = "skinaudit." + f"{result.engine_text} {title}".replace(".", "_")
     for gate in cases:
         case = ET.SubElement(suite, "testcase", name=_clean(gate.name), classname=_clean(where), time="0")
         text = _clean(gate.text)
@@ -84,7 +86,7 @@ def _about(result: AuditResult) -> dict[str, object]:
     return {
         "verdict": result.verdict.value,
         "reason": result.reason,
-        "engine": engine_path(result),
+        "engine": result.engine_text,
         "engine digest": result.engine_digest,
         "runtime": f"{about.runtime} {about.version} {about.provider}",
         "device": about.device,
@@ -103,7 +105,7 @@ def _about_set(one: SetResult) -> dict[str, object]:
         "images": found.images,
         "lesions": found.lesions,
         "crafted": "no" if one.clean else "white-box" if one.white_box else "transfer",
-        "source accuracy": percent(found.baseline_accuracy),
+        "source accuracy": percent(found.source_accuracy),
         "engine accuracy": percent(found.engine_accuracy),
         "drop": drop_text(found.drop),
         "digest": one.images_digest,

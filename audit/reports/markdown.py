@@ -7,25 +7,22 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from skinaudit.artifacts.files import short
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.checks.emulation import EMULATION
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, share
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import EMULATION, AuditResult, SetResult, Severity
+from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
-from skinaudit.audit.judgement.verdict import margin_text
 from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.wording import (
-    NOTHING,
     OWN_SETS,
     baseline_rows,
     baseline_text,
-    counted_images,
-    drop_text,
-    engine_path,
     lineage_text,
     margin_points,
     own_sets_compared,
-    percent,
     precision_text,
-    share,
 )
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
@@ -40,7 +37,7 @@ def render(result: AuditResult) -> str:
     out and counted, then the last sets.
     """
     tail = _reproduce(result)
-    head = [f"## {result.verdict.value}: {safe(engine_path(result))}", "", safe(result.reason), "", *_facts(result)]
+    head = [f"## {result.verdict.value}: {safe(result.engine_text)}", "", safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
     parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
@@ -67,7 +64,7 @@ def _facts(result: AuditResult) -> Iterable[str]:
     if result.synthetic:
         yield "**SYNTHETIC images: these figures say nothing about patients.**\n"
     if result.emulated:
-        yield f"**{EMULATION}: {safe(engine_path(result))} was not run.**\n"
+        yield f"**{EMULATION}: {safe(result.engine_text)} was not run.**\n"
     about = result.description
     whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
     yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
@@ -83,8 +80,8 @@ def _sets(result: AuditResult) -> list[str]:
     for one in result.sets:
         found = one.comparison
         margin = margin_text(margin_points(one, result))
-        figures = (percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
-        rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(one))))
+        figures = (percent(found.source_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
+        rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(result.judgement_of(one.title)))))
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
     return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
 
@@ -137,7 +134,7 @@ def _findings(result: AuditResult) -> list[str]:
 
 
 def _reproduce(result: AuditResult) -> list[str]:
-    command = ["skinaudit", "audit", engine_path(result), "--threads", str(result.description.threads)]
+    command = ["skinaudit", "audit", result.engine_text, "--threads", str(result.description.threads)]
     if result.policy.margin != Policy().margin:
         command += ["--margin", f"{result.policy.margin:g}"]
     if result.emulated:
@@ -165,8 +162,8 @@ def _name(one: SetResult) -> str:
     return one.title if one.clean else f"{one.title}, {'white-box' if one.white_box else 'transfer'}"
 
 
-def _verdict(one: SetResult) -> str:
-    return "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
+def _verdict(judgement: Judgement | None) -> str:
+    return "not compared" if judgement is None else f"**{judgement.verdict.value}**"
 
 
 def _outcome(gate: Case) -> str:

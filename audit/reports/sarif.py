@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from skinaudit import __version__
-from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
-from skinaudit.audit.judgement.rules import RULES, Rule
+from skinaudit.audit.checks import Finding, Rule, Severity
+from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.judgement.verdict import exit_code
-from skinaudit.audit.reports.parts.wording import engine_path
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0-rtm.5.json"
 
@@ -31,7 +31,7 @@ _FORCES = {Verdict.FAIL: Severity.FAIL, Verdict.INCONCLUSIVE: Severity.INCONCLUS
 
 def render(result: AuditResult) -> str:
     """A SARIF log with one run: the rules, the audited engine as artifact, and a result for each finding."""
-    engine = quote(engine_path(result))
+    engine = quote(result.engine_text)
     run = {
         "tool": {
             "driver": {

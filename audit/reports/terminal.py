@@ -9,22 +9,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from skinaudit.artifacts.contract import short_title
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.judgement.result import EMULATION, AuditResult, SetResult, Severity, Verdict
-from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, share
+from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.parts.wording import (
-    NOTHING,
     OWN_SETS,
     baseline_rows,
     baseline_text,
-    drop_text,
     lineage_text,
     margin_points,
     own_sets_compared,
-    percent,
     precision_text,
-    share,
 )
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.engines.doctor import RuntimeReport
@@ -153,11 +153,11 @@ def _drops(result: AuditResult) -> Table:
         found = one.comparison
         table.add_row(
             _name(one, result),
-            percent(found.baseline_accuracy),
+            percent(found.source_accuracy),
             percent(found.engine_accuracy),
             drop_text(found.drop),
             margin_text(margin_points(one, result)),
-            _verdict(one),
+            _verdict(result.judgement_of(one.title)),
         )
     return table
 
@@ -170,8 +170,8 @@ def _figures(result: AuditResult) -> Table:
         found = one.comparison
         table.add_row(
             _name(one, result),
-            _pair(found.baseline_balanced, found.engine_balanced),
-            _pair(_fraction(found.baseline_malignant), _fraction(found.engine_malignant)),
+            _pair(found.source_balanced, found.engine_balanced),
+            _pair(_fraction(found.source_malignant), _fraction(found.engine_malignant)),
             share(found.attack_success),
             NOTHING if found.flips is None else f"{found.flips:,}",
             NOTHING if found.malignant_to_benign is None else f"{found.malignant_to_benign:,}",
@@ -180,16 +180,15 @@ def _figures(result: AuditResult) -> Table:
 
 
 def _sensitivities(result: AuditResult) -> Table:
-    """Two rows a set, source and engine; columns are classes with their number of images, melanoma first."""
+    """Two rows a set, source and engine; columns are classes with their number of images, malignant first."""
     table = _table("sensitivity, %")
     table.add_column("", no_wrap=True)
     for item in result.sets[0].comparison.classes:
-        name = "melanoma" if item.name == "mel" else item.name
-        table.add_column(f"{name}\n{item.engine.count:,}", justify="right", no_wrap=True)
+        table.add_column(f"{short_title(item.name)}\n{item.engine.count:,}", justify="right", no_wrap=True)
     for one in result.sets:
-        compared = one.comparison.baseline_accuracy is not None
+        compared = one.comparison.source_accuracy is not None
         if compared:
-            table.add_row(_name(one, result), "source", *(_share(item.baseline) for item in one.comparison.classes))
+            table.add_row(_name(one, result), "source", *(_share(item.source) for item in one.comparison.classes))
         table.add_row(
             "" if compared else _name(one, result), "engine", *(_share(item.engine) for item in one.comparison.classes)
         )
@@ -249,10 +248,10 @@ def _name(one: SetResult, result: AuditResult) -> str:
     return "\n".join((title, *map(str.strip, EMULATION.split(",")))) if result.emulated else title
 
 
-def _verdict(one: SetResult) -> Text:
-    if one.judgement is None:
+def _verdict(judgement: Judgement | None) -> Text:
+    if judgement is None:
         return Text("not compared")
-    return Text(one.judgement.verdict.value, style=_STYLES[one.judgement.verdict])
+    return Text(judgement.verdict.value, style=_STYLES[judgement.verdict])
 
 
 def _controlled(result: AuditResult) -> bool:

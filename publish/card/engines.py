@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
-from skinaudit.audit.judgement.result import AuditResult, SetResult
-from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.text import drop_text, margin_text, percent, share
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.parts.cases import Case, cases
-from skinaudit.audit.reports.parts.wording import drop_text, margin_points, percent, precision_text
+from skinaudit.audit.reports.parts.wording import margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.run_record import FiledAudit, RunRecord
 
@@ -33,7 +34,7 @@ def engines(record: RunRecord) -> Iterator[str]:
         for filed in record.audits:
             yield _verdict(filed)
         yield ""
-        yield _row(("engine", "set", "model", "engine", "drop", "margin", "balanced", "melanoma", "verdict"))
+        yield _row(("engine", "set", "model", "engine", "drop", "margin", "balanced", "malignant", "verdict"))
         yield "|:--|:--|--:|--:|--:|--:|--:|--:|:--|"
         for filed in record.audits:
             for one in filed.result.sets:
@@ -85,13 +86,13 @@ def _verdict(filed: FiledAudit) -> str:
 
 def _set(result: AuditResult, one: SetResult) -> str:
     found = one.comparison
-    melanoma = [kind.engine for kind in found.classes if kind.name == "mel"]
-    verdict = "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
+    judgement = result.judgement_of(one.title)
+    verdict = "not compared" if judgement is None else f"**{judgement.verdict.value}**"
     return _row((
         safe(PurePath(result.engine).name), safe(one.title if one.clean or one.white_box else f"{one.title}, transfer"),
-        percent(found.baseline_accuracy), percent(found.engine_accuracy), drop_text(found.drop),
+        percent(found.source_accuracy), percent(found.engine_accuracy), drop_text(found.drop),
         margin_text(margin_points(one, result)),
-        percent(found.engine_balanced), percent(melanoma[0].share if melanoma else None), verdict,
+        percent(found.engine_balanced), share(found.engine_malignant), verdict,
     ))  # fmt: skip
 
 

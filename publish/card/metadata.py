@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
+from skinaudit.artifacts.contract import class_title
 from skinaudit.errors import InvalidInputError
 from skinaudit.publish.run_record import RunRecord, SourceFigures
 
@@ -81,9 +81,9 @@ def _result(record: RunRecord, one: SourceFigures, dataset: str) -> dict[str, An
         ),
     ]
     metrics += [
-        _metric("recall", f"Sensitivity, {CLASS_TITLES.get(kind.name, kind.name)}", kind.engine.share)
+        _metric("recall", f"Sensitivity, {class_title(kind.name)}", kind.engine.share)
         for kind in found.classes
-        if kind.name in MALIGNANT and kind.engine.share is not None
+        if kind.malignant and kind.engine.share is not None
     ]
     return {
         "task": {"type": "image-classification", "name": "Image classification"},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
+from skinaudit.artifacts.contract import class_title
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval
-from skinaudit.audit.reports.parts.wording import NOTHING, percent, share
+from skinaudit.audit.figures.text import NOTHING, percent, share
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.run_record import CONFIDENCE, RunRecord, SourceFigures, settings
 
@@ -124,12 +124,15 @@ def figures(record: RunRecord) -> Iterator[str]:
             safe(one.info.title), percent(found.engine_accuracy), _span(found.engine_accuracy_interval),
             percent(found.engine_balanced), _hits(found.engine_malignant), _hits(found.attack_success),
         ))  # fmt: skip
-    named = Hits(first.engine_malignant.count if first.majority_class in MALIGNANT else 0, first.engine_malignant.count)
+    named = Hits(
+        first.engine_malignant.count if first.majority_class in record.manifest.contract.malignant else 0,
+        first.engine_malignant.count,
+    )
     constant = (percent(first.majority_share), NOTHING, percent(first.constant_balanced), _hits(named), NOTHING)
     yield _row((f"always {safe(first.majority_class)}", *constant))
     yield from _below(record.sets)
     yield ""
-    yield "Sensitivity per class, melanoma first:"
+    yield "Sensitivity per class, malignant classes first:"
     yield ""
     yield _row(("class", "images", *(safe(one.info.title) for one in record.sets)))
     yield _row((":--", "--:", *("--:" for _ in record.sets)))
@@ -169,7 +172,8 @@ def _hardening(record: RunRecord) -> str:
 
 
 def _title(name: str) -> str:
-    return safe(f"{name}, {CLASS_TITLES[name]}" if name in CLASS_TITLES else name)
+    title = class_title(name)
+    return safe(name if title == name else f"{name}, {title}")
 
 
 def _hits(hits: Hits | None) -> str:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from skinaudit.artifacts.files import digest_parts
 from skinaudit.audit import reports
+from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.comparison import Comparison
-from skinaudit.audit.judgement.result import EMULATION, AuditResult
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports import html
 from skinaudit.audit.reports.parts.cases import cases
@@ -165,7 +166,7 @@ def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
     for one in result.sets:
         found = one.comparison
         yield from ((f"{one.name}/engine_{name}", value) for name, value in _figures(found))
-        counted = {"source_accuracy": found.baseline_accuracy, "source_balanced_accuracy": found.baseline_balanced}
+        counted = {"source_accuracy": found.source_accuracy, "source_balanced_accuracy": found.source_balanced}
         counted |= {"flips": found.flips, "malignant_to_benign": found.malignant_to_benign}
         if found.drop is not None:
             counted |= {"drop": found.drop.value, "drop_low": found.drop.interval.low, "drop_high": found.drop.interval.high}

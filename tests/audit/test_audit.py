@@ -21,9 +21,10 @@ from skinaudit.artifacts.manifest import (
     write_run,
 )
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.evidence.reference import CONTROL_TOLERANCE
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
 pytestmark = pytest.mark.usefixtures("opened")
@@ -46,7 +47,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
     assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
     assert (clean.comparison.images, clean.comparison.lesions) == (700, 350)
-    assert clean.comparison.engine_confusion == clean.comparison.baseline_confusion
+    assert clean.comparison.engine_confusion == clean.comparison.source_confusion
     assert [sum(row) for row in clean.comparison.engine_confusion] == [100] * 7
     diagonal = sum(row[index] for index, row in enumerate(clean.comparison.engine_confusion))
     assert diagonal == round(700 * clean.comparison.engine_accuracy)
@@ -106,7 +107,7 @@ def test_few_images_do_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(lab.plant(tmp_path, images=140).engine)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "about 390 images would decide" in result.reason
-    assert all(one.judgement is not None and one.judgement.images_needed == 381 for one in result.sets)
+    assert {gate.judgement.images_needed for gate in result.gates if gate.rule == "drop"} == {381}
 
 
 def test_a_class_without_images_does_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -160,10 +161,10 @@ def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, 
     for one in result.sets:
         # Compared with the reference of this engine, never with the other model's logits.
         assert (one.comparison.drop is not None) is with_reference
-        assert (one.comparison.baseline_accuracy is not None) is with_reference
+        assert (one.comparison.source_accuracy is not None) is with_reference
     if with_reference:
         assert (
-            result.sets[0].comparison.baseline_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy
+            result.sets[0].comparison.source_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy
         )
     else:
         assert len(texts(result, Severity.WARNING)) == 2

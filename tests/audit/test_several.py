@@ -124,7 +124,7 @@ def test_the_report_of_each_is_as_for_one(engines: Path) -> None:
     (answer,) = audit_several([engines / "fp32.onnx"], {"threads": 1}, jobs=4, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, AuditResult)
     assert answer.arguments == ("skinaudit", "audit", str(engines / "fp32.onnx"), "--margin", "1", "--threads", "1")
-    assert to_json(answer)["kind"] == "skinaudit-audit/1"
+    assert to_json(answer)["kind"] == "skinaudit-audit/2"
 
 
 def test_files_of_a_pattern_are_sorted(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import EngineManifest, read_engine_manifest, record, write_engine_manifest
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.judgement.result import Severity, Verdict
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.judgement.result import Verdict
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import SkinauditError
 from skinaudit.export.export import export_run

@@ -41,7 +41,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleName
     other = replace(read_audit(fp16), lineage={"weights": "sha256:" + "b" * 64})
     write_json(run / "audits" / "other.json", to_json(other))
     write_json(run / "audits" / "foreign.json", to_json(replace(other, lineage={})))
-    write_json(run / "audits" / "old.json", {"kind": "skinaudit-audit/1", "engine": "x"})
+    write_json(run / "audits" / "old.json", {"kind": "skinaudit-audit/2", "engine": "x"})
     (run / "audits" / "half.json").write_text('{"kind"')
     (run / "sets" / "pgd-linf-4.safetensors").write_bytes(b"junk")
     found = read_run_record(run)

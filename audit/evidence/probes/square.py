@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.logits import lead
+from skinaudit.artifacts.logits import Indices, lead
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.evidence.probes import Pixels, Target
-from skinaudit.audit.figures.metrics import Indices
 
 SETTINGS: dict[str, Any] = {"queries": 500, "share": 0.8}
 

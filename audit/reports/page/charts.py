@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.threat_model import parse_eps
 from skinaudit.audit.figures.comparison import Comparison
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, wilson_interval
-from skinaudit.audit.judgement.result import AuditResult, SetResult, Verdict
-from skinaudit.audit.judgement.verdict import margin_text
+from skinaudit.audit.figures.text import margin_text
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.drawing import COLOURS, FONT_SIZE, Chart, draw_chart
 from skinaudit.audit.reports.page.words import percent, points, span
@@ -48,7 +49,7 @@ def drop_chart(result: AuditResult) -> Chart | None:
     margins, names = [margin_points(one, result) for one in sets], _names(sets)
     single = len(set(margins)) == 1
     told = (
-        f"{one.title}: {span(one.comparison.drop)}, {_verdict(one).value}"
+        f"{one.title}: {span(one.comparison.drop)}, {_verdict(result, one).value}"
         + ("" if single else f", margin {margin_text(margin)}")
         for one, margin in zip(sets, margins, strict=True)
     )
@@ -60,7 +61,7 @@ def drop_chart(result: AuditResult) -> Chart | None:
         rows = np.arange(len(sets))
         drops = [one.comparison.drop for one in sets if one.comparison.drop is not None]
         lows, highs = [100 * drop.interval.low for drop in drops], [100 * drop.interval.high for drop in drops]
-        verdicts = [_verdict(one) for one in sets]
+        verdicts = [_verdict(result, one) for one in sets]
         axes.hlines(rows, lows, highs, colors=[_colour(verdict) for verdict in verdicts], linewidth=3, zorder=2)
         for verdict in dict.fromkeys(verdicts):
             own = [row for row in rows if verdicts[row] is verdict]
@@ -164,7 +165,7 @@ def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | Non
         interval = wilson_interval(round(fraction * found.images), found.images, confidence=confidence)
         return Accuracy(100 * fraction, Interval(100 * interval.low, 100 * interval.high))
 
-    return None if found.baseline_accuracy is None else of(found.baseline_accuracy), of(found.engine_accuracy)
+    return None if found.source_accuracy is None else of(found.source_accuracy), of(found.engine_accuracy)
 
 
 def _bars(found: Iterable[Accuracy]) -> NDArray[np.float64]:
@@ -175,11 +176,12 @@ def _bars(found: Iterable[Accuracy]) -> NDArray[np.float64]:
 
 def _both(one: SetResult) -> str:
     found = one.comparison
-    return f"source {percent(found.baseline_accuracy)}, engine {percent(found.engine_accuracy)}"
+    return f"source {percent(found.source_accuracy)}, engine {percent(found.engine_accuracy)}"
 
 
-def _verdict(one: SetResult) -> Verdict:
-    return Verdict.INCONCLUSIVE if one.judgement is None else one.judgement.verdict
+def _verdict(result: AuditResult, one: SetResult) -> Verdict:
+    judgement = result.judgement_of(one.title)
+    return Verdict.INCONCLUSIVE if judgement is None else judgement.verdict
 
 
 def _colour(verdict: Verdict) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.contract import class_title
 from skinaudit.audit.figures.flips import Flip
-from skinaudit.audit.judgement.result import AuditResult, SetResult
-from skinaudit.audit.reports.page.words import class_title
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError
 
 CARDS = 24

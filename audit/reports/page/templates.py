@@ -11,10 +11,11 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from skinaudit.artifacts.contract import class_title
 from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
-from skinaudit.audit.judgement.verdict import about, margin_text
+from skinaudit.audit.figures.text import about, counted_images, margin_text
 from skinaudit.audit.reports.page import words
-from skinaudit.audit.reports.parts.wording import counted_images, margin_points
+from skinaudit.audit.reports.parts.wording import margin_points
 
 if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Template
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _OPTIONS: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
 _FILTERS = {
     "about": about,
-    "class_title": words.class_title,
+    "class_title": class_title,
     "count": words.count,
     "counted_images": counted_images,
     "logits": words.logits,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from skinaudit.artifacts.contract import CLASS_TITLES
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import PairedDrop
+from skinaudit.audit.figures.text import counted_images, margin_text
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, SetResult, Severity, Verdict
-from skinaudit.audit.judgement.verdict import margin_text
-from skinaudit.audit.reports.parts.wording import baseline_text, counted_images
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, Verdict
+from skinaudit.audit.reports.parts.wording import baseline_text
 
 NOTHING = "\u2013"
 """Where there is no figure: never a 0."""
@@ -111,11 +112,6 @@ def confidence(policy: Policy) -> str:
 def count(value: int | None) -> str:
     """`1,024`."""
     return NOTHING if value is None else f"{value:,}"
-
-
-def class_title(name: str) -> str:
-    """`melanoma` for mel; a class that is not of HAM10000 keeps its name."""
-    return CLASS_TITLES.get(name, name)
 
 
 def layers(counts: Mapping[str, int]) -> str:

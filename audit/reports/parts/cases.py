@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from skinaudit.audit.judgement.result import AuditResult, Finding, Gate, Severity, Verdict
-from skinaudit.audit.judgement.verdict import margin_text, span
-from skinaudit.audit.reports.parts.wording import percent, points
+from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.text import margin_text, percent, span
+from skinaudit.audit.figures.text import signed_points as points
+from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
 _FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
@@ -49,9 +50,7 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
     for title in titles:
         rest = [one for one in result.findings if one.set == title]
         for gate in (gate for gate in result.gates if gate.set == title):
-            own = [one for one in rest if one.rule == gate.rule and one.lesion_class in (None, gate.subject)]
-            if gate.rule == "floor":  # several in a set, told apart by what they bound
-                own = [one for one in own if one.text.startswith(gate.subject)]
+            own = [one for one in rest if (one.rule, one.gate) == (gate.rule, gate.subject)]
             rest = [one for one in rest if one not in own]
             found.append(_of_gate(gate, own))
         found += _by_rule(rest, set_title=title)
@@ -61,7 +60,7 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
-    subject = gate.subject if gate.rule == "floor" or _of_class(gate) else None
+    subject = gate.subject if gate.rule == "floor" or gate.lesion_class is not None else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
 
@@ -72,12 +71,8 @@ def gate_figures(gate: Gate) -> str:
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
-    what = f"sensitivity to {gate.subject}: " if _of_class(gate) else ""
+    what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else ""
     return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
-
-
-def _of_class(gate: Gate) -> bool:
-    return gate.rule == "class-sensitivity" or (gate.rule == "baseline-drop" and gate.subject != "accuracy")
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import PairedDrop
-from skinaudit.audit.judgement.result import AuditResult, Gate, ProbeResult, SetResult, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports.parts.wording import precision_text
 
-MELANOMA = "mel"
 _RANKS = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 _WORST_FIRST = (2, 1, 3, 0)
 """Exit codes: an engine that could not be audited, then a definite loss, then one that is not decided, then a pass."""
@@ -23,8 +24,8 @@ _WORST_FIRST = (2, 1, 3, 0)
 class SetEntry:
     """What one audit found on one set. comparable: the images are those of the first audit that has a set of this title.
 
-    drop: from the source model; None where nothing was compared. verdict: on that drop. melanoma: images of it that the
-    engine names rightly; None without that class. malignant: malignant images called malignant.
+    drop: from the source model; None where nothing was compared. verdict: on that drop. malignant: malignant images called
+    malignant.
     """
 
     title: str
@@ -36,7 +37,6 @@ class SetEntry:
     balanced: float
     drop: PairedDrop | None
     verdict: Verdict | None
-    melanoma: Hits | None
     malignant: Hits
 
 
@@ -136,12 +136,15 @@ def _entry(label: str, result: AuditResult, first: dict[str, str]) -> Entry:
         verdict=result.verdict,
         reason=result.reason,
         worst=worst_gate(result.gates),
-        sets=tuple(_set_entry(one, comparable=first[one.title] == one.images_digest) for one in result.sets),
+        sets=tuple(
+            _set_entry(one, result.judgement_of(one.title), comparable=first[one.title] == one.images_digest)
+            for one in result.sets
+        ),
         probes=result.probes,
     )
 
 
-def _set_entry(one: SetResult, *, comparable: bool) -> SetEntry:
+def _set_entry(one: SetResult, judgement: Judgement | None, *, comparable: bool) -> SetEntry:
     found = one.comparison
     return SetEntry(
         title=one.title,
@@ -152,8 +155,7 @@ def _set_entry(one: SetResult, *, comparable: bool) -> SetEntry:
         accuracy=found.engine_accuracy,
         balanced=found.engine_balanced,
         drop=found.drop,
-        verdict=None if one.judgement is None else one.judgement.verdict,
-        melanoma=next((item.engine for item in found.classes if item.name == MELANOMA), None),
+        verdict=None if judgement is None else judgement.verdict,
         malignant=found.engine_malignant,
     )
 

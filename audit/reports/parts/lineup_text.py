@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from skinaudit.audit.figures.text import NOTHING, drop_text, percent, share
 from skinaudit.audit.reports.parts.cases import gate_figures
 from skinaudit.audit.reports.parts.lineup import Entry, Lineup, Refusal, SetEntry
-from skinaudit.audit.reports.parts.wording import NOTHING, drop_text, percent, share
 
 OTHER_IMAGES = "\N{NOT EQUAL TO}"
 """Marks a figure on other images than the first audit's."""
@@ -28,7 +28,7 @@ def tables(lineup: Lineup) -> tuple[Table, ...]:
     """The engines with their verdicts, then the sets, then the probes, each engine by engine."""
     found = [Table(("engine", "precision", "runtime", "verdict", "worst gate"), tuple(map(_engine, lineup.entries)), 0)]
     if lineup.titles:
-        heads = ("set", "accuracy", "balanced", "drop from source", "melanoma", "verdict")
+        heads = ("set", "accuracy", "balanced", "drop from source", "malignant", "verdict")
         found.append(Table(heads, tuple(_sets(lineup)), 4))
     probes = tuple(_probes(lineup))
     if probes:
@@ -69,7 +69,7 @@ def _sets(lineup: Lineup) -> Iterator[tuple[str, ...]]:
             for one in (one for one in entry.sets if one.title == title):
                 marks = f"{' *' * _transfer(one)}{f' {OTHER_IMAGES}' * (not one.comparable)}"
                 verdict = "not compared" if one.verdict is None else one.verdict.value
-                figures = (percent(one.accuracy), percent(one.balanced), drop_text(one.drop), share(one.melanoma))
+                figures = (percent(one.accuracy), percent(one.balanced), drop_text(one.drop), share(one.malignant))
                 yield (f"{entry.label}{marks}", *figures, verdict)
 
 

@@ -12,8 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from skinaudit.audit.judgement.result import AuditResult
-from skinaudit.audit.reports.json_ import AUDIT_FORMAT
+from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

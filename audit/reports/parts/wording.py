@@ -4,46 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
 
 from skinaudit.artifacts.files import short
-from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.statistics import PairedDrop
-from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate, SetResult
-
-NOTHING = "-"
-"""Stands where there is no figure."""
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction of 1 as percentage with one decimal."""
-    return NOTHING if fraction is None else f"{100 * fraction:.1f}%"
-
-
-def share(hits: Hits | None) -> str:
-    """Right answers of all as percentage; nothing where there is no image."""
-    return NOTHING if hits is None else percent(hits.share)
-
-
-def points(fraction: float) -> str:
-    """A difference of fractions of 1 as signed percentage points; never a signed zero."""
-    rounded = round(100 * fraction, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def drop_text(drop: PairedDrop | None) -> str:
-    """A drop in points with its interval."""
-    if drop is None:
-        return NOTHING
-    return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
-
-
-def counted_images(count: float) -> str:
-    """`1 image`, `8 images`."""
-    return f"{count:.0f} image{'' if count == 1 else 's'}"
 
 
 def margin_points(one: SetResult, result: AuditResult) -> float:
@@ -95,12 +62,6 @@ def own_sets_compared(result: AuditResult) -> bool:
 def lineage_text(result: AuditResult) -> str:
     """Whether the lineage leads back to the data."""
     return f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
-
-
-def engine_path(result: AuditResult) -> str:
-    """The engine as it was named on the command line, without the folders of an absolute path: those tell of a machine."""
-    path = PurePath(result.engine)
-    return path.name if path.is_absolute() else path.as_posix()
 
 
 def markdown_text(text: str) -> str:

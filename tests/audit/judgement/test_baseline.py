@@ -15,13 +15,14 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_json
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.statistics import paired_drop
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Verdict
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.errors import InvalidInputError
@@ -31,7 +32,9 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
 def told(result: AuditResult, severity: Severity) -> list[str]:
-    found = [one for one in result.findings if one.rule == "baseline-drop" and one.severity is severity]
+    found = [
+        one for one in result.findings if one.rule in ("baseline-drop", "baseline-coverage") and one.severity is severity
+    ]
     return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
 
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Finding
 from skinaudit.audit.judgement import reading
 from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, Finding, Gate
+from skinaudit.audit.judgement.result import AuditResult, Gate
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.reports.parts import schema
@@ -39,7 +40,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
-        "baseline_malignant_to_benign": st.floats(0, 99),
+        "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
         "margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
         "class_margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
     },
@@ -136,7 +137,7 @@ def refused(path: Path, text: str) -> str:
     return message
 
 
-FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "class_margins", "floors")
+FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "class_margins", "floors", "figures")
 """Mappings, whose keys are free."""
 
 
@@ -175,7 +176,7 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
             free_text = (
                 isinstance(old, str)
                 and wrong == "word"
-                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove")
+                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove", "clinical")
             )
             if (
                 old is None
@@ -191,7 +192,7 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "skinaudit-transfer/1"}, "is of kind 'skinaudit-transfer/1', not 'skinaudit-audit/1'"),
+        ({"kind": "skinaudit-transfer/1"}, "is of kind 'skinaudit-transfer/1', not 'skinaudit-audit/2'"),
         ({"kind": None}, "is of kind 'None'"),
         ({"verdict": "GREEN"}, "verdict should be one of PASS, FAIL, INCONCLUSIVE, found 'GREEN'"),
         ({"reason": 5}, "reason should be a text, found '5'"),

@@ -167,7 +167,7 @@ def test_every_command_of_the_card_is_one_that_the_program_takes(record: RunReco
 
 def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(audited_run, tmp_path / "tiny"))
-    (run / "audits" / "old.json").write_text('{"kind": "skinaudit-audit/1"}')
+    (run / "audits" / "old.json").write_text('{"kind": "skinaudit-audit/2"}')
     output = tmp_path / "README.md"
     arguments = ["card", str(run), "-o", str(output)]
     done = CliRunner().invoke(cli.commands, arguments)
