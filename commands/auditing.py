@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +9,7 @@ import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
+from skinaudit.commands.libraries import need
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
@@ -145,7 +145,7 @@ def audit(
     else:
         print_audit(result, console())
         click.echo(f"report: {plan.report}")
-    sys.exit(exit_code(result.verdict))
+    click.get_current_context().exit(exit_code(result.verdict))
 
 
 def _audit_several(
@@ -185,7 +185,7 @@ def _audit_several(
         click.echo(reports.render("json", lineup, "lineup"), nl=False)
     else:
         print_lineup(lineup, console())
-    sys.exit(worst_exit_code(lineup))
+    click.get_current_context().exit(worst_exit_code(lineup))
 
 
 def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
@@ -199,13 +199,11 @@ def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[s
         raise InvalidInputError(f"probe {', '.join(own)}: follows the model of one run; audit one engine at a time")
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
-    from skinaudit.errors import missing
 
     run = engine.parent / read_engine_manifest(engine).run
-    try:
-        from skinaudit.trainer import probes
-        from skinaudit.trainer.checkpoint import load_run_model
-    except ImportError as error:
-        raise missing("torch", "train", f"probe {', '.join(own)}") from error
+    need(f"probe {', '.join(own)}", "torch", "torchvision")
+    from skinaudit.trainer import probes
+    from skinaudit.trainer.checkpoint import load_run_model
+
     model = load_run_model(run)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
 
     from skinaudit.artifacts.files import Progress
     from skinaudit.trainer.train import Reporter
-
-
-def stop(message: str, *, code: int) -> NoReturn:
-    """End the program with one line on stderr."""
-    click.echo(f"skinaudit: {message}", err=True)
-    sys.exit(code)
 
 
 def note(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.run_folders import LATEST, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter
 from skinaudit.commands.shared_options import json_option, thread_count, threads_option
@@ -69,6 +70,7 @@ def train(as_json: bool, **options: Any) -> None:
     """
     import json
 
+    need("train", *TRAINING)
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
