@@ -93,11 +93,19 @@ def digest_parts(*parts: bytes) -> str:
 
 
 def default_cache_dir() -> Path:
-    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
-    if chosen := os.environ.get("SKINAUDIT_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`.
+
+    Raises InvalidInputError where the user has no home folder and neither variable names another.
+    """
+    try:
+        if chosen := os.environ.get("SKINAUDIT_CACHE"):
+            return Path(chosen).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    except RuntimeError as error:  # Python's error for a user without a home
+        raise InvalidInputError(
+            "no cache folder: this user has no home folder; set SKINAUDIT_CACHE to the path of a folder to write to"
+        ) from error
 
 
 def short(digest: str) -> str:

@@ -82,6 +82,8 @@ def _line(error: BaseException) -> str:
 
         if (said := absent(error, command_name())) is not None:
             return str(said)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
+        return f"{command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     what = in_one_line(error)
     return f"{command_name()} stopped with an unexpected {what}; --debug or {DEBUG}=1 shows the traceback"
 
