@@ -55,5 +55,9 @@ def debugging() -> bool:
 
 def in_one_line(error: BaseException) -> str:
     """Name and message of any exception, such as `KeyError: 'x'`, in one line of at most some 300 characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    name = type(error).__name__
+    try:
+        text = " ".join(f"{name}: {error}".split()).removesuffix(":")
+    except Exception:  # a fault in how a library words its error must not hide the error
+        return name
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

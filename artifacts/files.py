@@ -47,6 +47,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def can_be_written(target: Path) -> bool:
+    """Whether atomic_path could put a file there now, its missing folders made: to ask before long work, no promise."""
+    folder = target.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and not target.is_dir()
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Write `content` to `target` atomically."""
     with atomic_path(target) as temporary:

@@ -127,11 +127,14 @@ def audit(
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets,
     }  # fmt: skip
-    planned: dict[str, Any] = {"output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline}
+    planned: dict[str, Any] = {
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "remark": note,
+    }  # fmt: skip
     if len(engines) > 1:
         _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
     (plan,) = plan_reports(engines, **planned)
-    if as_json and any(one.path is None for one in plan.targets):
+    if as_json and any(target.path is None for target in plan.targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with bars() as bar:
         result = audit_engine(
@@ -139,12 +142,13 @@ def audit(
         )  # fmt: skip
     printed = plan.write(result)
     if as_json:
-        click.echo(plan.report.read_text(encoding="utf-8"), nl=False)
+        click.echo(reports.render("json", result), nl=False)
     elif printed is not None:
         click.echo(printed, nl=False)
     else:
         print_audit(result, console())
-        click.echo(f"report: {plan.report}")
+        if plan.report is not None:
+            click.echo(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
 
 
@@ -174,7 +178,8 @@ def _audit_several(
             note(f"{done} of {len(engines)}  {engine.name}  ERROR  {answer}")
         else:
             plans[engine].write(answer)
-            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}  {plans[engine].report}")
+            where = plans[engine].report
+            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
 
     with bars() as bar:
         answers = audit_several(
