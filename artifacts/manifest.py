@@ -95,7 +95,7 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = folder / RUN_FILE
     if not path.is_file():
-        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); `skinaudit train --out {folder}` makes one")
+        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); make one with `skinaudit train`")
     value = _read(path, kind=_RUN, what="run manifest")
     try:
         return RunManifest(

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
+from skinaudit.commands import run_folders
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--images", "300", "--size", "32", "--width", "0.25", "--epochs", "1", "--threads", "1"]
@@ -205,12 +206,12 @@ def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: P
 
 def test_second_training_gets_its_own_folder_and_latest_follows(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    free = cli._free_folder("mobilenet-standard")
+    free = run_folders.free_folder("mobilenet-standard")
     assert free == Path("runs/mobilenet-standard-2")
     before = str(Path("runs/latest").readlink())
-    cli._point_latest(free)
+    run_folders.point_latest(free)
     assert str(Path("runs/latest").readlink()) == "mobilenet-standard-2"
-    cli._point_latest(Path("runs") / before)
+    run_folders.point_latest(Path("runs") / before)
     assert str(Path("runs/latest").readlink()) == before
 
 
@@ -240,7 +241,7 @@ def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
 def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from skinaudit.demo import PRECISIONS, DemoSettings, run_demo
+    from skinaudit.commands.demo_run import PRECISIONS, DemoSettings, run_demo
     from skinaudit.trainer.train import Reporter
 
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))

@@ -200,3 +200,17 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache_dir() == tmp_path / "xdg" / "skinaudit"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "skinaudit"
+
+
+@pytest.mark.parametrize("chosen", [None, "~/mine"])
+def test_without_a_home_folder_the_cache_has_to_be_named(chosen: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: str) -> str:
+        return path  # as os.path.expanduser does for a user that the system does not know
+
+    monkeypatch.setattr("os.path.expanduser", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("SKINAUDIT_CACHE")
+    if chosen is not None:
+        monkeypatch.setenv("SKINAUDIT_CACHE", chosen)
+    with pytest.raises(InvalidInputError, match="no home folder; set SKINAUDIT_CACHE"):
+        default_cache_dir()

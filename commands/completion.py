@@ -1,4 +1,4 @@
-"""Completion in a shell: the script that the shell loads, and the values that only this program can list."""
+"""`skinaudit completion`: the script that the shell loads, and the values that only this program can list."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The probes that are there, by file; those that follow gradients where torch is. Imports neither."""
     owners = ("audit/evidence", "trainer") if find_spec("torch") else ("audit/evidence",)
-    folders = [str(Path(__file__).parent / owner / "probes") for owner in owners]
+    folders = [str(Path(__file__).parents[1] / owner / "probes") for owner in owners]
     found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
     return [CompletionItem(one) for one in found if one.startswith(incomplete)]
+
+
+@click.command(short_help="Print a shell's completion script.")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, files, report formats and probes.
+
+    \b
+    Examples:
+      eval "$(skinaudit completion bash)"            in ~/.bashrc
+      eval "$(skinaudit completion zsh)"             in ~/.zshrc, behind compinit
+      skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
+    """
+    program = click.get_current_context().find_root().command
+    click.echo(script(program, shell, name="skinaudit"), nl=False)
