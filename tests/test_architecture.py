@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,14 +163,9 @@ def test_training_modules_import_with_torch_and_pillow_alone() -> None:
     run_without(absent, f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
 
 
-def test_an_audit_runs_without_torch(tiny_run: Path, tmp_path: Path) -> None:
+def test_an_audit_runs_without_torch(exported_run: Path, tmp_path: Path) -> None:
     """A real one, from engine to verdict, with everything of training taken away."""
-    import shutil
-
-    from skinaudit.export.export import export_run
-
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    export_run(run, precisions=("fp32",), threads=1)
+    run = Path(shutil.copytree(exported_run, tmp_path / "run"))
     code = f"""
 from pathlib import Path
 from skinaudit.audit.audit import audit_engine
