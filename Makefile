@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # onnxruntime and onnxruntime-gpu fill the same module, so one of them is chosen: gpu where an NVIDIA driver answers.
 RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
+# Tests in as many processes as there are CPUs, at most 4: each loads torch and needs up to 3 GB.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check schema bench clean
 
@@ -31,14 +34,14 @@ demo: install
 	$(BIN)/skinaudit demo
 
 test: install
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: install
 	@mkdir -p .typing && ln -sfn .. .typing/skinaudit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 schema: install
 	$(BIN)/python -c "from skinaudit.audit.reports.parts.schema import schema_text; print(schema_text(), end='')" > docs/audit.schema.json

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before torch and OpenMP are loaded: workers that each use every core would spend most of their time in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +18,9 @@ from hypothesis import settings
 from skinaudit.artifacts.adversarial_set import SetInfo, write_set
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.tests.shared import built_once
 
-pytest_plugins = ["linear_run"]
+pytest_plugins = ["linear_run", "processes"]
 
 # No deadline: the machines that run these tests are shared, and a slow one is no failure.
 settings.register_profile("shared", deadline=None, max_examples=60)
@@ -31,7 +36,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SKINAUDIT_CACHE", str(folder))
-        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
         yield folder
 
 
@@ -49,9 +53,11 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arch="mobilenet", width=0.25, size=SIZE, recipe=adapted("default", epochs=6, batch=8, learning_rate=None),
         hardening=None, threat_model=ThreatModel("linf", Fraction(4)), split="lesion", seed=0, weights=None, threads=1,
     )  # fmt: skip
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    train_run(load("synthetic", size=SIZE, images=IMAGES), training, out=out, resume=False)
-    return out
+
+    def train(folder: Path) -> None:
+        train_run(load("synthetic", size=SIZE, images=IMAGES), training, out=folder / "tiny", resume=False)
+
+    return built_once(tmp_path_factory, "runs", train) / "tiny"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -36,6 +37,7 @@ from skinaudit.audit.figures.statistics import Interval, paired_drop
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.request import Request
 from skinaudit.engines.engine import EngineDescription
+from skinaudit.tests.shared import built_once
 
 SIZE, CLASSES = 6, 7
 CONTRACT = InputContract(size=SIZE)
@@ -418,15 +420,24 @@ def _audits(folder: Path, lab: SimpleNamespace) -> dict[str, AuditResult]:
 
 
 @pytest.fixture(scope="session")
-def audited_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run with fp32 and fp16 engines, both audited, under a folder without it. Read only: copy it to change it."""
-    import shutil
-
-    from skinaudit.audit.reports.json_ import to_json
+def exported_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with fp32 and fp16 engines, under a folder without it. Read only: copy it to change it."""
     from skinaudit.export.export import export_run
 
-    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("audited") / "tiny"))
-    for exported in export_run(run, precisions=("fp32", "fp16"), threads=1):
-        result = audit_engine(exported.path, threads=1)
-        write_json(run / "audits" / f"{exported.path.name}.json", to_json(result))
-    return run
+    def export(folder: Path) -> None:
+        export_run(Path(shutil.copytree(tiny_run, folder / "tiny")), precisions=("fp32", "fp16"), threads=1)
+
+    return built_once(tmp_path_factory, "exported", export) / "tiny"
+
+
+@pytest.fixture(scope="session")
+def audited_run(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported run with both engines audited, under a folder without it. Read only: copy it to change it."""
+    from skinaudit.audit.reports.json_ import to_json
+
+    def audit(folder: Path) -> None:
+        run = Path(shutil.copytree(exported_run, folder / "tiny"))
+        for name in ("fp32.onnx", "fp16.onnx"):
+            write_json(run / "audits" / f"{name}.json", to_json(audit_engine(run / "engines" / name, threads=1)))
+
+    return built_once(tmp_path_factory, "audited", audit) / "tiny"

@@ -21,21 +21,10 @@ from skinaudit.artifacts.files import digest_file
 Arguments = list[str]
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its fp32 engine."""
-    from skinaudit.export.export import export_run
-
-    run = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(tiny_run, run)
-    export_run(run, precisions=("fp32",), threads=1)
-    return run
-
-
 @pytest.fixture
-def run(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it to break."""
-    return Path(shutil.copytree(exported, tmp_path / "run"))
+def run(exported_run: Path, tmp_path: Path) -> Path:
+    """A finished run with its engines, to break."""
+    return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
 def ham(folder: Path, rows: list[tuple[str, str, str]]) -> Path:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from click.testing import CliRunner
 
 from skinaudit import cli
 from skinaudit.commands import run_folders
+from skinaudit.tests.processes import ADOPTS, PATIENCE, Start, members, still_running
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--images", "300", "--size", "32", "--width", "0.25", "--epochs", "1", "--threads", "1"]
@@ -149,40 +149,26 @@ def test_a_baseline_on_the_command_line(workplace: Path) -> None:
     assert own.stderr.splitlines()[-1].endswith("says how to compare with an earlier audit; name one with --baseline")
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
-def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace: Path) -> None:
+@pytest.mark.skipif(not ADOPTS, reason="processes are looked for in /proc")
+def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace: Path, start: Start) -> None:
     given = ["runs/latest/engines/fp16.onnx", "runs/latest/engines/fp32.onnx", "absent.onnx"]
     arguments = ["--probe", "square", "--probe-queries", "100000", "-o", "stopped/{engine}.json", "--jobs", "3"]
-    running = subprocess.Popen(
+    running = start(
         [sys.executable, "-m", "skinaudit.cli", "audit", *given, *arguments, "--threads", "1"],
-        cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert running.stderr is not None
     first = running.stderr.readline()  # the file that is not there is told soon; the others attack for minutes
+    audits = members(running.pid)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-    out, errors = running.communicate(timeout=60)
+    out, errors = running.communicate(timeout=PATIENCE)
     assert first.startswith("1 of 3  absent.onnx  ERROR  ")
     assert (running.returncode, out) == (130, "")
     (line,) = errors.strip().splitlines()
     assert line.startswith("skinaudit: interrupted; nothing half-written was left")
     assert not (workplace / "stopped").exists()
-    deadline = time.monotonic() + 20
-    while living_of_group(running.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert living_of_group(running.pid) == []
-
-
-def living_of_group(group: int) -> list[str]:
-    """Command lines of the processes of a group that are still there and no zombies."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, process_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(process_group) == group and state != "Z":
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-        except (OSError, ValueError):  # it ended meanwhile
-            continue
-    return found
+    assert len(audits) >= 3  # the command and its two audits
+    assert still_running(audits | members(running.pid)) == {}
 
 
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:

@@ -68,13 +68,10 @@ def piped(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def workplace(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an exported run, its audit with a probe, and the terminal's table of it."""
-    from skinaudit.export.export import export_run
-
     folder = tmp_path_factory.mktemp("workplace")
-    shutil.copytree(tiny_run, folder / "run")
-    export_run(folder / "run", precisions=("fp32",), threads=1)
+    shutil.copytree(exported_run, folder / "run")
     shutil.copytree(folder / "run", folder / "copy")
     done = piped("audit", *PROBED, cwd=folder)
     assert done.returncode in (1, 3), done.stderr

@@ -10,25 +10,22 @@ import pytest
 from skinaudit.audit import reports
 from skinaudit.bench.reports import measure_reports
 from skinaudit.errors import SkinauditError
-from skinaudit.export.export import export_run
 
 
 @pytest.fixture
-def exported_run(tiny_run: Path, tmp_path: Path) -> Path:
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    export_run(run, precisions=("fp32",), threads=1)
-    return run
+def run(exported_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
-def test_both_audits_run_to_their_verdict(exported_run: Path) -> None:
-    figures = measure_reports(exported_run / "engines" / "fp32.onnx", exported_run, rounds=1, threads=1)
+def test_both_audits_run_to_their_verdict(run: Path) -> None:
+    figures = measure_reports(run / "engines" / "fp32.onnx", run, rounds=1, threads=1)
     assert figures.forms == reports.names()
     assert figures.ratio == pytest.approx(figures.every / figures.alone)
     assert figures.sets == 3
 
 
-def test_an_audit_that_stops_is_no_measurement(exported_run: Path) -> None:
-    engine = exported_run / "engines" / "fp32.onnx"
+def test_an_audit_that_stops_is_no_measurement(run: Path) -> None:
+    engine = run / "engines" / "fp32.onnx"
     engine.write_bytes(b"no engine")
     with pytest.raises(SkinauditError, match=r"fp32.onnx: the audit stopped: "):
-        measure_reports(engine, exported_run, rounds=1, threads=1)
+        measure_reports(engine, run, rounds=1, threads=1)

@@ -138,7 +138,15 @@ def build_lab(folder: Path, *, seed: int = 0) -> Lab:
     hardening = Hardening(EPS, steps=2)
     _train(dataset, run, epochs=7, learning_rate=5e-3, seed=seed, hardening=hardening, start=standard, on_epoch=keep)
     export_run(run, precisions=("fp32", "fp16", "int8"), threads=THREADS)
-    return Lab(run, standard, early, _trained_again(dataset, run, folder / "again", hardening))
+    _trained_again(dataset, run, folder / "again", hardening)
+    return lab_in(folder)
+
+
+def lab_in(folder: Path) -> Lab:
+    """What `build_lab` has made below `folder`."""
+    return Lab(
+        folder / "hardened", folder / "standard", folder / "early.safetensors", folder / "again" / "weights.safetensors"
+    )
 
 
 def plant(
@@ -225,7 +233,7 @@ def _train(
     return out
 
 
-def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardening) -> Path:
+def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardening) -> None:
     """Weights of the run's model after one more epoch on half of the training images."""
     assert dataset.official_split is not None
     model = checkpoint.load_run_model(run)
@@ -236,6 +244,4 @@ def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardeni
         recipe=adapted("default", epochs=1, learning_rate=2e-3, averaging=0.0), hardening=replace(hardening, ramp=0.0),
         seed=1, folder=folder, resume=False, settings_digest="",
     )  # fmt: skip
-    path = folder / "weights.safetensors"
-    checkpoint.save(path, model.state_dict(), {})
-    return path
+    checkpoint.save(folder / "weights.safetensors", model.state_dict(), {})

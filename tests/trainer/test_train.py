@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.errors import InvalidInputError
+from skinaudit.tests.processes import Start
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
 from skinaudit.trainer.recipes import adapted
@@ -102,7 +103,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hardening", ["none", "pgd"])
-def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: str) -> None:
+def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: str, start: Start) -> None:
     """SIGKILL after the second epoch of a real process; weights, calibration and sets are compared byte by byte."""
     command = [*TRAIN, "--epochs", "4", "--hardening", hardening, "--steps", "2"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -113,9 +114,9 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: 
     subprocess.run([*command, "--out", "run"], cwd=whole, env=environment, check=True, **quiet)  # type: ignore[call-overload]
 
     log = parts / "run" / "log.jsonl"
-    killed = subprocess.Popen([*command, "--out", "run"], cwd=parts, env=environment, **quiet)  # type: ignore[call-overload]
-    while killed.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 2):
-        time.sleep(0.01)
+    killed = start([*command, "--out", "run"], cwd=parts, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert killed.stderr is not None
+    assert any(re.match("epoch +2 ", line) for line in killed.stderr)  # reads on until then: the log has been written
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert not (parts / "run" / "run.json").exists()
