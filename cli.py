@@ -15,6 +15,7 @@ import click
 
 from skinaudit import __version__
 from skinaudit import completion as shells
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit import reports
 from skinaudit.errors import InvalidInputError, SkinauditError
 
@@ -845,7 +846,7 @@ def _free_folder(stem: str) -> Path:
     """runs/STEM, numbered where that run is finished already: an unfinished one is the next to go on with."""
     candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000))
     for folder in candidates:
-        if not (folder / "run.json").exists():
+        if not RunFolder(folder).manifest.exists():
             return folder
     raise InvalidInputError(f"{RUNS}: ten thousand runs named {stem}; name one with --out")
 
