@@ -66,19 +66,6 @@ def write_json(target: Path, value: Any) -> None:
     write_bytes(target, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path, *, what: str) -> dict[str, Any]:
-    """Read a JSON object; a missing, truncated or non-object file is an InvalidInputError that says what it should be."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{path}: no such {what}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: not a readable {what} ({error}); write it again") from error
-    if not isinstance(value, dict):
-        raise InvalidInputError(f"{path}: not a {what}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def digest_file(path: Path) -> str:
     """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
     value = hashlib.sha256()

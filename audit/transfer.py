@@ -11,6 +11,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
 from skinaudit.artifacts.perturbation import check_perturbation
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit.evidence.inputs import check_contract, check_engine
 from skinaudit.audit.evidence.reference import check_reproduced
 from skinaudit.audit.evidence.replay import replay, whole
@@ -18,9 +19,6 @@ from skinaudit.audit.figures import metrics
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few
-
-ENGINE = Path("engines") / "fp32.onnx"
-"""Where a run keeps the engine that stands for its model."""
 
 DEFAULT_ATTACK = "pgd"
 
@@ -114,7 +112,7 @@ def transfer_matrix(
 
 def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int | None) -> _Side:
     run = read_run(folder)
-    path = folder / ENGINE
+    path = RunFolder(folder).reference
     if not path.is_file():
         raise InvalidInputError(f"{path}: missing; write it with `skinaudit export {folder} --fp32`")
     manifest = read_engine_manifest(path)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skinaudit.artifacts.files import write_bytes, write_json
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
@@ -72,7 +73,7 @@ def run_demo(
         exported = export_run(run, precisions=PRECISIONS, threads=threads, progress=report.say)
         for one in exported:
             result = audit_engine(one.path, threads=threads, progress=report.progress(f"auditing {name} {one.path.name}"))
-            write_json(run / "audits" / f"{one.path.name}.json", to_json(result))
+            write_json(RunFolder(run).audit_of(one.path.name), to_json(result))
             audits.append(result)
         runs.append(run)
     print_audit(audits[-1], console)

@@ -28,6 +28,7 @@ from skinaudit.artifacts.manifest import (
     versions,
     write_engine_manifest,
 )
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.onnxruntime_ import open_bytes
@@ -42,8 +43,6 @@ from skinaudit.export.precision import PRECISIONS, Precision, check_found
 from skinaudit.export.rebuilds import compare_builds
 from skinaudit.export.to_onnx import OPSET, clean, serialise, to_onnx
 
-ENGINES = "engines"
-REFERENCE = "fp32.onnx"
 EMULATED = "the emulation of its ONNX graph, not the engine"
 
 Report = Callable[[str], None]
@@ -89,7 +88,7 @@ def export_run(
     graphs = {"fp32": _reference(build)}
 
     def graph(name: str, path: Path | None = None) -> Exported:
-        path = path or run / ENGINES / f"{name}.onnx"
+        path = path or RunFolder(run).engines / f"{name}.onnx"
         if name not in graphs or path.resolve() != graphs[name].path.resolve():
             graphs[name] = _write_graph(build, path, name=name, source=onnx_graph.load(graphs["fp32"].path))
         return graphs[name]
@@ -98,7 +97,7 @@ def export_run(
         name = form.graphs[precision]
         if form.build is None:
             return graph(name, output)
-        path = output or run / ENGINES / f"{precision}{form.suffix}"
+        path = output or RunFolder(run).engines / f"{precision}{form.suffix}"
         return _write_engine(build, path, form=form, precision=precision, graph=graph(name))
 
     exported = []
@@ -143,7 +142,7 @@ class _Build:
 
     @property
     def reference(self) -> Path:
-        return self.run / ENGINES / REFERENCE
+        return RunFolder(self.run).reference
 
     def calibration(self) -> Calibration:
         return read_calibration(resolve(self.run, self.manifest.calibration), size=self.manifest.contract.size)

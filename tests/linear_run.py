@@ -165,14 +165,15 @@ def plant(
     )
     reference = run / "engines" / "fp32.onnx"
     write_json(reference, {"seed": seed})
+    own_record = record(reference, relative_to=reference.parent)
     manifest = EngineManifest(
-        engine=record(reference, relative_to=reference.parent),
+        engine=own_record,
         runtime="numpy",
         contract=contract,
         asked="fp32",
         found={"fp32": 1},
-        lineage={"weights": weights.digest, "onnx": "sha256:onnx", "data": "sha256:data"},
-        reference=record(reference, relative_to=reference.parent),
+        lineage={"weights": weights.digest, "onnx": own_record.digest, "data": "sha256:data"},
+        reference=own_record,
         run="..",
         run_name=folder.name,
         synthetic=True,
@@ -180,7 +181,7 @@ def plant(
         settings={},
         created_with={},
         device="test CPU",
-        graph=record(reference, relative_to=reference.parent),
+        graph=own_record,
     )
     write_engine_manifest(manifest, engine=reference)
     engine = reference

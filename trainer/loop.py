@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.artifacts.files import Progress, write_bytes
+from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.training_log import RESUMED
+from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
@@ -35,9 +38,20 @@ from skinaudit.trainer.optimisation import (
 )
 from skinaudit.trainer.recipes import Hardening, Recipe
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
-BEST_FILE = "best.safetensors"
-LOG_FILE = "log.jsonl"
+_AGAIN = "delete it to train from the start"
+_STATE = Annotated[
+    Mapping[str, Any],
+    Known(
+        {
+            "settings": str,
+            "groups": tuple[Mapping[str, Any], ...],
+            "schedule": Mapping[str, Any],
+            "history": tuple[RESUMED, ...],
+        },
+        required=("settings", "groups", "schedule", "history"),
+    ),
+]
+"""Type hint of what a checkpoint holds besides tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +97,10 @@ def fit(
     average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
-    if resume and (folder / CHECKPOINT_FILE).exists():
-        history = _restore(folder, model, average, optimiser, schedule, settings_digest=settings_digest)
-    write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
+    files = RunFolder(folder)
+    if resume and files.checkpoint.exists():
+        history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
+    write_bytes(files.log, "".join(map(_line, history)).encode())
     weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
@@ -117,14 +132,13 @@ def fit(
         record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
         history.append(record)
         if record["best"]:
-            checkpoint.save(folder / BEST_FILE, candidate.state_dict(), {"epoch": epoch + 1})
-        _save(folder, model, average, optimiser, schedule, history, settings_digest=settings_digest)
-        with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
+        _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
+        with files.log.open("a", encoding="utf-8") as log:
             log.write(_line(record))
         if on_epoch is not None:
             on_epoch(record)
-    best, _ = checkpoint.load(folder / BEST_FILE)
-    model.load_state_dict(best)
+    checkpoint.load_weights(model, files.best)
     model.eval()
     return history
 
@@ -231,7 +245,7 @@ def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
 
 
 def _save(
-    folder: Path,
+    path: Path,
     model: nn.Module,
     average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
@@ -247,14 +261,19 @@ def _save(
     state = {
         "settings": settings_digest,
         "groups": groups,
-        "schedule": {key: value for key, value in schedule.state_dict().items() if not callable(value)},
+        "schedule": {key: value for key, value in schedule.state_dict().items() if _is_state(value)},
         "history": history,
     }
-    checkpoint.save(folder / CHECKPOINT_FILE, tensors, state)
+    checkpoint.save(path, tensors, state)
+
+
+def _is_state(value: Any) -> bool:
+    """Whether an entry of a schedule changes while it runs: functions do not, nor the infinity that it begins with."""
+    return not callable(value) and not (isinstance(value, float) and math.isinf(value))
 
 
 def _restore(
-    folder: Path,
+    path: Path,
     model: nn.Module,
     average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
@@ -262,19 +281,22 @@ def _restore(
     *,
     settings_digest: str,
 ) -> list[Epoch]:
-    path = folder / CHECKPOINT_FILE
-    tensors, state = checkpoint.load(path)
+    tensors, plain = checkpoint.load(path)
+    state: Mapping[str, Any] = build(_STATE, plain, where=str(path), again=_AGAIN)
     if state["settings"] != settings_digest:
         raise InvalidInputError(
             f"{path}: made with other settings or data; repeat the same options, or choose another --out"
         )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    if average is not None:
-        average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
-    checkpoint.restore_optimiser(optimiser, tensors, state["groups"])
-    schedule.load_state_dict(state["schedule"])
-    history: list[Epoch] = state["history"]
-    return history
+    try:
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        if average is not None:
+            averaged = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+            average.load_state_dict(averaged)
+        checkpoint.restore_optimiser(optimiser, tensors, list(state["groups"]))
+        schedule.load_state_dict(dict(state["schedule"]))
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise InvalidInputError(f"{path}: does not fit this training ({str(error).splitlines()[0]}); {_AGAIN}") from error
+    return [dict(epoch) for epoch in state["history"]]
 
 
 def _derived(seed: int, epoch: int) -> int:

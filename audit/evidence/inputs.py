@@ -12,7 +12,6 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
 from skinaudit.artifacts.files import digest_file, short
 from skinaudit.artifacts.manifest import (
-    RUN_FILE,
     EngineManifest,
     manifest_path,
     read_engine_manifest,
@@ -20,6 +19,7 @@ from skinaudit.artifacts.manifest import (
     resolve,
 )
 from skinaudit.artifacts.perturbation import check_perturbation
+from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.open import RUNTIMES
@@ -229,7 +229,7 @@ def _set_paths(
 
 
 def _sets_in(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.safetensors"))
+    paths = set_files(folder)
     if not paths:
         raise _no_sets(folder)
     return paths

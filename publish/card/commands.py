@@ -32,7 +32,7 @@ def reproduce(record: RunRecord) -> Iterator[str]:
 def train_command(record: RunRecord) -> tuple[str, ...]:
     """What to type for this training; DATA stands for images that are not the embedded ones."""
     told, manifest = settings(record.manifest), record.manifest
-    norm, eps = str(told.get("threat_model", "linf 4/255")).split(" ", 1)
+    norm, _, eps = str(told.get("threat_model", "linf 4/255")).partition(" ")
     synthetic = re.fullmatch(r"synthetic \(procedural, seed \d+, (\d+) images\)", str(manifest.data.get("title")))
     given: dict[str, Any] = {"data": "synthetic", "images": synthetic[1]} if synthetic else {"data": "DATA"}
     given |= {name: told.get(name) for name in ("arch", "width", "size", "split", "weights", "seed", "threads")}

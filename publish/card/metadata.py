@@ -12,7 +12,7 @@ from typing import Any
 
 from skinaudit.artifacts.contract import class_title
 from skinaudit.errors import InvalidInputError
-from skinaudit.publish.run_record import RunRecord, SourceFigures
+from skinaudit.publish.run_record import RunRecord, SourceFigures, settings
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 _DATASET = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
@@ -42,7 +42,7 @@ def slug(title: str) -> str:
 
 def _values(record: RunRecord, dataset: str) -> dict[str, Any]:
     manifest = record.manifest
-    hardened = "hardening" in manifest.training and manifest.training["hardening"].get("kind") != "none"
+    hardened = settings(manifest).get("hardening.kind", "none") != "none"
     tags = ["image-classification", "dermatoscopy", "skin-lesions", "adversarial-robustness", "skinaudit"]
     tags += [str(manifest.model.get("arch", "")), "adversarial-training" if hardened else "", "not-a-medical-device"]
     tags += ["synthetic-data"] if manifest.synthetic else []

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from skinaudit.artifacts.files import digest_parts
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit import reports
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.comparison import Comparison
@@ -21,7 +22,7 @@ from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.audit.reports.parts.wording import precision_text
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 from skinaudit.publish.card.model_card import model_card
-from skinaudit.publish.run_record import CURVES_FILE, LOG_FILE, FiledAudit, RunRecord, settings
+from skinaudit.publish.run_record import FiledAudit, RunRecord, settings
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
 
@@ -63,8 +64,8 @@ class Entry:
 def run_entry(record: RunRecord) -> Entry:
     """A run: its settings, every epoch, the source model's figures, curves, card and digests."""
     manifest = record.manifest
-    log = record.folder / LOG_FILE
-    ended = _modified(log if log.is_file() else record.folder / "run.json")
+    files = RunFolder(record.folder)
+    ended = _modified(files.log if files.log.is_file() else files.manifest)
     metrics = (*_epochs(record, ended=ended), *_source_figures(record, time=ended))
     params = {name: _text(value) for name, value in settings(manifest).items()}
     params |= {"parameters": _text(manifest.model.get("parameters", "unknown"))}
@@ -73,22 +74,23 @@ def run_entry(record: RunRecord) -> Entry:
     found |= {f"sets/{name}": one.digest for name, one in manifest.sets.items()}
     tags = {"weights": manifest.weights.digest, "data": found["data"], "synthetic": _text(manifest.synthetic)}
     tags |= {f"version.{name}": version for name, version in manifest.created_with.items()}
-    files = {"README.md": model_card(record).encode(), "digests.json": _json(found)}
-    curves = record.folder / CURVES_FILE
-    left_out = {**record.left_out, **({} if curves.is_file() else {CURVES_FILE: "not in the run"})}
-    if curves.is_file():
-        files[CURVES_FILE] = _bytes(curves)
+    sent = {"README.md": model_card(record).encode(), "digests.json": _json(found)}
+    left_out = dict(record.left_out)
+    if files.curves.is_file():
+        sent[files.curves.name] = _bytes(files.curves)
+    else:
+        left_out[files.curves.name] = "not in the run"
     return Entry(
         kind="run",
         key=manifest.weights.digest,
-        content=_content(params, metrics, tags, files),
+        content=_content(params, metrics, tags, sent),
         name=manifest.name,
         weights=manifest.weights.digest,
         params=params,
         metrics=metrics,
         tags=tags,
         note=f"{SYNTHETIC}. {manifest.data.get('title')}" if manifest.synthetic else str(manifest.data.get("title")),
-        files=files,
+        files=sent,
         started=ended - sum(_milliseconds(epoch) for epoch in record.history),
         ended=ended,
         left_out=left_out,

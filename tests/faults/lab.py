@@ -18,6 +18,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import EngineManifest, read_engine_manifest, record, write_engine_manifest
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
@@ -30,7 +31,7 @@ from skinaudit.trainer import checkpoint
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import lesion_split
-from skinaudit.trainer.loop import BEST_FILE, Epoch, Examples, fit
+from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.recipes import Hardening, adapted
 from skinaudit.trainer.train import Reporter, Training, train_run
 
@@ -133,7 +134,7 @@ def build_lab(folder: Path, *, seed: int = 0) -> Lab:
 
     def keep(epoch: Epoch) -> None:
         if epoch["best"] and not early.exists():
-            shutil.copy(run / BEST_FILE, early)
+            shutil.copy(RunFolder(run).best, early)
 
     hardening = Hardening(EPS, steps=2)
     _train(dataset, run, epochs=7, learning_rate=5e-3, seed=seed, hardening=hardening, start=standard, on_epoch=keep)

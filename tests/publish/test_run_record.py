@@ -50,7 +50,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleName
         "audit other.json", "audit foreign.json", "audit old.json", "audit half.json", "set pgd-linf-4",
     }  # fmt: skip
     assert found.left_out["audit other.json"] == "is about the weights bbbbbbbbbbbb"
-    assert "lacks" in found.left_out["audit old.json"]
+    assert "is missing" in found.left_out["audit old.json"]
     assert "changed after it was written" in found.left_out["set pgd-linf-4"]
     assert not any(str(tmp_path) in reason for reason in found.left_out.values())
 

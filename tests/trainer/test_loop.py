@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import loop, optimisation
-from skinaudit.trainer.loop import CHECKPOINT_FILE, LOG_FILE, Examples, fit
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe, adapted
 
@@ -59,7 +60,7 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in RunFolder(folder).log.read_text(encoding="utf-8").splitlines()]
 
 
 def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
 def test_an_old_log_is_not_added_to(tmp_path: Path) -> None:
     """As after a damaged checkpoint that was deleted, as its message says."""
     run(tmp_path)
-    (tmp_path / CHECKPOINT_FILE).unlink()
+    RunFolder(tmp_path).checkpoint.unlink()
     run(tmp_path, resume=True)
     assert [line["epoch"] for line in log_of(tmp_path)] == [1, 2, 3]
 
@@ -153,8 +154,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1)
-    whole = (tmp_path / CHECKPOINT_FILE).read_bytes()
-    (tmp_path / CHECKPOINT_FILE).write_bytes(whole[: len(whole) // 2])
+    whole = RunFolder(tmp_path).checkpoint.read_bytes()
+    RunFolder(tmp_path).checkpoint.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
         run(tmp_path, resume=True)
 
@@ -165,7 +166,7 @@ def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> No
         TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"
     ):
         run(tmp_path, recipe)
-    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    assert not RunFolder(tmp_path).checkpoint.exists()
 
 
 def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) ->
     recipe = replace(QUICK, batch=48, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e38)
     with pytest.raises(TrainingDivergedError, match="the validation logits became NaN or infinite in epoch 1"):
         run(tmp_path, recipe)
-    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    assert not RunFolder(tmp_path).checkpoint.exists()
 
 
 def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

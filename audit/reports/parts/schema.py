@@ -69,7 +69,7 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
     if hint in _SCALARS:
         return dict(_SCALARS[hint])
-    raise TypeError(f"no schema for {hint}; add one here and to skinaudit.audit.judgement.reading")
+    raise TypeError(f"no schema for {hint}; add one here and to skinaudit.artifacts.typed_json")
 
 
 def _object(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.artifacts.files import can_be_written, write_bytes, write_json
+from skinaudit.artifacts.run_folder import run_of
 from skinaudit.audit import reports
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
@@ -130,9 +131,8 @@ _SEVERAL = f"several engines would write to one place; put {ENGINE} into the fil
 def _report_path(engine: Path, output: Path | None, *, emulate: bool) -> Path:
     if output is not None:
         return Path(str(output).replace(ENGINE, engine.name))
-    of_run = engine.parent.name == "engines"
-    folder = engine.parent.parent / "audits" if of_run else engine.parent
-    return folder / f"{engine.name}{'.emulated' if emulate else ''}{'' if of_run else '.audit'}.json"
+    name, run = f"{engine.name}{'.emulated' if emulate else ''}", run_of(engine)
+    return engine.parent / f"{name}.audit.json" if run is None else run.audit_of(name)
 
 
 def _place(path: Path | None) -> Path | None:

@@ -244,7 +244,10 @@ def of_an_earlier_version(value: dict[str, Any]) -> None:
         (other_images, "its set pgd linf 24/255 has digest 000000000000, that of this engine .*: other images; audit both"),
         (nothing_in_common, "no set of it is among those of this engine; audit both engines on the same sets"),
         (other_classes, "its classes are vasc df bkl"),
-        (of_an_earlier_version, "lacks right; not as this version of skinaudit writes it, so audit the engine again"),
+        (
+            of_an_earlier_version,
+            r"sets\[0\].right is missing, expected a text; not as this version of skinaudit writes it, so audit the engine",
+        ),
     ],
 )
 def test_what_cannot_be_paired_is_refused_before_the_replay(
