@@ -112,6 +112,44 @@ def test_the_table_itself_keeps_trainer_and_audit_apart_and_only_the_entry_point
     assert [part for part, allowed in MAY_IMPORT.items() if "cli" in allowed] == ["__main__"]
 
 
+# Room of audit/, or module beside them -> the rooms and modules of audit/ that it may import, besides itself.
+ROOMS = {
+    "evidence": set(),
+    "figures": {"evidence"},
+    "checks": {"figures", "evidence"},
+    "judgement": {"checks", "figures", "evidence"},
+    "request": {"judgement", "evidence"},
+    "audit": {"request", "judgement", "checks", "figures", "evidence"},
+    "several": {"audit", "request", "judgement"},
+    "transfer": {"figures", "evidence"},
+    "reports": {"transfer", "judgement", "checks", "figures", "evidence"},
+}
+
+
+def room_of(module: str) -> str:
+    """`figures` for skinaudit.audit.figures.drift; empty for what lies outside of audit/."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["skinaudit", "audit"] and len(parts) > 2 else ""
+
+
+def test_the_rooms_of_audit_are_those_of_the_table() -> None:
+    assert {room_of(module) for module in MODULES} - {""} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_inside_audit_imports_go_one_way(room: str) -> None:
+    """Gathered, computed, checked, judged, reported: each room knows only those before it."""
+    allowed = ROOMS[room] | {room, ""}
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if room_of(module) == room
+        for name in imported(path)
+        if room_of(name) not in allowed
+    ]
+    assert wrong == []
+
+
 def test_no_module_is_imported_as_if_the_root_were_no_package() -> None:
     wrong = [
         f"{module} imports {name}"
