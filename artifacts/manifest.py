@@ -95,7 +95,8 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = folder / RUN_FILE
     if not path.is_file():
-        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); `skinaudit train --out {folder}` makes one")
+        option = "" if folder.name == "latest" else f" --out {folder}"  # the link to the newest run is train's to set
+        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); `skinaudit train{option}` makes one")
     value = _read(path, kind=_RUN, what="run manifest")
     try:
         return RunManifest(

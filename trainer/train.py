@@ -16,10 +16,11 @@ from safetensors.numpy import save_file
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT, InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
-from skinaudit.artifacts.manifest import RUN_FILE, FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer.claim import CALIBRATION_FILE, CURVES_FILE, WEIGHTS_FILE, claim_folder
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
@@ -30,9 +31,8 @@ from skinaudit.trainer.loop import BEST_FILE, CHECKPOINT_FILE, Epoch, Examples, 
 from skinaudit.trainer.models import build, folded, parameter_count
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe
+from skinaudit.trainer.weaknesses import weaknesses
 
-WEIGHTS_FILE = "weights.safetensors"
-CALIBRATION_FILE = "calibration.safetensors"
 CALIBRATION_IMAGES = 512
 SET_STEPS = 40
 
@@ -83,10 +83,10 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` holds a run and `resume` is not set.
+    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`).
     """
     report = report or Reporter()
-    _check_folder(out, resume=resume)
+    claim_folder(out, resume=resume)
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -119,18 +119,26 @@ def train_run(
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
     kept = max(past["epoch"] for past in history if past["best"])
-    draw_curves(history, out / "curves.png", title=f"{out.name}: {summary.title}")
+    draw_curves(history, out / CURVES_FILE, title=f"{out.name}: {summary.title}")
     checkpoint.save(out / WEIGHTS_FILE, model.state_dict(), {"epoch": kept})
     weights = record(out / WEIGHTS_FILE, relative_to=out)
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
+    weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
     manifest = RunManifest(
         name=out.name,
         contract=contract,
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
         data={**summary.to_json(), "split": training.split},
         synthetic=dataset.synthetic,
-        training={**training.to_json(), "start": start, "kept_epoch": kept, "epochs": len(history), "device": str(device)},
+        training={
+            **training.to_json(),
+            "start": start,
+            "kept_epoch": kept,
+            "epochs": len(history),
+            "device": str(device),
+            "weaknesses": list(weak),
+        },
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,
         calibration=calibration,
@@ -153,17 +161,6 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     if eps_255 < 1:
         raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
     return ThreatModel(norm, eps_255)
-
-
-def _check_folder(out: Path, *, resume: bool) -> None:
-    if (out / RUN_FILE).exists():
-        raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
-    if (out / CHECKPOINT_FILE).exists() and not resume:
-        raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:
