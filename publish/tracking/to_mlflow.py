@@ -27,12 +27,11 @@ _LONGEST = 5_000  # characters of a parameter or a tag; stores take 6,000 and 8,
 _BATCH = 100  # of each kind a call, as many as stores take
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-"""Environment of MLflow unless the user set it: no reports to its makers, no chatter, no minutes of silent retries."""
+"""Environment of MLflow unless the user set it: no chatter, no minutes of silent retries."""
 
 State = Literal["logged", "updated", "unchanged"]
 
