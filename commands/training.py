@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from skinaudit.commands.libraries import TRAINING, need
-from skinaudit.commands.run_folders import LATEST, free_folder, point_latest
+from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter
 from skinaudit.commands.shared_options import json_option, thread_count, threads_option
 
@@ -29,8 +29,12 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Radius of hardening where it is not that of the sets.")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
+@click.option("--warm-up", type=click.FloatRange(0, 1), default=None,
+              help="Part of the epochs that train on clean images before hardening begins  [default: 0.4; 0 where --weights "
+              "is a run, and under --recipe paper].")  # fmt: skip
 @click.option("--ramp", type=click.FloatRange(0, 1), default=None,
-              help="Part of the epochs in which hardening's eps grows  [default: 0.3; 0 under --recipe paper].")  # fmt: skip
+              help="Part of the epochs, after the warm-up, in which hardening's eps grows  [default: 0.2; 0 under --recipe "
+              "paper].")  # fmt: skip
 @click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
 @click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
@@ -72,19 +76,24 @@ def train(as_json: bool, **options: Any) -> None:
 
     need("train", *TRAINING)
     from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.claim import claim_folder
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
     from skinaudit.trainer.train import Training, threat_model, train_run
 
     changes = {name: options[name] for name in _RECIPE_OPTIONS}
+    from_run = options["weights"] is not None and Path(options["weights"]).is_dir()  # trained already
     recipe = adapted(options["recipe"], arch=options["arch"], class_costs=parse_costs(options["class_costs"]), **changes)
     bounds = threat_model(options["norm"], parse_eps(options["eps"]))
     hardening = hardening_of(
-        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"], ramp=options["ramp"],
+        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"],
+        warm_up=0 if from_run and options["warm_up"] is None else options["warm_up"], ramp=options["ramp"],
         clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
         train_eps_255=None if options["hardening_eps"] is None else parse_eps(options["hardening_eps"]),
     )  # fmt: skip
-    out = options["out"] or free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
+    out: Path = options["out"] or free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
+    check_out(out)
+    claim_folder(out, resume=options["resume"])
     with bars() as bar:
         dataset = load(
             options["data"], size=options["size"], seed=options["seed"], images=options["images"],
@@ -98,7 +107,10 @@ def train(as_json: bool, **options: Any) -> None:
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
     point_latest(out)
     if as_json:
-        facts = {"run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results}
+        facts = {
+            "run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results,
+            "weaknesses": manifest.training["weaknesses"],
+        }  # fmt: skip
         click.echo(json.dumps(facts, indent=2))
         return
     if dataset.synthetic:
@@ -110,6 +122,8 @@ def train(as_json: bool, **options: Any) -> None:
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
     _figures_row(always, manifest.data["majority_baseline"], 1 / present, None)
     click.echo(f"run: {out}")
+    for weakness in manifest.training["weaknesses"]:
+        click.echo(f"WARNING: {weakness}")
 
 
 @click.command(short_help="Write more adversarial sets of a run.")

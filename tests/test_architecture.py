@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "cli": {"commands", "errors"},
     "__main__": {"cli", "commands"},
     "no_telemetry": set(),
-    "__init__": {"no_telemetry"},
+    "thread_waiting": set(),
+    "__init__": {"no_telemetry", "thread_waiting"},
 }
 
 # What an audit on a deployment box may lack; each may be missing when any module of the other folders is imported.

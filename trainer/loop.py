@@ -26,7 +26,7 @@ from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
-from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
+from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import AttackedCopy, harden_batch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.optimisation import (
@@ -208,16 +208,21 @@ def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> Traini
 
 def _validate(
     model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened.
 
-    None where the model answers NaN or infinity.
+    `val_one_class` says whether the model gives nearly the same answer to all clean images. None where the model answers
+    NaN or infinity.
     """
     frozen = folded(model)
     logits = logits_of(frozen, val.images)
     if not np.isfinite(logits).all():
         return None
-    figures = {f"val_{name}": value for name, value in accuracies(logits.argmax(1), val.labels, classes=classes).items()}
+    answers = logits.argmax(1)
+    figures: dict[str, Any] = {
+        f"val_{name}": value for name, value in accuracies(answers, val.labels, classes=classes).items()
+    }
+    figures["val_one_class"] = one_class(answers, val.labels) is not None
     if hardening is not None:
         predictions = pgd_predictions(
             frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=max(hardening.steps, 5), seed=seed
@@ -231,12 +236,17 @@ def _validate(
 def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
-    On the ramp a model that answers one class everywhere can look more robust than one that has begun to learn.
+    A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
+    model that has learnt something: it counts as worse than any other.
     """
-    first = 1 if hardening is None else math.ceil(hardening.ramp * recipe.epochs)
+    first = 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
     if record["epoch"] < first:
         return False
-    return bool(record["monitor"] > max((past["monitor"] for past in history if past["epoch"] >= first), default=-1.0))
+    return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))
+
+
+def _rank(record: Epoch) -> tuple[bool, float]:
+    return not record["val_one_class"], record["monitor"]
 
 
 def _stopped(history: list[Epoch], recipe: Recipe) -> bool:

@@ -17,11 +17,11 @@ from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT, InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
@@ -32,6 +32,7 @@ from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.models import build, folded, parameter_count
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe
+from skinaudit.trainer.weaknesses import weaknesses
 
 CALIBRATION_IMAGES = 512
 SET_STEPS = 40
@@ -83,11 +84,11 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` holds a run and `resume` is not set.
+    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`).
     """
     report = report or Reporter()
     files = RunFolder(out)
-    _check_folder(files, resume=resume)
+    claim_folder(out, resume=resume)
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -125,13 +126,21 @@ def train_run(
     weights = record(files.weights, relative_to=out)
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
+    weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
     manifest = RunManifest(
         name=out.name,
         contract=contract,
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
         data={**summary.to_json(), "split": training.split},
         synthetic=dataset.synthetic,
-        training={**training.to_json(), "start": start, "kept_epoch": kept, "epochs": len(history), "device": str(device)},
+        training={
+            **training.to_json(),
+            "start": start,
+            "kept_epoch": kept,
+            "epochs": len(history),
+            "device": str(device),
+            "weaknesses": list(weak),
+        },
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,
         calibration=calibration,
@@ -154,20 +163,6 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     if eps_255 < 1:
         raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
     return ThreatModel(norm, eps_255)
-
-
-def _check_folder(files: RunFolder, *, resume: bool) -> None:
-    out = files.path
-    if UNPRINTABLE.search(out.name):
-        raise InvalidInputError(f"--out {show(out.name)}: the run's name holds control characters; choose another")
-    if files.manifest.exists():
-        raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
-    if files.checkpoint.exists() and not resume:
-        raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:

@@ -40,7 +40,8 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     given |= {name: told.get(f"recipe.{name.replace('-', '_')}") for name in _RECIPE}
     if told.get("hardening.kind", "none") != "none":
         given |= {"hardening": told["hardening.kind"], "steps": told.get("hardening.steps")}
-        given |= {"ramp": told.get("hardening.ramp"), "clean-share": told.get("hardening.clean_share")}
+        given |= {"warm-up": told.get("hardening.warm_up", 0), "ramp": told.get("hardening.ramp")}
+        given |= {"clean-share": told.get("hardening.clean_share")}
         given["attack-batch-norm"] = told.get("hardening.batch_norm")
         given["hardening-eps"] = None if told.get("hardening.train_eps") == eps else told.get("hardening.train_eps")
     if isinstance(told.get("recipe.augment"), str):  # earlier runs only say whether they did as their recipe does

@@ -70,7 +70,7 @@ def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
     assert [line["epoch"] for line in history] == [1, 2, 3]
     assert set(history[0]) == {
         "epoch", "seconds", "images_per_second", "learning_rate", "loss", "train_accuracy",
-        "val_accuracy", "val_balanced_accuracy", "monitor", "best",
+        "val_accuracy", "val_balanced_accuracy", "val_one_class", "monitor", "best",
     }  # fmt: skip
     assert history[0]["best"]
 
@@ -179,7 +179,7 @@ def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) ->
 
 def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.2, 0.5, 0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values), "val_one_class": False})
     history = run(tmp_path, replace(QUICK, epochs=6, stop_patience=3))
     assert [line["monitor"] for line in history] == [0.2, 0.5, 0.5, 0.4, 0.3]
     assert [line["best"] for line in history] == [True, True, False, False, False]
@@ -187,7 +187,7 @@ def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeyp
 
 def test_the_plateau_halves_after_three_epochs_without_a_better_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.5, 0.4, 0.5, 0.3, 0.6, 0.1, 0.1, 0.1, 0.1])
-    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values), "val_one_class": False})
     recipe = replace(RECIPES["paper"], epochs=9, batch=48, stop_patience=0)
     rates = [line["learning_rate"] for line in run(tmp_path, recipe)]
     assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025]
@@ -250,10 +250,29 @@ def test_no_epoch_is_kept_while_eps_still_grows(tmp_path: Path) -> None:
     assert history[2]["best"]
 
 
-def test_an_epoch_of_the_ramp_sets_no_mark_for_those_after_it() -> None:
-    past = [{"epoch": 1, "monitor": 0.9, "best": False}, {"epoch": 2, "monitor": 0.3, "best": True}]
-    recipe, hardening = replace(QUICK, epochs=4), replace(HARDENED, ramp=0.5)
-    assert not loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=hardening)
-    assert loop._is_best({"epoch": 3, "monitor": 0.4}, past, recipe=recipe, hardening=hardening)
-    assert not loop._is_best({"epoch": 3, "monitor": 0.2}, past, recipe=recipe, hardening=hardening)
-    assert loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=None)
+def epoch(number: int, monitor: float, *, one_class: bool = False) -> dict[str, Any]:
+    return {"epoch": number, "monitor": monitor, "val_one_class": one_class}
+
+
+@pytest.mark.parametrize(("warm_up", "ramp"), [(0.0, 0.5), (0.25, 0.25), (0.5, 0.0)])
+def test_an_epoch_of_warm_up_or_ramp_sets_no_mark_for_those_after_it(warm_up: float, ramp: float) -> None:
+    past = [epoch(1, 0.9), epoch(2, 0.3)]
+    recipe, hardening = replace(QUICK, epochs=4), replace(HARDENED, warm_up=warm_up, ramp=ramp)
+    assert not loop._is_best(epoch(1, 0.9), [], recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(3, 0.4), past, recipe=recipe, hardening=hardening)
+    assert not loop._is_best(epoch(3, 0.2), past, recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(1, 0.9), [], recipe=recipe, hardening=None)
+
+
+def test_full_eps_begins_with_the_epoch_that_the_shares_name() -> None:
+    """0.4 + 0.2 of 20 epochs is 12.000000000000002 in floating point."""
+    recipe, hardening = replace(QUICK, epochs=20), replace(HARDENED, warm_up=0.4, ramp=0.2)
+    assert not loop._is_best(epoch(11, 0.9), [], recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(12, 0.1), [], recipe=recipe, hardening=hardening)
+
+
+def test_an_epoch_that_answers_one_class_never_wins_against_one_that_does_not() -> None:
+    settings: dict[str, Any] = {"recipe": QUICK, "hardening": None}
+    assert loop._is_best(epoch(1, 1 / 7, one_class=True), [], **settings)
+    assert loop._is_best(epoch(2, 0.05), [epoch(1, 1 / 7, one_class=True)], **settings)
+    assert not loop._is_best(epoch(2, 1 / 7, one_class=True), [epoch(1, 0.05)], **settings)
