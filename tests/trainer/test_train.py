@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from skinaudit import cli
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.errors import InvalidInputError
@@ -121,15 +123,17 @@ def contents(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hardening", ["none", "pgd"])
-def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: str, start: Start) -> None:
-    """SIGKILL after the second epoch of a real process; weights, calibration and sets are compared byte by byte."""
+def test_killed_and_resumed_ends_with_the_same_bytes(
+    tmp_path: Path, hardening: str, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL after the second epoch of a process of its own; weights, calibration and sets are compared byte by byte."""
     command = [*TRAIN, "--epochs", "4", "--hardening", hardening, "--steps", "2"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    subprocess.run([*command, "--out", "run"], cwd=whole, env=environment, check=True, **quiet)  # type: ignore[call-overload]
+    monkeypatch.chdir(whole)
+    assert CliRunner().invoke(cli.commands, [*command[3:], "--out", "run"]).exit_code == 0
 
     log = parts / "run" / "log.jsonl"
     killed = start([*command, "--out", "run"], cwd=parts, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -138,7 +142,8 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, hardening: 
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert not (parts / "run" / "run.json").exists()
-    subprocess.run([*command, "--out", "run", "--resume"], cwd=parts, env=environment, check=True, **quiet)  # type: ignore[call-overload]
+    monkeypatch.chdir(parts)
+    assert CliRunner().invoke(cli.commands, [*command[3:], "--out", "run", "--resume"]).exit_code == 0
 
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
     assert contents(whole / "run") == contents(parts / "run")
