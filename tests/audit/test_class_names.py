@@ -20,6 +20,7 @@ from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports import names, render
 from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.lineup import line_up
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_SPELL = {ROOT / "artifacts" / "contract.py"}
@@ -109,6 +110,9 @@ def test_a_policy_permits_that_for_a_reason_that_every_report_prints(nothing_mal
     assert [finding.rule for finding in result.findings if finding.severity is Severity.WARNING] == ["clinical"]
     for name in names():
         assert "nevi against keratoses" in " ".join(render(name, result).split()), name
+    lineup = line_up([(result.engine, result)])
+    for name in names("lineup"):
+        assert "nevi against keratoses" in " ".join(render(name, lineup, "lineup").split()), name
 
 
 @pytest.mark.usefixtures("opened")

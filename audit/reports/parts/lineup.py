@@ -42,7 +42,10 @@ class SetEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """One audited engine. label: distinct in the lineup. worst: the gate that holds least, None without gates."""
+    """One audited engine. label: distinct in the lineup. worst: the gate that holds least, None without gates.
+
+    clinical: what the audit says where no class is malignant; None where clinical gates were applied.
+    """
 
     label: str
     engine_digest: str
@@ -54,6 +57,7 @@ class Entry:
     foreign: bool
     verdict: Verdict
     reason: str
+    clinical: str | None
     worst: Gate | None
     sets: tuple[SetEntry, ...]
     probes: tuple[ProbeResult, ...]
@@ -135,6 +139,7 @@ def _entry(label: str, result: AuditResult, first: dict[str, str]) -> Entry:
         foreign=result.foreign,
         verdict=result.verdict,
         reason=result.reason,
+        clinical=next((finding.text for finding in result.findings if finding.rule == "clinical"), None),
         worst=worst_gate(result.gates),
         sets=tuple(
             _set_entry(one, result.judgement_of(one.title), comparable=first[one.title] == one.images_digest)

@@ -45,6 +45,7 @@ def notes(lineup: Lineup) -> tuple[str, ...]:
     emulated = [one.label for one in lineup.audited if one.emulated]
     if emulated:
         told.append(f"ONNX emulation, the engine itself was not run: {', '.join(emulated)}")
+    told += [f"{one.label}: {one.clinical}" for one in lineup.audited if one.clinical is not None]
     if not all(one.comparable for one in sets):
         told.append(f"{OTHER_IMAGES} other images than in the first audit with a set of this title: not comparable")
     if any(_transfer(one) for one in sets):
