@@ -5,14 +5,13 @@ Imported before everything else, so it imports nothing that takes time.
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -54,12 +53,9 @@ def command_name() -> str:
 
 def _told(error: BaseException) -> int:
     """Print the line of this exception; returns its exit code."""
-    if isinstance(error, SystemExit):
-        if error.code in (0, None):
-            return 0
-        if isinstance(error.__context__, BrokenPipeError):  # click exits with 1 for it
-            error = error.__context__
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
+    if isinstance(error, SystemExit) and error.code in (0, None):
+        return 0
+    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
         _print(_INTERRUPTED + _RESUME * (command_name() == "train"))
@@ -95,13 +91,15 @@ def _print(line: str) -> None:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output or standard error leads to a pipe that was closed, and not some other pipe."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-    except BrokenPipeError:
+    """Whether standard output or standard error is a pipe whose reader has left; another pipe may have broken instead."""
+    import select
+
+    if not hasattr(select, "poll"):  # Windows
         return True
-    return False
+    streams = select.poll()
+    for number in (1, 2):
+        streams.register(number, 0)
+    return any(event & select.POLLERR for _, event in streams.poll(0))
 
 
 def _settle_output() -> None:
@@ -116,7 +114,10 @@ def _settle_output() -> None:
 def _listening() -> Iterator[None]:
     """Interrupts are heard wherever they come, unless they were ignored at the start, as below nohup."""
     hook, sys.unraisablehook = sys.unraisablehook, _raise_lost_interrupts_again
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler and current_thread() is main_thread()
+    ours = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and threading.current_thread() is threading.main_thread()
+    )
     if ours:
         signal.signal(signal.SIGINT, _interrupt)
     try:
@@ -147,7 +148,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _raise_lost_interrupts_again(unraisable: Any) -> None:
     """An interrupt that comes while Python runs a destructor would be printed and lost; this raises it again."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        _thread.interrupt_main()
+        again = threading.Timer(
+            0.01, os.kill, (os.getpid(), signal.SIGINT)
+        )  # behind this function, which is no place for it either
+        again.daemon = True
+        again.start()
     else:
         sys.__unraisablehook__(unraisable)
 

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import (
     atomic_path,
+    can_be_written,
     default_cache_dir,
     digest_file,
     digest_parts,
@@ -155,6 +156,16 @@ def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a.safetensors") as temporary:
         save_file({"a": np.arange(3)}, temporary)
     assert names(tmp_path) == ["a.safetensors"]
+
+
+def test_what_can_be_written_is_known_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name, expected in (("a", True), ("new/folder/a", True), ("file", True), ("file/a", False), (".", False)):
+        assert can_be_written(tmp_path / name) is expected, name
+    monkeypatch.chdir(tmp_path)
+    assert can_be_written(Path("a"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not can_be_written(tmp_path / "a")
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
