@@ -43,19 +43,21 @@ def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: i
 
     def factor(step: int) -> float:
         done, length = (step, warm_up) if step < warm_up else (step - warm_up, steps - warm_up)
-        return one_cycle(done / max(length - 1, 1))
+        return one_cycle(done, steps=length)
 
     return LambdaLR(optimiser, factor)
 
 
-def one_cycle(done: float) -> float:
-    """The factor on the learning rate after this share of a cycle: up in its first quarter, then down, each half a cosine.
+def one_cycle(step: int, *, steps: int) -> float:
+    """The factor on the learning rate at a step, from 0, of a cycle of `steps`: up in its first quarter, then down.
 
+    Each way is half a cosine, step for step as in torch's OneCycleLR, which has no cycles of less than five steps.
     Smith & Topin 2018, https://arxiv.org/abs/1708.07120.
     """
-    if done < _RISE:
-        return _between(_FIRST, 1.0, done / _RISE)
-    return _between(1.0, _LAST, min(1.0, (done - _RISE) / (1 - _RISE)))
+    top = max(_RISE * steps - 1, _RISE)
+    if step < top:
+        return _between(_FIRST, 1.0, step / top)
+    return _between(1.0, _LAST, min(1.0, (step - top) / (steps - 1 - top)) if steps > 1 else 1.0)
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from skinaudit.trainer.optimisation import build_optimiser, build_schedule, one_cycle
 from skinaudit.trainer.recipes import RECIPES
@@ -24,19 +25,28 @@ def rates(*, steps: int, warm_up: int = 0) -> list[float]:
     return found
 
 
+@pytest.mark.parametrize("steps", [5, 8, 12, 101])
+def test_a_cycle_is_that_of_torch(steps: int) -> None:
+    optimiser = build_optimiser(nn.Linear(2, 2), RECIPE)
+    schedule = OneCycleLR(
+        optimiser, max_lr=RECIPE.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False
+    )  # fmt: skip
+    expected = [optimiser.param_groups[0]["lr"] / RECIPE.learning_rate]
+    for _ in range(steps - 1):
+        optimiser.step()
+        schedule.step()
+        expected.append(optimiser.param_groups[0]["lr"] / RECIPE.learning_rate)
+    assert rates(steps=steps) == pytest.approx(expected)
+
+
 def test_a_cycle_rises_to_the_recipes_rate_and_falls_to_almost_nothing() -> None:
-    found = rates(steps=101)
+    found = rates(steps=100)
     assert found[0] == pytest.approx(1 / 25)
-    assert found[25] == pytest.approx(1)
+    assert found[24] == pytest.approx(1)
     assert found[-1] == pytest.approx(1 / 250_000)
-    assert found[:26] == sorted(found[:26])
-    assert found[25:] == sorted(found[25:], reverse=True)
-
-
-def test_half_way_down_it_is_the_mean_of_both_ends() -> None:
-    assert one_cycle(0.625) == pytest.approx((1 + 1 / 250_000) / 2)
-    assert one_cycle(0.125) == pytest.approx((1 + 1 / 25) / 2)
-    assert one_cycle(1.5) == one_cycle(1.0)  # steps beyond the last, as of a last batch that is not counted
+    assert found[:25] == sorted(found[:25])
+    assert found[24:] == sorted(found[24:], reverse=True)
+    assert one_cycle(120, steps=100) == one_cycle(99, steps=100)  # steps beyond the last have its rate
 
 
 def test_a_warm_up_has_a_cycle_of_its_own_and_hardening_the_next() -> None:
