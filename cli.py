@@ -5,36 +5,46 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import sys
+from typing import NoReturn
 
 import click
 
 from skinaudit import __version__
-from skinaudit.commands import auditing, completion, demo, doctor, drafts, exporting, publishing, reports, training
-from skinaudit.commands.screen import stop
-from skinaudit.errors import SkinauditError
+from skinaudit.commands import auditing, completion, demo, doctor, drafts, endings, exporting, publishing, reports, training
+from skinaudit.errors import DEBUG
 
 
-def main() -> None:
-    """Entry point: run a command and turn expected failures into one line and exit code 2, an interrupt into 130."""
+def main() -> NoReturn:
+    """Run the command line that the program was started with, and exit."""
+    endings.run(invoke)
+
+
+def invoke() -> int:
+    """Parse the program's arguments and run the command; returns its exit code. Usage errors are told here."""
     atexit.register(gc.freeze)  # or Python searches all that was loaded for garbage as it ends, up to 0.15 s
     try:
-        commands.main(prog_name="skinaudit", standalone_mode=False)
-    except SkinauditError as error:
-        stop(str(error), code=2)
+        return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
-        sys.exit(2)
+        return error.exit_code
     except click.UsageError as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        stop("interrupted; nothing half-written was left (an interrupted training goes on with --resume)", code=130)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (the reader is gone; the exit must not write again)
-        sys.exit(141)
-    except OSError as error:
-        stop(f"{error.filename or 'file'}: {error.strerror or error}; check the path, rights and free space", code=2)
+        return error.exit_code
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+
+
+def _ask_for_tracebacks(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ[DEBUG] = "1"
+
+
+def _debug_option(*, hidden: bool) -> click.Option:
+    """`--debug`: of the program, and hidden of each command, as people add it behind what they typed."""
+    return click.Option(
+        ["--debug"], is_flag=True, is_eager=True, expose_value=False, callback=_ask_for_tracebacks, hidden=hidden,
+        help=f"Show the traceback of an error, as {DEBUG}=1 does.",
+    )  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,7 +59,7 @@ def commands() -> None:
       skinaudit export --fp16
       skinaudit audit runs/latest/engines/fp16.onnx
 
-    Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive.
+    Exit codes: 0 pass, 1 fail, 2 usage, unreadable input or any other error, 3 inconclusive.
     """
 
 
@@ -57,7 +67,9 @@ for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
     drafts.policy, drafts.contract, publishing.card, publishing.track, demo.demo, doctor.doctor, completion.completion,
 ):  # fmt: skip
+    _command.params.append(_debug_option(hidden=True))
     commands.add_command(_command)
+commands.params.append(_debug_option(hidden=False))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def can_be_written(target: Path) -> bool:
+    """Whether atomic_path could put a file there now, its missing folders made: to ask before long work, no promise."""
+    folder = target.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and not target.is_dir()
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Write `content` to `target` atomically."""
     with atomic_path(target) as temporary:
@@ -93,11 +101,19 @@ def digest_parts(*parts: bytes) -> str:
 
 
 def default_cache_dir() -> Path:
-    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
-    if chosen := os.environ.get("SKINAUDIT_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`.
+
+    Raises InvalidInputError where the user has no home folder and neither variable names another.
+    """
+    try:
+        if chosen := os.environ.get("SKINAUDIT_CACHE"):
+            return Path(chosen).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    except RuntimeError as error:  # Python's error for a user without a home
+        raise InvalidInputError(
+            "no cache folder: this user has no home folder; set SKINAUDIT_CACHE to the path of a folder to write to"
+        ) from error
 
 
 def short(digest: str) -> str:

@@ -95,8 +95,7 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = folder / RUN_FILE
     if not path.is_file():
-        option = "" if folder.name == "latest" else f" --out {folder}"  # the link to the newest run is train's to set
-        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); `skinaudit train{option}` makes one")
+        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); make one with `skinaudit train`")
     value = _read(path, kind=_RUN, what="run manifest")
     try:
         return RunManifest(

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.open import RUNTIMES
-from skinaudit.errors import SkinauditError
+from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
 
 Answer = AuditResult | str
 """An audit, or in one line why there is none."""
@@ -143,7 +144,7 @@ def _heard(one: _Running, progress: Callable[[str], Progress | None]) -> Answer 
         message = one.pipe.recv()
     except EOFError:
         one.process.join(_GRACE)
-        return f"{one.engine}: the audit died (exit code {one.process.exitcode}); audit this engine alone to see why"
+        return f"{one.engine}: the audit died ({_cause(one.process.exitcode)}); audit this engine alone to see why"
     if isinstance(message, tuple):
         title, done, total = message
         if title not in one.bars:
@@ -154,6 +155,13 @@ def _heard(one: _Running, progress: Callable[[str], Progress | None]) -> Answer 
         return None
     answer: Answer = message
     return answer
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        killed = f"killed by {signal.Signals(-exitcode).name}"
+        return f"{killed}, as systems do where memory runs out" if exitcode == -signal.SIGKILL else killed
+    return f"exit code {exitcode}"
 
 
 def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
@@ -169,10 +177,25 @@ def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
         try:
             answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
         except SkinauditError as error:
-            answer = str(error)
+            answer = _told(error, str(error))
         except BrokenPipeError:
             raise
         except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            answer = f"{engine}: the audit stopped with {what}; audit this engine alone to see where"
-        pipe.send(answer)
+            answer = _told(error, _fault(engine, error))
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # no memory to pack the answer, for example; nothing of it was sent yet
+            pipe.send(_told(error, _fault(engine, error)))
+
+
+def _told(error: Exception, line: str) -> str:
+    """The line, and on stderr the traceback where it is asked for."""
+    if debugging():
+        traceback.print_exception(error)
+    return line
+
+
+def _fault(engine: Path, error: Exception) -> str:
+    return f"{engine}: the audit stopped with {in_one_line(error)}; --debug or {DEBUG}=1 shows the traceback"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +9,7 @@ import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
+from skinaudit.commands.libraries import need
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
@@ -127,11 +127,14 @@ def audit(
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets,
     }  # fmt: skip
-    planned: dict[str, Any] = {"output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline}
+    planned: dict[str, Any] = {
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "remark": note,
+    }  # fmt: skip
     if len(engines) > 1:
         _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
     (plan,) = plan_reports(engines, **planned)
-    if as_json and any(one.path is None for one in plan.targets):
+    if as_json and any(target.path is None for target in plan.targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with bars() as bar:
         result = audit_engine(
@@ -139,13 +142,14 @@ def audit(
         )  # fmt: skip
     printed = plan.write(result)
     if as_json:
-        click.echo(plan.report.read_text(encoding="utf-8"), nl=False)
+        click.echo(reports.render("json", result), nl=False)
     elif printed is not None:
         click.echo(printed, nl=False)
     else:
         print_audit(result, console())
-        click.echo(f"report: {plan.report}")
-    sys.exit(exit_code(result.verdict))
+        if plan.report is not None:
+            click.echo(f"report: {plan.report}")
+    click.get_current_context().exit(exit_code(result.verdict))
 
 
 def _audit_several(
@@ -174,7 +178,8 @@ def _audit_several(
             note(f"{done} of {len(engines)}  {engine.name}  ERROR  {answer}")
         else:
             plans[engine].write(answer)
-            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}  {plans[engine].report}")
+            where = plans[engine].report
+            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
 
     with bars() as bar:
         answers = audit_several(
@@ -185,7 +190,7 @@ def _audit_several(
         click.echo(reports.render("json", lineup, "lineup"), nl=False)
     else:
         print_lineup(lineup, console())
-    sys.exit(worst_exit_code(lineup))
+    click.get_current_context().exit(worst_exit_code(lineup))
 
 
 def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
@@ -199,13 +204,11 @@ def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[s
         raise InvalidInputError(f"probe {', '.join(own)}: follows the model of one run; audit one engine at a time")
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
-    from skinaudit.errors import missing
 
     run = engine.parent / read_engine_manifest(engine).run
-    try:
-        from skinaudit.trainer import probes
-        from skinaudit.trainer.checkpoint import load_run_model
-    except ImportError as error:
-        raise missing("torch", "train", f"probe {', '.join(own)}") from error
+    need(f"probe {', '.join(own)}", "torch", "torchvision")
+    from skinaudit.trainer import probes
+    from skinaudit.trainer.checkpoint import load_run_model
+
     model = load_run_model(run)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.run_folders import RUNS
 from skinaudit.commands.screen import bars, console, reporter
 from skinaudit.commands.shared_options import json_option, thread_count, threads_option
@@ -27,6 +28,7 @@ def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:
     """
     import json
 
+    need("demo", *TRAINING, "onnxscript", "onnxruntime")
     from skinaudit.audit.reports.json_ import to_json
     from skinaudit.commands.demo_run import run_demo
 

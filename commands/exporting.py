@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from skinaudit.commands.run_folders import LATEST
-from skinaudit.commands.screen import bars, note, stop
+from skinaudit.commands.screen import bars, note
 from skinaudit.commands.shared_options import thread_count, threads_option
 from skinaudit.errors import SkinauditError
 
@@ -81,8 +81,8 @@ def export(
             + (f"  {again['builds']} builds: {again['files']} files" if again else "")
             + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
-    *first, last = dict.fromkeys(map(str, refused)) or [""]  # formats of one graph fail in the same words
-    for message in first:
-        note(f"skinaudit: {message}")
-    if last:
-        stop(last, code=2)
+    *first, last = {str(error): error for error in refused}.values() or [None]  # formats of a graph fail in the same words
+    for error in first:
+        note(f"skinaudit: {error}")
+    if last is not None:
+        raise last

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
     from skinaudit.artifacts.files import Progress
     from skinaudit.trainer.train import Reporter
 
-
-def stop(message: str, *, code: int) -> NoReturn:
-    """End the program with one line on stderr."""
-    click.echo(f"skinaudit: {message}", err=True)
-    sys.exit(code)
+FIRST_LINE = 5.0
+NEXT_LINE = 10.0
 
 
 def note(text: str) -> None:
@@ -48,9 +46,9 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str], Progress | None]]:
-    """Progress bars on stderr with rate and time left; nothing at all where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
+    """Progress on stderr, by title: bars with rate and time left on a terminal, elsewhere a line from time to time."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield progress_lines(note)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -68,6 +66,40 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
             return lambda done, total: shown.update(task, completed=done, total=total, visible=done < total)
 
         yield bar
+
+
+def progress_lines(
+    say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], Progress]:  # fmt: skip
+    """Progress by title as lines: what takes less than FIRST_LINE seconds is silent, then a line every NEXT_LINE seconds.
+
+    say: takes a line. clock: seconds.
+    """
+    due = clock() + FIRST_LINE
+
+    def line(title: str) -> Progress:
+        start: tuple[float, int] | None = None  # when this part was first heard of, and how far it was
+
+        def progress(done: int, total: int) -> None:
+            nonlocal due, start
+            now = clock()
+            start = start or (now, done)
+            if now < due or done >= total:
+                return
+            due = now + NEXT_LINE
+            text = f"{title}: {done:,} of {total:,} ({done / total:.0%})"
+            rate = (done - start[1]) / (now - start[0]) if now > start[0] else 0.0
+            say(f"{text}, {rate:,.0f} images/s, {_duration((total - done) / rate)} left" if rate else text)
+
+        return progress
+
+    return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _epoch_line(epoch: dict[str, Any]) -> str:

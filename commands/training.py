@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter
 from skinaudit.commands.shared_options import json_option, thread_count, threads_option
@@ -73,6 +74,7 @@ def train(as_json: bool, **options: Any) -> None:
     """
     import json
 
+    need("train", *TRAINING)
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.claim import claim_folder
     from skinaudit.trainer.data.load import load

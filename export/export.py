@@ -159,7 +159,7 @@ def _reference(build: _Build) -> Exported:
     try:
         from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
     except ImportError as error:
-        raise missing("torch", "train", f"{build.run}: export") from error
+        raise missing(error.name or "torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(load_run_model(build.run), size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import (
     atomic_path,
+    can_be_written,
     default_cache_dir,
     digest_file,
     digest_parts,
@@ -191,6 +192,16 @@ def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.safetensors"]
 
 
+def test_what_can_be_written_is_known_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name, expected in (("a", True), ("new/folder/a", True), ("file", True), ("file/a", False), (".", False)):
+        assert can_be_written(tmp_path / name) is expected, name
+    monkeypatch.chdir(tmp_path)
+    assert can_be_written(Path("a"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not can_be_written(tmp_path / "a")
+
+
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -200,3 +211,17 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache_dir() == tmp_path / "xdg" / "skinaudit"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "skinaudit"
+
+
+@pytest.mark.parametrize("chosen", [None, "~/mine"])
+def test_without_a_home_folder_the_cache_has_to_be_named(chosen: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: str) -> str:
+        return path  # as os.path.expanduser does for a user that the system does not know
+
+    monkeypatch.setattr("os.path.expanduser", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("SKINAUDIT_CACHE")
+    if chosen is not None:
+        monkeypatch.setenv("SKINAUDIT_CACHE", chosen)
+    with pytest.raises(InvalidInputError, match="no home folder; set SKINAUDIT_CACHE"):
+        default_cache_dir()

@@ -107,7 +107,7 @@ def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: 
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); `skinaudit train --out"):
+    with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); make one with `skinaudit train`$"):
         read_run(tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_a_mistake_of_the_program_is_one_line_and_stops_no_other_audit(engines: 
     (answer,) = audit_several([engines / "fp32.onnx"], {"whim": 1}, jobs=1, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, str)
     assert "the audit stopped with TypeError" in answer
-    assert answer.endswith("audit this engine alone to see where")
+    assert answer.endswith("; --debug or SKINAUDIT_DEBUG=1 shows the traceback")
     assert "\n" not in answer
 
 

@@ -15,6 +15,7 @@ from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
 from skinaudit.audit.judgement.verdict import about, margin_text
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.parts.wording import counted_images, margin_points
+from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Template
@@ -74,7 +75,7 @@ def _cache() -> BytecodeCache | None:
         folder = default_cache_dir() / "templates"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
-    except (OSError, RuntimeError):  # Python's error for a user without a home
+    except (OSError, InvalidInputError):  # no home folder, for example
         return None
     if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return None
