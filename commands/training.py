@@ -20,7 +20,7 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
               help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
 @click.option(
-    "--width", type=click.FloatRange(0, 4, min_open=True), default=0.5, show_default=True, help="Channel multiplier."
+    "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
 @click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
 @click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
@@ -28,7 +28,7 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Radius of hardening where it is not that of the sets.")
-@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="PGD steps inside hardening.")
+@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="PGD steps inside hardening.")
 @click.option("--warm-up", type=click.FloatRange(0, 1), default=None,
               help="Part of the epochs that train on clean images before hardening begins  [default: 0.4; 0 where --weights "
               "is a run, and under --recipe paper].")  # fmt: skip

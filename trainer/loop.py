@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.artifacts.files import Progress, write_bytes
@@ -93,7 +93,9 @@ def fit(
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    schedule = build_schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
+    steps = len(list(batches)) * recipe.epochs
+    warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
+    schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
     average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
@@ -185,7 +187,7 @@ def _train_epoch(
         optimiser.step()
         if average is not None:
             average.update_parameters(model)
-        if isinstance(schedule, OneCycleLR) and schedule.last_epoch + 1 < schedule.total_steps:  # beyond, it climbs again
+        if isinstance(schedule, LambdaLR):
             schedule.step()
         total += value * len(labels)
         correct += int((logits.detach().argmax(1) == labels).sum())

@@ -54,8 +54,8 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
-        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment="flips",
+        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=5e-3, momentum=0.9, weight_decay=0.05,
+        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.75, augment="flips",
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
     # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
@@ -81,7 +81,7 @@ class Hardening:
     """
 
     threat_model: ThreatModel
-    steps: int = 5
+    steps: int = 3
     ramp: float = 0.3
     clean_share: float = 0.0
     batch_norm: Literal["eval", "train"] = "eval"

@@ -1,4 +1,4 @@
-"""What a finished training must not pass over in silence: a kept model that answers one class, or that did not harden."""
+"""What a finished training must not pass over in silence: a kept model that answers one class, or does no better."""
 
 from __future__ import annotations
 
@@ -14,42 +14,49 @@ from skinaudit.trainer.recipes import Hardening
 def weaknesses(
     clean: AdversarialSet, attacked: Sequence[AdversarialSet], *, kept: Mapping[str, object], hardening: Hardening | None
 ) -> tuple[str, ...]:
-    """One line for each weakness of the kept model, each with advice; none where there is nothing to say.
+    """One line, with advice, for each weakness of the kept model; empty where there is nothing to say.
 
-    clean, attacked: the run's sets of test images. kept: the log's line of the kept epoch.
+    clean, attacked: the run's sets of test images; attacked ones count only where the training was hardened. kept: the log's
+    line of the kept epoch.
     """
     found = []
-    classes = clean.info.contract.classes
-    advice = _advice(hardening)
     constant = one_class(clean.source_logits.argmax(1), clean.labels)
     if constant is not None:
-        label, share = constant
-        found.append(
-            f"the kept model answers {classes[label]} for {share:.1%} of the clean test images, whatever they show;"
-            f" its robustness means nothing: {advice}"
-        )
+        name, share = clean.info.contract.classes[constant[0]], constant[1]
+        found.append(f"the model answers {name} for {share:.1%} of the clean test images, whatever they show")
     elif kept["val_one_class"]:
-        found.append(f"the kept model answers one class for nearly all clean validation images: {advice}")
-    if hardening is not None and constant is None:
-        for adversarial in attacked:
-            balanced = accuracies(adversarial.source_logits.argmax(1), adversarial.labels, classes=len(classes))[
-                "balanced_accuracy"
-            ]
-            chance = 1 / len(np.unique(adversarial.labels))
-            if balanced <= chance:
-                found.append(
-                    f"hardening failed: balanced accuracy {balanced:.1%} on {adversarial.info.title}, and always answering"
-                    f" one class has {chance:.1%}: {advice}"
-                )
-    return tuple(found)
+        found.append("the model answers one class for nearly all clean validation images, whatever they show")
+    else:
+        judged = [clean, *(attacked if hardening is not None else ())]
+        failed = [
+            f"{balanced:.1%} on {opened.info.title}"
+            for opened in judged
+            if (balanced := _balanced(opened)) <= _chance(opened)
+        ]
+        if failed:
+            found.append(
+                f"no better than always answering one class, whose balanced accuracy is {_chance(clean):.1%}:"
+                f" it has {', '.join(failed)}"
+            )
+    return tuple(f"{weakness}; {_advice(hardening)}" for weakness in found)
+
+
+def _balanced(opened: AdversarialSet) -> float:
+    predictions = opened.source_logits.argmax(1)
+    return accuracies(predictions, opened.labels, classes=len(opened.info.contract.classes))["balanced_accuracy"]
+
+
+def _chance(opened: AdversarialSet) -> float:
+    """The balanced accuracy of a constant answer."""
+    return 1 / len(np.unique(opened.labels))
 
 
 def _advice(hardening: Hardening | None) -> str:
     """What to change, the likeliest cause first."""
     if hardening is None:
-        return "train longer (--epochs), with more images or another --learning-rate, or raise --class-weighting"
+        return "train longer (--epochs), on more images, or with another --learning-rate or a higher --class-weighting"
     if hardening.steps == 1:
-        return "one step is too weak an attack to train against (catastrophic overfitting): use --steps 3 or more"
+        return "training can overfit to an attack of one step: use --steps 3 or more, or a smaller --eps"
     if hardening.warm_up == 0:
-        return "start from a standard model: give --warm-up 0.4, or --weights with a finished standard run"
-    return "train longer (--epochs), with more images or a smaller --eps, or raise --class-weighting"
+        return "start from a standard model: give --warm-up 0.4, or a finished standard run as --weights"
+    return "train longer (--epochs), on more images, with a smaller --eps or a higher --class-weighting"

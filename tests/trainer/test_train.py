@@ -21,6 +21,7 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.processes import Start
+from skinaudit.trainer import train
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
@@ -110,6 +111,18 @@ def test_a_training_killed_before_its_first_checkpoint_can_begin_again(tmp_path:
     claim_folder(tmp_path, resume=False)
     claim_folder(tmp_path / "deep" / "new", resume=True)
     assert (tmp_path / "deep" / "new").is_dir()
+
+
+def test_a_weakness_is_in_the_record_and_in_the_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "weaknesses", lambda *_, **__: ("answers one class; train longer",))
+    arguments = ["train", *TRAIN[4:], "--epochs", "1", "--out", "run"]
+    text = CliRunner().invoke(cli.commands, arguments)
+    assert text.exit_code == 0  # a training is no verdict
+    assert text.stdout.splitlines()[-2:] == ["run: run", "WARNING: answers one class; train longer"]
+    assert read_run(Path("run")).training["weaknesses"] == ["answers one class; train longer"]
+    as_json = CliRunner().invoke(cli.commands, [*arguments[:-1], "again", "--json"])
+    assert json.loads(as_json.stdout)["weaknesses"] == ["answers one class; train longer"]
 
 
 def test_a_radius_that_no_stored_set_can_hold_is_refused_before_training() -> None:
