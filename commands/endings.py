@@ -36,7 +36,8 @@ def run(program: Callable[[], int]) -> NoReturn:
         try:
             with _listening():
                 code = program()
-                sys.stdout.flush()  # a full disk is told here, not by Python at its end
+                if sys.stdout is not None:  # None where it was closed before the start
+                    sys.stdout.flush()  # a full disk is told here, not by Python at its end
         except BaseException as error:
             code = _told(error)
     except KeyboardInterrupt:  # a second one, while the first was told
@@ -46,7 +47,7 @@ def run(program: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def command_name() -> str:
+def _command_name() -> str:
     """The command in the words that the program was started with; no option of the program itself takes a value."""
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "skinaudit")
 
@@ -58,7 +59,7 @@ def _told(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        _print(_INTERRUPTED + _RESUME * (command_name() == "train"))
+        _print(_INTERRUPTED + _RESUME * (_command_name() == "train"))
         return INTERRUPTED
     if debugging():
         import traceback
@@ -76,16 +77,16 @@ def _line(error: BaseException) -> str:
     if isinstance(error, ImportError):
         from skinaudit.commands.libraries import absent
 
-        if (said := absent(error, command_name())) is not None:
+        if (said := absent(error, _command_name())) is not None:
             return str(said)
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
-        return f"{command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
+        return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     what = in_one_line(error)
-    return f"{command_name()} stopped with an unexpected {what}; --debug or {DEBUG}=1 shows the traceback"
+    return f"{_command_name()} stopped with an unexpected {what}; --debug or {DEBUG}=1 shows the traceback"
 
 
 def _print(line: str) -> None:
-    if sys.stderr is not None:  # None where it was closed before the start
+    if sys.stderr is not None:
         with suppress(OSError):  # where nobody reads it, the exit code still counts
             print(f"skinaudit: {line}", file=sys.stderr)
 
@@ -105,7 +106,8 @@ def _nobody_reads() -> bool:
 def _settle_output() -> None:
     """Let Python's end find nothing to write where writing fails: it would replace the exit code by its own."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (OSError, ValueError):
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the end)
 
@@ -138,7 +140,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             importer = frame.f_back
         frame = frame.f_back
-    if importer is not None and importer.f_globals["__name__"].startswith(_COMMANDS):
+    if importer is not None and str(importer.f_globals.get("__name__")).startswith(_COMMANDS):
         with suppress(OSError):
             os.write(2, f"skinaudit: {_INTERRUPTED}\n".encode())
         os._exit(INTERRUPTED)
@@ -148,9 +150,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _raise_lost_interrupts_again(unraisable: Any) -> None:
     """An interrupt that comes while Python runs a destructor would be printed and lost; this raises it again."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        again = threading.Timer(
-            0.01, os.kill, (os.getpid(), signal.SIGINT)
-        )  # behind this function, which is no place for it either
+        # A moment later, as this function is no place for it either.
+        again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
         again.daemon = True
         again.start()
     else:

@@ -175,7 +175,8 @@ def test_a_run_without_clean_images_is_refused(run: Path) -> None:
 
 def test_without_torch_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "engines" / "fp32.onnx").unlink()
-    monkeypatch.setitem(sys.modules, "skinaudit.trainer.checkpoint", None)
+    monkeypatch.delitem(sys.modules, "skinaudit.trainer.checkpoint", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match=r"noise: export needs torch.*pip install 'skinaudit\[train\]'"):
         export_run(run, precisions=["fp16"])
 
