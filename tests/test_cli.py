@@ -83,7 +83,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
         (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose among"),
         (["audit", engine, "--report", "json=-", "--json"], "--json: a --report goes to standard output already"),
         (["audit", engine, "--report", f"json={audits / 'fp16.onnx.json'}"], "something else goes to"),
-        (["report", "kept.json"], "kept.json: is of kind 'None', not 'skinaudit-audit/1'"),
+        (["report", "kept.json"], "kept.json: kind should be skinaudit-audit/2, found null"),
         (["report", "absent.json"], "absent.json: no such JSON report of an audit"),
     ):
         wrong = skinaudit(*arguments, cwd=workplace)
@@ -113,7 +113,7 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     assert (workplace / "all.html").read_text().startswith("<!DOCTYPE html>")
     assert skinaudit("compare", *audits, cwd=workplace).stdout.startswith("engine ")
     for arguments, message in (
-        (["compare", "runs/latest/run.json"], "run.json: is of kind"),
+        (["compare", "runs/latest/run.json"], "run.json: kind should be skinaudit-audit/2"),
         (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose among html, json, markdown, terminal"),
         (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
         (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
