@@ -72,6 +72,8 @@ ERRORS: Mapping[str, str] = {
 }
 """Checks that end an audit before there are findings, by the words of their errors."""
 
+CHECKS = frozenset({*RULES, *ERRORS})
+
 ANOTHER = "another"
 """Of an outcome that none of these explains."""
 DROP = "drop of accuracy"
