@@ -148,7 +148,7 @@ def _sorted_sets(
 
 def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:
     """Raise InvalidInputError unless both mean the same by a pixel and by a column of logits; it says what differs."""
-    for field in ("classes", "size", "layout", "dtype", "scale", "resize"):
+    for field in ("classes", "malignant", "size", "layout", "dtype", "scale", "resize"):
         one, two = getattr(found, field), getattr(expected, field)
         if one != two:
             raise InvalidInputError(
@@ -187,6 +187,12 @@ def _set_paths(
             raise InvalidInputError(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
                 "the run was trained again; export it again"
+            )
+        check_contract(run.contract, manifest.contract, what=str(folder / RUN_FILE), other=str(engine))
+        if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
+            raise InvalidInputError(
+                f"{engine}: built from data {short(manifest.lineage['data'])}, synthetic {manifest.synthetic}, but "
+                f"{folder / RUN_FILE} has data {short(run.data['digest'])}, synthetic {run.synthetic}; export it again"
             )
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]
