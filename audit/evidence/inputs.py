@@ -215,6 +215,12 @@ def _set_paths(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
                 "the run was trained again; export it again"
             )
+        check_contract(run.contract, manifest.contract, what=str(folder / RUN_FILE), other=str(engine))
+        if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
+            raise InvalidInputError(
+                f"{engine}: built from data {short(manifest.lineage['data'])}, synthetic {manifest.synthetic}, but "
+                f"{folder / RUN_FILE} has data {short(run.data['digest'])}, synthetic {run.synthetic}; export it again"
+            )
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]
     elif sets is None:

@@ -95,7 +95,7 @@ def test_a_damaged_log_stops_with_its_line(run: Path, line: str) -> None:
     log = run / "log.jsonl"
     count = len(log.read_text().splitlines())
     log.write_text(log.read_text() + line + "\n")
-    with pytest.raises(InvalidInputError, match=rf"log\.jsonl: line {count + 1} "):
+    with pytest.raises(InvalidInputError, match=rf"log\.jsonl: line {count + 1}: "):
         read_run_record(run)
     log.unlink()
     assert read_run_record(run).history == ()
