@@ -14,7 +14,7 @@ from typing import Any
 from onnx import ModelProto
 
 import skinaudit
-from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import digest_file, write_bytes
 from skinaudit.artifacts.manifest import (
     EngineManifest,
@@ -29,6 +29,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
 )
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.onnxruntime_ import open_bytes
@@ -81,9 +82,7 @@ def export_run(
     """
     planned = _wanted(formats, precisions, output)
     manifest = read_run(run)
-    if "clean" not in manifest.sets:
-        raise InvalidInputError(f"{run}: the run has no clean set, which parity needs; train it again")
-    clean_set = open_set(resolve(run, manifest.sets["clean"]))
+    clean_set = open_clean_set(run, manifest)
     build = _Build(run, manifest, clean_set, options or BuildOptions(), threads, progress)
     graphs = {"fp32": _reference(build)}
 

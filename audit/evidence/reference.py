@@ -136,6 +136,8 @@ def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
     reference = path.parent / manifest.reference.file
     if not (graph.is_file() and reference.is_file()) or reference.suffix != ".onnx" or graph.suffix != ".onnx":
         return ()
+    if graph != path:
+        resolve(path.parent, manifest.graph)  # or another graph would answer for this one
     engine_operators, reference_operators = (
         onnx_graph.conditional_operators(onnx_graph.load(file)) for file in (graph, reference)
     )

@@ -97,7 +97,7 @@ KINDS = (
         r"(sets|sets\.0\.comparison\.classes) \(reversed\)",  # only the answers to the sets are compared
         r"sets\.0\.(?!images_digest|right|comparison).*",  # a set is found by its digest
         r"sets\.0\.comparison\.(?!images|engine_accuracy |classes\b).*",
-        r"sets\.0\.comparison\.classes\.0\.(?!name |engine\.|engine ).*",
+        r"sets\.0\.comparison\.classes\.0\.(?!name |engine\.right|engine ).*",
     )),
     Kind(
         "contract of a foreign engine", "contract.toml",
