@@ -120,7 +120,7 @@ def train(as_json: bool, **options: Any) -> None:
         _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
-    _figures_row(always, manifest.data["majority_baseline"], 1 / present, None)
+    _figures_row(always, manifest.data["majority_share"], 1 / present, None)
     click.echo(f"run: {out}")
     for weakness in manifest.training["weaknesses"]:
         click.echo(f"WARNING: {weakness}")
