@@ -1,8 +1,16 @@
-"""Everything that skinaudit raises on purpose. Each message is one line that names the file and says what to do."""
+"""Everything that skinaudit raises on purpose. Each message is one line that names the file and says what to do.
+
+Other exceptions are faults: they are told in one line, too, and their traceback is shown to those who ask for it.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+DEBUG = "SKINAUDIT_DEBUG"
+"""The environment variable that asks for tracebacks; `--debug` sets it, also for the processes that are started later."""
+_LONGEST = 300
 
 
 class SkinauditError(Exception):
@@ -38,3 +46,18 @@ def first_few(items: Sequence[str], *, limit: int = 5) -> str:
     """Join the first few offenders for a one-line message and count the rest."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def debugging() -> bool:
+    """Whether tracebacks are asked for: `$SKINAUDIT_DEBUG` is set, and neither empty nor 0."""
+    return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Name and message of any exception, such as `KeyError: 'x'`, in one line of at most some 300 characters."""
+    name = type(error).__name__
+    try:
+        text = " ".join(f"{name}: {error}".split()).removesuffix(":")
+    except Exception:  # a fault in how a library words its error must not hide the error
+        return name
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -19,15 +19,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.contract import InputContract, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
-from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_EARLIER = 1  # its contract did not name the malignant classes
 CLEAN = "clean"
 """Name and attack of the set of clean images."""
 _KEY = "skinaudit.adversarial_set"
+_AGAIN = "write the set again"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
 """Element type and number of axes of each tensor, in the words of safetensors."""
 _DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
@@ -36,6 +40,9 @@ _CHUNK = 2**20
 _ROWS = 128  # images whose digest is taken at a time
 _SETTLED = 2.0  # seconds, the coarsest clock of a file system
 _verified: dict[tuple[int, ...], AdversarialSet] = {}
+
+
+Setting = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class SetInfo:
     name: str
     attack: str
     threat_model: ThreatModel | None
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Setting]
     seed: int
     source: str
     clean: str
@@ -64,13 +71,16 @@ class SetInfo:
         """For people: `clean` or `pgd linf 2/255`."""
         return self.attack if self.threat_model is None else f"{self.attack} {self.threat_model}"
 
+    def __post_init__(self) -> None:
+        if (self.threat_model is None) != (self.attack == CLEAN):
+            raise InvalidInputError(f"the {self.attack} set names no threat model, or clean names one")
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        threat = None if self.threat_model is None else {"norm": self.threat_model.norm, "eps": self.threat_model.eps_text}
         return {
             "name": self.name,
             "attack": self.attack,
-            "threat_model": threat,
+            "threat_model": None if self.threat_model is None else self.threat_model.to_json(),
             "settings": dict(self.settings),
             "seed": self.seed,
             "source": self.source,
@@ -80,32 +90,6 @@ class SetInfo:
             "synthetic": self.synthetic,
             "created_with": dict(self.created_with),
         }
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any], *, where: str) -> SetInfo:
-        """Read it back; a missing or malformed field is an InvalidInputError naming `where`."""
-        try:
-            threat = value["threat_model"]
-            info = SetInfo(
-                name=value["name"],
-                attack=value["attack"],
-                threat_model=None if threat is None else ThreatModel(threat["norm"], parse_eps(threat["eps"])),
-                settings=dict(value["settings"]),
-                seed=value["seed"],
-                source=value["source"],
-                clean=value["clean"],
-                contract=InputContract.from_json(value["contract"], where=where),
-                dataset=value["dataset"],
-                synthetic=value["synthetic"],
-                created_with=dict(value["created_with"]),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError, InvalidInputError) as error:
-            raise InvalidInputError(f"{where}: the set's description is damaged ({error}); write it again") from error
-        if (info.threat_model is None) != (info.attack == CLEAN):
-            raise InvalidInputError(
-                f"{where}: the {info.attack} set names no threat model, or clean names one; write it again"
-            )
-        return info
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +191,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _open_and_verify(path: Path) -> AdversarialSet:
+    check_regular(path, what="adversarial set")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {}).get(_KEY)
@@ -225,19 +210,18 @@ def _open_and_verify(path: Path) -> AdversarialSet:
         raise InvalidInputError(f"{path}: no such adversarial set") from error
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); write the set again") from error
-    record = _parse_record(metadata, where=str(path))
-    info = SetInfo.from_json(record["info"], where=str(path))
+    record, description = _parse_record(metadata, where=str(path))
+    info = record.info
     try:
         ids = tuple(bytes(row).rstrip(b"\0").decode() for row in padded)
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path}: the image names are damaged; write the set again") from error
     _check_values(str(path), info, shape, labels, group, ids, source_logits)
-    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record["images_digest"])
+    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record.images_digest)
     images_digest = _images_digest(opened.batches(_ROWS), labels, group, ids)
-    description = json.dumps(record["info"], sort_keys=True)  # as it was written: an earlier format has fewer fields
     if (images_digest, _content_digest(images_digest, description, source_logits)) != (
-        record["images_digest"],
-        record["content_digest"],
+        record.images_digest,
+        record.content_digest,
     ):
         raise InvalidInputError(f"{path}: content and digest differ: it was changed after it was written; write it again")
     return opened
@@ -262,18 +246,28 @@ def _read_images(path: Path, size: int, wanted: range, *, rows: int) -> Iterator
         raise InvalidInputError(f"{path}: changed or removed while it was read ({error}); run again") from error
 
 
-def _parse_record(text: str, *, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-        version = record["version"]
-        complete = {"info", "images_digest", "content_digest"} <= record.keys()
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InvalidInputError(f"{where}: the set's metadata is damaged ({error}); write the set again") from error
-    if version != FORMAT_VERSION:
-        raise InvalidInputError(f"{where}: set format {version}, this skinaudit reads {FORMAT_VERSION}; write the set again")
-    if not complete:
-        raise InvalidInputError(f"{where}: the set's metadata has no digests; write the set again")
-    return dict(record)
+@dataclass(frozen=True)
+class _Record:
+    """The metadata of a set's file."""
+
+    version: int
+    info: SetInfo
+    images_digest: str
+    content_digest: str
+
+
+def _parse_record(text: str, *, where: str) -> tuple[_Record, str]:
+    """The metadata and its description as it was written, which the content digest covers; raises InvalidInputError."""
+    value = parse_json(text, where=where, what="description of a set", again=_AGAIN)
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(value, dict) and version not in (_EARLIER, FORMAT_VERSION):
+        raise InvalidInputError(f"{where}: version should be {FORMAT_VERSION}, found {show(version)}; {_AGAIN}")
+    description = json.dumps(value.get("info"), sort_keys=True) if isinstance(value, dict) else ""
+    if version == _EARLIER and isinstance(value.get("info"), dict) and "contract" in value["info"]:
+        contract = upgraded(value["info"]["contract"], where=f"{where}: info.contract", again=_AGAIN)
+        value = {**value, "info": {**value["info"], "contract": contract}}
+    record: _Record = build(_Record, value, where=where, again=_AGAIN)
+    return record, description
 
 
 def _check_values(
@@ -292,8 +286,9 @@ def _check_values(
         raise InvalidInputError(f"{where}: images have shape {shape}, the contract says {(count, 3, size, size)}")
     if group.shape != (count,) or len(ids) != count or source_logits.shape != (count, classes):
         raise InvalidInputError(f"{where}: images, lesions, names and logits differ in number; write the set again")
-    if any("\0" in name for name in ids):
-        raise InvalidInputError(f"{where}: an image name holds a NUL character; rename it and write the set again")
+    strange = next((name for name in ids if UNPRINTABLE.search(name)), None)
+    if strange is not None:
+        raise InvalidInputError(f"{where}: image name {show(strange)} holds control characters; rename it and {_AGAIN}")
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
     if not np.isfinite(source_logits).all():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from skinaudit.artifacts.typed_json import Range
 from skinaudit.errors import InvalidInputError, first_few
 
 CLASSES = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")
@@ -24,6 +25,23 @@ CLASS_TITLES: Mapping[str, str] = {
     "vasc": "vascular lesion",
 }
 
+_SHORT = 10
+
+
+def class_title(name: str) -> str:
+    """What a class is called in full, such as `melanoma`; a class that is not of HAM10000 keeps its name."""
+    return CLASS_TITLES.get(name, name)
+
+
+def short_title(name: str) -> str:
+    """The title of a class where it is short enough for the head of a column, else its name."""
+    title = class_title(name)
+    return title if len(title) <= _SHORT else name
+
+
+MAX_SIZE = 2**14
+"""Side of an image in pixels; beyond it a damaged number would ask for memory that no machine has."""
+
 
 @dataclass(frozen=True)
 class InputContract:
@@ -34,7 +52,7 @@ class InputContract:
     classes that count as malignant, the most important one first; where it is empty, nothing clinical can be judged.
     """
 
-    size: int
+    size: Annotated[int, Range(1, MAX_SIZE)]
     classes: tuple[str, ...] = CLASSES
     malignant: tuple[str, ...] = MALIGNANT
     layout: str = "NCHW"
@@ -62,25 +80,23 @@ class InputContract:
         """As plain JSON values."""
         return {**asdict(self), "classes": list(self.classes), "malignant": list(self.malignant)}
 
-    @staticmethod
-    def from_json(value: Mapping[str, Any], *, where: str) -> InputContract:
-        """Read it back; a missing or extra field is an InvalidInputError naming `where`."""
-        try:
-            classes = tuple(value["classes"])
-            malignant = tuple(value["malignant"]) if "malignant" in value else earlier_malignant(classes)
-            contract = InputContract(**{**value, "classes": classes, "malignant": malignant})
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{where}: {error}") from error
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(f"{where}: the input contract is incomplete or has unknown fields ({error})") from error
-        if not isinstance(contract.size, int) or contract.size < 1:
-            raise InvalidInputError(f"{where}: the input contract has size {contract.size!r}, classes {contract.classes!r}")
-        return contract
+
+def upgraded(value: Any, *, where: str, again: str) -> Any:
+    """The plain value of a contract of the earlier format, with the malignant classes that it meant.
+
+    Raises InvalidInputError where it names some: no skinaudit wrote that. What else is wrong is left to `build`.
+    """
+    if not isinstance(value, dict):
+        return value
+    if "malignant" in value:
+        raise InvalidInputError(f"{where}.malignant is unknown in this earlier format of the file; {again}")
+    classes = value.get("classes")
+    return {**value, "malignant": earlier_malignant(classes if isinstance(classes, list) else [])}
 
 
-def earlier_malignant(classes: tuple[str, ...]) -> tuple[str, ...]:
+def earlier_malignant(classes: Sequence[object]) -> list[str]:
     """The malignant classes of a file that was written before contracts named them.
 
     Such files always meant the diagnoses of HAM10000. Where the classes are not exactly these, nothing is known.
     """
-    return MALIGNANT if sorted(classes) == sorted(CLASSES) else ()
+    return list(MALIGNANT) if len(classes) == len(CLASSES) and all(name in classes for name in CLASSES) else []

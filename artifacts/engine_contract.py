@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import tomllib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.artifacts.contract import MAX_SIZE
+from skinaudit.artifacts.plain_values import read_toml, show
+from skinaudit.artifacts.typed_json import Known, Range, build
+from skinaudit.errors import InvalidInputError
 
 Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["float32", "float16", "uint8", "int8"]
@@ -48,37 +50,43 @@ class EngineContract:
         return (CHANNELS, self.size, self.size) if self.layout == "NCHW" else (self.size, self.size, CHANNELS)
 
 
-_INPUT = ("name", "size", "layout", "dtype", "colour", "scale", "mean", "std")
-_OUTPUT = ("name", "answer", "classes")
+_AGAIN = "`skinaudit contract ENGINE` drafts a whole contract"
+_MEAN = Annotated[float, Range(-1e6, 1e6)]  # beyond, float32 overflows
+_STD = Annotated[float, Range(1e-6, 1e6)]
+_INPUT = Known(
+    {
+        "name": str, "size": Annotated[int, Range(1, MAX_SIZE)], "layout": Layout, "dtype": Dtype, "colour": Colour,
+        "scale": int | float | str, "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
+    },
+    required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
+)  # fmt: skip
+_OUTPUT = Known({"name": str, "answer": Answer, "classes": tuple[str, ...]}, required=("answer", "classes"), others=False)
+_FILE = Known(
+    {"input": Annotated[Mapping[str, Any], _INPUT], "output": Annotated[Mapping[str, Any], _OUTPUT]},
+    required=("input", "output"),
+    others=False,
+)
+_SCALE = re.compile(r"[0-9]{1,20}([./][0-9]{1,20})?")
 
 
 def read_engine_contract(path: Path) -> EngineContract:
     """Read a contract file; raises InvalidInputError naming the file and the entry for whatever is missing or unknown."""
-    try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{path}: no such contract; `skinaudit contract ENGINE` writes a first draft") from error
-    except (OSError, ValueError) as error:
+    if not path.exists():
+        raise InvalidInputError(f"{path}: no such contract; `skinaudit contract ENGINE` writes a first draft")
+    plain = read_toml(path, what="contract", again=_AGAIN)
+    tables: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
+    given, answered = tables["input"], tables["output"]
+    classes = answered["classes"]
+    if len(classes) < 2 or not all(classes) or len(set(classes)) < len(classes):
         raise InvalidInputError(
-            f"{path}: not a readable TOML file ({error}); `skinaudit contract ENGINE` drafts one"
-        ) from error
-    given, answered = _table(value, "input", _INPUT, path), _table(value, "output", _OUTPUT, path)
-    unknown = sorted(set(value) - {"input", "output"})
-    if unknown:
-        raise InvalidInputError(f"{path}: unknown table [{unknown[0]}]; a contract has [input] and [output]")
+            f"{path}: output.classes = {classes!r}: give two or more different names in the order of the answer's columns"
+        )
+    mean, std = (tuple(float(number) for number in given[entry]) for entry in ("mean", "std"))
     return EngineContract(
-        size=_size(given, path),
-        classes=_classes(answered, path),
-        layout=_choice(given, "layout", get_args(Layout), path),
-        dtype=_choice(given, "dtype", get_args(Dtype), path),
-        colour=_choice(given, "colour", get_args(Colour), path),
-        scale=_scale(given, path),
-        mean=_channels(given, "mean", path),
-        std=_channels(given, "std", path),
-        answer=_choice(answered, "answer", get_args(Answer), path),
-        input=_name(given, path),
-        output=_name(answered, path),
-    )
+        size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
+        scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
+        output=answered.get("name"),
+    )  # fmt: skip
 
 
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
@@ -115,67 +123,14 @@ def _text(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _table(value: Mapping[str, Any], name: str, entries: tuple[str, ...], path: Path) -> Mapping[str, Any]:
-    table = value.get(name)
-    if not isinstance(table, dict):
-        raise InvalidInputError(f"{path}: has no [{name}] table; `skinaudit contract ENGINE` drafts a whole contract")
-    unknown = sorted(set(table) - set(entries))
-    if unknown:
-        raise InvalidInputError(f"{path}: [{name}] has no entry {first_few(unknown)}; it may hold {', '.join(entries)}")
-    return table
-
-
-def _needed(table: Mapping[str, Any], entry: str, path: Path) -> Any:
-    if entry not in table:
-        raise InvalidInputError(f"{path}: {entry} is missing; a contract leaves nothing to guess")
-    return table[entry]
-
-
-def _size(table: Mapping[str, Any], path: Path) -> int:
-    size = _needed(table, "size", path)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise InvalidInputError(f"{path}: size = {size!r}: give the side of the square image in pixels, such as 224")
-    return size
-
-
-def _classes(table: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    classes = _needed(table, "classes", path)
-    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(one, str) and one for one in classes):
-        raise InvalidInputError(f"{path}: classes = {classes!r}: give the names in the order of the answer's columns")
-    if len(set(classes)) != len(classes):
-        raise InvalidInputError(f"{path}: classes names one twice: {', '.join(classes)}")
-    return tuple(classes)
-
-
-def _choice(table: Mapping[str, Any], entry: str, choices: tuple[str, ...], path: Path) -> Any:
-    value = _needed(table, entry, path)
-    if value not in choices:
-        raise InvalidInputError(f"{path}: {entry} = {value!r}: choose {', '.join(choices[:-1])} or {choices[-1]}")
-    return value
-
-
-def _scale(table: Mapping[str, Any], path: Path) -> Fraction:
-    value = _needed(table, "scale", path)
+def _scale(value: int | float | str, path: Path) -> Fraction:
+    readable = not isinstance(value, str) or _SCALE.fullmatch(value)
     try:
-        scale = Fraction(value) if isinstance(value, int | str) and not isinstance(value, bool) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidInputError(f'{path}: scale = {value!r}: give a number or a rational, such as "1/255"') from error
-    if scale <= 0:
-        raise InvalidInputError(f"{path}: scale = {value!r}: must be positive")
+        scale = Fraction(str(value)) if readable else None
+    except ZeroDivisionError:
+        scale = None
+    if scale is None or not Fraction(1, 10**6) <= scale <= 10**6:
+        raise InvalidInputError(
+            f'{path}: input.scale = {show(value)}: give a positive number or a rational, such as "1/255"'
+        )
     return scale
-
-
-def _channels(table: Mapping[str, Any], entry: str, path: Path) -> tuple[float, ...]:
-    value = _needed(table, entry, path)
-    numbers = isinstance(value, list) and len(value) == CHANNELS and all(isinstance(one, int | float) for one in value)
-    if not numbers or not all(math.isfinite(one) for one in value) or (entry == "std" and min(value) <= 0):
-        wanted = "three positive numbers" if entry == "std" else "three numbers"
-        raise InvalidInputError(f"{path}: {entry} = {value!r}: give {wanted}, one a channel")
-    return tuple(float(one) for one in value)
-
-
-def _name(table: Mapping[str, Any], path: Path) -> str | None:
-    name = table.get("name")
-    if name is not None and not isinstance(name, str):
-        raise InvalidInputError(f"{path}: name = {name!r}: give the tensor's name, or leave it out where there is only one")
-    return name

@@ -47,6 +47,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def can_be_written(target: Path) -> bool:
+    """Whether atomic_path could put a file there now, its missing folders made: to ask before long work, no promise."""
+    folder = target.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and not target.is_dir()
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Write `content` to `target` atomically."""
     with atomic_path(target) as temporary:
@@ -56,19 +64,6 @@ def write_bytes(target: Path, content: bytes) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as indented JSON to `target` atomically; key order is kept, so equal values give equal bytes."""
     write_bytes(target, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path, *, what: str) -> dict[str, Any]:
-    """Read a JSON object; a missing, truncated or non-object file is an InvalidInputError that says what it should be."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{path}: no such {what}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: not a readable {what} ({error}); write it again") from error
-    if not isinstance(value, dict):
-        raise InvalidInputError(f"{path}: not a {what}: expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def digest_file(path: Path) -> str:
@@ -93,11 +88,19 @@ def digest_parts(*parts: bytes) -> str:
 
 
 def default_cache_dir() -> Path:
-    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`."""
-    if chosen := os.environ.get("SKINAUDIT_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`.
+
+    Raises InvalidInputError where the user has no home folder and neither variable names another.
+    """
+    try:
+        if chosen := os.environ.get("SKINAUDIT_CACHE"):
+            return Path(chosen).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "skinaudit"
+    except RuntimeError as error:  # Python's error for a user without a home
+        raise InvalidInputError(
+            "no cache folder: this user has no home folder; set SKINAUDIT_CACHE to the path of a folder to write to"
+        ) from error
 
 
 def short(digest: str) -> str:

@@ -1,27 +1,39 @@
 """Manifests: what a run and an engine are made of, by digest, so that an audit can follow the lineage.
 
-A run directory holds `run.json`, `weights.safetensors`, `calibration.safetensors`, `sets/*.safetensors` and, once
-exported, `engines/*`. Beside each engine file lies `<engine file>.json`; the engine file itself stays pure.
+skinaudit.artifacts.run_folder says where a run's files lie. Beside each engine file lies `<engine file>.json`; the engine
+file itself stays pure.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import digest_file, read_json, short, write_json
+from skinaudit.artifacts import manifest_keys as keys
+from skinaudit.artifacts.contract import InputContract, upgraded
+from skinaudit.artifacts.files import digest_file, short, write_bytes
+from skinaudit.artifacts.plain_values import parse_json, read_json, show
+from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
+from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
 
-RUN_FILE = "run.json"
-BUILT_TYPED = "strongly typed network"
+BUILT_TYPED = keys.BUILT_TYPED
 """Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
-_RUN = "skinaudit-run/1"
-_ENGINE = "skinaudit-engine/1"
+
+_RUN = "skinaudit-run"
+_ENGINE = "skinaudit-engine"
+_VERSION = 2  # 1: contracts did not name their malignant classes
+_TRAIN = "restore it or train again"
+_EXPORT = "export the engine again"
+_SECOND_FILE = {".xml": ".bin"}
+"""Engine files without their weights -> the companion that holds these."""
+
+_Manifest = TypeVar("_Manifest", bound="RunManifest | EngineManifest")
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,8 @@ class FileRecord:
     digest: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.file, str) or not isinstance(self.digest, str):
-            raise TypeError(f"file {self.file!r}, digest {self.digest!r}: must be text")
+        if not self.file or not self.digest:
+            raise InvalidInputError("file and digest should not be empty")
 
 
 @dataclass(frozen=True)
@@ -46,11 +58,11 @@ class RunManifest:
 
     name: str
     contract: InputContract
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
+    model: Annotated[Mapping[str, Any], keys.MODEL]
+    data: Annotated[Mapping[str, Any], keys.DATA]
     synthetic: bool
-    training: Mapping[str, Any]
-    results: Mapping[str, Any]
+    training: Annotated[Mapping[str, Any], keys.TRAINING]
+    results: Mapping[str, Annotated[Mapping[str, bool | float], keys.RESULT]]
     weights: FileRecord
     calibration: FileRecord
     sets: Mapping[str, FileRecord]
@@ -72,14 +84,14 @@ class EngineManifest:
     runtime: str
     contract: InputContract
     asked: str
-    found: Mapping[str, int]
-    lineage: Mapping[str, str]
+    found: Mapping[str, keys.COUNT]
+    lineage: Annotated[Mapping[str, str], keys.LINEAGE]
     reference: FileRecord
     run: str
     run_name: str
     synthetic: bool
-    parity: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    parity: Annotated[Mapping[str, Any], keys.PARITY]
+    settings: Annotated[Mapping[str, Any], keys.SETTINGS]
     created_with: Mapping[str, str]
     device: str
     graph: FileRecord
@@ -87,33 +99,24 @@ class EngineManifest:
 
 
 def write_run(folder: Path, manifest: RunManifest) -> None:
-    """Write `run.json` into `folder` atomically."""
-    write_json(folder / RUN_FILE, {"kind": _RUN, **_plain(manifest)})
+    """Write `run.json` into `folder` atomically; raises InvalidInputError for a manifest that could not be read back."""
+    _write(RunFolder(folder).manifest, manifest, kind=_RUN)
 
 
 def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
-    path = folder / RUN_FILE
+    path = RunFolder(folder).manifest
     if not path.is_file():
-        raise InvalidInputError(f"{folder}: not a finished run (no {RUN_FILE}); `skinaudit train --out {folder}` makes one")
-    value = _read(path, kind=_RUN, what="run manifest")
-    try:
-        return RunManifest(
-            **{
-                **value,
-                "contract": InputContract.from_json(value["contract"], where=str(path)),
-                "weights": FileRecord(**value["weights"]),
-                "calibration": FileRecord(**value["calibration"]),
-                "sets": {name: FileRecord(**record) for name, record in value["sets"].items()},
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{path}: the run manifest is incomplete ({error}); train again") from error
+        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
+    value = read_json(path, what="run manifest", again=_TRAIN)
+    manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
+    _check_data(manifest, where=str(path))
+    return manifest
 
 
 def write_engine_manifest(manifest: EngineManifest, *, engine: Path) -> None:
-    """Write the manifest beside `engine` atomically."""
-    write_json(manifest_path(engine), {"kind": _ENGINE, **_plain(manifest)})
+    """Write the manifest beside `engine` atomically; raises InvalidInputError for one that could not be read back."""
+    _write(manifest_path(engine), manifest, kind=_ENGINE)
 
 
 def read_engine_manifest(engine: Path) -> EngineManifest:
@@ -123,20 +126,9 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
     path = manifest_path(engine)
     if not path.is_file():
         raise InvalidInputError(f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`")
-    value = _read(path, kind=_ENGINE, what="engine manifest")
-    try:
-        manifest = EngineManifest(
-            **{
-                **value,
-                "contract": InputContract.from_json(value["contract"], where=str(path)),
-                "engine": FileRecord(**value["engine"]),
-                "reference": FileRecord(**value["reference"]),
-                "graph": FileRecord(**value["graph"]),
-                "companions": tuple(FileRecord(**one) for one in value["companions"]),
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{path}: the engine manifest is incomplete ({error}); export it again") from error
+    value = read_json(path, what="engine manifest", again=_EXPORT)
+    manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)
+    _check_files(manifest, where=str(path))
     verify(engine, manifest.engine.digest)
     for companion in manifest.companions:
         resolve(engine.parent, companion)
@@ -145,7 +137,7 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
 
 def manifest_path(engine: Path) -> Path:
     """Where the manifest of an engine lies: `<engine file>.json`."""
-    return engine.with_name(engine.name + ".json")
+    return engine.with_name(engine.name + MANIFEST_SUFFIX)
 
 
 def record(path: Path, *, relative_to: Path) -> FileRecord:
@@ -164,10 +156,11 @@ def resolve(folder: Path, file: FileRecord) -> Path:
 
 def verify(path: Path, digest: str) -> None:
     """Raise InvalidInputError unless the file has this digest."""
-    found = digest_file(path)
-    if found != digest:
+    actual = digest_file(path)
+    if actual != digest:
+        told = (short(actual), short(digest)) if short(actual) != short(digest) else (actual, digest)
         raise InvalidInputError(
-            f"{path}: digest {short(found)}, the manifest says {short(digest)}: changed after it was written; make it again"
+            f"{path}: digest {told[0]}, the manifest says {told[1]}: changed after it was written; make it again"
         )
 
 
@@ -182,12 +175,65 @@ def versions(*distributions: str) -> dict[str, str]:
     return found
 
 
-def _plain(manifest: RunManifest | EngineManifest) -> dict[str, Any]:
-    return {**asdict(manifest), "contract": manifest.contract.to_json()}
+def _write(path: Path, manifest: RunManifest | EngineManifest, *, kind: str) -> None:
+    value = {"kind": f"{kind}/{_VERSION}", **asdict(manifest)}
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    again = _TRAIN if kind == _RUN else _EXPORT
+    _build(
+        type(manifest), parse_json(text, where=str(path), what=kind, again=again), kind=kind, where=str(path), again=again
+    )
+    write_bytes(path, text.encode())
 
 
-def _read(path: Path, *, kind: str, what: str) -> dict[str, Any]:
-    value = read_json(path, what=what)
-    if value.pop("kind", None) != kind:
-        raise InvalidInputError(f"{path}: not a {what} of this skinaudit (expected {kind}); make it again")
-    return value
+def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: str, again: str) -> _Manifest:
+    """A manifest of the present or of the earlier format from checked plain values."""
+    version = value.pop("kind", None)
+    if version == f"{kind}/1" and "contract" in value:
+        value["contract"] = upgraded(value["contract"], where=f"{where}: contract", again=again)
+    elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
+        raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
+    manifest: _Manifest = build(hint, value, where=where, again=again)
+    return manifest
+
+
+def _check_data(manifest: RunManifest, *, where: str) -> None:
+    """Raise InvalidInputError where the description of the data contradicts itself or the rest of the manifest."""
+    data, told = manifest.data, ""
+    images = data.get("part_images", {})
+    counts = data.get("counts", {})
+    for name, value in (
+        ("synthetic", manifest.synthetic),
+        ("size", manifest.contract.size),
+        ("images", sum(images.values())),
+    ):
+        if images and data.get(name, value) != value:
+            told = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
+    for name, table in {"part_lesions": data.get("part_lesions", {}), **counts}.items():
+        if table.keys() != images.keys():
+            place = name if name == "part_lesions" else f"counts.{name}"
+            told = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
+    for name in manifest.results.keys() - manifest.sets.keys():
+        told = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"
+    if not told and counts:
+        sums = {part: sum(table[part] for table in counts.values()) for part in images}
+        told = "" if sums == images else f"data.counts should sum to part_images, found {json.dumps(sums)}"
+    if told:
+        raise InvalidInputError(f"{where}: {told}; {_TRAIN}")
+
+
+def _check_files(manifest: EngineManifest, *, where: str) -> None:
+    """Raise InvalidInputError where a manifest contradicts itself about the files that it names."""
+    for name, value in (("runtime", manifest.runtime), ("asked", manifest.asked)):
+        if not value:
+            raise InvalidInputError(f"{where}: {name} should not be empty; {_EXPORT}")
+    digests: dict[str, str] = {}
+    for file in (manifest.engine, manifest.reference, manifest.graph, *manifest.companions):
+        if digests.setdefault(file.file, file.digest) != file.digest:
+            raise InvalidInputError(f"{where}: names {file.file} twice, with two digests; {_EXPORT}")
+    if manifest.lineage["onnx"] != manifest.reference.digest:
+        raise InvalidInputError(
+            f"{where}: lineage.onnx should be the digest of reference {manifest.reference.file}; {_EXPORT}"
+        )
+    lacking = _SECOND_FILE.get(Path(manifest.engine.file).suffix)
+    if lacking and not any(Path(file.file).suffix == lacking for file in manifest.companions):
+        raise InvalidInputError(f"{where}: companions should name the {lacking} file of the engine; {_EXPORT}")

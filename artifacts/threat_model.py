@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from skinaudit.errors import InvalidInputError
 
@@ -26,6 +26,7 @@ class ThreatModel:
 
     norm: Norm
     eps_255: Fraction
+    written_as: ClassVar[type]
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
@@ -46,8 +47,27 @@ class ThreatModel:
         steps = f"{float(self.eps_255):.{_DECIMALS}f}".rstrip("0").rstrip(".")
         return f"{steps}/255"
 
+    def to_json(self) -> dict[str, str]:
+        """As plain JSON values; skinaudit.artifacts.typed_json reads them back through `WrittenThreatModel`."""
+        return {"norm": self.norm, "eps": self.eps_text}
+
     def __str__(self) -> str:
         return f"{self.norm} {self.eps_text}"
+
+
+@dataclass(frozen=True)
+class WrittenThreatModel:
+    """A threat model as files have it, with eps as text."""
+
+    norm: Norm
+    eps: str
+
+    def opened(self) -> ThreatModel:
+        """The value; raises InvalidInputError for an eps that is no rational of 255."""
+        return ThreatModel(self.norm, parse_eps(self.eps))
+
+
+ThreatModel.written_as = WrittenThreatModel
 
 
 def parse_eps(text: str) -> Fraction:

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.open import RUNTIMES
-from skinaudit.errors import SkinauditError
+from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
 
 Answer = AuditResult | str
 """An audit, or in one line why there is none."""
@@ -29,26 +30,26 @@ Finished = Callable[[Path, Answer], None]
 _GRACE = 5.0  # seconds for an audit that is told to stop
 
 
-def sort_files(given: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Engines among the files of a pattern, each once, and the other files with the reason why they are none.
 
     What does not exist stays with the engines, so that its audit can say so.
     """
     suffixes = {suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes}
     engines: dict[Path, Path] = {}
-    others = []
-    for path in given:
+    other_files = []
+    for path in files:
         if path.is_dir():
-            others.append((path, "a folder"))
+            other_files.append((path, "a folder"))
         elif path.suffix.lower() in suffixes or not path.exists():
             engines.setdefault(path.resolve(), path)
         elif path.suffix.lower() == ".json":
-            others.append((path, "a manifest or a report"))
+            other_files.append((path, "a manifest or a report"))
         elif path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():
-            others.append((path, f"the weights of {path.with_suffix('.xml').name}"))
+            other_files.append((path, f"the weights of {path.with_suffix('.xml').name}"))
         else:
-            others.append((path, "no runtime opens such a file"))
-    return list(engines.values()), others
+            other_files.append((path, "no runtime opens such a file"))
+    return list(engines.values()), other_files
 
 
 def share_cores(engines: int, *, cores: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
@@ -69,8 +70,8 @@ def audit_several(
 ) -> list[Answer]:
     """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
 
-    finished: called here, in this process, as each audit ends. progress: gives what is told of an audit's part by its title.
-    Whatever ends this function, an interrupt above all, ends the audits too; they write no files.
+    finished: called here, in this process, as each audit ends. progress: gives the progress bar of an audit's part, by
+    title. When this function ends for any reason, such as an interrupt, it ends the audits too; they write no files.
     """
     answers: dict[int, Answer] = {}
     waiting = deque(enumerate(engines))
@@ -79,21 +80,21 @@ def audit_several(
         while waiting or running:
             while waiting and len(running) < jobs:
                 index, engine = waiting.popleft()
-                one = _start(index, engine, settings)
-                running[one.pipe] = one
+                audit = _start(index, engine, settings)
+                running[audit.pipe] = audit
             for pipe in wait(list(running)):
                 assert isinstance(pipe, Connection)
-                one = running[pipe]
-                answer = _heard(one, progress)
+                audit = running[pipe]
+                answer = _heard(audit, progress)
                 if answer is not None:
-                    answers[one.index] = answer
-                    finished(one.engine, answer)
+                    answers[audit.index] = answer
+                    finished(audit.engine, answer)
                     running.pop(pipe).stop()
     finally:
-        for one in running.values():
-            one.process.terminate()
-        for one in running.values():
-            one.stop()
+        for audit in running.values():
+            audit.process.terminate()
+        for audit in running.values():
+            audit.stop()
     return [answers[index] for index in range(len(engines))]
 
 
@@ -116,12 +117,12 @@ class _Running:
 
 def _start(index: int, engine: Path, settings: Mapping[str, Any]) -> _Running:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the runtimes' threads
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_audit, args=(there, engine, dict(settings)), daemon=True)
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_audit, args=(sending, engine, dict(settings)), daemon=True)
     with _deaf():
         process.start()
-    there.close()
-    return _Running(index, engine, process, here, {})
+    sending.close()
+    return _Running(index, engine, process, receiving, {})
 
 
 @contextmanager
@@ -137,23 +138,30 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _heard(one: _Running, progress: Callable[[str], Progress | None]) -> Answer | None:
-    """Take one message of a running audit: its answer, or None where it only got further."""
+def _heard(audit: _Running, progress: Callable[[str], Progress | None]) -> Answer | None:
+    """Read one message of a running audit: its answer, or None after a progress message."""
     try:
-        message = one.pipe.recv()
+        message = audit.pipe.recv()
     except EOFError:
-        one.process.join(_GRACE)
-        return f"{one.engine}: the audit died (exit code {one.process.exitcode}); audit this engine alone to see why"
+        audit.process.join(_GRACE)
+        return f"{audit.engine}: the audit died ({_cause(audit.process.exitcode)}); audit this engine alone to see why"
     if isinstance(message, tuple):
         title, done, total = message
-        if title not in one.bars:
-            one.bars[title] = progress(f"{one.engine.name}: {title}")
-        bar = one.bars[title]
+        if title not in audit.bars:
+            audit.bars[title] = progress(f"{audit.engine.name}: {title}")
+        bar = audit.bars[title]
         if bar is not None:
             bar(done, total)
         return None
     answer: Answer = message
     return answer
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        killed = f"killed by {signal.Signals(-exitcode).name}"
+        return f"{killed}, as systems do where memory runs out" if exitcode == -signal.SIGKILL else killed
+    return f"exit code {exitcode}"
 
 
 def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
@@ -169,10 +177,25 @@ def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
         try:
             answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
         except SkinauditError as error:
-            answer = str(error)
+            answer = _told(error, str(error))
         except BrokenPipeError:
             raise
         except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            answer = f"{engine}: the audit stopped with {what}; audit this engine alone to see where"
-        pipe.send(answer)
+            answer = _told(error, _fault(engine, error))
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # no memory to pack the answer, for example; nothing of it was sent yet
+            pipe.send(_told(error, _fault(engine, error)))
+
+
+def _told(error: Exception, line: str) -> str:
+    """The line, and on stderr the traceback where it is asked for."""
+    if debugging():
+        traceback.print_exception(error)
+    return line
+
+
+def _fault(engine: Path, error: Exception) -> str:
+    return f"{engine}: the audit stopped with {in_one_line(error)}; --debug or {DEBUG}=1 shows the traceback"

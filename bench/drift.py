@@ -11,7 +11,7 @@ from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
-from skinaudit.audit.checks.sanity import EXPLAINED
+from skinaudit.audit.checks.fidelity import EXPLAINED
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures.drift import measure_drift
 from skinaudit.bench.report import table
@@ -53,8 +53,8 @@ def _rows(run: Path, threads: int) -> Iterator[list[str]]:
             continue
         for one in (open_set(file) for file in sorted((run / "sets").glob("*.safetensors"))):
             logits = replay(engine, one).logits
-            classes = one.info.contract.classes
-            found = measure_drift(one.source_logits, logits, labels=one.labels, groups=one.group, classes=classes)
+            contract = one.info.contract
+            found = measure_drift(one.source_logits, logits, labels=one.labels, groups=one.group, contract=contract)
             flips = int((logits.argmax(axis=1) != one.source_logits.argmax(axis=1)).sum())
             shares = (found.median / found.median_margin, found.p99 / found.median_margin, found.largest / found.range)
             figures = [f"{share:.1e}" for share in shares]

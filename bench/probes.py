@@ -27,11 +27,13 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.evidence.probes import load as load_probe
 from skinaudit.audit.evidence.probing import ProbePlan
+from skinaudit.audit.figures.fresh_attack import ProbeResult
+from skinaudit.audit.figures.text import drop_text, percent
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, ProbeResult, Severity
-from skinaudit.audit.reports.parts.wording import drop_text, percent
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.bench.report import table
 from skinaudit.trainer import probes as source_probes
 from skinaudit.trainer.checkpoint import load_run_model

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures import metrics
@@ -72,7 +73,7 @@ def sets_of(run: Path) -> tuple[AdversarialSet, ...]:
 
 def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
     """Replay a set on an engine and compare it with the stored source logits."""
-    answers, source = metrics.predictions(replay(engine, one).logits), metrics.predictions(one.source_logits)
+    answers, source = predictions(replay(engine, one).logits), predictions(one.source_logits)
     return Agreement(
         one.info.title, len(one), metrics.accuracy(source, one.labels), metrics.accuracy(answers, one.labels),
         metrics.flips(source, answers),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from typing import Any
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set
 from skinaudit.artifacts.files import digest_file, short
+from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.figures.metrics import Indices, predictions
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError, SkinauditError
 
-LOG_FILE = "log.jsonl"
-CURVES_FILE = "curves.png"
 CONFIDENCE = 0.95
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/;,]+/)+")
 """The folders of an absolute path inside a text."""
@@ -71,22 +70,23 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     Raises InvalidInputError where the run, its log or the folder `audits` cannot be read; a set or an audit that cannot
     is left out with the reason.
     """
-    manifest = read_run(folder)
+    manifest, files = read_run(folder), RunFolder(folder)
     if audits is not None and not audits.is_dir():
         raise InvalidInputError(f"{audits}: no such folder of JSON reports of audits")
     left_out: dict[str, str] = {}
     sets = tuple(_sets(folder, manifest, left_out))
-    filed = tuple(_audits(folder, audits or folder / "audits", manifest, left_out))
-    seen = {PurePath(one.result.engine).name for one in filed if one.engine_now == "same" and not one.result.emulated}
-    engines = sorted(path.name.removesuffix(".json") for path in (folder / "engines").glob("*.json"))
+    filed = tuple(_audits(folder, audits or files.audits, manifest, left_out))
+    audited_names = {
+        PurePath(audit.result.engine).name for audit in filed if audit.engine_now == "same" and not audit.result.emulated
+    }
     return RunRecord(
         folder=folder,
         manifest=manifest,
-        history=_history(folder / LOG_FILE),
+        history=read_log(files.log),
         sets=sets,
         audits=filed,
         left_out=left_out,
-        unaudited=tuple(name for name in engines if name not in seen),
+        unaudited=tuple(name for name in files.engine_names() if name not in audited_names),
     )
 
 
@@ -104,8 +104,8 @@ def settings(manifest: RunManifest) -> dict[str, str | int | float | bool]:
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
     if isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _flat(one, f"{prefix}.{key}" if prefix else str(key))
+        for key, entry in value.items():
+            yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, str):
         path = PurePath(value)
         yield prefix, path.name if path.is_absolute() else _FOLDERS.sub("", value)
@@ -113,25 +113,6 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str | int | float
         yield prefix, value
     elif value is not None:
         yield prefix, json.dumps(value, sort_keys=True)
-
-
-def _history(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The epochs of a training log; none where there is no log."""
-    if not path.is_file():
-        return ()
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            epoch = json.loads(line)
-            usable = isinstance(epoch, dict) and type(epoch["epoch"]) is int and math.isfinite(epoch.get("seconds", 0))
-        except (ValueError, KeyError, TypeError):
-            usable = False
-        if not usable:
-            raise InvalidInputError(
-                f"{path}: line {number} is not an epoch of a training log; restore the file, or delete it"
-            )
-        found.append(epoch)
-    return tuple(found)
 
 
 def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iterator[SourceFigures]:
@@ -155,7 +136,7 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
         answers = predictions(opened.source_logits)
         figures = compare(
             answers, None, engine_clean=clean_answers, labels=opened.labels, groups=opened.group,
-            classes=opened.info.contract.classes, confidence=CONFIDENCE,
+            contract=opened.info.contract, confidence=CONFIDENCE,
         )  # fmt: skip
         if clean is None:
             clean, clean_answers = opened, answers
@@ -174,7 +155,7 @@ def _audits(folder: Path, audits: Path, manifest: RunManifest, left_out: dict[st
             whose = "an engine whose weights it does not tell" if weights is None else f"the weights {short(weights)}"
             left_out[f"audit {path.name}"] = f"is about {whose}"
             continue
-        engine = folder / "engines" / PurePath(filed.result.engine).name
+        engine = RunFolder(folder).engines / PurePath(filed.result.engine).name
         now = "missing"
         if engine.is_file():
             now = "same" if digest_file(engine) == filed.result.engine_digest else "changed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
-from skinaudit.artifacts.contract import CLASSES as LESIONS
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import (
@@ -28,11 +27,15 @@ from skinaudit.artifacts.manifest import (
     write_run,
 )
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.audit import audit_engine, gather
+from skinaudit.audit.checks import Evidence
+from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.judgement.gates import judge
-from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, Control, SetResult
+from skinaudit.audit.figures.fresh_attack import ProbeResult
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.statistics import Interval, paired_drop
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.request import Request
 from skinaudit.engines.engine import EngineDescription
 from skinaudit.tests.shared import built_once
 
@@ -162,14 +165,15 @@ def plant(
     )
     reference = run / "engines" / "fp32.onnx"
     write_json(reference, {"seed": seed})
+    own_record = record(reference, relative_to=reference.parent)
     manifest = EngineManifest(
-        engine=record(reference, relative_to=reference.parent),
+        engine=own_record,
         runtime="numpy",
         contract=contract,
         asked="fp32",
         found={"fp32": 1},
-        lineage={"weights": weights.digest, "onnx": "sha256:onnx", "data": "sha256:data"},
-        reference=record(reference, relative_to=reference.parent),
+        lineage={"weights": weights.digest, "onnx": own_record.digest, "data": "sha256:data"},
+        reference=own_record,
         run="..",
         run_name=folder.name,
         synthetic=True,
@@ -177,7 +181,7 @@ def plant(
         settings={},
         created_with={},
         device="test CPU",
-        graph=record(reference, relative_to=reference.parent),
+        graph=own_record,
     )
     write_engine_manifest(manifest, engine=reference)
     engine = reference
@@ -262,14 +266,14 @@ def compared(
         engine_clean=labels if attacked else None,
         labels=labels,
         groups=np.arange(len(labels)),
-        classes=LESIONS,
+        contract=CONTRACT,
         confidence=0.95,
     )
 
 
-def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True, policy: Policy | None = None) -> SetResult:
+def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True) -> SetResult:
     title = "clean" if clean else "pgd linf 2/255"
-    result = SetResult(
+    return SetResult(
         name=title,
         title=title,
         file="x",
@@ -286,13 +290,56 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         comparison=comparison,
         drift=None,
         probabilities=False,
-        judgement=None,
         images_per_second=1.0,
         flipped=(),
         right="",
     )
-    drops = [gate.judgement for gate in judge([result], [], policy or Policy()) if gate.rule == "drop"]
-    return replace(result, judgement=drops[0] if drops else None)
+
+
+def change_set(evidence: Evidence, index: int, **changes: Any) -> Evidence:
+    """The evidence with other figures for one set: fields of its Comparison, else of its SetResult."""
+    result = evidence.sets[index]
+    figures = {name: value for name, value in changes.items() if hasattr(result.comparison, name)}
+    others = {name: value for name, value in changes.items() if name not in figures}
+    changed = replace(result, comparison=replace(result.comparison, **figures), **others)
+    return replace(evidence, sets=(*evidence.sets[:index], changed, *evidence.sets[index + 1 :]))
+
+
+def change_inputs(evidence: Evidence, **changes: Any) -> Evidence:
+    """The evidence with other inputs; what is no field of Inputs is one of its manifest."""
+    names = {field.name for field in fields(evidence.inputs)}
+    own = {name: value for name, value in changes.items() if name in names}
+    of_manifest = {name: value for name, value in changes.items() if name not in names}
+    if of_manifest:
+        assert evidence.inputs.manifest is not None
+        own["manifest"] = replace(evidence.inputs.manifest, **of_manifest)
+    return replace(evidence, inputs=replace(evidence.inputs, **own))
+
+
+def probed(*, replay: int, fresh: int, reference: int, by_answers: bool = True) -> ProbeResult:
+    """Right images of 400 by replay, under a fresh attack, and those of the reference under the same."""
+
+    def right(count: int) -> NDArray[np.bool_]:
+        return np.arange(400) < count
+
+    groups = np.arange(400)
+    return ProbeResult(
+        name="square", title="probe square linf 24/255", by_answers=by_answers, norm="linf", eps="24/255",
+        settings={"queries": 9}, seed=0, images=400, queries=3600, seconds=1.0, clean_accuracy=1.0,
+        replay_accuracy=replay / 400, fresh_accuracy=fresh / 400, fresh_interval=Interval(0, 1),
+        worst_accuracy=min(replay, fresh) / 400, reference_accuracy=reference / 400,
+        drop=paired_drop(right(reference), right(fresh), groups), masking=paired_drop(right(replay), right(fresh), groups),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """What an audit of an honest engine gathers."""
+    planted = plant(tmp_path_factory.mktemp("honest"), settings={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: LinearEngine(path))
+        evidence, _ = gather(Request(planted.engine))
+    return evidence
 
 
 @pytest.fixture(scope="session")

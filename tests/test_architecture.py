@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("artifacts", "audit", "engines", "export", "publish", "trainer")
+FOLDERS = ("artifacts", "audit", "commands", "engines", "export", "publish", "trainer")
 
 # Folder or module -> those of the package that it may import, besides itself.
 MAY_IMPORT = {
@@ -23,11 +25,12 @@ MAY_IMPORT = {
     "trainer": {"artifacts", "errors"},
     "export": {"trainer", "engines", "artifacts", "errors"},
     "publish": {"audit", "engines", "artifacts", "errors"},
-    "completion": {"audit", "errors"},
-    "demo": {"trainer", "export", "audit", "artifacts", "errors"},
-    "cli": {"trainer", "export", "audit", "publish", "demo", "completion", "engines", "artifacts", "errors"},
+    "commands": {"trainer", "export", "audit", "publish", "engines", "artifacts", "errors"},
+    "cli": {"commands", "errors"},
+    "__main__": {"cli", "commands"},
     "no_telemetry": set(),
-    "__init__": {"no_telemetry"},
+    "thread_waiting": set(),
+    "__init__": {"no_telemetry", "thread_waiting"},
 }
 
 # What an audit on a deployment box may lack; each may be missing when any module of the other folders is imported.
@@ -39,9 +42,9 @@ DRAWS = ("skinaudit.audit.reports.html", "skinaudit.audit.reports.page.")
 REPORTING = ("jinja2", "matplotlib", "PIL")
 RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt_rtx", "openvino", "nncf", "cuda")
 BASE = {"click", "numpy", "onnx", "google", "rich", "safetensors"}  # google: protobuf, which onnx brings
-# Folder -> libraries beyond the base that its modules may need at import. Whatever else is imported inside functions.
+# Folder or module -> libraries beyond the base that its modules may need at import. All else is imported inside functions.
 TORCH = {"torch", "torchvision", "PIL"}
-NEEDS_AT_IMPORT = {"trainer": TORCH, "export": TORCH, "demo": TORCH}
+NEEDS_AT_IMPORT = {"trainer": TORCH, "export": TORCH, "commands.demo_run": TORCH}
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -60,6 +63,12 @@ MODULES = dict(sources())
 def part_of(module: str) -> str:
     """`trainer` for skinaudit.trainer.attacks.pgd; `__init__` for the package itself."""
     return module.split(".")[1] if "." in module else "__init__"
+
+
+def needs_at_import(module: str) -> set[str]:
+    """The libraries of NEEDS_AT_IMPORT for this module or for the folder that it is in."""
+    inside = module.removeprefix("skinaudit.")
+    return set().union(*(names for owner, names in NEEDS_AT_IMPORT.items() if f"{inside}.".startswith(f"{owner}.")))
 
 
 def imported(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
@@ -100,10 +109,64 @@ def test_imports_go_one_way(part: str) -> None:
     assert wrong == []
 
 
-def test_the_table_itself_keeps_trainer_and_audit_apart_and_nobody_imports_the_command_line() -> None:
+def test_the_table_itself_keeps_trainer_and_audit_apart_and_only_the_entry_point_imports_the_command_line() -> None:
     assert "audit" not in MAY_IMPORT["trainer"]
     assert "trainer" not in MAY_IMPORT["audit"]
-    assert not any("cli" in allowed for allowed in MAY_IMPORT.values())
+    assert [part for part, allowed in MAY_IMPORT.items() if "cli" in allowed] == ["__main__"]
+
+
+# Room of audit/, or module beside them -> the rooms and modules of audit/ that it may import, besides itself.
+ROOMS = {
+    "evidence": set(),
+    "figures": {"evidence"},
+    "checks": {"figures", "evidence"},
+    "judgement": {"checks", "figures", "evidence"},
+    "request": {"judgement", "evidence"},
+    "audit": {"request", "judgement", "checks", "figures", "evidence"},
+    "several": {"audit", "request", "judgement"},
+    "transfer": {"figures", "evidence"},
+    "reports": {"transfer", "judgement", "checks", "figures", "evidence"},
+}
+
+
+def room_of(module: str) -> str:
+    """`figures` for skinaudit.audit.figures.drift; empty for what lies outside of audit/."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["skinaudit", "audit"] and len(parts) > 2 else ""
+
+
+def test_the_rooms_of_audit_are_those_of_the_table() -> None:
+    assert {room_of(module) for module in MODULES} - {""} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_inside_audit_imports_go_one_way(room: str) -> None:
+    """Gathered, computed, checked, judged, reported: each room knows only those before it."""
+    allowed = ROOMS[room] | {room, ""}
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if room_of(module) == room
+        for name in imported(path)
+        if room_of(name) not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["bench", "examples", "tests"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """Also by files that no test runs, and inside functions that none calls."""
+    wrong = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "skinaudit":
+                module = importlib.import_module(str(node.module))
+                wrong += [
+                    f"{path.relative_to(ROOT)}:{node.lineno} {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(module, alias.name) and find_spec(f"{node.module}.{alias.name}") is None
+                ]
+    assert wrong == []
 
 
 def test_no_module_is_imported_as_if_the_root_were_no_package() -> None:
@@ -111,20 +174,20 @@ def test_no_module_is_imported_as_if_the_root_were_no_package() -> None:
         f"{module} imports {name}"
         for module, path in MODULES.items()
         for name in imported(path)
-        if name.split(".")[0] in {*FOLDERS, "errors", "cli", "demo"}
+        if name.split(".")[0] in {*FOLDERS, "errors", "cli"}
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
 def test_only_the_libraries_of_its_folder_are_needed_at_import(part: str) -> None:
-    allowed = BASE | NEEDS_AT_IMPORT.get(part, set()) | {"skinaudit"} | sys.stdlib_module_names
+    allowed = BASE | {"skinaudit"} | sys.stdlib_module_names
     wrong = [
         f"{module} imports {name}"
         for module, path in MODULES.items()
         if part_of(module) == part
         for name in imported(path, at_import_only=True)
-        if name.split(".")[0] not in allowed
+        if name.split(".")[0] not in allowed | needs_at_import(module)
     ]
     assert wrong == []
 
@@ -151,14 +214,14 @@ def run_without(libraries: tuple[str, ...], code: str) -> str:
 
 def test_every_other_module_imports_without_any_optional_library() -> None:
     """Also those that import others: what the sources say, tried."""
-    names = [module for module in MODULES if part_of(module) not in NEEDS_AT_IMPORT]
+    names = [module for module in MODULES if not needs_at_import(module)]
     assert "skinaudit.cli" in names
     absent = (*TRAINING, *RUNTIMES, *REPORTING)
     run_without(absent, f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
 
 
 def test_training_modules_import_with_torch_and_pillow_alone() -> None:
-    names = [module for module in MODULES if part_of(module) in NEEDS_AT_IMPORT]
+    names = [module for module in MODULES if needs_at_import(module)]
     absent = tuple(name for name in (*TRAINING, *RUNTIMES) if name not in TORCH)
     run_without(absent, f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
 

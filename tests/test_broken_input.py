@@ -62,7 +62,10 @@ def reseal(run: Path) -> None:
     digest = digest_file(engine)
     edit(
         engine.with_name("fp32.onnx.json"),
-        lambda m: (m["engine"].update(digest=digest), m["reference"].update(digest=digest)),
+        lambda m: (
+            *(m[name].update(digest=digest) for name in ("engine", "reference", "graph")),
+            m["lineage"].update(onnx=digest),
+        ),
     )
 
 
@@ -319,7 +322,7 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     only_the_clean_set: "no adversarial set",
     missing_set: "missing; restore it",
     truncated_run_manifest: "not a readable run manifest",
-    incomplete_run_manifest: "the run manifest is incomplete",
+    incomplete_run_manifest: "run.json: weights is missing, expected an object; restore it or train again",
     no_engine_manifest: "no manifest beside it",
     swapped_labels: "classes is",
     another_runs_engine: "weights",

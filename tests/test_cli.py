@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import remarks
 
 from skinaudit import cli
+from skinaudit.commands import run_folders
 from skinaudit.tests.processes import ADOPTS, PATIENCE, Start, members, still_running
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +51,7 @@ def test_three_commands(workplace: Path) -> None:
     assert f"\n{report['verdict']}" in done.stdout
     assert [one["title"] for one in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd linf 4/255"]
     assert report["description"]["found"].keys() == {"fp16"}
-    assert done.stderr == ""
+    assert remarks(done.stderr) == []
 
 
 def test_report_on_stdout_is_the_file(workplace: Path) -> None:
@@ -81,7 +83,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
         (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose among"),
         (["audit", engine, "--report", "json=-", "--json"], "--json: a --report goes to standard output already"),
         (["audit", engine, "--report", f"json={audits / 'fp16.onnx.json'}"], "something else goes to"),
-        (["report", "kept.json"], "kept.json: is of kind 'None', not 'skinaudit-audit/1'"),
+        (["report", "kept.json"], "kept.json: kind should be skinaudit-audit/2, found null"),
         (["report", "absent.json"], "absent.json: no such JSON report of an audit"),
     ):
         wrong = skinaudit(*arguments, cwd=workplace)
@@ -111,7 +113,7 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     assert (workplace / "all.html").read_text().startswith("<!DOCTYPE html>")
     assert skinaudit("compare", *audits, cwd=workplace).stdout.startswith("engine ")
     for arguments, message in (
-        (["compare", "runs/latest/run.json"], "run.json: is of kind"),
+        (["compare", "runs/latest/run.json"], "run.json: kind should be skinaudit-audit/2"),
         (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose among html, json, markdown, terminal"),
         (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
         (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
@@ -148,6 +150,47 @@ def test_a_baseline_on_the_command_line(workplace: Path) -> None:
     assert own.stderr.splitlines()[-1].endswith("says how to compare with an earlier audit; name one with --baseline")
 
 
+def test_a_run_that_cannot_be_written_to_gets_its_verdict(workplace: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(workplace / "runs/latest", tmp_path / "run"))
+    shutil.rmtree(run / "audits", ignore_errors=True)
+    (run / "audits").write_text("a file where the folder would be: nobody can write below it, not even root")
+    engine, kept = "run/engines/fp16.onnx", ["--threads", "1", "-o", "kept.json"]
+    expected = skinaudit("audit", engine, *kept, cwd=tmp_path)
+    report = json.loads((tmp_path / "kept.json").read_text())
+    assert expected.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
+    done = skinaudit("audit", engine, "--threads", "1", cwd=tmp_path)
+    (line,) = remarks(done.stderr)
+    assert line.startswith("run/audits/fp16.onnx.json: cannot be written, so this audit leaves no JSON report; --output")
+    assert done.returncode == expected.returncode
+    assert without_rates(done.stdout) == without_rates(expected.stdout.replace("report: kept.json\n", ""))
+    printed = json.loads(skinaudit("audit", engine, "--json", "--threads", "1", cwd=tmp_path).stdout)
+    assert printed["verdict"] == report["verdict"]
+    several = skinaudit("audit", engine, "run/engines/fp32.onnx", cwd=tmp_path)
+    assert several.returncode != 2
+    assert sum("leaves no JSON report" in line for line in several.stderr.splitlines()) == 2
+    for given in (["-o", "run/audits/a.json"], ["--report", "junit=run/audits/a.xml"]):
+        refused = skinaudit("audit", engine, *given, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == f"skinaudit: {' '.join(given).replace('-o', '--output')}{REFUSED[given[0]]}\n"
+
+
+REFUSED = {
+    "-o": ": cannot be written; choose another file",
+    "--report": ": run/audits/a.xml cannot be written; choose another file",
+}
+
+
+def without_rates(text: str) -> str:
+    """Without what the clock says."""
+    return re.sub(r"[\d,]+ images/s", "", text)
+
+
+def test_the_advice_where_there_is_no_run_is_one_that_works(tmp_path: Path) -> None:
+    done = skinaudit("export", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "skinaudit: runs/latest: not a finished run (no run.json); make one with `skinaudit train`\n"
+
+
 @pytest.mark.skipif(not ADOPTS, reason="processes are looked for in /proc")
 def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace: Path, start: Start) -> None:
     given = ["runs/latest/engines/fp16.onnx", "runs/latest/engines/fp32.onnx", "absent.onnx"]
@@ -163,7 +206,7 @@ def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace
     out, errors = running.communicate(timeout=PATIENCE)
     assert first.startswith("1 of 3  absent.onnx  ERROR  ")
     assert (running.returncode, out) == (130, "")
-    (line,) = errors.strip().splitlines()
+    (line,) = remarks(errors.strip())
     assert line.startswith("skinaudit: interrupted; nothing half-written was left")
     assert not (workplace / "stopped").exists()
     assert len(audits) >= 3  # the command and its two audits
@@ -191,18 +234,18 @@ def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: P
 
 def test_second_training_gets_its_own_folder_and_latest_follows(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    free = cli._free_folder("mobilenet-standard")
+    free = run_folders.free_folder("mobilenet-standard")
     assert free == Path("runs/mobilenet-standard-2")
     before = str(Path("runs/latest").readlink())
-    cli._point_latest(free)
+    run_folders.point_latest(free)
     assert str(Path("runs/latest").readlink()) == "mobilenet-standard-2"
-    cli._point_latest(Path("runs") / before)
+    run_folders.point_latest(Path("runs") / before)
     assert str(Path("runs/latest").readlink()) == before
 
 
 def test_help_names_every_command_and_examples() -> None:
     overview = CliRunner().invoke(cli.commands, ["--help"]).output
-    assert "Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive" in overview
+    assert "Exit codes: 0 pass, 1 fail, 2 usage, unreadable input or any other error, 3" in overview
     for name in cli.commands.commands:
         text = CliRunner().invoke(cli.commands, [name, "--help"]).output
         assert name in overview
@@ -226,7 +269,7 @@ def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
 def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from skinaudit.demo import PRECISIONS, DemoSettings, run_demo
+    from skinaudit.commands.demo_run import PRECISIONS, DemoSettings, run_demo
     from skinaudit.trainer.train import Reporter
 
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))

@@ -24,7 +24,7 @@ SCRIPTS = [
     ROOT / "action.yml",
     *(one for one in sorted((ROOT / "examples").rglob("*")) if one.is_file() and one.suffix != ".md"),
 ]
-FOLDERS = ("artifacts", "audit", "bench", "engines", "export", "trainer")
+FOLDERS = ("artifacts", "audit", "bench", "commands", "engines", "export", "trainer")
 SOURCES = [*sorted(ROOT.glob("*.py")), *(one for folder in FOLDERS for one in sorted((ROOT / folder).rglob("*.py")))]
 PROGRAM = r"(?<![\w/.@\[-])skinaudit +(?=[a-z-])"
 END = re.compile(r" {3,}|->|[;|<>`]|&&|\)(?=\"|$)| #")

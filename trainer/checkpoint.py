@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from skinaudit.artifacts.files import atomic_path
-from skinaudit.artifacts.manifest import RUN_FILE, RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.plain_values import check_regular, parse_json
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.models import build
 
@@ -29,6 +31,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save` wrote; raises InvalidInputError for a truncated or foreign file."""
+    check_regular(path, what="checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_KEY)
@@ -37,7 +40,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); delete it to train from the start") from error
     if metadata is None:
         raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; delete it to train from the start")
-    return tensors, json.loads(metadata)
+    state = parse_json(metadata, where=str(path), what="state of a checkpoint", again="delete it to train from the start")
+    return tensors, state
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -74,12 +78,15 @@ def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Modu
     """The finished model of a run in evaluation mode, its weights verified against the digest in `run.json`."""
     manifest = manifest or read_run(run)
     if not {"arch", "width"} <= manifest.model.keys():
-        raise InvalidInputError(f"{run / RUN_FILE}: names no arch and width to build the model from; train again")
-    model = build(
-        manifest.model["arch"],
-        width=manifest.model["width"],
-        classes=len(manifest.contract.classes),
-        size=manifest.contract.size,
-    )
+        raise InvalidInputError(f"{RunFolder(run).manifest}: names no arch and width to build the model from; train again")
+    try:
+        model = build(
+            manifest.model["arch"],
+            width=manifest.model["width"],
+            classes=len(manifest.contract.classes),
+            size=manifest.contract.size,
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{RunFolder(run).manifest}: model: {error}") from error
     load_weights(model, resolve(run, manifest.weights))
     return model.eval()

@@ -16,6 +16,9 @@ from skinaudit.trainer.attacks import pgd
 STOP_MARGIN = 0.05
 """An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
 
+_FEW = 0.25
+"""A model that names other classes than its most frequent answer on a smaller share of their images counts as constant."""
+
 SETTLE = 4.0
 """An image counts as held, and costs no more steps, once even this many times what its gradient promises in the whole ball
 would leave it right."""
@@ -78,6 +81,19 @@ def pgd_predictions(
         if progress is not None:
             progress(part.stop, len(labels))
     return np.concatenate(answers)
+
+
+def one_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:
+    """The class that is answered (nearly) always and the share of its answers; None where the answers are mixed enough.
+
+    Mixed enough means that other classes get at least a quarter as many answers as they have images. Both (N,).
+    """
+    answered = np.bincount(predictions)
+    most = int(answered.argmax())
+    others, other_images = len(predictions) - int(answered[most]), int((labels != most).sum())
+    if other_images == 0 or others >= _FEW * other_images:
+        return None
+    return most, float(answered[most] / len(predictions))
 
 
 def accuracies(predictions: NDArray[np.int64], labels: NDArray[np.int64], *, classes: int) -> dict[str, float]:

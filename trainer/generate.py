@@ -16,6 +16,8 @@ from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
+from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
@@ -24,7 +26,6 @@ from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 
-SETS_FOLDER = "sets"
 _SILENT = 0.5
 
 
@@ -144,7 +145,7 @@ def attack_run(
     after it. Raises InvalidInputError where the contracts of the two runs differ.
     """
     manifest = read_run(run)
-    clean = open_set(resolve(run, manifest.sets[CLEAN]))
+    clean = open_clean_set(run, manifest)
     crafted_on, suffix, weights = run, "", manifest.weights
     if against is not None:
         other = read_run(against)
@@ -155,7 +156,7 @@ def attack_run(
     opened = []
     for plan in plans:
         name = f"{plan.name}{suffix}"
-        path = run / SETS_FOLDER / f"{name}.safetensors"
+        path = RunFolder(run).set_file(name)
         opened.append(
             write_adversarial_set(path, model, clean, plan, name=name, source=weights.digest, seed=seed, progress=progress)
         )

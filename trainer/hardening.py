@@ -44,13 +44,14 @@ def harden_batch(
     it sets eps on the ramp. The attack runs on the frozen copy: only input gradients are computed, and neither weights nor
     the running statistics of the model in training are touched.
     """
+    threat_model = hardening.at(share)
     clean = round(hardening.clean_share * len(images))
-    if clean == len(images):
+    if threat_model is None or clean == len(images):
         return images
     if hardening.batch_norm == "train":
         clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
     perturbed = pgd.attack(
         attacked.now(), images[clean:], labels[clean:],
-        threat_model=hardening.at(share), generator=generator, steps=hardening.steps, keep="last",
+        threat_model=threat_model, generator=generator, steps=hardening.steps, keep="last",
     )  # fmt: skip
     return torch.cat([images[:clean], perturbed])

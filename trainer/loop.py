@@ -6,24 +6,27 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.artifacts.files import Progress, write_bytes
+from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.training_log import RESUMED
+from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
-from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, pgd_predictions, slices, to_pixels
+from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import AttackedCopy, harden_batch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.optimisation import (
@@ -35,9 +38,20 @@ from skinaudit.trainer.optimisation import (
 )
 from skinaudit.trainer.recipes import Hardening, Recipe
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
-BEST_FILE = "best.safetensors"
-LOG_FILE = "log.jsonl"
+_AGAIN = "delete it to train from the start"
+_STATE = Annotated[
+    Mapping[str, Any],
+    Known(
+        {
+            "settings": str,
+            "groups": tuple[Mapping[str, Any], ...],
+            "schedule": Mapping[str, Any],
+            "history": tuple[RESUMED, ...],
+        },
+        required=("settings", "groups", "schedule", "history"),
+    ),
+]
+"""Type hint of what a checkpoint holds besides tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +93,16 @@ def fit(
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    schedule = build_schedule(optimiser, recipe, steps=len(list(batches)) * recipe.epochs)
+    steps = len(list(batches)) * recipe.epochs
+    warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
+    schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
     average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
-    if resume and (folder / CHECKPOINT_FILE).exists():
-        history = _restore(folder, model, average, optimiser, schedule, settings_digest=settings_digest)
-    write_bytes(folder / LOG_FILE, "".join(map(_line, history)).encode())
+    files = RunFolder(folder)
+    if resume and files.checkpoint.exists():
+        history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
+    write_bytes(files.log, "".join(map(_line, history)).encode())
     weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
@@ -117,14 +134,13 @@ def fit(
         record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
         history.append(record)
         if record["best"]:
-            checkpoint.save(folder / BEST_FILE, candidate.state_dict(), {"epoch": epoch + 1})
-        _save(folder, model, average, optimiser, schedule, history, settings_digest=settings_digest)
-        with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
+        _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
+        with files.log.open("a", encoding="utf-8") as log:
             log.write(_line(record))
         if on_epoch is not None:
             on_epoch(record)
-    best, _ = checkpoint.load(folder / BEST_FILE)
-    model.load_state_dict(best)
+    checkpoint.load_weights(model, files.best)
     model.eval()
     return history
 
@@ -171,7 +187,7 @@ def _train_epoch(
         optimiser.step()
         if average is not None:
             average.update_parameters(model)
-        if isinstance(schedule, OneCycleLR) and schedule.last_epoch + 1 < schedule.total_steps:  # beyond, it climbs again
+        if isinstance(schedule, LambdaLR):
             schedule.step()
         total += value * len(labels)
         correct += int((logits.detach().argmax(1) == labels).sum())
@@ -194,16 +210,21 @@ def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> Traini
 
 def _validate(
     model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened.
 
-    None where the model answers NaN or infinity.
+    `val_one_class` says whether the model gives nearly the same answer to all clean images. None where the model answers
+    NaN or infinity.
     """
     frozen = folded(model)
     logits = logits_of(frozen, val.images)
     if not np.isfinite(logits).all():
         return None
-    figures = {f"val_{name}": value for name, value in accuracies(logits.argmax(1), val.labels, classes=classes).items()}
+    answers = logits.argmax(1)
+    figures: dict[str, Any] = {
+        f"val_{name}": value for name, value in accuracies(answers, val.labels, classes=classes).items()
+    }
+    figures["val_one_class"] = one_class(answers, val.labels) is not None
     if hardening is not None:
         predictions = pgd_predictions(
             frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=max(hardening.steps, 5), seed=seed
@@ -217,12 +238,17 @@ def _validate(
 def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
-    On the ramp a model that answers one class everywhere can look more robust than one that has begun to learn.
+    A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
+    model that has learnt something: it counts as worse than any other.
     """
-    first = 1 if hardening is None else math.ceil(hardening.ramp * recipe.epochs)
+    first = 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
     if record["epoch"] < first:
         return False
-    return bool(record["monitor"] > max((past["monitor"] for past in history if past["epoch"] >= first), default=-1.0))
+    return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))
+
+
+def _rank(record: Epoch) -> tuple[bool, float]:
+    return not record["val_one_class"], record["monitor"]
 
 
 def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
@@ -231,7 +257,7 @@ def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
 
 
 def _save(
-    folder: Path,
+    path: Path,
     model: nn.Module,
     average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
@@ -247,14 +273,19 @@ def _save(
     state = {
         "settings": settings_digest,
         "groups": groups,
-        "schedule": {key: value for key, value in schedule.state_dict().items() if not callable(value)},
+        "schedule": {key: value for key, value in schedule.state_dict().items() if _is_state(value)},
         "history": history,
     }
-    checkpoint.save(folder / CHECKPOINT_FILE, tensors, state)
+    checkpoint.save(path, tensors, state)
+
+
+def _is_state(value: Any) -> bool:
+    """Whether an entry of a schedule changes while it runs: functions do not, nor the infinity that it begins with."""
+    return not callable(value) and not (isinstance(value, float) and math.isinf(value))
 
 
 def _restore(
-    folder: Path,
+    path: Path,
     model: nn.Module,
     average: AveragedModel | None,
     optimiser: torch.optim.Optimizer,
@@ -262,19 +293,22 @@ def _restore(
     *,
     settings_digest: str,
 ) -> list[Epoch]:
-    path = folder / CHECKPOINT_FILE
-    tensors, state = checkpoint.load(path)
+    tensors, plain = checkpoint.load(path)
+    state: Mapping[str, Any] = build(_STATE, plain, where=str(path), again=_AGAIN)
     if state["settings"] != settings_digest:
         raise InvalidInputError(
             f"{path}: made with other settings or data; repeat the same options, or choose another --out"
         )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    if average is not None:
-        average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
-    checkpoint.restore_optimiser(optimiser, tensors, state["groups"])
-    schedule.load_state_dict(state["schedule"])
-    history: list[Epoch] = state["history"]
-    return history
+    try:
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        if average is not None:
+            averaged = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+            average.load_state_dict(averaged)
+        checkpoint.restore_optimiser(optimiser, tensors, list(state["groups"]))
+        schedule.load_state_dict(dict(state["schedule"]))
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise InvalidInputError(f"{path}: does not fit this training ({str(error).splitlines()[0]}); {_AGAIN}") from error
+    return [dict(epoch) for epoch in state["history"]]
 
 
 def _derived(seed: int, epoch: int) -> int:

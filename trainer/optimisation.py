@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.trainer.recipes import Recipe
 
-Schedule = OneCycleLR | ReduceLROnPlateau
+Schedule = LambdaLR | ReduceLROnPlateau
+
+_RISE = 0.25
+"""Share of a cycle in which the learning rate rises."""
+_FIRST, _LAST = 1 / 25, 1 / 250_000
+"""Factors on the learning rate at both ends of a cycle: those of torch's OneCycleLR."""
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -27,13 +33,35 @@ def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
-def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> Schedule:
-    """The recipe's learning rate over `steps` optimiser steps in all."""
+def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int, warm_up: int = 0) -> Schedule:
+    """The recipe's learning rate over `steps` optimiser steps in all.
+
+    The first `warm_up` of them have a cycle of their own: that training on clean images ends before hardening begins.
+    """
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
-    # Below five steps its warm-up of a quarter has no length to divide by.
-    steps = max(steps, 5)
-    return OneCycleLR(optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False)
+
+    def factor(step: int) -> float:
+        done, length = (step, warm_up) if step < warm_up else (step - warm_up, steps - warm_up)
+        return one_cycle(done, steps=length)
+
+    return LambdaLR(optimiser, factor)
+
+
+def one_cycle(step: int, *, steps: int) -> float:
+    """The factor on the learning rate at a step, from 0, of a cycle of `steps`: up in its first quarter, then down.
+
+    Each way is half a cosine, step for step as in torch's OneCycleLR, which has no cycles of less than five steps.
+    Smith & Topin 2018, https://arxiv.org/abs/1708.07120.
+    """
+    top = max(_RISE * steps - 1, _RISE)
+    if step < top:
+        return _between(_FIRST, 1.0, step / top)
+    return _between(1.0, _LAST, min(1.0, (step - top) / (steps - 1 - top)) if steps > 1 else 1.0)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def moving_average(model: nn.Module, *, decay: float) -> AveragedModel:

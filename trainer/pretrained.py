@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -31,12 +32,14 @@ def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
     .pth read with weights_only); or a name that torchvision knows, such as IMAGENET1K_V1 (downloaded). Files may hold a
     state dict of this arch, one of torchvision's, or the convolutions of a MobileNet v1 with batch norm folded in
     (`0.conv.weight`, `0.conv.bias`, ...); from them the classifier's last layer is left fresh.
-    Raises InvalidInputError for what cannot be read or does not fit.
+    Raises InvalidInputError for what cannot be read, does not fit, or holds NaN or infinity.
     """
     path = Path(source)
     if path.is_dir():
         manifest = read_run(path)
-        load_weights(model, resolve(path, manifest.weights))
+        weights = resolve(path, manifest.weights)
+        load_weights(model, weights)
+        _refuse_broken(model.state_dict(), where=weights)
         return f"the weights of run {manifest.name}, {short(manifest.weights.digest)}"
     if path.is_file():
         state = _read(path)
@@ -46,9 +49,19 @@ def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
         raise InvalidInputError(
             f"{source}: no such run or weights file, and torchvision has no weights of that name for {arch}"
         )
+    _refuse_broken(state, where=source)
     if all(_FOLDED.fullmatch(name) for name in state):
         state = _unfolded(model, state, where=source)
     return _transfer(model, state, where=source)
+
+
+def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:
+    """A NaN or infinity in one weight makes every answer NaN: training would blame the learning rate."""
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise InvalidInputError(
+            f"{where}: {len(broken)} of {len(state)} tensors hold NaN or infinity, first {broken[0]}; use other weights"
+        )
 
 
 def _read(path: Path) -> dict[str, Tensor]:

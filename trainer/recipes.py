@@ -24,7 +24,7 @@ class Recipe:
     `stop_patience` epochs without a better one (0: never). augment: `none`, `flips` (and quarter
     turns) or `affine`, as in `trainer.augment`. averaging: decay of
     the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
-    ramp: of hardening, unless a Hardening says otherwise.
+    warm_up, ramp: of hardening, unless a Hardening says otherwise.
     """
 
     name: str
@@ -44,7 +44,8 @@ class Recipe:
     class_costs: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     clean_share: float = 0.0
-    ramp: float = 0.3
+    warm_up: float = 0.4
+    ramp: float = 0.2
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -53,8 +54,8 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=3e-3, momentum=0.9, weight_decay=0.05,
-        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.5, augment="flips",
+        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=5e-3, momentum=0.9, weight_decay=0.05,
+        schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.75, augment="flips",
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
     # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
@@ -62,7 +63,7 @@ RECIPES: Mapping[str, Recipe] = {
     "paper": Recipe(
         name="paper", epochs=60, batch=16, optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0,
         schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment="none",
-        monitor="accuracy", stop_patience=10, clean_share=0.5, ramp=0.0,
+        monitor="accuracy", stop_patience=10, clean_share=0.5, warm_up=0.0, ramp=0.0,
     ),
 }  # fmt: skip
 
@@ -72,19 +73,20 @@ class Hardening:
     """PGD adversarial training: the minimax of Madry et al. 2018 over `threat_model`.
 
     train_eps_255: radius of the inner attack, in 8-bit steps, where it is not that of `threat_model`, under which the model
-    is validated all the same. steps: of the inner attack, of size 2.5 eps / steps from a random start. ramp: eps grows
-    linearly from 0 to its full value over this share of all epochs; at full eps from random weights a small model stays a
-    constant answer. clean_share: of each batch left clean (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the
-    inner attack's batch norm. `eval` attacks the function that is deployed (running statistics, folded into the
-    convolutions, hence fast); `train` uses the batch's statistics.
+    is validated all the same. steps: of the inner attack, of size 2.5 eps / steps from a random start. warm_up: share of all
+    epochs, at the beginning, that trains on clean images. ramp: share after it over which eps grows linearly from 0 to its
+    full value; at full eps from random weights a small model stays a constant answer. clean_share: of each batch left clean
+    (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function
+    that is deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
     """
 
     threat_model: ThreatModel
-    steps: int = 5
+    steps: int = 3
     ramp: float = 0.3
     clean_share: float = 0.0
     batch_norm: Literal["eval", "train"] = "eval"
     train_eps_255: Fraction | None = None
+    warm_up: float = 0.0
 
     @property
     def trained(self) -> ThreatModel:
@@ -93,9 +95,14 @@ class Hardening:
             return self.threat_model
         return replace(self.threat_model, eps_255=self.train_eps_255)
 
-    def at(self, share: float) -> ThreatModel:
-        """The threat model after `share` (0 to 1) of the training: eps in whole 256ths of an 8-bit step, at least one."""
-        part = min(1.0, share / self.ramp) if self.ramp else 1.0
+    def at(self, share: float) -> ThreatModel | None:
+        """The threat model after `share` (0 to 1) of the training; None in the warm-up, whose images stay clean.
+
+        On the ramp eps comes in whole 256ths of an 8-bit step, at least one.
+        """
+        if share < self.warm_up:
+            return None
+        part = min(1.0, (share - self.warm_up) / self.ramp) if self.ramp else 1.0
         return replace(self.trained, eps_255=max(round(self.trained.eps_255 * 256 * Fraction(part)), 1) * Fraction(1, 256))
 
     def to_json(self) -> dict[str, Any]:
@@ -148,12 +155,16 @@ def hardening_of(
     recipe: Recipe,
     threat_model: ThreatModel,
     steps: int,
+    warm_up: float | None,
     ramp: float | None,
     clean_share: float | None,
     batch_norm: Literal["eval", "train"],
     train_eps_255: Fraction | None = None,
 ) -> Hardening | None:
-    """None for `none`; for `pgd` the settings, with the recipe's ramp and clean share where none is given."""
+    """None for `none`; for `pgd` the settings, with the recipe's warm-up, ramp and clean share where none is given.
+
+    Raises InvalidInputError for an unknown kind, and where warm-up and ramp leave no epoch at full eps.
+    """
     if kind == "none":
         if train_eps_255 is not None:
             raise InvalidInputError("a radius of hardening without hardening: give --hardening pgd as well")
@@ -162,4 +173,9 @@ def hardening_of(
         raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
     share = recipe.clean_share if clean_share is None else clean_share
     ramp = recipe.ramp if ramp is None else ramp
-    return Hardening(threat_model, steps, ramp, share, batch_norm, train_eps_255)
+    warm_up = recipe.warm_up if warm_up is None else warm_up
+    if warm_up + ramp > 1:
+        raise InvalidInputError(
+            f"warm-up {warm_up:g} and ramp {ramp:g}: more than the whole training; give a smaller --warm-up or --ramp"
+        )
+    return Hardening(threat_model, steps, ramp, share, batch_norm, train_eps_255, warm_up)

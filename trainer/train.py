@@ -16,23 +16,24 @@ from safetensors.numpy import save_file
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import MALIGNANT, InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
-from skinaudit.artifacts.manifest import RUN_FILE, FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies
 from skinaudit.trainer.generate import AttackPlan
-from skinaudit.trainer.loop import BEST_FILE, CHECKPOINT_FILE, Epoch, Examples, fit
+from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.models import build, folded, parameter_count
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe
+from skinaudit.trainer.weaknesses import weaknesses
 
-WEIGHTS_FILE = "weights.safetensors"
-CALIBRATION_FILE = "calibration.safetensors"
 CALIBRATION_IMAGES = 512
 SET_STEPS = 40
 
@@ -83,10 +84,11 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` holds a run and `resume` is not set.
+    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`).
     """
     report = report or Reporter()
-    _check_folder(out, resume=resume)
+    files = RunFolder(out)
+    claim_folder(out, resume=resume)
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -119,18 +121,26 @@ def train_run(
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
     kept = max(past["epoch"] for past in history if past["best"])
-    draw_curves(history, out / "curves.png", title=f"{out.name}: {summary.title}")
-    checkpoint.save(out / WEIGHTS_FILE, model.state_dict(), {"epoch": kept})
-    weights = record(out / WEIGHTS_FILE, relative_to=out)
+    draw_curves(history, files.curves, title=f"{out.name}: {summary.title}")
+    checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
+    weights = record(files.weights, relative_to=out)
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
+    weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
     manifest = RunManifest(
         name=out.name,
         contract=contract,
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
         data={**summary.to_json(), "split": training.split},
         synthetic=dataset.synthetic,
-        training={**training.to_json(), "start": start, "kept_epoch": kept, "epochs": len(history), "device": str(device)},
+        training={
+            **training.to_json(),
+            "start": start,
+            "kept_epoch": kept,
+            "epochs": len(history),
+            "device": str(device),
+            "weaknesses": list(weak),
+        },
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,
         calibration=calibration,
@@ -138,8 +148,8 @@ def train_run(
         created_with=versions("torch", "torchvision", "numpy", "pillow"),
     )
     write_run(out, manifest)
-    for name in (CHECKPOINT_FILE, BEST_FILE):
-        (out / name).unlink()
+    for path in (files.checkpoint, files.best):
+        path.unlink()
     return manifest
 
 
@@ -155,23 +165,13 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     return ThreatModel(norm, eps_255)
 
 
-def _check_folder(out: Path, *, resume: bool) -> None:
-    if (out / RUN_FILE).exists():
-        raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
-    if (out / CHECKPOINT_FILE).exists() and not resume:
-        raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-
-
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:
     count = min(CALIBRATION_IMAGES, len(train.labels))
     chosen = np.sort(np.random.default_rng(seed).choice(len(train.labels), count, replace=False))
-    with atomic_path(out / CALIBRATION_FILE) as temporary:
+    path = RunFolder(out).calibration
+    with atomic_path(path) as temporary:
         save_file({"images": np.ascontiguousarray(train.images[chosen])}, temporary)
-    return record(out / CALIBRATION_FILE, relative_to=out)
+    return record(path, relative_to=out)
 
 
 def _write_sets(
@@ -186,16 +186,16 @@ def _write_sets(
     report: Reporter,
 ) -> list[AdversarialSet]:
     frozen = folded(model)
-    folder = out / generate.SETS_FOLDER
+    files = RunFolder(out)
     clean = generate.write_clean_set(
-        folder / f"{CLEAN}.safetensors", frozen,
+        files.set_file(CLEAN), frozen,
         images=dataset.images[test], labels=dataset.labels[test], group=dataset.groups[test],
         ids=tuple(dataset.ids[index] for index in test), source=weights.digest, contract=contract,
         dataset=dataset.title, synthetic=dataset.synthetic,
     )  # fmt: skip
     crafted = [
         generate.write_adversarial_set(
-            folder / f"{plan.name}.safetensors", frozen, clean, plan,
+            files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
         for plan in set_plans(training.threat_model)

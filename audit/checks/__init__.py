@@ -1,1 +1,151 @@
-"""Signs that figures cannot be trusted, one check a file."""
+"""Signs that figures cannot be trusted, one check a file; a check can forbid a PASS, and none can earn one.
+
+A check file defines `ABOUT`, the part of the audit that it looks at; `RULES`, the rules of its findings by name; and
+`check(evidence) -> iterator of findings`. Nothing else needs to change when a file is added.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+from skinaudit.errors import InvalidInputError
+
+if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports none of them
+    from skinaudit.audit.evidence.consistency import Consistency
+    from skinaudit.audit.evidence.half_precision import HalfPrecision
+    from skinaudit.audit.evidence.inputs import Inputs
+    from skinaudit.audit.evidence.pairing import Pair
+    from skinaudit.audit.evidence.reference import Reference
+    from skinaudit.audit.figures.fresh_attack import ProbeResult
+    from skinaudit.audit.figures.set_result import SetResult
+    from skinaudit.audit.judgement.policy import Policy
+    from skinaudit.audit.judgement.result import AuditResult, Gate
+    from skinaudit.engines.engine import EngineDescription
+
+About = Literal["engine", "sets", "figures"]
+"""What a check looks at. Findings are listed in this order, those of the gates before those about figures."""
+
+
+class Severity(Enum):
+    """What a finding does to the verdict: FAIL forces it, INCONCLUSIVE forbids PASS, the others only inform."""
+
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding, for a reader who meets it for the first time: title, what it means, and what to do about it."""
+
+    title: str
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a reader must know.
+
+    rule: a name in skinaudit.audit.judgement.rules.RULES. set: the title of the set or probe, None for the whole audit.
+    lesion_class: the class that it is about, where it is about one. gate: where a gate of this rule and set stands behind
+    it, what that gate bounds (`Gate.subject`). figures: the numbers in the text, by name.
+    """
+
+    severity: Severity
+    rule: str
+    set: str | None
+    text: str
+    lesion_class: str | None = None
+    gate: str | None = None
+    figures: Mapping[str, int | float] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """The baseline: the report of an earlier engine, and for each set of this audit the set of it to compare with."""
+
+    report: AuditResult
+    pairs: tuple[Pair | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that an audit gathered and computed; what a check may look at.
+
+    inputs: manifest, contract and sets as they were read. engine: what the opened engine says of itself. emulated: the graph
+    that the engine was built from ran in its place. reference: the engine of the control. added_conditions: operators by
+    which an answer can hang on a condition, in the engine's graph and not in its reference's. half_precision: None where no
+    emulation of it is called for. sets: the clean set first. baseline: None where no earlier engine is compared.
+    own_sets: titles of sets on which engine and baseline were each attacked with images of their own.
+    """
+
+    inputs: Inputs
+    engine: EngineDescription
+    emulated: bool
+    reference: Reference
+    added_conditions: tuple[str, ...]
+    consistency: Consistency
+    half_precision: HalfPrecision | None
+    sets: tuple[SetResult, ...]
+    probes: tuple[ProbeResult, ...]
+    gates: tuple[Gate, ...]
+    baseline: Earlier | None
+    own_sets: frozenset[str]
+    policy: Policy
+
+    @property
+    def clean(self) -> SetResult:
+        """The set of clean images."""
+        return self.sets[0]
+
+    @property
+    def attacked(self) -> tuple[SetResult, ...]:
+        """The adversarial sets."""
+        return self.sets[1:]
+
+
+class Check(Protocol):
+    """Look at the evidence and yield what a reader must know; nothing where all is well."""
+
+    def __call__(self, evidence: Evidence) -> Iterator[Finding]: ...
+
+
+def names(about: About | None = None) -> tuple[str, ...]:
+    """The checks that are there, by file, in alphabetical order; with `about` those that look at it."""
+    check_names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return tuple(name for name in check_names if about is None or load(name)[0] == about)
+
+
+def load(name: str) -> tuple[About, Mapping[str, Rule], Check]:
+    """What a check looks at, its rules, and the check; raises InvalidInputError on another name."""
+    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+        raise InvalidInputError(f"check {name!r}: there is none of that name")
+    module = importlib.import_module(f"{__name__}.{name}")
+    about: About = module.ABOUT
+    rules: Mapping[str, Rule] = module.RULES
+    check: Check = module.check
+    if about not in get_args(About):
+        raise TypeError(f"check {name}: ABOUT is {about!r}; choose one of {', '.join(get_args(About))}")
+    return about, rules, check
+
+
+def run_checks(evidence: Evidence, about: About) -> list[Finding]:
+    """The findings of all checks that look at this part of the audit.
+
+    Raises TypeError where a check yields a finding of a rule that is not its own.
+    """
+    findings = []
+    for name in names(about):
+        _, rules, check = load(name)
+        for finding in check(evidence):
+            if finding.rule not in rules:
+                raise TypeError(f"check {name}: a finding of rule {finding.rule!r}, which is none of {', '.join(rules)}")
+            findings.append(finding)
+    return findings

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.perturbation import within
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.evidence.probes import Logits, Pixels, Search, Target, load
-from skinaudit.audit.figures.metrics import Indices, predictions
-from skinaudit.audit.figures.statistics import accuracy_interval, paired_drop
-from skinaudit.audit.judgement.result import ProbeResult
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError, InvalidInputError
 
@@ -26,7 +24,8 @@ from skinaudit.errors import EngineError, InvalidInputError
 class ProbePlan:
     """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
     to attack at most. threat_model: None takes that of most of the audit's sets. gated: whether the same attack on the
-    reference is a fair comparison, so that the difference is a drop and replay can be told from it.
+    reference is a fair comparison, so that the difference is a drop and replay can be told from it. by_answers: the search
+    sees nothing but answers.
     """
 
     name: str
@@ -36,12 +35,13 @@ class ProbePlan:
     images: int
     seed: int
     gated: bool = True
+    by_answers: bool = False
 
 
 def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
-    """The threat model of most of the sets; of those that are as frequent, the first."""
-    found = [one.info.threat_model for one in sets if one.info.threat_model is not None]
-    return max(found, key=found.count)
+    """The most frequent threat model of the sets; the first of them on a tie."""
+    threat_models = [image_set.info.threat_model for image_set in sets if image_set.info.threat_model is not None]
+    return max(threat_models, key=threat_models.count)
 
 
 def plan_probes(
@@ -64,8 +64,31 @@ def plan_probes(
             plans.append(ProbePlan(name, search, {"queries": queries}, threat_model, images, seed, gated))
             continue
         search, defaults = load(name)
-        plans.append(ProbePlan(name, search, {**defaults, "queries": queries}, threat_model, images, seed))
+        settings = {**defaults, "queries": queries}
+        plans.append(ProbePlan(name, search, settings, threat_model, images, seed, by_answers=True))
     return tuple(plans)
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """Which images survived a fresh attack; every array is bool (N,) over the attacked images.
+
+    groups: int64 (N,), their lesions. clean_right: named rightly without an attack. replay_right: and on every stored
+    adversarial image of the same threat model; None where there is none. fresh_right: when clean and under this probe.
+    worst_right: under all of them, and under a probe that starts at the stored images. reference_right: fresh_right of the
+    reference under the same attack; None where none was attacked.
+    """
+
+    plan: ProbePlan
+    threat_model: ThreatModel
+    groups: Indices
+    queries: int
+    seconds: float
+    clean_right: NDArray[np.bool_]
+    replay_right: NDArray[np.bool_] | None
+    fresh_right: NDArray[np.bool_]
+    worst_right: NDArray[np.bool_]
+    reference_right: NDArray[np.bool_] | None
 
 
 def run_probe(
@@ -76,57 +99,47 @@ def run_probe(
     replayed: Sequence[tuple[AdversarialSet, Indices]],
     *,
     batch_size: int,
-    confidence: float,
     progress: Progress | None = None,
-) -> ProbeResult:
+) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images; those of the probe's threat
-    model are what the probe is compared with, and where a second search starts that spends half as many queries. reference:
-    attacked with the same random numbers; None compares with nothing. Raises InvalidInputError where the search leaves the
-    ball, EngineError on NaN or infinity.
+    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images. The probe is compared with
+    those of its threat model, and a second search with half the queries starts from the first of them. reference: an engine
+    that is attacked with the same random numbers; None for no comparison. Raises InvalidInputError where the search leaves
+    the ball, EngineError on NaN or infinity.
     """
-    threat_model = probe.threat_model or usual_threat_model([one for one, _ in replayed])
+    threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
-    images, labels, groups = _rows_of(clean, rows), clean.labels[rows], clean.group[rows]
-    stored = [(one, answers) for one, answers in replayed if one.info.threat_model == threat_model]
+    images, labels = _rows_of(clean, rows), clean.labels[rows]
+    same_threat = [(stored, answers) for stored, answers in replayed if stored.info.threat_model == threat_model]
     tick = _ticks(progress, len(rows) * (1 if reference is None else 2))
     attack = partial(_attack, probe, threat_model, images, labels)
     started = time.perf_counter()
     clean_right, fresh_right, queries = attack(_target(engine, batch_size), start=None, tick=tick)
-    replay_right, worst_right = clean_right, fresh_right
-    for _, answers in stored:
-        replay_right = replay_right & (answers[rows] == labels)
-    if stored:
+    replay_right, worst_right = None, fresh_right
+    if same_threat:
+        replay_right = np.logical_and.reduce([clean_right, *(answers[rows] == labels for _, answers in same_threat)])
         worst_right = fresh_right & replay_right
-        start = _rows_of(stored[0][0], rows)
+        start = _rows_of(same_threat[0][0], rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
-        _, held, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
-        worst_right, queries = worst_right & held, queries + more
+        _, still_right, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
+        worst_right, queries = worst_right & still_right, queries + more
     seconds = time.perf_counter() - started
     reference_right = None
     if reference is not None:
         _, reference_right, _ = attack(_target(reference, batch_size), start=None, tick=tick)
-    compare = partial(paired_drop, groups=groups, confidence=confidence)
-    return ProbeResult(
-        name=probe.name,
-        title=f"probe {probe.name} {threat_model}",
-        norm=threat_model.norm,
-        eps=threat_model.eps_text,
-        settings=dict(probe.settings),
-        seed=probe.seed,
-        images=len(rows),
+    return Probed(
+        plan=probe,
+        threat_model=threat_model,
+        groups=clean.group[rows],
         queries=queries,
         seconds=seconds,
-        clean_accuracy=float(clean_right.mean()),
-        replay_accuracy=float(replay_right.mean()) if stored else None,
-        fresh_accuracy=float(fresh_right.mean()),
-        fresh_interval=accuracy_interval(fresh_right, groups, confidence=confidence),
-        worst_accuracy=float(worst_right.mean()),
-        reference_accuracy=None if reference_right is None else float(reference_right.mean()),
-        drop=compare(reference_right, fresh_right) if reference_right is not None and probe.gated else None,
-        masking=compare(replay_right, fresh_right) if stored and probe.gated else None,
+        clean_right=clean_right,
+        replay_right=replay_right,
+        fresh_right=fresh_right,
+        worst_right=worst_right,
+        reference_right=reference_right,
     )
 
 
@@ -142,25 +155,25 @@ def _attack(
     settings: Mapping[str, int | float] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
-    """Which images are right when clean, which after the attack too, and the queries.
+    """Which images are right when clean, which are still right after the attack, and the queries spent.
 
-    Without `rows` all images are shown to the search, wrong ones too: they leave it at once, and the random numbers of the
-    others stay the same whichever engine is attacked.
+    Without `rows` the search gets all images, wrong ones too. Those leave it at once, so the random numbers of the other
+    images do not depend on the engine.
     """
     right = predictions(target(images)) == labels
     attacked = np.arange(len(labels)) if rows is None else rows
-    held = right.copy()
+    still_right = right.copy()
     if len(attacked) == 0:
-        return right, held, len(images)
-    found, queries = probe.search(
+        return right, still_right, len(images)
+    adversarial, queries = probe.search(
         target, images[attacked], labels[attacked],
         start=None if start is None else start[attacked], threat_model=threat_model,
         generator=np.random.default_rng(probe.seed), tick=tick, **(settings or probe.settings),
     )  # fmt: skip
-    if not within(found, images[attacked], threat_model).all():
+    if not within(adversarial, images[attacked], threat_model).all():
         raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
-    held[attacked] &= predictions(target(found)) == labels[attacked]
-    return right, held, len(images) + queries + len(attacked)
+    still_right[attacked] &= predictions(target(adversarial)) == labels[attacked]
+    return right, still_right, len(images) + queries + len(attacked)
 
 
 def _target(engine: Engine, batch_size: int) -> Target:
@@ -176,14 +189,14 @@ def _target(engine: Engine, batch_size: int) -> Target:
     return answer
 
 
-def _rows_of(one: AdversarialSet, rows: Indices) -> Pixels:
+def _rows_of(image_set: AdversarialSet, rows: Indices) -> Pixels:
     """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
-    found, first = [], 0
-    for batch in one.batches(256):
-        inside = rows[(rows >= first) & (rows < first + len(batch))]
-        found.append(batch[inside - first])
-        first += len(batch)
-    return np.concatenate(found)
+    chunks, start = [], 0
+    for batch in image_set.batches(256):
+        inside = rows[(rows >= start) & (rows < start + len(batch))]
+        chunks.append(batch[inside - start])
+        start += len(batch)
+    return np.concatenate(chunks)
 
 
 def _ticks(progress: Progress | None, total: int) -> Callable[[int], None]:

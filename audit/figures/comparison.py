@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.contract import MALIGNANT
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.figures import metrics
-from skinaudit.audit.figures.metrics import Hits, Indices
+from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop, wilson_interval
 
 _BETTER_ORDER = 0.05
@@ -19,26 +20,27 @@ _BETTER_ORDER = 0.05
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """Sensitivity of one class. `baseline` and `drop` are None where there is nothing to compare with or no image."""
+    """Sensitivity of one class. `source` and `drop` are None where there is nothing to compare with or no image."""
 
     name: str
     malignant: bool
     engine: Hits
     engine_interval: Interval
-    baseline: Hits | None
+    source: Hits | None
     drop: PairedDrop | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of one set, accuracies as fractions of 1. Fields with `baseline` are None where nothing was compared.
+    """Figures of one set, accuracies as fractions of 1. Fields with `source` are None where nothing was compared.
 
-    The baseline is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
+    The source is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
     balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
-    malignant, whichever class is named. attack_success: None for the clean set. classes: melanoma first, then the other
-    malignant ones, then the rest in the contract's order. top_answer: the class that the engine answers most. better_order:
-    what the engine's answers, taken in the contract's order, would have to mean to fit the labels far better; None where the
-    contract's own order fits, and under attack, where it says nothing.
+    malignant, whichever class is named. attack_success: None for the clean set. malignant_to_benign: None, too, where the
+    contract names no malignant class. classes: the malignant ones in the order in which the contract names them, then the
+    rest in that of its columns. top_answer: the class that the engine answers most. better_order: what the engine's answers,
+    taken in the contract's order, would have to mean to fit the labels far better; None where the contract's own order
+    fits, and under attack, where it says nothing.
     """
 
     images: int
@@ -47,9 +49,9 @@ class Comparison:
     classes_absent: tuple[str, ...]
     engine_accuracy: float
     engine_accuracy_interval: Interval
-    baseline_accuracy: float | None
+    source_accuracy: float | None
     engine_balanced: float
-    baseline_balanced: float | None
+    source_balanced: float | None
     constant_balanced: float
     majority_class: str
     majority_share: float
@@ -57,35 +59,35 @@ class Comparison:
     top_answer_share: float
     better_order: tuple[str, ...] | None
     engine_malignant: Hits
-    baseline_malignant: Hits | None
+    source_malignant: Hits | None
     attack_success: Hits | None
     flips: int | None
     malignant_to_benign: int | None
     drop: PairedDrop | None
     classes: tuple[ClassComparison, ...]
     engine_confusion: tuple[tuple[int, ...], ...]
-    baseline_confusion: tuple[tuple[int, ...], ...] | None
+    source_confusion: tuple[tuple[int, ...], ...] | None
 
 
 def compare(
     engine: Indices,
-    baseline: Indices | None,
+    source: Indices | None,
     *,
     engine_clean: Indices | None,
     labels: Indices,
     groups: NDArray[np.int64],
-    classes: Sequence[str],
+    contract: InputContract,
     confidence: float,
 ) -> Comparison:
     """Compare two models' predictions, int64 (N,) each, on the same images.
 
     engine_clean: the engine's predictions on the unperturbed images, for the attack success rate; None for the clean set.
     """
-    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
-    majority, share = metrics.majority_baseline(labels)
+    classes, malignant = contract.classes, contract.malignant_labels
+    majority, share = metrics.majority_class(labels)
     present = metrics.classes_present(labels)
     top, top_share = metrics.top_answer(engine)
-    right = None if baseline is None else baseline == labels
+    right = None if source is None else source == labels
     return Comparison(
         images=len(labels),
         lesions=len(np.unique(groups)),
@@ -93,9 +95,9 @@ def compare(
         classes_absent=tuple(name for index, name in enumerate(classes) if index not in present),
         engine_accuracy=metrics.accuracy(engine, labels),
         engine_accuracy_interval=accuracy_interval(engine == labels, groups, confidence=confidence),
-        baseline_accuracy=None if baseline is None else metrics.accuracy(baseline, labels),
+        source_accuracy=None if source is None else metrics.accuracy(source, labels),
         engine_balanced=metrics.balanced_accuracy(engine, labels),
-        baseline_balanced=None if baseline is None else metrics.balanced_accuracy(baseline, labels),
+        source_balanced=None if source is None else metrics.balanced_accuracy(source, labels),
         constant_balanced=metrics.constant_balanced_accuracy(labels),
         majority_class=classes[majority],
         majority_share=share,
@@ -103,14 +105,16 @@ def compare(
         top_answer_share=top_share,
         better_order=_better_order(engine, labels, classes) if engine_clean is None else None,
         engine_malignant=metrics.malignant_sensitivity(engine, labels, malignant),
-        baseline_malignant=None if baseline is None else metrics.malignant_sensitivity(baseline, labels, malignant),
+        source_malignant=None if source is None else metrics.malignant_sensitivity(source, labels, malignant),
         attack_success=None if engine_clean is None else metrics.attack_success(engine_clean, engine, labels),
-        flips=None if baseline is None else metrics.flips(baseline, engine),
-        malignant_to_benign=None if right is None else metrics.malignant_to_benign(right, engine, labels, malignant),
+        flips=None if source is None else metrics.flips(source, engine),
+        malignant_to_benign=(
+            metrics.malignant_to_benign(right, engine, labels, malignant) if right is not None and malignant else None
+        ),
         drop=None if right is None else paired_drop(right, engine == labels, groups, confidence=confidence),
-        classes=_classes(engine, baseline, labels=labels, groups=groups, classes=classes, confidence=confidence),
+        classes=_classes(engine, source, labels=labels, groups=groups, contract=contract, confidence=confidence),
         engine_confusion=_confusion(engine, labels, len(classes)),
-        baseline_confusion=None if baseline is None else _confusion(baseline, labels, len(classes)),
+        source_confusion=None if source is None else _confusion(source, labels, len(classes)),
     )
 
 
@@ -133,30 +137,31 @@ def _better_order(engine: Indices, labels: Indices, classes: Sequence[str]) -> t
 
 def _classes(
     engine: Indices,
-    baseline: Indices | None,
+    source: Indices | None,
     *,
     labels: Indices,
     groups: NDArray[np.int64],
-    classes: Sequence[str],
+    contract: InputContract,
     confidence: float,
 ) -> tuple[ClassComparison, ...]:
+    classes = contract.classes
     of_engine = metrics.hits_per_class(engine, labels, len(classes))
-    of_baseline = None if baseline is None else metrics.hits_per_class(baseline, labels, len(classes))
-    found = []
+    of_source = None if source is None else metrics.hits_per_class(source, labels, len(classes))
+    comparisons = []
     for index, name in enumerate(classes):
         rows = labels == index
         hits, drop = of_engine[index], None
-        if baseline is not None and hits.count:
-            drop = paired_drop(baseline[rows] == index, engine[rows] == index, groups[rows], confidence=confidence)
-        found.append(
+        if source is not None and hits.count:
+            drop = paired_drop(source[rows] == index, engine[rows] == index, groups[rows], confidence=confidence)
+        comparisons.append(
             ClassComparison(
                 name=name,
-                malignant=name in MALIGNANT,
+                malignant=name in contract.malignant,
                 engine=hits,
                 engine_interval=wilson_interval(hits.right, hits.count, confidence=confidence),
-                baseline=None if of_baseline is None else of_baseline[index],
+                source=None if of_source is None else of_source[index],
                 drop=drop,
             )
         )
-    # Stable: melanoma, the other malignant classes, the rest, each as in the contract.
-    return tuple(sorted(found, key=lambda one: (one.name != "mel", not one.malignant)))
+    malignant = [comparisons[label] for label in contract.malignant_labels]
+    return (*malignant, *(comparison for comparison in comparisons if not comparison.malignant))

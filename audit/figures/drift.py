@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.audit.figures.metrics import Indices, predictions
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import Indices, predictions
 
 LISTED = 20
 """How many images at risk a result keeps."""
@@ -60,9 +60,10 @@ def measure_drift(
     *,
     labels: Indices,
     groups: NDArray[np.int64],
-    classes: Sequence[str],
+    contract: InputContract,
 ) -> Drift:
     """Compare logits float32 (N, classes) of the same images; labels, groups int64 (N,)."""
+    classes = contract.classes
     before, after = predictions(source), predictions(engine)
     rows = np.arange(len(labels))
     leads = source[rows, before][:, None].astype(np.float64) - source  # of the source's answer over each class

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.contract import MALIGNANT
-from skinaudit.audit.figures.metrics import Indices, predictions
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import Indices, predictions
 
 LIMIT = 24
 """How many flips of a set a result keeps."""
@@ -41,7 +40,7 @@ def worst_flips(
     *,
     labels: Indices,
     groups: NDArray[np.int64],
-    classes: Sequence[str],
+    contract: InputContract,
     limit: int = LIMIT,
 ) -> tuple[Flip, ...]:
     """The first `limit` flips: malignant to benign before others, then by the engine's confidence in its wrong answer.
@@ -51,22 +50,22 @@ def worst_flips(
     """
     before, after = predictions(source), predictions(engine)
     rows = np.flatnonzero((before == labels) & (after != labels))
-    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
+    classes, malignant = contract.classes, contract.malignant_labels
     missed = np.isin(labels[rows], malignant) & ~np.isin(after[rows], malignant)
     source_shares, engine_shares = probabilities(source[rows]), probabilities(engine[rows])
     confidence = engine_shares.max(axis=1)
     return tuple(
         Flip(
-            index=int(rows[one]),
-            label=classes[labels[rows[one]]],
-            lesion=int(groups[rows[one]]),
-            source_answer=classes[before[rows[one]]],
-            engine_answer=classes[after[rows[one]]],
-            source_probabilities=tuple(round(float(share), _DIGITS) for share in source_shares[one]),
-            engine_probabilities=tuple(round(float(share), _DIGITS) for share in engine_shares[one]),
-            malignant_to_benign=bool(missed[one]),
+            index=int(rows[position]),
+            label=classes[labels[rows[position]]],
+            lesion=int(groups[rows[position]]),
+            source_answer=classes[before[rows[position]]],
+            engine_answer=classes[after[rows[position]]],
+            source_probabilities=tuple(round(float(share), _DIGITS) for share in source_shares[position]),
+            engine_probabilities=tuple(round(float(share), _DIGITS) for share in engine_shares[position]),
+            malignant_to_benign=bool(missed[position]),
         )
-        for one in np.lexsort((rows, -confidence, ~missed))[:limit]
+        for position in np.lexsort((rows, -confidence, ~missed))[:limit]
     )
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.errors import EngineError, InvalidInputError
-
-Indices = NDArray[np.int64]
+from skinaudit.artifacts.logits import Indices
+from skinaudit.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,6 @@ class Hits:
     def share(self) -> float | None:
         """right / count; None where there is no image, never 0 or NaN."""
         return self.right / self.count if self.count else None
-
-
-def predictions(logits: NDArray[np.floating]) -> Indices:
-    """The class with the largest logit: float (N, classes) -> int64 (N,), the first of equal ones.
-
-    Raises EngineError on another shape and on NaN or infinity, which argmax would turn into an answer.
-    """
-    if logits.ndim != 2 or logits.shape[1] < 2:
-        raise EngineError(f"logits have shape {logits.shape}, expected (images, classes); export the engine again")
-    finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        raise EngineError(
-            f"logits of {int((~finite).sum())} of {len(logits)} images hold NaN or infinity, first at image "
-            f"{int(finite.argmin())}; export the engine again in a wider precision"
-        )
-    return np.asarray(logits.argmax(axis=1), np.int64)
 
 
 def accuracy(predicted: Indices, labels: Indices) -> float:
@@ -76,7 +59,7 @@ def constant_balanced_accuracy(labels: Indices) -> float:
     return 1.0 / len(np.unique(labels))
 
 
-def majority_baseline(labels: Indices) -> tuple[int, float]:
+def majority_class(labels: Indices) -> tuple[int, float]:
     """The most frequent class and its share: the accuracy of always answering it."""
     _check(labels, labels)
     counts = np.bincount(labels)
@@ -90,8 +73,8 @@ def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hit
     """
     _check(clean, labels)
     _check(adversarial, labels)
-    held = clean == labels
-    return Hits(int((held & (adversarial != labels)).sum()), int(held.sum()))
+    right_when_clean = clean == labels
+    return Hits(int((right_when_clean & (adversarial != labels)).sum()), int(right_when_clean.sum()))
 
 
 def top_answer(predicted: Indices) -> tuple[int, float]:
@@ -112,8 +95,8 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> NDArray[np.i
 def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], float]:
     """Which label each answer would have to mean for the best balanced accuracy, and that accuracy.
 
-    Element j of the order is the label for answer j. Where it is another than the identity by far, the columns of the
-    engine are in another order than they are taken for. An exact assignment over all subsets of classes, for up to 16.
+    Element j of the order is the label for answer j. If the order clearly beats the identity, the columns of the engine are
+    probably permuted. The assignment is exact: it goes through all subsets of up to 16 classes.
     """
     if classes > 16:
         raise InvalidInputError(f"{classes} classes: the best order is searched for up to 16")
@@ -122,28 +105,28 @@ def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for answer in range(classes):
         grown: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for taken, (total, order) in best.items():
+        for used_labels, (total, order) in best.items():
             for label in range(classes):
-                if not taken >> label & 1:
-                    one = (total + shares[label, answer], (*order, label))
-                    key = taken | 1 << label
-                    if key not in grown or one[0] > grown[key][0]:
-                        grown[key] = one
+                if not used_labels >> label & 1:
+                    candidate = (total + shares[label, answer], (*order, label))
+                    key = used_labels | 1 << label
+                    if key not in grown or candidate[0] > grown[key][0]:
+                        grown[key] = candidate
         best = grown
     ((total, order),) = best.values()
     return order, float(total / len(np.unique(labels)))
 
 
-def flips(baseline: Indices, engine: Indices) -> int:
+def flips(source: Indices, engine: Indices) -> int:
     """Images on which the two answer differently, right or wrong."""
-    _check(baseline, engine)
-    return int((baseline != engine).sum())
+    _check(source, engine)
+    return int((source != engine).sum())
 
 
 def malignant_to_benign(right: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
-    """Malignant images that the baseline names rightly and the engine calls benign: each is a missed cancer.
+    """Malignant images that the source names rightly and the engine calls benign: each is a missed cancer.
 
-    right: bool (N,), which images the baseline names rightly.
+    right: bool (N,), which images the source names rightly.
     """
     _check(right, labels)
     _check(engine, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -25,7 +25,7 @@ class Interval:
 class PairedDrop:
     """How much accuracy is lost between two models on the same images, as fractions of 1.
 
-    lost: images that only the baseline gets right. gained: images that only the engine gets right. Invariant: value =
+    lost: images that only the source gets right. gained: images that only the engine gets right. Invariant: value =
     (lost - gained) / images lies in interval. design_effect: by how much images of one lesion inflate the variance, at
     least 1. bootstrap: the same interval by resampling lesions, a second opinion that a PASS needs as well; without any
     discordant image it is [0, 0] and says nothing. p_value: exact McNemar, two-sided, over images; it is reported and
@@ -43,8 +43,15 @@ class PairedDrop:
     p_value: float
 
 
+def with_roles_exchanged(drop: PairedDrop) -> PairedDrop:
+    """The same drop with the roles exchanged: from the engine to its source."""
+    interval = Interval(-drop.interval.high, -drop.interval.low)
+    bootstrap = Interval(-drop.bootstrap.high, -drop.bootstrap.low)
+    return replace(drop, lost=drop.gained, gained=drop.lost, value=-drop.value, interval=interval, bootstrap=bootstrap)
+
+
 def paired_drop(
-    baseline_right: NDArray[np.bool_],
+    source_right: NDArray[np.bool_],
     engine_right: NDArray[np.bool_],
     groups: NDArray[np.int64],
     *,
@@ -52,15 +59,15 @@ def paired_drop(
 ) -> PairedDrop:
     """The drop between two models with Tango's score interval, widened where images of one lesion go wrong together.
 
-    baseline_right, engine_right: bool (N,); groups: int64 (N,) lesion index. The interval is computed from the effective
+    source_right, engine_right: bool (N,); groups: int64 (N,) lesion index. The interval is computed from the effective
     counts, which are the counts divided by the design effect. Raises InvalidInputError where N is 0 or lengths differ.
     """
     images = len(groups)
-    if images == 0 or baseline_right.shape != (images,) or engine_right.shape != (images,):
+    if images == 0 or source_right.shape != (images,) or engine_right.shape != (images,):
         raise InvalidInputError(f"a paired drop needs equally many answers and lesions and at least one, found {images}")
-    lost = int((baseline_right & ~engine_right).sum())
-    gained = int((engine_right & ~baseline_right).sum())
-    difference = baseline_right.astype(np.int64) - engine_right.astype(np.int64)
+    lost = int((source_right & ~engine_right).sum())
+    gained = int((engine_right & ~source_right).sum())
+    difference = source_right.astype(np.int64) - engine_right.astype(np.int64)
     effect = design_effect(difference, groups)
     return PairedDrop(
         images=images,
@@ -195,8 +202,8 @@ def lesion_bootstrap(
     sums, sizes = np.bincount(index, weights=values), np.bincount(index)
     kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
     lesions = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(lesions, counts / lesions, size=resamples)
-    means = drawn @ kinds[:, 0] / (drawn @ kinds[:, 1])
+    draws = np.random.default_rng(seed).multinomial(lesions, counts / lesions, size=resamples)
+    means = draws @ kinds[:, 0] / (draws @ kinds[:, 1])
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 

@@ -2,169 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
-from skinaudit.artifacts.contract import MALIGNANT
-from skinaudit.audit.evidence.pairing import Pair
-from skinaudit.audit.evidence.probes import names
-from skinaudit.audit.figures.metrics import Hits, Indices, malignant_to_benign
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.audit.checks import Earlier
+from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.inputs import Inputs, titles
+from skinaudit.audit.evidence.pairing import Pair, pair_sets
+from skinaudit.audit.figures.metrics import Hits, malignant_to_benign
 from skinaudit.audit.figures.right_answers import unpack_right
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import paired_drop
-from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import (
-    AuditResult,
-    BaselineClass,
-    BaselineResult,
-    BaselineSet,
-    Finding,
-    ProbeResult,
-    SetResult,
-    Severity,
-    Verdict,
-)
-from skinaudit.audit.reports.parts.wording import engine_path
+from skinaudit.audit.judgement.reading import read_audit
+from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet
+from skinaudit.errors import InvalidInputError
+
+_CHANGED = "the report was changed, so audit the engine again"
+
+
+def read_baseline(path: Path) -> AuditResult:
+    """The JSON report of the engine to compare with; raises InvalidInputError as read_audit, and where the figures of a set
+    contradict its right answers.
+    """
+    report = read_audit(path)
+    for result in report.sets:
+        right = _right_answers(result, result.comparison.images, path=path)
+        if abs(right.mean() - result.comparison.engine_accuracy) > 1e-9:
+            accuracy = f"{result.comparison.engine_accuracy:.4f}, but {right.mean():.4f}"
+            raise InvalidInputError(
+                f"{path}: {result.title}: accuracy {accuracy} of its images are marked right; {_CHANGED}"
+            )
+    return report
+
+
+def pair_with(path: Path, inputs: Inputs, *, own_sets: bool) -> Earlier:
+    """Read the report at `path` and pair its sets with those of `inputs`; raises InvalidInputError where they do not fit."""
+    report, contract = read_baseline(path), inputs.clean.info.contract
+    if report.malignant != contract.malignant:
+        raise InvalidInputError(
+            f"{path}: its malignant classes are {' '.join(report.malignant) or 'none'}, not "
+            f"{' '.join(contract.malignant) or 'none'}; name another baseline"
+        )
+    pairs = pair_sets(
+        report, inputs.sets, titles(inputs.sets),
+        classes=contract.classes, weights=inputs.weights, own_sets=own_sets, path=path,
+    )  # fmt: skip
+    for pair, images in zip(pairs, inputs.sets, strict=True):
+        if pair is not None:
+            _check_classes(pair.before, images, contract.classes, path=path)
+    return Earlier(report, pairs)
 
 
 def compare_baseline(
-    baseline: AuditResult,
-    pairs: Sequence[Pair | None],
-    results: Sequence[SetResult],
-    sets: Sequence[AdversarialSet],
-    answers: Sequence[Indices],
-    *,
-    classes: Sequence[str],
-    confidence: float,
-) -> tuple[BaselineResult, list[Finding]]:
-    """Compare what both engines answered, image by image; what cannot be compared fairly is told in findings.
+    earlier: Earlier, results: Sequence[SetResult], answered: Sequence[AnsweredSet], *, confidence: float
+) -> BaselineResult:
+    """Compare what both engines answered, image by image, on every set that is fair to both.
 
-    pairs: of skinaudit.audit.evidence.pairing.pair_sets. results: of the replayed `sets`. answers: this engine's to each of
-    them, int64 (N,). All are in the order of the sets.
+    results, answered: of the sets of this audit, in the order of `earlier.pairs`. confidence: of every interval.
     """
-    fair, findings = [], []
-    for pair, result, one, answered in zip(pairs, results, sets, answers, strict=True):
-        if pair is None:
-            text = "not in the baseline, so compared with the source model only"
-            findings.append(Finding(Severity.NOTE, "baseline-drop", result.title, text))
-        elif pair.before.white_box != result.white_box and not result.clean:
-            before, now = (("transfer", "white-box")[white] for white in (pair.before.white_box, result.white_box))
-            text = (
-                f"{before} for the baseline and {now} for this engine, which makes one of them look better than it is: not "
-                "compared with the baseline"
-            )
-            findings.append(Finding(Severity.WARNING, "baseline-drop", result.title, text))
-        else:
-            fair.append(
-                (result.clean, _paired(pair, one, answered, title=result.title, classes=classes, confidence=confidence))
-            )
-    replayed = {pair.before.images_digest for pair in pairs if pair is not None}
-    absent = [one.title for one in baseline.sets if one.images_digest not in replayed]
-    findings += _of_all(baseline, absent, {clean for clean, _ in fair})
-    found = BaselineResult(
-        engine=engine_path(baseline),
-        engine_digest=baseline.engine_digest,
-        run_name=baseline.run_name,
-        verdict=baseline.verdict,
-        sets=tuple(one for _, one in fair),
+    report = earlier.report
+    return BaselineResult(
+        engine=report.engine_text,
+        engine_digest=report.engine_digest,
+        run_name=report.run_name,
+        verdict=report.verdict,
+        sets=tuple(
+            _paired(pair, own_answers, title=result.title, confidence=confidence)
+            for pair, result, own_answers in zip(earlier.pairs, results, answered, strict=True)
+            if pair is not None and pair.fair_for(result)
+        ),
     )
-    return found, findings
 
 
-def _paired(
-    pair: Pair,
-    one: AdversarialSet,
-    answers: Indices,
-    *,
-    title: str,
-    classes: Sequence[str],
-    confidence: float,
-) -> BaselineSet:
-    was = unpack_right(pair.before.right, images=len(one))
-    now = answers == one.labels
-    malignant = [index for index, name in enumerate(classes) if name in MALIGNANT]
-    found = []
-    for index, name in enumerate(classes):
-        rows = one.labels == index
-        if name in MALIGNANT and rows.any():
-            drop = paired_drop(was[rows], now[rows], one.group[rows], confidence=confidence)
-            found.append(BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop))
+def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float) -> BaselineSet:
+    images, answers = answered.images, answered.answers
+    contract = images.info.contract
+    was = unpack_right(pair.before.right, images=len(images))
+    now = answers == images.labels
     return BaselineSet(
         title=title,
         own=pair.own,
-        images_digest=one.images_digest,
+        images_digest=images.images_digest,
         baseline_digest=pair.before.images_digest,
         baseline=_hits(was),
         engine=_hits(now),
-        drop=paired_drop(was, now, one.group, confidence=confidence),
-        malignant=int(np.isin(one.labels, malignant).sum()),
-        malignant_to_benign=malignant_to_benign(was, answers, one.labels, malignant),
-        classes=tuple(sorted(found, key=lambda item: item.name != "mel")),
+        drop=paired_drop(was, now, images.group, confidence=confidence),
+        malignant=int(np.isin(images.labels, contract.malignant_labels).sum()),
+        malignant_to_benign=malignant_to_benign(was, answers, images.labels, contract.malignant_labels),
+        classes=tuple(_malignant_classes(was, now, images, contract, confidence=confidence)),
     )
+
+
+def _malignant_classes(
+    was: NDArray[np.bool_],
+    now: NDArray[np.bool_],
+    images: AdversarialSet,
+    contract: InputContract,
+    *,
+    confidence: float,
+) -> Iterator[BaselineClass]:
+    for name, label in zip(contract.malignant, contract.malignant_labels, strict=True):
+        rows = images.labels == label
+        if rows.any():
+            drop = paired_drop(was[rows], now[rows], images.group[rows], confidence=confidence)
+            yield BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop)
 
 
 def _hits(right: NDArray[np.bool_]) -> Hits:
     return Hits(int(right.sum()), len(right))
 
 
-def _of_all(baseline: AuditResult, absent: Sequence[str], compared: Collection[bool]) -> list[Finding]:
-    """absent: titles of the baseline's sets that were not replayed. compared: whether a clean set was, and another one."""
-    findings = []
-    if absent:
-        text = f"sets of the baseline that were not replayed here: {', '.join(absent)}"
-        findings.append(Finding(Severity.WARNING, "baseline-drop", None, text))
-    if baseline.emulated:
-        text = "the baseline was an emulation: what its file answers is unknown"
-        findings.append(Finding(Severity.WARNING, "baseline-drop", None, text))
-    if baseline.verdict is not Verdict.PASS:
-        text = f"the baseline's own verdict was {baseline.verdict.value}"
-        findings.append(Finding(Severity.NOTE, "baseline-drop", None, text))
-    for clean, kind in ((True, "clean"), (False, "adversarial")):
-        if clean not in compared:
-            text = f"no {kind} set is compared with the baseline: nothing shows that this engine is no worse there"
-            findings.append(Finding(Severity.INCONCLUSIVE, "baseline-drop", None, text))
-    return findings
+def _right_answers(result: SetResult, images: int, *, path: Path) -> NDArray[np.bool_]:
+    try:
+        return unpack_right(result.right, images=images)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {result.title}: {error}; {_CHANGED}") from error
 
 
-def own_set_findings(
-    baseline: AuditResult,
-    compared: BaselineResult,
-    results: Sequence[SetResult],
-    probes: Sequence[ProbeResult],
-    policy: Policy,
-) -> list[Finding]:
-    """What a comparison on own sets hangs on beside the two engines: how well the attack works on each.
-
-    An attack that follows gradients finds little where they are masked, so that the worse engine would look like the better
-    one. PASS therefore needs a fresh attack on this engine by its answers alone, in the norm and eps of an own set, that
-    breaks an image; skinaudit.audit.checks.sanity.masking tells whether it breaks more than the stored sets.
-    """
-    own = [one for one in results if one.title in {item.title for item in compared.sets if item.own}]
-    if not own:
-        return []
-    text = (
-        f"{', '.join(one.title for one in own)}: each engine was attacked with images made against itself, so the "
-        "comparison with the baseline also depends on how well the attack works on each: masked gradients, which the checks "
-        "of masking and fresh attacks look for, flatter an engine"
-    )
-    findings = [Finding(Severity.NOTE, "own-sets", None, text)]
-    least = min(policy.minimal_images, own[0].comparison.images)
-    threats = {(one.norm, one.eps) for one in own}
-    if not any(
-        probe.name in names()
-        and (probe.norm, probe.eps) in threats
-        and probe.images >= least
-        and probe.fresh_accuracy < probe.clean_accuracy
-        for probe in probes
-    ):
-        text = (
-            f"no fresh attack by this engine's answers alone broke any of at least {least} images in the norm and eps of "
-            "its own sets: nothing shows that these are as strong as they look; add --probe square"
-        )
-        findings.append(Finding(Severity.INCONCLUSIVE, "own-sets", None, text))
-    if any(one.rule == "masking" for one in baseline.findings):
-        text = "the baseline's own audit tells of masked gradients: it may look more robust than it is, and a loss be none"
-        findings.append(Finding(Severity.WARNING, "own-sets", None, text))
-    return findings
+def _check_classes(before: SetResult, images: AdversarialSet, classes: Sequence[str], *, path: Path) -> None:
+    """Raise InvalidInputError unless the right answers of each class are as many as the report's own figures say."""
+    right = _right_answers(before, len(images), path=path)
+    marked = np.bincount(images.labels[right], minlength=len(classes))
+    reported = {class_result.name: class_result.engine.right for class_result in before.comparison.classes}
+    for name, count in zip(classes, marked, strict=True):
+        if reported.get(name) != count:
+            raise InvalidInputError(
+                f"{path}: {before.title}: {count} images of {name} are marked right, its figures say {reported.get(name)}; "
+                f"{_CHANGED}"
+            )

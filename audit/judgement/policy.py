@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError
 
 Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
+Clinical = Literal["required", "none"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Policy:
     class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
     points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
     may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
-    that are stored in the sets, `optional` warns. floors: absolute bounds by set. probe_margin: points that a fresh attack
+    that are stored in the sets, `optional` warns. clinical: `required` forbids PASS where the contract names no malignant
+    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
+    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh attack
     may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
     engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
     baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
@@ -62,6 +66,8 @@ class Policy:
     benign_margin: float = 20.0
     prove: Prove = "where possible"
     control: Requirement = "required"
+    clinical: Clinical = "required"
+    clinical_reason: str = ""
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
@@ -95,6 +101,10 @@ class Policy:
             raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
+        if self.clinical not in get_args(Clinical):
+            raise InvalidInputError(f"policy clinical = {self.clinical!r}: choose 'required' or 'none'")
+        if self.clinical == "none" and not self.clinical_reason.strip():
+            raise InvalidInputError("policy clinical_reason: clinical = 'none' needs the reason why nothing is malignant")
         if self.prove not in get_args(Prove):
             raise InvalidInputError(f"policy prove = {self.prove!r}: choose {' or '.join(map(repr, get_args(Prove)))}")
 
@@ -121,6 +131,10 @@ minimal_images = {DEFAULT.minimal_images}
 # Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
 # audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
+# Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
+# with "required"; with "none" it may pass, and every report prints the reason.
+clinical = "{DEFAULT.clinical}"
+# clinical_reason = "the task tells nevi from benign keratoses; nothing in it is malignant"
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
 # below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
@@ -165,89 +179,77 @@ malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 """A policy file that says what happens without one; `skinaudit policy` prints it."""
 
 
-def read_policy(path: Path) -> Policy:
-    """Read a policy file; what it leaves out keeps its default.
-
-    Raises InvalidInputError on a file that is not TOML, an unknown key (naming the nearest known one), a wrong type, or a
-    bound out of range.
-    """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInputError(f"{path}: not a policy: {error}; `skinaudit policy` prints one to start from") from error
-    _check_keys(table, ("confidence", "minimal_images", "control", *_TABLES), where=str(path))
-    found: dict[str, Any] = {"control": table["control"]} if "control" in table else {}
-    for name in ("confidence", "minimal_images"):
-        if name in table:
-            found[name] = _number(table[name], f"{path}: {name}", whole=name == "minimal_images")
-    for name in _TABLES:
-        if not isinstance(table.get(name, {}), dict):
-            raise InvalidInputError(f"{path}: {name} must be a table: write [{name}] on a line of its own")
-    margins = {name: _number(value, f"{path}: margin of {name}") for name, value in table.get("margin", {}).items()}
-    if "default" in margins:
-        found["margin"] = margins.pop("default")
-    found["margins"] = margins
-    classes = dict(table.get("sensitivity_margin", {}))
-    if "prove" in classes:
-        found["prove"] = classes.pop("prove")
-    numbers = {name: _number(value, f"{path}: sensitivity_margin of {name}") for name, value in classes.items()}
-    for name, setting in (("default", "class_margin"), ("benign", "benign_margin")):
-        if name in numbers:
-            found[setting] = numbers.pop(name)
-    found["class_margins"] = numbers
-    for name, settings in _SETTINGS.items():
-        _check_keys(table.get(name, {}), settings, where=f"{path}: {name}")
-        for key, value in table.get(name, {}).items():
-            found[settings[key]] = _number(value, f"{path}: {name}.{key}", whole=key == "limit")
-    found["floors"] = {name: _floor(value, f"{path}: floor of {name}") for name, value in table.get("floor", {}).items()}
-    try:
-        return Policy(**found)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from error
-
-
-def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) -> None:
-    """Raise InvalidInputError where a policy names a set or a class that the audit does not have: it would bound nothing."""
-    known = set(sets)
-    for name in (*policy.margins, *policy.floors):
-        if name not in known:
-            raise _unknown(name, sorted(known), where="policy: no set")
-    for name in policy.class_margins:
-        if name not in classes:
-            raise _unknown(name, sorted(classes), where="policy: no class")
-
-
 _SETTINGS = {
     "malignant_to_benign": {"limit": "malignant_to_benign"},
     "probe": {"margin": "probe_margin"},
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
 }
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
-_TABLES = ("margin", "sensitivity_margin", *_SETTINGS, "floor")
+_FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
+_FILE = Known(
+    {
+        "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
+        "margin": Mapping[str, float],
+        "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
+        "malignant_to_benign": Annotated[Mapping[str, Any], Known({"limit": int}, others=False)],
+        "probe": Annotated[Mapping[str, Any], Known({"margin": float}, others=False)],
+        "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
+        "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],
+    },
+    others=False,
+)  # fmt: skip
+_PLAIN = ("confidence", "minimal_images", "control", "clinical", "clinical_reason")
+_AGAIN = "`skinaudit policy` prints one to start from"
 
 
-def _floor(value: object, where: str) -> Floor:
-    names = [figure.name for figure in fields(Floor)]
-    if not isinstance(value, dict):
-        raise InvalidInputError(f"{where}: must be a table with any of {', '.join(names)}")
-    _check_keys(value, names, where=where)
-    return Floor(**{name: _number(number, f"{where}: {name}") for name, number in value.items()})
+def read_policy(path: Path) -> Policy:
+    """Read a policy file; what it leaves out keeps its default.
+
+    Raises InvalidInputError on a file that is not TOML, an unknown key (naming the nearest known one), a wrong type, or a
+    bound out of range.
+    """
+    plain = read_toml(path, what="policy", again=_AGAIN)
+    file: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
+    settings: dict[str, Any] = {name: file[name] for name in _PLAIN if name in file}
+    margins = _floats(file.get("margin", {}))
+    classes = dict(file.get("sensitivity_margin", {}))
+    if "prove" in classes:
+        settings["prove"] = classes.pop("prove")
+    numbers = build(Mapping[str, float], classes, where=str(path), again=_AGAIN, at="sensitivity_margin")
+    class_margins = _floats(numbers)
+    for table, key, setting in (
+        (margins, "default", "margin"),
+        (class_margins, "default", "class_margin"),
+        (class_margins, "benign", "benign_margin"),
+    ):
+        if key in table:
+            settings[setting] = table.pop(key)
+    for name, names in _SETTINGS.items():
+        for key, value in file.get(name, {}).items():
+            settings[names[key]] = value if key == "limit" else float(value)
+    floors = {name: Floor(**_floats(floor)) for name, floor in file.get("floor", {}).items()}
+    try:
+        return Policy(**settings, margins=margins, class_margins=class_margins, floors=floors)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
 
 
-def _check_keys(table: Mapping[str, object], known: Iterable[str], *, where: str) -> None:
-    for name in table:
-        if name not in known:
-            raise _unknown(name, list(known), where=f"{where}: no setting")
+def _floats(table: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in table.items()}
 
 
-def _unknown(name: str, known: list[str], *, where: str) -> InvalidInputError:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) -> None:
+    """Raise InvalidInputError where a policy names a set or a class that the audit does not have: it would bound nothing."""
+    set_names = set(sets)
+    for name in (*policy.margins, *policy.floors):
+        if name not in set_names:
+            raise _unknown(name, sorted(set_names), where="policy: no set")
+    for name in policy.class_margins:
+        if name not in classes:
+            raise _unknown(name, sorted(classes), where="policy: no class")
+
+
+def _unknown(name: str, names: list[str], *, where: str) -> InvalidInputError:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
     return InvalidInputError(f"{where} {name!r}{hint}")
-
-
-def _number(value: object, where: str, *, whole: bool = False) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise InvalidInputError(f"{where} = {value!r}: must be a {'whole ' if whole else ''}number")
-    return value if whole else float(value)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 
-from skinaudit.artifacts.contract import MALIGNANT
-from skinaudit.audit.judgement.result import EMULATION, AuditResult, Severity
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.checks.emulation import EMULATION
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports import Needs
 from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
@@ -29,15 +30,17 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
     NEEDS.check()
     with _collector_paused():
         charts = [drop_chart(result), accuracy_chart(result), *robustness_charts(result)]
-        order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in MALIGNANT)
+        order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in result.malignant)
         return page_template().render(
             audit=result,
             baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),
             emulation=EMULATION,
-            findings={severity: [one for one in result.findings if one.severity is severity] for severity in Severity},
-            malignant=MALIGNANT,
+            findings={
+                severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
+            },
+            malignant=result.malignant,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),

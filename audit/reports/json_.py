@@ -11,13 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.reports.parts.lineup import Lineup
 from skinaudit.audit.transfer import TransferMatrix
 
-AUDIT_FORMAT = "skinaudit-audit/1"
 TRANSFER_FORMAT = "skinaudit-transfer/1"
-LINEUP_FORMAT = "skinaudit-lineup/1"
+LINEUP_FORMAT = "skinaudit-lineup/2"
 _KINDS = {AuditResult: AUDIT_FORMAT, TransferMatrix: TRANSFER_FORMAT, Lineup: LINEUP_FORMAT}
 
 
@@ -42,7 +41,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(value[key]) for key in sorted(value)}
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [_plain(element) for element in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):

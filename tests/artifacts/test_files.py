@@ -18,10 +18,10 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import (
     atomic_path,
+    can_be_written,
     default_cache_dir,
     digest_file,
     digest_parts,
-    read_json,
     short,
     write_bytes,
     write_json,
@@ -125,43 +125,10 @@ def test_no_space_left_is_an_error_that_loses_nothing(tmp_path: Path, writer: st
     assert names(tmp_path) == ["file"]
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
-
-
-@given(value=st.dictionaries(st.text(), json_values, max_size=4))
-def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]) -> None:
-    path = tmp_path_factory.getbasetemp() / "round.json"
-    write_json(path, value)
-    assert read_json(path, what="file") == value
-
-
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "file", {"accuracy": float("nan")})
     assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b'{"a": 1', b"\xff\xfe", b"{]", b'{"a": ' + b"1" * 5000 + b"}", b"[" * 200_000],
-    ids=["empty", "truncated", "not utf-8", "not json", "endless number", "endless nesting"],
-)
-def test_unreadable_json_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"run.json: not a readable run manifest \(.*write it again"):
-        read_json(tmp_path / "run.json", what="run manifest")
-
-
-def test_json_that_is_missing_or_no_object(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"none.json: no such run manifest"):
-        read_json(tmp_path / "none.json", what="run manifest")
-    (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(InvalidInputError, match="expected a JSON object, found list"):
-        read_json(tmp_path / "list.json", what="run manifest")
 
 
 def test_digests(tmp_path: Path) -> None:
@@ -191,6 +158,16 @@ def test_safetensors_are_written_like_any_other_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.safetensors"]
 
 
+def test_what_can_be_written_is_known_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name, expected in (("a", True), ("new/folder/a", True), ("file", True), ("file/a", False), (".", False)):
+        assert can_be_written(tmp_path / name) is expected, name
+    monkeypatch.chdir(tmp_path)
+    assert can_be_written(Path("a"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not can_be_written(tmp_path / "a")
+
+
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -200,3 +177,17 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache_dir() == tmp_path / "xdg" / "skinaudit"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "skinaudit"
+
+
+@pytest.mark.parametrize("chosen", [None, "~/mine"])
+def test_without_a_home_folder_the_cache_has_to_be_named(chosen: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: str) -> str:
+        return path  # as os.path.expanduser does for a user that the system does not know
+
+    monkeypatch.setattr("os.path.expanduser", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("SKINAUDIT_CACHE")
+    if chosen is not None:
+        monkeypatch.setenv("SKINAUDIT_CACHE", chosen)
+    with pytest.raises(InvalidInputError, match="no home folder; set SKINAUDIT_CACHE"):
+        default_cache_dir()

@@ -27,7 +27,8 @@ from skinaudit.artifacts.manifest import (
 from skinaudit.errors import InvalidInputError
 
 RUN = RunManifest(
-    name="run", contract=InputContract(size=64), model={"arch": "mobilenet", "width": 0.5}, data={"title": "HAM10000"},
+    name="run", contract=InputContract(size=64), model={"arch": "mobilenet", "width": 0.5},
+    data={"title": "HAM10000", "digest": "sha256:d"},
     synthetic=False, training={"seed": 0}, results={"clean": {"accuracy": 0.5}}, weights=FileRecord("w", "sha256:1"),
     calibration=FileRecord("c", "sha256:2"), sets={"clean": FileRecord("sets/clean", "sha256:3")},
     created_with={"python": "3"},
@@ -41,9 +42,10 @@ def engine(tmp_path: Path) -> Path:
     path.write_bytes(b"an engine")
     manifest = EngineManifest(
         engine=record(path, relative_to=path.parent), runtime="onnxruntime", contract=InputContract(size=64), asked="fp16",
-        found={"fp16": 28}, lineage={"weights": "sha256:1"}, reference=FileRecord("fp32.onnx", "sha256:4"), run="..",
+        found={"fp16": 28}, lineage={"weights": "sha256:1", "onnx": "sha256:4", "data": "sha256:d"},
+        reference=FileRecord("fp32.onnx", "sha256:4"), run="..",
         run_name="run", synthetic=True, parity={"agreement": 1.0}, settings={}, created_with={}, device="CPU",
-        graph=FileRecord("fp16.onnx", "sha256:5"),
+        graph=record(path, relative_to=path.parent),
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
     return path
@@ -107,23 +109,40 @@ def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: 
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); `skinaudit train --out"):
+    with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); make one with `skinaudit train`$"):
         read_run(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "skinaudit-run/2"}, r"expected skinaudit-run/1"),
-        ({"kind": "skinaudit-engine/1"}, r"expected skinaudit-run/1"),
-        ({"weights": {"file": "w"}}, "is incomplete"),
-        ({"weights": {"file": 7, "digest": "sha256:1"}}, "is incomplete"),
-        ({"weights": {"file": "w", "digest": None}}, "is incomplete"),
-        ({"weights": "w"}, "is incomplete"),
-        ({"sets": []}, "is incomplete"),
-        ({"sets": {"clean": []}}, "is incomplete"),
-        ({"contract": {}}, "incomplete"),
-        ({"extra": 1}, "is incomplete"),
+        ({"kind": "skinaudit-run/3"}, "kind should be skinaudit-run/2, found 'skinaudit-run/3'; restore it or train again"),
+        ({"kind": "skinaudit-engine/2"}, "kind should be skinaudit-run/2"),
+        ({"kind": "skinaudit-run/1"}, "contract.malignant is unknown in this earlier format"),
+        ({"weights": {"file": "w"}}, "weights.digest is missing, expected a text"),
+        ({"weights": {"file": 7, "digest": "sha256:1"}}, "weights.file should be a text, found 7"),
+        ({"weights": {"file": "w", "digest": None}}, "weights.digest should be a text, found null"),
+        ({"weights": {"file": "", "digest": "sha256:1"}}, "weights: file and digest should not be empty"),
+        ({"weights": "w"}, "weights should be an object, found 'w'"),
+        ({"sets": []}, "sets should be an object, found an array of 0 items"),
+        ({"sets": {"a b\x1b": []}}, r"sets should be a text without control characters, found 'a b\\x1b'"),
+        ({"sets": {"a b": []}}, r"sets\['a b'\] should be an object, found an array"),
+        ({"contract": {}}, "contract.size is missing, expected an integer"),
+        ({"extra": 1}, "extra is unknown, expected only name, contract"),
+        ({"nane": 1}, "nane is unknown, did you mean 'name'"),
+        ({"model": {"width": "0.5"}}, "model.width should be a finite number, found '0.5'"),
+        ({"data": {"title": "x"}}, "data.digest is missing, expected a text"),
+        (
+            {"data": {"title": "x", "digest": "x", "counts": {"mel": {"test": -1}}}},
+            "data.counts.mel.test should be an integer",
+        ),
+        (
+            {"data": {"title": "x", "digest": "x", "counts": {"mel": {"test": 1}}}},
+            "data.counts.mel should have the parts , found test",
+        ),
+        ({"results": {"clean": {"accuracy": 1.5}}}, "results.clean.accuracy should be a finite number from 0 to 1"),
+        ({"results": {"clean": {}}}, "results.clean.accuracy is missing"),
+        ({"training": {"hardening": "pgd"}}, "training.hardening should be an object"),
     ],
 )
 def test_a_damaged_run_manifest_is_refused_by_name(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -135,7 +154,23 @@ def test_a_damaged_run_manifest_is_refused_by_name(tmp_path: Path, change: dict[
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"kind": "x"}, "expected skinaudit-engine/1"), ({"engine": {}}, "is incomplete"), ({"reference": 3}, "is incomplete")],
+    [
+        ({"kind": "x"}, "kind should be skinaudit-engine/2, found 'x'; export the engine again"),
+        ({"engine": {}}, "engine.file is missing"),
+        ({"reference": 3}, "reference should be an object, found 3"),
+        ({"lineage": {"weights": "w", "onnx": "sha256:4"}}, "lineage.data is missing"),
+        (
+            {"lineage": {"weights": "w", "onnx": "x", "data": "d"}},
+            "lineage.onnx should be the digest of reference fp32.onnx",
+        ),
+        ({"graph": {"file": "fp16.onnx", "digest": "x"}}, "names fp16.onnx twice, with two digests"),
+        ({"engine": {"file": "fp16.xml", "digest": "x"}}, "companions should name the .bin file of the engine"),
+        ({"found": {"fp16": -1}}, "found.fp16 should be an integer of at least 0"),
+        ({"parity": {"agreement": 2}}, "parity.agreement should be a finite number from 0 to 1"),
+        ({"parity": {"rebuilds": {"builds": 2}}}, "parity.rebuilds.files is missing"),
+        ({"settings": {"found_in": "heaven"}}, "settings.found_in should be strongly typed network, found 'heaven'"),
+        ({"companions": [{"file": 1}]}, r"companions\[0\].digest is missing"),
+    ],
 )
 def test_a_damaged_engine_manifest_is_refused_by_name(engine: Path, change: dict[str, Any], message: str) -> None:
     edit(manifest_path(engine), **change)

@@ -14,6 +14,7 @@ import pytest
 
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.manifest import (
+    manifest_path,
     read_engine_manifest,
     read_run,
     record,
@@ -21,9 +22,10 @@ from skinaudit.artifacts.manifest import (
     write_run,
 )
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.evidence.reference import CONTROL_TOLERANCE
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
 pytestmark = pytest.mark.usefixtures("opened")
@@ -46,7 +48,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
     assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
     assert (clean.comparison.images, clean.comparison.lesions) == (700, 350)
-    assert clean.comparison.engine_confusion == clean.comparison.baseline_confusion
+    assert clean.comparison.engine_confusion == clean.comparison.source_confusion
     assert [sum(row) for row in clean.comparison.engine_confusion] == [100] * 7
     diagonal = sum(row[index] for index, row in enumerate(clean.comparison.engine_confusion))
     assert diagonal == round(700 * clean.comparison.engine_accuracy)
@@ -106,7 +108,7 @@ def test_few_images_do_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(lab.plant(tmp_path, images=140).engine)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "about 390 images would decide" in result.reason
-    assert all(one.judgement is not None and one.judgement.images_needed == 381 for one in result.sets)
+    assert {gate.judgement.images_needed for gate in result.gates if gate.rule == "drop"} == {381}
 
 
 def test_a_class_without_images_does_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -160,10 +162,10 @@ def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, 
     for one in result.sets:
         # Compared with the reference of this engine, never with the other model's logits.
         assert (one.comparison.drop is not None) is with_reference
-        assert (one.comparison.baseline_accuracy is not None) is with_reference
+        assert (one.comparison.source_accuracy is not None) is with_reference
     if with_reference:
         assert (
-            result.sets[0].comparison.baseline_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy
+            result.sets[0].comparison.source_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy
         )
     else:
         assert len(texts(result, Severity.WARNING)) == 2
@@ -249,14 +251,29 @@ def test_a_run_that_was_trained_again_is_refused(tmp_path: Path, lab: SimpleName
         audit_engine(planted.engine)
 
 
-def test_lineage_without_weights_is_refused_and_other_gaps_are_told(tmp_path: Path, lab: SimpleNamespace) -> None:
+def test_a_lineage_that_lacks_a_link_is_refused_and_missing_calibration_is_told(
+    tmp_path: Path, lab: SimpleNamespace
+) -> None:
     planted = lab.plant(tmp_path, settings={})
     manifest = read_engine_manifest(planted.engine)
-    weights = manifest.lineage["weights"]
-    write_engine_manifest(replace(manifest, asked="int8", lineage={"weights": weights}), engine=planted.engine)
-    assert audit_engine(planted.engine).lineage_gaps == ("onnx", "data", "calibration")
-    write_engine_manifest(replace(manifest, lineage={}), engine=planted.engine)
-    with pytest.raises(InvalidInputError, match="the lineage names no weights"):
+    write_engine_manifest(replace(manifest, asked="int8"), engine=planted.engine)
+    assert audit_engine(planted.engine).lineage_gaps == ("calibration",)
+    path = manifest_path(planted.engine)
+    for name in ("weights", "onnx", "data"):
+        value = json.loads(path.read_text())
+        del value["lineage"][name]
+        (tmp_path / "kept").write_bytes(path.read_bytes())
+        path.write_text(json.dumps(value))
+        with pytest.raises(InvalidInputError, match=rf"subject.onnx.json: lineage.{name} is missing, expected a text"):
+            audit_engine(planted.engine)
+        path.write_bytes((tmp_path / "kept").read_bytes())
+
+
+def test_an_engine_of_other_data_than_its_run_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    manifest = read_engine_manifest(planted.engine)
+    write_engine_manifest(replace(manifest, lineage={**manifest.lineage, "data": "sha256:other"}), engine=planted.engine)
+    with pytest.raises(InvalidInputError, match=r"built from data other, synthetic True, but .*run\.json has data"):
         audit_engine(planted.engine)
 
 
@@ -300,7 +317,8 @@ def plant_reference(planted: Any, settings: dict[str, Any]) -> None:
     planted.reference.write_text(json.dumps(settings))
     manifest = read_engine_manifest(planted.engine)
     reference = record(planted.reference, relative_to=planted.reference.parent)
-    write_engine_manifest(replace(manifest, reference=reference), engine=planted.engine)
+    lineage = {**manifest.lineage, "onnx": reference.digest}
+    write_engine_manifest(replace(manifest, reference=reference, graph=reference, lineage=lineage), engine=planted.engine)
 
 
 def test_an_engine_that_the_runtime_only_emulated_cannot_pass(

@@ -15,8 +15,9 @@ pytest.importorskip("onnxruntime")
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import accuracy, best_order
-from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import EngineError, InvalidInputError
 
 SIZE = 6
@@ -102,7 +103,7 @@ def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: Simple
         stored = open_set(workplace.sets / one.file)
         assert one.comparison.engine_accuracy == accuracy(stored.source_logits.argmax(1), stored.labels)
         assert not one.white_box
-        assert one.judgement is None
+        assert result.judgement_of(one.title) is None
     assert doubts(result) == ""
 
 

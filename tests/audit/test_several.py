@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from dataclasses import replace
@@ -49,15 +48,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
     """A run's engines folder: fp32.onnx, worse.onnx with two columns exchanged, and bare.onnx without a manifest."""
     planted = lab.plant(tmp_path_factory.mktemp("several") / "run")
     folder: Path = planted.engine.parent
+    written = read_engine_manifest(planted.engine)
     weights = lab.templates(0)
     linear_model(folder / "fp32.onnx", weights)
     linear_model(folder / "worse.onnx", weights[:, [1, 0, 2, 3, 4, 5, 6]])
     linear_model(folder / "bare.onnx", weights)
     graph = record(folder / "fp32.onnx", relative_to=folder)
-    manifest = json.loads((folder / "fp32.onnx.json").read_text())
-    manifest["engine"] = {"file": graph.file, "digest": graph.digest}
-    (folder / "fp32.onnx.json").write_text(json.dumps(manifest))
-    found = replace(read_engine_manifest(folder / "fp32.onnx"), reference=graph, graph=graph, runtime="onnxruntime")
+    lineage = {**written.lineage, "onnx": graph.digest}
+    found = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
     write_engine_manifest(found, engine=folder / "fp32.onnx")
     own = replace(found, engine=record(folder / "worse.onnx", relative_to=folder))
     write_engine_manifest(own, engine=folder / "worse.onnx")
@@ -100,7 +98,7 @@ def test_a_mistake_of_the_program_is_one_line_and_stops_no_other_audit(engines: 
     (answer,) = audit_several([engines / "fp32.onnx"], {"whim": 1}, jobs=1, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, str)
     assert "the audit stopped with TypeError" in answer
-    assert answer.endswith("audit this engine alone to see where")
+    assert answer.endswith("; --debug or SKINAUDIT_DEBUG=1 shows the traceback")
     assert "\n" not in answer
 
 
@@ -124,7 +122,7 @@ def test_the_report_of_each_is_as_for_one(engines: Path) -> None:
     (answer,) = audit_several([engines / "fp32.onnx"], {"threads": 1}, jobs=4, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, AuditResult)
     assert answer.arguments == ("skinaudit", "audit", str(engines / "fp32.onnx"), "--margin", "1", "--threads", "1")
-    assert to_json(answer)["kind"] == "skinaudit-audit/1"
+    assert to_json(answer)["kind"] == "skinaudit-audit/2"
 
 
 def test_files_of_a_pattern_are_sorted(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.engine_contract import read_engine_contract
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import accuracy
-from skinaudit.audit.judgement.result import AuditResult, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError
 from skinaudit.trainer.data.synthetic import generate

@@ -20,7 +20,8 @@ from skinaudit.artifacts.adversarial_set import open_set, write_set
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.judgement.result import Severity, Verdict
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.judgement.result import Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.openvino_ import read_model
 from skinaudit.errors import EngineError, InvalidInputError

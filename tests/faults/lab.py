@@ -18,9 +18,11 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import EngineManifest, read_engine_manifest, record, write_engine_manifest
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.judgement.result import Severity, Verdict
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.judgement.result import Verdict
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import SkinauditError
 from skinaudit.export.export import export_run
@@ -29,7 +31,7 @@ from skinaudit.trainer import checkpoint
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import lesion_split
-from skinaudit.trainer.loop import BEST_FILE, Epoch, Examples, fit
+from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.recipes import Hardening, adapted
 from skinaudit.trainer.train import Reporter, Training, train_run
 
@@ -38,32 +40,42 @@ TESTED = 450
 """Test images asked for: an engine that agrees on all needs 381 to pass at a margin of 1 point."""
 EPS = ThreatModel("linf", Fraction(2))
 
-CHECKS: Mapping[str, str] = {
-    "drop of accuracy": r"loses .* points, at least",
-    "undecided drop": r"cannot exclude a drop|may still lie below",
-    "malignant flips": r"that the source gets right called benign",
-    "class sensitivity": r"sensitivity to \w+: loses",
-    "constant answer": r"that of a constant answer",
-    "precision found": r"was asked for, found",
+FAIL, INCONCLUSIVE = Severity.FAIL, Severity.INCONCLUSIVE
+RULES: Mapping[str, tuple[str, Severity | None]] = {
+    "drop of accuracy": ("drop", FAIL),
+    "undecided drop": ("drop", INCONCLUSIVE),
+    "malignant flips": ("malignant-to-benign", None),
+    "class sensitivity": ("class-sensitivity", FAIL),
+    "constant answer": ("constant-answer", None),
+    "precision found": ("precision", None),
+    "logits, not probabilities": ("probabilities", None),
+    "repeatability": ("determinism", None),
+    "attack strength": ("attack-strength", None),
+    "logits near the source's": ("fidelity", None),
+    "batches": ("batch-dependence", None),
+    "conditions in the graph": ("conditions", None),
+    "odd frames": ("odd-frames", None),
+    "half precision emulated": ("execution", None),
+    "recorded results": ("results", None),
+    "repeated images": ("repeated-images", None),
+    "control run": ("control", None),
+}
+"""Checks of the audit: the rule of their findings, and its severity where the rule has several meanings."""
+
+ERRORS: Mapping[str, str] = {
     "finite logits": r"NaN or infinit",
     "logits, not probabilities": r"answers (with )?probabilities",
-    "repeatability": r"gives other bits",
     "control": r"does not reproduce the stored logits",
     "eps in integers": r"lies outside linf",
     "digest": r"changed after it was written",
     "labels of the clean set": r"labels or image names differ",
-    "attack strength": r"the attack does not attack|weaker than its name",
-    "logits near the source's": r"further from the source's logits than",
-    "batches": r"hangs on its batch",
-    "conditions in the graph": r"which its reference has not: an answer can hang on a trigger",
-    "odd frames": r"answers NaN or infinity to a frame",
-    "half precision emulated": r"in an emulation of it, which this device does not show",
-    "recorded results": r"its training measured",
-    "repeated images": r"are copies of others",
-    "control run": r"the stored logits are taken on trust",
 }
-"""Checks of the audit by the words of their findings and errors."""
+"""Checks that end an audit before there are findings, by the words of their errors."""
 
+CHECKS = frozenset({*RULES, *ERRORS})
+
+ANOTHER = "another"
+"""Of an outcome that none of these explains."""
 DROP = "drop of accuracy"
 ANY_LOSS = (DROP, "malignant flips", "undecided drop")
 """For faults whose size depends on the weights that the training happens to end with."""
@@ -132,7 +144,7 @@ def build_lab(folder: Path, *, seed: int = 0) -> Lab:
 
     def keep(epoch: Epoch) -> None:
         if epoch["best"] and not early.exists():
-            shutil.copy(run / BEST_FILE, early)
+            shutil.copy(RunFolder(run).best, early)
 
     hardening = Hardening(EPS, steps=2)
     _train(dataset, run, epochs=7, learning_rate=5e-3, seed=seed, hardening=hardening, start=standard, on_epoch=keep)
@@ -187,7 +199,12 @@ def in_reference(lab: Lab, fault: Fault) -> Path:
     model = lab.model()
     fault.surgery(model)
     name = f"reference-{fault.surgery.__name__}"
-    return plant(lab, name, model, claim=lambda manifest: replace(manifest, reference=manifest.engine))
+
+    def own_reference(manifest: EngineManifest) -> EngineManifest:
+        lineage = {**manifest.lineage, "onnx": manifest.engine.digest}
+        return replace(manifest, reference=manifest.engine, lineage=lineage)
+
+    return plant(lab, name, model, claim=own_reference)
 
 
 def judge(engine: Path, **settings: Any) -> Outcome:
@@ -195,18 +212,19 @@ def judge(engine: Path, **settings: Any) -> Outcome:
     try:
         result = audit_engine(engine, **{"threads": THREADS, **settings})
     except SkinauditError as error:
-        return Outcome("error", _checks((str(error),)), (str(error),), None)
-    alarms = (Severity.FAIL, Severity.INCONCLUSIVE)
-    texts = tuple(f"{one.set or 'audit'}: {one.text}" for one in result.findings if one.severity in alarms)
-    if not texts and result.verdict is not Verdict.PASS:
-        texts = (result.reason,)
-    drops = [one.comparison.drop.value for one in result.sets if one.comparison.drop is not None]
-    return Outcome(result.verdict.value, _checks(texts), texts, max(drops, default=None))
-
-
-def _checks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    found = [name for name, words in CHECKS.items() if any(re.search(words, text) for text in texts)]
-    return tuple(found) if found or not texts else ("another",)
+        checks = tuple(name for name, words in ERRORS.items() if re.search(words, str(error)))
+        return Outcome("error", checks or (ANOTHER,), (str(error),), None)
+    alarms = [finding for finding in result.findings if finding.severity in (FAIL, INCONCLUSIVE)]
+    texts = tuple(f"{finding.set or 'audit'}: {finding.text}" for finding in alarms)
+    checks = tuple(
+        name
+        for name, (rule, severity) in RULES.items()
+        if any(finding.rule == rule and severity in (None, finding.severity) for finding in alarms)
+    )
+    if result.verdict is not Verdict.PASS:
+        texts, checks = texts or (result.reason,), checks or (ANOTHER,)
+    drops = [entry.comparison.drop.value for entry in result.sets if entry.comparison.drop is not None]
+    return Outcome(result.verdict.value, checks, texts, max(drops, default=None))
 
 
 def _dataset() -> Dataset:

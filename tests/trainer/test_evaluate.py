@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.evaluate import accuracies, logits_of, pgd_predictions, slices, to_pixels
+from skinaudit.trainer.evaluate import accuracies, logits_of, one_class, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.models import build, folded
 
 
@@ -65,3 +65,17 @@ def test_accuracy_and_balanced_accuracy_of_a_constant_answer() -> None:
     found = accuracies(np.ones(10, np.int64), labels, classes=7)
     assert found == {"accuracy": 0.6, "balanced_accuracy": pytest.approx(1 / 3)}
     assert accuracies(labels, labels, classes=7) == {"accuracy": 1.0, "balanced_accuracy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("others", "constant"), [(0, True), (9, True), (10, False), (40, False)]
+)  # of 40 images of other classes
+def test_a_model_that_names_other_classes_too_rarely_answers_one_class(others: int, constant: bool) -> None:
+    labels = np.array([1] * 60 + [0] * 30 + [4] * 10)
+    predictions = np.array([1] * (100 - others) + [0] * others)
+    assert one_class(predictions, labels) == ((1, (100 - others) / 100) if constant else None)
+
+
+def test_one_answer_is_right_where_all_images_are_of_one_class() -> None:
+    assert one_class(np.full(5, 2), np.full(5, 2)) is None
+    assert one_class(np.full(5, 3), np.full(5, 2)) == (3, 1.0)

@@ -90,6 +90,13 @@ def test_the_ramp_bounds_the_perturbation(model: nn.Module) -> None:
     assert (found - IMAGES).abs().max() <= LINF4.eps / 4 * (1 + 1e-5)
 
 
+def test_the_warm_up_leaves_images_clean_and_the_ramp_begins_after_it(model: nn.Module) -> None:
+    hardening = Hardening(LINF4, steps=2, warm_up=0.5, ramp=0.4)
+    assert hardened(model, hardening, share=0.49) is IMAGES
+    moved = (hardened(model, hardening, share=0.6) - IMAGES).abs().max()
+    assert 0 < moved <= LINF4.eps / 4 * (1 + 1e-5)
+
+
 def test_eval_attacks_what_is_deployed_and_train_what_is_trained(model: nn.Module) -> None:
     expected = model.eval()(IMAGES)
     torch.testing.assert_close(AttackedCopy(model, batch_norm="eval").now()(IMAGES), expected, rtol=1e-3, atol=1e-4)

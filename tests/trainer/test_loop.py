@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
-from skinaudit.trainer import loop, optimisation
-from skinaudit.trainer.loop import CHECKPOINT_FILE, LOG_FILE, Examples, fit
+from skinaudit.trainer import checkpoint, loop, optimisation
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe, adapted
 
@@ -59,7 +60,7 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in RunFolder(folder).log.read_text(encoding="utf-8").splitlines()]
 
 
 def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
     assert [line["epoch"] for line in history] == [1, 2, 3]
     assert set(history[0]) == {
         "epoch", "seconds", "images_per_second", "learning_rate", "loss", "train_accuracy",
-        "val_accuracy", "val_balanced_accuracy", "monitor", "best",
+        "val_accuracy", "val_balanced_accuracy", "val_one_class", "monitor", "best",
     }  # fmt: skip
     assert history[0]["best"]
 
@@ -77,7 +78,7 @@ def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
 def test_an_old_log_is_not_added_to(tmp_path: Path) -> None:
     """As after a damaged checkpoint that was deleted, as its message says."""
     run(tmp_path)
-    (tmp_path / CHECKPOINT_FILE).unlink()
+    RunFolder(tmp_path).checkpoint.unlink()
     run(tmp_path, resume=True)
     assert [line["epoch"] for line in log_of(tmp_path)] == [1, 2, 3]
 
@@ -153,10 +154,43 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1)
-    whole = (tmp_path / CHECKPOINT_FILE).read_bytes()
-    (tmp_path / CHECKPOINT_FILE).write_bytes(whole[: len(whole) // 2])
+    whole = RunFolder(tmp_path).checkpoint.read_bytes()
+    RunFolder(tmp_path).checkpoint.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
         run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": None}, "settings should be a text, found null"),
+        ({"groups": {}}, "groups should be an array, found an object of 0 entries"),
+        ({"groups": []}, "does not fit this training"),
+        ({"schedule": [1]}, "schedule should be an object"),
+        ({"history": [{"epoch": 1, "best": True}]}, r"history\[0\].monitor is missing, expected a finite number"),
+        ({"history": [{"epoch": 0, "best": True, "monitor": 1}]}, r"history\[0\].epoch should be an integer of at least 1"),
+        ({"history": [{"epoch": 1, "best": 1, "monitor": 1}]}, r"history\[0\].best should be true or false, found 1"),
+        (
+            {"history": [{"epoch": 1, "best": True, "monitor": float("nan")}]},
+            r"history\[0\].monitor should be a finite number",
+        ),
+    ],
+)
+def test_a_damaged_state_of_a_checkpoint_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    interrupted(tmp_path, QUICK, 1)
+    path = RunFolder(tmp_path).checkpoint
+    tensors, state = checkpoint.load(path)
+    checkpoint.save(path, tensors, {**state, **change})
+    with pytest.raises(InvalidInputError, match=rf"checkpoint.safetensors: {message}.*; delete it to train from the start"):
+        run(tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    interrupted(tmp_path, QUICK, 1)
+    with pytest.raises(
+        InvalidInputError, match=r"checkpoint.safetensors: does not fit this training .*; delete it to train"
+    ):
+        run(tmp_path, resume=True, model=build("mobilenet", width=0.3, size=32))
 
 
 def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> None:
@@ -165,7 +199,7 @@ def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> No
         TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"
     ):
         run(tmp_path, recipe)
-    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    assert not RunFolder(tmp_path).checkpoint.exists()
 
 
 def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) -> None:
@@ -173,12 +207,12 @@ def test_weights_that_only_the_last_batch_ruined_are_not_kept(tmp_path: Path) ->
     recipe = replace(QUICK, batch=48, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e38)
     with pytest.raises(TrainingDivergedError, match="the validation logits became NaN or infinite in epoch 1"):
         run(tmp_path, recipe)
-    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    assert not RunFolder(tmp_path).checkpoint.exists()
 
 
 def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.2, 0.5, 0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values), "val_one_class": False})
     history = run(tmp_path, replace(QUICK, epochs=6, stop_patience=3))
     assert [line["monitor"] for line in history] == [0.2, 0.5, 0.5, 0.4, 0.3]
     assert [line["best"] for line in history] == [True, True, False, False, False]
@@ -186,7 +220,7 @@ def test_early_stopping_waits_as_long_as_the_recipe_says(tmp_path: Path, monkeyp
 
 def test_the_plateau_halves_after_three_epochs_without_a_better_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.5, 0.4, 0.5, 0.3, 0.6, 0.1, 0.1, 0.1, 0.1])
-    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values)})
+    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"monitor": next(values), "val_one_class": False})
     recipe = replace(RECIPES["paper"], epochs=9, batch=48, stop_patience=0)
     rates = [line["learning_rate"] for line in run(tmp_path, recipe)]
     assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025]
@@ -249,10 +283,29 @@ def test_no_epoch_is_kept_while_eps_still_grows(tmp_path: Path) -> None:
     assert history[2]["best"]
 
 
-def test_an_epoch_of_the_ramp_sets_no_mark_for_those_after_it() -> None:
-    past = [{"epoch": 1, "monitor": 0.9, "best": False}, {"epoch": 2, "monitor": 0.3, "best": True}]
-    recipe, hardening = replace(QUICK, epochs=4), replace(HARDENED, ramp=0.5)
-    assert not loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=hardening)
-    assert loop._is_best({"epoch": 3, "monitor": 0.4}, past, recipe=recipe, hardening=hardening)
-    assert not loop._is_best({"epoch": 3, "monitor": 0.2}, past, recipe=recipe, hardening=hardening)
-    assert loop._is_best({"epoch": 1, "monitor": 0.9}, [], recipe=recipe, hardening=None)
+def epoch(number: int, monitor: float, *, one_class: bool = False) -> dict[str, Any]:
+    return {"epoch": number, "monitor": monitor, "val_one_class": one_class}
+
+
+@pytest.mark.parametrize(("warm_up", "ramp"), [(0.0, 0.5), (0.25, 0.25), (0.5, 0.0)])
+def test_an_epoch_of_warm_up_or_ramp_sets_no_mark_for_those_after_it(warm_up: float, ramp: float) -> None:
+    past = [epoch(1, 0.9), epoch(2, 0.3)]
+    recipe, hardening = replace(QUICK, epochs=4), replace(HARDENED, warm_up=warm_up, ramp=ramp)
+    assert not loop._is_best(epoch(1, 0.9), [], recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(3, 0.4), past, recipe=recipe, hardening=hardening)
+    assert not loop._is_best(epoch(3, 0.2), past, recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(1, 0.9), [], recipe=recipe, hardening=None)
+
+
+def test_full_eps_begins_with_the_epoch_that_the_shares_name() -> None:
+    """0.4 + 0.2 of 20 epochs is 12.000000000000002 in floating point."""
+    recipe, hardening = replace(QUICK, epochs=20), replace(HARDENED, warm_up=0.4, ramp=0.2)
+    assert not loop._is_best(epoch(11, 0.9), [], recipe=recipe, hardening=hardening)
+    assert loop._is_best(epoch(12, 0.1), [], recipe=recipe, hardening=hardening)
+
+
+def test_an_epoch_that_answers_one_class_never_wins_against_one_that_does_not() -> None:
+    settings: dict[str, Any] = {"recipe": QUICK, "hardening": None}
+    assert loop._is_best(epoch(1, 1 / 7, one_class=True), [], **settings)
+    assert loop._is_best(epoch(2, 0.05), [epoch(1, 1 / 7, one_class=True)], **settings)
+    assert not loop._is_best(epoch(2, 1 / 7, one_class=True), [epoch(1, 0.05)], **settings)

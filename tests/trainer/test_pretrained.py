@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from skinaudit.artifacts.manifest import read_run, record, write_run
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.models import build
 from skinaudit.trainer.pretrained import load_pretrained
@@ -180,6 +183,26 @@ def test_folded_weights_with_a_hole_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "v1.pth")
     with pytest.raises(InvalidInputError, match=r"v1.pth: "):
         load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "v1.pth"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_with_a_nan_or_infinity_are_refused_by_name(tmp_path: Path, tiny_run: Path, value: float) -> None:
+    """Training would end in NaN, and blame the learning rate."""
+    state = folded_file(tmp_path / "v1.pth", 0.1)
+    state["5.conv.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "v1.pth")
+    with pytest.raises(InvalidInputError, match=r"v1.pth: 1 of 54 tensors hold NaN or infinity, first 5.conv.weight; use"):
+        load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "v1.pth"))
+
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    weights = load_file(run / "weights.safetensors")
+    weights["1.4.bias"][2] = value
+    save_file(weights, run / "weights.safetensors")
+    write_run(run, replace(read_run(run), weights=record(run / "weights.safetensors", relative_to=run)))
+    with pytest.raises(
+        InvalidInputError, match=r"run/weights.safetensors: 1 of \d+ tensors hold NaN or infinity, first 1.4"
+    ):
+        load_pretrained(fresh("mobilenet", 0.25), "mobilenet", str(run))
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

@@ -44,34 +44,61 @@ def test_vgg16_has_no_batch_norm_and_a_smaller_learning_rate_unless_one_is_given
 
 
 def hardened(
-    kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.2,
-    train_eps_255: Fraction | None = None,
+    kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.5,
+    warm_up: float | None = 0.25, train_eps_255: Fraction | None = None,
 ) -> Hardening | None:  # fmt: skip
     return hardening_of(
-        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, ramp=ramp, clean_share=clean_share, batch_norm="eval",
-        train_eps_255=train_eps_255,
+        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, warm_up=warm_up, ramp=ramp,
+        clean_share=clean_share, batch_norm="eval", train_eps_255=train_eps_255,
     )  # fmt: skip
 
 
-def test_hardening_takes_the_recipes_ramp_and_clean_share_unless_one_is_given() -> None:
-    assert hardened() == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
-    assert hardened(recipe="paper") == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.5)
-    assert hardened(ramp=None) == Hardening(LINF4, steps=7, ramp=0.3)
-    assert hardened(recipe="paper", ramp=None) == Hardening(LINF4, steps=7, ramp=0.0, clean_share=0.5)
-    assert hardened(recipe="paper", clean_share=0.0) == Hardening(LINF4, steps=7, ramp=0.2, clean_share=0.0)
+def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
+    given = Hardening(LINF4, steps=7, ramp=0.5, warm_up=0.25)
+    default, paper = RECIPES["default"], RECIPES["paper"]
+    assert hardened() == given
+    assert hardened(recipe="paper") == replace(given, clean_share=0.5)
+    assert hardened(recipe="paper", clean_share=0.0) == given
+    assert hardened(ramp=None) == replace(given, ramp=default.ramp)
+    assert hardened(warm_up=None) == replace(given, warm_up=default.warm_up)
+    assert hardened(recipe="paper", ramp=None, warm_up=None) == replace(
+        given, ramp=paper.ramp, warm_up=paper.warm_up, clean_share=0.5
+    )
+    assert paper.warm_up == 0
     assert hardened("none") is None
     with pytest.raises(InvalidInputError, match="hardening 'trades': choose none or pgd"):
         hardened("trades")
 
 
+def test_a_ramp_that_does_not_fit_behind_the_warm_up_is_refused() -> None:
+    assert hardened(warm_up=0.6, ramp=0.4) is not None
+    with pytest.raises(InvalidInputError, match=r"warm-up 0.6 and ramp 0.5: more than the whole training; give a smaller"):
+        hardened(warm_up=0.6, ramp=0.5)
+
+
+def at(hardening: Hardening, share: float) -> ThreatModel:
+    threat_model = hardening.at(share)
+    assert threat_model is not None
+    return threat_model
+
+
 def test_eps_grows_on_the_ramp_and_stays() -> None:
     hardening = Hardening(LINF4, ramp=0.5)
-    grown = [hardening.at(share / 100).eps_255 for share in range(101)]
+    grown = [at(hardening, share / 100).eps_255 for share in range(101)]
     assert grown == sorted(grown)
     assert 0 < grown[0] < Fraction(1, 10)
     assert grown[25] == 2
     assert all(eps == 4 for eps in grown[50:])
-    assert hardening.at(0.25).norm == "linf"
+    assert at(hardening, 0.25).norm == "linf"
+
+
+def test_the_warm_up_has_no_threat_model_and_the_ramp_begins_after_it() -> None:
+    hardening = Hardening(LINF4, warm_up=0.25, ramp=0.5)
+    assert hardening.at(0.0) is hardening.at(0.249) is None
+    assert hardening.at(0.25) == ThreatModel("linf", Fraction(1, 256))
+    assert hardening.at(0.5) == ThreatModel("linf", Fraction(2))
+    assert hardening.at(0.75) == hardening.at(1.0) == LINF4
+    assert Hardening(LINF4, warm_up=1.0, ramp=0.0).at(0.99) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -84,7 +111,7 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
     assert hardening is not None
     assert hardening.threat_model == LINF4
     assert hardening.trained == hardening.at(1.0) == ThreatModel("linf", Fraction(5))
-    assert hardening.at(0.1).eps_255 == Fraction(5, 2)
+    assert at(hardening, 0.5).eps_255 == Fraction(5, 2)
     with pytest.raises(InvalidInputError, match="a radius of hardening without hardening: give --hardening pgd"):
         hardened("none", train_eps_255=Fraction(5))
 

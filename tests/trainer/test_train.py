@@ -21,6 +21,8 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.processes import Start
+from skinaudit.trainer import train
+from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
 from skinaudit.trainer.recipes import adapted
@@ -81,17 +83,46 @@ def tiny_training() -> Training:
     )  # fmt: skip
 
 
-def test_a_finished_or_unfinished_run_is_not_written_over(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_written_over(tiny_run: Path) -> None:
     data = load("synthetic", size=32, images=300)
     for resume in (True, False):
         with pytest.raises(InvalidInputError, match="tiny: holds a finished run already"):
             train_run(data, tiny_training(), out=tiny_run, resume=resume)
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"")
+
+
+def test_a_folder_that_cannot_take_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "checkpoint.safetensors").write_bytes(b"")
     with pytest.raises(InvalidInputError, match="holds an unfinished run; go on with --resume"):
-        train_run(data, tiny_training(), out=tmp_path, resume=False)
+        claim_folder(tmp_path / "unfinished", resume=False)
+    claim_folder(tmp_path / "unfinished", resume=True)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InvalidInputError, match=r"file: cannot be made"):
-        train_run(data, tiny_training(), out=tmp_path / "file", resume=False)
+    with pytest.raises(InvalidInputError, match=r"file: cannot be made or written \(File exists\); choose another --out"):
+        claim_folder(tmp_path / "file", resume=False)
+    with pytest.raises(
+        InvalidInputError, match=r"is no run folder, it holds file, unfinished; choose a new folder as --out"
+    ):
+        claim_folder(tmp_path, resume=False)
+
+
+def test_a_training_killed_before_its_first_checkpoint_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b"")
+    (tmp_path / ".checkpoint.safetensors.x1.tmp").write_bytes(b"")
+    claim_folder(tmp_path, resume=False)
+    claim_folder(tmp_path / "deep" / "new", resume=True)
+    assert (tmp_path / "deep" / "new").is_dir()
+
+
+def test_a_weakness_is_in_the_record_and_in_the_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "weaknesses", lambda *_, **__: ("answers one class; train longer",))
+    arguments = ["train", *TRAIN[4:], "--epochs", "1", "--out", "run"]
+    text = CliRunner().invoke(cli.commands, arguments)
+    assert text.exit_code == 0  # a training is no verdict
+    assert text.stdout.splitlines()[-2:] == ["run: run", "WARNING: answers one class; train longer"]
+    assert read_run(Path("run")).training["weaknesses"] == ["answers one class; train longer"]
+    as_json = CliRunner().invoke(cli.commands, [*arguments[:-1], "again", "--json"])
+    assert json.loads(as_json.stdout)["weaknesses"] == ["answers one class; train longer"]
 
 
 def test_a_radius_that_no_stored_set_can_hold_is_refused_before_training() -> None:

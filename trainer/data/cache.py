@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.files import atomic_path, digest_parts, read_json, write_json
+from skinaudit.artifacts.files import atomic_path, digest_parts, write_json
+from skinaudit.artifacts.plain_values import MAX_BYTES, read_json
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.decode import Unreadable
 
@@ -87,7 +88,7 @@ def write_entry(
 def open_entry(folder: Path, key: str) -> CacheEntry | None:
     """Open an entry after checking both digests; None, so that it is made again, where absent, truncated or changed."""
     try:
-        sealed = read_json(folder / f"{key}.json", what="cache entry")
+        sealed = read_json(folder / f"{key}.json", what="cache entry", again="it is made again", text_limit=MAX_BYTES)
         content = sealed.get("content")
         if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content.get("key") != key:
             return None

@@ -11,10 +11,12 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from skinaudit.artifacts.contract import class_title
 from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
-from skinaudit.audit.judgement.verdict import about, margin_text
+from skinaudit.audit.figures.text import about, counted_images, margin_text
 from skinaudit.audit.reports.page import words
-from skinaudit.audit.reports.parts.wording import counted_images, margin_points
+from skinaudit.audit.reports.parts.wording import margin_points
+from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Template
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _OPTIONS: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
 _FILTERS = {
     "about": about,
-    "class_title": words.class_title,
+    "class_title": class_title,
     "count": words.count,
     "counted_images": counted_images,
     "logits": words.logits,
@@ -54,8 +56,8 @@ def page_template() -> Template:
 def _cache() -> BytecodeCache | None:
     """The cache; None where there can be none, or where somebody else could put code there.
 
-    Jinja itself compiles anew for another text of a template or another Python, and never shows a file by halves. What
-    decides besides, its own version and the options, is in the files' names.
+    Jinja itself compiles again when a template's text or the Python version changes, and never reads a half-written file.
+    The compiled code also depends on Jinja's version and on the options; both are in the files' names.
     """
     from jinja2 import FileSystemBytecodeCache
 
@@ -73,10 +75,10 @@ def _cache() -> BytecodeCache | None:
     try:
         folder = default_cache_dir() / "templates"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except (OSError, RuntimeError):  # Python's error for a user without a home
+        status = folder.stat()
+    except (OSError, InvalidInputError):  # no home folder, for example
         return None
-    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return None
     made_with = digest_parts(version("jinja2").encode(), repr(_OPTIONS).encode())
     return Cache(str(folder), f"{short(made_with)}-%s.cache")

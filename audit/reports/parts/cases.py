@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from skinaudit.audit.judgement.result import AuditResult, Finding, Gate, Severity, Verdict
-from skinaudit.audit.judgement.verdict import margin_text, span
-from skinaudit.audit.reports.parts.wording import percent, points
+from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.text import margin_text, percent, span
+from skinaudit.audit.figures.text import signed_points as points
+from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
 _FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
@@ -35,7 +36,7 @@ class Case:
     @property
     def text(self) -> str:
         """The findings, or the figures where there is nothing to say."""
-        return "; ".join(one.text for one in self.findings) or self.figures
+        return "; ".join(finding.text for finding in self.findings) or self.figures
 
 
 def cases(result: AuditResult) -> tuple[Case, ...]:
@@ -44,24 +45,22 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
     Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every
     gate of the audit is a case.
     """
-    titles = [one.title for one in result.sets] + [one.title for one in result.probes]
-    found = list(_by_rule([one for one in result.findings if one.set not in titles], set_title=None))
+    titles = [entry.title for entry in result.sets] + [entry.title for entry in result.probes]
+    all_cases = list(_by_rule([finding for finding in result.findings if finding.set not in titles], set_title=None))
     for title in titles:
-        rest = [one for one in result.findings if one.set == title]
+        remaining = [finding for finding in result.findings if finding.set == title]
         for gate in (gate for gate in result.gates if gate.set == title):
-            own = [one for one in rest if one.rule == gate.rule and one.lesion_class in (None, gate.subject)]
-            if gate.rule == "floor":  # several in a set, told apart by what they bound
-                own = [one for one in own if one.text.startswith(gate.subject)]
-            rest = [one for one in rest if one not in own]
-            found.append(_of_gate(gate, own))
-        found += _by_rule(rest, set_title=title)
-    return tuple(found)
+            gate_findings = [finding for finding in remaining if (finding.rule, finding.gate) == (gate.rule, gate.subject)]
+            remaining = [finding for finding in remaining if finding not in gate_findings]
+            all_cases.append(_of_gate(gate, gate_findings))
+        all_cases += _by_rule(remaining, set_title=title)
+    return tuple(all_cases)
 
 
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
-    subject = gate.subject if gate.rule == "floor" or _of_class(gate) else None
+    subject = gate.subject if gate.rule == "floor" or gate.lesion_class is not None else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
 
@@ -72,24 +71,24 @@ def gate_figures(gate: Gate) -> str:
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
-    what = f"sensitivity to {gate.subject}: " if _of_class(gate) else ""
+    what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else ""
     return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
-
-
-def _of_class(gate: Gate) -> bool:
-    return gate.rule == "class-sensitivity" or (gate.rule == "baseline-drop" and gate.subject != "accuracy")
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:
     """A case for each rule that has findings."""
-    for rule, lesion_class in dict.fromkeys((one.rule, one.lesion_class) for one in findings):
-        own = tuple(one for one in findings if (one.rule, one.lesion_class) == (rule, lesion_class))
-        warned = any(one.severity is Severity.WARNING for one in own)
-        yield Case(rule, set_title, lesion_class, _outcome(own, None if warned else Verdict.PASS), "", own)
+    for rule, lesion_class in dict.fromkeys((finding.rule, finding.lesion_class) for finding in findings):
+        rule_findings = tuple(
+            finding for finding in findings if (finding.rule, finding.lesion_class) == (rule, lesion_class)
+        )
+        warned = any(finding.severity is Severity.WARNING for finding in rule_findings)
+        yield Case(
+            rule, set_title, lesion_class, _outcome(rule_findings, None if warned else Verdict.PASS), "", rule_findings
+        )
 
 
 def _outcome(findings: Sequence[Finding], otherwise: Verdict | None) -> Verdict | None:
-    forced = [_FORCED[one.severity] for one in findings if one.severity in _FORCED]
+    forced = [_FORCED[finding.severity] for finding in findings if finding.severity in _FORCED]
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in forced or otherwise is verdict:
             return verdict

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.artifacts.files import write_bytes, write_json
+from skinaudit.artifacts.files import can_be_written, write_bytes, write_json
+from skinaudit.artifacts.run_folder import run_of
 from skinaudit.audit import reports
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
@@ -26,15 +27,15 @@ class Target:
     path: Path | None
 
 
-def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
+def parse_targets(texts: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
     """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
 
     taken: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form, an
-    unknown format, a folder, and two reports in one place; MissingDependencyError where a format's libraries are not
-    installed.
+    unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError where a format's
+    libraries are not installed.
     """
-    found: list[Target] = []
-    for text in given:
+    targets: list[Target] = []
+    for text in texts:
         name, separator, file = text.partition("=")
         if not (name and separator and file):
             raise InvalidInputError(
@@ -46,10 +47,12 @@ def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
         target = Target(name, None if file == STDOUT else Path(file))
         if target.path is not None and (target.path.is_dir() or file.endswith("/")):
             raise InvalidInputError(f"--report {text}: {file} is a folder; name a file in it")
-        if _place(target.path) in [_place(one.path) for one in found] + [_place(path) for path in taken]:
+        if target.path is not None and not can_be_written(target.path):
+            raise InvalidInputError(f"--report {text}: {file} cannot be written; choose another file")
+        if _place(target.path) in [_place(earlier.path) for earlier in targets] + [_place(path) for path in taken]:
             raise InvalidInputError(f"--report {text}: something else goes to {file} already; choose another file")
-        found.append(target)
-    return tuple(found)
+        targets.append(target)
+    return tuple(targets)
 
 
 def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind: reports.Kind = "audit") -> str | None:
@@ -57,27 +60,28 @@ def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind:
 
     All are rendered before the first is written.
     """
-    texts = [reports.render(one.format, result, kind) for one in targets]
+    texts = [reports.render(target.format, result, kind) for target in targets]
     printed = None
-    for one, text in zip(targets, texts, strict=True):
-        if one.path is None:
+    for target, text in zip(targets, texts, strict=True):
+        if target.path is None:
             printed = text
         else:
-            write_bytes(one.path, text.encode())
+            write_bytes(target.path, text.encode())
     return printed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine to audit, where its JSON report goes, and what else is written of it."""
+    """An engine to audit, where its JSON report goes (None where it cannot be written), and what else is written of it."""
 
     engine: Path
-    report: Path
+    report: Path | None
     targets: tuple[Target, ...]
 
     def write(self, result: AuditResult) -> str | None:
         """Write every report atomically; returns the text for standard output, None where none goes there."""
-        write_json(self.report, to_json(result))
+        if self.report is not None:
+            write_json(self.report, to_json(result))
         return write_targets(self.targets, result)
 
 
@@ -88,28 +92,36 @@ def plan_reports(
     report_texts: Sequence[str],
     emulate: bool = False,
     baseline: Path | None = None,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[Plan, ...]:
     """Where the reports on each engine go, checked before the first audit.
 
     output: of the JSON report, by default the run's audits folder, else beside the engine. report_texts: as parse_targets
-    takes them. Where there are several engines, both need ENGINE in their file names. Raises InvalidInputError where that is
-    lacking, where two reports would go to one place or one onto the baseline, and as parse_targets.
+    takes them. Where there are several engines, both need ENGINE in their file names. remark: takes a line where the default
+    place cannot be written to, such as a read-only run; the audit is then made without a JSON report. Raises
+    InvalidInputError where ENGINE is lacking, where `output` cannot be written, where two reports would go to one place or
+    one onto the baseline, and as parse_targets.
     """
     if len(engines) > 1:
         if output is not None and ENGINE not in str(output):
             raise InvalidInputError(f"--output {output}: {_SEVERAL}audits/{ENGINE}.json")
-        for one in report_texts:
-            if ENGINE not in one:
-                raise InvalidInputError(f"--report {one}: {_SEVERAL}junit=audits/{ENGINE}.xml")
-    taken = [*engines, *([] if baseline is None else [baseline])]
+        for text in report_texts:
+            if ENGINE not in text:
+                raise InvalidInputError(f"--report {text}: {_SEVERAL}junit=audits/{ENGINE}.xml")
+    occupied = [*engines, *([] if baseline is None else [baseline])]
     plans = []
     for engine in engines:
         report = _report_path(engine, output, emulate=emulate)
-        if _place(report) in [_place(one) for one in taken]:
+        if _place(report) in [_place(path) for path in occupied]:
             raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
-        targets = parse_targets([one.replace(ENGINE, engine.name) for one in report_texts], taken=[*taken, report])
-        taken += [report, *(one.path for one in targets if one.path is not None)]
-        plans.append(Plan(engine, report, targets))
+        targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], taken=[*occupied, report])
+        writable = can_be_written(report)
+        if not writable and output is not None:
+            raise InvalidInputError(f"--output {report}: cannot be written; choose another file")
+        if not writable:
+            remark(f"{report}: cannot be written, so this audit leaves no JSON report; --output names another place")
+        occupied += [report, *(target.path for target in targets if target.path is not None)]
+        plans.append(Plan(engine, report if writable else None, targets))
     return tuple(plans)
 
 
@@ -119,9 +131,8 @@ _SEVERAL = f"several engines would write to one place; put {ENGINE} into the fil
 def _report_path(engine: Path, output: Path | None, *, emulate: bool) -> Path:
     if output is not None:
         return Path(str(output).replace(ENGINE, engine.name))
-    of_run = engine.parent.name == "engines"
-    folder = engine.parent.parent / "audits" if of_run else engine.parent
-    return folder / f"{engine.name}{'.emulated' if emulate else ''}{'' if of_run else '.audit'}.json"
+    name, run = f"{engine.name}{'.emulated' if emulate else ''}", run_of(engine)
+    return engine.parent / f"{name}.audit.json" if run is None else run.audit_of(name)
 
 
 def _place(path: Path | None) -> Path | None:

@@ -4,62 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
 
 from skinaudit.artifacts.files import short
-from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.statistics import PairedDrop
-from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate, SetResult
-
-NOTHING = "-"
-"""Stands where there is no figure."""
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction of 1 as percentage with one decimal."""
-    return NOTHING if fraction is None else f"{100 * fraction:.1f}%"
-
-
-def share(hits: Hits | None) -> str:
-    """Right answers of all as percentage; nothing where there is no image."""
-    return NOTHING if hits is None else percent(hits.share)
-
-
-def points(fraction: float) -> str:
-    """A difference of fractions of 1 as signed percentage points; never a signed zero."""
-    rounded = round(100 * fraction, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def drop_text(drop: PairedDrop | None) -> str:
-    """A drop in points with its interval."""
-    if drop is None:
-        return NOTHING
-    return f"{points(drop.value)} [{points(drop.interval.low)}, {points(drop.interval.high)}]"
-
-
-def counted_images(count: float) -> str:
-    """`1 image`, `8 images`."""
-    return f"{count:.0f} image{'' if count == 1 else 's'}"
-
-
-def margin_points(one: SetResult, result: AuditResult) -> float:
+def margin_points(set_result: SetResult, result: AuditResult) -> float:
     """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
-    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title)
+    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == set_result.title)
     return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
 
 
 def precision_text(result: AuditResult) -> str:
     """The precision that was asked for, and in how many layers it was found."""
-    found = result.description.found
+    layer_counts = result.description.found
     if result.asked is None:
-        return ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
-    if not found:
+        return ", ".join(f"{name} found in {count} layers" for name, count in layer_counts.items()) or "precision unknown"
+    if not layer_counts:
         return f"{result.asked}, which the opened file does not tell"
-    return f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+    return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
 def baseline_text(baseline: BaselineResult) -> str:
@@ -75,32 +42,26 @@ OWN_SETS = "own: each engine was attacked with images made against itself, by th
 def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
     """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
 
-    Each set, each malignant class of it, and last, without answers, its malignant images that are now called benign. The
-    title of a set of each engine's own says so.
+    For each set: the set itself, each malignant class of it, and last, without answers, its malignant images that are now
+    called benign. The title says where each engine was attacked with a set of its own.
     """
     gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
-    for one in () if result.baseline is None else result.baseline.sets:
-        title = f"{one.title}, own" if one.own else one.title
-        yield title, one, gates[one.title, "baseline-drop", "accuracy"]
-        for item in one.classes:
-            yield title, item, gates[one.title, "baseline-drop", item.name]
-        yield title, None, gates[one.title, "baseline-malignant-to-benign", "images"]
+    for baseline_set in () if result.baseline is None else result.baseline.sets:
+        title = f"{baseline_set.title}, own" if baseline_set.own else baseline_set.title
+        yield title, baseline_set, gates[baseline_set.title, "baseline-drop", "accuracy"]
+        for baseline_class in baseline_set.classes:
+            yield title, baseline_class, gates[baseline_set.title, "baseline-drop", baseline_class.name]
+        yield title, None, gates[baseline_set.title, "baseline-malignant-to-benign", "images"]
 
 
 def own_sets_compared(result: AuditResult) -> bool:
-    """Whether a set of the baseline is compared that was made against the earlier engine itself."""
-    return result.baseline is not None and any(one.own for one in result.baseline.sets)
+    """Whether any compared set of the baseline was made against the earlier engine itself."""
+    return result.baseline is not None and any(baseline_set.own for baseline_set in result.baseline.sets)
 
 
 def lineage_text(result: AuditResult) -> str:
     """Whether the lineage leads back to the data."""
     return f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
-
-
-def engine_path(result: AuditResult) -> str:
-    """The engine as it was named on the command line, without the folders of an absolute path: those tell of a machine."""
-    path = PurePath(result.engine)
-    return path.name if path.is_absolute() else path.as_posix()
 
 
 def markdown_text(text: str) -> str:

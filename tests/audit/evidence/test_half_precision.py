@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from skinaudit.artifacts.adversarial_set import open_set
-from skinaudit.audit.checks import sanity
-from skinaudit.audit.evidence.half_precision import Halved, check_halved
-from skinaudit.audit.judgement.result import Severity
+from skinaudit.audit.evidence.half_precision import HalfPrecision, compare_with_emulation
 
 
 class Overflowing:
@@ -35,30 +33,5 @@ def test_frames_that_no_set_holds_are_tried_as_well(
     planted = lab.plant(tmp_path, images=100)
     clean = open_set(planted.run / "sets" / "clean.safetensors")
     engine = lab.LinearEngine(planted.engine)
-    found = check_halved("fp16", engine, Overflowing(engine, limit), [clean])
-    assert found == Halved("fp16", 64, overflows, 0, odd)
-
-
-@pytest.mark.parametrize(
-    ("found", "severity", "words"),
-    [
-        (Halved("fp16", 64, 0, 0, ()), Severity.NOTE, "answers 0 of 64 images otherwise"),
-        (Halved("bf16", 64, 0, 2, ()), Severity.INCONCLUSIVE, "answers 2 of 64 images otherwise"),
-        (Halved("fp16", 64, 3, 0, ("noise",)), Severity.FAIL, "NaN or infinity on 3 of 64 images"),
-        (
-            Halved("fp16", 64, 0, 0, ("noise", "white")),
-            Severity.INCONCLUSIVE,
-            "NaN or infinity to a frame that is noise, white",
-        ),
-    ],
-)
-def test_an_overflow_anywhere_is_no_pass(found: Halved, severity: Severity, words: str) -> None:
-    (finding,) = sanity.halved(found)
-    assert finding.severity is severity
-    assert words in finding.text
-
-
-def test_half_precision_that_nothing_showed_is_no_pass() -> None:
-    (finding,) = sanity.unseen("fp16", "no onnxruntime")
-    assert finding.severity is Severity.INCONCLUSIVE
-    assert "did not run: no onnxruntime" in finding.text
+    found = compare_with_emulation("fp16", engine, Overflowing(engine, limit), [clean])
+    assert found == HalfPrecision("fp16", 64, overflows, 0, odd)

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import predictions
 from skinaudit.audit.figures.drift import LISTED, measure_drift
-from skinaudit.audit.figures.metrics import predictions
 
-NAMES = ("mel", "nv", "bcc")
+NAMES = InputContract(size=1, classes=("mel", "nv", "bcc"), malignant=("mel", "bcc"))
 
 
 def drift(source: list[list[float]], engine: list[list[float]]):  # type: ignore[no-untyped-def]
     one, two = np.array(source, np.float32), np.array(engine, np.float32)
     count = len(one)
-    return measure_drift(one, two, labels=np.zeros(count, np.int64), groups=np.arange(count), classes=NAMES)
+    return measure_drift(one, two, labels=np.zeros(count, np.int64), groups=np.arange(count), contract=NAMES)
 
 
 def test_the_drift_is_the_largest_change_of_the_answers_lead() -> None:
@@ -50,7 +51,7 @@ def test_whatever_flips_is_a_near_tie_and_at_risk(seed: int, noise: float) -> No
     generator = np.random.default_rng(seed)
     source = generator.normal(0, 1, (60, 3)).astype(np.float32)
     engine = (source + generator.normal(0, noise, source.shape)).astype(np.float32)
-    found = measure_drift(source, engine, labels=np.zeros(60, np.int64), groups=np.arange(60), classes=NAMES)
+    found = measure_drift(source, engine, labels=np.zeros(60, np.int64), groups=np.arange(60), contract=NAMES)
     flipped = int((predictions(source) != predictions(engine)).sum())
     assert flipped <= found.near_ties
     assert flipped <= found.at_risk

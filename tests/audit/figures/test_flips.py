@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.adversarial_set import open_set
-from skinaudit.artifacts.contract import CLASSES, MALIGNANT
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT, InputContract
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures.flips import LIMIT, probabilities, worst_flips
 
+CONTRACT = InputContract(size=1)
 MEL, NV, BCC, AKIEC, BKL = range(5)
 
 
@@ -30,15 +31,15 @@ def test_missed_cancers_come_first_and_then_the_surest_mistakes() -> None:
     labels = np.array([NV, MEL, NV, BKL, MEL, BCC, NV])
     source = logits_of(*((label, 5.0) for label in labels))
     engine = logits_of((MEL, 2), (NV, 1), (MEL, 3), (BKL, 5), (BCC, 9), (BKL, 4), (NV, 5))
-    found = worst_flips(source, engine, labels=labels, groups=np.arange(7) + 40, classes=CLASSES)
+    found = worst_flips(source, engine, labels=labels, groups=np.arange(7) + 40, contract=CONTRACT)
     assert [one.index for one in found] == [5, 1, 4, 2, 0]
     assert [one.malignant_to_benign for one in found] == [True, True, False, False, False]
     first = found[0]
     assert (first.label, first.source_answer, first.engine_answer, first.lesion) == ("bcc", "bcc", "bkl", 45)
     assert first.engine_probabilities[BKL] == pytest.approx(np.exp(4) / (np.exp(4) + 6), abs=1e-4)
     assert len(first.source_probabilities) == len(CLASSES)
-    assert worst_flips(source, engine, labels=labels, groups=np.arange(7), classes=CLASSES, limit=2) == tuple(
-        worst_flips(source, engine, labels=labels, groups=np.arange(7), classes=CLASSES)[:2]
+    assert worst_flips(source, engine, labels=labels, groups=np.arange(7), contract=CONTRACT, limit=2) == tuple(
+        worst_flips(source, engine, labels=labels, groups=np.arange(7), contract=CONTRACT)[:2]
     )
 
 
@@ -46,9 +47,10 @@ def test_only_what_the_source_had_right_counts() -> None:
     labels = np.array([MEL, MEL, NV])
     wrong_before = logits_of((NV, 1), (BCC, 1), (MEL, 1))
     assert (
-        worst_flips(wrong_before, logits_of((BCC, 1), (NV, 1), (NV, 1)), labels=labels, groups=labels, classes=CLASSES) == ()
+        worst_flips(wrong_before, logits_of((BCC, 1), (NV, 1), (NV, 1)), labels=labels, groups=labels, contract=CONTRACT)
+        == ()
     )
-    assert worst_flips(wrong_before, wrong_before, labels=labels, groups=labels, classes=CLASSES) == ()
+    assert worst_flips(wrong_before, wrong_before, labels=labels, groups=labels, contract=CONTRACT) == ()
 
 
 @given(st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3), max_size=5))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skinaudit.artifacts.logits import predictions
 from skinaudit.audit.figures import metrics
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.errors import EngineError, InvalidInputError
@@ -20,7 +21,7 @@ def test_figures_of_a_table_done_by_hand() -> None:
     assert metrics.balanced_accuracy(predicted, labels) == pytest.approx((1 / 2 + 3 / 4 + 0) / 3)
     assert metrics.classes_present(labels) == (0, 1, 4)
     assert metrics.constant_balanced_accuracy(labels) == pytest.approx(1 / 3)
-    assert metrics.majority_baseline(labels) == (1, pytest.approx(4 / 7))
+    assert metrics.majority_class(labels) == (1, pytest.approx(4 / 7))
 
 
 def test_a_confusion_counts_labels_by_answers() -> None:
@@ -65,12 +66,12 @@ def test_logits_that_are_not_finite_are_never_an_answer(bad: float) -> None:
     logits = np.zeros((4, 3), np.float32)
     logits[2, 1] = bad
     with pytest.raises(EngineError, match=r"1 of 4 images hold NaN or infinity, first at image 2"):
-        metrics.predictions(logits)
+        predictions(logits)
 
 
 def test_logits_of_another_shape_are_refused() -> None:
     with pytest.raises(EngineError, match="shape"):
-        metrics.predictions(np.zeros(3, np.float32))
+        predictions(np.zeros(3, np.float32))
 
 
 def test_figures_over_nothing_are_refused() -> None:
@@ -79,4 +80,4 @@ def test_figures_over_nothing_are_refused() -> None:
         with pytest.raises(InvalidInputError, match="not empty"):
             figure(nothing, nothing)
     with pytest.raises(InvalidInputError, match="not empty"):
-        metrics.majority_baseline(nothing)
+        metrics.majority_class(nothing)

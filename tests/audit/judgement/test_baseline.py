@@ -15,13 +15,14 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_json
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.statistics import paired_drop
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Severity, Verdict
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Verdict
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.errors import InvalidInputError
@@ -31,7 +32,9 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
 def told(result: AuditResult, severity: Severity) -> list[str]:
-    found = [one for one in result.findings if one.rule == "baseline-drop" and one.severity is severity]
+    found = [
+        one for one in result.findings if one.rule in ("baseline-drop", "baseline-coverage") and one.severity is severity
+    ]
     return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
 
 
@@ -241,7 +244,10 @@ def of_an_earlier_version(value: dict[str, Any]) -> None:
         (other_images, "its set pgd linf 24/255 has digest 000000000000, that of this engine .*: other images; audit both"),
         (nothing_in_common, "no set of it is among those of this engine; audit both engines on the same sets"),
         (other_classes, "its classes are vasc df bkl"),
-        (of_an_earlier_version, "lacks right; not as this version of skinaudit writes it, so audit the engine again"),
+        (
+            of_an_earlier_version,
+            r"sets\[0\].right is missing, expected a text; not as this version of skinaudit writes it, so audit the engine",
+        ),
     ],
 )
 def test_what_cannot_be_paired_is_refused_before_the_replay(

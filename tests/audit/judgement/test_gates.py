@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, holm
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Floor, Policy
-from skinaudit.audit.judgement.result import Gate, Judgement, SetResult, Verdict
+from skinaudit.audit.judgement.result import Gate, Judgement, Verdict
 
 LABELS = np.arange(1400) % 7
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

@@ -4,7 +4,7 @@ import copy
 import json
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -16,21 +16,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.plain_values import UNPRINTABLE
 from skinaudit.audit.audit import audit_engine
-from skinaudit.audit.judgement import reading
+from skinaudit.audit.checks import Finding
 from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, Finding, Gate
+from skinaudit.audit.judgement.result import AuditResult, Gate
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.reports.parts import schema
 from skinaudit.errors import InvalidInputError
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+TEXT = st.text(st.characters(codec="utf-8").filter(lambda one: not UNPRINTABLE.search(one)), max_size=8)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PATHS = st.lists(st.from_regex(r"[a-zé ]{1,5}", fullmatch=True), min_size=1, max_size=3).map(lambda parts: Path(*parts))
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    bool: st.booleans(), int: st.integers(), float: NUMBERS, str: TEXT, Path: PATHS, Fraction: st.fractions(),
+    bool: st.booleans(), int: st.integers(-(2**63), 2**64 - 1), float: NUMBERS, str: TEXT, Path: PATHS,
+    Fraction: st.fractions(-9, 9, max_denominator=9),
 }  # fmt: skip
 ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Finding: {"rule": st.sampled_from(sorted(RULES))},
@@ -39,9 +41,9 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
-        "baseline_malignant_to_benign": st.floats(0, 99),
-        "margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
-        "class_margins": st.dictionaries(st.text(max_size=5), st.floats(0.5, 99), max_size=2),
+        "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
+        "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
+        "class_margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
     },
     Floor: dict.fromkeys(
         ("accuracy", "balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"),
@@ -136,7 +138,7 @@ def refused(path: Path, text: str) -> str:
     return message
 
 
-FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "class_margins", "floors")
+FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "class_margins", "floors", "figures")
 """Mappings, whose keys are free."""
 
 
@@ -157,7 +159,7 @@ def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
             inner = inner[step]
         if isinstance(inner, dict) and not set(place) & set(FREE):
             broken = changed(written, (*place, "whim"), lambda inner, key: inner.update({key: 1}))
-            assert "has unknown whim" in refused(tmp_path / "x.json", json.dumps(broken))
+            assert "whim is unknown" in refused(tmp_path / "x.json", json.dumps(broken))
 
 
 def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]) -> None:
@@ -175,7 +177,7 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
             free_text = (
                 isinstance(old, str)
                 and wrong == "word"
-                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove")
+                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove", "clinical")
             )
             if (
                 old is None
@@ -191,10 +193,10 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "skinaudit-transfer/1"}, "is of kind 'skinaudit-transfer/1', not 'skinaudit-audit/1'"),
-        ({"kind": None}, "is of kind 'None'"),
+        ({"kind": "skinaudit-transfer/1"}, "kind should be skinaudit-audit/2, found 'skinaudit-transfer/1'"),
+        ({"kind": None}, "kind should be skinaudit-audit/2, found null"),
         ({"verdict": "GREEN"}, "verdict should be one of PASS, FAIL, INCONCLUSIVE, found 'GREEN'"),
-        ({"reason": 5}, "reason should be a text, found '5'"),
+        ({"reason": 5}, "reason should be a text, found 5"),
         ({"sets": {}}, "sets should be an array"),
     ],
 )
@@ -219,44 +221,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_audit(tmp_path / "absent.json")
 
 
-class Colour(Enum):
-    RED = "red"
-
-
-@dataclass(frozen=True)
-class Inner:
-    eps: Fraction
-    file: Path
-
-
-@dataclass(frozen=True)
-class Outer:
-    """Every kind of field that a result may have one day."""
-
-    pair: tuple[int, str]
-    many: tuple[Inner, ...]
-    colours: Mapping[str, Colour]
-    either: int | str | None
-    word: Literal["a", "b"]
-    maybe: Inner | None = None
-
-
-@given(values(Outer))
-def test_other_dataclasses_come_back_without_a_word_about_them(value: Outer) -> None:
-    from skinaudit.audit.reports.json_ import _plain
-
-    plain = json.loads(json.dumps(_plain(value)))
-    assert reading._read(Outer, plain, "") == value
-    assert schema._schema(Outer, {}) == {"$ref": "#/$defs/Outer"}
-
-
-@pytest.mark.parametrize("eps", ["1/0", "2/4", "x", "", 1])
-def test_fractions_are_written_in_one_way(eps: Any) -> None:
-    with pytest.raises(reading._UnfitError, match="should be a fraction such as 1/2"):
-        reading._read(Fraction, eps, "eps")
-
-
 def test_a_type_without_a_rule_is_a_mistake_of_the_program() -> None:
-    for function in (lambda: reading._read(set, [], "x"), lambda: schema._schema(set, {})):
-        with pytest.raises(TypeError, match="add one here"):
-            function()
+    with pytest.raises(TypeError, match="add one here"):
+        schema._schema(set, {})

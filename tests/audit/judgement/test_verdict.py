@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from skinaudit.audit.checks.sanity import figures
+from skinaudit.artifacts.contract import MALIGNANT
+from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import Finding, Gate, Judgement, SetResult, Severity, Verdict
-from skinaudit.audit.judgement.verdict import conclude, exit_code, of_gates
+from skinaudit.audit.judgement.result import Gate, Judgement, Verdict
+from skinaudit.audit.judgement.verdict import conclude, exit_code
 from skinaudit.errors import InvalidInputError
 
 LABELS = np.arange(1400) % 7
@@ -21,17 +25,24 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 def some(lab: SimpleNamespace, what: str) -> SetResult:
     """A set by what is the matter with it."""
     engine = np.where(np.arange(1400) < 100, 1, LABELS) if what == "worse" else LABELS
-    compared = lab.compared(engine, LABELS, LABELS, attacked=what != "clean")
-    one: SetResult = lab.entry(compared, clean=what.startswith("clean"), white_box=what != "transfer")
-    if what.endswith("unjudged"):
-        return replace(one, judgement=None)
-    return replace(one, judgement=Judgement(INCONCLUSIVE)) if what == "open" else one
+    source = None if what.endswith("unjudged") else LABELS
+    compared = lab.compared(engine, source, LABELS, attacked=not what.startswith("clean"))
+    result: SetResult = lab.entry(compared, clean=what.startswith("clean"), white_box=what != "transfer")
+    return result
+
+
+def opened(gate: Gate) -> Gate:
+    return replace(gate, judgement=Judgement(INCONCLUSIVE))
+
+
+def findings_of(gates: Sequence[Gate]) -> list[Finding]:
+    return gate_findings(gates, Policy(), malignant=MALIGNANT)
 
 
 def test_the_same_answers_pass(lab: SimpleNamespace) -> None:
     sets = [some(lab, "clean"), some(lab, "pgd")]
     gates = judge(sets, [], Policy())
-    assert figures(sets[0], sets[1:]) == of_gates(gates, Policy()) == []
+    assert findings_of(gates) == []
     assert conclude(sets, gates, [], Policy())[0] is PASS
 
 
@@ -44,36 +55,52 @@ def test_the_same_answers_pass(lab: SimpleNamespace) -> None:
         ("clean transfer", None, INCONCLUSIVE, "no white-box adversarial set"),
         ("clean unjudged", None, INCONCLUSIVE, "no white-box adversarial set"),
         ("clean-unjudged pgd", None, INCONCLUSIVE, "no clean set"),
-        ("clean open", None, INCONCLUSIVE, "pgd linf 2/255"),
-        ("clean pgd worse", None, FAIL, "pgd linf 2/255"),
+        ("clean worse", None, FAIL, "pgd linf 2/255"),
         ("clean pgd", Severity.FAIL, FAIL, "control: told"),
         ("clean pgd", Severity.INCONCLUSIVE, INCONCLUSIVE, "control: told"),
         ("clean worse", Severity.INCONCLUSIVE, FAIL, "pgd linf 2/255"),
         ("clean pgd", Severity.WARNING, PASS, "2 sets hold within 1.0 points of the source model; 1 warning above"),
-        ("clean pgd unjudged", None, PASS, "1 not compared"),
     ],
 )
 def test_pass_has_to_be_earned(
     lab: SimpleNamespace, sets: str, severity: Severity | None, expected: Verdict, reason: str
 ) -> None:
     findings = [] if severity is None else [Finding(severity, "control", "control", "told")]
-    verdict, text = conclude([some(lab, what) for what in sets.split()], [], findings, Policy())
+    results = [some(lab, what) for what in sets.split()]
+    verdict, text = conclude(results, judge(results, [], Policy()), findings, Policy())
     assert verdict is expected
     assert reason in text
+
+
+def test_a_set_that_was_not_compared_is_counted(lab: SimpleNamespace) -> None:
+    other = replace(some(lab, "unjudged"), title="pgd linf 4/255")
+    sets = [some(lab, "clean"), some(lab, "pgd"), other]
+    verdict, text = conclude(sets, judge(sets, [], Policy()), [], Policy())
+    assert verdict is PASS
+    assert "1 not compared" in text
+
+
+def test_an_undecided_drop_forbids_pass(lab: SimpleNamespace) -> None:
+    sets = [some(lab, "clean"), some(lab, "pgd")]
+    gates = [opened(gate) if gate.rule == "drop" and gate.set != "clean" else gate for gate in judge(sets, [], Policy())]
+    assert conclude(sets, gates, [], Policy()) == (INCONCLUSIVE, "pgd linf 2/255: see the gates")
 
 
 @pytest.mark.parametrize(("binding", "expected"), [(True, INCONCLUSIVE), (False, PASS)])
 def test_an_open_gate_forbids_pass_where_it_binds(lab: SimpleNamespace, binding: bool, expected: Verdict) -> None:
     gate = Gate("class-sensitivity", "clean", "mel", 0.0, 0.05, None, 1.0, 40, Judgement(INCONCLUSIVE), binding)
     sets = [some(lab, "clean"), some(lab, "pgd")]
-    assert conclude(sets, [gate], [], Policy())[0] is expected
+    gates = judge(sets, [], Policy())
+    assert conclude(sets, [*gates, gate], [], Policy())[0] is expected
     failed = replace(gate, judgement=Judgement(FAIL))
-    assert conclude(sets, [failed], [], Policy())[0] is FAIL
+    assert conclude(sets, [*gates, failed], [], Policy())[0] is FAIL
 
 
 def test_sets_below_the_minimum_do_not_pass_even_if_judged_so(lab: SimpleNamespace) -> None:
-    sets = [replace(some(lab, what), judgement=Judgement(PASS)) for what in ("clean", "pgd")]
-    assert conclude(sets, [], [], Policy(minimal_images=1401))[0] is INCONCLUSIVE
+    sets = [some(lab, what) for what in ("clean", "pgd")]
+    gates = judge(sets, [], Policy())
+    assert conclude(sets, gates, [], Policy())[0] is PASS
+    assert conclude(sets, gates, [], Policy(minimal_images=1401))[0] is INCONCLUSIVE
 
 
 def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
@@ -81,7 +108,7 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     labels = np.concatenate([np.repeat([0, 2], 40), LABELS[(LABELS != 0) & (LABELS != 2)]])
     engine = labels.copy()
     engine[0] = 1
-    told = of_gates(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()), Policy())
+    told = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
     assert [(one.severity, one.rule, one.lesion_class) for one in told] == [
         (Severity.FAIL, "malignant-to-benign", None),
         (Severity.WARNING, "class-sensitivity", "mel"),
@@ -100,8 +127,8 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
 )
 def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, expected: str) -> None:
     few = LABELS[:count]
-    (told,) = (one for one in of_gates(judge([lab.entry(lab.compared(few, few, few))], [], Policy()), Policy())
-               if one.rule == "drop")  # fmt: skip
+    found = findings_of(judge([lab.entry(lab.compared(few, few, few))], [], Policy()))
+    (told,) = (finding for finding in found if finding.rule == "drop")
     assert told.text == expected
 
 
@@ -120,6 +147,8 @@ def test_exit_codes() -> None:
         {"confidence": 0.1},
         {"malignant_to_benign": -1},
         {"minimal_images": 0},
+        {"clinical": "none"},
+        {"clinical": "whim"},
     ],
 )
 def test_a_policy_that_switches_checks_off_is_refused(setting: dict[str, float]) -> None:

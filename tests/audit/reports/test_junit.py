@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import xmlschema
 
-from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.junit import render
 from skinaudit.audit.reports.parts.cases import cases
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from skinaudit.audit.checks import Finding, Severity
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, Finding, Severity
+from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.markdown import LIMIT, render
 
 
@@ -19,7 +20,8 @@ def test_verdict_reason_and_sets_come_first(audits: dict[str, AuditResult]) -> N
         for line, one in zip(lines[start + 1 :], result.sets, strict=False):
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
             assert cells[0].startswith(one.title)
-            judged = "not compared" if one.judgement is None else f"**{one.judgement.verdict.value}**"
+            judgement = result.judgement_of(one.title)
+            judged = "not compared" if judgement is None else f"**{judgement.verdict.value}**"
             assert cells[-1] == judged
             drop = one.comparison.drop
             assert (drop is None) is (cells[4] == "-")

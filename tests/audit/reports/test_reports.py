@@ -34,7 +34,7 @@ def test_json_round_trip_keeps_every_figure_and_order(result: AuditResult) -> No
     text = json.dumps(value, allow_nan=False)
     assert json.loads(text) == value
     assert next(iter(value)) == "kind"
-    assert value["kind"] == "skinaudit-audit/1"
+    assert value["kind"] == "skinaudit-audit/2"
     assert value["verdict"] == result.verdict.value
     attacked = value["sets"][1]["comparison"]
     drop = result.sets[1].comparison.drop
@@ -63,11 +63,12 @@ def test_terminal_report_fits_and_breaks_no_word(result: AuditResult) -> None:
     assert "lineage complete   white-box" in text
     assert any(line.startswith("FAIL: ") for line in lines[-3:])
     for one in result.sets:
-        assert one.judgement is not None
+        judgement = result.judgement_of(one.title)
+        assert judgement is not None
         drop = one.comparison.drop
         assert drop is not None
         line = next(line for line in lines if line.startswith(one.title))
-        assert line.rstrip().endswith(f"1.0  {one.judgement.verdict.value}")
+        assert line.rstrip().endswith(f"1.0  {judgement.verdict.value}")
         assert f"{100 * drop.value:+.1f} [" in line
     assert "melanoma" in text
     assert "always mel: accuracy 14.3%, balanced 14.3% (over 7 classes)" in text

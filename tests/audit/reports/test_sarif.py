@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, FormatChecker
 
-from skinaudit.audit.judgement.result import AuditResult, Finding, Severity, Verdict
+from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports.sarif import render

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
+from skinaudit.commands.training import train
 from skinaudit.publish.card.commands import train_command
 from skinaudit.publish.card.model_card import model_card
 from skinaudit.publish.run_record import RunRecord, read_run_record
@@ -128,7 +129,7 @@ def test_nothing_from_a_file_acts_in_the_card(record: RunRecord) -> None:
 def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -> None:
     program, name, *arguments = train_command(record)
     assert (program, name) == ("skinaudit", "train")
-    given = cli.train.make_context("train", list(arguments)).params
+    given = train.make_context("train", list(arguments)).params
     manifest = record.manifest
     assert (given["arch"], given["width"], given["size"]) == ("mobilenet", 0.25, manifest.contract.size)
     assert (given["data"], given["images"]) == ("synthetic", manifest.data["images"])
@@ -143,14 +144,14 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
     training = {**manifest.training, "recipe": recipe, "hardening": hardening, "weights": "runs/other"}
     data = {**manifest.data, "title": "HAM10000"}
     hardened = replace(record, manifest=replace(manifest, training=training, data=data))
-    given = cli.train.make_context("train", list(train_command(hardened)[2:])).params
+    given = train.make_context("train", list(train_command(hardened)[2:])).params
     assert (given["hardening"], given["steps"], given["ramp"], given["weights"]) == ("pgd", 5, 0.1, "runs/other")
     assert (given["data"], given["images"]) == ("DATA", None)
     assert given["class_costs"] == ("mel=1.5", "df=0.25")
     assert (given["hardening_eps"], given["augment"]) == (None, "flips")
     wider = {**training, "hardening": {**hardening, "train_eps": "3/255"}, "recipe": {**recipe, "augment": "affine"}}
     hardened = replace(record, manifest=replace(manifest, training={**wider, "threat_model": "linf 2/255"}, data=data))
-    given = cli.train.make_context("train", list(train_command(hardened)[2:])).params
+    given = train.make_context("train", list(train_command(hardened)[2:])).params
     assert (given["eps"], given["hardening_eps"], given["augment"]) == ("2/255", "3/255", "affine")
     assert "hardened by adversarial training with PGD in linf 3/255" in model_card(hardened)
     earlier = replace(manifest, training={**training, "recipe": {**recipe, "augment": True}})
@@ -167,13 +168,13 @@ def test_every_command_of_the_card_is_one_that_the_program_takes(record: RunReco
 
 def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(audited_run, tmp_path / "tiny"))
-    (run / "audits" / "old.json").write_text('{"kind": "skinaudit-audit/1"}')
+    (run / "audits" / "old.json").write_text('{"kind": "skinaudit-audit/2"}')
     output = tmp_path / "README.md"
     arguments = ["card", str(run), "-o", str(output)]
     done = CliRunner().invoke(cli.commands, arguments)
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith("3 sets, 2 audits, 1 left out\n")
-    assert "left out: audit old.json: the report lacks" in done.stderr
+    assert "left out: audit old.json: engine is missing, expected a path" in done.stderr
     assert output.read_text(encoding="utf-8") == model_card(read_run_record(run))
     assert "exists already" in str(CliRunner().invoke(cli.commands, arguments).exception)
     assert CliRunner().invoke(cli.commands, [*arguments, "--force"]).exit_code == 0

@@ -34,7 +34,7 @@ def test_figures_are_those_of_the_audits_in_the_given_order(audits: dict[str, Au
         for one, audited in zip(entry.sets, result.sets, strict=True):
             found = audited.comparison
             assert (one.title, one.accuracy, one.drop) == (audited.title, found.engine_accuracy, found.drop)
-            assert one.melanoma == next(item.engine for item in found.classes if item.name == "mel")
+            assert one.malignant == found.engine_malignant
             assert one.comparable
     assert lineup.audited[2].sets[0].verdict is None
 
@@ -95,7 +95,7 @@ def test_an_engine_that_could_not_be_audited_is_a_row_in_every_form(audits: dict
     lineup = lined_up(audits["pass"], "engine1.onnx: it is <damaged>")
     assert lineup.entries[1] == Refusal("engine1.onnx", "it is <damaged>")
     value = json.loads(reports.render("json", lineup, "lineup"))
-    assert value["kind"] == "skinaudit-lineup/1"
+    assert value["kind"] == "skinaudit-lineup/2"
     assert value["entries"][1] == {"label": "engine1.onnx", "reason": "it is <damaged>"}
     assert value["entries"][0]["verdict"] == "PASS"
     for name in ("terminal", "markdown", "html"):
@@ -148,11 +148,12 @@ def test_the_page_is_well_formed_and_its_tables_are_square(audits: dict[str, Aud
 
 
 def test_probes_have_a_table_of_their_own(audits: dict[str, AuditResult]) -> None:
-    from skinaudit.audit.judgement.result import ProbeResult
+    from skinaudit.audit.figures.fresh_attack import ProbeResult
 
     probe = ProbeResult(
-        name="square", title="probe square linf 2/255", norm="linf", eps="2/255", settings={"queries": 500}, seed=0,
-        images=200, queries=9000, seconds=3.0, clean_accuracy=0.7, replay_accuracy=0.6, fresh_accuracy=0.55,
+        name="square", title="probe square linf 2/255", by_answers=True, norm="linf", eps="2/255",
+        settings={"queries": 500}, seed=0, images=200, queries=9000, seconds=3.0, clean_accuracy=0.7,
+        replay_accuracy=0.6, fresh_accuracy=0.55,
         fresh_interval=Interval(0.5, 0.6), worst_accuracy=0.5, reference_accuracy=0.56, drop=None, masking=None,
     )  # fmt: skip
     text = reports.render("terminal", lined_up(replace(audits["pass"], probes=(probe,)), audits["rare"]), "lineup")

@@ -72,6 +72,21 @@ def test_reports_of_one_engine_lie_where_they_did() -> None:
     assert plan.report == Path("b.json")
 
 
+def test_a_default_place_that_cannot_be_written_to_is_left_out_and_a_chosen_one_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "run" / "engines" / "a.onnx"
+    engine.parent.mkdir(parents=True)
+    (tmp_path / "run" / "audits").write_text("a file")
+    said: list[str] = []
+    (plan,) = plan_reports([engine], output=None, report_texts=[], remark=said.append)
+    assert plan.report is None
+    (line,) = said
+    assert line.startswith(f"{tmp_path}/run/audits/a.onnx.json: cannot be written")
+    for given in ({"output": tmp_path / "run" / "audits" / "a.json", "report_texts": []},
+                  {"output": tmp_path / "a.json", "report_texts": [f"junit={tmp_path}/run/audits/a.xml"]}):  # fmt: skip
+        with pytest.raises(InvalidInputError, match=r"cannot be written; choose another file"):
+            plan_reports([engine], **given)  # type: ignore[arg-type]
+
+
 def test_reports_of_several_engines_are_named_after_them() -> None:
     plans = plan_reports(
         [Path("e/a.onnx"), Path("e/b.plan")], output=Path("o/{engine}.json"), report_texts=["junit=r/{engine}/x.xml"]

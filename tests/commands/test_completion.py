@@ -17,7 +17,7 @@ import pytest
 from skinaudit import cli
 from skinaudit.audit import reports
 from skinaudit.audit.evidence import probes
-from skinaudit.completion import SHELLS
+from skinaudit.commands.completion import SHELLS
 
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> str:

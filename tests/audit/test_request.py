@@ -7,7 +7,7 @@ import pytest
 
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.cli import audit
+from skinaudit.commands.auditing import audit
 
 
 @pytest.mark.usefixtures("opened")

@@ -1,0 +1,59 @@
+"""The keys in a manifest's free mappings that code relies on: their types, and which of them must be there.
+
+Other keys may hold any value: what an attack, a recipe or a runtime notes is for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from skinaudit.artifacts.typed_json import Known, Range
+
+BUILT_TYPED: Literal["strongly typed network"] = "strongly typed network"
+"""Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
+
+COUNT = Annotated[int, Range(0)]
+_SHARE = Annotated[float, Range(0, 1)]
+_SKIPPED = Annotated[
+    Mapping[str, str], Known({"image_id": str, "reason": str}, required=("image_id", "reason"), others=False)
+]
+MODEL = Known({"arch": str, "width": Annotated[float, Range(0)], "parameters": COUNT})
+DATA = Known(
+    {
+        "title": str, "digest": str, "synthetic": bool, "size": COUNT, "images": COUNT, "lesions": COUNT,
+        "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
+        "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_baseline": _SHARE,
+        "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
+    },
+    required=("title", "digest"),
+)  # fmt: skip
+_RECIPE = Known({
+    "name": str, "epochs": COUNT, "batch": COUNT, "learning_rate": float, "class_weighting": float,
+    "class_costs": Mapping[str, float],
+})  # fmt: skip
+_HARDENING = Known(
+    {
+        "kind": str, "steps": COUNT, "ramp": _SHARE, "clean_share": _SHARE, "batch_norm": str, "train_eps": str,
+        "threat_model": Annotated[Mapping[str, str], Known({"norm": str, "eps": str}, required=("norm", "eps"))],
+    },
+    required=("kind",),
+)  # fmt: skip
+TRAINING = Known({
+    "recipe": Annotated[Mapping[str, Any], _RECIPE], "hardening": Annotated[Mapping[str, Any], _HARDENING],
+    "threat_model": str, "seed": int, "weights": str | None, "threads": COUNT, "start": str, "kept_epoch": COUNT,
+    "epochs": COUNT, "device": str,
+})  # fmt: skip
+RESULT = Known({"accuracy": _SHARE, "balanced_accuracy": _SHARE}, required=("accuracy",))
+_REBUILDS = Known(
+    {"builds": COUNT, "files": COUNT, "flips": COUNT | None, "images": COUNT},
+    required=("builds", "files", "flips", "images"),
+    others=False,
+)
+PARITY = Known({
+    "images": COUNT, "max_abs": Annotated[float, Range(0)], "mean_abs": Annotated[float, Range(0)],
+    "scale": Annotated[float, Range(0)], "agreement": _SHARE, "near_ties": COUNT, "measured_on": str,
+    "rebuilds": Annotated[Mapping[str, Any], _REBUILDS],
+})  # fmt: skip
+SETTINGS = Known({"found_in": Literal["strongly typed network"], "opset": COUNT, "graph": str})
+LINEAGE = Known(dict.fromkeys(("weights", "onnx", "data", "calibration"), str), required=("weights", "onnx", "data"))

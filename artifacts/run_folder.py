@@ -1,0 +1,101 @@
+"""What a run's folder holds, and under which names: no other place spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_FILE = "run.json"
+REFERENCE = "fp32.onnx"
+"""File name of the engine that every other engine of a run is compared with."""
+SET_SUFFIX = ".safetensors"
+MANIFEST_SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths in a run's folder; nothing says that a file is there.
+
+    While a training is under way there are `checkpoint`, `best` and `log`; a finished run has `manifest`, `weights`,
+    `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`.
+    """
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What the run is made of, written last: a run without it is not finished."""
+        return self.path / RUN_FILE
+
+    @property
+    def weights(self) -> Path:
+        """The kept weights of the source model."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def calibration(self) -> Path:
+        """Training images that int8 ranges are measured on."""
+        return self.path / "calibration.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line for each epoch."""
+        return self.path / "log.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a training that is not finished."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far of a training that is not finished."""
+        return self.path / "best.safetensors"
+
+    @property
+    def sets(self) -> Path:
+        """The folder of the clean set and of the adversarial ones."""
+        return self.path / "sets"
+
+    @property
+    def engines(self) -> Path:
+        """The folder of engines, each with its manifest beside it."""
+        return self.path / "engines"
+
+    @property
+    def reference(self) -> Path:
+        """The fp32 engine, which stands for the source model."""
+        return self.engines / REFERENCE
+
+    @property
+    def audits(self) -> Path:
+        """The folder of the JSON reports of audits."""
+        return self.path / "audits"
+
+    def set_file(self, name: str) -> Path:
+        """The file of the set called `name`."""
+        return self.sets / f"{name}{SET_SUFFIX}"
+
+    def audit_of(self, engine: str) -> Path:
+        """The JSON report on the engine whose file is called `engine`."""
+        return self.audits / f"{engine}.json"
+
+    def engine_names(self) -> list[str]:
+        """File names of the engines that have a manifest, sorted."""
+        return sorted(path.name.removesuffix(MANIFEST_SUFFIX) for path in self.engines.glob(f"*{MANIFEST_SUFFIX}"))
+
+
+def set_files(folder: Path) -> list[Path]:
+    """The sets that lie in a folder, which need not be that of a run, sorted."""
+    return sorted(folder.glob(f"*{SET_SUFFIX}"))
+
+
+def run_of(engine: Path) -> RunFolder | None:
+    """The run in whose folder of engines this file lies by its path; None where the folder is called otherwise."""
+    run = RunFolder(engine.parent.parent)
+    return run if engine.parent.name == run.engines.name else None

@@ -1,0 +1,39 @@
+"""The log of a training: one JSON object a line for each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from skinaudit.artifacts.plain_values import parse_json, read_text
+from skinaudit.artifacts.typed_json import Known, Range, build
+
+_AGAIN = "restore the file, or delete it"
+_WHAT = "training log"
+_FIGURES = {
+    "epoch": Annotated[int, Range(1)],
+    "seconds": Annotated[float, Range(0, 1e9)],
+    "images_per_second": Annotated[float, Range(0)],
+    "learning_rate": float,
+    "loss": float,
+    "train_accuracy": Annotated[float, Range(0, 1)],
+    "monitor": float,
+    "best": bool,
+}
+_Scalars = Mapping[str, bool | int | float | str | None]
+EPOCH = Annotated[_Scalars, Known(_FIGURES, required=("epoch",))]
+"""Type hint of an epoch in the log of a finished run."""
+RESUMED = Annotated[_Scalars, Known(_FIGURES, required=("epoch", "monitor", "best"))]
+"""Type hint of an epoch behind which a training goes on."""
+
+
+def read_log(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The epochs of a log, first to last; none where there is no file. InvalidInputError names file, line and field."""
+    if not path.exists():
+        return ()
+    epochs = []
+    for number, line in enumerate(read_text(path, what=_WHAT, again=_AGAIN).splitlines(), start=1):
+        where = f"{path}: line {number}"
+        epochs.append(build(EPOCH, parse_json(line, where=where, what=_WHAT, again=_AGAIN), where=where, again=_AGAIN))
+    return tuple(epochs)

@@ -1,0 +1,24 @@
+"""Whether the sets have images of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+
+ABOUT: About = "sets"
+RULES = {
+    "class-absent": Rule(
+        "Classes without an image",
+        "The sets hold no image of some class, so nothing is known of the engine there.",
+        "Use sets with images of every class of the contract.",
+    ),
+}
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Forbid PASS where a class has no image."""
+    absent = evidence.clean.comparison.classes_absent
+    if absent:
+        text = f"no image of {', '.join(absent)}: nothing is known of the engine there"
+        yield Finding(Severity.INCONCLUSIVE, "class-absent", "clean", text)

@@ -1,0 +1,29 @@
+"""Whether anything can be said about missed cancers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+
+ABOUT: About = "sets"
+RULES = {
+    "clinical": Rule(
+        "No malignant class is named",
+        "The contract of the sets names no class as malignant, so nothing tells whether the engine misses cancers.",
+        'Name the malignant classes in the contract. Where the task has none, write clinical = "none" into the policy.',
+    ),
+}
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Forbid PASS where no class is named as malignant; a policy that says why there is none turns that into a warning."""
+    if evidence.inputs.clean.info.contract.malignant:
+        return
+    policy = evidence.policy
+    if policy.clinical == "none":
+        text = f"no clinical gate was applied: no class is named as malignant. The policy's reason: {policy.clinical_reason}"
+        yield Finding(Severity.WARNING, "clinical", None, text)
+        return
+    text = "no class is named as malignant: nothing tells whether the engine misses cancers that its source finds"
+    yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)

@@ -1,0 +1,59 @@
+"""Whether this device computes in the precision that the file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.checks.precision import layers_found, layers_text
+from skinaudit.audit.evidence.half_precision import HalfPrecision
+
+ABOUT: About = "engine"
+RULES = {
+    "execution": Rule(
+        "Computed in another precision than the file has",
+        "This device computes layers in another precision than they are stored in: the replay shows less than it seems.",
+        "Audit the engine on the device where it will run.",
+    ),
+}
+
+
+_FLIPPED = 0.02
+"""Share of images that an emulation may name otherwise before a PASS would rest on the wrong arithmetic."""
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Warn where the device computes in another precision than the file has: the replay then does not test that precision.
+
+    A half precision file that the device computes in single precision is also emulated. Overflow in the emulation, or a
+    missing emulation, forbids PASS.
+    """
+    file_layers, executed = layers_found(evidence), evidence.engine.executed
+    if executed is not None and dict(executed) != dict(file_layers):
+        written, computed = layers_text(file_layers), layers_text(executed)
+        text = f"the file has {written} layers, this device computes {computed}: audit it where it will run"
+        yield Finding(Severity.WARNING, "execution", None, text)
+    if evidence.half_precision is not None:
+        yield _of_emulation(evidence.half_precision)
+
+
+def _of_emulation(half: HalfPrecision) -> Finding:
+    figures = {"images": half.images, "overflows": half.overflows, "flips": half.flips}
+    if half.unseen is not None:
+        text = f"this device does not compute in {half.precision}, and its emulation did not run: {half.unseen}"
+        return Finding(Severity.INCONCLUSIVE, "execution", None, text)
+    if half.overflows:
+        text = (
+            f"{half.precision} overflows: NaN or infinity on {half.overflows} of {half.images} images in an emulation, "
+            "which this device does not show"
+        )
+        return Finding(Severity.FAIL, "execution", None, text, figures=figures)
+    if half.odd:
+        text = (
+            f"{half.precision} overflows: NaN or infinity to a frame that is {', '.join(half.odd)} in an emulation of it, "
+            f"which this device does not show: audit it on hardware with native {half.precision}"
+        )
+        return Finding(Severity.INCONCLUSIVE, "execution", None, text, figures=figures)
+    text = f"an emulation of {half.precision} answers {half.flips} of {half.images} images otherwise"
+    severity = Severity.INCONCLUSIVE if half.flips > _FLIPPED * half.images else Severity.NOTE
+    return Finding(severity, "execution", None, text, figures=figures)

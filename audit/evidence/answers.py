@@ -1,0 +1,101 @@
+"""What the engine and its reference answer to every stored set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.logits import Indices, predictions
+from skinaudit.audit.evidence.inputs import Inputs, titles
+from skinaudit.audit.evidence.reference import Control, Reference
+from skinaudit.audit.evidence.replay import replay, whole
+from skinaudit.engines.engine import Engine
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweredSet:
+    """One set with the engine's logits, float32 (N, classes), and those that they are compared with.
+
+    white_box: crafted on the weights that the engine was built from; computed from digests. source_logits: those stored in a
+    white-box set, the reference's answers to a transfer set; None where there are neither. images_per_second: of the engine,
+    reading included.
+    """
+
+    images: AdversarialSet
+    title: str
+    white_box: bool
+    control: Control
+    logits: NDArray[np.float32]
+    source_logits: NDArray[np.float32] | None
+    images_per_second: float
+
+    @property
+    def answers(self) -> Indices:
+        """The classes that the engine names, int64 (N,)."""
+        return predictions(self.logits)
+
+
+def answer_sets(
+    engine: Engine, reference: Reference, inputs: Inputs, *, batch_size: int, progress: Progress | None
+) -> tuple[AnsweredSet, ...]:
+    """Replay every set on the engine and, where it is another one, on its reference; the clean set comes first.
+
+    The control comes before the engine. Raises InvalidInputError for a white-box set whose stored logits the reference
+    does not reproduce, EngineError for an engine that does not answer.
+    """
+    runs = 1 if reference.engine is None or reference.is_subject else 2
+    tick = whole(progress, runs * sum(map(len, inputs.sets)))
+    return tuple(
+        _answer(
+            engine,
+            reference,
+            images,
+            title,
+            white_box=images.info.source == inputs.weights,
+            batch_size=batch_size,
+            tick=tick,
+        )
+        for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
+    )
+
+
+def attacked_sets(answered: Sequence[AnsweredSet]) -> list[tuple[AdversarialSet, Indices]]:
+    """The adversarial sets with the engine's answers, int64 (N,)."""
+    return [
+        (answered_set.images, answered_set.answers)
+        for answered_set in answered
+        if answered_set.images.info.threat_model is not None
+    ]
+
+
+def _answer(
+    engine: Engine,
+    reference: Reference,
+    images: AdversarialSet,
+    title: str,
+    *,
+    white_box: bool,
+    batch_size: int,
+    tick: Progress,
+) -> AnsweredSet:
+    controlled = None
+    if reference.engine is not None and not reference.is_subject:
+        controlled = replay(reference.engine, images, batch_size=batch_size, progress=tick)
+        reference.control(images, controlled, white_box=white_box)
+    replayed = replay(engine, images, batch_size=batch_size, progress=tick)
+    controlled = replayed if reference.is_subject else controlled
+    source_logits = images.source_logits if white_box else None if controlled is None else controlled.logits
+    return AnsweredSet(
+        images=images,
+        title=title,
+        white_box=white_box,
+        control=reference.control(images, controlled, white_box=white_box),
+        logits=replayed.logits,
+        source_logits=source_logits,
+        images_per_second=replayed.images_per_second,
+    )

@@ -1,0 +1,70 @@
+"""What a fresh attack on the opened engine found, as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from skinaudit.audit.evidence.probing import Probed
+from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A fresh attack on the opened engine, beside the same attack on its reference.
+
+    title: of probe and threat model. by_answers: the probe saw nothing but answers, no gradient of the source. images: how
+    many were attacked, the first of the clean set in a random order that the seed fixes. queries: asked of the engine, in
+    all; seconds: of the engine's attack. clean_accuracy: of the engine on these images. replay_accuracy: on the stored
+    adversarial images of the same threat model, all sets together: right in each; None where there is none.
+    fresh_accuracy: right when clean and under this probe. worst_accuracy: right under all of them, and under a probe that
+    starts at the stored images. drop: from the reference's fresh accuracy to the engine's; None without a reference, or
+    where the attack is not a fair comparison. masking: from the engine's replay accuracy to its fresh one, None without a
+    replay: clearly above 0 where stored images miss what a fresh attack finds.
+    """
+
+    name: str
+    title: str
+    by_answers: bool
+    norm: str
+    eps: str
+    settings: Mapping[str, int | float]
+    seed: int
+    images: int
+    queries: int
+    seconds: float
+    clean_accuracy: float
+    replay_accuracy: float | None
+    fresh_accuracy: float
+    fresh_interval: Interval
+    worst_accuracy: float
+    reference_accuracy: float | None
+    drop: PairedDrop | None
+    masking: PairedDrop | None
+
+
+def probe_figures(probed: Probed, *, confidence: float) -> ProbeResult:
+    """The figures of one probe, with intervals of this two-sided confidence."""
+    probe, replay, reference = probed.plan, probed.replay_right, probed.reference_right
+    drop = partial(paired_drop, groups=probed.groups, confidence=confidence)
+    return ProbeResult(
+        name=probe.name,
+        title=f"probe {probe.name} {probed.threat_model}",
+        by_answers=probe.by_answers,
+        norm=probed.threat_model.norm,
+        eps=probed.threat_model.eps_text,
+        settings=dict(probe.settings),
+        seed=probe.seed,
+        images=len(probed.groups),
+        queries=probed.queries,
+        seconds=probed.seconds,
+        clean_accuracy=float(probed.clean_right.mean()),
+        replay_accuracy=None if replay is None else float(replay.mean()),
+        fresh_accuracy=float(probed.fresh_right.mean()),
+        fresh_interval=accuracy_interval(probed.fresh_right, probed.groups, confidence=confidence),
+        worst_accuracy=float(probed.worst_right.mean()),
+        reference_accuracy=None if reference is None else float(reference.mean()),
+        drop=drop(reference, probed.fresh_right) if reference is not None and probe.gated else None,
+        masking=drop(replay, probed.fresh_right) if replay is not None and probe.gated else None,
+    )

@@ -1,0 +1,108 @@
+"""The figures of one replayed set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.logits import predictions
+from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.reference import Control
+from skinaudit.audit.figures.comparison import Comparison, compare
+from skinaudit.audit.figures.drift import Drift, measure_drift
+from skinaudit.audit.figures.flips import Flip, worst_flips
+from skinaudit.audit.figures.right_answers import pack_right
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
+
+    path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as it is written
+    (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None
+    where they are not known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1.
+    images_per_second: of the engine, reading included. flipped: the worst of the images that the engine loses, at most
+    flips.LIMIT; empty where nothing was compared. right: which images the engine names rightly, as
+    skinaudit.audit.figures.right_answers packs them.
+    """
+
+    name: str
+    title: str
+    file: str
+    path: Path
+    attack: str
+    norm: str | None
+    eps: str | None
+    settings: Mapping[str, bool | int | float | str | None]
+    clean: bool
+    white_box: bool
+    source: str
+    images_digest: str
+    control: Control
+    comparison: Comparison
+    drift: Drift | None
+    probabilities: bool
+    images_per_second: float
+    flipped: tuple[Flip, ...]
+    right: str
+
+
+def set_results(answered: Sequence[AnsweredSet], *, engine: Path, confidence: float) -> tuple[SetResult, ...]:
+    """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
+
+    confidence: of every interval, two-sided.
+    """
+    clean = answered[0]
+    return tuple(
+        _set_result(answered_set, None if answered_set is clean else clean, engine=engine, confidence=confidence)
+        for answered_set in answered
+    )
+
+
+def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Path, confidence: float) -> SetResult:
+    images, answers, source = answered.images, answered.answers, answered.source_logits
+    source_answers = None if source is None else predictions(source)
+    info, contract = images.info, images.info.contract
+    about: dict[str, Any] = {"labels": images.labels, "groups": images.group, "contract": contract}
+    flipped: tuple[Flip, ...] = () if source is None else worst_flips(source, answered.logits, **about)
+    return SetResult(
+        name=info.name,
+        title=answered.title,
+        file=images.path.name,
+        path=_from_folder_of(engine, images.path),
+        attack=info.attack,
+        norm=None if info.threat_model is None else info.threat_model.norm,
+        eps=None if info.threat_model is None else info.threat_model.eps_text,
+        settings=info.settings,
+        clean=clean is None,
+        white_box=answered.white_box,
+        source=info.source,
+        images_digest=images.images_digest,
+        control=answered.control,
+        comparison=compare(
+            answers, source_answers, engine_clean=None if clean is None else clean.answers, confidence=confidence, **about
+        ),
+        drift=None if source is None else measure_drift(source, answered.logits, **about),
+        probabilities=_are_probabilities(answered.logits),
+        images_per_second=answered.images_per_second,
+        flipped=flipped,
+        right=pack_right(answers == images.labels),
+    )
+
+
+def _are_probabilities(logits: NDArray[np.float32]) -> bool:
+    return bool((logits >= 0).all() and np.abs(logits.sum(axis=1, dtype=np.float64) - 1).max() < 1e-2)
+
+
+def _from_folder_of(engine: Path, file: Path) -> Path:
+    """The path of a file from the engine's folder, so that a report names no machine and finds the file of a moved run."""
+    try:
+        return Path(os.path.relpath(file.resolve(), engine.parent.resolve()))
+    except ValueError:  # on another drive
+        return file

@@ -1,0 +1,59 @@
+"""Figures as text: the one place that rounds, signs and counts for findings and reports."""
+
+from __future__ import annotations
+
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import Interval, PairedDrop
+
+NOTHING = "-"
+"""Stands where there is no figure."""
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction of 1 as percentage with one decimal: `67.4%`."""
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def share(hits: Hits | None) -> str:
+    """Right answers of all as percentage; nothing where there is no image."""
+    return NOTHING if hits is None else percent(hits.share)
+
+
+def points(fraction: float) -> str:
+    """A fraction of 1 in percentage points: `0.9`."""
+    return f"{100 * fraction:.1f}"
+
+
+def signed_points(fraction: float) -> str:
+    """A difference of fractions of 1 in percentage points: `+0.9`; never a signed zero."""
+    rounded = round(100 * fraction, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def span(interval: Interval) -> str:
+    """An interval in percentage points: `[0.1, 1.7]`."""
+    return f"[{points(interval.low)}, {points(interval.high)}]"
+
+
+def drop_text(drop: PairedDrop | None) -> str:
+    """A drop in points with its interval: `+0.9 [+0.1, +1.7]`."""
+    if drop is None:
+        return NOTHING
+    low, high = signed_points(drop.interval.low), signed_points(drop.interval.high)
+    return f"{signed_points(drop.value)} [{low}, {high}]"
+
+
+def margin_text(margin: float) -> str:
+    """A margin in points with one decimal, or with as many as it has: `1.0`, `0.25`."""
+    return f"{margin:.1f}" if round(margin, 1) == margin else f"{margin:g}"
+
+
+def counted_images(count: float) -> str:
+    """`1 image`, `8 images`."""
+    return f"{count:.0f} image{'' if count == 1 else 's'}"
+
+
+def about(images: int) -> str:
+    """Rounded up to two significant digits, since it extrapolates an observed discordance: `2,300`."""
+    unit = 10 ** max(0, len(str(images)) - 2)
+    return f"{-(-images // unit) * unit:,}"

@@ -1,0 +1,74 @@
+"""Audit reports of the earlier format, `skinaudit-audit/1`, brought into the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skinaudit.artifacts.contract import earlier_malignant
+
+EARLIER_FORMAT = "skinaudit-audit/1"
+
+_BY_ANSWERS = ("square", "spsa")
+"""The probes of that time which saw nothing but answers."""
+
+
+def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with today's names and fields; what is not as it was then is left for the reader to refuse.
+
+    The source model was called baseline then, each set carried the judgement of its gate, the malignant classes were those
+    of HAM10000, and a finding did not say which gate stands behind it.
+    """
+    changed = dict(report)
+    classes = report.get("classes")
+    names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
+    changed["malignant"] = list(earlier_malignant(names))
+    changed["sets"] = _each(report.get("sets"), _set)
+    changed["probes"] = _each(report.get("probes"), lambda probe: {**probe, "by_answers": probe.get("name") in _BY_ANSWERS})
+    changed["gates"] = _each(report.get("gates"), lambda gate: _gate(gate, names))
+    changed["findings"] = _each(
+        report.get("findings"), lambda finding: {**finding, "gate": _gate_of(finding), "figures": {}}
+    )
+    if isinstance(report.get("policy"), dict):
+        changed["policy"] = {**report["policy"], "clinical": "required", "clinical_reason": ""}
+    return changed
+
+
+def _set(result: dict[str, Any]) -> dict[str, Any]:
+    changed = {key: value for key, value in result.items() if key != "judgement"}
+    comparison = result.get("comparison")
+    if isinstance(comparison, dict):
+        renamed = {key.replace("baseline_", "source_", 1): value for key, value in comparison.items()}
+        renamed["classes"] = _each(
+            comparison.get("classes"),
+            lambda figures: {"source" if key == "baseline" else key: figures[key] for key in figures},
+        )
+        changed["comparison"] = renamed
+    return changed
+
+
+def _gate(gate: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    subject = gate.get("subject")
+    of_class = gate.get("rule") in ("class-sensitivity", "baseline-drop") and subject in classes
+    return {**gate, "lesion_class": subject if of_class else None}
+
+
+def _gate_of(finding: dict[str, Any]) -> str | None:
+    """What the gate behind a finding bounds; of a floor that was not written down."""
+    lesion_class = finding.get("lesion_class")
+    subjects = {
+        "drop": "accuracy",
+        "probe-drop": "accuracy",
+        "malignant-to-benign": "images",
+        "baseline-malignant-to-benign": "images",
+        "class-sensitivity": lesion_class,
+        "baseline-drop": lesion_class or "accuracy",
+    }
+    rule = finding.get("rule")
+    return subjects.get(rule) if isinstance(rule, str) and finding.get("set") is not None else None
+
+
+def _each(values: Any, change: Any) -> Any:
+    if not isinstance(values, list):
+        return values
+    return [change(value) if isinstance(value, dict) else value for value in values]

@@ -1,0 +1,89 @@
+"""What is asked of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+from skinaudit.audit.evidence.probing import ProbePlan
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.engines.engine import Provider
+from skinaudit.errors import InvalidInputError
+
+DEFAULT_BATCH = 64
+"""Images a call, unless told otherwise."""
+
+
+class Settings(TypedDict, total=False):
+    """The fields of a Request but its engine, as keywords."""
+
+    sets: Path | None
+    contract: Path | None
+    control: Path | None
+    policy: Policy
+    runtime: str | None
+    emulate: bool
+    provider: Provider | None
+    threads: int | None
+    batch_size: int
+    probes: Sequence[ProbePlan]
+    baseline: Path | None
+    baseline_own_sets: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """An engine to audit, and how.
+
+    sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
+    figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
+    of the one that the manifest names. runtime: instead of the one that the manifest names. emulate: run the ONNX graph that
+    the engine was built from on the CPU, in the engine's place; such an audit never passes. batch_size: images a call.
+    probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine, which this one must not be
+    worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images that the same attacks made
+    against each of the two itself.
+    """
+
+    engine: Path
+    sets: Path | None = None
+    contract: Path | None = None
+    control: Path | None = None
+    policy: Policy = field(default_factory=Policy)
+    runtime: str | None = None
+    emulate: bool = False
+    provider: Provider | None = None
+    threads: int | None = None
+    batch_size: int = DEFAULT_BATCH
+    probes: Sequence[ProbePlan] = ()
+    baseline: Path | None = None
+    baseline_own_sets: bool = False
+
+    def __post_init__(self) -> None:
+        if self.baseline_own_sets and self.baseline is None:
+            raise InvalidInputError(
+                "--baseline-own-sets: says how to compare with an earlier audit; name one with --baseline"
+            )
+
+
+def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
+    """What to type for this audit: the given options, and always the margin and the threads, which may differ elsewhere.
+
+    threads: that the engine ran with. Bounds of the policy that have no option are left out.
+    """
+    options: dict[str, object] = {"margin": f"{request.policy.margin:g}", "threads": threads}
+    options |= {name: getattr(request, name) for name in ("sets", "contract", "control", "runtime", "provider", "baseline")}
+    if request.batch_size != DEFAULT_BATCH:
+        options["batch"] = request.batch_size
+    typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+    typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
+    for probe in request.probes:
+        typed += ["--probe", probe.name]
+    if request.probes:
+        first_probe = request.probes[0]
+        typed += ["--probe-images", str(first_probe.images), "--probe-queries", str(first_probe.settings["queries"])]
+        if first_probe.threat_model is not None:
+            typed += ["--probe-eps", first_probe.threat_model.eps_text, "--probe-norm", first_probe.threat_model.norm]
+        typed += ["--seed", str(first_probe.seed)]
+    return ("skinaudit", "audit", str(request.engine), *typed, *(["--emulate"] if request.emulate else []))

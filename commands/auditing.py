@@ -1,0 +1,216 @@
+"""`skinaudit audit`: engines to a verdict, alone or several at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from skinaudit.audit import reports
+from skinaudit.commands.completion import probe_names
+from skinaudit.commands.libraries import need
+from skinaudit.commands.screen import bars, console, note
+from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
+from skinaudit.errors import InvalidInputError
+
+
+@click.command(short_help="Are ENGINES as robust as their model?")
+@click.argument("engines", metavar="ENGINE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
+)
+@click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+@click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
+              help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
+@click.option("--runtime", default=None, metavar="NAME",
+              help="onnxruntime, openvino, pytorch, tensorrt or tensorrt-rtx  [default: by the manifest].")  # fmt: skip
+@click.option("--emulate", is_flag=True,
+              help="Replay the ONNX graph of the engine on the CPU instead: not the engine, and never a PASS.")  # fmt: skip
+@click.option("--policy", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
+              help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
+@click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
+              help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
+@click.option("--baseline-own-sets", is_flag=True,
+              help="A model trained anew: compare sets that the same attack made against each engine itself.")  # fmt: skip
+@click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=probe_names,
+              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
+              "gradients too; may be repeated.")  # fmt: skip
+@click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
+              help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
+@click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
+@click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
+@click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where the JSON report goes  [default: the run's audits folder, else beside the engine].",
+)
+@click.option("--jobs", type=click.IntRange(1), default=None,
+              help="Audits at once, where there are several engines  [default: cores / threads].")  # fmt: skip
+@report_option("audit")
+@provider_option
+@threads_option
+def audit(
+    engines: tuple[Path, ...],
+    sets: Path | None,
+    contract: Path | None,
+    control: Path | None,
+    runtime: str | None,
+    emulate: bool,
+    policy: Path | None,
+    margin: float | None,
+    baseline: Path | None,
+    baseline_own_sets: bool,
+    probe_names: tuple[str, ...],
+    probe_images: int,
+    probe_queries: int,
+    probe_eps: str | None,
+    probe_norm: Any,
+    seed: int,
+    batch: int,
+    as_json: bool,
+    output: Path | None,
+    jobs: int | None,
+    report_texts: tuple[str, ...],
+    provider: Any,
+    threads: int | None,
+) -> None:
+    """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
+
+    Per set: the drop from source to engine on the same images with its 95% interval (Tango 1998). PASS where the interval
+    lies below the margin, FAIL where it lies above, otherwise INCONCLUSIVE with the number of images that would decide.
+
+    Several engines are audited at once and shown in one table; other files of a pattern are skipped. In the file names of
+    --report and --output, {engine} stands for the engine's name. Exit code: 2 if any could not be audited, else 1 if any
+    fails, else 3 if any is inconclusive.
+
+    \b
+    Examples:
+      skinaudit audit runs/hardened/engines/int8.onnx
+      skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit engine.plan --emulate
+      skinaudit audit int8.onnx --policy policy.toml --probe square
+      skinaudit audit release-2.onnx --baseline release-1.json
+      skinaudit audit new.onnx --baseline old.json --baseline-own-sets --probe square
+      skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
+      skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
+      skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
+    """
+    from dataclasses import replace
+
+    from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+    from skinaudit.audit.audit import audit_engine
+    from skinaudit.audit.evidence.probing import plan_probes
+    from skinaudit.audit.judgement.policy import DEFAULT, read_policy
+    from skinaudit.audit.judgement.verdict import exit_code
+    from skinaudit.audit.reports.parts.targets import plan_reports
+    from skinaudit.audit.reports.terminal import print_audit
+
+    bounds = DEFAULT if policy is None else read_policy(policy)
+    bounds = bounds if margin is None else replace(bounds, margin=margin)
+    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
+    probes = plan_probes(
+        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
+        others=_source_probes(engines, probe_names),
+    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
+        "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
+        "baseline_own_sets": baseline_own_sets,
+    }  # fmt: skip
+    planned: dict[str, Any] = {
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "remark": note,
+    }  # fmt: skip
+    if len(engines) > 1:
+        _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
+    (plan,) = plan_reports(engines, **planned)
+    if as_json and any(target.path is None for target in plan.targets):
+        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
+    with bars() as bar:
+        result = audit_engine(
+            plan.engine, **settings, threads=thread_count(threads), progress=bar("replaying"), probe_progress=bar
+        )  # fmt: skip
+    printed = plan.write(result)
+    if as_json:
+        click.echo(reports.render("json", result), nl=False)
+    elif printed is not None:
+        click.echo(printed, nl=False)
+    else:
+        print_audit(result, console())
+        if plan.report is not None:
+            click.echo(f"report: {plan.report}")
+    click.get_current_context().exit(exit_code(result.verdict))
+
+
+def _audit_several(
+    paths: tuple[Path, ...], settings: dict[str, Any], planned: dict[str, Any],
+    *, jobs: int | None, threads: int | None, as_json: bool,
+) -> NoReturn:  # fmt: skip
+    """Audit the engines among the files, each in its own process, and print one table."""
+    from skinaudit.audit.reports.lineup.terminal import print_lineup
+    from skinaudit.audit.reports.parts.lineup import line_up, worst_exit_code
+    from skinaudit.audit.reports.parts.targets import plan_reports
+    from skinaudit.audit.several import audit_several, share_cores, sort_files
+
+    engines, other_files = sort_files(paths)
+    for path, reason in other_files:
+        note(f"skipped {path}: {reason}")
+    if not engines:
+        raise InvalidInputError(f"none of the {len(paths)} files is an engine; name engines such as runs/latest/engines/*")
+    plans = {plan.engine: plan for plan in plan_reports(engines, **planned)}
+    jobs, threads = share_cores(len(engines), cores=thread_count(None), jobs=jobs, threads=threads)
+    done = 0
+
+    def finished(engine: Path, answer: Any) -> None:
+        nonlocal done
+        done += 1
+        if isinstance(answer, str):
+            note(f"{done} of {len(engines)}  {engine.name}  ERROR  {answer}")
+        else:
+            plans[engine].write(answer)
+            where = plans[engine].report
+            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
+
+    with bars() as bar:
+        answers = audit_several(
+            engines, {**settings, "threads": threads}, jobs=jobs, finished=finished, progress=bar
+        )  # fmt: skip
+    lineup = line_up(list(zip(engines, answers, strict=True)))
+    if as_json:
+        click.echo(reports.render("json", lineup, "lineup"), nl=False)
+    else:
+        print_lineup(lineup, console())
+    click.get_current_context().exit(worst_exit_code(lineup))
+
+
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
+    from skinaudit.audit.evidence.probes import names
+
+    source_probes = [name for name in chosen if name not in names()]
+    if not source_probes:
+        return {}
+    if len(engines) > 1:
+        raise InvalidInputError(
+            f"probe {', '.join(source_probes)}: follows the model of one run; audit one engine at a time"
+        )
+    (engine,) = engines
+    from skinaudit.artifacts.manifest import read_engine_manifest
+
+    run = engine.parent / read_engine_manifest(engine).run
+    need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
+    from skinaudit.trainer import probes
+    from skinaudit.trainer.checkpoint import load_run_model
+
+    model = load_run_model(run)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -1,0 +1,62 @@
+"""`skinaudit completion`: the script that the shell loads, and the values that only this program can list."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from skinaudit.audit import reports
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def script(program: click.Command, shell: str, *, name: str) -> str:
+    """What makes `shell`, one of SHELLS, complete the command line of `program` under this name."""
+    completion = get_completion_class(shell)
+    assert completion is not None, f"click completes in no {shell}"
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    text = completion(program, {}, name, variable).source()
+    # bash puts a blank behind every completed word; behind `junit=` the file goes on.
+    added = "COMPREPLY+=($value)"
+    return text.replace(added, f"{added}; [[ $value != *= ]] || compopt -o nospace")
+
+
+def report_formats(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`junit=` and its like, and the files behind it."""
+    name, separator, file = incomplete.partition("=")
+    if not separator:
+        return [CompletionItem(f"{format_name}=") for format_name in reports.names() if format_name.startswith(name)]
+    folder, slash, start = file.rpartition("/")
+    paths = sorted(Path(folder + slash or ".").glob("*"))
+    return [
+        CompletionItem(f"{name}={folder}{slash}{path.name}{'/' if path.is_dir() else ''}")
+        for path in paths
+        if path.name.startswith(start)
+    ]
+
+
+def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The probes, by file name; those that follow gradients only where torch is installed. Imports neither."""
+    owners = ("audit/evidence", "trainer") if find_spec("torch") else ("audit/evidence",)
+    folders = [str(Path(__file__).parents[1] / owner / "probes") for owner in owners]
+    names = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    return [CompletionItem(probe_name) for probe_name in names if probe_name.startswith(incomplete)]
+
+
+@click.command(short_help="Print a shell's completion script.")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, files, report formats and probes.
+
+    \b
+    Examples:
+      eval "$(skinaudit completion bash)"            in ~/.bashrc
+      eval "$(skinaudit completion zsh)"             in ~/.zshrc, behind compinit
+      skinaudit completion fish > ~/.config/fish/completions/skinaudit.fish
+    """
+    program = click.get_current_context().find_root().command
+    click.echo(script(program, shell, name="skinaudit"), nl=False)

@@ -1,0 +1,164 @@
+"""How the program ends: whatever happens is one line on stderr and an exit code, and a crash never has that of FAIL.
+
+Imported before everything else, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
+
+FAILED_TO_RUN = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+_INTERRUPTED = "interrupted; nothing half-written was left"
+_COMMANDS = ("skinaudit.commands.", "skinaudit.__main__", "__main__")
+_RESUME = " (an interrupted training goes on with --resume)"
+
+
+def run(program: Callable[[], int]) -> NoReturn:
+    """Call the program and exit with the code that it returns; every exception becomes a line and a code of its own.
+
+    Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 141 where
+    nobody reads the output any more. The traceback is printed too where `errors.debugging()` says so.
+    """
+    try:
+        try:
+            with _listening():
+                code = program()
+                if sys.stdout is not None:  # None where it was closed before the start
+                    sys.stdout.flush()  # a full disk is told here, not by Python at its end
+        except BaseException as error:
+            code = _told(error)
+    except KeyboardInterrupt:  # a second one, while the first was told
+        code = INTERRUPTED
+    _settle_output()
+    atexit.register(_die_of_interrupts)
+    sys.exit(code)
+
+
+def _command_name() -> str:
+    """The command in the words that the program was started with; no option of the program itself takes a value."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "skinaudit")
+
+
+def _told(error: BaseException) -> int:
+    """Print the line of this exception; returns its exit code."""
+    if isinstance(error, SystemExit) and error.code in (0, None):
+        return 0
+    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
+        return BROKEN_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        _print(_INTERRUPTED + _RESUME * (_command_name() == "train"))
+        return INTERRUPTED
+    if debugging():
+        import traceback
+
+        traceback.print_exc()
+    _print(_line(error))
+    return FAILED_TO_RUN
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, SkinauditError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
+    if isinstance(error, ImportError):
+        from skinaudit.commands.libraries import absent
+
+        if (missing_library := absent(error, _command_name())) is not None:
+            return str(missing_library)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
+        return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
+    what = in_one_line(error)
+    return f"{_command_name()} stopped with an unexpected {what}; --debug or {DEBUG}=1 shows the traceback"
+
+
+def _print(line: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):  # where nobody reads it, the exit code still counts
+            print(f"skinaudit: {line}", file=sys.stderr)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output or standard error is a pipe whose reader has left; another pipe may have broken instead."""
+    import select
+
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    streams = select.poll()
+    for number in (1, 2):
+        streams.register(number, 0)
+    return any(event & select.POLLERR for _, event in streams.poll(0))
+
+
+def _settle_output() -> None:
+    """Let Python's end find nothing to write where writing fails: it would replace the exit code by its own."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the end)
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Interrupts are heard wherever they come, unless they were ignored at the start, as below nohup."""
+    hook, sys.unraisablehook = sys.unraisablehook, _raise_lost_interrupts_again
+    ours = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and threading.current_thread() is threading.main_thread()
+    )
+    if ours:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = hook
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; while a command imports what it needs, end the process here, as nothing was begun.
+
+    Libraries in machine code do not survive an exception in the middle of their import: the process would crash.
+    """
+    importer = None
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            importer = frame.f_back
+        frame = frame.f_back
+    if importer is not None and str(importer.f_globals.get("__name__")).startswith(_COMMANDS):
+        with suppress(OSError):
+            os.write(2, f"skinaudit: {_INTERRUPTED}\n".encode())
+        os._exit(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _raise_lost_interrupts_again(unraisable: Any) -> None:
+    """An interrupt that comes while Python runs a destructor would be printed and lost; this raises it again."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        # A moment later, as this function is no place for it either.
+        again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _die_of_interrupts() -> None:
+    """While Python ends, an interrupt ends the process at once instead of printing tracebacks: all files are written."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

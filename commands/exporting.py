@@ -1,0 +1,90 @@
+"""`skinaudit export`: from a run to engine files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skinaudit.commands.run_folders import LATEST
+from skinaudit.commands.screen import bars, note
+from skinaudit.commands.shared_options import thread_count, threads_option
+from skinaudit.errors import SkinauditError
+
+
+@click.command(short_help="Compile a run to engine files.")
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("--format", "formats", multiple=True, metavar="NAME",
+              help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
+              "TensorRT builder is installed, a plan].")  # fmt: skip
+@click.option("--fp32", "precisions", flag_value="fp32", multiple=True, help="Single precision.")
+@click.option("--fp16", "precisions", flag_value="fp16", multiple=True, help="Half precision weights and arithmetic.")
+@click.option(
+    "--bf16", "precisions", flag_value="bf16", multiple=True, help="bfloat16 weights and arithmetic (plans, OpenVINO)."
+)
+@click.option(
+    "--int8", "precisions", flag_value="int8", multiple=True, help="Static quantisation, calibrated on training images."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
+              help="Name the engine file (one precision); its suffix chooses the format.")  # fmt: skip
+@click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
+              show_default=True, metavar="MIN OPT MAX", help="Plans: batches of the optimisation profile.")  # fmt: skip
+@click.option("--version-compatible", is_flag=True, help="Plans: readable by newer TensorRT versions.")
+@click.option("--hardware-compatible", is_flag=True, help="Plans: runnable on other GPUs than the builder's.")
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), default=None, help="Plans: file of kernel timings to reuse."
+)
+@click.option(
+    "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
+)
+@click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
+@threads_option
+def export(
+    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
+    version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
+    rebuilds: int, threads: int | None,
+) -> None:  # fmt: skip
+    """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
+
+    \b
+    Examples:
+      skinaudit export --fp16
+      skinaudit export runs/hardened --fp32 --fp16 --int8
+      skinaudit export runs/hardened --format openvino --int8
+      skinaudit export runs/hardened --fp16 -o engine.plan
+    """
+    from skinaudit.export.build import BuildOptions
+    from skinaudit.export.export import export_run
+    from skinaudit.export.formats import default_formats, format_of
+
+    chosen = formats or (default_formats() if output is None else (format_of(output),))
+    options = BuildOptions(
+        version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
+        workspace=workspace, batches=batches, rebuilds=rebuilds,
+    )  # fmt: skip
+    refused: list[SkinauditError] = []
+    with bars() as bar:
+        bar("exporting")
+        written = export_run(
+            run, precisions=precisions or ("fp32",), formats=chosen, output=output, options=options,
+            threads=thread_count(threads), progress=note, refused=refused.append,
+        )  # fmt: skip
+    for exported in written:
+        parity, layer_counts = exported.manifest.parity, exported.manifest.found
+        again = parity.get("rebuilds")
+        layers = ", ".join(f"{name} {count}" for name, count in layer_counts.items())
+        click.echo(
+            f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
+            f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
+            + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
+            + (f"  {again['builds']} builds: {again['files']} files" if again else "")
+            + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
+        )
+    *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
+        None
+    ]  # formats of a graph fail in the same words
+    for error in earlier_errors:
+        note(f"skinaudit: {error}")
+    if last_error is not None:
+        raise last_error

@@ -1,0 +1,43 @@
+"""The optional libraries: which extra brings them, asked for before a command spends time, or told where one is missed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from skinaudit.errors import MissingDependencyError, missing
+
+OPTIONAL = {
+    "torch": ("torch", "train"),
+    "torchvision": ("torchvision", "train"),
+    "PIL": ("pillow", "train"),
+    "matplotlib": ("matplotlib", "train"),
+    "onnxscript": ("onnxscript", "train"),
+    "jinja2": ("jinja2", "report"),
+    "onnxruntime": ("onnxruntime", "cpu"),
+    "openvino": ("openvino", "openvino"),
+    "nncf": ("nncf", "openvino"),
+    "tensorrt": ("tensorrt", "gpu"),
+    "cuda": ("cuda-python", "gpu"),
+    "tensorrt_rtx": ("tensorrt-rtx-cu13", "rtx"),
+    "mlflow": ("mlflow-skinny", "tracking"),
+    "sqlalchemy": ("sqlalchemy", "tracking"),
+    "alembic": ("alembic", "tracking"),
+}
+"""Module -> (the distribution that holds it, the extra that brings it)."""
+TRAINING = ("torch", "torchvision", "PIL", "matplotlib")
+"""Modules that a training uses, the last of them after its last epoch."""
+
+
+def need(purpose: str, *modules: str) -> None:
+    """Raise MissingDependencyError for the first of these modules of OPTIONAL that is not installed; imports none."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise missing(*OPTIONAL[module], purpose)
+
+
+def absent(error: ImportError, purpose: str) -> MissingDependencyError | None:
+    """What to say of an import that failed for want of an optional library; None where it failed for another reason."""
+    module = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or module not in OPTIONAL:
+        return None
+    return missing(*OPTIONAL[module], purpose)

@@ -1,0 +1,82 @@
+"""`skinaudit card` and `skinaudit track`: a run and its audits where teams look for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skinaudit.commands.run_folders import LATEST
+from skinaudit.commands.screen import note
+from skinaudit.errors import InvalidInputError
+
+
+@click.command(short_help="Write the model card of a run.")
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--license", "licence", default=None, metavar="ID",
+              help="The Hub's identifier, such as cc-by-nc-4.0  [default: a comment that asks for one].")  # fmt: skip
+@click.option("--dataset", default=None, metavar="ID", help="The Hub's identifier of the data  [default: from their title].")
+@click.option("--audits", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
+def card(
+    run: Path, output: Path | None, force: bool, licence: str | None, dataset: str | None, audits: Path | None
+) -> None:  # fmt: skip
+    """Write the model card of a RUN: use and limits, data, training, clean and robust figures, its engines' audits.
+
+    Markdown with the metadata block of the Hugging Face Hub. What it leaves out, and why, is in the card and on stderr.
+
+    \b
+    Example:
+      skinaudit card runs/hardened --license cc-by-nc-4.0 -o README.md
+    """
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.publish.card.model_card import model_card
+    from skinaudit.publish.run_record import read_run_record
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    record = read_run_record(run, audits=audits)
+    text = model_card(record, licence=licence, dataset=dataset)
+    for name, reason in record.left_out.items():
+        note(f"left out: {name}: {reason}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())
+        click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+
+
+@click.command(short_help="Log runs and audits to MLflow.")
+@click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
+@click.option("--tracking-uri", default=None, metavar="URI",
+              help="MLflow's store  [default: $MLFLOW_TRACKING_URI, else what MLflow chooses].")  # fmt: skip
+@click.option("--experiment", default="skinaudit", show_default=True, metavar="NAME", help="Made where it is not there yet.")
+def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) -> None:
+    """Log runs and JSON reports of audits to MLflow: settings, epochs, figures, verdicts, reports; no image, no weights.
+
+    An audit hangs under the run of its weights. What is there already is not logged twice. Exit codes: 0 once all is
+    there, whatever the verdicts; 2 where a file or the store cannot be used.
+
+    \b
+    Examples:
+      skinaudit track runs/hardened runs/hardened/audits/*.json
+      skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
+    """
+    from skinaudit.publish.run_record import read_filed_audit, read_run_record
+    from skinaudit.publish.tracking.entries import audit_entry, run_entry
+    from skinaudit.publish.tracking.to_mlflow import log_entries
+
+    entries = [
+        run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
+    ]  # fmt: skip
+    where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
+    for logged_entry in logged:
+        under = "" if logged_entry.parent is None else f", under {logged_entry.parent}"
+        click.echo(
+            f"{logged_entry.state:<10} {logged_entry.entry.kind:<6} {logged_entry.entry.name}  {logged_entry.run_id}{under}"
+        )
+        for name, reason in logged_entry.entry.left_out.items():
+            note(f"left out: {logged_entry.entry.name}: {name}: {reason}")
+    click.echo(f"store: {where}  experiment: {experiment}")

@@ -1,0 +1,102 @@
+"""`skinaudit report`, `compare` and `transfer`: what was audited, in other forms and beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skinaudit.audit import reports
+from skinaudit.commands.screen import bars, console
+from skinaudit.commands.shared_options import json_option, provider_option, report_option, thread_count, threads_option
+from skinaudit.errors import InvalidInputError
+
+
+@click.command(short_help="Show an earlier audit in other forms.")
+@click.argument("audit", type=click.Path(path_type=Path))
+@json_option
+@report_option("audit")
+def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
+    """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
+
+    Exit codes: 0 once every report is written, whatever the verdict; 2 where AUDIT is no report of this version.
+
+    \b
+    Examples:
+      skinaudit report runs/latest/audits/fp16.onnx.json
+      skinaudit report audit.json --report html=audit.html --report markdown=-
+    """
+    from skinaudit.audit.judgement.reading import read_audit
+    from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
+    from skinaudit.audit.reports.terminal import print_audit
+
+    targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
+    result = read_audit(audit)
+    printed = write_targets(targets, result)
+    if printed is not None:
+        click.echo(printed, nl=False)
+    elif not targets:
+        print_audit(result, console())
+
+
+@click.command(short_help="Set audits beside each other.")
+@click.argument("audits", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@report_option("lineup")
+def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ...]) -> None:
+    """Set the JSON reports AUDITS beside each other, in the given order: engines of a release, or releases of an engine.
+
+    A figure on other images than those of the first report is marked. Exit codes: 0 whatever the verdicts; 2 where a file is
+    no report of this version.
+
+    \b
+    Examples:
+      skinaudit compare runs/latest/audits/*.json
+      skinaudit compare release-1.json release-2.json --report markdown=-
+    """
+    from skinaudit.audit.judgement.reading import read_audit
+    from skinaudit.audit.reports.lineup.terminal import print_lineup
+    from skinaudit.audit.reports.parts.lineup import line_up
+    from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
+
+    targets = parse_targets(report_texts, taken=audits, kind="lineup")
+    if as_json and any(target.path is None for target in targets):
+        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
+    lineup = line_up([(path, read_audit(path)) for path in audits])
+    printed = write_targets(targets, lineup, "lineup")
+    if as_json:
+        click.echo(reports.render("json", lineup, "lineup"), nl=False)
+    elif printed is not None:
+        click.echo(printed, nl=False)
+    elif not targets:
+        print_lineup(lineup, console())
+
+
+@click.command(short_help="Print the transfer matrix of runs.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
+@json_option
+@provider_option
+@threads_option
+def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
+    """Print the transfer matrix: the sets of each RUN replayed on the fp32 engine of each RUN.
+
+    \b
+    Example:
+      skinaudit transfer runs/standard runs/hardened
+    """
+    import json
+
+    from skinaudit.audit.reports.json_ import to_json
+    from skinaudit.audit.reports.terminal import print_transfer
+    from skinaudit.audit.transfer import transfer_matrix
+
+    with bars() as bar:
+        matrix = transfer_matrix(
+            runs, attack=attack_name, provider=provider, threads=thread_count(threads), progress=bar("replaying")
+        )
+    if as_json:
+        click.echo(json.dumps(to_json(matrix), indent=2))
+    else:
+        print_transfer(matrix, console())

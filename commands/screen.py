@@ -1,0 +1,110 @@
+"""What a person sees while a command works: remarks and progress on stderr, tables on a console."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skinaudit.artifacts.files import Progress
+    from skinaudit.trainer.train import Reporter
+
+FIRST_LINE = 5.0
+NEXT_LINE = 10.0
+
+
+def note(text: str) -> None:
+    """A remark on stderr, so that standard output holds results alone."""
+    click.echo(text, err=True)
+
+
+def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
+    """What a training has to tell, as lines and bars on stderr."""
+    from skinaudit.trainer.train import Reporter
+
+    return Reporter(
+        say=note,
+        data=lambda summary: note("\n".join(summary.lines())),
+        epoch=lambda record: note(_epoch_line(record)),
+        progress=bar,
+    )
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables are printed: standard output, unless that is for JSON."""
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=stderr)
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str], Progress | None]]:
+    """Progress on stderr, by title: bars with rate and time left on a terminal, elsewhere a line from time to time."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield progress_lines(note)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> str:
+            return f"{task.speed:,.0f} images/s" if task.speed else ""
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as progress_bars:
+
+        def bar(title: str) -> Progress:
+            task = progress_bars.add_task(title, total=None)
+            return lambda done, total: progress_bars.update(task, completed=done, total=total, visible=done < total)
+
+        yield bar
+
+
+def progress_lines(
+    say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], Progress]:  # fmt: skip
+    """Progress by title as lines: what takes less than FIRST_LINE seconds is silent, then a line every NEXT_LINE seconds.
+
+    say: takes a line. clock: seconds.
+    """
+    due = clock() + FIRST_LINE
+
+    def line(title: str) -> Progress:
+        start: tuple[float, int] | None = None  # when this part was first heard of, and how far it was
+
+        def progress(done: int, total: int) -> None:
+            nonlocal due, start
+            now = clock()
+            start = start or (now, done)
+            if now < due or done >= total:
+                return
+            due = now + NEXT_LINE
+            text = f"{title}: {done:,} of {total:,} ({done / total:.0%})"
+            rate = (done - start[1]) / (now - start[0]) if now > start[0] else 0.0
+            say(f"{text}, {rate:,.0f} images/s, {_duration((total - done) / rate)} left" if rate else text)
+
+        return progress
+
+    return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _epoch_line(epoch: dict[str, Any]) -> str:
+    line = f"epoch {epoch['epoch']:>3}  loss {epoch['loss']:.3f}"
+    line += f"  validation {epoch['val_accuracy']:.1%} (balanced {epoch['val_balanced_accuracy']:.1%})"
+    if "val_robust_accuracy" in epoch:
+        line += f"  PGD {epoch['val_robust_accuracy']:.1%} (balanced {epoch['val_robust_balanced_accuracy']:.1%})"
+    return line + f"  {epoch['images_per_second']:,.0f} images/s" + ("  best" if epoch["best"] else "")

@@ -1,0 +1,170 @@
+"""`skinaudit train` and `skinaudit attack`: from images to a run and its adversarial sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skinaudit.commands.libraries import TRAINING, need
+from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
+from skinaudit.commands.screen import bars, reporter
+from skinaudit.commands.shared_options import json_option, thread_count, threads_option
+
+_RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augment")
+
+
+@click.command(short_help="Train a classifier and craft its sets.")
+@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
+              help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
+@click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
+@click.option(
+    "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
+)
+@click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
+@click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
+              help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
+@click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--hardening-eps", default=None, metavar="EPS", help="Radius of hardening where it is not that of the sets.")
+@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="PGD steps inside hardening.")
+@click.option("--warm-up", type=click.FloatRange(0, 1), default=None,
+              help="Part of the epochs that train on clean images before hardening begins  [default: 0.4; 0 where --weights "
+              "is a run, and under --recipe paper].")  # fmt: skip
+@click.option("--ramp", type=click.FloatRange(0, 1), default=None,
+              help="Part of the epochs, after the warm-up, in which hardening's eps grows  [default: 0.2; 0 under --recipe "
+              "paper].")  # fmt: skip
+@click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
+              help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
+@click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
+              help="Batch norm inside hardening's attack: running statistics (fast) or those of the batch.")  # fmt: skip
+@click.option("--recipe", type=click.Choice(["default", "paper"]), default="default", show_default=True,
+              help="default: AdamW, one cycle, class weights. paper: Huq & Pervin 2020.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(2), default=None, help="Instead of the recipe's.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
+@click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
+              help="Exponent w of class weights n^-w, instead of the recipe's.")  # fmt: skip
+@click.option("--augment", type=click.Choice(["none", "flips", "affine"]), default=None,
+              help="flips: and quarter turns. affine: also any angle, zoom and shift  [default: flips; none under --recipe "
+              "paper].")  # fmt: skip
+@click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
+              help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
+@click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
+              help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
+@click.option("--weights", default=None, metavar="RUN|FILE|NAME",
+              help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
+@click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
+@click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
+@threads_option
+@json_option
+def train(as_json: bool, **options: Any) -> None:
+    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
+
+    \b
+    Examples:
+      skinaudit train
+      skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
+      skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
+      skinaudit train --data HAM10000/ --hardening pgd --eps 2/255 --class-cost mel=1.5 --weights runs/standard
+    """
+    import json
+
+    need("train", *TRAINING)
+    from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.claim import claim_folder
+    from skinaudit.trainer.data.load import load
+    from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
+    from skinaudit.trainer.train import Training, threat_model, train_run
+
+    changes = {name: options[name] for name in _RECIPE_OPTIONS}
+    from_run = options["weights"] is not None and Path(options["weights"]).is_dir()  # trained already
+    recipe = adapted(options["recipe"], arch=options["arch"], class_costs=parse_costs(options["class_costs"]), **changes)
+    bounds = threat_model(options["norm"], parse_eps(options["eps"]))
+    hardening = hardening_of(
+        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"],
+        warm_up=0 if from_run and options["warm_up"] is None else options["warm_up"], ramp=options["ramp"],
+        clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
+        train_eps_255=None if options["hardening_eps"] is None else parse_eps(options["hardening_eps"]),
+    )  # fmt: skip
+    out: Path = options["out"] or free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
+    check_out(out)
+    claim_folder(out, resume=options["resume"])
+    with bars() as bar:
+        dataset = load(
+            options["data"], size=options["size"], seed=options["seed"], images=options["images"],
+            skip_bad=options["skip_bad"], progress=bar("reading images"),
+        )  # fmt: skip
+        training = Training(
+            arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
+            threat_model=bounds, split=options["split"], seed=options["seed"], weights=options["weights"],
+            threads=thread_count(options["threads"]),
+        )  # fmt: skip
+        manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
+    point_latest(out)
+    if as_json:
+        facts = {
+            "run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results,
+            "weaknesses": manifest.training["weaknesses"],
+        }  # fmt: skip
+        click.echo(json.dumps(facts, indent=2))
+        return
+    if dataset.synthetic:
+        click.echo("SYNTHETIC images: these figures say nothing about patients")
+    _figures_row("test set", "accuracy", "balanced", "melanoma")
+    for name, figures in manifest.results.items():
+        _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
+    always = f"always {manifest.data['majority_class']}"
+    present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
+    _figures_row(always, manifest.data["majority_baseline"], 1 / present, None)
+    click.echo(f"run: {out}")
+    for weakness in manifest.training["weaknesses"]:
+        click.echo(f"WARNING: {weakness}")
+
+
+@click.command(short_help="Write more adversarial sets of a run.")
+@click.argument("run", type=click.Path(path_type=Path), default=LATEST)
+@click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME", help="fgsm or pgd; may be repeated.")
+@click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=None, help="PGD steps  [default: 40].")
+@click.option("--restarts", type=click.IntRange(1), default=None, help="PGD starts  [default: 1].")
+@click.option("--targeted", is_flag=True, help="Aim each image at a random wrong class.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), default=None, help="Craft on this run's model instead: transfer."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@threads_option
+def attack(
+    run: Path, attack_names: tuple[str, ...], eps: str | None, norm: Any, steps: int | None, restarts: int | None,
+    targeted: bool, against: Path | None, seed: int, threads: int | None,
+) -> None:  # fmt: skip
+    """Write more adversarial sets of a run's test images.
+
+    \b
+    Examples:
+      skinaudit attack runs/hardened --attack pgd --eps 8/255 --restarts 5
+      skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
+    """
+    import torch
+
+    from skinaudit.trainer.generate import attack_run, plans_for
+
+    torch.set_num_threads(thread_count(threads))
+    settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
+    plans = plans_for(run, attack_names, norm=norm, eps=eps, settings=settings)
+    with bars() as bar:
+        written = attack_run(run, plans, against=against, seed=seed, progress=bar("attacking"))
+    for opened in written:
+        correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
+        click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+
+
+def _figures_row(title: str, *figures: float | str | None) -> None:
+    """A line of a table: shares of 1 as percentages."""
+    cells = (figure if isinstance(figure, str) else "-" if figure is None else f"{figure:.1%}" for figure in figures)
+    click.echo(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))

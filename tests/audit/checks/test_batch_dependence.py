@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from skinaudit.audit.checks import Evidence, Severity
+from skinaudit.audit.checks.batch_dependence import check
+
+
+def with_batches(honest: Evidence, **changes: Any) -> Evidence:
+    return replace(honest, consistency=replace(honest.consistency, identical=False, **changes))
+
+
+DAMAGES = {
+    "the batch changes logits": lambda honest: with_batches(honest, largest=0.1, flips=9),
+    "the batch changes an answer": lambda honest: with_batches(honest, largest=1e-3, flips=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity"),
+    [
+        ({"largest": 1e-4}, Severity.NOTE),
+        ({"largest": 1e-3, "flips": 1}, Severity.WARNING),
+        ({"largest": 0.1, "flips": 9}, Severity.FAIL),
+    ],
+)
+def test_an_answer_that_depends_on_its_batch(honest: Evidence, changes: dict[str, Any], severity: Severity) -> None:
+    assert [finding.severity for finding in check(with_batches(honest, **changes))] == [severity]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from linear_run import change_inputs
+
+from skinaudit.audit.checks import Evidence, Severity
+from skinaudit.audit.checks.clinical import check
+from skinaudit.audit.judgement.policy import Policy
+
+
+def without_malignant(honest: Evidence) -> Evidence:
+    clean = honest.inputs.clean
+    contract = replace(clean.info.contract, malignant=())
+    return change_inputs(honest, clean=replace(clean, info=replace(clean.info, contract=contract)))
+
+
+DAMAGES = {"nothing is malignant": without_malignant}
+
+
+def test_no_malignant_class_forbids_pass(honest: Evidence) -> None:
+    (finding,) = check(without_malignant(honest))
+    assert finding.severity is Severity.INCONCLUSIVE
+
+
+def test_a_policy_that_says_why_turns_it_into_a_warning_with_the_reason(honest: Evidence) -> None:
+    policy = Policy(clinical="none", clinical_reason="nevi against keratoses")
+    (finding,) = check(replace(without_malignant(honest), policy=policy))
+    assert finding.severity is Severity.WARNING
+    assert finding.text.endswith("The policy's reason: nevi against keratoses")
+
+
+def test_such_a_policy_changes_nothing_where_a_class_is_malignant(honest: Evidence) -> None:
+    assert list(check(replace(honest, policy=Policy(clinical="none", clinical_reason="why")))) == []

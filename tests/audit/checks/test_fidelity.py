@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from linear_run import CONTRACT, change_inputs, change_set
+
+from skinaudit.audit.checks import Evidence, Severity
+from skinaudit.audit.checks.fidelity import EXPLAINED, check
+from skinaudit.audit.figures.drift import Drift, measure_drift
+from skinaudit.engines.half import HALVES
+from skinaudit.errors import InvalidInputError
+from skinaudit.export.precision import PRECISIONS
+
+LABELS = np.arange(1400) % 7
+
+
+def drifted(noise: float) -> Drift:
+    """Of a set whose logit margins are 1 and whose leads move by about `noise`."""
+    source = np.eye(7, dtype=np.float32)[LABELS]
+    moved = source + np.random.default_rng(0).normal(0, noise, source.shape).astype(np.float32)
+    return measure_drift(source, moved, labels=LABELS, groups=np.arange(1400), contract=CONTRACT)
+
+
+def moved(honest: Evidence, asked: Any, noise: float) -> Evidence:
+    return change_inputs(change_set(honest, 1, drift=drifted(noise)), asked=asked)
+
+
+DAMAGES = {"another function": lambda honest: moved(honest, "fp32", 1e-2)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "noise", "odd"),
+    [("fp32", 1e-5, False), ("fp32", 1e-2, True), ("fp16", 1e-2, False), ("fp16", 0.1, True), ("int8", 0.1, False),
+     ("int8", 1.0, True)],
+)  # fmt: skip
+def test_logits_further_away_than_the_precision_explains(honest: Evidence, asked: str, noise: float, odd: bool) -> None:
+    assert [finding.severity for finding in check(moved(honest, asked, noise))] == [Severity.INCONCLUSIVE] * odd
+
+
+def test_a_precision_without_a_bound_is_an_error(honest: Evidence) -> None:
+    with pytest.raises(InvalidInputError, match="precision 'fp8': no bound is known"):
+        list(check(moved(honest, "fp8", 0.0)))
+
+
+def test_every_precision_that_is_exported_has_a_bound() -> None:
+    assert {name.partition("-")[0] for name in PRECISIONS} <= set(EXPLAINED)
+    assert set(HALVES) <= set(EXPLAINED)

@@ -1,0 +1,127 @@
+"""Which classes there are, and which are malignant, is the contract's to say: nothing hangs on how a class is spelled."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.contract import CLASS_TITLES, CLASSES, InputContract
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.audit.reports import names, render
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.lineup import line_up
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_SPELL = {ROOT / "artifacts" / "contract.py"}
+"""Says what files of the earlier format mean, and what well-known classes are called in full."""
+SPELLED = {*CLASSES, *CLASS_TITLES.values()}
+
+NEW_NAMES = dict(
+    zip(CLASSES, ("melanoma", "naevus", "basalioma", "keratosis", "seborrhoeic", "fibroma", "angioma"), strict=True)
+)
+RENAMED = InputContract(
+    size=6,
+    classes=tuple(NEW_NAMES[name] for name in CLASSES),
+    malignant=tuple(NEW_NAMES[name] for name in InputContract(size=6).malignant),
+)
+
+
+@pytest.mark.parametrize("folder", ["artifacts", "engines", "audit"])
+def test_no_file_spells_a_class(folder: str) -> None:
+    """As a text of its own in the code, or as a word in a template."""
+    wrong = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        constants = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)
+        ]
+        spelled = [node for node in constants if node.value in SPELLED and path not in MAY_SPELL]
+        wrong += [f"{path.name}:{node.lineno} {node.value!r}" for node in spelled]
+    for path in sorted((ROOT / folder).rglob("*.jinja")):
+        words = set(re.findall(r"[a-z]+", path.read_text(encoding="utf-8")))
+        wrong += [f"{path.name} {name!r}" for name in SPELLED & words]
+    assert wrong == []
+
+
+def test_the_table_of_names_is_found() -> None:
+    """So that the test above looks for something."""
+    assert any(name in (ROOT / "artifacts" / "contract.py").read_text(encoding="utf-8") for name in SPELLED)
+
+
+def renamed(value: Any) -> Any:
+    """JSON values with every class under its new name, in texts as well."""
+    text = json.dumps(value)
+    for old, new in NEW_NAMES.items():
+        text = re.sub(rf"\b{old}\b", new, text)
+    return json.loads(text)
+
+
+def comparable(result: AuditResult) -> Any:
+    """All that an audit says, without digests, times and versions."""
+    plain = to_json(result)
+    for key in ("engine", "engine_digest", "run_name", "arguments", "versions", "lineage"):
+        del plain[key]
+    for entry in plain["sets"]:
+        for key in ("images_per_second", "images_digest", "source"):
+            del entry[key]
+    return plain
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("fault", [None, "melanoma to nevus", "constant", "noise", "rare"])
+def test_classes_renamed_consistently_change_no_verdict_gate_or_figure(
+    tmp_path: Path, lab: SimpleNamespace, fault: str | None
+) -> None:
+    settings = {} if fault is None else {"fault": fault}
+    plain = audit_engine(lab.plant(tmp_path / "plain", settings=settings).engine)
+    other = audit_engine(lab.plant(tmp_path / "other", settings=settings, contract=RENAMED).engine)
+    assert other.classes == RENAMED.classes
+    assert comparable(other) == renamed(comparable(plain))
+    assert plain.verdict is (Verdict.PASS if fault is None else Verdict.FAIL)
+
+
+@pytest.fixture
+def nothing_malignant(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> Path:
+    return Path(lab.plant(tmp_path, settings={}, contract=replace(RENAMED, malignant=())).engine)
+
+
+def test_without_malignant_classes_nothing_clinical_can_be_judged(nothing_malignant: Path) -> None:
+    result = audit_engine(nothing_malignant)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason.startswith("no class is named as malignant")
+    assert not any(gate.rule == "malignant-to-benign" for gate in result.gates)
+    assert all(entry.comparison.malignant_to_benign is None for entry in result.sets)
+
+
+def test_a_policy_permits_that_for_a_reason_that_every_report_prints(nothing_malignant: Path) -> None:
+    policy = Policy(clinical="none", clinical_reason="nevi against keratoses")
+    result = audit_engine(nothing_malignant, policy=policy)
+    assert result.verdict is Verdict.PASS
+    assert [finding.rule for finding in result.findings if finding.severity is Severity.WARNING] == ["clinical"]
+    for name in names():
+        assert "nevi against keratoses" in " ".join(render(name, result).split()), name
+    lineup = line_up([(result.engine, result)])
+    for name in names("lineup"):
+        assert "nevi against keratoses" in " ".join(render(name, lineup, "lineup").split()), name
+
+
+@pytest.mark.usefixtures("opened")
+def test_another_malignant_class_in_the_sets_than_in_the_manifest_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    from skinaudit.errors import InvalidInputError
+
+    planted = lab.plant(tmp_path / "run", settings={})
+    fewer = replace(lab.CONTRACT, malignant=("bcc",))
+    lab.write_sets(tmp_path / "sets", *lab.pictures(700, seed=5), seed=0,
+                   source=open_set(planted.run / "sets" / "clean.safetensors").info.source, contract=fewer)  # fmt: skip
+    with pytest.raises(InvalidInputError, match=r"malignant is bcc, but .* has mel bcc akiec"):
+        audit_engine(planted.engine, sets=tmp_path / "sets")

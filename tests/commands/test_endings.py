@@ -1,0 +1,303 @@
+"""However the program ends: one line, an exit code that is never that of FAIL, and the traceback for those who ask."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from skinaudit import cli
+from skinaudit.commands import endings
+from skinaudit.errors import InvalidInputError
+
+INTERRUPTED = "skinaudit: interrupted; nothing half-written was left"
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+FAULTS = [
+    (MemoryError("Unable to allocate 3 GiB"), "MemoryError: Unable to allocate 3 GiB"),
+    (MemoryError(), "MemoryError"),
+    (RecursionError("maximum depth"), "RecursionError: maximum depth"),
+    (KeyError("absent"), "KeyError: 'absent'"),
+    (ValueError("two\n  lines"), "ValueError: two lines"),
+    (AssertionError(), "AssertionError"),
+    (ImportError("numpy._core: undefined symbol"), "ImportError: numpy._core: undefined symbol"),
+    (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    (SystemExit(1), "SystemExit: 1"),  # of a library: it would read as FAIL
+    (SystemExit("gone"), "SystemExit: gone"),
+    (GeneratorExit("why"), "GeneratorExit: why"),
+    (BrokenPipeError(32, "Broken pipe"), "BrokenPipeError: [Errno 32] Broken pipe"),  # of a process that was started
+    (UnspeakableError(), "UnspeakableError"),
+]
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def program() -> int:
+        raise error
+
+    return program
+
+
+def ended(program: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> tuple[object, list[str]]:
+    """(exit code, lines on stderr)."""
+    with pytest.raises(SystemExit) as stopped:
+        endings.run(program)
+    out, err = capsys.readouterr()
+    assert out == ""
+    return stopped.value.code, err.splitlines()
+
+
+@pytest.mark.parametrize(("error", "what"), FAULTS, ids=lambda one: type(one).__name__)
+def test_any_other_exception_is_one_line_that_names_it_and_exit_code_2(
+    error: BaseException, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skinaudit", "audit", "a.onnx"])
+    line = f"skinaudit: audit stopped with an unexpected {what}; --debug or SKINAUDIT_DEBUG=1 shows the traceback"
+    assert ended(raising(error), capsys) == (2, [line])
+    monkeypatch.setenv("SKINAUDIT_DEBUG", "0")
+    assert ended(raising(error), capsys) == (2, [line])
+    monkeypatch.setenv("SKINAUDIT_DEBUG", "1")
+    code, lines = ended(raising(error), capsys)
+    assert (code, lines[0], lines[-1]) == (2, "Traceback (most recent call last):", line)
+    assert any("in program" in shown for shown in lines)
+
+
+def test_long_messages_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    _, (line,) = ended(raising(RuntimeError("word " * 1000)), capsys)
+    assert len(line) < 500
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InvalidInputError("a.onnx: no such engine"), "a.onnx: no such engine"),
+        (FileNotFoundError(2, "No such file", "a.npz"), "a.npz: No such file; check the path, rights and free space"),
+        (RuntimeError("Could not determine home directory."), "audit: this user has no home folder"),
+        (ModuleNotFoundError("no", name="torchvision.ops"), "audit needs torchvision, which is not installed: pip"),
+    ],
+)
+def test_what_a_user_can_mend_says_how(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skinaudit", "--debug", "audit", "a.onnx"])
+    code, (told,) = ended(raising(error), capsys)
+    assert code == 2
+    assert told.startswith(f"skinaudit: {line}")
+
+
+@pytest.mark.parametrize(("returned", "code"), [(0, 0), (1, 1), (2, 2), (3, 3)])
+def test_the_program_s_own_codes_stay(returned: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(lambda: returned, capsys) == (code, [])
+    if code == 0:
+        assert ended(raising(SystemExit(0)), capsys) == (0, [])
+        assert ended(raising(SystemExit()), capsys) == (0, [])
+
+
+@pytest.mark.parametrize("command", ["train", "audit", "export"])
+def test_only_a_training_is_told_to_go_on(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skinaudit", command])
+    code, (line,) = ended(raising(KeyboardInterrupt()), capsys)
+    assert code == 130
+    assert line.startswith(INTERRUPTED)
+    assert ("--resume" in line) == (command == "train")
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands.commands))
+def test_no_command_ends_in_fail_without_memory(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> NoReturn:
+        raise MemoryError
+
+    command = cli.commands.commands[name]
+    monkeypatch.setattr(command, "params", [])
+    monkeypatch.setattr(command, "callback", full)
+    monkeypatch.setattr("sys.argv", ["skinaudit", name])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"skinaudit: {name} stopped with an unexpected MemoryError; --debug")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "report", "absent.json"], ["report", "absent.json", "--debug"]])
+def test_debug_is_taken_before_and_behind_the_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKINAUDIT_DEBUG", "")
+    monkeypatch.setattr("sys.argv", ["skinaudit", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "Traceback (most recent call last):"
+    assert shown[-1].startswith("skinaudit: absent.json: no such")
+
+
+def program(code: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own that defines `program` and ends by it; interrupts reach it as they do from a terminal."""
+    start = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    end = "\nfrom skinaudit.commands.endings import run\nrun(program)"
+    return subprocess.run(
+        [sys.executable, "-c", start + code + end], capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+COMMAND_THAT_IMPORTS = """
+import sys
+sys.path.insert(0, {folder!r})
+names = {{"__name__": {name!r}}}
+exec("def program():\\n    import interrupted\\n    print('went on')\\n    return 0", names)
+program = names["program"]
+"""
+
+
+@pytest.mark.parametrize("name", ["skinaudit.commands.training", "skinaudit.audit.audit"])
+def test_an_interrupt_while_a_command_imports_ends_it_at_once(name: str, tmp_path: Path) -> None:
+    """A library that swallows the exception, or dies of it, cannot stand in the way; elsewhere it is an exception."""
+    swallowing = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    (tmp_path / "interrupted.py").write_text(swallowing)
+    done = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
+    if "commands" in name:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
+    (tmp_path / "interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    done = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost() -> None:
+    done = program("""
+import time
+
+class Held:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def program():
+    held = Held()
+    del held
+    while True:  # an interrupt that is lost keeps this going until the test gives up
+        time.sleep(0.001)
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+
+
+def test_another_fault_in_a_destructor_is_still_shown() -> None:
+    done = program("""
+class Held:
+    def __del__(self):
+        raise KeyError("why")
+
+def program():
+    held = Held()
+    del held
+    return 3
+""")
+    assert done.returncode == 3
+    assert "KeyError: 'why'" in done.stderr
+
+
+def test_an_interrupt_while_python_ends_shows_no_traceback() -> None:
+    done = program("""
+import atexit
+atexit.register(lambda: signal.raise_signal(signal.SIGINT))
+
+def program():
+    print("PASS")
+    return 0
+""")
+    assert done.stderr == ""
+    assert done.returncode == -2  # ended by the signal, which shells show as 130
+
+
+def test_an_interrupt_that_is_ignored_at_the_start_stays_ignored() -> None:
+    done = program("""
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def program():
+    signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    return 3
+""")
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [
+        ("skinaudit.commands.endings", "KeyboardInterrupt"),
+        ("skinaudit.cli", "KeyboardInterrupt"),
+        ("click", "KeyboardInterrupt"),
+        ("skinaudit.cli", "MemoryError"),
+        ("click", "MemoryError"),
+    ],
+)
+def test_what_happens_during_the_first_imports_is_one_line_too(module: str, error: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"""
+import sys
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            raise {error}
+sys.meta_path.insert(0, Finder)
+sys.argv = ["skinaudit", "audit", "a.onnx"]
+from skinaudit.__main__ import main
+main()
+"""],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    code, line = {
+        "KeyboardInterrupt": (130, INTERRUPTED),
+        "MemoryError": (
+            2,
+            "skinaudit: audit stopped with an unexpected MemoryError; --debug or SKINAUDIT_DEBUG=1 shows the",
+        ),
+    }[error]
+    (shown,) = done.stderr.splitlines()
+    assert done.returncode == code
+    assert shown.startswith(line)
+
+
+def test_a_reader_that_left_is_no_verdict() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "skinaudit", "policy"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_and_no_verdict() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "skinaudit", "policy"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 2
+        assert line.startswith("skinaudit: policy stopped with an unexpected OSError: [Errno 28]")
+        command = [sys.executable, "-m", "skinaudit", "report", "absent.json"]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 2
+
+
+def test_a_closed_stream_changes_no_exit_code() -> None:
+    command = f'"{sys.executable}" -m skinaudit report absent.json 2>&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    command = f'"{sys.executable}" -m skinaudit policy >&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
