@@ -18,7 +18,9 @@ import pytest
 Start = Callable[..., "subprocess.Popen[str]"]
 
 PATIENCE = 60.0
-"""Seconds within which a process that was told to end, or has nothing left to do, shall be gone. A guard, not a measure."""
+"""Seconds within which a process that was told to end shall be gone. A guard, not a measure."""
+GRACE = 20.0
+"""Seconds after a test in which helpers of its processes may still end by themselves."""
 OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Helpers that Python keeps for as long as the process that runs the tests."""
 ADOPTS = hasattr(os, "pidfd_open") and Path(f"/proc/self/task/{os.getpid()}/children").exists()
@@ -77,7 +79,7 @@ def kill(processes: Iterable[int]) -> None:
     still_running(targets)
 
 
-def end_new_children(before: set[int], *, within: float = PATIENCE) -> dict[int, str]:
+def end_new_children(before: set[int], *, within: float = GRACE) -> dict[int, str]:
     """Wait for every child that was not there before, then kill what is left with all its offspring; what that was."""
     killed: dict[int, str] = {}
     while new := {child for child in children() - before if not of_python(child)}:
