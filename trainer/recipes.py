@@ -54,7 +54,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=5e-3, momentum=0.9, weight_decay=0.05,
+        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=1e-2, momentum=0.9, weight_decay=0.05,
         schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.75, augment="flips",
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
