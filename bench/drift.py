@@ -1,4 +1,4 @@
-"""How far honest engines' logits lie from their source's: docs/results/drift.md, where sanity.EXPLAINED comes from.
+"""How far honest engines' logits lie from their source's: docs/results/drift.md, the source of the bounds in artifacts.
 
 python bench/drift.py runs/standard-wide runs/hardened-affine --output docs/results/drift.md
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
-from skinaudit.audit.checks.sanity import EXPLAINED
+from skinaudit.audit.checks.fidelity import EXPLAINED
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures.drift import measure_drift
 from skinaudit.bench.report import table
