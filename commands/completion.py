@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from skinaudit.audit import reports
+from skinaudit.commands.names import names_in
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -41,10 +41,9 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
 
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The probes that are there, by file; those that follow gradients where torch is. Imports neither."""
-    owners = ("audit/evidence", "trainer") if find_spec("torch") else ("audit/evidence",)
-    folders = [str(Path(__file__).parents[1] / owner / "probes") for owner in owners]
-    found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
-    return [CompletionItem(one) for one in found if one.startswith(incomplete)]
+    folders = ("audit/evidence/probes", "trainer/probes") if find_spec("torch") else ("audit/evidence/probes",)
+    names = sorted(name for folder in folders for name in names_in(folder))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 @click.command(short_help="Print a shell's completion script.")
