@@ -51,11 +51,12 @@ class EngineContract:
 
 
 _AGAIN = "`skinaudit contract ENGINE` drafts a whole contract"
-_THREE = tuple[float, float, float]
+_MEAN = Annotated[float, Range(-1e6, 1e6)]  # beyond, float32 overflows
+_STD = Annotated[float, Range(1e-6, 1e6)]
 _INPUT = Known(
     {
         "name": str, "size": Annotated[int, Range(1, MAX_SIZE)], "layout": Layout, "dtype": Dtype, "colour": Colour,
-        "scale": int | float | str, "mean": _THREE, "std": _THREE,
+        "scale": int | float | str, "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
@@ -80,8 +81,6 @@ def read_engine_contract(path: Path) -> EngineContract:
         raise InvalidInputError(
             f"{path}: output.classes = {classes!r}: give two or more different names in the order of the answer's columns"
         )
-    if min(given["std"]) <= 0:
-        raise InvalidInputError(f"{path}: input.std = {list(given['std'])}: give three positive numbers, one a channel")
     mean, std = (tuple(float(number) for number in given[entry]) for entry in ("mean", "std"))
     return EngineContract(
         size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
@@ -130,7 +129,7 @@ def _scale(value: int | float | str, path: Path) -> Fraction:
         scale = Fraction(str(value)) if readable else None
     except ZeroDivisionError:
         scale = None
-    if scale is None or scale <= 0:
+    if scale is None or not Fraction(1, 10**6) <= scale <= 10**6:
         raise InvalidInputError(
             f'{path}: input.scale = {show(value)}: give a positive number or a rational, such as "1/255"'
         )

@@ -62,7 +62,7 @@ class RunManifest:
     data: Annotated[Mapping[str, Any], keys.DATA]
     synthetic: bool
     training: Annotated[Mapping[str, Any], keys.TRAINING]
-    results: Mapping[str, Annotated[Mapping[str, Any], keys.RESULT]]
+    results: Mapping[str, Annotated[Mapping[str, bool | float], keys.RESULT]]
     weights: FileRecord
     calibration: FileRecord
     sets: Mapping[str, FileRecord]
@@ -110,7 +110,7 @@ def read_run(folder: Path) -> RunManifest:
         raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
     value = read_json(path, what="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
-    _check_parts(manifest, where=str(path))
+    _check_data(manifest, where=str(path))
     return manifest
 
 
@@ -156,10 +156,11 @@ def resolve(folder: Path, file: FileRecord) -> Path:
 
 def verify(path: Path, digest: str) -> None:
     """Raise InvalidInputError unless the file has this digest."""
-    found = digest_file(path)
-    if found != digest:
+    actual = digest_file(path)
+    if actual != digest:
+        told = (short(actual), short(digest)) if short(actual) != short(digest) else (actual, digest)
         raise InvalidInputError(
-            f"{path}: digest {short(found)}, the manifest says {short(digest)}: changed after it was written; make it again"
+            f"{path}: digest {told[0]}, the manifest says {told[1]}: changed after it was written; make it again"
         )
 
 
@@ -195,19 +196,36 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     return manifest
 
 
-def _check_parts(manifest: RunManifest, *, where: str) -> None:
-    """Raise InvalidInputError unless images and lesions are counted for the same parts of the data."""
-    data = manifest.data
-    parts = data.get("part_images", {}).keys()
-    tables = {"part_lesions": data.get("part_lesions", {})}
-    tables |= {f"counts.{name}": counts for name, counts in data.get("counts", {}).items()}
-    for name, table in tables.items():
-        if table.keys() != parts:
-            raise InvalidInputError(f"{where}: data.{name} should count {', '.join(parts)}, as part_images does; {_TRAIN}")
+def _check_data(manifest: RunManifest, *, where: str) -> None:
+    """Raise InvalidInputError where the description of the data contradicts itself or the rest of the manifest."""
+    data, told = manifest.data, ""
+    images = data.get("part_images", {})
+    counts = data.get("counts", {})
+    for name, value in (
+        ("synthetic", manifest.synthetic),
+        ("size", manifest.contract.size),
+        ("images", sum(images.values())),
+    ):
+        if images and data.get(name, value) != value:
+            told = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
+    for name, table in {"part_lesions": data.get("part_lesions", {}), **counts}.items():
+        if table.keys() != images.keys():
+            place = name if name == "part_lesions" else f"counts.{name}"
+            told = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
+    for name in manifest.results.keys() - manifest.sets.keys():
+        told = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"
+    if not told and counts:
+        sums = {part: sum(table[part] for table in counts.values()) for part in images}
+        told = "" if sums == images else f"data.counts should sum to part_images, found {json.dumps(sums)}"
+    if told:
+        raise InvalidInputError(f"{where}: {told}; {_TRAIN}")
 
 
 def _check_files(manifest: EngineManifest, *, where: str) -> None:
     """Raise InvalidInputError where a manifest contradicts itself about the files that it names."""
+    for name, value in (("runtime", manifest.runtime), ("asked", manifest.asked)):
+        if not value:
+            raise InvalidInputError(f"{where}: {name} should not be empty; {_EXPORT}")
     digests: dict[str, str] = {}
     for file in (manifest.engine, manifest.reference, manifest.graph, *manifest.companions):
         if digests.setdefault(file.file, file.digest) != file.digest:

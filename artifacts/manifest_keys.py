@@ -15,13 +15,16 @@ BUILT_TYPED: Literal["strongly typed network"] = "strongly typed network"
 
 COUNT = Annotated[int, Range(0)]
 _SHARE = Annotated[float, Range(0, 1)]
+_SKIPPED = Annotated[
+    Mapping[str, str], Known({"image_id": str, "reason": str}, required=("image_id", "reason"), others=False)
+]
 MODEL = Known({"arch": str, "width": Annotated[float, Range(0)], "parameters": COUNT})
 DATA = Known(
     {
         "title": str, "digest": str, "synthetic": bool, "size": COUNT, "images": COUNT, "lesions": COUNT,
         "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
         "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_baseline": _SHARE,
-        "leaked_lesions": COUNT, "skipped": tuple[Any, ...], "notes": tuple[str, ...], "split": str,
+        "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
     },
     required=("title", "digest"),
 )  # fmt: skip

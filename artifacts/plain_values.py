@@ -123,6 +123,11 @@ def show(value: Any) -> str:
     return json.dumps(value)[:_SHOWN]
 
 
+def printable(text: str) -> str:
+    """The text with a question mark for each character that no file may hold, cut to the length that one may have."""
+    return UNPRINTABLE.sub("?", text)[:MAX_TEXT]
+
+
 class UnfitError(Exception):
     """A value that does not fit; the message begins with where it lies."""
 
@@ -149,13 +154,8 @@ def _integer(text: str) -> int:
 def _refusal(error: Exception, *, where: str, what: str, again: str) -> InvalidInputError:
     if isinstance(error, UnfitError):
         return InvalidInputError(f"{where}: {error}; {again}")
-    told = "nested too deeply" if isinstance(error, RecursionError) else _line(str(error))
+    told = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))[:_PLACE]
     return InvalidInputError(f"{where}: not a readable {what} ({told}); {again}")
-
-
-def _line(text: str) -> str:
-    """What a parser says, on one line of bounded length; it may quote the file."""
-    return UNPRINTABLE.sub("?", text)[:_PLACE]
 
 
 def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:

@@ -32,7 +32,7 @@ class Range:
         return f"from {self.low:g} to {self.high:g}" if self.high < math.inf else f"of at least {self.low:g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that hints with it can be looked up
 class Known:
     """Keys of a mapping whose types are known: `Annotated[Mapping[str, Any], Known({"title": str}, required=("title",))]`.
 

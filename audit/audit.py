@@ -78,7 +78,7 @@ def gather(
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
         baseline=earlier,
-        own_sets=frozenset() if compared is None else frozenset(item.title for item in compared.sets if item.own),
+        own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=policy,
     )
     return evidence, compared
@@ -98,12 +98,12 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
-    known = {
+    set_names = {
         name
         for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
         for name in (images.info.name, title, images.info.attack)
     }
-    check_names(request.policy, sets=known, classes=contract.classes)
+    check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
         path, inputs, engine, control=request.control, provider=request.provider, threads=request.threads
     )

@@ -76,14 +76,14 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     options |= {name: getattr(request, name) for name in ("sets", "contract", "control", "runtime", "provider", "baseline")}
     if request.batch_size != DEFAULT_BATCH:
         options["batch"] = request.batch_size
-    given = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
-    given += ["--baseline-own-sets"] if request.baseline_own_sets else []
+    typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+    typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
     for probe in request.probes:
-        given += ["--probe", probe.name]
+        typed += ["--probe", probe.name]
     if request.probes:
-        first = request.probes[0]
-        given += ["--probe-images", str(first.images), "--probe-queries", str(first.settings["queries"])]
-        if first.threat_model is not None:
-            given += ["--probe-eps", first.threat_model.eps_text, "--probe-norm", first.threat_model.norm]
-        given += ["--seed", str(first.seed)]
-    return ("skinaudit", "audit", str(request.engine), *given, *(["--emulate"] if request.emulate else []))
+        first_probe = request.probes[0]
+        typed += ["--probe-images", str(first_probe.images), "--probe-queries", str(first_probe.settings["queries"])]
+        if first_probe.threat_model is not None:
+            typed += ["--probe-eps", first_probe.threat_model.eps_text, "--probe-norm", first_probe.threat_model.norm]
+        typed += ["--seed", str(first_probe.seed)]
+    return ("skinaudit", "audit", str(request.engine), *typed, *(["--emulate"] if request.emulate else []))

@@ -30,26 +30,26 @@ Finished = Callable[[Path, Answer], None]
 _GRACE = 5.0  # seconds for an audit that is told to stop
 
 
-def sort_files(given: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Engines among the files of a pattern, each once, and the other files with the reason why they are none.
 
     What does not exist stays with the engines, so that its audit can say so.
     """
     suffixes = {suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes}
     engines: dict[Path, Path] = {}
-    others = []
-    for path in given:
+    other_files = []
+    for path in files:
         if path.is_dir():
-            others.append((path, "a folder"))
+            other_files.append((path, "a folder"))
         elif path.suffix.lower() in suffixes or not path.exists():
             engines.setdefault(path.resolve(), path)
         elif path.suffix.lower() == ".json":
-            others.append((path, "a manifest or a report"))
+            other_files.append((path, "a manifest or a report"))
         elif path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():
-            others.append((path, f"the weights of {path.with_suffix('.xml').name}"))
+            other_files.append((path, f"the weights of {path.with_suffix('.xml').name}"))
         else:
-            others.append((path, "no runtime opens such a file"))
-    return list(engines.values()), others
+            other_files.append((path, "no runtime opens such a file"))
+    return list(engines.values()), other_files
 
 
 def share_cores(engines: int, *, cores: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
@@ -70,8 +70,8 @@ def audit_several(
 ) -> list[Answer]:
     """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
 
-    finished: called here, in this process, as each audit ends. progress: gives what is told of an audit's part by its title.
-    Whatever ends this function, an interrupt above all, ends the audits too; they write no files.
+    finished: called here, in this process, as each audit ends. progress: gives the progress bar of an audit's part, by
+    title. When this function ends for any reason, such as an interrupt, it ends the audits too; they write no files.
     """
     answers: dict[int, Answer] = {}
     waiting = deque(enumerate(engines))
@@ -80,21 +80,21 @@ def audit_several(
         while waiting or running:
             while waiting and len(running) < jobs:
                 index, engine = waiting.popleft()
-                one = _start(index, engine, settings)
-                running[one.pipe] = one
+                audit = _start(index, engine, settings)
+                running[audit.pipe] = audit
             for pipe in wait(list(running)):
                 assert isinstance(pipe, Connection)
-                one = running[pipe]
-                answer = _heard(one, progress)
+                audit = running[pipe]
+                answer = _heard(audit, progress)
                 if answer is not None:
-                    answers[one.index] = answer
-                    finished(one.engine, answer)
+                    answers[audit.index] = answer
+                    finished(audit.engine, answer)
                     running.pop(pipe).stop()
     finally:
-        for one in running.values():
-            one.process.terminate()
-        for one in running.values():
-            one.stop()
+        for audit in running.values():
+            audit.process.terminate()
+        for audit in running.values():
+            audit.stop()
     return [answers[index] for index in range(len(engines))]
 
 
@@ -117,12 +117,12 @@ class _Running:
 
 def _start(index: int, engine: Path, settings: Mapping[str, Any]) -> _Running:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the runtimes' threads
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_audit, args=(there, engine, dict(settings)), daemon=True)
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_audit, args=(sending, engine, dict(settings)), daemon=True)
     with _deaf():
         process.start()
-    there.close()
-    return _Running(index, engine, process, here, {})
+    sending.close()
+    return _Running(index, engine, process, receiving, {})
 
 
 @contextmanager
@@ -138,18 +138,18 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _heard(one: _Running, progress: Callable[[str], Progress | None]) -> Answer | None:
-    """Take one message of a running audit: its answer, or None where it only got further."""
+def _heard(audit: _Running, progress: Callable[[str], Progress | None]) -> Answer | None:
+    """Read one message of a running audit: its answer, or None after a progress message."""
     try:
-        message = one.pipe.recv()
+        message = audit.pipe.recv()
     except EOFError:
-        one.process.join(_GRACE)
-        return f"{one.engine}: the audit died ({_cause(one.process.exitcode)}); audit this engine alone to see why"
+        audit.process.join(_GRACE)
+        return f"{audit.engine}: the audit died ({_cause(audit.process.exitcode)}); audit this engine alone to see why"
     if isinstance(message, tuple):
         title, done, total = message
-        if title not in one.bars:
-            one.bars[title] = progress(f"{one.engine.name}: {title}")
-        bar = one.bars[title]
+        if title not in audit.bars:
+            audit.bars[title] = progress(f"{audit.engine.name}: {title}")
+        bar = audit.bars[title]
         if bar is not None:
             bar(done, total)
         return None

@@ -120,17 +120,21 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
         raise InvalidInputError(
             f"{path}: not built from the weights of {folder}; write it with `skinaudit export {folder} --fp32`"
         )
-    own = [one for one in _sets(folder, run) if one.info.source == run.weights.digest]
-    clean = [one for one in own if one.info.threat_model is None]
-    crafted = [one for one in own if one.info.threat_model and attack in (one.info.name, one.info.attack, one.info.title)]
+    own_sets = [image_set for image_set in _sets(folder, run) if image_set.info.source == run.weights.digest]
+    clean = [image_set for image_set in own_sets if image_set.info.threat_model is None]
+    crafted = [
+        image_set
+        for image_set in own_sets
+        if image_set.info.threat_model and attack in (image_set.info.name, image_set.info.attack, image_set.info.title)
+    ]
     if len(clean) != 1 or len(crafted) != 1:
-        names = first_few([f"{one.info.name} ({one.info.title})" for one in own]) or "none"
+        names = first_few([f"{image_set.info.name} ({image_set.info.title})" for image_set in own_sets]) or "none"
         raise InvalidInputError(
             f"{folder}: needs one clean set and one set {attack!r} crafted on itself, found {names}; choose with "
             f"--attack or write one with `skinaudit attack {folder}`"
         )
-    for one in (clean[0], crafted[0]):
-        check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(path))
+    for image_set in (clean[0], crafted[0]):
+        check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(path))
     check_perturbation(crafted[0], clean[0])
     engine = open_engine(path, provider=provider, threads=threads)
     check_engine(engine, manifest.contract, path=path)
@@ -141,15 +145,15 @@ def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
     return [open_set(resolve(folder, record)) for record in run.sets.values()]
 
 
-def _check_comparable(one: _Side, other: _Side) -> None:
-    check_contract(other.clean.info.contract, one.clean.info.contract, what=str(other.folder), other=str(one.folder))
-    if one.clean.images_digest != other.clean.images_digest:
+def _check_comparable(first: _Side, second: _Side) -> None:
+    check_contract(second.clean.info.contract, first.clean.info.contract, what=str(second.folder), other=str(first.folder))
+    if first.clean.images_digest != second.clean.images_digest:
         raise InvalidInputError(
-            f"{other.folder}: tested on other images than {one.folder}; train both with the same data, split and size"
+            f"{second.folder}: tested on other images than {first.folder}; train both with the same data, split and size"
         )
-    if one.crafted.info.title != other.crafted.info.title:
+    if first.crafted.info.title != second.crafted.info.title:
         raise InvalidInputError(
-            f"{other.folder}: its set is {other.crafted.info.title}, that of {one.folder} {one.crafted.info.title}; "
+            f"{second.folder}: its set is {second.crafted.info.title}, that of {first.folder} {first.crafted.info.title}; "
             "craft both with the same attack and eps"
         )
 

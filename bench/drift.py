@@ -53,8 +53,8 @@ def _rows(run: Path, threads: int) -> Iterator[list[str]]:
             continue
         for one in (open_set(file) for file in sorted((run / "sets").glob("*.safetensors"))):
             logits = replay(engine, one).logits
-            classes = one.info.contract.classes
-            found = measure_drift(one.source_logits, logits, labels=one.labels, groups=one.group, classes=classes)
+            contract = one.info.contract
+            found = measure_drift(one.source_logits, logits, labels=one.labels, groups=one.group, contract=contract)
             flips = int((logits.argmax(axis=1) != one.source_logits.argmax(axis=1)).sum())
             shares = (found.median / found.median_margin, found.p99 / found.median_margin, found.largest / found.range)
             figures = [f"{share:.1e}" for share in shares]

@@ -11,6 +11,7 @@ from typing import Any
 def rows(report: dict[str, Any]) -> list[list[str]]:
     """One row a set: source and engine accuracy, balanced accuracy, melanoma sensitivity, drop, flips, verdict."""
     made = []
+    verdicts = {gate["set"]: gate["judgement"]["verdict"] for gate in report["gates"] if gate["rule"] == "drop"}
     for one in report["sets"]:
         found = one["comparison"]
         drop = found["drop"]
@@ -25,7 +26,7 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
                 pair(share(melanoma["source"]), share(melanoma["engine"])),
                 f"{100 * drop['value']:+.1f} [{low:+.1f}, {high:+.1f}]",
                 f"{found['flips']} ({found['malignant_to_benign']})",
-                one["judgement"]["verdict"],
+                verdicts[one["title"]],
             ]
         )
     return made

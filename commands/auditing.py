@@ -154,20 +154,20 @@ def audit(
 
 
 def _audit_several(
-    given: tuple[Path, ...], settings: dict[str, Any], planned: dict[str, Any],
+    paths: tuple[Path, ...], settings: dict[str, Any], planned: dict[str, Any],
     *, jobs: int | None, threads: int | None, as_json: bool,
 ) -> NoReturn:  # fmt: skip
-    """The engines among the given files in processes of their own, as one table."""
+    """Audit the engines among the files, each in its own process, and print one table."""
     from skinaudit.audit.reports.lineup.terminal import print_lineup
     from skinaudit.audit.reports.parts.lineup import line_up, worst_exit_code
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.several import audit_several, share_cores, sort_files
 
-    engines, others = sort_files(given)
-    for path, reason in others:
+    engines, other_files = sort_files(paths)
+    for path, reason in other_files:
         note(f"skipped {path}: {reason}")
     if not engines:
-        raise InvalidInputError(f"none of the {len(given)} files is an engine; name engines such as runs/latest/engines/*")
+        raise InvalidInputError(f"none of the {len(paths)} files is an engine; name engines such as runs/latest/engines/*")
     plans = {plan.engine: plan for plan in plan_reports(engines, **planned)}
     jobs, threads = share_cores(len(engines), cores=thread_count(None), jobs=jobs, threads=threads)
     done = 0
@@ -195,19 +195,21 @@ def _audit_several(
 
 
 def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
-    """Those of the chosen probes that follow the gradients of the engine's source model, which needs torch and the run."""
+    """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
     from skinaudit.audit.evidence.probes import names
 
-    own = [name for name in chosen if name not in names()]
-    if not own:
+    source_probes = [name for name in chosen if name not in names()]
+    if not source_probes:
         return {}
     if len(engines) > 1:
-        raise InvalidInputError(f"probe {', '.join(own)}: follows the model of one run; audit one engine at a time")
+        raise InvalidInputError(
+            f"probe {', '.join(source_probes)}: follows the model of one run; audit one engine at a time"
+        )
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
 
     run = engine.parent / read_engine_manifest(engine).run
-    need(f"probe {', '.join(own)}", "torch", "torchvision")
+    need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
     from skinaudit.trainer import probes
     from skinaudit.trainer.checkpoint import load_run_model
 

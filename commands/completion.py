@@ -29,21 +29,21 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
     """`junit=` and its like, and the files behind it."""
     name, separator, file = incomplete.partition("=")
     if not separator:
-        return [CompletionItem(f"{one}=") for one in reports.names() if one.startswith(name)]
+        return [CompletionItem(f"{format_name}=") for format_name in reports.names() if format_name.startswith(name)]
     folder, slash, start = file.rpartition("/")
-    found = sorted(Path(folder + slash or ".").glob("*"))
+    paths = sorted(Path(folder + slash or ".").glob("*"))
     return [
-        CompletionItem(f"{name}={folder}{slash}{one.name}{'/' if one.is_dir() else ''}")
-        for one in found
-        if one.name.startswith(start)
+        CompletionItem(f"{name}={folder}{slash}{path.name}{'/' if path.is_dir() else ''}")
+        for path in paths
+        if path.name.startswith(start)
     ]
 
 
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The probes that are there, by file; those that follow gradients where torch is. Imports neither."""
+    """The probes, by file name; those that follow gradients only where torch is installed. Imports neither."""
     folders = ("audit/evidence/probes", "trainer/probes") if find_spec("torch") else ("audit/evidence/probes",)
     names = sorted(name for folder in folders for name in names_in(folder))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem(probe_name) for probe_name in names if probe_name.startswith(incomplete)]
 
 
 @click.command(short_help="Print a shell's completion script.")

@@ -71,9 +71,11 @@ def run_demo(
         _train(run, dataset, settings, start=start, seed=seed, threads=threads, report=report)
         report.say(f"== export {name}: {', '.join(PRECISIONS)}")
         exported = export_run(run, precisions=PRECISIONS, threads=threads, progress=report.say)
-        for one in exported:
-            result = audit_engine(one.path, threads=threads, progress=report.progress(f"auditing {name} {one.path.name}"))
-            write_json(RunFolder(run).audit_of(one.path.name), to_json(result))
+        for engine in exported:
+            result = audit_engine(
+                engine.path, threads=threads, progress=report.progress(f"auditing {name} {engine.path.name}")
+            )
+            write_json(RunFolder(run).audit_of(engine.path.name), to_json(result))
             audits.append(result)
         runs.append(run)
     print_audit(audits[-1], console)
@@ -125,12 +127,13 @@ def _train(
 def _summary(audits: list[AuditResult]) -> Table:
     table = Table(title="all engines: accuracy (balanced accuracy), %; SYNTHETIC images")
     table.add_column("engine")
-    for one in audits[0].sets:
-        table.add_column(one.title, justify="right")
+    for set_result in audits[0].sets:
+        table.add_column(set_result.title, justify="right")
     table.add_column("verdict")
     for result in audits:
         cells = [
-            f"{100 * one.comparison.engine_accuracy:.1f} ({100 * one.comparison.engine_balanced:.1f})" for one in result.sets
+            f"{100 * set_result.comparison.engine_accuracy:.1f} ({100 * set_result.comparison.engine_balanced:.1f})"
+            for set_result in result.sets
         ]
         table.add_row(f"{result.run_name} {result.engine.name}", *cells, result.verdict.value)
     baseline = audits[0].sets[0].comparison

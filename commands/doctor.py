@@ -25,6 +25,6 @@ def doctor(as_json: bool) -> None:
 
     reports = examine()
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in reports], indent=2))
+        click.echo(json.dumps([asdict(report) for report in reports], indent=2))
     else:
         print_doctor(reports, console())

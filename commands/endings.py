@@ -77,8 +77,8 @@ def _line(error: BaseException) -> str:
     if isinstance(error, ImportError):
         from skinaudit.commands.libraries import absent
 
-        if (said := absent(error, _command_name())) is not None:
-            return str(said)
+        if (missing_library := absent(error, _command_name())) is not None:
+            return str(missing_library)
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     what = in_one_line(error)

@@ -76,9 +76,9 @@ def export(
             threads=thread_count(threads), progress=note, refused=refused.append,
         )  # fmt: skip
     for exported in written:
-        parity, found = exported.manifest.parity, exported.manifest.found
+        parity, layer_counts = exported.manifest.parity, exported.manifest.found
         again = parity.get("rebuilds")
-        layers = ", ".join(f"{name} {count}" for name, count in found.items())
+        layers = ", ".join(f"{name} {count}" for name, count in layer_counts.items())
         click.echo(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
@@ -86,8 +86,10 @@ def export(
             + (f"  {again['builds']} builds: {again['files']} files" if again else "")
             + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
-    *first, last = {str(error): error for error in refused}.values() or [None]  # formats of a graph fail in the same words
-    for error in first:
+    *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
+        None
+    ]  # formats of a graph fail in the same words
+    for error in earlier_errors:
         note(f"skinaudit: {error}")
-    if last is not None:
-        raise last
+    if last_error is not None:
+        raise last_error

@@ -72,9 +72,11 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
         run_entry(read_run_record(path)) if path.is_dir() else audit_entry(read_filed_audit(path)) for path in paths
     ]  # fmt: skip
     where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
-    for one in logged:
-        under = "" if one.parent is None else f", under {one.parent}"
-        click.echo(f"{one.state:<10} {one.entry.kind:<6} {one.entry.name}  {one.run_id}{under}")
-        for name, reason in one.entry.left_out.items():
-            note(f"left out: {one.entry.name}: {name}: {reason}")
+    for logged_entry in logged:
+        under = "" if logged_entry.parent is None else f", under {logged_entry.parent}"
+        click.echo(
+            f"{logged_entry.state:<10} {logged_entry.entry.kind:<6} {logged_entry.entry.name}  {logged_entry.run_id}{under}"
+        )
+        for name, reason in logged_entry.entry.left_out.items():
+            note(f"left out: {logged_entry.entry.name}: {name}: {reason}")
     click.echo(f"store: {where}  experiment: {experiment}")

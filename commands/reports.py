@@ -61,7 +61,7 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
     from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
 
     targets = parse_targets(report_texts, taken=audits, kind="lineup")
-    if as_json and any(one.path is None for one in targets):
+    if as_json and any(target.path is None for target in targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     lineup = line_up([(path, read_audit(path)) for path in audits])
     printed = write_targets(targets, lineup, "lineup")

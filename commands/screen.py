@@ -59,11 +59,11 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
             return f"{task.speed:,.0f} images/s" if task.speed else ""
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Bars(*columns, console=Console(stderr=True), transient=True) as progress_bars:
 
         def bar(title: str) -> Progress:
-            task = shown.add_task(title, total=None)
-            return lambda done, total: shown.update(task, completed=done, total=total, visible=done < total)
+            task = progress_bars.add_task(title, total=None)
+            return lambda done, total: progress_bars.update(task, completed=done, total=total, visible=done < total)
 
         yield bar
 

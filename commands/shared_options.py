@@ -46,8 +46,8 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
     )  # fmt: skip
 
 
-def thread_count(given: int | None) -> int:
-    if given is not None:
-        return given
+def thread_count(threads: int | None) -> int:
+    if threads is not None:
+        return threads
     # A container or a batch system may grant fewer cores than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -167,7 +167,7 @@ def attack(
         click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
 
 
-def _figures_row(first: str, *figures: float | str | None) -> None:
+def _figures_row(title: str, *figures: float | str | None) -> None:
     """A line of a table: shares of 1 as percentages."""
-    cells = (one if isinstance(one, str) else "-" if one is None else f"{one:.1%}" for one in figures)
-    click.echo(f"{first:<18}" + "".join(f"{cell:>10}" for cell in cells))
+    cells = (figure if isinstance(figure, str) else "-" if figure is None else f"{figure:.1%}" for figure in figures)
+    click.echo(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))

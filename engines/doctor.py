@@ -53,17 +53,17 @@ def _report(
     cuda: tuple[str, ...] = (),
     note: str = "",
 ) -> RuntimeReport:
-    version = next((found for found in map(_version, distributions) if found), None)
+    version = next((installed for installed in map(_version, distributions) if installed), None)
     install = f"pip install 'skinaudit[{extra}]'"
     if version is None:
         return RuntimeReport(name, None, (), "", "", install)
-    seen = cuda
+    device_names = cuda
     if devices is not None:
         try:
-            seen = devices()
+            device_names = devices()
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             return RuntimeReport(name, None, (), "", "", install, f"{version} is installed and broken: {_one_line(error)}")
-    return RuntimeReport(name, version, seen, builds, runs, install, note)
+    return RuntimeReport(name, version, device_names, builds, runs, install, note)
 
 
 def _onnxruntime() -> RuntimeReport:

@@ -18,7 +18,7 @@ _USUAL_SIZE = 224
 
 
 def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineContract, dict[str, str]]:
-    """The contract that the file suggests, and by entry what it does not prove and a person has to check.
+    """The contract that the file suggests, and a note for each entry that it does not prove and a person has to check.
 
     Raises EngineError for a file without one image-like input, NoDeviceError for a plan where no GPU is.
     """
@@ -26,8 +26,8 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     session = runtime.open(path, provider=runtime.provider, threads=threads)
     images = [port for port in session.inputs if len(port.shape) == 4]
     if len(session.inputs) != 1 or len(images) != 1:
-        found = ", ".join(map(str, session.inputs)) or "none"
-        raise EngineError(f"{path}: needs one input of images (four sides), found {found}; it cannot be audited")
+        ports = ", ".join(map(str, session.inputs)) or "none"
+        raise EngineError(f"{path}: needs one input of images (four sides), found {ports}; it cannot be audited")
     image, answer = images[0], session.outputs[0]
     notes: dict[str, str] = {}
     layout, size = _layout_and_size(image, notes, where=path)

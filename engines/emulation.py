@@ -40,7 +40,7 @@ def emulated(model: ModelProto) -> ModelProto:
         for tensor in graph.initializer
     ]
     for part, content in (("node", nodes), ("initializer", constants), ("value_info", [])):
-        copies = [type(one).FromString(one.SerializeToString()) for one in content]
+        copies = [type(message).FromString(message.SerializeToString()) for message in content]
         graph.ClearField(part)
         getattr(graph, part).extend(copies)
     return wide

@@ -55,8 +55,8 @@ def to_half(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, in
     nodes.extend(helper.make_node("Cast", [renamed[name]], [name], to=TensorProto.FLOAT) for name in outputs)
     halves, underflowed = _half([weights[name] for name in weights if name in renamed], kind, where=where)
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    for part, content in (("node", nodes), ("initializer", kept + halves), ("value_info", [])):
+    remaining = [tensor for tensor in graph.initializer if tensor.name in used]
+    for part, content in (("node", nodes), ("initializer", remaining + halves), ("value_info", [])):
         graph.ClearField(part)
         getattr(graph, part).extend(content)
     return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), underflowed

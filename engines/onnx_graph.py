@@ -59,15 +59,15 @@ class _Scope:
 
 
 def conditional_operators(model: ModelProto) -> frozenset[str]:
-    """The CONDITIONAL operators of a model, those in its functions and in the branches of its nodes included."""
-    found: set[str] = set()
-    waiting: list[Iterable[NodeProto]] = [model.graph.node, *(one.node for one in model.functions)]
+    """The CONDITIONAL operators of a model, including those in its functions and in the branches of its nodes."""
+    operators: set[str] = set()
+    waiting: list[Iterable[NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
     while waiting:
         for node in waiting.pop():
-            found.add(node.op_type)
-            waiting += [held.g.node for held in node.attribute if held.HasField("g")]
-            waiting += [graph.node for held in node.attribute for graph in held.graphs]
-    return frozenset(found & CONDITIONAL)
+            operators.add(node.op_type)
+            waiting += [attribute.g.node for attribute in node.attribute if attribute.HasField("g")]
+            waiting += [graph.node for attribute in node.attribute for graph in attribute.graphs]
+    return frozenset(operators & CONDITIONAL)
 
 
 def load(path: Path) -> ModelProto:
@@ -107,16 +107,16 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
         value = _literal(entries.get(key, ""))
         if isinstance(value, dict):
             value = value.get("classes", [value[index] for index in sorted(value)])
-        if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value):
+        if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(label, str) for label in value):
             return tuple(value)
     return None
 
 
 def output_codes(model: ModelProto) -> dict[str, Codes]:
-    """By name of an output in integers what they stand for, where a QuantizeLinear with one scale makes them."""
+    """The codes of each integer output that a QuantizeLinear with one scale makes, by the output's name."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
-    found = {}
+    codes = {}
     for node in model.graph.node:
         if node.op_type != "QuantizeLinear" or outputs.isdisjoint(node.output) or node.input[1] not in constants:
             continue
@@ -124,14 +124,14 @@ def output_codes(model: ModelProto) -> dict[str, Codes]:
         shift = constants.get(node.input[2]) if len(node.input) > 2 else None
         zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
         if scale.size == 1:
-            found[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
-    return found
+            codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+    return codes
 
 
 def _literal(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
+    for parse in (json.loads, ast.literal_eval):
         try:
-            return read(text)
+            return parse(text)
         except (ValueError, SyntaxError):
             continue
     return None

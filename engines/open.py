@@ -67,7 +67,7 @@ def _named(runtime: str, path: Path) -> str:
 
 
 def runtime_of(path: Path) -> str:
-    """The name of the runtime that opens files of this suffix by default, for plans that of the library that made them.
+    """The name of the runtime that opens files of this suffix by default; a plan opens with the library that made it.
 
     Raises EngineError where none does.
     """
@@ -76,7 +76,7 @@ def runtime_of(path: Path) -> str:
     for name, runtime in RUNTIMES.items():
         if path.suffix.lower() in runtime.by_default:
             return name
-    known = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
     raise EngineError(
-        f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(known)}"
+        f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(suffixes)}"
     )

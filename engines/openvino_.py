@@ -45,7 +45,7 @@ class OvSession:
         self.description = description
         self.labels = labels
         self.inputs = tuple(map(_port, compiled.inputs))
-        self.outputs = tuple(_port(value, one) for value, one in zip(compiled.outputs, codes, strict=True))
+        self.outputs = tuple(_port(value, port_codes) for value, port_codes in zip(compiled.outputs, codes, strict=True))
         self._outputs = {port.name: index for index, port in enumerate(self.outputs)}
         self._request = compiled.create_infer_request()
         self._where = where
@@ -62,19 +62,19 @@ class OvSession:
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OvSession:
     """Open a file with OpenVINO on the CPU.
 
-    Left to itself, OpenVINO computes fp32 files in bfloat16 where the CPU has such arithmetic; here it is held to float32,
-    or to bfloat16 for files in bfloat16. Raises EngineError where the file is damaged, or provider is not cpu;
+    By default OpenVINO computes fp32 files in bfloat16 where the CPU has such arithmetic. Here it has to use float32, or
+    bfloat16 for files in bfloat16. Raises EngineError where the file is damaged, or provider is not cpu;
     MissingDependencyError without openvino.
     """
     if provider != "cpu":
         raise EngineError(f"{path}: provider {provider} was asked for, OpenVINO runs on the CPU here; pass --provider cpu")
     ov = _import(path)
     model = read_model(path)
-    found = found_precisions(model)
+    layers = found_precisions(model)
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "bf16" if set(found) == {"bf16"} else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if set(layers) == {"bf16"} else "f32",
     }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -88,7 +88,7 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
         provider="CPU",
         device=f"{platform.machine()} CPU",
         threads=int(compiled.get_property("INFERENCE_NUM_THREADS")),
-        found=found,
+        found=layers,
         executed=_executed_precisions(compiled.get_runtime_model()),
         settings={"inference_precision": settings["INFERENCE_PRECISION_HINT"]},
     )
@@ -176,7 +176,7 @@ def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
 
 
 def _codes(result: Any) -> Codes | None:
-    """What an output's integers stand for, from the rounding in front of them; None for floats and where it is not told."""
+    """What an output's integers stand for, by the rounding in front of them; None for floats and where none is found."""
     node = result.input_value(0).get_node()
     if result.get_element_type().to_dtype() not in INTEGERS:
         return None
@@ -185,9 +185,9 @@ def _codes(result: Any) -> Codes | None:
     if node.get_type_name() != "FakeQuantize":
         return None
     bounds = [node.input_value(index).get_node() for index in range(1, 5)]
-    if any(one.get_type_name() != "Constant" or one.get_data().size != 1 for one in bounds):
+    if any(bound.get_type_name() != "Constant" or bound.get_data().size != 1 for bound in bounds):
         return None
-    low, high, code_low, code_high = (float(one.get_data().item()) for one in bounds)
+    low, high, code_low, code_high = (float(bound.get_data().item()) for bound in bounds)
     return codes_of_range(low, high, code_low, code_high) if high > low and code_high > code_low else None
 
 
@@ -207,8 +207,8 @@ def _import(path: Path) -> Any:
 
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
-    return " ".join(told)[:300]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
+    return " ".join(telling)[:300]
 
 
 RUNTIME = Runtime((".xml", ".tflite", ".onnx"), "cpu", open_session, on_request=(".onnx",))

@@ -100,8 +100,10 @@ def _check_payloads(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             configs = [name for name in archive.namelist() if name.endswith("_config.json")]
-            payloads = [one for name in configs for one in json.loads(archive.read(name))["config"].values()]
-            plain = [not one["use_pickle"] and one["path_name"].startswith(("weight_", "tensor_")) for one in payloads]
+            payloads = [payload for name in configs for payload in json.loads(archive.read(name))["config"].values()]
+            plain = [
+                not payload["use_pickle"] and payload["path_name"].startswith(("weight_", "tensor_")) for payload in payloads
+            ]
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
     if not configs or not all(plain):

@@ -73,8 +73,8 @@ class SessionEngine:
     def __init__(
         self, session: Session, *, where: str, contract: EngineContract | None = None, order: Sequence[str] | None = None
     ) -> None:
-        """contract: None for an engine of skinaudit's own, whose ports must say it all. order: class names in the order in
-        which `logits` answers, by default the contract's.
+        """contract: None for an engine of skinaudit's own, which is described by its ports alone. order: class names in the
+        order of the columns of `logits`; the contract's by default.
 
         Raises EngineError where ports, contract and order do not fit one another.
         """
@@ -92,7 +92,10 @@ class SessionEngine:
         """What it is."""
         self._buffer = np.empty((0, *self._contract.shape), np.float32)
         sides = (-1, 1, 1) if self._contract.layout == "NCHW" else (-1,)
-        mean, std = (np.array(one, np.float32).reshape(sides) for one in (self._contract.mean, self._contract.std))
+        mean, std = (
+            np.array(channel_values, np.float32).reshape(sides)
+            for channel_values in (self._contract.mean, self._contract.std)
+        )
         self._mean = mean if mean.any() else None
         self._std = std if (std != 1).any() else None
 
@@ -200,7 +203,7 @@ def own_contract(session: Session, *, where: str) -> EngineContract:
     """
     inputs, outputs = session.inputs, session.outputs
     if [port.name for port in inputs] != [INPUT] or [port.name for port in outputs] != [OUTPUT]:
-        names = f"({first_few([one.name for one in inputs])}) -> ({first_few([one.name for one in outputs])})"
+        names = f"({first_few([port.name for port in inputs])}) -> ({first_few([port.name for port in outputs])})"
         raise EngineError(
             f"{where}: takes {names}, expected {INPUT} -> {OUTPUT}; engines of other tools need --contract FILE"
         )
@@ -227,10 +230,10 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
     if len(image.shape) != 4:
         raise EngineError(f"{where}: found {image}, the contract says {contract.layout} images of {contract.size} pixels")
     sides = image.shape[1:]
-    if any(side is not None and side != wanted for side, wanted in zip(sides, contract.shape, strict=True)):
-        other: Layout = "NHWC" if contract.layout == "NCHW" else "NCHW"
-        turned = sides == replace(contract, layout=other).shape
-        hint = f'write layout = "{other}"' if turned else "correct size and layout"
+    if any(side is not None and side != expected for side, expected in zip(sides, contract.shape, strict=True)):
+        other_layout: Layout = "NHWC" if contract.layout == "NCHW" else "NCHW"
+        turned = sides == replace(contract, layout=other_layout).shape
+        hint = f'write layout = "{other_layout}"' if turned else "correct size and layout"
         raise EngineError(f"{where}: found {image}, the contract says {contract.layout} {contract.shape}; {hint}")
     if image.dtype != contract.dtype:
         raise EngineError(f"{where}: found {image}, the contract says {contract.dtype}; correct dtype (and scale with it)")
@@ -251,8 +254,8 @@ def _port(ports: Sequence[Port], name: str | None, what: str, *, where: str) -> 
     for port in ports:
         if port.name == name:
             return port
-    asked = f"no {what} {name}" if name else f"{len(ports)} {what}s"
-    raise EngineError(f"{where}: has {asked}, it has {_listed(ports)}; write its name into the contract")
+    problem = f"no {what} {name}" if name else f"{len(ports)} {what}s"
+    raise EngineError(f"{where}: has {problem}, it has {_listed(ports)}; write its name into the contract")
 
 
 def _listed(ports: Sequence[Port]) -> str:

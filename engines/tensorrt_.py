@@ -72,7 +72,7 @@ class TrtSession:
         self._call(cuda.cudaMemcpyAsync(device, host.ctypes.data, host.nbytes, to_device, self._stream))
         if not context.execute_async_v3(int(self._stream)):
             raise EngineError(f"{self._where}: TensorRT failed to run a batch of shape {tensor.shape}")
-        port = next(one for one in self.outputs if one.name == output)
+        port = next(port for port in self.outputs if port.name == output)
         answer, device = self._bind(output, tuple(context.get_tensor_shape(output)), np.dtype(port.dtype))
         self._call(cuda.cudaMemcpyAsync(answer.ctypes.data, device, answer.nbytes, to_host, self._stream))
         self._call(cuda.cudaStreamSynchronize(self._stream))
@@ -95,19 +95,19 @@ class TrtSession:
             self.close()
 
     def _bind(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], int]:
-        """Pinned memory of this shape as an array, and the device memory of the tensor, which the context is told."""
+        """Pinned memory of this shape as an array, and the tensor's device memory, whose address the context gets."""
         import ctypes
 
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        kept = self._buffers.get(name, (0, 0, 0))
-        if kept[0] < size:
+        buffer = self._buffers.get(name, (0, 0, 0))
+        if buffer[0] < size:
             self._free(name)
             host = int(self._call(self._cuda.cudaMallocHost(size)))
             self._buffers[name] = (0, host, 0)  # so that it is freed should the device lack memory
-            kept = self._buffers[name] = (size, host, int(self._call(self._cuda.cudaMalloc(size))))
-        self._context.set_tensor_address(name, kept[2])
-        raw = (ctypes.c_char * size).from_address(kept[1])
-        return np.frombuffer(memoryview(raw), dtype=dtype, count=size // dtype.itemsize).reshape(shape), kept[2]
+            buffer = self._buffers[name] = (size, host, int(self._call(self._cuda.cudaMalloc(size))))
+        self._context.set_tensor_address(name, buffer[2])
+        raw = (ctypes.c_char * size).from_address(buffer[1])
+        return np.frombuffer(memoryview(raw), dtype=dtype, count=size // dtype.itemsize).reshape(shape), buffer[2]
 
     def _free(self, name: str) -> None:
         _, host, device = self._buffers.pop(name, (0, 0, 0))
@@ -127,8 +127,8 @@ class TrtSession:
 def open_plan(path: Path, *, provider: Provider, threads: int | None, library: str) -> TrtSession:
     """Open a plan with `library`, `tensorrt` or `tensorrt_rtx`; `threads` has no meaning here.
 
-    A CUDA device is asked for before the library is touched, and the plan is opened in a child process first: without a
-    device, or for a damaged plan, the library may end the process instead of failing. Raises NoDeviceError without a device,
+    The CUDA device is checked before the library is used, and a child process opens the plan first: without a device, or
+    with a damaged plan, the library may end the process instead of raising an error. Raises NoDeviceError without a device,
     EngineError for a plan that does not open or another provider than cuda, MissingDependencyError without a library.
     """
     _check_file(path, library)
@@ -145,8 +145,8 @@ def open_plan(path: Path, *, provider: Provider, threads: int | None, library: s
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{path}: {library} did not open it within {_TRIAL_SECONDS} s; export it again") from error
     if child.returncode != 0:
-        said = [line.strip() for line in (child.stderr + child.stdout).split("\n") if line.strip()]
-        reason = said[-1][:300] if said else f"its process ended with {child.returncode}"
+        lines = [line.strip() for line in (child.stderr + child.stdout).split("\n") if line.strip()]
+        reason = lines[-1][:300] if lines else f"its process ended with {child.returncode}"
         raise EngineError(f"{path}: {library} {trt.__version__} cannot open it: {reason}; export it again on this machine")
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(path.read_bytes())
     if engine is None:
@@ -179,8 +179,8 @@ def _check_file(path: Path, library: str) -> None:
     if not path.is_file():
         raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
     if (library == "tensorrt_rtx") != is_rtx(path):
-        other = "TensorRT-RTX" if library == "tensorrt" else "something else"
-        raise EngineError(f"{path}: not a plan of {library} but of {other}, or truncated; name its own --runtime")
+        maker = "TensorRT-RTX" if library == "tensorrt" else "something else"
+        raise EngineError(f"{path}: not a plan of {library} but of {maker}, or truncated; name its own --runtime")
     if library == "tensorrt_rtx":
         size = int.from_bytes(path.read_bytes()[0x10:0x18], "little")
         if size != path.stat().st_size:
@@ -204,15 +204,15 @@ def _device(path: Path) -> tuple[Any, str]:
 
 
 def _inspected(trt: Any, engine: Any) -> dict[str, int]:
-    """Counts of weighted layers, fused as they run, by precision as the engine's inspector tells; else empty."""
+    """Counts of weighted layers, fused as they run, by the precision that the engine's inspector reports; else empty."""
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     counts: Counter[str] = Counter()
     for layer in json.loads(text).get("Layers", []):
         kind = f"{layer.get('LayerType')}{layer.get('ParameterType')}".lower() if isinstance(layer, Mapping) else ""
         if any(word in kind for word in ("convolution", "gemm", "matrix")):
-            kinds = " ".join(str(one.get("Format/Datatype", "")) for one in layer.get("Inputs", []))
-            named = [name for word, name in _DATATYPES.items() if word in kinds.lower()]
-            counts[named[0] if named else "unknown"] += 1
+            kinds = " ".join(str(tensor.get("Format/Datatype", "")) for tensor in layer.get("Inputs", []))
+            precisions = [name for word, name in _DATATYPES.items() if word in kinds.lower()]
+            counts[precisions[0] if precisions else "unknown"] += 1
     return dict(counts)
 
 

@@ -46,9 +46,9 @@ def read_calibration(path: Path, *, size: int) -> Calibration:
         or not len(images)
         or images.shape[1:] != (3, size, size)
     ):
-        found = "no such tensor" if images is None else f"{images.dtype} {images.shape}"
+        contents = "no such tensor" if images is None else f"{images.dtype} {images.shape}"
         raise InvalidInputError(
-            f"{path}: `{TENSOR}` must be uint8 (M, 3, {size}, {size}), found {found}; train the run again"
+            f"{path}: `{TENSOR}` must be uint8 (M, 3, {size}, {size}), found {contents}; train the run again"
         )
     return Calibration(images, digest_file(path))
 
@@ -106,9 +106,9 @@ def _peaks(
         probe.graph.output.append(helper.make_tensor_value_info(f"{name}_peak", TensorProto.FLOAT, None))
     session = ort.InferenceSession(probe.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
     reader = BatchReader(calibration.images, name=model.graph.input[0].name)
-    wanted = [f"{name}_peak" for name in names]
+    outputs = [f"{name}_peak" for name in names]
     peaks: list[NDArray[np.float32]] = []
     while names and (feed := reader.get_next()) is not None:
-        seen = session.run(wanted, feed)
-        peaks = [np.maximum(old, new) for old, new in zip(peaks, seen, strict=True)] if peaks else list(seen)
+        batch_peaks = session.run(outputs, feed)
+        peaks = [np.maximum(old, new) for old, new in zip(peaks, batch_peaks, strict=True)] if peaks else list(batch_peaks)
     return peaks

@@ -21,8 +21,8 @@ def without_dead_channels(model: ModelProto) -> tuple[ModelProto, int]:
     weights = {tensor.name: tensor for tensor in cleared.graph.initializer}
     count = 0
     for first, _, second in pairs(cleared, set(weights)):
-        own, bias = (numpy_helper.to_array(weights[name]) for name in first.input[1:3])
-        dead = ~own.any(axis=tuple(range(1, own.ndim))) & (bias <= 0)
+        kernel, bias = (numpy_helper.to_array(weights[name]) for name in first.input[1:3])
+        dead = ~kernel.any(axis=tuple(range(1, kernel.ndim))) & (bias <= 0)
         depthwise = weights[second.input[1]].dims[1] == 1
         multiply(weights[second.input[1]], np.where(dead, 0, 1).astype(np.float32), axis=0 if depthwise else 1)
         count += int(dead.sum())

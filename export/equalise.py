@@ -24,31 +24,32 @@ _SMALLEST, _LARGEST = 2.0**-8, 2.0**8
 def equalise(model: ModelProto, calibration: Calibration) -> tuple[ModelProto, int]:
     """The same function with equalised channels, and how many pairs of convolutions were rescaled.
 
-    A depthwise second convolution has a quantisation scale for each channel, so there all channels get the same peak; before
-    any other the spread is shared between activation and weights (its square root each). The graph is not changed in place.
+    A depthwise second convolution has a quantisation scale for each channel, so all its channels get the same peak. With any
+    other second convolution, activation and weights each take the square root of the spread. The graph is not changed in
+    place.
     """
     rescaled = ModelProto()
     rescaled.CopyFrom(onnx.shape_inference.infer_shapes(model))
     weights = {tensor.name: tensor for tensor in rescaled.graph.initializer}
-    found = pairs(rescaled, set(weights))
-    peaks = channel_peaks(rescaled, [relu for _, relu, _ in found], calibration)
-    for (first, _, second), peak in zip(found, peaks, strict=True):
+    convolutions = pairs(rescaled, set(weights))
+    peaks = channel_peaks(rescaled, [relu for _, relu, _ in convolutions], calibration)
+    for (first, _, second), peak in zip(convolutions, peaks, strict=True):
         scale = _scales(peak, numpy_helper.to_array(weights[second.input[1]]))
         for name in first.input[1:]:
             multiply(weights[name], np.reciprocal(scale), axis=0)
         depthwise = weights[second.input[1]].dims[1] == 1
         multiply(weights[second.input[1]], scale, axis=0 if depthwise else 1)
-    return rescaled, len(found)
+    return rescaled, len(convolutions)
 
 
 def pairs(model: ModelProto, weights: set[str]) -> list[tuple[NodeProto, str, NodeProto]]:
-    """(convolution, output of the ReLU behind it, next convolution) where nothing else reads what lies between.
+    """(convolution, output of the ReLU behind it, next convolution) where no other node reads the values between them.
 
-    A first convolution has a bias of its own, and both have weights that no other node shares.
+    The first convolution has its own bias, and no other node shares the weights of either.
     """
     readers = Counter(name for node in model.graph.node for name in node.input)
     reader = {name: node for node in model.graph.node for name in node.input}
-    found = []
+    convolutions = []
     for first in model.graph.node:
         relu = reader.get(first.output[0])
         if first.op_type != "Conv" or relu is None or relu.op_type != "Relu":
@@ -57,11 +58,11 @@ def pairs(model: ModelProto, weights: set[str]) -> list[tuple[NodeProto, str, No
         if second is None or second.op_type != "Conv" or readers[first.output[0]] + readers[relu.output[0]] != 2:
             continue
         parameters = (*first.input[1:], second.input[1])
-        groups = next((one.i for one in second.attribute if one.name == "group"), 1)
-        channels = next(one.dims[0] for one in model.graph.initializer if one.name == first.input[1])
+        groups = next((attribute.i for attribute in second.attribute if attribute.name == "group"), 1)
+        channels = next(tensor.dims[0] for tensor in model.graph.initializer if tensor.name == first.input[1])
         if all(name in weights and readers[name] == 1 for name in parameters) and groups in (1, channels):
-            found.append((first, relu.output[0], second))
-    return found
+            convolutions.append((first, relu.output[0], second))
+    return convolutions
 
 
 def _scales(peak: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

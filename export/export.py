@@ -14,7 +14,7 @@ from typing import Any
 from onnx import ModelProto
 
 import skinaudit
-from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import digest_file, write_bytes
 from skinaudit.artifacts.manifest import (
     EngineManifest,
@@ -29,6 +29,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
 )
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.onnxruntime_ import open_bytes
@@ -73,17 +74,15 @@ def export_run(
 ) -> tuple[Exported, ...]:
     """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
 
-    `run`/engines/fp32.onnx is the reference of every engine: it is kept where its digests lead to the run's weights, and
-    exported where not. Other formats are built from the ONNX file of their precision, which is written too. A file is
+    `run`/engines/fp32.onnx is the reference of every engine. It is kept if its digests lead to the run's weights, and
+    exported again if not. Other formats are built from the ONNX file of their precision, which is written too. A file is
     written only after its precision was read back and its parity was measured. Raises InvalidInputError for a damaged run,
     an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of an engine
     that is not written, after which the others follow; without it the first such error is raised.
     """
-    wanted = _wanted(formats, precisions, output)
+    planned = _wanted(formats, precisions, output)
     manifest = read_run(run)
-    if "clean" not in manifest.sets:
-        raise InvalidInputError(f"{run}: the run has no clean set, which parity needs; train it again")
-    clean_set = open_set(resolve(run, manifest.sets["clean"]))
+    clean_set = open_clean_set(run, manifest)
     build = _Build(run, manifest, clean_set, options or BuildOptions(), threads, progress)
     graphs = {"fp32": _reference(build)}
 
@@ -101,7 +100,7 @@ def export_run(
         return _write_engine(build, path, form=form, precision=precision, graph=graph(name))
 
     exported = []
-    for form, precision in wanted:
+    for form, precision in planned:
         try:
             exported.append(engine(form, precision))
         except SkinauditError as error:
@@ -116,17 +115,17 @@ def _wanted(formats: Sequence[str], precisions: Sequence[str], output: Path | No
     if unknown or not formats:
         raise InvalidInputError(f"format {', '.join(unknown) or 'missing'}: choose among {', '.join(FORMATS)}")
     for name in formats:
-        lacking = [one for one in precisions if one not in FORMATS[name].graphs]
+        lacking = [precision for precision in precisions if precision not in FORMATS[name].graphs]
         if lacking or not precisions:
             offered = ", ".join(FORMATS[name].graphs)
             raise InvalidInputError(f"{name} in {', '.join(lacking) or 'no precision'}: choose among {offered}")
-    wanted = [(FORMATS[name], one) for one in precisions for name in formats]
-    suffix = f".{wanted[0][0].suffix.rpartition('.')[2]}"
-    if output is not None and (len(wanted) != 1 or output.suffix != suffix):
+    planned = [(FORMATS[name], precision) for precision in precisions for name in formats]
+    suffix = f".{planned[0][0].suffix.rpartition('.')[2]}"
+    if output is not None and (len(planned) != 1 or output.suffix != suffix):
         raise InvalidInputError(
-            f"{output}: an output file ends in {suffix} and takes one precision of one format, not {len(wanted)}"
+            f"{output}: an output file ends in {suffix} and takes one precision of one format, not {len(planned)}"
         )
-    return wanted
+    return planned
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +150,9 @@ class _Build:
 def _reference(build: _Build) -> Exported:
     started = time.perf_counter()
     path = build.reference
-    found = _reusable(path, build.manifest)
-    if found is not None:
-        return Exported(path, found, path.stat().st_size, time.perf_counter() - started, reused=True)
+    reusable = _reusable(path, build.manifest)
+    if reusable is not None:
+        return Exported(path, reusable, path.stat().st_size, time.perf_counter() - started, reused=True)
     build.progress("fp32: tracing the model")
     try:
         from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
@@ -225,16 +224,16 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         check_parity(parity, precision=rules, where=str(path))
 
         def rebuild() -> tuple[bytes, Engine | None]:
-            other = Path(scratch) / "again" / path.name
-            other.parent.mkdir(exist_ok=True)
+            rebuilt_path = Path(scratch) / "again" / path.name
+            rebuilt_path.parent.mkdir(exist_ok=True)
             fresh = onnx_graph.load(graph.path)
-            more = form_build(Request(fresh, precision, calibration, build.run, other, str(path), build.options))
-            content = _bytes_of([other, *more.companions])
+            more = form_build(Request(fresh, precision, calibration, build.run, rebuilt_path, str(path), build.options))
+            content = _bytes_of([rebuilt_path, *more.companions])
             runs = how != EMULATED
-            return content, open_engine(other, runtime=form.runtime, threads=build.threads) if runs else None
+            return content, open_engine(rebuilt_path, runtime=form.runtime, threads=build.threads) if runs else None
 
-        first = (_bytes_of([target, *built.companions]), None if how == EMULATED else engine)
-        again = _rebuilt(build, label, first, rebuild)
+        first_build = (_bytes_of([target, *built.companions]), None if how == EMULATED else engine)
+        again = _rebuilt(build, label, first_build, rebuild)
         files = [target, *built.companions]
         for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
             write_bytes(path.with_name(file.name), file.read_bytes())
@@ -255,16 +254,16 @@ def _bytes_of(files: Sequence[Path]) -> bytes:
 
 
 def _rebuilt(
-    build: _Build, label: str, first: tuple[bytes, Engine | None], rebuild: Callable[[], tuple[bytes, Engine | None]]
+    build: _Build, label: str, first_build: tuple[bytes, Engine | None], rebuild: Callable[[], tuple[bytes, Engine | None]]
 ) -> dict[str, Any]:
     """What the manifest says of further builds of the same engine; empty where none was asked for."""
     if build.options.rebuilds < 2:
         return {}
-    made = [first]
+    builds = [first_build]
     for number in range(2, build.options.rebuilds + 1):
         build.progress(f"{label}: build {number} of {build.options.rebuilds}")
-        made.append(rebuild())
-    return {"rebuilds": compare_builds(made, build.clean).to_json()}
+        builds.append(rebuild())
+    return {"rebuilds": compare_builds(builds, build.clean).to_json()}
 
 
 def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:
@@ -276,7 +275,7 @@ def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | N
 
 
 def _rules(precision: str) -> Precision:
-    return next(one for one in PRECISIONS.values() if one.name == precision)
+    return next(rules for rules in PRECISIONS.values() if rules.name == precision)
 
 
 def _manifest(

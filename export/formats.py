@@ -57,9 +57,9 @@ def default_formats() -> tuple[str, ...]:
 
 def format_of(output: Path) -> str:
     """The format that a file name asks for; of several with its suffix the first whose library is installed."""
-    fitting = [name for name, one in FORMATS.items() if output.name.endswith(one.suffix)]
+    fitting = [name for name, form in FORMATS.items() if output.name.endswith(form.suffix)]
     fitting.sort(key=lambda name: (not FORMATS[name].installed, -len(FORMATS[name].suffix)))
     if not fitting:
-        suffixes = ", ".join(dict.fromkeys(one.suffix for one in FORMATS.values()))
+        suffixes = ", ".join(dict.fromkeys(form.suffix for form in FORMATS.values()))
         raise InvalidInputError(f"{output}: an output file ends in one of {suffixes}")
     return fitting[0]

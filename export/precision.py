@@ -121,7 +121,7 @@ def graphs_for(form: str) -> dict[str, str]:
 def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str, kept: int = 0) -> None:
     """Raise InvalidInputError unless all weighted layers of `source` were found in the precision asked for.
 
-    kept: how many of them the builder says that it left in fp32: these must be found there, and be less than half of all.
+    kept: how many layers the builder left in fp32. As many must be found in fp32, and they must be less than half of all.
     """
     layers = sum(found_precisions(source).values())
     due = {asked: layers - kept, "fp32": kept} if kept else {asked: layers}

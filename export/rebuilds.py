@@ -35,13 +35,13 @@ class Rebuilds:
 
 
 def compare_builds(builds: Sequence[tuple[bytes, Engine | None]], clean: AdversarialSet) -> Rebuilds:
-    """Run every build, a file's bytes and the engine opened from it or None, over the clean set."""
+    """Run every build over the clean set. builds: the bytes of each file, and the engine opened from it or None."""
     answers = [
         np.concatenate([engine.logits(batch).argmax(axis=1) for batch in clean.batches(BATCH)])
         for _, engine in builds
         if engine is not None
     ]
-    flips = max((int((one != two).sum()) for one, two in combinations(answers, 2)), default=0)
+    flips = max((int((first != second).sum()) for first, second in combinations(answers, 2)), default=0)
     return Rebuilds(
         builds=len(builds),
         files=len({hashlib.sha256(content).digest() for content, _ in builds}),

@@ -28,20 +28,21 @@ _RANKED_ON = 128
 
 
 def build_openvino(request: Request) -> Built:
-    """Convert the fp32 graph; fp16 stores the weights as such, int8 is quantised by NNCF on the calibration images.
+    """Convert the fp32 graph; fp16 stores the weights in fp16, int8 is quantised by NNCF on the calibration images.
 
-    Under fp16 the file holds fp16 weights, and the runtime decides in what it computes. Raises MissingDependencyError
-    without openvino or, for int8, nncf. Source: https://docs.openvino.ai/2025/openvino-workflow/model-optimization.html
+    An fp16 file only stores its weights in fp16; the runtime chooses the precision of the arithmetic. Raises
+    MissingDependencyError without openvino or, for int8, nncf.
+    Source: https://docs.openvino.ai/2025/openvino-workflow/model-optimization.html
     """
     try:
         import openvino as ov
     except ImportError as error:
         raise missing("openvino", "openvino", f"{request.where}: writing OpenVINO files") from error
     settings: dict[str, Any] = {"openvino": ov.__version__}
-    kept: Sequence[str] = ()
+    in_float: Sequence[str] = ()
     if request.precision == "int8":
         quantised = _quantised(request)
-        model, kept = quantised.model, quantised.kept
+        model, in_float = quantised.model, quantised.kept
         settings |= quantised.settings
     else:
         model = _converted(request.graph)
@@ -54,7 +55,7 @@ def build_openvino(request: Request) -> Built:
         companions=(request.target.with_suffix(".bin"),),
         settings=settings,
         calibrated=request.precision == "int8",
-        kept=tuple(kept),
+        kept=tuple(in_float),
     )
 
 
@@ -67,12 +68,12 @@ def _converted(graph: ModelProto) -> Any:
         return ov.convert_model(source)  # folds constants, without which depthwise weights are not seen as such
 
 
-def _number_nodes(model: Any, named: set[str]) -> None:
-    """Name nodes that the graph does not name by their place: OpenVINO counts them through the whole process, so that the
-    second file built in it would differ from the first."""
+def _number_nodes(model: Any, graph_names: set[str]) -> None:
+    """Name by their position the nodes that the graph does not name. OpenVINO would number them through the whole process,
+    so the second file that a process builds would differ from the first."""
     for place, node in enumerate(model.get_ordered_ops()):
         name = node.get_friendly_name()
-        if name not in named and re.fullmatch(r"[A-Za-z]+_\d+", name):
+        if name not in graph_names and re.fullmatch(r"[A-Za-z]+_\d+", name):
             node.set_friendly_name(f"{node.get_type_name()}_at_{place}")
 
 
@@ -86,11 +87,10 @@ class _Quantised:
 
 
 def _quantised(request: Request) -> _Quantised:
-    """All layers in int8, or as many as agree with the source on ENOUGH of the calibration images, and more than half.
+    """All layers in int8, or as many, more than half, as still agree with the source on ENOUGH of the calibration images.
 
-    The layers that disturb the answers most when they alone are quantised stay in float. NNCF's own search for them
-    (`quantize_with_accuracy_control`) drops one after the other by a rank that hardly tells them apart here and kept 23
-    of 28 in float where 6 do.
+    The layers whose quantisation alone disturbs the answers most stay in float. NNCF's own search for them
+    (`quantize_with_accuracy_control`) ranks the layers too roughly here: it kept 23 of 28 in float where 6 are enough.
     """
     try:
         import logging
@@ -117,36 +117,38 @@ def _quantised(request: Request) -> _Quantised:
         return float((predictions(model, images) == expected).mean())
 
     model = quantise((), images, fast_bias_correction=False)
-    told = {0: agreement(model)}
+    agreements = {0: agreement(model)}
     best = model
-    kept: Sequence[str] = ()
+    in_float: Sequence[str] = ()
     ranked: Sequence[str] = ()
     most = (len(layers) - 1) // 2
     for count in range(_STEP, most + 1, _STEP):
-        if max(told.values()) >= ENOUGH:
+        if max(agreements.values()) >= ENOUGH:
             break
         if not ranked:
             some = images[:_RANKED_ON]
             plain = {"advanced_parameters": nncf.AdvancedQuantizationParameters(disable_bias_correction=True)}
-            alone = {name: agreement(quantise([one for one in layers if one != name], some, **plain)) for name in layers}
+            alone = {
+                name: agreement(quantise([layer for layer in layers if layer != name], some, **plain)) for name in layers
+            }
             ranked = sorted(layers, key=lambda name: alone[name])
         model = quantise(ranked[:count], images, fast_bias_correction=False)
-        told[count] = agreement(model)
-        if told[count] > max(share for floats, share in told.items() if floats < count):
-            best, kept = model, ranked[:count]
+        agreements[count] = agreement(model)
+        if agreements[count] > max(share for floats, share in agreements.items() if floats < count):
+            best, in_float = model, ranked[:count]
     return _Quantised(
         best,
-        kept,
+        in_float,
         {
             "quantised_by": "NNCF, its defaults for convolutional networks with the full bias correction",
             "dead_channels": dead,
-            "layers_in_float": sorted(kept, key=_number),
-            "calibration_agreement": {str(count): round(share, 4) for count, share in told.items()},
+            "layers_in_float": sorted(in_float, key=_number),
+            "calibration_agreement": {str(count): round(share, 4) for count, share in agreements.items()},
             "calibration_images": len(images),
         },
     )
 
 
 def _number(name: str) -> int:
-    found = re.search(r"\d+", name)
-    return int(found.group()) if found else 0
+    match = re.search(r"\d+", name)
+    return int(match.group()) if match else 0

@@ -34,8 +34,8 @@ def build_plan(request: Request, *, library: str) -> Built:
         trt = importlib.import_module(library)
     except (ImportError, OSError) as error:
         raise missing(library, _EXTRAS[library], f"{request.where}: building a plan") from error
-    said: list[str] = []
-    logger = _logger(trt, said.append)
+    log: list[str] = []
+    logger = _logger(trt, log.append)
     builder = trt.Builder(logger)
     # From 11 on all networks are strongly typed and the flag is gone.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -44,7 +44,7 @@ def build_plan(request: Request, *, library: str) -> Built:
     _check_support(trt.OnnxParser(trial, logger), request)
     network = builder.create_network(kind)
     parser = trt.OnnxParser(network, logger)
-    _parse(parser, request, said)
+    _parse(parser, request, log)
     config = builder.create_builder_config()
     flags = _configure(trt, builder, config, network, request)
     cache = _read_cache(config, request.options)
@@ -52,7 +52,7 @@ def build_plan(request: Request, *, library: str) -> Built:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         with_flags = f" with {', '.join(flags)}" if flags else ""
-        raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {_last(said)}")
+        raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {_last(log)}")
     seconds = time.perf_counter() - started
     request.target.write_bytes(memoryview(plan))
     _write_cache(cache, request.options)
@@ -63,7 +63,7 @@ def build_plan(request: Request, *, library: str) -> Built:
         "build_seconds": round(seconds, 2),
         "found_in": BUILT_TYPED,
     }
-    return Built(found=_found(trt, network), settings=settings)
+    return Built(found=_layer_counts(trt, network), settings=settings)
 
 
 build_tensorrt: Build = partial(build_plan, library="tensorrt")
@@ -83,33 +83,34 @@ def _logger(trt: Any, say: Callable[[str], None]) -> Any:
 
 
 def _check_support(parser: Any, request: Request) -> None:
-    """Refuse, naming all of them, nodes that the library's parser says it cannot take; parsing itself stops at the first.
+    """Refuse nodes that the library's parser does not support, and name all of them; parsing itself stops at the first.
 
-    A parser without that question, or one that says no and blames no node, leaves the answer to the parsing.
+    Where the parser has no such query, or rejects the model but names no node, the parsing decides.
     """
     ask = getattr(parser, "supports_model_v2", None)
     if ask is None or ask(request.graph.SerializeToString()):
         return
     nodes = request.graph.graph.node
-    taken = {index for group in range(parser.num_subgraphs) for index in parser.get_subgraph_nodes(group)}
+    supported = {index for group in range(parser.num_subgraphs) for index in parser.get_subgraph_nodes(group)}
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    refused = sorted({error.node() for error in errors if 0 <= error.node() < len(nodes)} - taken)
+    refused = sorted({error.node() for error in errors if 0 <= error.node() < len(nodes)} - supported)
     if refused:
-        told = {error.node(): _one_line(error.desc()) for error in errors}
+        reasons = {error.node(): _one_line(error.desc()) for error in errors}
         names = first_few([f"{nodes[index].name or f'number {index}'} ({nodes[index].op_type})" for index in refused])
         raise InvalidInputError(
-            f"{request.where}: node{'s' * (len(refused) > 1)} {names} cannot be parsed: {told[refused[0]]}; export to onnx"
+            f"{request.where}: node{'s' * (len(refused) > 1)} {names} cannot be parsed: {reasons[refused[0]]}; export to "
+            "onnx"
         )
 
 
-def _parse(parser: Any, request: Request, said: list[str]) -> None:
+def _parse(parser: Any, request: Request, log: list[str]) -> None:
     if parser.parse(request.graph.SerializeToString()):
         return
     if parser.num_errors:
         error = parser.get_error(0)
         node = error.node_name() or f"number {error.node()}"
         raise InvalidInputError(f"{request.where}: node {node} cannot be parsed: {_one_line(error.desc())}")
-    raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {_last(said)}")
+    raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {_last(log)}")
 
 
 def _configure(trt: Any, builder: Any, config: Any, network: Any, request: Request) -> list[str]:
@@ -155,8 +156,8 @@ def _set_flag(trt: Any, config: Any, name: str, *, where: str) -> None:
 def _read_cache(config: Any, options: BuildOptions) -> Any:
     if options.timing_cache is None:
         return None
-    kept = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-    cache = config.create_timing_cache(kept)
+    content = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
+    cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, False):
         raise InvalidInputError(f"{options.timing_cache}: not a timing cache of this library and device; delete it")
     return config
@@ -195,7 +196,7 @@ def _quantised_kind(node: NodeProto, constants: dict[str, TensorProto]) -> int:
     return declared[0] if declared else TensorProto.UINT8
 
 
-def _found(trt: Any, network: Any) -> dict[str, int]:
+def _layer_counts(trt: Any, network: Any) -> dict[str, int]:
     """Counts of convolutions and of products with a constant by the type that they compute in."""
     producer = {}
     layers = [network.get_layer(index) for index in range(network.num_layers)]
@@ -221,18 +222,22 @@ def _precisions(trt: Any, layers: list[Any], producer: dict[str, Any]) -> Iterat
             continue
         inputs = [layer.get_input(index) for index in range(min(2, layer.num_inputs))]
         origins = [origin(tensor) for tensor in inputs if tensor is not None]
-        sources = {None if one is None else one.type for one in origins}
+        sources = {None if origin_layer is None else origin_layer.type for origin_layer in origins}
         if layer.type == kinds.MATRIX_MULTIPLY and not sources & {kinds.CONSTANT, kinds.DEQUANTIZE}:
             continue  # a product of two computed tensors has no weights
-        quantised = {one.get_input(0).dtype for one in origins if one is not None and one.type == kinds.DEQUANTIZE}
+        quantised = {
+            origin_layer.get_input(0).dtype
+            for origin_layer in origins
+            if origin_layer is not None and origin_layer.type == kinds.DEQUANTIZE
+        }
         if sources == {kinds.DEQUANTIZE}:
             yield "int8" if quantised == {trt.DataType.INT8} else "fp8"
         else:
             yield names.get(layer.get_output(0).dtype, "unknown")
 
 
-def _last(said: list[str]) -> str:
-    return _one_line(said[-1]) if said else "it gave no reason"
+def _last(log: list[str]) -> str:
+    return _one_line(log[-1]) if log else "it gave no reason"
 
 
 def _one_line(message: str) -> str:

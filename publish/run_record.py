@@ -76,7 +76,9 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     left_out: dict[str, str] = {}
     sets = tuple(_sets(folder, manifest, left_out))
     filed = tuple(_audits(folder, audits or files.audits, manifest, left_out))
-    seen = {PurePath(one.result.engine).name for one in filed if one.engine_now == "same" and not one.result.emulated}
+    audited_names = {
+        PurePath(audit.result.engine).name for audit in filed if audit.engine_now == "same" and not audit.result.emulated
+    }
     return RunRecord(
         folder=folder,
         manifest=manifest,
@@ -84,7 +86,7 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
         sets=sets,
         audits=filed,
         left_out=left_out,
-        unaudited=tuple(name for name in files.engine_names() if name not in seen),
+        unaudited=tuple(name for name in files.engine_names() if name not in audited_names),
     )
 
 
@@ -102,8 +104,8 @@ def settings(manifest: RunManifest) -> dict[str, str | int | float | bool]:
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
     if isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _flat(one, f"{prefix}.{key}" if prefix else str(key))
+        for key, entry in value.items():
+            yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, str):
         path = PurePath(value)
         yield prefix, path.name if path.is_absolute() else _FOLDERS.sub("", value)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,22 @@ def test_inside_audit_imports_go_one_way(room: str) -> None:
         for name in imported(path)
         if room_of(name) not in allowed
     ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["bench", "examples", "tests"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """Also by files that no test runs, and inside functions that none calls."""
+    wrong = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "skinaudit":
+                module = importlib.import_module(str(node.module))
+                wrong += [
+                    f"{path.relative_to(ROOT)}:{node.lineno} {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(module, alias.name) and find_spec(f"{node.module}.{alias.name}") is None
+                ]
     assert wrong == []
 
 

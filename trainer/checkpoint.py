@@ -79,11 +79,14 @@ def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Modu
     manifest = manifest or read_run(run)
     if not {"arch", "width"} <= manifest.model.keys():
         raise InvalidInputError(f"{RunFolder(run).manifest}: names no arch and width to build the model from; train again")
-    model = build(
-        manifest.model["arch"],
-        width=manifest.model["width"],
-        classes=len(manifest.contract.classes),
-        size=manifest.contract.size,
-    )
+    try:
+        model = build(
+            manifest.model["arch"],
+            width=manifest.model["width"],
+            classes=len(manifest.contract.classes),
+            size=manifest.contract.size,
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{RunFolder(run).manifest}: model: {error}") from error
     load_weights(model, resolve(run, manifest.weights))
     return model.eval()

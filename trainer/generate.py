@@ -17,6 +17,7 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
@@ -144,7 +145,7 @@ def attack_run(
     after it. Raises InvalidInputError where the contracts of the two runs differ.
     """
     manifest = read_run(run)
-    clean = open_set(resolve(run, manifest.sets[CLEAN]))
+    clean = open_clean_set(run, manifest)
     crafted_on, suffix, weights = run, "", manifest.weights
     if against is not None:
         other = read_run(against)

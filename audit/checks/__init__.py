@@ -119,8 +119,8 @@ class Check(Protocol):
 
 def names(about: About | None = None) -> tuple[str, ...]:
     """The checks that are there, by file, in alphabetical order; with `about` those that look at it."""
-    found = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return tuple(name for name in found if about is None or load(name)[0] == about)
+    check_names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return tuple(name for name in check_names if about is None or load(name)[0] == about)
 
 
 def load(name: str) -> tuple[About, Mapping[str, Rule], Check]:

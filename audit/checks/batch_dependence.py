@@ -22,15 +22,15 @@ TOLERANCE = 1e-2
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """FAIL beyond the tolerance, warn where an answer differs within it."""
-    seen = evidence.consistency
-    if seen.identical:
+    consistency = evidence.consistency
+    if consistency.identical:
         return
     text = (
-        f"{seen.images} images in batches of {', '.join(map(str, seen.sizes))} and in reverse order: logits differ by up to "
-        f"{seen.largest:.0e} of their range, and {seen.flips} predictions change"
+        f"{consistency.images} images in batches of {', '.join(map(str, consistency.sizes))} and in reverse order: logits "
+        f"differ by up to {consistency.largest:.0e} of their range, and {consistency.flips} predictions change"
     )
-    severity = Severity.WARNING if seen.flips else Severity.NOTE
-    if seen.largest > TOLERANCE:
+    severity = Severity.WARNING if consistency.flips else Severity.NOTE
+    if consistency.largest > TOLERANCE:
         severity, text = Severity.FAIL, f"{text}; the answer to an image depends on its batch"
-    figures = {"images": seen.images, "largest": seen.largest, "flips": seen.flips}
+    figures = {"images": consistency.images, "largest": consistency.largest, "flips": consistency.flips}
     yield Finding(severity, "batch-dependence", None, text, figures=figures)

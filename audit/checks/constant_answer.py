@@ -17,10 +17,10 @@ RULES = {
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where its balanced accuracy is not above that of one class for all; forbid PASS where chance could explain it."""
+    """FAIL where balanced accuracy is not above that of a constant answer; forbid PASS where chance could explain it."""
     clean = evidence.clean.comparison
     constant = clean.constant_balanced
-    lower = sum(item.engine_interval.low for item in clean.classes) / clean.classes_present
+    lower = sum(class_result.engine_interval.low for class_result in clean.classes) / clean.classes_present
     figures = {"balanced": clean.engine_balanced, "lower": lower, "constant": constant}
     if clean.engine_balanced <= constant and clean.classes_present > 1:
         text = f"balanced accuracy {clean.engine_balanced:.1%} is not above that of a constant answer, {constant:.1%}"

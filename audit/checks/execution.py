@@ -23,14 +23,14 @@ _FLIPPED = 0.02
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn where the device computes in another precision than the file has; then the replay shows less than it seems.
+    """Warn where the device computes in another precision than the file has: the replay then does not test that precision.
 
-    A half precision file that is computed in single precision is emulated besides: overflow there, or nothing to emulate it
-    by, forbids PASS.
+    A half precision file that the device computes in single precision is also emulated. Overflow in the emulation, or a
+    missing emulation, forbids PASS.
     """
-    found, executed = layers_found(evidence), evidence.engine.executed
-    if executed is not None and dict(executed) != dict(found):
-        written, computed = layers_text(found), layers_text(executed)
+    file_layers, executed = layers_found(evidence), evidence.engine.executed
+    if executed is not None and dict(executed) != dict(file_layers):
+        written, computed = layers_text(file_layers), layers_text(executed)
         text = f"the file has {written} layers, this device computes {computed}: audit it where it will run"
         yield Finding(Severity.WARNING, "execution", None, text)
     if evidence.half_precision is not None:

@@ -23,7 +23,7 @@ EXPLAINED = {name: kind.explained_drift for name, kind in KINDS.items()}
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for a file that answers by another function than its source's, even where it scores as well.
+    """Forbid PASS for a file whose logits drift too far from its source's, even if its accuracy is as good.
 
     Raises InvalidInputError for a precision without a bound: a check that is silently off is worse than none.
     """
@@ -40,11 +40,11 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         drift = result.drift
         if drift is None:
             continue
-        seen = drift.median / max(drift.median_margin, 1e-30)
-        if seen > allowed:
+        drift_share = drift.median / max(drift.median_margin, 1e-30)
+        if drift_share > allowed:
             text = (
-                f"half of the images lie further from the source's logits than {drift.median:.2g}, {seen:.2g} of the median "
-                f"logit margin; {manifest.asked} explains up to {allowed:g}"
+                f"half of the images lie further from the source's logits than {drift.median:.2g}, {drift_share:.2g} of the "
+                f"median logit margin; {manifest.asked} explains up to {allowed:g}"
             )
             figures = {"drift": drift.median, "margin": drift.median_margin, "allowed": allowed}
             yield Finding(Severity.INCONCLUSIVE, "fidelity", result.title, text, figures=figures)

@@ -19,17 +19,18 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn where one fixed answer does as well under attack."""
     for result in evidence.attacked:
-        found = result.comparison
-        if not result.white_box or found.source_accuracy is None:
+        comparison = result.comparison
+        if not result.white_box or comparison.source_accuracy is None:
             continue
-        hopeless = found.engine_balanced <= found.constant_balanced
-        if not hopeless and found.engine_accuracy >= found.majority_share:
+        hopeless = comparison.engine_balanced <= comparison.constant_balanced
+        if not hopeless and comparison.engine_accuracy >= comparison.majority_share:
             continue
         text = (
-            f"robust accuracy {found.engine_accuracy:.1%} (balanced {found.engine_balanced:.1%}), "
-            f"always {found.majority_class} gets {found.majority_share:.1%} (balanced {found.constant_balanced:.1%})"
+            f"robust accuracy {comparison.engine_accuracy:.1%} (balanced {comparison.engine_balanced:.1%}), "
+            f"always {comparison.majority_class} gets {comparison.majority_share:.1%} (balanced "
+            f"{comparison.constant_balanced:.1%})"
         )
-        figures = {"robust": found.engine_accuracy, "balanced": found.engine_balanced}
+        figures = {"robust": comparison.engine_accuracy, "balanced": comparison.engine_balanced}
         if hopeless:
             yield Finding(Severity.WARNING, "not-robust", result.title, f"not robust in itself: {text}", figures=figures)
         else:

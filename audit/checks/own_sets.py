@@ -18,23 +18,23 @@ RULES = {
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Ask for an attack by answers alone where engine and baseline were each attacked with images of their own.
+    """Require an attack by answers alone where engine and baseline were each attacked with their own images.
 
-    An attack that follows gradients finds little where they are masked, so the worse engine would look like the better one.
-    PASS therefore needs a fresh attack on this engine by its answers alone, in the norm and eps of an own set, that breaks
-    an image; the check of masking tells whether it breaks more than the stored sets.
+    A gradient attack finds little where gradients are masked, so the worse engine would look better. PASS therefore needs a
+    fresh attack on this engine by its answers alone. It uses the norm and eps of an own set and must break an image. The
+    check of masking then compares it with the stored sets.
     """
-    own = [result for result in evidence.sets if result.title in evidence.own_sets]
-    if not own or evidence.baseline is None:
+    own_results = [result for result in evidence.sets if result.title in evidence.own_sets]
+    if not own_results or evidence.baseline is None:
         return
     text = (
-        f"{', '.join(result.title for result in own)}: each engine was attacked with images made against itself, so the "
-        "comparison with the baseline also depends on how well the attack works on each: masked gradients, which the checks "
-        "of masking and fresh attacks look for, flatter an engine"
+        f"{', '.join(result.title for result in own_results)}: each engine was attacked with images made against itself, so "
+        "the comparison with the baseline also depends on how well the attack works on each: masked gradients, which the "
+        "checks of masking and fresh attacks look for, flatter an engine"
     )
     yield Finding(Severity.NOTE, "own-sets", None, text)
-    least = min(evidence.policy.minimal_images, own[0].comparison.images)
-    threats = {(result.norm, result.eps) for result in own}
+    least = min(evidence.policy.minimal_images, own_results[0].comparison.images)
+    threats = {(result.norm, result.eps) for result in own_results}
     if not any(_shows_strength(probe, threats, least=least) for probe in evidence.probes):
         text = (
             f"no fresh attack by this engine's answers alone broke any of at least {least} images in the norm and eps of "

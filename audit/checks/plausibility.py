@@ -27,16 +27,16 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     """
     if evidence.inputs.manifest is not None:
         return
-    found = evidence.clean.comparison
-    if found.engine_accuracy <= found.majority_share:
+    comparison = evidence.clean.comparison
+    if comparison.engine_accuracy <= comparison.majority_share:
         yield _doubt(
-            f"accuracy {found.engine_accuracy:.1%} is not above that of always answering {found.majority_class}, "
-            f"{found.majority_share:.1%}"
+            f"accuracy {comparison.engine_accuracy:.1%} is not above that of always answering {comparison.majority_class}, "
+            f"{comparison.majority_share:.1%}"
         )
-    if found.top_answer_share >= _ALMOST_ALL:
-        yield _doubt(f"{found.top_answer} takes {found.top_answer_share:.1%} of all answers")
-    if found.better_order is not None:
-        yield _doubt(f"the answers fit the labels far better if they are read as {', '.join(found.better_order)}")
+    if comparison.top_answer_share >= _ALMOST_ALL:
+        yield _doubt(f"{comparison.top_answer} takes {comparison.top_answer_share:.1%} of all answers")
+    if comparison.better_order is not None:
+        yield _doubt(f"the answers fit the labels far better if they are read as {', '.join(comparison.better_order)}")
 
 
 def _doubt(text: str) -> Finding:

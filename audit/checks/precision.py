@@ -20,29 +20,29 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """FAIL where most layers have another precision than was asked for, or the file is not what its manifest says.
 
-    Precision that nothing proves forbids PASS.
+    A precision that cannot be verified forbids PASS.
     """
     manifest = evidence.inputs.manifest
     if manifest is None:
         return
-    asked, promised, found = manifest.asked, dict(manifest.found), dict(layers_found(evidence))
-    total, right = sum(found.values()), found.get(asked, 0)
+    precision, promised, layers = manifest.asked, dict(manifest.found), dict(layers_found(evidence))
+    total, right = sum(layers.values()), layers.get(precision, 0)
     figures = {"layers": total, "as asked": right}
 
     def finding(severity: Severity, text: str) -> Finding:
         return Finding(severity, "precision", None, text, figures=figures)
 
     if total == 0:
-        text = f"{asked} was asked for, and the engine does not tell in which precision it computes"
+        text = f"{precision} was asked for, and the engine does not tell in which precision it computes"
         yield finding(Severity.INCONCLUSIVE, text)
         return
     if 2 * right <= total:
-        yield finding(Severity.FAIL, f"{asked} was asked for, found {layers_text(found)} of {total} layers")
-    elif promised != found:
+        yield finding(Severity.FAIL, f"{precision} was asked for, found {layers_text(layers)} of {total} layers")
+    elif promised != layers:
         promise = layers_text(promised) or "nothing"
-        yield finding(Severity.FAIL, f"the manifest promises {promise}, found {layers_text(found)} of {total} layers")
+        yield finding(Severity.FAIL, f"the manifest promises {promise}, found {layers_text(layers)} of {total} layers")
     elif right < total:
-        yield finding(Severity.NOTE, f"{asked} was asked for, found {layers_text(found)} of {total} layers")
+        yield finding(Severity.NOTE, f"{precision} was asked for, found {layers_text(layers)} of {total} layers")
 
 
 def layers_found(evidence: Evidence) -> Mapping[str, int]:
@@ -50,10 +50,10 @@ def layers_found(evidence: Evidence) -> Mapping[str, int]:
 
     The network that a plan was built from is trusted only because the digest of the plan is the manifest's.
     """
-    manifest, found = evidence.inputs.manifest, evidence.engine.found
-    if not found and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:
+    manifest, layers = evidence.inputs.manifest, evidence.engine.found
+    if not layers and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:
         return manifest.found
-    return found
+    return layers
 
 
 def layers_text(counts: Mapping[str, int]) -> str:

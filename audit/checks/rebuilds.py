@@ -18,14 +18,14 @@ RULES = {
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS where two builds differ on as many clean images as the margin allows to lose."""
-    seen = evidence.inputs.rebuilds
-    if seen is None:
+    rebuilds = evidence.inputs.rebuilds
+    if rebuilds is None:
         return
-    text = f"{seen.builds} builds gave {seen.files} different files"
-    if seen.flips is None:
+    text = f"{rebuilds.builds} builds gave {rebuilds.files} different files"
+    if rebuilds.flips is None:
         yield Finding(Severity.NOTE, "rebuilds", "clean", f"{text}, which could not run where they were built")
         return
-    text += f", and any two answer at most {seen.flips} of {seen.images} clean images otherwise"
-    unstable = 100 * seen.flips >= evidence.policy.margin * seen.images
-    figures = {"builds": seen.builds, "files": seen.files, "flips": seen.flips, "images": seen.images}
+    text += f", and any two answer at most {rebuilds.flips} of {rebuilds.images} clean images otherwise"
+    unstable = 100 * rebuilds.flips >= evidence.policy.margin * rebuilds.images
+    figures = {"builds": rebuilds.builds, "files": rebuilds.files, "flips": rebuilds.flips, "images": rebuilds.images}
     yield Finding(Severity.INCONCLUSIVE if unstable else Severity.NOTE, "rebuilds", "clean", text, figures=figures)

@@ -66,7 +66,11 @@ def answer_sets(
 
 def attacked_sets(answered: Sequence[AnsweredSet]) -> list[tuple[AdversarialSet, Indices]]:
     """The adversarial sets with the engine's answers, int64 (N,)."""
-    return [(one.images, one.answers) for one in answered if one.images.info.threat_model is not None]
+    return [
+        (answered_set.images, answered_set.answers)
+        for answered_set in answered
+        if answered_set.images.info.threat_model is not None
+    ]
 
 
 def _answer(

@@ -41,28 +41,28 @@ def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int
     """Run the first images of a set in every way that Consistency names. Raises EngineError on NaN or infinity."""
     batch = next(images.batches(_IMAGES))
     sizes = (*SIZES, batch_size)
-    answers, repeats = [], True
+    runs, repeats = [], True
     for size in sizes:
-        once, again = (
-            np.concatenate([engine.logits(batch[first : first + size]) for first in range(0, len(batch), size)])
+        logits, repeated = (
+            np.concatenate([engine.logits(batch[start : start + size]) for start in range(0, len(batch), size)])
             for _ in range(2)
         )
-        repeats = repeats and once.tobytes() == again.tobytes()
-        answers.append(once)
-    answers.append(engine.logits(np.ascontiguousarray(batch[::-1]))[::-1])
+        repeats = repeats and logits.tobytes() == repeated.tobytes()
+        runs.append(logits)
+    runs.append(engine.logits(np.ascontiguousarray(batch[::-1]))[::-1])
     rows = np.arange(2 * batch_size + 1) % len(batch)
     crowd = engine.logits(batch[rows])
-    answers += [crowd[first : first + len(batch)] for first in range(0, len(rows) - len(batch) + 1, len(batch))]
-    named = np.stack([predictions(one) for one in answers])
-    spread = np.stack(answers).astype(np.float64)
+    runs += [crowd[start : start + len(batch)] for start in range(0, len(rows) - len(batch) + 1, len(batch))]
+    answers = np.stack([predictions(run) for run in runs])
+    spread = np.stack(runs).astype(np.float64)
     width = float(spread.max() - spread.min()) or 1.0
     return Consistency(
         images=len(batch),
         sizes=sizes,
         repeats=repeats,
-        identical=all(np.array_equal(one, answers[0]) for one in answers),
+        identical=all(np.array_equal(run, runs[0]) for run in runs),
         largest=float((spread.max(axis=0) - spread.min(axis=0)).max()) / width,
-        flips=int((named != named[0]).any(axis=0).sum()),
+        flips=int((answers != answers[0]).any(axis=0).sum()),
         odd=unanswered_frames(engine, batch.shape[2]),
     )
 

@@ -40,9 +40,15 @@ class HalfPrecision:
 def emulate_half_precision(
     path: Path, inputs: Inputs, engine: Engine, *, emulated: bool, threads: int | None
 ) -> HalfPrecision | None:
-    """What an emulation says of a half precision file that the device computes in another precision; None for others."""
-    manifest, found, executed = inputs.manifest, engine.description.found, engine.description.executed
-    if emulated or manifest is None or manifest.asked not in HALVES or not found.get(manifest.asked) or executed is None:
+    """Compare a half precision file with its emulation if the device computes it in another precision; else None."""
+    manifest, file_layers, executed = inputs.manifest, engine.description.found, engine.description.executed
+    if (
+        emulated
+        or manifest is None
+        or manifest.asked not in HALVES
+        or not file_layers.get(manifest.asked)
+        or executed is None
+    ):
         return None
     if 2 * executed.get(manifest.asked, 0) > sum(executed.values()):
         return None

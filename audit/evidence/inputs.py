@@ -93,8 +93,8 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
     paths, gaps = _set_paths(engine, manifest, weights, sets)
     opened = [open_set(path) for path in paths]
-    for one in opened:
-        check_contract(one.info.contract, manifest.contract, what=str(one.path), other=str(engine))
+    for image_set in opened:
+        check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     recorded = {} if sets is not None else _recorded((engine.parent / manifest.run).resolve())
@@ -107,22 +107,23 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
         raise InvalidInputError(f"{engine}: has a manifest, which says all that a contract could; leave --contract out")
     if sets is None:
         raise InvalidInputError(f"{engine}: a foreign engine has no sets of its own; name a folder of sets with --sets DIR")
-    given = read_engine_contract(contract)
+    engine_contract = read_engine_contract(contract)
     opened = [open_set(path) for path in _sets_in(sets)]
-    for one in opened:
-        expected = one.info.contract
-        check_contract(expected, opened[0].info.contract, what=str(one.path), other=str(opened[0].path))
-        if expected.size != given.size:
+    for image_set in opened:
+        expected = image_set.info.contract
+        check_contract(expected, opened[0].info.contract, what=str(image_set.path), other=str(opened[0].path))
+        if expected.size != engine_contract.size:
             raise InvalidInputError(
-                f"{contract}: size {given.size}, but {one.path} has {expected.size}; use sets of the engine's size"
+                f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; use sets of the "
+                "engine's size"
             )
-        if len(expected.classes) != len(given.classes):
+        if len(expected.classes) != len(engine_contract.classes):
             raise InvalidInputError(
-                f"{contract}: names {len(given.classes)} classes, {one.path} has {len(expected.classes)}: "
+                f"{contract}: names {len(engine_contract.classes)} classes, {image_set.path} has {len(expected.classes)}: "
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    return Inputs(digest_file(engine), None, given, None, (), clean, adversarial, spent, _repeated(clean), {})
+    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), {})
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -130,10 +131,10 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
     if engine.suffix != ".onnx" or manifest.runtime not in RUNTIMES:
         return
     model = onnx_graph.load(engine)
-    own, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
+    own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
     wrong = ""
-    if own is not None and own != weights:
-        wrong = f"was built from weights {short(own)}, its manifest names {short(weights)}"
+    if own_weights is not None and own_weights != weights:
+        wrong = f"was built from weights {short(own_weights)}, its manifest names {short(weights)}"
     elif classes is not None and classes != manifest.contract.classes:
         wrong = f"answers {' '.join(classes)}, its manifest names {' '.join(manifest.contract.classes)}"
     if wrong:
@@ -144,11 +145,11 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
 
 def _recorded(run: Path) -> dict[str, float]:
     """Accuracy by set from the results of a run's training; sets that were written later have none."""
-    found = {}
+    accuracies = {}
     for name, result in read_run(run).results.items():
         if isinstance(result, Mapping) and isinstance(result.get("accuracy"), float):
-            found[name] = float(result["accuracy"])
-    return found
+            accuracies[name] = float(result["accuracy"])
+    return accuracies
 
 
 def _repeated(clean: AdversarialSet) -> int:
@@ -160,52 +161,53 @@ def _repeated(clean: AdversarialSet) -> int:
 def _sorted_sets(
     opened: list[AdversarialSet], *, where: Path
 ) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[float, ...]]:
-    clean = [one for one in opened if one.info.threat_model is None]
-    adversarial = [one for one in opened if one.info.threat_model is not None]
+    clean = [image_set for image_set in opened if image_set.info.threat_model is None]
+    adversarial = [image_set for image_set in opened if image_set.info.threat_model is not None]
     if len(clean) != 1:
-        names = first_few([one.path.name for one in clean]) or "none"
+        names = first_few([image_set.path.name for image_set in clean]) or "none"
         raise InvalidInputError(
             f"{where}: needs exactly one set of clean images, found {names}; `skinaudit train` writes it"
         )
     if not adversarial:
         raise InvalidInputError(f"{where}: holds no adversarial set; write some with `skinaudit attack RUN`")
-    spent = tuple(check_perturbation(one, clean[0]) for one in adversarial)
+    spent = tuple(check_perturbation(image_set, clean[0]) for image_set in adversarial)
     return clean[0], tuple(adversarial), spent
 
 
-def check_contract(found: InputContract, expected: InputContract, *, what: str, other: str) -> None:
-    """Raise InvalidInputError unless both mean the same by a pixel and by a column of logits; it says what differs."""
+def check_contract(contract: InputContract, expected: InputContract, *, what: str, other: str) -> None:
+    """Raise InvalidInputError, naming what differs, unless both contracts agree on pixels and on the columns of logits."""
     for field in ("classes", "malignant", "size", "layout", "dtype", "scale", "resize"):
-        one, two = getattr(found, field), getattr(expected, field)
-        if one != two:
+        actual, wanted = getattr(contract, field), getattr(expected, field)
+        if actual != wanted:
             raise InvalidInputError(
-                f"{what}: {field} is {_plain(one)}, but {other} has {_plain(two)}; use the sets of its own run"
+                f"{what}: {field} is {_plain(actual)}, but {other} has {_plain(wanted)}; use the sets of its own run"
             )
 
 
 def check_engine(engine: Engine, contract: InputContract, *, path: Path) -> None:
     """Raise InvalidInputError unless the opened engine has the size and the number of classes of its manifest."""
-    found = engine.description
-    if (found.size, found.classes) != (contract.size, len(contract.classes)):
+    description = engine.description
+    if (description.size, description.classes) != (contract.size, len(contract.classes)):
         raise InvalidInputError(
-            f"{path}: takes size {found.size} and answers {found.classes} classes, the sets have {contract.size} and "
-            f"{len(contract.classes)}; export it again"
+            f"{path}: takes size {description.size} and answers {description.classes} classes, the sets have "
+            f"{contract.size} and {len(contract.classes)}; export it again"
         )
 
 
 def titles(sets: Sequence[AdversarialSet]) -> list[str]:
-    """What to call each set, distinct: its title, with its file's name where two share one."""
-    plain = [one.info.title for one in sets]
+    """A distinct name for each set: its title, plus its file's name where two sets share a title."""
+    plain = [image_set.info.title for image_set in sets]
     return [
-        title if plain.count(title) == 1 else f"{title} ({one.path.stem})" for title, one in zip(plain, sets, strict=True)
+        title if plain.count(title) == 1 else f"{title} ({image_set.path.stem})"
+        for title, image_set in zip(plain, sets, strict=True)
     ]
 
 
 def _set_paths(
     engine: Path, manifest: EngineManifest, weights: str, sets: Path | None
 ) -> tuple[list[Path], tuple[str, ...]]:
-    wanted = (*_LINEAGE, "calibration") if manifest.asked == "int8" else _LINEAGE
-    gaps = [name for name in wanted if not manifest.lineage.get(name)]
+    required = (*_LINEAGE, "calibration") if manifest.asked == "int8" else _LINEAGE
+    gaps = [name for name in required if not manifest.lineage.get(name)]
     folder = (engine.parent / manifest.run).resolve()
     paths: list[Path] = []
     if (folder / RUN_FILE).is_file():
@@ -214,6 +216,12 @@ def _set_paths(
             raise InvalidInputError(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
                 "the run was trained again; export it again"
+            )
+        check_contract(run.contract, manifest.contract, what=str(folder / RUN_FILE), other=str(engine))
+        if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
+            raise InvalidInputError(
+                f"{engine}: built from data {short(manifest.lineage['data'])}, synthetic {manifest.synthetic}, but "
+                f"{folder / RUN_FILE} has data {short(run.data['digest'])}, synthetic {run.synthetic}; export it again"
             )
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]

@@ -46,37 +46,41 @@ def pair_sets(
 ) -> tuple[Pair | None, ...]:
     """The set of the baseline for each of `sets`, called `titles`, clean images first; None where it has no such set.
 
-    Sets are the same where their digests are: those are of images, labels, lesions and names. own_sets: also pair a set that
-    was crafted on `weights`, those of this engine, with one that was crafted on the baseline's by the same attack with the
-    same settings; since the clean images have one digest, so do their labels, lesions and names, which every set shares.
+    Two sets are the same if their digests are equal. A digest covers images, labels, lesions and names.
 
-    Raises InvalidInputError, naming the report at `path`, where the classes differ, where a set shares its title with one of
-    the baseline and cannot be paired with it, and where no set can.
+    own_sets: also pair a set that was crafted on `weights`, those of this engine, with one that the same attack with the
+    same settings crafted on the baseline's weights. The clean images must be the same, so all sets share their labels,
+    lesions and names.
+
+    Raises InvalidInputError, naming the report at `path`, if the classes differ, if a set has the title of a baseline set
+    but cannot be paired with it, or if no set can be paired.
     """
     if baseline.classes != tuple(classes):
         raise InvalidInputError(
             f"{path}: its classes are {' '.join(baseline.classes)}, not {' '.join(classes)}; name another baseline"
         )
-    same = {one.images_digest: one for one in baseline.sets}
-    unseen = [one for one in baseline.sets if one.images_digest not in {one.images_digest for one in sets}]
+    same = {result.images_digest: result for result in baseline.sets}
+    unseen = [
+        result for result in baseline.sets if result.images_digest not in {image_set.images_digest for image_set in sets}
+    ]
     pairs: list[Pair | None] = []
-    for one, title in zip(sets, titles, strict=True):
-        before, own = same.get(one.images_digest), False
+    for image_set, title in zip(sets, titles, strict=True):
+        before, is_own = same.get(image_set.images_digest), False
         if before is None and own_sets and pairs and pairs[0] is not None:
-            before = _own(one, title, baseline, unseen, weights=weights, path=path)
-            own = before is not None
+            before = _own(image_set, title, baseline, unseen, weights=weights, path=path)
+            is_own = before is not None
         if before is None:
-            _refuse_rival(one, title, unseen, weights=weights, own_sets=own_sets, path=path)
+            _refuse_rival(image_set, title, unseen, weights=weights, own_sets=own_sets, path=path)
             pairs.append(None)
             continue
-        pairs.append(Pair(before, own))
+        pairs.append(Pair(before, is_own))
     if not any(pairs):
         raise InvalidInputError(f"{path}: no set of it is among those of this engine; {_ON_THE_SAME}")
     return tuple(pairs)
 
 
 def _refuse_rival(
-    one: AdversarialSet,
+    image_set: AdversarialSet,
     title: str,
     unseen: Sequence[SetResult],
     *,
@@ -89,18 +93,18 @@ def _refuse_rival(
     if rival is None:
         return
     way_out = ""
-    if own_sets and one.info.threat_model is None:
+    if own_sets and image_set.info.threat_model is None:
         way_out = ", or train both on the same data and split"
-    elif not own_sets and rival.white_box and one.info.source == weights and one.info.threat_model is not None:
+    elif not own_sets and rival.white_box and image_set.info.source == weights and image_set.info.threat_model is not None:
         way_out = ", or compare sets that were made against each engine itself with --baseline-own-sets"
     raise InvalidInputError(
         f"{path}: its set {title} has digest {short(rival.images_digest)}, that of this engine "
-        f"{short(one.images_digest)}: other images; {_ON_THE_SAME}{way_out}"
+        f"{short(image_set.images_digest)}: other images; {_ON_THE_SAME}{way_out}"
     )
 
 
 def _own(
-    one: AdversarialSet,
+    image_set: AdversarialSet,
     title: str,
     baseline: AuditResult,
     unseen: Sequence[SetResult],
@@ -109,34 +113,34 @@ def _own(
     path: Path,
 ) -> SetResult | None:
     """The baseline's own set for this engine's own set; None where the baseline has no such attack."""
-    if one.info.source != weights:
+    if image_set.info.source != weights:
         if any(before.title == title for before in unseen):
             raise InvalidInputError(
                 f"{path}: {title} of this engine was crafted on another model, so it is no own set of it; leave "
-                f"{one.path.name} out, or craft it on this engine's run with `skinaudit attack RUN`"
+                f"{image_set.path.name} out, or craft it on this engine's run with `skinaudit attack RUN`"
             )
         return None
-    attack = (one.info.attack, str(one.info.threat_model))
+    attack = (image_set.info.attack, str(image_set.info.threat_model))
     alike = [before for before in baseline.sets if (before.attack, f"{before.norm} {before.eps}") == attack]
-    own = [before for before in alike if before.white_box]
-    if not own:
+    own_results = [before for before in alike if before.white_box]
+    if not own_results:
         if any(before in unseen for before in alike):
             raise InvalidInputError(
                 f"{path}: its {title} was crafted on another model than its engine's, so it is no own set; audit the "
                 "earlier engine on sets of its own run"
             )
         return None
-    fitting = [before for before in own if dict(before.settings) == dict(one.info.settings)]
+    fitting = [before for before in own_results if dict(before.settings) == dict(image_set.info.settings)]
     if not fitting:
         raise InvalidInputError(
-            f"{path}: its {title} was made with {_difference(own[0], one)}: another attack; craft one of the two again with "
-            "`skinaudit attack RUN`"
+            f"{path}: its {title} was made with {_difference(own_results[0], image_set)}: another attack; craft one of the "
+            "two again with `skinaudit attack RUN`"
         )
-    return next((before for before in fitting if before.name == one.info.name), fitting[0])
+    return next((before for before in fitting if before.name == image_set.info.name), fitting[0])
 
 
-def _difference(before: SetResult, one: AdversarialSet) -> str:
-    was, now = dict(before.settings), dict(one.info.settings)
+def _difference(before: SetResult, image_set: AdversarialSet) -> str:
+    was, now = dict(before.settings), dict(image_set.info.settings)
     lacking = "not set"
     keys = [key for key in sorted(was.keys() | now.keys()) if was.get(key, lacking) != now.get(key, lacking)]
     old, new = (", ".join(f"{key} {settings.get(key, lacking)}" for key in keys) for settings in (was, now))

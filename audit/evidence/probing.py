@@ -39,9 +39,9 @@ class ProbePlan:
 
 
 def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
-    """The threat model of most of the sets; of those that are as frequent, the first."""
-    found = [one.info.threat_model for one in sets if one.info.threat_model is not None]
-    return max(found, key=found.count)
+    """The most frequent threat model of the sets; the first of them on a tie."""
+    threat_models = [image_set.info.threat_model for image_set in sets if image_set.info.threat_model is not None]
+    return max(threat_models, key=threat_models.count)
 
 
 def plan_probes(
@@ -103,10 +103,10 @@ def run_probe(
 ) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images; those of the probe's threat
-    model are what the probe is compared with, and where a second search starts that spends half as many queries. reference:
-    attacked with the same random numbers; None compares with nothing. Raises InvalidInputError where the search leaves the
-    ball, EngineError on NaN or infinity.
+    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images. The probe is compared with
+    those of its threat model, and a second search with half the queries starts from the first of them. reference: an engine
+    that is attacked with the same random numbers; None for no comparison. Raises InvalidInputError where the search leaves
+    the ball, EngineError on NaN or infinity.
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
@@ -123,8 +123,8 @@ def run_probe(
         start = _rows_of(same_threat[0][0], rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
-        _, held, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
-        worst_right, queries = worst_right & held, queries + more
+        _, still_right, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
+        worst_right, queries = worst_right & still_right, queries + more
     seconds = time.perf_counter() - started
     reference_right = None
     if reference is not None:
@@ -155,25 +155,25 @@ def _attack(
     settings: Mapping[str, int | float] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
-    """Which images are right when clean, which after the attack too, and the queries.
+    """Which images are right when clean, which are still right after the attack, and the queries spent.
 
-    Without `rows` all images are shown to the search, wrong ones too: they leave it at once, and the random numbers of the
-    others stay the same whichever engine is attacked.
+    Without `rows` the search gets all images, wrong ones too. Those leave it at once, so the random numbers of the other
+    images do not depend on the engine.
     """
     right = predictions(target(images)) == labels
     attacked = np.arange(len(labels)) if rows is None else rows
-    held = right.copy()
+    still_right = right.copy()
     if len(attacked) == 0:
-        return right, held, len(images)
-    found, queries = probe.search(
+        return right, still_right, len(images)
+    adversarial, queries = probe.search(
         target, images[attacked], labels[attacked],
         start=None if start is None else start[attacked], threat_model=threat_model,
         generator=np.random.default_rng(probe.seed), tick=tick, **(settings or probe.settings),
     )  # fmt: skip
-    if not within(found, images[attacked], threat_model).all():
+    if not within(adversarial, images[attacked], threat_model).all():
         raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
-    held[attacked] &= predictions(target(found)) == labels[attacked]
-    return right, held, len(images) + queries + len(attacked)
+    still_right[attacked] &= predictions(target(adversarial)) == labels[attacked]
+    return right, still_right, len(images) + queries + len(attacked)
 
 
 def _target(engine: Engine, batch_size: int) -> Target:
@@ -189,14 +189,14 @@ def _target(engine: Engine, batch_size: int) -> Target:
     return answer
 
 
-def _rows_of(one: AdversarialSet, rows: Indices) -> Pixels:
+def _rows_of(image_set: AdversarialSet, rows: Indices) -> Pixels:
     """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
-    found, first = [], 0
-    for batch in one.batches(256):
-        inside = rows[(rows >= first) & (rows < first + len(batch))]
-        found.append(batch[inside - first])
-        first += len(batch)
-    return np.concatenate(found)
+    chunks, start = [], 0
+    for batch in image_set.batches(256):
+        inside = rows[(rows >= start) & (rows < start + len(batch))]
+        chunks.append(batch[inside - start])
+        start += len(batch)
+    return np.concatenate(chunks)
 
 
 def _ticks(progress: Progress | None, total: int) -> Callable[[int], None]:

@@ -48,25 +48,26 @@ class Reference:
     is_subject: bool
     text: str
 
-    def control(self, one: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Control:
+    def control(self, image_set: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Control:
         """Whether the reference's replay of a set gives its stored logits; raises InvalidInputError where it does not."""
         if controlled is None:
             return Control(False, self.text)
         if not white_box:
             return Control(False, "skipped: the stored logits are another model's")
-        return check_reproduced(one, controlled.logits)
+        return check_reproduced(image_set, controlled.logits)
 
 
-def check_reproduced(one: AdversarialSet, logits: NDArray[np.float32]) -> Control:
+def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> Control:
     """Compare logits with those stored in the set; raises InvalidInputError naming the set where they do not reproduce."""
-    stored = one.source_logits
+    stored = image_set.source_logits
     scale = float(stored.max() - stored.min()) or 1.0
     largest = float(np.abs(logits.astype(np.float64) - stored).max()) / scale
     disagreements = int((predictions(logits) != predictions(stored)).sum())
     if not largest <= CONTROL_TOLERANCE:
         raise InvalidInputError(
-            f"{one.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range (allowed "
-            f"{CONTROL_TOLERANCE:.0e}), {disagreements} of {len(one)} answers differ; write the sets and the engine again"
+            f"{image_set.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range "
+            f"(allowed {CONTROL_TOLERANCE:.0e}), {disagreements} of {len(image_set)} answers differ; write the sets and the "
+            "engine again"
         )
     return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
 
@@ -124,9 +125,9 @@ def open_reference(
 
 
 def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
-    """Operators by which an answer can hang on a condition, in an engine's ONNX graph and not in its reference's.
+    """Conditional operators that the engine's ONNX graph has and its reference's graph lacks.
 
-    Of an engine in another format the graph that it was built from is read. Empty where a graph is not at hand.
+    For an engine in another format, the graph that it was built from is read. Empty where a graph is missing.
     """
     manifest = inputs.manifest
     if manifest is None or manifest.runtime not in RUNTIMES:
@@ -135,8 +136,12 @@ def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
     reference = path.parent / manifest.reference.file
     if not (graph.is_file() and reference.is_file()) or reference.suffix != ".onnx" or graph.suffix != ".onnx":
         return ()
-    own, honest = (onnx_graph.conditional_operators(onnx_graph.load(one)) for one in (graph, reference))
-    return tuple(sorted(own - honest))
+    if graph != path:
+        resolve(path.parent, manifest.graph)  # or another graph would answer for this one
+    engine_operators, reference_operators = (
+        onnx_graph.conditional_operators(onnx_graph.load(file)) for file in (graph, reference)
+    )
+    return tuple(sorted(engine_operators - reference_operators))
 
 
 def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:

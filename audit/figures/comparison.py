@@ -147,13 +147,13 @@ def _classes(
     classes = contract.classes
     of_engine = metrics.hits_per_class(engine, labels, len(classes))
     of_source = None if source is None else metrics.hits_per_class(source, labels, len(classes))
-    found = []
+    comparisons = []
     for index, name in enumerate(classes):
         rows = labels == index
         hits, drop = of_engine[index], None
         if source is not None and hits.count:
             drop = paired_drop(source[rows] == index, engine[rows] == index, groups[rows], confidence=confidence)
-        found.append(
+        comparisons.append(
             ClassComparison(
                 name=name,
                 malignant=name in contract.malignant,
@@ -163,5 +163,5 @@ def _classes(
                 drop=drop,
             )
         )
-    first = [found[label] for label in contract.malignant_labels]
-    return (*first, *(item for item in found if not item.malignant))
+    malignant = [comparisons[label] for label in contract.malignant_labels]
+    return (*malignant, *(comparison for comparison in comparisons if not comparison.malignant))

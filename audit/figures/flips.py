@@ -56,16 +56,16 @@ def worst_flips(
     confidence = engine_shares.max(axis=1)
     return tuple(
         Flip(
-            index=int(rows[one]),
-            label=classes[labels[rows[one]]],
-            lesion=int(groups[rows[one]]),
-            source_answer=classes[before[rows[one]]],
-            engine_answer=classes[after[rows[one]]],
-            source_probabilities=tuple(round(float(share), _DIGITS) for share in source_shares[one]),
-            engine_probabilities=tuple(round(float(share), _DIGITS) for share in engine_shares[one]),
-            malignant_to_benign=bool(missed[one]),
+            index=int(rows[position]),
+            label=classes[labels[rows[position]]],
+            lesion=int(groups[rows[position]]),
+            source_answer=classes[before[rows[position]]],
+            engine_answer=classes[after[rows[position]]],
+            source_probabilities=tuple(round(float(share), _DIGITS) for share in source_shares[position]),
+            engine_probabilities=tuple(round(float(share), _DIGITS) for share in engine_shares[position]),
+            malignant_to_benign=bool(missed[position]),
         )
-        for one in np.lexsort((rows, -confidence, ~missed))[:limit]
+        for position in np.lexsort((rows, -confidence, ~missed))[:limit]
     )
 
 

@@ -73,8 +73,8 @@ def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hit
     """
     _check(clean, labels)
     _check(adversarial, labels)
-    held = clean == labels
-    return Hits(int((held & (adversarial != labels)).sum()), int(held.sum()))
+    right_when_clean = clean == labels
+    return Hits(int((right_when_clean & (adversarial != labels)).sum()), int(right_when_clean.sum()))
 
 
 def top_answer(predicted: Indices) -> tuple[int, float]:
@@ -95,8 +95,8 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> NDArray[np.i
 def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], float]:
     """Which label each answer would have to mean for the best balanced accuracy, and that accuracy.
 
-    Element j of the order is the label for answer j. Where it is another than the identity by far, the columns of the
-    engine are in another order than they are taken for. An exact assignment over all subsets of classes, for up to 16.
+    Element j of the order is the label for answer j. If the order clearly beats the identity, the columns of the engine are
+    probably permuted. The assignment is exact: it goes through all subsets of up to 16 classes.
     """
     if classes > 16:
         raise InvalidInputError(f"{classes} classes: the best order is searched for up to 16")
@@ -105,13 +105,13 @@ def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for answer in range(classes):
         grown: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for taken, (total, order) in best.items():
+        for used_labels, (total, order) in best.items():
             for label in range(classes):
-                if not taken >> label & 1:
-                    one = (total + shares[label, answer], (*order, label))
-                    key = taken | 1 << label
-                    if key not in grown or one[0] > grown[key][0]:
-                        grown[key] = one
+                if not used_labels >> label & 1:
+                    candidate = (total + shares[label, answer], (*order, label))
+                    key = used_labels | 1 << label
+                    if key not in grown or candidate[0] > grown[key][0]:
+                        grown[key] = candidate
         best = grown
     ((total, order),) = best.values()
     return order, float(total / len(np.unique(labels)))

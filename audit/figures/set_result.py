@@ -54,12 +54,15 @@ class SetResult:
 
 
 def set_results(answered: Sequence[AnsweredSet], *, engine: Path, confidence: float) -> tuple[SetResult, ...]:
-    """The figures of every set, the clean one first. engine: the audited file, from whose folder paths are told.
+    """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
     confidence: of every interval, two-sided.
     """
     clean = answered[0]
-    return tuple(_set_result(one, None if one is clean else clean, engine=engine, confidence=confidence) for one in answered)
+    return tuple(
+        _set_result(answered_set, None if answered_set is clean else clean, engine=engine, confidence=confidence)
+        for answered_set in answered
+    )
 
 
 def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Path, confidence: float) -> SetResult:

@@ -202,8 +202,8 @@ def lesion_bootstrap(
     sums, sizes = np.bincount(index, weights=values), np.bincount(index)
     kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
     lesions = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(lesions, counts / lesions, size=resamples)
-    means = drawn @ kinds[:, 0] / (drawn @ kinds[:, 1])
+    draws = np.random.default_rng(seed).multinomial(lesions, counts / lesions, size=resamples)
+    means = draws @ kinds[:, 0] / (draws @ kinds[:, 1])
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 

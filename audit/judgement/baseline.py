@@ -128,7 +128,7 @@ def _check_classes(before: SetResult, images: AdversarialSet, classes: Sequence[
     """Raise InvalidInputError unless the right answers of each class are as many as the report's own figures say."""
     right = _right_answers(before, len(images), path=path)
     marked = np.bincount(images.labels[right], minlength=len(classes))
-    reported = {item.name: item.engine.right for item in before.comparison.classes}
+    reported = {class_result.name: class_result.engine.right for class_result in before.comparison.classes}
     for name, count in zip(classes, marked, strict=True):
         if reported.get(name) != count:
             raise InvalidInputError(

@@ -40,7 +40,8 @@ def _set(result: dict[str, Any]) -> dict[str, Any]:
     if isinstance(comparison, dict):
         renamed = {key.replace("baseline_", "source_", 1): value for key, value in comparison.items()}
         renamed["classes"] = _each(
-            comparison.get("classes"), lambda item: {"source" if key == "baseline" else key: item[key] for key in item}
+            comparison.get("classes"),
+            lambda figures: {"source" if key == "baseline" else key: figures[key] for key in figures},
         )
         changed["comparison"] = renamed
     return changed

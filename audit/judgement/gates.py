@@ -48,13 +48,13 @@ def judge(
     baseline: BaselineResult | None = None,
 ) -> tuple[Gate, ...]:
     """All gates, set by set, then those of the probes, and last those against an earlier engine."""
-    opened = [one for result in sets for one in _of_set(result, policy)]
-    opened += [_drop_gate("probe-drop", one.title, "accuracy", one.drop, policy.probe_margin, policy)
-               for one in probes if one.drop is not None]  # fmt: skip
+    opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
+    opened += [_drop_gate("probe-drop", probe.title, "accuracy", probe.drop, policy.probe_margin, policy)
+               for probe in probes if probe.drop is not None]  # fmt: skip
     opened += [] if baseline is None else _against_baseline(baseline, policy)
-    tested = [index for index, one in enumerate(opened) if one.p is not None]
+    tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
-    return tuple(_decided(one, adjusted.get(index), len(tested), policy) for index, one in enumerate(opened))
+    return tuple(_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened))
 
 
 def set_names(result: SetResult) -> tuple[str, ...]:
@@ -63,20 +63,31 @@ def set_names(result: SetResult) -> tuple[str, ...]:
 
 
 def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
-    found, names = result.comparison, set_names(result)
-    if found.drop is not None:
+    comparison, names = result.comparison, set_names(result)
+    if comparison.drop is not None:
         margin = own_entry(policy.margins, names) or policy.margin
-        yield _drop_gate("drop", result.title, "accuracy", found.drop, margin, policy)
-        if found.malignant_to_benign is not None:
+        yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
+        if comparison.malignant_to_benign is not None:
             yield _count_gate(
-                "malignant-to-benign", result.title, found.malignant_to_benign, policy.malignant_to_benign, found.images
+                "malignant-to-benign",
+                result.title,
+                comparison.malignant_to_benign,
+                policy.malignant_to_benign,
+                comparison.images,
             )
-        for one in found.classes:
-            if one.drop is not None:
-                yield _class_gate("class-sensitivity", result.title, one.name, one.drop, policy, malignant=one.malignant)
+        for class_result in comparison.classes:
+            if class_result.drop is not None:
+                yield _class_gate(
+                    "class-sensitivity",
+                    result.title,
+                    class_result.name,
+                    class_result.drop,
+                    policy,
+                    malignant=class_result.malignant,
+                )
     floor = own_entry(policy.floors, names)
     if floor is not None:
-        yield from _floor_gates(result.title, found, floor, policy)
+        yield from _floor_gates(result.title, comparison, floor, policy)
 
 
 def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
@@ -98,14 +109,22 @@ def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verd
 
 
 def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
-    for one in baseline.sets:
-        yield _drop_gate("baseline-drop", one.title, "accuracy", one.drop, policy.baseline_margin, policy)
-        for item in one.classes:
-            yield _class_gate("baseline-drop", one.title, item.name, item.drop, policy, malignant=True)
-        if one.malignant == 0:
+    for baseline_set in baseline.sets:
+        yield _drop_gate("baseline-drop", baseline_set.title, "accuracy", baseline_set.drop, policy.baseline_margin, policy)
+        for baseline_class in baseline_set.classes:
+            yield _class_gate(
+                "baseline-drop", baseline_set.title, baseline_class.name, baseline_class.drop, policy, malignant=True
+            )
+        if baseline_set.malignant == 0:
             continue
-        limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * one.malignant, 9))
-        yield _count_gate("baseline-malignant-to-benign", one.title, one.malignant_to_benign, limit, one.malignant)
+        limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * baseline_set.malignant, 9))
+        yield _count_gate(
+            "baseline-malignant-to-benign",
+            baseline_set.title,
+            baseline_set.malignant_to_benign,
+            limit,
+            baseline_set.malignant,
+        )
 
 
 def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
@@ -122,16 +141,16 @@ def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _
     return _Open(gate, None, count <= limit)
 
 
-def _floor_gates(title: str, found: Comparison, floor: Floor, policy: Policy) -> Iterator[_Open]:
-    present = [one for one in found.classes if one.engine.count]
-    malignant = found.engine_malignant
+def _floor_gates(title: str, comparison: Comparison, floor: Floor, policy: Policy) -> Iterator[_Open]:
+    present = [class_result for class_result in comparison.classes if class_result.engine.count]
+    malignant = comparison.engine_malignant
     figures: dict[str, tuple[float | None, float, Interval, int, int]] = {
-        "accuracy": (floor.accuracy, found.engine_accuracy, found.engine_accuracy_interval, found.images, 1),
+        "accuracy": (floor.accuracy, comparison.engine_accuracy, comparison.engine_accuracy_interval, comparison.images, 1),
         "balanced accuracy": (
             floor.balanced_accuracy,
-            found.engine_balanced,
+            comparison.engine_balanced,
             _mean_interval(present),
-            found.images,
+            comparison.images,
             1,
         ),
         "malignant sensitivity": (
@@ -142,8 +161,8 @@ def _floor_gates(title: str, found: Comparison, floor: Floor, policy: Policy) ->
             1,
         ),
     }
-    worst = min(present, key=lambda one: one.engine_interval.high)
-    lowest = Interval(min(one.engine_interval.low for one in present), worst.engine_interval.high)
+    worst = min(present, key=lambda class_result: class_result.engine_interval.high)
+    lowest = Interval(min(class_result.engine_interval.low for class_result in present), worst.engine_interval.high)
     share = worst.engine.share or 0.0
     figures[f"sensitivity of {worst.name}, the worst"] = (
         floor.worst_class_sensitivity, share, lowest, worst.engine.count, len(present),
@@ -161,33 +180,37 @@ def _floor_gates(title: str, found: Comparison, floor: Floor, policy: Policy) ->
 
 def _mean_interval(classes: Sequence[ClassComparison]) -> Interval:
     """Of the mean of independent proportions from their Wilson intervals (Newcombe's squared distances add up)."""
-    shares = [one.engine.share or 0.0 for one in classes]
+    shares = [class_result.engine.share or 0.0 for class_result in classes]
     mean = sum(shares) / len(shares)
-    low = math.sqrt(sum((share - one.engine_interval.low) ** 2 for share, one in zip(shares, classes, strict=True)))
-    high = math.sqrt(sum((one.engine_interval.high - share) ** 2 for share, one in zip(shares, classes, strict=True)))
+    low = math.sqrt(
+        sum((share - class_result.engine_interval.low) ** 2 for share, class_result in zip(shares, classes, strict=True))
+    )
+    high = math.sqrt(
+        sum((class_result.engine_interval.high - share) ** 2 for share, class_result in zip(shares, classes, strict=True))
+    )
     return Interval(mean - low / len(shares), mean + high / len(shares))
 
 
-def _decided(one: _Open, adjusted: float | None, comparisons: int, policy: Policy) -> Gate:
+def _decided(open_gate: _Open, adjusted: float | None, comparisons: int, policy: Policy) -> Gate:
     if adjusted is None:
-        return one.gate
+        return open_gate.gate
     if adjusted < policy.alpha:
         verdict, needed = Verdict.FAIL, None
-    elif one.passes:
+    elif open_gate.passes:
         verdict, needed = Verdict.PASS, None
     else:
-        verdict, needed = Verdict.INCONCLUSIVE, _needed(one, comparisons, policy)
-    return replace(one.gate, p_value=adjusted, judgement=Judgement(verdict, needed))
+        verdict, needed = Verdict.INCONCLUSIVE, _needed(open_gate, comparisons, policy)
+    return replace(open_gate.gate, p_value=adjusted, judgement=Judgement(verdict, needed))
 
 
-def _needed(one: _Open, comparisons: int, policy: Policy) -> int | None:
-    """Images that would decide a drop at its discordance: to PASS as it is, to FAIL with all comparisons counted."""
-    drop = one.drop
+def _needed(open_gate: _Open, comparisons: int, policy: Policy) -> int | None:
+    """Images that would decide a drop at its present discordance; to FAIL, all comparisons are corrected for."""
+    drop = open_gate.drop
     if drop is None:
         return None
-    above = drop.value > one.gate.limit
+    above = drop.value > open_gate.gate.limit
     confidence = 1 - 2 * policy.alpha / comparisons if above else policy.confidence
-    needed = images_to_decide(drop, margin=one.gate.limit, confidence=confidence)
-    if needed is None or one.gate.subject != "accuracy":
+    needed = images_to_decide(drop, margin=open_gate.gate.limit, confidence=confidence)
+    if needed is None or open_gate.gate.subject != "accuracy":
         return needed
     return max(needed, policy.minimal_images)

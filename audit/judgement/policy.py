@@ -240,16 +240,16 @@ def _floats(table: Mapping[str, float]) -> dict[str, float]:
 
 def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) -> None:
     """Raise InvalidInputError where a policy names a set or a class that the audit does not have: it would bound nothing."""
-    known = set(sets)
+    set_names = set(sets)
     for name in (*policy.margins, *policy.floors):
-        if name not in known:
-            raise _unknown(name, sorted(known), where="policy: no set")
+        if name not in set_names:
+            raise _unknown(name, sorted(set_names), where="policy: no set")
     for name in policy.class_margins:
         if name not in classes:
             raise _unknown(name, sorted(classes), where="policy: no class")
 
 
-def _unknown(name: str, known: list[str], *, where: str) -> InvalidInputError:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+def _unknown(name: str, names: list[str], *, where: str) -> InvalidInputError:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
     return InvalidInputError(f"{where} {name!r}{hint}")

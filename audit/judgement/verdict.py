@@ -21,17 +21,17 @@ def conclude(
 ) -> tuple[Verdict, str]:
     """The overall verdict and its reason in one sentence.
 
-    FAIL if any gate or finding fails; INCONCLUSIVE if a binding gate or a finding is; PASS only if all that were
-    compared pass and among them are the clean set and at least one white-box adversarial set, each of enough images.
+    FAIL if any gate or finding fails. INCONCLUSIVE if a binding gate or a finding is. PASS only if all that were compared
+    pass, among them the clean set and at least one white-box adversarial set, each with enough images.
     """
-    for wanted, severity in ((Verdict.FAIL, Severity.FAIL), (Verdict.INCONCLUSIVE, Severity.INCONCLUSIVE)):
+    for verdict, severity in ((Verdict.FAIL, Severity.FAIL), (Verdict.INCONCLUSIVE, Severity.INCONCLUSIVE)):
         forcing = [finding for finding in findings if finding.severity is severity]
         if forcing:
-            return wanted, _reason(forcing)
-        open_gates = [gate for gate in gates if gate.judgement.verdict is wanted]
-        titles = [gate.set for gate in open_gates if gate.binding or wanted is Verdict.FAIL]
+            return verdict, _reason(forcing)
+        open_gates = [gate for gate in gates if gate.judgement.verdict is verdict]
+        titles = [gate.set for gate in open_gates if gate.binding or verdict is Verdict.FAIL]
         if titles:
-            return wanted, f"{', '.join(dict.fromkeys(titles))}: see the gates"
+            return verdict, f"{', '.join(dict.fromkeys(titles))}: see the gates"
     decided = {gate.set for gate in gates if gate.rule == "drop" and gate.judgement.verdict is Verdict.PASS}
     judged = [result for result in sets if result.title in decided]
     lacking = _lacking(judged, policy)
@@ -62,10 +62,10 @@ def _passed(
     text = f"{len(judged)} sets hold within {margin_text(policy.margin)} points of the source model"
     if len(judged) < len(sets):
         text += f"; {len(sets) - len(judged)} not compared"
-    kept = sum(gate.rule == "baseline-drop" and gate.lesion_class is None for gate in gates)
-    if kept:
-        own = " (own sets)" if any(finding.rule == "own-sets" for finding in findings) else ""
-        text += f", {kept} within {margin_text(policy.baseline_margin)} of the baseline{own}"
+    within_baseline = sum(gate.rule == "baseline-drop" and gate.lesion_class is None for gate in gates)
+    if within_baseline:
+        own_note = " (own sets)" if any(finding.rule == "own-sets" for finding in findings) else ""
+        text += f", {within_baseline} within {margin_text(policy.baseline_margin)} of the baseline{own_note}"
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     return f"{text}; {warnings} warning{'s' * (warnings > 1)} above" if warnings else text
 

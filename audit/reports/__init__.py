@@ -72,5 +72,5 @@ def render(name: str, result: AuditResult | Lineup, kind: Kind = "audit") -> str
 def _modules(kind: Kind) -> Mapping[str, str]:
     """Format -> module."""
     package = __name__ if kind == "audit" else f"{__name__}.{kind}"
-    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return {module.name.rstrip("_"): f"{package}.{module.name}" for module in found if not module.ispkg}
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return {module.name.rstrip("_"): f"{package}.{module.name}" for module in modules if not module.ispkg}

@@ -37,7 +37,9 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),
             emulation=EMULATION,
-            findings={severity: [one for one in result.findings if one.severity is severity] for severity in Severity},
+            findings={
+                severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
+            },
             malignant=result.malignant,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,

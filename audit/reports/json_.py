@@ -41,7 +41,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(value[key]) for key in sorted(value)}
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [_plain(element) for element in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):

@@ -30,16 +30,16 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def render(result: AuditResult) -> str:
     """JUnit XML, as Jenkins' schema has it."""
-    found = cases(result)
-    titles = [one.title for one in result.sets]
+    all_cases = cases(result)
+    titles = [set_result.title for set_result in result.sets]
     verdict = Case("verdict", None, None, result.verdict, result.reason, ())
-    wide = [verdict, *(one for one in found if one.set not in titles)]
-    root = ET.Element("testsuites", {"name": "skinaudit", **_counts([verdict, *found], skipped=False)})
+    wide = [verdict, *(case for case in all_cases if case.set not in titles)]
+    root = ET.Element("testsuites", {"name": "skinaudit", **_counts([verdict, *all_cases], skipped=False)})
     _suite(root, "audit", wide, result, properties=_about(result), seconds=0.0)
-    for one in result.sets:
-        own = [gate for gate in found if gate.set == one.title]
-        seconds = one.comparison.images / one.images_per_second if one.images_per_second > 0 else 0.0
-        _suite(root, one.title, own, result, properties=_about_set(one), seconds=seconds)
+    for set_result in result.sets:
+        set_cases = [case for case in all_cases if case.set == set_result.title]
+        seconds = set_result.comparison.images / set_result.images_per_second if set_result.images_per_second > 0 else 0.0
+        _suite(root, set_result.title, set_cases, result, properties=_about_set(set_result), seconds=seconds)
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
@@ -75,10 +75,10 @@ def _suite(
 
 
 def _counts(cases: Sequence[Case], *, skipped: bool = True) -> dict[str, str]:
-    found = {name: str(sum(one.outcome is outcome for one in cases)) for name, outcome in _COUNTS.items()}
+    counts = {name: str(sum(case.outcome is outcome for case in cases)) for name, outcome in _COUNTS.items()}
     if not skipped:
-        del found["skipped"]
-    return {"tests": str(len(cases)), **found}
+        del counts["skipped"]
+    return {"tests": str(len(cases)), **counts}
 
 
 def _about(result: AuditResult) -> dict[str, object]:
@@ -99,16 +99,16 @@ def _about(result: AuditResult) -> dict[str, object]:
     }
 
 
-def _about_set(one: SetResult) -> dict[str, object]:
-    found = one.comparison
+def _about_set(set_result: SetResult) -> dict[str, object]:
+    comparison = set_result.comparison
     return {
-        "images": found.images,
-        "lesions": found.lesions,
-        "crafted": "no" if one.clean else "white-box" if one.white_box else "transfer",
-        "source accuracy": percent(found.source_accuracy),
-        "engine accuracy": percent(found.engine_accuracy),
-        "drop": drop_text(found.drop),
-        "digest": one.images_digest,
+        "images": comparison.images,
+        "lesions": comparison.lesions,
+        "crafted": "no" if set_result.clean else "white-box" if set_result.white_box else "transfer",
+        "source accuracy": percent(comparison.source_accuracy),
+        "engine accuracy": percent(comparison.engine_accuracy),
+        "drop": drop_text(comparison.drop),
+        "digest": set_result.images_digest,
     }
 
 

@@ -42,8 +42,8 @@ def render(result: AuditResult) -> str:
     lines = list(head)
     parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
     for title, rows in (("", _sets(result)), ("", _baseline(result)), *parts.items()):
-        shown, room = _fitting(title, rows, room)
-        lines += shown
+        fitting, room = _fitting(title, rows, room)
+        lines += fitting
     return "\n".join((*lines, *tail)) + "\n"
 
 
@@ -77,11 +77,25 @@ def _sets(result: AuditResult) -> list[str]:
     clean = result.sets[0].comparison
     heads = ("set", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin", "verdict")
     rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
-    for one in result.sets:
-        found = one.comparison
-        margin = margin_text(margin_points(one, result))
-        figures = (percent(found.source_accuracy), percent(found.engine_accuracy), drop_text(found.drop), margin)
-        rows.append(_row((safe(_name(one)), f"{found.images:,}", *figures, _verdict(result.judgement_of(one.title)))))
+    for set_result in result.sets:
+        comparison = set_result.comparison
+        margin = margin_text(margin_points(set_result, result))
+        figures = (
+            percent(comparison.source_accuracy),
+            percent(comparison.engine_accuracy),
+            drop_text(comparison.drop),
+            margin,
+        )
+        rows.append(
+            _row(
+                (
+                    safe(_name(set_result)),
+                    f"{comparison.images:,}",
+                    *figures,
+                    _verdict(result.judgement_of(set_result.title)),
+                )
+            )
+        )
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
     return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
 
@@ -101,35 +115,41 @@ def _baseline(result: AuditResult) -> list[str]:
         "verdict",
     )
     rows = [safe(baseline_text(result.baseline)), "", _row(heads), "|:--|:--|--:|--:|--:|--:|--:|:--|"]
-    for title, item, gate in baseline_rows(result):
+    for title, compared, gate in baseline_rows(result):
         verdict = gate.judgement.verdict.value
         answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
         subject, lost = "malignant to benign", counted_images(gate.value)
         figures = (NOTHING, NOTHING, lost, counted_images(gate.limit))
-        if item is not None:
+        if compared is not None:
             margin = margin_text(100 * gate.limit)
-            subject, figures = gate.subject, (share(item.baseline), share(item.engine), drop_text(item.drop), margin)
+            subject, figures = (
+                gate.subject,
+                (share(compared.baseline), share(compared.engine), drop_text(compared.drop), margin),
+            )
         rows.append(_row((safe(title), safe(subject), f"{gate.images:,}", *figures, answer)))
     return [*rows, "", safe(OWN_SETS)] if own_sets_compared(result) else rows
 
 
 def _gates(result: AuditResult) -> list[str]:
     """All gates in one line, and a table of those that ask for attention."""
-    found = cases(result)
-    passed = sum(gate.outcome is not None and gate.outcome.value == "PASS" for gate in found)
-    open_ones = [gate for gate in found if gate.outcome is None or gate.outcome.value != "PASS"]
-    line = f"{passed} of {len(found)} gates passed."
-    if not open_ones:
+    all_cases = cases(result)
+    passed = sum(case.outcome is not None and case.outcome.value == "PASS" for case in all_cases)
+    open_cases = [case for case in all_cases if case.outcome is None or case.outcome.value != "PASS"]
+    line = f"{passed} of {len(all_cases)} gates passed."
+    if not open_cases:
         return [line]
-    rows = (_row((safe(gate.set or "all"), safe(gate.name), _outcome(gate), safe(gate.figures))) for gate in open_ones)
+    rows = (_row((safe(case.set or "all"), safe(case.name), _outcome(case), safe(case.figures))) for case in open_cases)
     return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
 
 
 def _findings(result: AuditResult) -> list[str]:
     rows = []
-    for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
-        where = f"{safe(one.set)}: " if one.set else ""
-        rows.append(f"- **{one.severity.value}** `{one.rule}` {where}{safe(one.text)}. {safe(RULES[one.rule].remedy)}")
+    for finding in sorted(result.findings, key=lambda finding: list(Severity).index(finding.severity)):
+        where = f"{safe(finding.set)}: " if finding.set else ""
+        rows.append(
+            f"- **{finding.severity.value}** `{finding.rule}` {where}{safe(finding.text)}. "
+            f"{safe(RULES[finding.rule].remedy)}"
+        )
     return rows
 
 
@@ -145,7 +165,7 @@ def _reproduce(result: AuditResult) -> list[str]:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
-    sets = ", ".join(f"{one.file} {short(one.images_digest)}" for one in result.sets[:20])
+    sets = ", ".join(f"{set_result.file} {short(set_result.images_digest)}" for set_result in result.sets[:20])
     return [
         "", "### Reproduce", "", "```sh", shlex.join(" ".join(part.split()) for part in command), "```", "",
         f"- engine {safe(short(result.engine_digest))}; images {safe(sets)}",
@@ -158,8 +178,12 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _name(one: SetResult) -> str:
-    return one.title if one.clean else f"{one.title}, {'white-box' if one.white_box else 'transfer'}"
+def _name(set_result: SetResult) -> str:
+    return (
+        set_result.title
+        if set_result.clean
+        else f"{set_result.title}, {'white-box' if set_result.white_box else 'transfer'}"
+    )
 
 
 def _verdict(judgement: Judgement | None) -> str:

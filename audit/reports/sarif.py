@@ -55,7 +55,7 @@ def render(result: AuditResult) -> str:
                 "hashes": {"sha-256": result.engine_digest.removeprefix("sha256:")},
             }
         ],
-        "results": [_result(one, engine) for one in _findings(result)],
+        "results": [_result(finding, engine) for finding in _findings(result)],
         "properties": {
             "verdict": result.verdict.value,
             "reason": result.reason,
@@ -68,10 +68,10 @@ def render(result: AuditResult) -> str:
 
 def _findings(result: AuditResult) -> list[Finding]:
     """Those of the audit, and the verdict itself where none of them forces it."""
-    wanted = _FORCES.get(result.verdict)
-    if wanted is None or any(one.severity is wanted for one in result.findings):
+    severity = _FORCES.get(result.verdict)
+    if severity is None or any(finding.severity is severity for finding in result.findings):
         return list(result.findings)
-    return [Finding(wanted, "verdict", None, result.reason), *result.findings]
+    return [Finding(severity, "verdict", None, result.reason), *result.findings]
 
 
 def _rule(name: str, rule: Rule) -> dict[str, Any]:
@@ -83,11 +83,11 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(one: Finding, engine: str) -> dict[str, Any]:
-    where = f"{one.set}: " if one.set else ""
-    forced = f"{one.severity.value.upper()}: " if _LEVELS[one.severity] == "error" else ""
-    subject = [part for part in (one.set, one.lesion_class) if part]
-    mark = hashlib.sha256("\n".join((engine, one.rule, *subject)).encode()).hexdigest()[:16]
+def _result(finding: Finding, engine: str) -> dict[str, Any]:
+    where = f"{finding.set}: " if finding.set else ""
+    forced = f"{finding.severity.value.upper()}: " if _LEVELS[finding.severity] == "error" else ""
+    subject = [part for part in (finding.set, finding.lesion_class) if part]
+    mark = hashlib.sha256("\n".join((engine, finding.rule, *subject)).encode()).hexdigest()[:16]
     location: dict[str, Any] = {
         # A line, since code scanning asks for one, though an engine has none.
         "physicalLocation": {"artifactLocation": {"uri": engine, "index": 0}, "region": {"startLine": 1}}
@@ -95,11 +95,11 @@ def _result(one: Finding, engine: str) -> dict[str, Any]:
     if subject:
         location["logicalLocations"] = [{"fullyQualifiedName": "/".join(subject), "kind": "set"}]
     return {
-        "ruleId": one.rule,
-        "ruleIndex": list(RULES).index(one.rule),
-        "level": _LEVELS[one.severity],
-        "message": {"text": f"{forced}{where}{one.text}"},
+        "ruleId": finding.rule,
+        "ruleIndex": list(RULES).index(finding.rule),
+        "level": _LEVELS[finding.severity],
+        "message": {"text": f"{forced}{where}{finding.text}"},
         "locations": [location],
         "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1"},
-        "properties": {"severity": one.severity.value, "set": one.set, "lesion_class": one.lesion_class},
+        "properties": {"severity": finding.severity.value, "set": finding.set, "lesion_class": finding.lesion_class},
     }

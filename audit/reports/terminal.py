@@ -54,7 +54,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         print_table(table, console, keys=keys)
     console.print()
     clean = result.sets[0].comparison
-    if any("*" in _name(one, result) for one in result.sets):
+    if any("*" in _name(set_result, result) for set_result in result.sets):
         source = "" if result.foreign else "; source is the fp32 reference of this one"
         _line(console, f"* transfer: crafted on another model{source}")
     _line(
@@ -62,9 +62,13 @@ def print_audit(result: AuditResult, console: Console) -> None:
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
-    speeds = [one.images_per_second for one in result.sets]
+    speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
-    ties = [f"{one.title} {one.drift.near_ties:,}" for one in result.sets if one.drift and one.drift.near_ties]
+    ties = [
+        f"{set_result.title} {set_result.drift.near_ties:,}"
+        for set_result in result.sets
+        if set_result.drift and set_result.drift.near_ties
+    ]
     if ties:
         _line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
     if result.baseline is not None:
@@ -73,8 +77,8 @@ def print_audit(result: AuditResult, console: Console) -> None:
         print_table(_baseline(result), console)
         if own_sets_compared(result):
             _line(console, OWN_SETS)
-        lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, item, gate in baseline_rows(result)
-                if item is None]  # fmt: skip
+        lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
+                if compared is None]  # fmt: skip
         _line(console, f"malignant images right for the baseline and now called benign: {'; '.join(lost) or NOTHING}")
     if result.probes:
         console.print()
@@ -113,21 +117,23 @@ def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
     table = _table("runtime")
     for title in ("version", "devices", "builds", "runs"):
         table.add_column(title, overflow="fold")
-    for one in reports:
-        version = Text(one.version, style="green") if one.version else Text("missing", style="yellow")
-        table.add_row(one.name, version, ", ".join(one.devices) or NOTHING, one.builds or NOTHING, one.runs or NOTHING)
+    for report in reports:
+        version = Text(report.version, style="green") if report.version else Text("missing", style="yellow")
+        table.add_row(
+            report.name, version, ", ".join(report.devices) or NOTHING, report.builds or NOTHING, report.runs or NOTHING
+        )
     print_table(table, console)
-    for one in reports:
-        if one.version is None:
-            _line(console, f"{one.name}: {one.install}")
-    for one in reports:
-        if one.note:
-            _line(console, f"{one.name}: {one.note}", style="magenta")
+    for report in reports:
+        if report.version is None:
+            _line(console, f"{report.name}: {report.install}")
+    for report in reports:
+        if report.note:
+            _line(console, f"{report.name}: {report.note}", style="magenta")
 
 
 def _head(result: AuditResult, console: Console) -> None:
     clean = result.sets[0].comparison
-    boxes = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
+    boxes = {"white-box" if set_result.white_box else "transfer" for set_result in result.sets[1:]}
     box = " and ".join(sorted(boxes, reverse=True))
     about = result.description
     if result.synthetic:
@@ -149,15 +155,15 @@ def _drops(result: AuditResult) -> Table:
     for title in ("source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for one in result.sets:
-        found = one.comparison
+    for set_result in result.sets:
+        comparison = set_result.comparison
         table.add_row(
-            _name(one, result),
-            percent(found.source_accuracy),
-            percent(found.engine_accuracy),
-            drop_text(found.drop),
-            margin_text(margin_points(one, result)),
-            _verdict(result.judgement_of(one.title)),
+            _name(set_result, result),
+            percent(comparison.source_accuracy),
+            percent(comparison.engine_accuracy),
+            drop_text(comparison.drop),
+            margin_text(margin_points(set_result, result)),
+            _verdict(result.judgement_of(set_result.title)),
         )
     return table
 
@@ -166,15 +172,15 @@ def _figures(result: AuditResult) -> Table:
     table = _table("set")
     for title in ("balanced", "malignant", "attack\nsuccess", "flips", "malignant\nto benign"):
         table.add_column(title, justify="right", no_wrap=True)
-    for one in result.sets:
-        found = one.comparison
+    for set_result in result.sets:
+        comparison = set_result.comparison
         table.add_row(
-            _name(one, result),
-            _pair(found.source_balanced, found.engine_balanced),
-            _pair(_fraction(found.source_malignant), _fraction(found.engine_malignant)),
-            share(found.attack_success),
-            NOTHING if found.flips is None else f"{found.flips:,}",
-            NOTHING if found.malignant_to_benign is None else f"{found.malignant_to_benign:,}",
+            _name(set_result, result),
+            _pair(comparison.source_balanced, comparison.engine_balanced),
+            _pair(_fraction(comparison.source_malignant), _fraction(comparison.engine_malignant)),
+            share(comparison.attack_success),
+            NOTHING if comparison.flips is None else f"{comparison.flips:,}",
+            NOTHING if comparison.malignant_to_benign is None else f"{comparison.malignant_to_benign:,}",
         )
     return table
 
@@ -183,14 +189,20 @@ def _sensitivities(result: AuditResult) -> Table:
     """Two rows a set, source and engine; columns are classes with their number of images, malignant first."""
     table = _table("sensitivity, %")
     table.add_column("", no_wrap=True)
-    for item in result.sets[0].comparison.classes:
-        table.add_column(f"{short_title(item.name)}\n{item.engine.count:,}", justify="right", no_wrap=True)
-    for one in result.sets:
-        compared = one.comparison.source_accuracy is not None
+    for class_result in result.sets[0].comparison.classes:
+        table.add_column(f"{short_title(class_result.name)}\n{class_result.engine.count:,}", justify="right", no_wrap=True)
+    for set_result in result.sets:
+        compared = set_result.comparison.source_accuracy is not None
         if compared:
-            table.add_row(_name(one, result), "source", *(_share(item.source) for item in one.comparison.classes))
+            table.add_row(
+                _name(set_result, result),
+                "source",
+                *(_share(class_result.source) for class_result in set_result.comparison.classes),
+            )
         table.add_row(
-            "" if compared else _name(one, result), "engine", *(_share(item.engine) for item in one.comparison.classes)
+            "" if compared else _name(set_result, result),
+            "engine",
+            *(_share(class_result.engine) for class_result in set_result.comparison.classes),
         )
     return table
 
@@ -200,14 +212,14 @@ def _probes(result: AuditResult) -> Table:
     table = _table("fresh attack")
     for title in ("replay", f"fresh, {result.policy.confidence:.0%} interval", "worst", "reference", "images"):
         table.add_column(title, justify="right", no_wrap=True)
-    for one in result.probes:
+    for probe in result.probes:
         table.add_row(
-            one.title.removeprefix("probe "),
-            percent(one.replay_accuracy),
-            f"{percent(one.fresh_accuracy)} [{100 * one.fresh_interval.low:.1f}, {100 * one.fresh_interval.high:.1f}]",
-            percent(one.worst_accuracy),
-            percent(one.reference_accuracy),
-            f"{one.images:,}",
+            probe.title.removeprefix("probe "),
+            percent(probe.replay_accuracy),
+            f"{percent(probe.fresh_accuracy)} [{100 * probe.fresh_interval.low:.1f}, {100 * probe.fresh_interval.high:.1f}]",
+            percent(probe.worst_accuracy),
+            percent(probe.reference_accuracy),
+            f"{probe.images:,}",
         )
     return table
 
@@ -218,10 +230,10 @@ def _baseline(result: AuditResult) -> Table:
     for title in ("baseline", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for title, one, gate in baseline_rows(result):
-        if one is None or gate.subject != "accuracy":
+    for title, compared, gate in baseline_rows(result):
+        if compared is None or gate.subject != "accuracy":
             continue
-        figures = (share(one.baseline), share(one.engine), drop_text(one.drop), margin_text(100 * gate.limit))
+        figures = (share(compared.baseline), share(compared.engine), drop_text(compared.drop), margin_text(100 * gate.limit))
         verdict = gate.judgement.verdict
         table.add_row(title, *figures, Text(verdict.value, style=_STYLES[verdict]))
     return table
@@ -231,8 +243,12 @@ def _findings(result: AuditResult) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for one in sorted(result.findings, key=lambda one: list(Severity).index(one.severity)):
-        grid.add_row(one.severity.value, f"{one.set}: {one.text}" if one.set else one.text, style=_FINDINGS[one.severity])
+    for finding in sorted(result.findings, key=lambda finding: list(Severity).index(finding.severity)):
+        grid.add_row(
+            finding.severity.value,
+            f"{finding.set}: {finding.text}" if finding.set else finding.text,
+            style=_FINDINGS[finding.severity],
+        )
     return grid
 
 
@@ -242,8 +258,8 @@ def _table(first: str) -> Table:
     return table
 
 
-def _name(one: SetResult, result: AuditResult) -> str:
-    title = one.title if one.white_box or one.clean else f"{one.title} *"
+def _name(set_result: SetResult, result: AuditResult) -> str:
+    title = set_result.title if set_result.white_box or set_result.clean else f"{set_result.title} *"
     # Broken in two, so that it fits beside the figures.
     return "\n".join((title, *map(str.strip, EMULATION.split(",")))) if result.emulated else title
 
@@ -255,7 +271,7 @@ def _verdict(judgement: Judgement | None) -> Text:
 
 
 def _controlled(result: AuditResult) -> bool:
-    return any(one.control.ran for one in result.sets)
+    return any(set_result.control.ran for set_result in result.sets)
 
 
 def _line(console: Console, text: str, *, style: str = "") -> None:
@@ -274,10 +290,10 @@ def _parts(console: Console, *parts: str) -> None:
     _line(console, line)
 
 
-def _pair(one: float | None, two: float | None) -> str:
-    if two is None:
+def _pair(source: float | None, engine: float | None) -> str:
+    if engine is None:
         return NOTHING
-    return f"{100 * two:.1f}" if one is None else f"{100 * one:.1f} -> {100 * two:.1f}"
+    return f"{100 * engine:.1f}" if source is None else f"{100 * source:.1f} -> {100 * engine:.1f}"
 
 
 def _share(hits: Hits | None) -> str:

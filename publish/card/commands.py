@@ -30,53 +30,65 @@ def reproduce(record: RunRecord) -> Iterator[str]:
 
 
 def train_command(record: RunRecord) -> tuple[str, ...]:
-    """What to type for this training; DATA stands for images that are not the embedded ones."""
-    told, manifest = settings(record.manifest), record.manifest
-    norm, _, eps = str(told.get("threat_model", "linf 4/255")).partition(" ")
+    """The command for this training; DATA stands for images other than the synthetic ones."""
+    settings_by_name, manifest = settings(record.manifest), record.manifest
+    norm, _, eps = str(settings_by_name.get("threat_model", "linf 4/255")).partition(" ")
     synthetic = re.fullmatch(r"synthetic \(procedural, seed \d+, (\d+) images\)", str(manifest.data.get("title")))
-    given: dict[str, Any] = {"data": "synthetic", "images": synthetic[1]} if synthetic else {"data": "DATA"}
-    given |= {name: told.get(name) for name in ("arch", "width", "size", "split", "weights", "seed", "threads")}
-    given |= {"recipe": told.get("recipe.name"), "norm": norm, "eps": eps}
-    given |= {name: told.get(f"recipe.{name.replace('-', '_')}") for name in _RECIPE}
-    if told.get("hardening.kind", "none") != "none":
-        given |= {"hardening": told["hardening.kind"], "steps": told.get("hardening.steps")}
-        given |= {"warm-up": told.get("hardening.warm_up", 0), "ramp": told.get("hardening.ramp")}
-        given |= {"clean-share": told.get("hardening.clean_share")}
-        given["attack-batch-norm"] = told.get("hardening.batch_norm")
-        given["hardening-eps"] = None if told.get("hardening.train_eps") == eps else told.get("hardening.train_eps")
-    if isinstance(told.get("recipe.augment"), str):  # earlier runs only say whether they did as their recipe does
-        given["augment"] = told["recipe.augment"]
+    options: dict[str, Any] = {"data": "synthetic", "images": synthetic[1]} if synthetic else {"data": "DATA"}
+    options |= {
+        name: settings_by_name.get(name) for name in ("arch", "width", "size", "split", "weights", "seed", "threads")
+    }
+    options |= {"recipe": settings_by_name.get("recipe.name"), "norm": norm, "eps": eps}
+    options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _RECIPE}
+    if settings_by_name.get("hardening.kind", "none") != "none":
+        options |= {"hardening": settings_by_name["hardening.kind"], "steps": settings_by_name.get("hardening.steps")}
+        options |= {"warm-up": settings_by_name.get("hardening.warm_up", 0), "ramp": settings_by_name.get("hardening.ramp")}
+        options |= {"clean-share": settings_by_name.get("hardening.clean_share")}
+        options["attack-batch-norm"] = settings_by_name.get("hardening.batch_norm")
+        options["hardening-eps"] = (
+            None if settings_by_name.get("hardening.train_eps") == eps else settings_by_name.get("hardening.train_eps")
+        )
+    if isinstance(
+        settings_by_name.get("recipe.augment"), str
+    ):  # earlier runs only say whether they did as their recipe does
+        options["augment"] = settings_by_name["recipe.augment"]
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
-    for name in (one for one in told if one.startswith(_COST)):
-        flags += ["--class-cost", f"{name.removeprefix(_COST)}={told[name]:g}"]
-    return ("skinaudit", "train", *_options(given), *flags, "--out", f"runs/{manifest.name}")
+    for name in (name for name in settings_by_name if name.startswith(_COST)):
+        flags += ["--class-cost", f"{name.removeprefix(_COST)}={settings_by_name[name]:g}"]
+    return ("skinaudit", "train", *_options(options), *flags, "--out", f"runs/{manifest.name}")
 
 
 def _attack_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:
-    """Of the sets that were added to those that the training ends with."""
-    for one in record.sets:
-        if one.info.threat_model is not None and one.info.name not in record.manifest.results:
-            threat, told = one.info.threat_model, one.info.settings
-            given = {"attack": one.info.attack, "norm": threat.norm, "eps": threat.eps_text, "seed": one.info.seed}
-            given |= {name: told.get(name) for name in ("steps", "restarts")}
-            yield "skinaudit", "attack", run, *_options(given), *(["--targeted"] if told.get("targeted") else [])
+    """The commands that crafted the sets beyond those that training itself writes."""
+    for figures in record.sets:
+        if figures.info.threat_model is not None and figures.info.name not in record.manifest.results:
+            threat, attack_settings = figures.info.threat_model, figures.info.settings
+            options = {"attack": figures.info.attack, "norm": threat.norm, "eps": threat.eps_text, "seed": figures.info.seed}
+            options |= {name: attack_settings.get(name) for name in ("steps", "restarts")}
+            yield (
+                "skinaudit",
+                "attack",
+                run,
+                *_options(options),
+                *(["--targeted"] if attack_settings.get("targeted") else []),
+            )
 
 
 def _engine_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:
     for filed in record.audits:
-        name, asked = PurePath(filed.result.engine).name, filed.result.asked
+        name, precision = PurePath(filed.result.engine).name, filed.result.asked
         build = next((build for suffix, build in _FORMATS.items() if name.endswith(suffix)), None)
-        if build is not None and asked is not None:
-            yield "skinaudit", "export", run, "--format", build, f"--{asked}"
+        if build is not None and precision is not None:
+            yield "skinaudit", "export", run, "--format", build, f"--{precision}"
     for filed in record.audits:
-        first, second, _, *rest = filed.result.arguments
-        kept = (PurePath(part).name if PurePath(part).is_absolute() else part for part in rest)
-        yield first, second, f"{run}/engines/{PurePath(filed.result.engine).name}", *kept
+        program, command, _, *options = filed.result.arguments
+        portable = (PurePath(part).name if PurePath(part).is_absolute() else part for part in options)
+        yield program, command, f"{run}/engines/{PurePath(filed.result.engine).name}", *portable
 
 
-def _options(given: Mapping[str, Any]) -> list[str]:
-    told = {name: value for name, value in given.items() if value is not None}
+def _options(options: Mapping[str, Any]) -> list[str]:
+    present = {name: value for name, value in options.items() if value is not None}
     texts = {
-        name: repr(value).removesuffix(".0") if isinstance(value, float) else str(value) for name, value in told.items()
+        name: repr(value).removesuffix(".0") if isinstance(value, float) else str(value) for name, value in present.items()
     }
     return [part for name, text in texts.items() for part in (f"--{name}", text)]

@@ -19,7 +19,7 @@ _ANSWERS = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "op
 
 
 def engines(record: RunRecord) -> Iterator[str]:
-    """Verdicts, figures per set, and the gates that were not passed; what was not audited or could not be read."""
+    """Verdicts, figures per set, and the gates that were not passed; then what was not audited or could not be read."""
     yield "## Engines and their audits"
     yield ""
     if record.audits:
@@ -37,8 +37,8 @@ def engines(record: RunRecord) -> Iterator[str]:
         yield _row(("engine", "set", "model", "engine", "drop", "margin", "balanced", "malignant", "verdict"))
         yield "|:--|:--|--:|--:|--:|--:|--:|--:|:--|"
         for filed in record.audits:
-            for one in filed.result.sets:
-                yield _set(filed.result, one)
+            for set_result in filed.result.sets:
+                yield _set(filed.result, set_result)
         yield from _open_gates(record.audits)
     else:
         yield "**No audit of an engine of this model could be read.**"
@@ -55,18 +55,18 @@ def engines(record: RunRecord) -> Iterator[str]:
 
 
 def digests(record: RunRecord) -> Iterator[str]:
-    """Everything by content."""
+    """The digest of every file that the card tells about, and the versions that made the run."""
     manifest = record.manifest
     yield "## Digests and versions"
     yield ""
-    found = {"weights": manifest.weights.digest, "data": manifest.data.get("digest", "unknown")}
-    found |= {"calibration": manifest.calibration.digest}
-    found |= {f"set {name}": one.digest for name, one in manifest.sets.items()}
-    found |= {f"engine {_name(one)}": one.result.engine_digest for one in record.audits}
-    found |= {f"audit {one.path.name}": one.digest for one in record.audits}
+    digests_by_name = {"weights": manifest.weights.digest, "data": manifest.data.get("digest", "unknown")}
+    digests_by_name |= {"calibration": manifest.calibration.digest}
+    digests_by_name |= {f"set {name}": file_record.digest for name, file_record in manifest.sets.items()}
+    digests_by_name |= {f"engine {_name(filed)}": filed.result.engine_digest for filed in record.audits}
+    digests_by_name |= {f"audit {filed.path.name}": filed.digest for filed in record.audits}
     yield _row(("what", "digest"))
     yield "|:--|:--|"
-    for name, digest in found.items():
+    for name, digest in digests_by_name.items():
         yield _row((safe(name), safe(str(digest))))
     yield ""
     yield f"Made with {safe(', '.join(f'{name} {version}' for name, version in sorted(manifest.created_with.items())))}."
@@ -75,34 +75,35 @@ def digests(record: RunRecord) -> Iterator[str]:
 def _verdict(filed: FiledAudit) -> str:
     result = filed.result
     answers = Counter(map(_outcome, cases(result)))
-    told = ", ".join(f"{answers[key]} {word}" for key, word in _ANSWERS.items() if answers[key])
+    counts = ", ".join(f"{answers[key]} {word}" for key, word in _ANSWERS.items() if answers[key])
     about = result.description
     return _row((
         safe(f"{_name(filed)}{_NOW[filed.engine_now]}{', emulated' if result.emulated else ''}"),
         safe(f"{about.runtime} {about.version} {about.provider}"), safe(precision_text(result)),
-        f"**{result.verdict.value}**", told, safe(result.reason),
+        f"**{result.verdict.value}**", counts, safe(result.reason),
     ))  # fmt: skip
 
 
-def _set(result: AuditResult, one: SetResult) -> str:
-    found = one.comparison
-    judgement = result.judgement_of(one.title)
+def _set(result: AuditResult, set_result: SetResult) -> str:
+    comparison = set_result.comparison
+    judgement = result.judgement_of(set_result.title)
     verdict = "not compared" if judgement is None else f"**{judgement.verdict.value}**"
     return _row((
-        safe(PurePath(result.engine).name), safe(one.title if one.clean or one.white_box else f"{one.title}, transfer"),
-        percent(found.source_accuracy), percent(found.engine_accuracy), drop_text(found.drop),
-        margin_text(margin_points(one, result)),
-        percent(found.engine_balanced), share(found.engine_malignant), verdict,
+        safe(PurePath(result.engine).name),
+        safe(set_result.title if set_result.clean or set_result.white_box else f"{set_result.title}, transfer"),
+        percent(comparison.source_accuracy), percent(comparison.engine_accuracy), drop_text(comparison.drop),
+        margin_text(margin_points(set_result, result)),
+        percent(comparison.engine_balanced), share(comparison.engine_malignant), verdict,
     ))  # fmt: skip
 
 
 def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
-    """What failed, was not decided or is warned of; gates that bind nothing are only counted, above."""
+    """What failed, was not decided or has a warning; gates that bind nothing are only counted, above."""
     rows = [
-        _row((safe(_name(filed)), safe(one.set or "all"), safe(one.name), _outcome(one), safe(one.text)))
+        _row((safe(_name(filed)), safe(case.set or "all"), safe(case.name), _outcome(case), safe(case.text)))
         for filed in audits
-        for one in cases(filed.result)
-        if _outcome(one) in ("FAIL", "INCONCLUSIVE") or (_outcome(one) == "open" and one.findings)
+        for case in cases(filed.result)
+        if _outcome(case) in ("FAIL", "INCONCLUSIVE") or (_outcome(case) == "open" and case.findings)
     ]
     yield ""
     yield "An open gate binds nothing: mostly a class of too few images to prove its margin. The JSON reports have all."
@@ -117,8 +118,8 @@ def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
     yield from rows
 
 
-def _outcome(one: Case) -> str:
-    return "open" if one.outcome is None else one.outcome.value
+def _outcome(case: Case) -> str:
+    return "open" if case.outcome is None else case.outcome.value
 
 
 def _name(filed: FiledAudit) -> str:

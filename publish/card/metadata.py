@@ -46,7 +46,7 @@ def _values(record: RunRecord, dataset: str) -> dict[str, Any]:
     tags = ["image-classification", "dermatoscopy", "skin-lesions", "adversarial-robustness", "skinaudit"]
     tags += [str(manifest.model.get("arch", "")), "adversarial-training" if hardened else "", "not-a-medical-device"]
     tags += ["synthetic-data"] if manifest.synthetic else []
-    results = [_result(record, one, dataset) for one in record.sets]
+    results = [_result(record, figures, dataset) for figures in record.sets]
     return {
         "pipeline_tag": "image-classification",
         "library_name": "skinaudit",
@@ -57,32 +57,34 @@ def _values(record: RunRecord, dataset: str) -> dict[str, Any]:
     }
 
 
-def _result(record: RunRecord, one: SourceFigures, dataset: str) -> dict[str, Any]:
-    manifest, threat, found = record.manifest, one.info.threat_model, one.figures
+def _result(record: RunRecord, figures: SourceFigures, dataset: str) -> dict[str, Any]:
+    manifest, threat, comparison = record.manifest, figures.info.threat_model, figures.figures
     title = f"{'SYNTHETIC images: ' if manifest.synthetic else ''}{manifest.data['title']}, test images"
     what: dict[str, Any] = {
         "type": dataset,
-        "name": title if threat is None else f"{title} under {one.info.title}, white-box",
+        "name": title if threat is None else f"{title} under {figures.info.title}, white-box",
     }
-    what |= {"config": one.info.name, "split": "test"}
+    what |= {"config": figures.info.name, "split": "test"}
     if threat is not None:
-        kept = {key: value for key, value in one.info.settings.items() if isinstance(value, (int, float, str))}
-        access = {"access": "white-box", "attack": one.info.attack, "norm": threat.norm, "eps": threat.eps_text}
-        what["args"] = {**access, **kept, "seed": one.info.seed}
+        attack_settings = {
+            key: value for key, value in figures.info.settings.items() if isinstance(value, (int, float, str))
+        }
+        access = {"access": "white-box", "attack": figures.info.attack, "norm": threat.norm, "eps": threat.eps_text}
+        what["args"] = {**access, **attack_settings, "seed": figures.info.seed}
     robust = "" if threat is None else "robust_"
     word = "Accuracy" if threat is None else f"Robust accuracy, {threat}"
-    always, constant = f"always answering {found.majority_class}", f"{found.constant_balanced:.4f}"
+    always, constant = f"always answering {comparison.majority_class}", f"{comparison.constant_balanced:.4f}"
     metrics = [
-        _metric(f"{robust}accuracy", f"{word} ({always}: {found.majority_share:.4f})", found.engine_accuracy),
+        _metric(f"{robust}accuracy", f"{word} ({always}: {comparison.majority_share:.4f})", comparison.engine_accuracy),
         _metric(
             f"{robust}balanced_accuracy",
             f"{word}, balanced ({always}: {constant})",
-            found.engine_balanced,
+            comparison.engine_balanced,
         ),
     ]
     metrics += [
         _metric("recall", f"Sensitivity, {class_title(kind.name)}", kind.engine.share)
-        for kind in found.classes
+        for kind in comparison.classes
         if kind.malignant and kind.engine.share is not None
     ]
     return {
@@ -104,18 +106,18 @@ def to_yaml(value: Any) -> list[str]:
 
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
-        for key, one in value.items():
+        for key, entry in value.items():
             name = key if _PLAIN.fullmatch(key) else _scalar(key)
-            if isinstance(one, (Mapping, list, tuple)) and one:
+            if isinstance(entry, (Mapping, list, tuple)) and entry:
                 yield f"{name}:"
-                yield from (f"{'' if isinstance(one, (list, tuple)) else '  '}{line}" for line in _lines(one))
+                yield from (f"{'' if isinstance(entry, (list, tuple)) else '  '}{line}" for line in _lines(entry))
             else:
-                yield f"{name}: {_scalar(one)}"
+                yield f"{name}: {_scalar(entry)}"
     elif isinstance(value, (list, tuple)) and value:
-        for one in value:
-            first, *rest = _lines(one)
-            yield f"- {first}"
-            yield from (f"  {line}" for line in rest)
+        for entry in value:
+            head, *tail = _lines(entry)
+            yield f"- {head}"
+            yield from (f"  {line}" for line in tail)
     else:
         yield _scalar(value)
 
@@ -124,5 +126,5 @@ def _scalar(value: Any) -> str:
     if isinstance(value, float):  # not as 1e-05, which YAML 1.1 takes for a text
         return f"{value:.6f}"
     if isinstance(value, str):
-        return json.dumps("".join(one if one.isprintable() else " " for one in value), ensure_ascii=False)
+        return json.dumps("".join(character if character.isprintable() else " " for character in value), ensure_ascii=False)
     return json.dumps(value)

@@ -31,10 +31,10 @@ def head(record: RunRecord) -> Iterator[str]:
     yield ""
     arch, width, size = manifest.model.get("arch", "a model"), manifest.model.get("width"), manifest.contract.size
     parameters = manifest.model.get("parameters")
-    told = f"{arch}{f', width {width:g}' if isinstance(width, (int, float)) else ''}"
-    told += f", {parameters / 1e6:.2f} million parameters" if isinstance(parameters, int) else ""
+    architecture = f"{arch}{f', width {width:g}' if isinstance(width, (int, float)) else ''}"
+    architecture += f", {parameters / 1e6:.2f} million parameters" if isinstance(parameters, int) else ""
     kinds = len(manifest.contract.classes)
-    yield f"An image classifier of {kinds} kinds of skin lesions ({safe(told)}): {_hardening(record)}."
+    yield f"An image classifier of {kinds} kinds of skin lesions ({safe(architecture)}): {_hardening(record)}."
     yield (
         f"It takes RGB images of {size}x{size} pixels with values from 0 to 1 ({safe(manifest.contract.resize)}) and "
         f"answers with logits in the order {safe(', '.join(manifest.contract.classes))}; normalisation is inside the model."
@@ -54,33 +54,33 @@ def use(record: RunRecord) -> Iterator[str]:
 
 def data(record: RunRecord) -> Iterator[str]:
     """Title, split, class counts, leaks."""
-    found = record.manifest.data
+    facts = record.manifest.data
     yield "## Data"
     yield ""
     label = "SYNTHETIC: " if record.manifest.synthetic else ""
-    yield f"{label}{safe(_text(found, 'title'))}: {_count(found, 'images')} images of {_count(found, 'lesions')} lesions."
-    split = str(found.get("split", ""))
+    yield f"{label}{safe(_text(facts, 'title'))}: {_count(facts, 'images')} images of {_count(facts, 'lesions')} lesions."
+    split = str(facts.get("split", ""))
     yield f"Split {safe(_SPLITS.get(split, split or 'unknown'))}."
-    counts = found.get("counts")
+    counts = facts.get("counts")
     if isinstance(counts, Mapping) and counts:
-        parts = list(found.get("part_images", {}))
+        parts = list(facts.get("part_images", {}))
         yield ""
         yield _row(("class", *map(safe, parts)))
         yield _row((":--", *("--:" for _ in parts)))
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
         for what in ("images", "lesions"):
-            yield _row((f"all {what}", *(f"{found[f'part_{what}'][part]:,}" for part in parts)))
+            yield _row((f"all {what}", *(f"{facts[f'part_{what}'][part]:,}" for part in parts)))
         yield ""
-        leaked, tested = found.get("leaked_lesions", 0), found["part_lesions"].get("test", 0)
+        leaked, tested = facts.get("leaked_lesions", 0), facts["part_lesions"].get("test", 0)
         line = f"Leaked lesions: {leaked:,} of {tested:,} in test are also in training or validation"
         yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
-        majority = safe(_text(found, "majority_class"))
-        yield f"Always answering {majority} gives {percent(found.get('majority_baseline'))} accuracy on test."
-    skipped = found.get("skipped") or ()
+        majority = safe(_text(facts, "majority_class"))
+        yield f"Always answering {majority} gives {percent(facts.get('majority_baseline'))} accuracy on test."
+    skipped = facts.get("skipped") or ()
     if skipped:
         yield f"{len(skipped):,} unreadable images were dropped."
-    for note in found.get("notes") or ():
+    for note in facts.get("notes") or ():
         yield f"\nNote: {safe(str(note))}."
 
 
@@ -88,14 +88,14 @@ def training(record: RunRecord) -> Iterator[str]:
     """Every setting."""
     yield "## Training"
     yield ""
-    told = settings(record.manifest)
-    epochs, kept = told.pop("epochs", None), told.pop("kept_epoch", None)
+    settings_by_name = settings(record.manifest)
+    epochs, kept_epoch = settings_by_name.pop("epochs", None), settings_by_name.pop("kept_epoch", None)
     if epochs is not None:
-        yield f"{epochs} epochs, of which number {kept} was kept by its validation figures."
+        yield f"{epochs} epochs, of which number {kept_epoch} was kept by its validation figures."
         yield ""
     yield _row(("setting", "value"))
     yield "|:--|:--|"
-    for name, value in told.items():
+    for name, value in settings_by_name.items():
         yield _row((safe(name), safe(_plain(value))))
 
 
@@ -109,65 +109,69 @@ def figures(record: RunRecord) -> Iterator[str]:
     if record.manifest.synthetic:
         yield "**SYNTHETIC images: these figures say nothing about patients.**"
         yield ""
-    first = record.sets[0].figures
+    clean = record.sets[0].figures
     yield (
-        f"The trained model in fp32 on {first.images:,} test images of {first.lesions:,} lesions. Attacks are white-box: "
+        f"The trained model in fp32 on {clean.images:,} test images of {clean.lesions:,} lesions. Attacks are white-box: "
         "crafted on these weights, stored in 8 bit, each image within eps of its clean one. Robust accuracy is over all "
         f"images. Intervals: {CONFIDENCE:.0%}, widened for several images of a lesion."
     )
     yield ""
     yield _row(("images", "accuracy", "interval", "balanced accuracy", "malignant called malignant", "attack success"))
     yield "|:--|--:|--:|--:|--:|--:|"
-    for one in record.sets:
-        found = one.figures
+    for set_figures in record.sets:
+        comparison = set_figures.figures
         yield _row((
-            safe(one.info.title), percent(found.engine_accuracy), _span(found.engine_accuracy_interval),
-            percent(found.engine_balanced), _hits(found.engine_malignant), _hits(found.attack_success),
+            safe(set_figures.info.title), percent(comparison.engine_accuracy), _span(comparison.engine_accuracy_interval),
+            percent(comparison.engine_balanced), _hits(comparison.engine_malignant), _hits(comparison.attack_success),
         ))  # fmt: skip
-    named = Hits(
-        first.engine_malignant.count if first.majority_class in record.manifest.contract.malignant else 0,
-        first.engine_malignant.count,
+    constant_hits = Hits(
+        clean.engine_malignant.count if clean.majority_class in record.manifest.contract.malignant else 0,
+        clean.engine_malignant.count,
     )
-    constant = (percent(first.majority_share), NOTHING, percent(first.constant_balanced), _hits(named), NOTHING)
-    yield _row((f"always {safe(first.majority_class)}", *constant))
+    constant = (percent(clean.majority_share), NOTHING, percent(clean.constant_balanced), _hits(constant_hits), NOTHING)
+    yield _row((f"always {safe(clean.majority_class)}", *constant))
     yield from _below(record.sets)
     yield ""
     yield "Sensitivity per class, malignant classes first:"
     yield ""
-    yield _row(("class", "images", *(safe(one.info.title) for one in record.sets)))
+    yield _row(("class", "images", *(safe(set_figures.info.title) for set_figures in record.sets)))
     yield _row((":--", "--:", *("--:" for _ in record.sets)))
-    for place, kind in enumerate(first.classes):
-        cells = (share(one.figures.classes[place].engine) for one in record.sets)
+    for place, kind in enumerate(clean.classes):
+        cells = (share(set_figures.figures.classes[place].engine) for set_figures in record.sets)
         yield _row((f"{_title(kind.name)}{', malignant' if kind.malignant else ''}", f"{kind.engine.count:,}", *cells))
     yield ""
     yield "How the sets were crafted:"
     yield ""
-    for one in record.sets:
-        if one.info.threat_model is not None:
-            told = ", ".join(f"{key} {_plain(value)}" for key, value in {**one.info.settings, "seed": one.info.seed}.items())
-            yield f"- {safe(one.info.name)}: {safe(one.info.title)}, {safe(told)}"
+    for set_figures in record.sets:
+        if set_figures.info.threat_model is not None:
+            attack_settings = ", ".join(
+                f"{key} {_plain(value)}"
+                for key, value in {**set_figures.info.settings, "seed": set_figures.info.seed}.items()
+            )
+            yield f"- {safe(set_figures.info.name)}: {safe(set_figures.info.title)}, {safe(attack_settings)}"
 
 
 def _below(sets: Iterable[SourceFigures]) -> Iterator[str]:
-    """Where accuracy alone would be praised for what a constant answer reaches."""
-    for one in sets:
-        found = one.figures
-        if found.engine_accuracy <= found.majority_share:
+    """Sets where a constant answer reaches the model's accuracy."""
+    for set_figures in sets:
+        comparison = set_figures.figures
+        if comparison.engine_accuracy <= comparison.majority_share:
             yield ""
             yield (
-                f"**On {safe(one.info.title)} images its accuracy of {percent(found.engine_accuracy)} is not above that of "
-                f"always answering {safe(found.majority_class)}, {percent(found.majority_share)};** its balanced accuracy "
-                f"is {percent(found.engine_balanced)} against {percent(found.constant_balanced)}."
+                f"**On {safe(set_figures.info.title)} images its accuracy of {percent(comparison.engine_accuracy)} is not "
+                f"above that of always answering {safe(comparison.majority_class)}, {percent(comparison.majority_share)};** "
+                f"its balanced accuracy is {percent(comparison.engine_balanced)} against "
+                f"{percent(comparison.constant_balanced)}."
             )
 
 
 def _hardening(record: RunRecord) -> str:
-    told = settings(record.manifest)
-    kind = told.get("hardening.kind", "none")
+    settings_by_name = settings(record.manifest)
+    kind = settings_by_name.get("hardening.kind", "none")
     if kind == "none":
         return "trained without hardening against adversarial images"
-    eps = told.get("hardening.train_eps", told.get("hardening.threat_model.eps"))
-    where = f"{told.get('hardening.threat_model.norm')} {eps}"
+    eps = settings_by_name.get("hardening.train_eps", settings_by_name.get("hardening.threat_model.eps"))
+    where = f"{settings_by_name.get('hardening.threat_model.norm')} {eps}"
     return safe(f"hardened by adversarial training with {str(kind).upper()} in {where}")
 
 
@@ -188,12 +192,12 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _text(found: Mapping[str, Any], key: str) -> str:
-    return str(found.get(key, "unknown"))
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    return str(facts.get(key, "unknown"))
 
 
-def _count(found: Mapping[str, Any], key: str) -> str:
-    value = found.get(key)
+def _count(facts: Mapping[str, Any], key: str) -> str:
+    value = facts.get(key)
     return f"{value:,}" if isinstance(value, int) else "an unknown number of"
 
 

@@ -69,12 +69,12 @@ def run_entry(record: RunRecord) -> Entry:
     metrics = (*_epochs(record, ended=ended), *_source_figures(record, time=ended))
     params = {name: _text(value) for name, value in settings(manifest).items()}
     params |= {"parameters": _text(manifest.model.get("parameters", "unknown"))}
-    found = {"weights": manifest.weights.digest, "calibration": manifest.calibration.digest}
-    found |= {"data": str(manifest.data.get("digest", "unknown"))}
-    found |= {f"sets/{name}": one.digest for name, one in manifest.sets.items()}
-    tags = {"weights": manifest.weights.digest, "data": found["data"], "synthetic": _text(manifest.synthetic)}
+    digests = {"weights": manifest.weights.digest, "calibration": manifest.calibration.digest}
+    digests |= {"data": str(manifest.data.get("digest", "unknown"))}
+    digests |= {f"sets/{name}": file_record.digest for name, file_record in manifest.sets.items()}
+    tags = {"weights": manifest.weights.digest, "data": digests["data"], "synthetic": _text(manifest.synthetic)}
     tags |= {f"version.{name}": version for name, version in manifest.created_with.items()}
-    sent = {"README.md": model_card(record).encode(), "digests.json": _json(found)}
+    sent = {"README.md": model_card(record).encode(), "digests.json": _json(digests)}
     left_out = dict(record.left_out)
     if files.curves.is_file():
         sent[files.curves.name] = _bytes(files.curves)
@@ -145,35 +145,39 @@ def _epochs(record: RunRecord, *, ended: int) -> Iterator[Metric]:
 
 
 def _source_figures(record: RunRecord, *, time: int) -> Iterator[Metric]:
-    told: dict[str, Mapping[str, float]] = {name: dict(one) for name, one in record.manifest.results.items()}
-    told |= {one.info.name: dict(_figures(one.figures)) for one in record.sets}
-    for name, values in told.items():
+    results: dict[str, Mapping[str, float]] = {name: dict(figures) for name, figures in record.manifest.results.items()}
+    results |= {set_figures.info.name: dict(_figures(set_figures.figures)) for set_figures in record.sets}
+    for name, values in results.items():
         for figure, value in values.items():
             yield Metric(_key(f"test/{name}/{figure}"), float(value), 0, time)
 
 
-def _figures(found: Comparison) -> Iterator[tuple[str, float]]:
+def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
     """Of the engine of a comparison; the names are those of a run's results."""
-    yield "accuracy", found.engine_accuracy
-    yield "balanced_accuracy", found.engine_balanced
-    yield "majority_baseline", found.majority_share
-    shares = {"sensitivity_malignant": found.engine_malignant.share}
-    shares |= {f"sensitivity_{kind.name}": kind.engine.share for kind in found.classes}
-    shares |= {"attack_success": found.attack_success.share if found.attack_success is not None else None}
+    yield "accuracy", comparison.engine_accuracy
+    yield "balanced_accuracy", comparison.engine_balanced
+    yield "majority_baseline", comparison.majority_share
+    shares = {"sensitivity_malignant": comparison.engine_malignant.share}
+    shares |= {f"sensitivity_{kind.name}": kind.engine.share for kind in comparison.classes}
+    shares |= {"attack_success": comparison.attack_success.share if comparison.attack_success is not None else None}
     yield from ((name, share) for name, share in shares.items() if share is not None)
 
 
 def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
-    names = {one.title: one.name for one in result.sets}
-    for one in result.sets:
-        found = one.comparison
-        yield from ((f"{one.name}/engine_{name}", value) for name, value in _figures(found))
-        counted = {"source_accuracy": found.source_accuracy, "source_balanced_accuracy": found.source_balanced}
-        counted |= {"flips": found.flips, "malignant_to_benign": found.malignant_to_benign}
-        if found.drop is not None:
-            counted |= {"drop": found.drop.value, "drop_low": found.drop.interval.low, "drop_high": found.drop.interval.high}
-        yield from ((f"{one.name}/{name}", value) for name, value in counted.items() if value is not None)
-        yield f"{one.name}/images_per_second", one.images_per_second
+    names = {set_result.title: set_result.name for set_result in result.sets}
+    for set_result in result.sets:
+        comparison = set_result.comparison
+        yield from ((f"{set_result.name}/engine_{name}", value) for name, value in _figures(comparison))
+        counted = {"source_accuracy": comparison.source_accuracy, "source_balanced_accuracy": comparison.source_balanced}
+        counted |= {"flips": comparison.flips, "malignant_to_benign": comparison.malignant_to_benign}
+        if comparison.drop is not None:
+            counted |= {
+                "drop": comparison.drop.value,
+                "drop_low": comparison.drop.interval.low,
+                "drop_high": comparison.drop.interval.high,
+            }
+        yield from ((f"{set_result.name}/{name}", value) for name, value in counted.items() if value is not None)
+        yield f"{set_result.name}/images_per_second", set_result.images_per_second
     for probe in result.probes:
         yield f"{_part(probe.title)}/fresh_accuracy", probe.fresh_accuracy
         yield f"{_part(probe.title)}/worst_accuracy", probe.worst_accuracy
@@ -181,7 +185,7 @@ def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
         where = f"gates/{names.get(gate.set) or _part(gate.set)}/{gate.rule}/{_part(gate.subject)}"
         yield f"{where}/value", gate.value
         yield f"{where}/limit", gate.limit
-    answers = Counter("open" if one.outcome is None else one.outcome.value.lower() for one in cases(result))
+    answers = Counter("open" if case.outcome is None else case.outcome.value.lower() for case in cases(result))
     yield from ((f"gates/{answer}", answers[answer]) for answer in ("pass", "fail", "inconclusive", "open"))
     yield "exit_code", exit_code(result.verdict)
 
@@ -189,17 +193,17 @@ def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
 def _content(
     params: Mapping[str, str], metrics: Iterable[Metric], tags: Mapping[str, str], files: Mapping[str, bytes]
 ) -> str:
-    figures = sorted((one.key, one.step, one.value) for one in metrics)
+    figures = sorted((metric.key, metric.step, metric.value) for metric in metrics)
     parts = [part for name in sorted(files) for part in (name.encode(), files[name])]
     return digest_parts(_json(params), _json(figures), _json(tags), *parts)
 
 
 def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
-    """With keys of which no two are equal: of sets that have the same name, the second gets a number."""
-    seen = Counter[str]()
+    """The figures with distinct keys: where two sets have the same name, the second gets a number."""
+    uses = Counter[str]()
     for name, value in figures:
-        seen[name] += 1
-        yield _key(name if seen[name] == 1 else f"{name} {seen[name]}"), float(value)
+        uses[name] += 1
+        yield _key(name if uses[name] == 1 else f"{name} {uses[name]}"), float(value)
 
 
 def _part(text: str) -> str:

@@ -64,40 +64,42 @@ def log_entries(entries: Sequence[Entry], *, uri: str | None, experiment: str) -
 def _log(client: MlflowClient, experiment: str, entry: Entry) -> Logged:
     parent = None
     if entry.kind == "audit" and entry.weights is not None:
-        parent = next((one.info.run_id for one in _found(client, experiment, _KEY, entry.weights)), None)
-    known = next(iter(_found(client, experiment, _KEY, entry.key)), None)
+        parent = next(
+            (parent_run.info.run_id for parent_run in _matching_runs(client, experiment, _KEY, entry.weights)), None
+        )
+    existing = next(iter(_matching_runs(client, experiment, _KEY, entry.key)), None)
     tags = {_KEY: entry.key, _KIND: entry.kind, **({} if parent is None else {_PARENT: parent})}
-    if known is not None and known.data.tags.get(_CONTENT) == entry.content:
-        if parent is not None and known.data.tags.get(_PARENT) != parent:
-            client.set_tag(known.info.run_id, _PARENT, parent)
-        return Logged(entry, "unchanged", known.info.run_id, parent)
-    run = known or client.create_run(experiment, start_time=entry.started, tags=tags, run_name=entry.name)
+    if existing is not None and existing.data.tags.get(_CONTENT) == entry.content:
+        if parent is not None and existing.data.tags.get(_PARENT) != parent:
+            client.set_tag(existing.info.run_id, _PARENT, parent)
+        return Logged(entry, "unchanged", existing.info.run_id, parent)
+    run = existing or client.create_run(experiment, start_time=entry.started, tags=tags, run_name=entry.name)
     run_id: str = run.info.run_id
     tags |= {f"{_PREFIX}{name}": value for name, value in entry.tags.items()} | {_NOTE: entry.note}
-    _send(client, run_id, entry, tags, known=known)
+    _send(client, run_id, entry, tags, existing=existing)
     if entry.kind == "run":
-        for audit in _found(client, experiment, _WEIGHTS, entry.key):
+        for audit in _matching_runs(client, experiment, _WEIGHTS, entry.key):
             if audit.data.tags.get(_KIND) == "audit":
                 client.set_tag(audit.info.run_id, _PARENT, run_id)
     client.set_terminated(run_id, "FINISHED", entry.ended)
     client.set_tag(run_id, _CONTENT, entry.content)  # last: without it, the entry is taken for broken off
-    return Logged(entry, "logged" if known is None else "updated", run_id, parent)
+    return Logged(entry, "logged" if existing is None else "updated", run_id, parent)
 
 
-def _send(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, str], *, known: Any) -> None:
-    """Figures and parameters that are not there, all tags and files."""
+def _send(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, str], *, existing: Any) -> None:
+    """Send the figures and parameters that the store lacks, and all tags and files."""
     from mlflow.entities import Metric, Param, RunTag
 
-    there = {} if known is None else known.data.params
-    params = [Param(name, value[:_LONGEST]) for name, value in entry.params.items() if name not in there]
+    logged_params = {} if existing is None else existing.data.params
+    params = [Param(name, value[:_LONGEST]) for name, value in entry.params.items() if name not in logged_params]
     past = set[tuple[str, int, float]]()
-    for key in () if known is None else sorted({one.key for one in entry.metrics}):
-        past |= {(key, one.step, one.value) for one in client.get_metric_history(run_id, key)}
-    figures = [one for one in entry.metrics if (one.key, one.step, one.value) not in past]
-    metrics = [Metric(one.key, one.value, one.time, one.step) for one in figures]
+    for key in () if existing is None else sorted({metric.key for metric in entry.metrics}):
+        past |= {(key, logged.step, logged.value) for logged in client.get_metric_history(run_id, key)}
+    figures = [metric for metric in entry.metrics if (metric.key, metric.step, metric.value) not in past]
+    metrics = [Metric(metric.key, metric.value, metric.time, metric.step) for metric in figures]
     labels = [RunTag(name, value[:_LONGEST]) for name, value in tags.items()]
-    for first in range(0, max(map(len, (params, labels, metrics))), _BATCH):
-        part = slice(first, first + _BATCH)
+    for start in range(0, max(map(len, (params, labels, metrics))), _BATCH):
+        part = slice(start, start + _BATCH)
         client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=labels[part])
     with tempfile.TemporaryDirectory() as folder:
         for name, content in entry.files.items():
@@ -105,20 +107,20 @@ def _send(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, st
         client.log_artifacts(run_id, folder)
 
 
-def _found(client: MlflowClient, experiment: str, tag: str, value: str) -> Sequence[Any]:
+def _matching_runs(client: MlflowClient, experiment: str, tag: str, value: str) -> Sequence[Any]:
     quoted = value.replace("'", "")
     runs: Sequence[Any] = client.search_runs([experiment], f"tags.`{tag}` = '{quoted}'", max_results=1000)
     return runs
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    existing = client.get_experiment_by_name(name)
+    if existing is None:
         created: str = client.create_experiment(name)
         return created
-    if found.lifecycle_stage != "active":
+    if existing.lifecycle_stage != "active":
         raise InvalidInputError(f"--experiment {name}: was deleted in this store; restore it there or choose another")
-    number: str = found.experiment_id
+    number: str = existing.experiment_id
     return number
 
 

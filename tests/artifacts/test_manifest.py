@@ -138,7 +138,7 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         ),
         (
             {"data": {"title": "x", "digest": "x", "counts": {"mel": {"test": 1}}}},
-            "data.counts.mel should count , as part_images does",
+            "data.counts.mel should have the parts , found test",
         ),
         ({"results": {"clean": {"accuracy": 1.5}}}, "results.clean.accuracy should be a finite number from 0 to 1"),
         ({"results": {"clean": {}}}, "results.clean.accuracy is missing"),

@@ -14,6 +14,7 @@ import pytest
 
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.manifest import (
+    manifest_path,
     read_engine_manifest,
     read_run,
     record,
@@ -250,14 +251,29 @@ def test_a_run_that_was_trained_again_is_refused(tmp_path: Path, lab: SimpleName
         audit_engine(planted.engine)
 
 
-def test_lineage_without_weights_is_refused_and_other_gaps_are_told(tmp_path: Path, lab: SimpleNamespace) -> None:
+def test_a_lineage_that_lacks_a_link_is_refused_and_missing_calibration_is_told(
+    tmp_path: Path, lab: SimpleNamespace
+) -> None:
     planted = lab.plant(tmp_path, settings={})
     manifest = read_engine_manifest(planted.engine)
-    weights = manifest.lineage["weights"]
-    write_engine_manifest(replace(manifest, asked="int8", lineage={"weights": weights}), engine=planted.engine)
-    assert audit_engine(planted.engine).lineage_gaps == ("onnx", "data", "calibration")
-    write_engine_manifest(replace(manifest, lineage={}), engine=planted.engine)
-    with pytest.raises(InvalidInputError, match="the lineage names no weights"):
+    write_engine_manifest(replace(manifest, asked="int8"), engine=planted.engine)
+    assert audit_engine(planted.engine).lineage_gaps == ("calibration",)
+    path = manifest_path(planted.engine)
+    for name in ("weights", "onnx", "data"):
+        value = json.loads(path.read_text())
+        del value["lineage"][name]
+        (tmp_path / "kept").write_bytes(path.read_bytes())
+        path.write_text(json.dumps(value))
+        with pytest.raises(InvalidInputError, match=rf"subject.onnx.json: lineage.{name} is missing, expected a text"):
+            audit_engine(planted.engine)
+        path.write_bytes((tmp_path / "kept").read_bytes())
+
+
+def test_an_engine_of_other_data_than_its_run_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    manifest = read_engine_manifest(planted.engine)
+    write_engine_manifest(replace(manifest, lineage={**manifest.lineage, "data": "sha256:other"}), engine=planted.engine)
+    with pytest.raises(InvalidInputError, match=r"built from data other, synthetic True, but .*run\.json has data"):
         audit_engine(planted.engine)
 
 
@@ -301,7 +317,8 @@ def plant_reference(planted: Any, settings: dict[str, Any]) -> None:
     planted.reference.write_text(json.dumps(settings))
     manifest = read_engine_manifest(planted.engine)
     reference = record(planted.reference, relative_to=planted.reference.parent)
-    write_engine_manifest(replace(manifest, reference=reference), engine=planted.engine)
+    lineage = {**manifest.lineage, "onnx": reference.digest}
+    write_engine_manifest(replace(manifest, reference=reference, graph=reference, lineage=lineage), engine=planted.engine)
 
 
 def test_an_engine_that_the_runtime_only_emulated_cannot_pass(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from dataclasses import replace
@@ -49,15 +48,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
     """A run's engines folder: fp32.onnx, worse.onnx with two columns exchanged, and bare.onnx without a manifest."""
     planted = lab.plant(tmp_path_factory.mktemp("several") / "run")
     folder: Path = planted.engine.parent
+    written = read_engine_manifest(planted.engine)
     weights = lab.templates(0)
     linear_model(folder / "fp32.onnx", weights)
     linear_model(folder / "worse.onnx", weights[:, [1, 0, 2, 3, 4, 5, 6]])
     linear_model(folder / "bare.onnx", weights)
     graph = record(folder / "fp32.onnx", relative_to=folder)
-    manifest = json.loads((folder / "fp32.onnx.json").read_text())
-    manifest["engine"] = {"file": graph.file, "digest": graph.digest}
-    (folder / "fp32.onnx.json").write_text(json.dumps(manifest))
-    found = replace(read_engine_manifest(folder / "fp32.onnx"), reference=graph, graph=graph, runtime="onnxruntime")
+    lineage = {**written.lineage, "onnx": graph.digest}
+    found = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
     write_engine_manifest(found, engine=folder / "fp32.onnx")
     own = replace(found, engine=record(folder / "worse.onnx", relative_to=folder))
     write_engine_manifest(own, engine=folder / "worse.onnx")

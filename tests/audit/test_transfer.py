@@ -66,6 +66,8 @@ def test_an_engine_that_is_not_the_model_is_refused(tmp_path: Path, lab: SimpleN
     manifest = read_engine_manifest(this.reference)
     this.reference.write_text('{"seed": 1}')
     engine = record(this.reference, relative_to=this.reference.parent)
-    write_engine_manifest(replace(manifest, engine=engine), engine=this.reference)
+    lineage = {**manifest.lineage, "onnx": engine.digest}
+    changed = replace(manifest, engine=engine, reference=engine, graph=engine, lineage=lineage)
+    write_engine_manifest(changed, engine=this.reference)
     with pytest.raises(InvalidInputError, match="does not reproduce the stored logits"):
         transfer_matrix([this.run, other.run])

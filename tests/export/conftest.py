@@ -117,7 +117,7 @@ def make_run() -> Callable[[Path], Path]:
             name="noise",
             contract=contract,
             model={"arch": "mobilenet", "width": 0.01},
-            data={"digest": "sha256:d"},
+            data={"title": "noise", "digest": "sha256:d"},
             synthetic=True,
             training={},
             results={},

@@ -169,7 +169,7 @@ def test_a_run_whose_files_were_changed_is_refused(run: Path, name: str) -> None
 
 def test_a_run_without_clean_images_is_refused(run: Path) -> None:
     write_run(run, dataclasses.replace(read_run(run), sets={}))
-    with pytest.raises(InvalidInputError, match="the run has no clean set, which parity needs"):
+    with pytest.raises(InvalidInputError, match="the run has no clean set; train it again"):
         export_run(run, precisions=["fp16"])
 
 

@@ -199,7 +199,12 @@ def in_reference(lab: Lab, fault: Fault) -> Path:
     model = lab.model()
     fault.surgery(model)
     name = f"reference-{fault.surgery.__name__}"
-    return plant(lab, name, model, claim=lambda manifest: replace(manifest, reference=manifest.engine))
+
+    def own_reference(manifest: EngineManifest) -> EngineManifest:
+        lineage = {**manifest.lineage, "onnx": manifest.engine.digest}
+        return replace(manifest, reference=manifest.engine, lineage=lineage)
+
+    return plant(lab, name, model, claim=own_reference)
 
 
 def judge(engine: Path, **settings: Any) -> Outcome:

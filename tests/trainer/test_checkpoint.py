@@ -65,7 +65,7 @@ def test_a_truncated_or_foreign_file_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(InvalidInputError, match="foreign: not a checkpoint of skinaudit"):
         checkpoint.load(tmp_path / "foreign")
-    with pytest.raises(InvalidInputError, match="none: not a readable checkpoint"):
+    with pytest.raises(InvalidInputError, match="none: no such checkpoint"):
         checkpoint.load(tmp_path / "none")
 
 

@@ -17,7 +17,7 @@ from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
-from skinaudit.trainer import loop, optimisation
+from skinaudit.trainer import checkpoint, loop, optimisation
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe, adapted
@@ -158,6 +158,39 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     RunFolder(tmp_path).checkpoint.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
         run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": None}, "settings should be a text, found null"),
+        ({"groups": {}}, "groups should be an array, found an object of 0 entries"),
+        ({"groups": []}, "does not fit this training"),
+        ({"schedule": [1]}, "schedule should be an object"),
+        ({"history": [{"epoch": 1, "best": True}]}, r"history\[0\].monitor is missing, expected a finite number"),
+        ({"history": [{"epoch": 0, "best": True, "monitor": 1}]}, r"history\[0\].epoch should be an integer of at least 1"),
+        ({"history": [{"epoch": 1, "best": 1, "monitor": 1}]}, r"history\[0\].best should be true or false, found 1"),
+        (
+            {"history": [{"epoch": 1, "best": True, "monitor": float("nan")}]},
+            r"history\[0\].monitor should be a finite number",
+        ),
+    ],
+)
+def test_a_damaged_state_of_a_checkpoint_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    interrupted(tmp_path, QUICK, 1)
+    path = RunFolder(tmp_path).checkpoint
+    tensors, state = checkpoint.load(path)
+    checkpoint.save(path, tensors, {**state, **change})
+    with pytest.raises(InvalidInputError, match=rf"checkpoint.safetensors: {message}.*; delete it to train from the start"):
+        run(tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    interrupted(tmp_path, QUICK, 1)
+    with pytest.raises(
+        InvalidInputError, match=r"checkpoint.safetensors: does not fit this training .*; delete it to train"
+    ):
+        run(tmp_path, resume=True, model=build("mobilenet", width=0.3, size=32))
 
 
 def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
+from skinaudit.artifacts.plain_values import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import layouts, medmnist, synthetic
 from skinaudit.trainer.data.cache import (
@@ -64,6 +65,7 @@ def load(
         raise InvalidInputError(f"{path}: give a folder of images, a MedMNIST .npz file, or synthetic")
     else:
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
+    _refuse_unprintable(dataset, str(path))
     _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
     return dataset
 
@@ -166,6 +168,13 @@ def _dataset(
         digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
         skipped=skipped,
     )
+
+
+def _refuse_unprintable(dataset: Dataset, where: str) -> None:
+    """Before any time is spent: a set that holds such a name, or a manifest with such a title, could not be written."""
+    strange = [name for name in (dataset.title, *dataset.ids) if UNPRINTABLE.search(name)]
+    if strange:
+        raise InvalidInputError(f"{where}: the name {show(strange[0])} holds control characters; rename it")
 
 
 def _refuse_empty_class(dataset: Dataset, where: str, *, remedy: str) -> None:

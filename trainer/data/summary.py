@@ -10,6 +10,7 @@ import numpy as np
 
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import short
+from skinaudit.artifacts.plain_values import printable
 from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 
@@ -39,7 +40,8 @@ class DataSummary:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "skipped": [asdict(item) for item in self.skipped], "notes": list(self.notes)}
+        skipped = [{"image_id": printable(item.image_id), "reason": printable(item.reason)} for item in self.skipped]
+        return {**asdict(self), "skipped": skipped, "notes": list(self.notes)}
 
     def lines(self) -> list[str]:
         """The same for people, as a few lines of text."""

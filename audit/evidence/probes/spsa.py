@@ -34,14 +34,14 @@ def search(
 ) -> tuple[Pixels, int]:
     """Step down an estimated gradient of the true class's lead; the best point seen of each image is kept.
 
-    directions: random signs of one 8-bit step a pixel; the lead is asked on both sides of each. One step costs
-    2 directions + 1 queries, and `queries` are what an image may cost at most. See skinaudit.audit.evidence.probes.Search.
+    directions: random signs of one 8-bit step a pixel; the lead is measured on both sides of each. One step costs
+    2 directions + 1 queries, and an image costs at most `queries`. See skinaudit.audit.evidence.probes.Search.
     """
     clean = images.astype(np.float32)
     best = clean.copy() if start is None else start.astype(np.float32)
     best_lead = lead(target(best.astype(np.uint8)), labels)
     place, average = best.copy(), np.zeros_like(clean)
-    asked, active = len(images), np.flatnonzero(best_lead >= 0)
+    spent, active = len(images), np.flatnonzero(best_lead >= 0)
     tick(len(images) - len(active))
     steps = max(1, (queries - 1) // (2 * directions + 1))
     size = np.float32(2.5 * float(threat_model.eps_255) / steps)
@@ -54,20 +54,20 @@ def search(
             sides = [np.clip(np.rint(place[active] + turn * signs), 0, 255).astype(np.uint8) for turn in (1, -1)]
             plus, minus = (lead(target(side), labels[active]) for side in sides)
             gradient += (plus - minus).astype(np.float32)[:, None, None, None] * signs
-        asked += 2 * directions * len(active)
+        spent += 2 * directions * len(active)
         average[active] = 0.75 * average[active] + 0.25 * gradient / directions
         place[active] = _step(place[active], clean[active], average[active], size, threat_model)
         proposal = inside(clean[active], place[active] - clean[active], threat_model)
-        found = lead(target(proposal.astype(np.uint8)), labels[active])
-        asked += len(active)
-        better = found < best_lead[active]
+        proposal_lead = lead(target(proposal.astype(np.uint8)), labels[active])
+        spent += len(active)
+        better = proposal_lead < best_lead[active]
         best[active[better]] = proposal[better]
-        best_lead[active[better]] = found[better]
+        best_lead[active[better]] = proposal_lead[better]
         going = best_lead[active] >= 0
         tick(int((~going).sum()))
         active = active[going]
     tick(len(active))
-    return best.astype(np.uint8), asked
+    return best.astype(np.uint8), spent
 
 
 def _step(

@@ -38,17 +38,17 @@ def search(
     queries: int = 500,
     share: float = 0.8,
 ) -> tuple[Pixels, int]:
-    """Lower the lead of the true class by `queries` proposals per image, each of which is kept if it does.
+    """Make up to `queries` proposals per image and keep each that lowers the lead of the true class.
 
     share: of an image's pixels that the first square covers. An image that is misnamed leaves the search.
     See skinaudit.audit.evidence.probes.Search for the other parameters.
     """
     clean = images.astype(np.float32)
     propose = _linf if threat_model.norm == "linf" else _l2
-    first = (_stripes if threat_model.norm == "linf" else _tiles)(clean.shape, threat_model, generator)
-    best = inside(clean, first, threat_model) if start is None else start.astype(np.float32)
+    first_offset = (_stripes if threat_model.norm == "linf" else _tiles)(clean.shape, threat_model, generator)
+    best = inside(clean, first_offset, threat_model) if start is None else start.astype(np.float32)
     best_lead = lead(target(best.astype(np.uint8)), labels)
-    asked, active = len(images), np.flatnonzero(best_lead >= 0)
+    spent, active = len(images), np.flatnonzero(best_lead >= 0)
     tick(len(images) - len(active))
     for number in range(1, queries):
         side = _side(share, number, queries, images.shape[2], threat_model.norm)
@@ -56,16 +56,16 @@ def search(
             break
         offset = propose(best[active] - clean[active], active, len(images), side, threat_model, generator)
         proposal = inside(clean[active], offset, threat_model)
-        found = lead(target(proposal.astype(np.uint8)), labels[active])
-        asked += len(active)
-        better = found < best_lead[active]
+        proposal_lead = lead(target(proposal.astype(np.uint8)), labels[active])
+        spent += len(active)
+        better = proposal_lead < best_lead[active]
         best[active[better]] = proposal[better]
-        best_lead[active[better]] = found[better]
+        best_lead[active[better]] = proposal_lead[better]
         going = best_lead[active] >= 0
         tick(int((~going).sum()))
         active = active[going]
     tick(len(active))
-    return best.astype(np.uint8), asked
+    return best.astype(np.uint8), spent
 
 
 def _side(share: float, number: int, queries: int, size: int, norm: str) -> int:
@@ -76,16 +76,16 @@ def _side(share: float, number: int, queries: int, size: int, norm: str) -> int:
 
 
 def inside(clean: _Offset, offset: _Offset, threat_model: ThreatModel) -> _Offset:
-    """The grid point in ball and box that belongs to an offset."""
+    """The clean images plus the offset, rounded to 8-bit values inside the ball and the box."""
     if threat_model.norm == "linf":
         return np.asarray(np.clip(clean + np.rint(offset), 0, 255))
-    wanted = np.clip(clean + offset * _shrinking(offset, threat_model), 0, 255) - clean
-    rounded = np.rint(wanted)
+    exact = np.clip(clean + offset * _shrinking(offset, threat_model), 0, 255) - clean
+    rounded = np.rint(exact)
     for share in (0.95, 0.9, 0.85, 0.8):  # rounding up may leave the ball: a little less of the offset then
         outside = (rounded.astype(np.float64) ** 2).sum(axis=(1, 2, 3)) > int(threat_model.eps_255**2)
-        rounded[outside] = np.rint(share * wanted[outside])
+        rounded[outside] = np.rint(share * exact[outside])
     outside = (rounded.astype(np.float64) ** 2).sum(axis=(1, 2, 3)) > int(threat_model.eps_255**2)
-    rounded[outside] = np.trunc(wanted[outside] * (1 - 1e-6))
+    rounded[outside] = np.trunc(exact[outside] * (1 - 1e-6))
     return np.asarray(clean + rounded)
 
 
@@ -109,9 +109,9 @@ def _linf(
     colours, size = offset.shape[1:3]
     corners = generator.integers(0, size - side + 1, (count, 2))
     signs = generator.choice(np.array([-1.0, 1.0]), (count, colours))
-    for one, index in zip(offset, active, strict=True):
+    for image_offset, index in zip(offset, active, strict=True):
         row, column = corners[index]
-        one[:, row : row + side, column : column + side] = int(threat_model.eps_255) * signs[index][:, None, None]
+        image_offset[:, row : row + side, column : column + side] = int(threat_model.eps_255) * signs[index][:, None, None]
     return offset
 
 
@@ -121,11 +121,11 @@ def _tiles(shape: tuple[int, ...], threat_model: ThreatModel, generator: np.rand
     side = max(3, size // 5)
     signs = generator.choice(np.array([-1.0, 1.0]), (count, colours, 5, 5))
     offset = np.zeros(shape, np.float32)
-    for one in range(5):
-        for two in range(5):
-            if (one + 1) * side <= size and (two + 1) * side <= size:
-                rows, columns = slice(one * side, (one + 1) * side), slice(two * side, (two + 1) * side)
-                offset[:, :, rows, columns] = _bump(side, turned=False) * signs[:, :, one, two, None, None]
+    for row in range(5):
+        for column in range(5):
+            if (row + 1) * side <= size and (column + 1) * side <= size:
+                rows, columns = slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+                offset[:, :, rows, columns] = _bump(side, turned=False) * signs[:, :, row, column, None, None]
     norms = np.sqrt((offset**2).sum(axis=(1, 2, 3), keepdims=True))
     return np.asarray(offset / norms * float(threat_model.eps_255))
 
@@ -133,25 +133,25 @@ def _tiles(shape: tuple[int, ...], threat_model: ThreatModel, generator: np.rand
 def _l2(
     offset: _Offset, active: Indices, count: int, side: int, threat_model: ThreatModel, generator: np.random.Generator
 ) -> _Offset:
-    """Take the norm of two windows and what is left of the radius, and give it to one of them as a bump."""
+    """Move the norm of two windows, and the unused part of the radius, into one of them as a bump."""
     colours, size = offset.shape[1:3]
     corners = generator.integers(0, size - side + 1, (count, 4))
     signs = generator.choice(np.array([-1.0, 1.0]), (count, colours, 1, 1))
     turned = generator.random(count) > 0.5
     squared = float(threat_model.eps_255) ** 2
-    for one, index in zip(offset, active, strict=True):
+    for image_offset, index in zip(offset, active, strict=True):
         row, column, other_row, other_column = corners[index]
-        here = (slice(None), slice(row, row + side), slice(column, column + side))
-        there = (slice(None), slice(other_row, other_row + side), slice(other_column, other_column + side))
+        receiving = (slice(None), slice(row, row + side), slice(column, column + side))
+        emptied = (slice(None), slice(other_row, other_row + side), slice(other_column, other_column + side))
         both = np.zeros((size, size), bool)
-        both[here[1:]] = both[there[1:]] = True
-        spare = max(0.0, squared - float((one**2).sum())) / colours
-        budget = np.sqrt(spare + (one[:, both] ** 2).sum(axis=1))[:, None, None]
-        window = one[here]
+        both[receiving[1:]] = both[emptied[1:]] = True
+        spare = max(0.0, squared - float((image_offset**2).sum())) / colours
+        budget = np.sqrt(spare + (image_offset[:, both] ** 2).sum(axis=1))[:, None, None]
+        window = image_offset[receiving]
         old = window / (1e-10 + np.sqrt((window**2).sum(axis=(1, 2), keepdims=True)))
         new = _bump(side, turned=bool(turned[index])) * signs[index] + old
-        one[:, both] = 0
-        one[here] = new / np.sqrt((new**2).sum(axis=(1, 2), keepdims=True)) * budget
+        image_offset[:, both] = 0
+        image_offset[receiving] = new / np.sqrt((new**2).sum(axis=(1, 2), keepdims=True)) * budget
     return offset
 
 

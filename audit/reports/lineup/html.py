@@ -35,12 +35,12 @@ def _lines(table: Table) -> Iterator[str]:
     yield f'<section>\n<div class="scroll" tabindex="0" role="region" aria-label="Table of {name}">\n<table class="wide">'
     heads = (f'<th scope="col"{_kind(table, column)}>{escape(head)}</th>' for column, head in enumerate(table.heads))
     yield f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>"
-    for first, *cells in table.rows:
+    for heading, *cells in table.rows:
         if not cells:
-            yield f'<tr><th scope="rowgroup" colspan="{len(table.heads)}">{escape(first)}</th></tr>'
+            yield f'<tr><th scope="rowgroup" colspan="{len(table.heads)}">{escape(heading)}</th></tr>'
             continue
-        shown = "".join(f"<td{_kind(table, column)}>{_cell(cell)}</td>" for column, cell in enumerate(cells, start=1))
-        yield f'<tr><th scope="row">{escape(first)}</th>{shown}</tr>'
+        body_cells = "".join(f"<td{_kind(table, column)}>{_cell(cell)}</td>" for column, cell in enumerate(cells, start=1))
+        yield f'<tr><th scope="row">{escape(heading)}</th>{body_cells}</tr>'
     yield "</tbody>\n</table>\n</div>\n</section>"
 
 

@@ -34,14 +34,14 @@ def print_lineup(lineup: Lineup, console: Console) -> None:
 
 
 def _table(table: Table) -> RichTable:
-    shown = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    rich_table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for column, head in enumerate(table.heads):
         figures = 0 < column <= table.numbers
         short = figures or head == "verdict"
-        shown.add_column(head, justify="right" if figures else "left", no_wrap=short, overflow="fold")
+        rich_table.add_column(head, justify="right" if figures else "left", no_wrap=short, overflow="fold")
     for row in table.rows:
         if len(row) == 1:
-            shown.add_row(Text(row[0], style="bold"))
+            rich_table.add_row(Text(row[0], style="bold"))
         else:
-            shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    return shown
+            rich_table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    return rich_table

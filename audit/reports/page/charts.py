@@ -43,30 +43,30 @@ class Accuracy:
 
 def drop_chart(result: AuditResult) -> Chart | None:
     """The drop of every compared set with its interval, against the margin; None where nothing was compared."""
-    sets = [one for one in result.sets if one.comparison.drop is not None]
+    sets = [set_result for set_result in result.sets if set_result.comparison.drop is not None]
     if not sets:
         return None
-    margins, names = [margin_points(one, result) for one in sets], _names(sets)
+    margins, names = [margin_points(set_result, result) for set_result in sets], _names(sets)
     single = len(set(margins)) == 1
-    told = (
-        f"{one.title}: {span(one.comparison.drop)}, {_verdict(result, one).value}"
+    descriptions = (
+        f"{set_result.title}: {span(set_result.comparison.drop)}, {_verdict(result, set_result).value}"
         + ("" if single else f", margin {margin_text(margin)}")
-        for one, margin in zip(sets, margins, strict=True)
+        for set_result, margin in zip(sets, margins, strict=True)
     )
     against = f"a margin of {margin_text(margins[0])}" if single else "each set's own margin"
-    alt = f"Drop in accuracy in points with its interval, against {against}. {'; '.join(told)}."
+    alt = f"Drop in accuracy in points with its interval, against {against}. {'; '.join(descriptions)}."
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=46)
         rows = np.arange(len(sets))
-        drops = [one.comparison.drop for one in sets if one.comparison.drop is not None]
+        drops = [set_result.comparison.drop for set_result in sets if set_result.comparison.drop is not None]
         lows, highs = [100 * drop.interval.low for drop in drops], [100 * drop.interval.high for drop in drops]
-        verdicts = [_verdict(result, one) for one in sets]
+        verdicts = [_verdict(result, set_result) for set_result in sets]
         axes.hlines(rows, lows, highs, colors=[_colour(verdict) for verdict in verdicts], linewidth=3, zorder=2)
         for verdict in dict.fromkeys(verdicts):
-            own = [row for row in rows if verdicts[row] is verdict]
-            values = [100 * drops[row].value for row in own]
-            axes.plot(values, own, _MARKERS[verdict], color=_colour(verdict), markersize=9, markeredgecolor=_PAPER)
+            verdict_rows = [row for row in rows if verdicts[row] is verdict]
+            values = [100 * drops[row].value for row in verdict_rows]
+            axes.plot(values, verdict_rows, _MARKERS[verdict], color=_colour(verdict), markersize=9, markeredgecolor=_PAPER)
         for row, drop in enumerate(drops):
             axes.text(1.02, row, points(drop.value), transform=axes.get_yaxis_transform(), va="center")
         low, high = min(0.0, *lows), max(*margins, *highs)
@@ -89,18 +89,18 @@ def accuracy_chart(result: AuditResult) -> Chart:
     """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
     sets, names = result.sets, _names(result.sets)
     clean, confidence = sets[0].comparison, result.policy.confidence
-    told = (f"{one.title}: {_both(one)}" for one in sets)
+    descriptions = (f"{set_result.title}: {_both(set_result)}" for set_result in sets)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
-    alt = f"Accuracy of source and engine. {'; '.join(told)}; {constant}."
+    alt = f"Accuracy of source and engine. {'; '.join(descriptions)}; {constant}."
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=16)
-        known = [_accuracies(one.comparison, confidence=confidence) for one in sets]
+        accuracies = [_accuracies(set_result.comparison, confidence=confidence) for set_result in sets]
         for which, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
-            found = {row: one for row, pair in enumerate(known) if (one := pair[which]) is not None}
-            if found:
-                values, rows = [one.value for one in found.values()], [row + shift for row in found]
-                axes.errorbar(values, rows, xerr=_bars(found.values()), linestyle="", **style)
+            plotted = {row: accuracy for row, pair in enumerate(accuracies) if (accuracy := pair[which]) is not None}
+            if plotted:
+                values, rows = [accuracy.value for accuracy in plotted.values()], [row + shift for row in plotted]
+                axes.errorbar(values, rows, xerr=_bars(plotted.values()), linestyle="", **style)
         axes.axvline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % of all images")
@@ -113,35 +113,42 @@ def accuracy_chart(result: AuditResult) -> Chart:
 def robustness_charts(result: AuditResult) -> tuple[Chart, ...]:
     """Accuracy against eps for every attack and norm that has sets at two eps or more; the clean set stands at eps 0."""
     families: dict[tuple[str, str, bool], list[SetResult]] = {}
-    for one in result.sets:
-        if one.norm is not None:
-            families.setdefault((one.attack, one.norm, one.white_box), []).append(one)
-    found = [(key, sets) for key, sets in families.items() if len({_eps(one) for one in sets}) > 1]
+    for set_result in result.sets:
+        if set_result.norm is not None:
+            families.setdefault((set_result.attack, set_result.norm, set_result.white_box), []).append(set_result)
+    curves = [(key, sets) for key, sets in families.items() if len({_eps(set_result) for set_result in sets}) > 1]
     return tuple(
-        _robustness_chart(result, sets, name=f"robustness-{number}", title=f"{attack} {norm}{'' if own else ', transfer'}")
-        for number, ((attack, norm, own), sets) in enumerate(found)
+        _robustness_chart(
+            result, sets, name=f"robustness-{number}", title=f"{attack} {norm}{'' if white_box else ', transfer'}"
+        )
+        for number, ((attack, norm, white_box), sets) in enumerate(curves)
     )
 
 
 def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: str, title: str) -> Chart:
     # Where two sets share an eps, the stronger attack counts: it comes last and takes the place of the other.
-    chosen = {_eps(one): one for one in sorted(sets, key=lambda one: -one.comparison.engine_accuracy)}
+    chosen = {
+        _eps(set_result): set_result
+        for set_result in sorted(sets, key=lambda set_result: -set_result.comparison.engine_accuracy)
+    }
     curve = sorted({0.0: result.sets[0], **chosen}.items())
     clean, confidence = result.sets[0].comparison, result.policy.confidence
-    told = (f"eps {eps:g}/255: {_both(one)}" for eps, one in curve)
+    descriptions = (f"eps {eps:g}/255: {_both(set_result)}" for eps, set_result in curve)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
 
     def draw(figure: Figure) -> None:
         height = 300.0
         axes = figure.add_axes((54 / _WIDTH, 46 / height, 1 - 70 / _WIDTH, 1 - 82 / height))
         for which, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
-            known = [
-                (eps, found) for eps, one in curve if (found := _accuracies(one.comparison, confidence=confidence)[which])
+            accuracies = [
+                (eps, accuracy)
+                for eps, set_result in curve
+                if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[which])
             ]
-            if known:
+            if accuracies:
                 shift = (which - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
-                heights, bars = [found.value for _, found in known], _bars(found for _, found in known)
-                axes.errorbar([eps + shift for eps, _ in known], heights, yerr=bars, linestyle=line, **style)
+                heights, bars = [accuracy.value for _, accuracy in accuracies], _bars(accuracy for _, accuracy in accuracies)
+                axes.errorbar([eps + shift for eps, _ in accuracies], heights, yerr=bars, linestyle=line, **style)
         axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
         axes.set_ylim(0, 100)
         axes.set_xticks([eps for eps, _ in curve], [f"{eps:g}" for eps, _ in curve])
@@ -149,7 +156,7 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
         axes.set_ylabel("accuracy, %")
         _legend(axes, constant)
 
-    alt = f"Accuracy against eps under {title}. {'; '.join(told)}; {constant}."
+    alt = f"Accuracy against eps under {title}. {'; '.join(descriptions)}; {constant}."
     return draw_chart(draw, name=name, title=f"Robust accuracy against eps: {title}", alt=alt, width=_WIDTH, height=300)
 
 
@@ -160,27 +167,27 @@ _SOURCE_STYLE: dict[str, Any] = {
 _ENGINE_STYLE: dict[str, Any] = {"color": _ENGINE, "marker": "s", "markersize": 6, "linewidth": 1.8, "label": "engine"}
 
 
-def _accuracies(found: Comparison, *, confidence: float) -> tuple[Accuracy | None, Accuracy]:
+def _accuracies(comparison: Comparison, *, confidence: float) -> tuple[Accuracy | None, Accuracy]:
     def of(fraction: float) -> Accuracy:
-        interval = wilson_interval(round(fraction * found.images), found.images, confidence=confidence)
+        interval = wilson_interval(round(fraction * comparison.images), comparison.images, confidence=confidence)
         return Accuracy(100 * fraction, Interval(100 * interval.low, 100 * interval.high))
 
-    return None if found.source_accuracy is None else of(found.source_accuracy), of(found.engine_accuracy)
+    return None if comparison.source_accuracy is None else of(comparison.source_accuracy), of(comparison.engine_accuracy)
 
 
-def _bars(found: Iterable[Accuracy]) -> NDArray[np.float64]:
+def _bars(accuracies: Iterable[Accuracy]) -> NDArray[np.float64]:
     """Lengths of the error bars: float64 (2, N), those to the low side first."""
-    lengths = [(one.value - one.interval.low, one.interval.high - one.value) for one in found]
+    lengths = [(accuracy.value - accuracy.interval.low, accuracy.interval.high - accuracy.value) for accuracy in accuracies]
     return np.asarray(np.maximum(0.0, lengths).T, np.float64)
 
 
-def _both(one: SetResult) -> str:
-    found = one.comparison
-    return f"source {percent(found.source_accuracy)}, engine {percent(found.engine_accuracy)}"
+def _both(set_result: SetResult) -> str:
+    comparison = set_result.comparison
+    return f"source {percent(comparison.source_accuracy)}, engine {percent(comparison.engine_accuracy)}"
 
 
-def _verdict(result: AuditResult, one: SetResult) -> Verdict:
-    judgement = result.judgement_of(one.title)
+def _verdict(result: AuditResult, set_result: SetResult) -> Verdict:
+    judgement = result.judgement_of(set_result.title)
     return Verdict.INCONCLUSIVE if judgement is None else judgement.verdict
 
 
@@ -188,12 +195,14 @@ def _colour(verdict: Verdict) -> str:
     return COLOURS[verdict.value.lower()]
 
 
-def _eps(one: SetResult) -> float:
-    return float(parse_eps(one.eps)) if one.eps is not None else 0.0
+def _eps(set_result: SetResult) -> float:
+    return float(parse_eps(set_result.eps)) if set_result.eps is not None else 0.0
 
 
 def _names(sets: Sequence[SetResult]) -> list[str]:
-    marked = (one.title if one.white_box or one.clean else f"{one.title} *" for one in sets)
+    marked = (
+        set_result.title if set_result.white_box or set_result.clean else f"{set_result.title} *" for set_result in sets
+    )
     return [textwrap.fill(name, _LABEL, max_lines=3, placeholder=" …") for name in marked]
 
 

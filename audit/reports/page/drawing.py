@@ -105,6 +105,6 @@ def _inline(svg: str, *, name: str, alt: str, width: float, height: float) -> st
     return f'<svg role="img" aria-label="{escape(alt)}" {view}>\n{body.strip()}'
 
 
-def _font(found: re.Match[str]) -> str:
-    weight = f"; font-weight: {found[1]}" if found[1] else ""
-    return f"font-size: {found[2]}px{weight}"
+def _font(match: re.Match[str]) -> str:
+    weight = f"; font-weight: {match[1]}" if match[1] else ""
+    return f"font-size: {match[2]}px{weight}"

@@ -55,24 +55,24 @@ class Shelf:
 def shelves(result: AuditResult, *, pictures: bool) -> tuple[Shelf, ...]:
     """A shelf for every set that lost images, the worst first on each.
 
-    pictures: read the set files, verified by their digests, and show the images; a file that is not at hand, or is not the
-    one that was audited, is told in words.
+    pictures: read the set files, verified by their digests, and show the images. If a file is missing, or is not the one
+    that was audited, a note says so.
     """
-    losing = [one for one in result.sets if one.flipped]
-    each = max(1, CARDS // max(1, len(losing)))
+    losing = [set_result for set_result in result.sets if set_result.flipped]
+    cards_per_set = max(1, CARDS // max(1, len(losing)))
     clean = _opened(result, result.sets[0]) if pictures and losing else ""
-    return tuple(_shelf(result, one, clean, limit=each, pictures=pictures) for one in losing)
+    return tuple(_shelf(result, set_result, clean, limit=cards_per_set, pictures=pictures) for set_result in losing)
 
 
-def _shelf(result: AuditResult, one: SetResult, clean: AdversarialSet | str, *, limit: int, pictures: bool) -> Shelf:
-    drop = one.comparison.drop
-    lost = len(one.flipped) if drop is None else drop.lost
-    flips, notes = one.flipped[:limit], []
+def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | str, *, limit: int, pictures: bool) -> Shelf:
+    drop = set_result.comparison.drop
+    lost = len(set_result.flipped) if drop is None else drop.lost
+    flips, notes = set_result.flipped[:limit], []
     if len(flips) < lost:
         notes.append(f"The worst {len(flips)} of {lost} are shown.")
     if not pictures:
         notes.append("The pictures were left out of this report.")
-    attacked = "" if one.clean or not pictures else _opened(result, one)
+    attacked = "" if set_result.clean or not pictures else _opened(result, set_result)
     reasons = dict.fromkeys(file for file in (clean, attacked) if isinstance(file, str) and file)
     notes.extend(f"Without pictures: {reason}." for reason in reasons)
     before = {} if isinstance(clean, str) else {flip.index: clean.image(flip.index) for flip in flips}
@@ -85,21 +85,23 @@ def _shelf(result: AuditResult, one: SetResult, clean: AdversarialSet | str, *, 
     if size > SIDE:
         notes.append(f"Pictures are shown at {SIDE} of {size} pixels; the perturbation is sampled, not averaged.")
     cards = (
-        Card(flip, _pictures(flip, one.title, before.get(flip.index), after.get(flip.index), gain), _told(flip, result))
+        Card(
+            flip, _pictures(flip, set_result.title, before.get(flip.index), after.get(flip.index), gain), _told(flip, result)
+        )
         for flip in flips
     )
-    return Shelf(one.title, lost, tuple(cards), tuple(notes))
+    return Shelf(set_result.title, lost, tuple(cards), tuple(notes))
 
 
-def _opened(result: AuditResult, one: SetResult) -> AdversarialSet | str:
+def _opened(result: AuditResult, set_result: SetResult) -> AdversarialSet | str:
     """The set that was audited, or why it cannot be shown."""
     try:
-        found = open_set(result.engine.parent / one.path)
+        image_set = open_set(result.engine.parent / set_result.path)
     except InvalidInputError as error:
         return str(error)
-    if found.images_digest != one.images_digest:
-        return f"{found.path}: holds other images than those that were audited"
-    return found
+    if image_set.images_digest != set_result.images_digest:
+        return f"{image_set.path}: holds other images than those that were audited"
+    return image_set
 
 
 def _pictures(
@@ -107,17 +109,17 @@ def _pictures(
 ) -> tuple[Picture, ...]:
     what = f"image {flip.index} of {title}"
     label = class_title(flip.label)
-    found = []
+    pictures = []
     if before is not None:
-        found.append(Picture(_png(before), "clean", f"Clean {what}: {label}"))
+        pictures.append(Picture(_png(before), "clean", f"Clean {what}: {label}"))
     if before is not None and after is not None:
         moved = _GREY + gain * (after.astype(int) - before)
-        shown = moved.clip(0, 255).astype(np.uint8)
+        amplified = moved.clip(0, 255).astype(np.uint8)
         alt = f"What was added to {what}, amplified {gain} times; grey is no change"
-        found.append(Picture(_png(shown, sampled=True), f"perturbation \u00d7{gain}", alt))
+        pictures.append(Picture(_png(amplified, sampled=True), f"perturbation \u00d7{gain}", alt))
     if after is not None:
-        found.append(Picture(_png(after), "adversarial", f"Adversarial {what}: {label}"))
-    return tuple(found)
+        pictures.append(Picture(_png(after), "adversarial", f"Adversarial {what}: {label}"))
+    return tuple(pictures)
 
 
 def _told(flip: Flip, result: AuditResult) -> tuple[tuple[str, float, float], ...]:

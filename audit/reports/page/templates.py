@@ -56,8 +56,8 @@ def page_template() -> Template:
 def _cache() -> BytecodeCache | None:
     """The cache; None where there can be none, or where somebody else could put code there.
 
-    Jinja itself compiles anew for another text of a template or another Python, and never shows a file by halves. What
-    decides besides, its own version and the options, is in the files' names.
+    Jinja itself compiles again when a template's text or the Python version changes, and never reads a half-written file.
+    The compiled code also depends on Jinja's version and on the options; both are in the files' names.
     """
     from jinja2 import FileSystemBytecodeCache
 
@@ -75,10 +75,10 @@ def _cache() -> BytecodeCache | None:
     try:
         folder = default_cache_dir() / "templates"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
     except (OSError, InvalidInputError):  # no home folder, for example
         return None
-    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return None
     made_with = digest_parts(version("jinja2").encode(), repr(_OPTIONS).encode())
     return Cache(str(folder), f"{short(made_with)}-%s.cache")

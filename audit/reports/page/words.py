@@ -95,8 +95,8 @@ def gate_limit(gate: Gate) -> str:
 def gates(result: AuditResult, *, deciding: bool) -> list[Gate]:
     """The gates that keep the audit from passing, failed ones first; or all the others."""
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-    found = [one for one in result.gates if _decides(one) is deciding]
-    return sorted(found, key=lambda one: order.index(one.judgement.verdict)) if deciding else found
+    selected = [gate for gate in result.gates if _decides(gate) is deciding]
+    return sorted(selected, key=lambda gate: order.index(gate.judgement.verdict)) if deciding else selected
 
 
 def _decides(gate: Gate) -> bool:
@@ -121,33 +121,37 @@ def layers(counts: Mapping[str, int]) -> str:
 
 def precision_found(result: AuditResult) -> str:
     """What the opened engine says of its layers beside what was asked for."""
-    found = result.description.found
+    layer_counts = result.description.found
     if result.asked is None:
-        return layers(found) or "unknown"
-    if not found:
+        return layers(layer_counts) or "unknown"
+    if not layer_counts:
         return f"{result.asked} asked for; the opened file does not tell"
-    return f"{result.asked} in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+    return f"{result.asked} in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
 def box(result: AuditResult) -> str:
     """Whether the sets were crafted on the weights of this engine."""
-    kinds = {"white-box" if one.white_box else "transfer" for one in result.sets[1:]}
+    kinds = {"white-box" if set_result.white_box else "transfer" for set_result in result.sets[1:]}
     return " and ".join(sorted(kinds, reverse=True)) or NOTHING
 
 
 def largest_drop(result: AuditResult) -> SetResult | None:
     """The compared set whose interval reaches furthest to the bad side."""
-    compared = [(one.comparison.drop.interval.high, one) for one in result.sets if one.comparison.drop is not None]
+    compared = [
+        (set_result.comparison.drop.interval.high, set_result)
+        for set_result in result.sets
+        if set_result.comparison.drop is not None
+    ]
     return max(compared, key=lambda pair: pair[0])[1] if compared else None
 
 
 def most_missed(result: AuditResult) -> int | None:
-    """Malignant images that the source names rightly and the engine calls benign: of the set with the most."""
-    counts = [one.comparison.malignant_to_benign for one in result.sets]
-    return max((one for one in counts if one is not None), default=None)
+    """Malignant images that the source names rightly and the engine calls benign, in the set with the most of them."""
+    counts = [set_result.comparison.malignant_to_benign for set_result in result.sets]
+    return max((count for count in counts if count is not None), default=None)
 
 
-def baseline(one: BaselineResult) -> str:
+def baseline(result: BaselineResult) -> str:
     """Which earlier engine this one is compared with."""
-    text = baseline_text(one)
+    text = baseline_text(result)
     return text[0].upper() + text[1:]

@@ -36,7 +36,7 @@ class Case:
     @property
     def text(self) -> str:
         """The findings, or the figures where there is nothing to say."""
-        return "; ".join(one.text for one in self.findings) or self.figures
+        return "; ".join(finding.text for finding in self.findings) or self.figures
 
 
 def cases(result: AuditResult) -> tuple[Case, ...]:
@@ -45,16 +45,16 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
     Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every
     gate of the audit is a case.
     """
-    titles = [one.title for one in result.sets] + [one.title for one in result.probes]
-    found = list(_by_rule([one for one in result.findings if one.set not in titles], set_title=None))
+    titles = [entry.title for entry in result.sets] + [entry.title for entry in result.probes]
+    all_cases = list(_by_rule([finding for finding in result.findings if finding.set not in titles], set_title=None))
     for title in titles:
-        rest = [one for one in result.findings if one.set == title]
+        remaining = [finding for finding in result.findings if finding.set == title]
         for gate in (gate for gate in result.gates if gate.set == title):
-            own = [one for one in rest if (one.rule, one.gate) == (gate.rule, gate.subject)]
-            rest = [one for one in rest if one not in own]
-            found.append(_of_gate(gate, own))
-        found += _by_rule(rest, set_title=title)
-    return tuple(found)
+            gate_findings = [finding for finding in remaining if (finding.rule, finding.gate) == (gate.rule, gate.subject)]
+            remaining = [finding for finding in remaining if finding not in gate_findings]
+            all_cases.append(_of_gate(gate, gate_findings))
+        all_cases += _by_rule(remaining, set_title=title)
+    return tuple(all_cases)
 
 
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
@@ -77,14 +77,18 @@ def gate_figures(gate: Gate) -> str:
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:
     """A case for each rule that has findings."""
-    for rule, lesion_class in dict.fromkeys((one.rule, one.lesion_class) for one in findings):
-        own = tuple(one for one in findings if (one.rule, one.lesion_class) == (rule, lesion_class))
-        warned = any(one.severity is Severity.WARNING for one in own)
-        yield Case(rule, set_title, lesion_class, _outcome(own, None if warned else Verdict.PASS), "", own)
+    for rule, lesion_class in dict.fromkeys((finding.rule, finding.lesion_class) for finding in findings):
+        rule_findings = tuple(
+            finding for finding in findings if (finding.rule, finding.lesion_class) == (rule, lesion_class)
+        )
+        warned = any(finding.severity is Severity.WARNING for finding in rule_findings)
+        yield Case(
+            rule, set_title, lesion_class, _outcome(rule_findings, None if warned else Verdict.PASS), "", rule_findings
+        )
 
 
 def _outcome(findings: Sequence[Finding], otherwise: Verdict | None) -> Verdict | None:
-    forced = [_FORCED[one.severity] for one in findings if one.severity in _FORCED]
+    forced = [_FORCED[finding.severity] for finding in findings if finding.severity in _FORCED]
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in forced or otherwise is verdict:
             return verdict

@@ -15,12 +15,12 @@ _GAP = 2
 def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
     """Print a table without a box whose headers and cells are str or Text, in as many parts as it needs to fit.
 
-    keys: how many of the first columns name the rows; every part has them, whole where they are short. Where a single
-    column beside them is too wide for the console, words are broken: a figure never loses its end.
+    keys: how many of the first columns name the rows. Every part repeats them, unbroken where they are short. If a single
+    column beside them is too wide for the console, its words are broken, so no figure is cut off.
     """
     columns = table.columns
-    natural = [_widest(one, _lines) for one in columns]
-    least = [width if one.no_wrap else _widest(one, _words) for one, width in zip(columns, natural, strict=True)]
+    natural = [_widest(column, _lines) for column in columns]
+    least = [width if column.no_wrap else _widest(column, _words) for column, width in zip(columns, natural, strict=True)]
     least[:keys] = [
         full if full <= console.width // 3 else words for full, words in zip(natural, least[:keys], strict=False)
     ]
@@ -29,32 +29,32 @@ def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
     for number, part in enumerate(parts):
         if number:
             console.print()
-        shown = _table_of([columns[index] for index in part], title=None if number else table.title)
-        widths = _shared([natural[one] for one in part], [least[one] for one in part], width=console.width)
-        for column, width in zip(shown.columns, widths, strict=True):
+        part_table = _table_of([columns[index] for index in part], title=None if number else table.title)
+        widths = _shared([natural[index] for index in part], [least[index] for index in part], width=console.width)
+        for column, width in zip(part_table.columns, widths, strict=True):
             column.width = width
-        console.print(shown)
+        console.print(part_table)
 
 
 def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
     """Columns by part: the keys and as many of the others, in their order, as fit beside them."""
-    first = list(range(keys))
-    parts = [[*first]]
+    key_columns = list(range(keys))
+    parts = [[*key_columns]]
     for index in range(keys, len(least)):
-        if len(parts[-1]) > keys and _taken([least[one] for one in (*parts[-1], index)]) > width:
-            parts.append([*first])
+        if len(parts[-1]) > keys and _taken([least[column] for column in (*parts[-1], index)]) > width:
+            parts.append([*key_columns])
         parts[-1].append(index)
     return parts
 
 
 def _shared(natural: Sequence[int], least: Sequence[int], *, width: int) -> list[int]:
-    """Widths between what the words of a column need and what its lines need, the room dealt out evenly."""
+    """Widths from what the words of a column need up to what its lines need; free room is shared out evenly."""
     widths, room = list(least), width - _taken(least)
     if room < 0:  # the widest give way
         while _taken(widths) > width and max(widths) > 1:
             widths[widths.index(max(widths))] -= 1
         return widths
-    while room > 0 and (growing := [index for index, one in enumerate(widths) if one < natural[index]]):
+    while room > 0 and (growing := [index for index, current in enumerate(widths) if current < natural[index]]):
         for index in growing[:room]:
             widths[index] += 1
         room -= len(growing[:room])
@@ -71,9 +71,9 @@ def _table_of(columns: Sequence[Column], *, title: object) -> Table:
         pad_edge=False,
         header_style="dim",
     )
-    for one in columns:
-        table.add_column(one.header, justify=one.justify, overflow="fold")
-    for row in zip(*(one.cells for one in columns), strict=True):
+    for column in columns:
+        table.add_column(column.header, justify=column.justify, overflow="fold")
+    for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*row)
     return table
 
@@ -83,7 +83,7 @@ def _taken(widths: Sequence[int]) -> int:
 
 
 def _widest(column: Column, parts: Callable[[str], list[str]]) -> int:
-    texts = [one.plain if isinstance(one, Text) else str(one) for one in (column.header, *column.cells)]
+    texts = [cell.plain if isinstance(cell, Text) else str(cell) for cell in (column.header, *column.cells)]
     return max((cell_len(part) for text in texts for part in parts(text)), default=0)
 
 

@@ -81,26 +81,26 @@ class Lineup:
     @property
     def audited(self) -> tuple[Entry, ...]:
         """The entries that are audits."""
-        return tuple(one for one in self.entries if isinstance(one, Entry))
+        return tuple(entry for entry in self.entries if isinstance(entry, Entry))
 
 
-def line_up(found: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
-    """Set audits beside each other. found: of each the path that named it, and the audit or why there is none."""
-    audits = [one for _, one in found if isinstance(one, AuditResult)]
-    first: dict[str, str] = {}
+def line_up(answers: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
+    """Line audits up for comparison. answers: for each its path as it was named, and the audit or why there is none."""
+    audits = [answer for _, answer in answers if isinstance(answer, AuditResult)]
+    first_digests: dict[str, str] = {}
     for audit in audits:
-        for one in audit.sets:
-            first.setdefault(one.title, one.images_digest)
+        for set_result in audit.sets:
+            first_digests.setdefault(set_result.title, set_result.images_digest)
     entries = [
-        Refusal(label, one.removeprefix(f"{path}: ")) if isinstance(one, str) else _entry(label, one, first)
-        for label, (path, one) in zip(_labels(found), found, strict=True)
+        Refusal(label, answer.removeprefix(f"{path}: ")) if isinstance(answer, str) else _entry(label, answer, first_digests)
+        for label, (path, answer) in zip(_labels(answers), answers, strict=True)
     ]
-    return Lineup(tuple(first), tuple(entries))
+    return Lineup(tuple(first_digests), tuple(entries))
 
 
 def worst_exit_code(lineup: Lineup) -> int:
     """2 where an engine could not be audited, else 1 where one fails, else 3 where one is undecided, else 0."""
-    codes = [2 if isinstance(one, Refusal) else exit_code(one.verdict) for one in lineup.entries]
+    codes = [2 if isinstance(entry, Refusal) else exit_code(entry.verdict) for entry in lineup.entries]
     return min(codes, key=_WORST_FIRST.index, default=2)
 
 
@@ -126,7 +126,7 @@ def _excess(gate: Gate) -> float:
     return (gate.value if gate.interval is None else gate.interval.high) - gate.limit
 
 
-def _entry(label: str, result: AuditResult, first: dict[str, str]) -> Entry:
+def _entry(label: str, result: AuditResult, first_digests: dict[str, str]) -> Entry:
     about = result.description
     return Entry(
         label=label,
@@ -142,39 +142,43 @@ def _entry(label: str, result: AuditResult, first: dict[str, str]) -> Entry:
         clinical=next((finding.text for finding in result.findings if finding.rule == "clinical"), None),
         worst=worst_gate(result.gates),
         sets=tuple(
-            _set_entry(one, result.judgement_of(one.title), comparable=first[one.title] == one.images_digest)
-            for one in result.sets
+            _set_entry(
+                set_result,
+                result.judgement_of(set_result.title),
+                comparable=first_digests[set_result.title] == set_result.images_digest,
+            )
+            for set_result in result.sets
         ),
         probes=result.probes,
     )
 
 
-def _set_entry(one: SetResult, judgement: Judgement | None, *, comparable: bool) -> SetEntry:
-    found = one.comparison
+def _set_entry(set_result: SetResult, judgement: Judgement | None, *, comparable: bool) -> SetEntry:
+    comparison = set_result.comparison
     return SetEntry(
-        title=one.title,
-        images_digest=one.images_digest,
+        title=set_result.title,
+        images_digest=set_result.images_digest,
         comparable=comparable,
-        white_box=one.white_box,
-        images=found.images,
-        accuracy=found.engine_accuracy,
-        balanced=found.engine_balanced,
-        drop=found.drop,
+        white_box=set_result.white_box,
+        images=comparison.images,
+        accuracy=comparison.engine_accuracy,
+        balanced=comparison.engine_balanced,
+        drop=comparison.drop,
         verdict=None if judgement is None else judgement.verdict,
-        malignant=found.engine_malignant,
+        malignant=comparison.engine_malignant,
     )
 
 
-def _labels(found: Sequence[tuple[Path, AuditResult | str]]) -> list[str]:
-    """The shortest names that are distinct: of the engine, with its run before it, of the file as it was named, a number."""
-    for names in _names(found):
+def _labels(answers: Sequence[tuple[Path, AuditResult | str]]) -> list[str]:
+    """The shortest distinct labels: the engine's name, else also its run's name, else the path as named, else a number."""
+    for names in _names(answers):
         if len(set(names)) == len(names):
             return names
     return [f"{name} ({index})" for index, name in enumerate(names, start=1)]
 
 
-def _names(found: Sequence[tuple[Path, AuditResult | str]]) -> Iterator[list[str]]:
-    yield [path.name if isinstance(one, str) else one.engine.name for path, one in found]
-    yield [path.name if isinstance(one, str) else f"{one.run_name}/{one.engine.name}" for path, one in found]
+def _names(answers: Sequence[tuple[Path, AuditResult | str]]) -> Iterator[list[str]]:
+    yield [path.name if isinstance(answer, str) else answer.engine.name for path, answer in answers]
+    yield [path.name if isinstance(answer, str) else f"{answer.run_name}/{answer.engine.name}" for path, answer in answers]
     # An absolute path tells of a machine.
-    yield [path.name if path.is_absolute() else PurePath(path).as_posix() for path, _ in found]
+    yield [path.name if path.is_absolute() else PurePath(path).as_posix() for path, _ in answers]

@@ -26,62 +26,67 @@ class Table:
 
 def tables(lineup: Lineup) -> tuple[Table, ...]:
     """The engines with their verdicts, then the sets, then the probes, each engine by engine."""
-    found = [Table(("engine", "precision", "runtime", "verdict", "worst gate"), tuple(map(_engine, lineup.entries)), 0)]
+    all_tables = [Table(("engine", "precision", "runtime", "verdict", "worst gate"), tuple(map(_engine, lineup.entries)), 0)]
     if lineup.titles:
         heads = ("set", "accuracy", "balanced", "drop from source", "malignant", "verdict")
-        found.append(Table(heads, tuple(_sets(lineup)), 4))
+        all_tables.append(Table(heads, tuple(_sets(lineup)), 4))
     probes = tuple(_probes(lineup))
     if probes:
-        found.append(Table(("fresh attack", "images", "fresh", "worst", "reference", "drop from reference"), probes, 5))
-    return tuple(found)
+        all_tables.append(Table(("fresh attack", "images", "fresh", "worst", "reference", "drop from reference"), probes, 5))
+    return tuple(all_tables)
 
 
 def notes(lineup: Lineup) -> tuple[str, ...]:
     """What a reader has to know of the tables, in whole lines."""
-    sets = [one for entry in lineup.audited for one in entry.sets]
-    told = []
-    if any(one.synthetic for one in lineup.audited):
-        told.append("SYNTHETIC images: these figures say nothing about patients")
-    emulated = [one.label for one in lineup.audited if one.emulated]
+    sets = [set_entry for entry in lineup.audited for set_entry in entry.sets]
+    lines = []
+    if any(entry.synthetic for entry in lineup.audited):
+        lines.append("SYNTHETIC images: these figures say nothing about patients")
+    emulated = [entry.label for entry in lineup.audited if entry.emulated]
     if emulated:
-        told.append(f"ONNX emulation, the engine itself was not run: {', '.join(emulated)}")
-    told += [f"{one.label}: {one.clinical}" for one in lineup.audited if one.clinical is not None]
-    if not all(one.comparable for one in sets):
-        told.append(f"{OTHER_IMAGES} other images than in the first audit with a set of this title: not comparable")
-    if any(_transfer(one) for one in sets):
-        told.append("* transfer: crafted on another model")
-    return tuple(told)
+        lines.append(f"ONNX emulation, the engine itself was not run: {', '.join(emulated)}")
+    lines += [f"{entry.label}: {entry.clinical}" for entry in lineup.audited if entry.clinical is not None]
+    if not all(set_entry.comparable for set_entry in sets):
+        lines.append(f"{OTHER_IMAGES} other images than in the first audit with a set of this title: not comparable")
+    if any(_transfer(set_entry) for set_entry in sets):
+        lines.append("* transfer: crafted on another model")
+    return tuple(lines)
 
 
-def _engine(one: Entry | Refusal) -> tuple[str, ...]:
-    if isinstance(one, Refusal):
-        return (one.label, NOTHING, NOTHING, "ERROR", one.reason)
+def _engine(entry: Entry | Refusal) -> tuple[str, ...]:
+    if isinstance(entry, Refusal):
+        return (entry.label, NOTHING, NOTHING, "ERROR", entry.reason)
     worst = NOTHING
-    if one.worst is not None:
-        against = "against the baseline, " if one.worst.rule.startswith("baseline-") else ""
-        worst = f"{one.worst.set}: {against}{gate_figures(one.worst)}"
-    return (one.label, one.precision, one.runtime, one.verdict.value, worst)
+    if entry.worst is not None:
+        against = "against the baseline, " if entry.worst.rule.startswith("baseline-") else ""
+        worst = f"{entry.worst.set}: {against}{gate_figures(entry.worst)}"
+    return (entry.label, entry.precision, entry.runtime, entry.verdict.value, worst)
 
 
 def _sets(lineup: Lineup) -> Iterator[tuple[str, ...]]:
     for title in lineup.titles:
         yield (title,)
         for entry in lineup.audited:
-            for one in (one for one in entry.sets if one.title == title):
-                marks = f"{' *' * _transfer(one)}{f' {OTHER_IMAGES}' * (not one.comparable)}"
-                verdict = "not compared" if one.verdict is None else one.verdict.value
-                figures = (percent(one.accuracy), percent(one.balanced), drop_text(one.drop), share(one.malignant))
+            for set_entry in (set_entry for set_entry in entry.sets if set_entry.title == title):
+                marks = f"{' *' * _transfer(set_entry)}{f' {OTHER_IMAGES}' * (not set_entry.comparable)}"
+                verdict = "not compared" if set_entry.verdict is None else set_entry.verdict.value
+                figures = (
+                    percent(set_entry.accuracy),
+                    percent(set_entry.balanced),
+                    drop_text(set_entry.drop),
+                    share(set_entry.malignant),
+                )
                 yield (f"{entry.label}{marks}", *figures, verdict)
 
 
 def _probes(lineup: Lineup) -> Iterator[tuple[str, ...]]:
-    for title in dict.fromkeys(one.title for entry in lineup.audited for one in entry.probes):
+    for title in dict.fromkeys(probe.title for entry in lineup.audited for probe in entry.probes):
         yield (title,)
         for entry in lineup.audited:
-            for one in (one for one in entry.probes if one.title == title):
-                figures = (percent(one.fresh_accuracy), percent(one.worst_accuracy), percent(one.reference_accuracy))
-                yield (entry.label, f"{one.images:,}", *figures, drop_text(one.drop))
+            for probe in (probe for probe in entry.probes if probe.title == title):
+                figures = (percent(probe.fresh_accuracy), percent(probe.worst_accuracy), percent(probe.reference_accuracy))
+                yield (entry.label, f"{probe.images:,}", *figures, drop_text(probe.drop))
 
 
-def _transfer(one: SetEntry) -> bool:
-    return not one.white_box and one.title != "clean"
+def _transfer(set_entry: SetEntry) -> bool:
+    return not set_entry.white_box and set_entry.title != "clean"

@@ -57,13 +57,13 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{name}"}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(one, definitions) for one in arguments]}
+        return {"anyOf": [_schema(member, definitions) for member in arguments]}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple and arguments[-1:] == (...,):
         return {"type": "array", "items": _schema(arguments[0], definitions)}
     if origin is tuple:
-        items = [_schema(one, definitions) for one in arguments]
+        items = [_schema(member, definitions) for member in arguments]
         return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
@@ -84,7 +84,7 @@ def _object(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _enumeration(hint: Any) -> dict[str, Any]:
-    return {**_titled(hint), "enum": [one.value for one in hint]}
+    return {**_titled(hint), "enum": [member.value for member in hint]}
 
 
 def _titled(hint: Any) -> dict[str, str]:

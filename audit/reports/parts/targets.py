@@ -27,15 +27,15 @@ class Target:
     path: Path | None
 
 
-def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
+def parse_targets(texts: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
     """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
 
     taken: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form, an
     unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError where a format's
     libraries are not installed.
     """
-    found: list[Target] = []
-    for text in given:
+    targets: list[Target] = []
+    for text in texts:
         name, separator, file = text.partition("=")
         if not (name and separator and file):
             raise InvalidInputError(
@@ -49,10 +49,10 @@ def parse_targets(given: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
             raise InvalidInputError(f"--report {text}: {file} is a folder; name a file in it")
         if target.path is not None and not can_be_written(target.path):
             raise InvalidInputError(f"--report {text}: {file} cannot be written; choose another file")
-        if _place(target.path) in [_place(one.path) for one in found] + [_place(path) for path in taken]:
+        if _place(target.path) in [_place(earlier.path) for earlier in targets] + [_place(path) for path in taken]:
             raise InvalidInputError(f"--report {text}: something else goes to {file} already; choose another file")
-        found.append(target)
-    return tuple(found)
+        targets.append(target)
+    return tuple(targets)
 
 
 def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind: reports.Kind = "audit") -> str | None:
@@ -60,13 +60,13 @@ def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind:
 
     All are rendered before the first is written.
     """
-    texts = [reports.render(one.format, result, kind) for one in targets]
+    texts = [reports.render(target.format, result, kind) for target in targets]
     printed = None
-    for one, text in zip(targets, texts, strict=True):
-        if one.path is None:
+    for target, text in zip(targets, texts, strict=True):
+        if target.path is None:
             printed = text
         else:
-            write_bytes(one.path, text.encode())
+            write_bytes(target.path, text.encode())
     return printed
 
 
@@ -105,22 +105,22 @@ def plan_reports(
     if len(engines) > 1:
         if output is not None and ENGINE not in str(output):
             raise InvalidInputError(f"--output {output}: {_SEVERAL}audits/{ENGINE}.json")
-        for one in report_texts:
-            if ENGINE not in one:
-                raise InvalidInputError(f"--report {one}: {_SEVERAL}junit=audits/{ENGINE}.xml")
-    taken = [*engines, *([] if baseline is None else [baseline])]
+        for text in report_texts:
+            if ENGINE not in text:
+                raise InvalidInputError(f"--report {text}: {_SEVERAL}junit=audits/{ENGINE}.xml")
+    occupied = [*engines, *([] if baseline is None else [baseline])]
     plans = []
     for engine in engines:
         report = _report_path(engine, output, emulate=emulate)
-        if _place(report) in [_place(one) for one in taken]:
+        if _place(report) in [_place(path) for path in occupied]:
             raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
-        targets = parse_targets([one.replace(ENGINE, engine.name) for one in report_texts], taken=[*taken, report])
+        targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], taken=[*occupied, report])
         writable = can_be_written(report)
         if not writable and output is not None:
             raise InvalidInputError(f"--output {report}: cannot be written; choose another file")
         if not writable:
             remark(f"{report}: cannot be written, so this audit leaves no JSON report; --output names another place")
-        taken += [report, *(one.path for one in targets if one.path is not None)]
+        occupied += [report, *(target.path for target in targets if target.path is not None)]
         plans.append(Plan(engine, report if writable else None, targets))
     return tuple(plans)
 

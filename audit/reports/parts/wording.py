@@ -13,20 +13,20 @@ _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 
 
-def margin_points(one: SetResult, result: AuditResult) -> float:
+def margin_points(set_result: SetResult, result: AuditResult) -> float:
     """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
-    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == one.title)
+    limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == set_result.title)
     return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
 
 
 def precision_text(result: AuditResult) -> str:
     """The precision that was asked for, and in how many layers it was found."""
-    found = result.description.found
+    layer_counts = result.description.found
     if result.asked is None:
-        return ", ".join(f"{name} found in {count} layers" for name, count in found.items()) or "precision unknown"
-    if not found:
+        return ", ".join(f"{name} found in {count} layers" for name, count in layer_counts.items()) or "precision unknown"
+    if not layer_counts:
         return f"{result.asked}, which the opened file does not tell"
-    return f"{result.asked} found in {found.get(result.asked, 0)} of {sum(found.values())} layers"
+    return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
 def baseline_text(baseline: BaselineResult) -> str:
@@ -42,21 +42,21 @@ OWN_SETS = "own: each engine was attacked with images made against itself, by th
 def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
     """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
 
-    Each set, each malignant class of it, and last, without answers, its malignant images that are now called benign. The
-    title of a set of each engine's own says so.
+    For each set: the set itself, each malignant class of it, and last, without answers, its malignant images that are now
+    called benign. The title says where each engine was attacked with a set of its own.
     """
     gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
-    for one in () if result.baseline is None else result.baseline.sets:
-        title = f"{one.title}, own" if one.own else one.title
-        yield title, one, gates[one.title, "baseline-drop", "accuracy"]
-        for item in one.classes:
-            yield title, item, gates[one.title, "baseline-drop", item.name]
-        yield title, None, gates[one.title, "baseline-malignant-to-benign", "images"]
+    for baseline_set in () if result.baseline is None else result.baseline.sets:
+        title = f"{baseline_set.title}, own" if baseline_set.own else baseline_set.title
+        yield title, baseline_set, gates[baseline_set.title, "baseline-drop", "accuracy"]
+        for baseline_class in baseline_set.classes:
+            yield title, baseline_class, gates[baseline_set.title, "baseline-drop", baseline_class.name]
+        yield title, None, gates[baseline_set.title, "baseline-malignant-to-benign", "images"]
 
 
 def own_sets_compared(result: AuditResult) -> bool:
-    """Whether a set of the baseline is compared that was made against the earlier engine itself."""
-    return result.baseline is not None and any(one.own for one in result.baseline.sets)
+    """Whether any compared set of the baseline was made against the earlier engine itself."""
+    return result.baseline is not None and any(baseline_set.own for baseline_set in result.baseline.sets)
 
 
 def lineage_text(result: AuditResult) -> str:

@@ -37,7 +37,10 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
         for engine, manifest in manifests.items():
             reference = record(planted.reference, relative_to=engine.parent)
             own = record(engine, relative_to=engine.parent)
-            changed = replace(manifest, engine=own, reference=reference, graph=own, runtime="onnxruntime")
+            changed = replace(
+                manifest, engine=own, reference=reference, graph=own, runtime="onnxruntime",
+                lineage={**manifest.lineage, "onnx": reference.digest},
+            )  # fmt: skip
             write_engine_manifest(changed, engine=engine)
     return folder
 

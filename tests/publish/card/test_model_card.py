@@ -174,7 +174,7 @@ def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, t
     done = CliRunner().invoke(cli.commands, arguments)
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith("3 sets, 2 audits, 1 left out\n")
-    assert "left out: audit old.json: the report lacks" in done.stderr
+    assert "left out: audit old.json: engine is missing, expected a path" in done.stderr
     assert output.read_text(encoding="utf-8") == model_card(read_run_record(run))
     assert "exists already" in str(CliRunner().invoke(cli.commands, arguments).exception)
     assert CliRunner().invoke(cli.commands, [*arguments, "--force"]).exit_code == 0

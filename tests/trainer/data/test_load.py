@@ -328,3 +328,14 @@ class TestSynthetic:
     def test_too_few_images_leave_a_class_empty(self, cache: Path) -> None:
         with pytest.raises(InvalidInputError, match=r"synthetic data: no image of class .*; use more than 3 images"):
             load("synthetic", size=16, images=3, cache=cache)
+
+
+def test_a_name_with_control_characters_is_refused_before_any_training(ham: Path, tmp_path: Path) -> None:
+    """No set and no manifest could be written with it, and that would show at the end."""
+    folder = ham / "HAM10000_images_part_1"
+    image = next(iter(sorted(folder.glob("*.jpg"))))
+    table = ham / "HAM10000_metadata.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(image.stem, f"{image.stem}\x1b"), encoding="utf-8")
+    image.rename(folder / f"{image.stem}\x1b.jpg")
+    with pytest.raises(InvalidInputError, match=r"ham: the name 'ISIC_.*\\x1b' holds control characters; rename it"):
+        load(str(ham), size=32, cache=tmp_path / "cache")

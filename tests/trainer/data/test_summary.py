@@ -16,7 +16,9 @@ def some_split(train: list[int], val: list[int], test: list[int], leaked: int) -
 
 
 def test_figures(make_dataset: Make) -> None:
-    dataset = make_dataset([0, 1, 1, 1, 2, 3, 4], [0, 1, 1, 2, 3, 4, 5], skipped=(Skipped("x", "corrupt: y"),))
+    dataset = make_dataset(
+        [0, 1, 1, 1, 2, 3, 4], [0, 1, 1, 2, 3, 4, 5], skipped=(Skipped("x", "corrupt: y"), Skipped("z\x1b", "a\nb"))
+    )
     summary = summarise(dataset, some_split([0, 1], [4, 5], [2, 3, 6], 1))
     assert summary.counts["nv"] == {"train": 1, "val": 0, "test": 2}
     assert summary.counts["vasc"] == {"train": 0, "val": 0, "test": 0}
@@ -26,7 +28,10 @@ def test_figures(make_dataset: Make) -> None:
     assert summary.part_images == {"train": 2, "val": 2, "test": 3}
     assert summary.part_lesions == {"train": 2, "val": 2, "test": 3}
     assert json.loads(json.dumps(summary.to_json())) == summary.to_json()
-    assert summary.to_json()["skipped"] == [{"image_id": "x", "reason": "corrupt: y"}]
+    assert summary.to_json()["skipped"] == [
+        {"image_id": "x", "reason": "corrupt: y"},
+        {"image_id": "z?", "reason": "a?b"},  # or no manifest could hold it
+    ]
 
 
 def test_text(make_dataset: Make) -> None:

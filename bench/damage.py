@@ -1,0 +1,131 @@
+"""Damage every field of every kind of file, and write down what the command line makes of it: `python bench/damage.py`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from skinaudit.artifacts.files import write_bytes
+from skinaudit.artifacts.manifest import versions
+from skinaudit.bench.report import machine, table
+from skinaudit.tests.damage.damages import title
+from skinaudit.tests.damage.kinds import KINDS, Kind, Trial, trials
+from skinaudit.tests.damage.workplace import build_workplace
+
+COLUMNS = ("refused, exit code 2", "FAIL", "INCONCLUSIVE", "valid and free", "PASS", "crash")
+
+
+def main() -> None:
+    """Try every damage, print and write the tables; exit code 1 where one passed or crashed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", action="append", choices=[kind.name for kind in KINDS], help="only these kinds of file")
+    parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    tried: dict[Kind, list[Trial]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        workplace = build_workplace(Path(folder))
+        for kind in KINDS:
+            if options.kind is None or kind.name in options.kind:
+                print(kind.name, file=sys.stderr, flush=True)
+                tried[kind] = list(trials(kind, workplace))
+    command = shlex.join(["python", "bench/damage.py", *sys.argv[1:]])
+    text = report(tried, command=command, seconds=time.perf_counter() - started)
+    if options.output is None:
+        print(text)
+    else:
+        write_bytes(options.output, text.encode())
+    bad = [trial for found in tried.values() for trial in found if column(trial) in ("PASS", "crash")]
+    for trial in bad:
+        print(f"{trial.kind.name}: {trial.what}: {trial.outcome.message[:200]}", file=sys.stderr)
+    sys.exit(1 if bad else 0)
+
+
+def column(trial: Trial) -> str:
+    """What came of a damage, as one of COLUMNS."""
+    code = trial.outcome.code
+    if code is None or (code == 2 and not trial.refused):
+        return "crash"
+    if code == 0:
+        return "valid and free" if trial.kind.is_free(trial.what) else "PASS"
+    return {1: "FAIL", 2: "refused, exit code 2", 3: "INCONCLUSIVE"}.get(code, "crash")
+
+
+def report(tried: dict[Kind, list[Trial]], *, command: str, seconds: float) -> str:
+    """The whole document."""
+    used = versions("numpy", "onnx", "onnxruntime", "safetensors")
+    return f"""# Damaged files
+
+    {command}
+
+took {seconds / 60:.1f} minutes. Each field of each kind of file that skinaudit reads was damaged in every way that fits its
+type, one at a time. Then the command that relies on the file was run: an audit that passes where all files are whole, or
+the model card of a run. `pytest tests/damage` asserts it for a part of them.
+
+- machine: {machine(1)}
+- versions: {", ".join(f"{name} {number}" for name, number in used.items())}
+
+## Kinds of file
+
+- *refused*: exit code 2 and one line that names the file.
+- *FAIL*, *INCONCLUSIVE*: the file is still valid, and what it says now leads to this verdict.
+- *valid and free*: the file is still valid and the command ends as before: nothing that it decides depends on the field.
+- *PASS*: any other exit code 0. There must be none.
+- *crash*: an unexpected exception, or more than one line. There must be none.
+
+{kinds(tried)}
+## Damages
+
+{damages(tried)}
+## Fields that are free
+
+They are for people or for other commands, or they are settings with a default. In brackets: damages that left a valid file.
+
+{free_fields(tried)}
+"""
+
+
+def kinds(tried: dict[Kind, list[Trial]]) -> str:
+    """Kind of file x outcome."""
+    rows = []
+    for kind, found in tried.items():
+        counts = Counter(map(column, found))
+        fields = len({trial.place for trial in found})
+        rows.append((kind.name, f"{fields:,}", f"{len(found):,}", *(f"{counts[name]:,}" for name in COLUMNS)))
+    total = Counter(column(trial) for found in tried.values() for trial in found)
+    every = sum(len(found) for found in tried.values())
+    fields = sum(len({trial.place for trial in found}) for found in tried.values())
+    rows.append(("all", f"{fields:,}", f"{every:,}", *(f"{total[name]:,}" for name in COLUMNS)))
+    return table(("file", "fields", "damages", *COLUMNS), rows)
+
+
+def damages(tried: dict[Kind, list[Trial]]) -> str:
+    """Damage x outcome, all kinds together."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for found in tried.values():
+        for trial in found:
+            counts[trial.damage][column(trial)] += 1
+    return table(
+        ("damage", "times", *COLUMNS),
+        [(name, f"{sum(own.values()):,}", *(f"{own[one]:,}" for one in COLUMNS)) for name, own in sorted(counts.items())],
+    )
+
+
+def free_fields(tried: dict[Kind, list[Trial]]) -> str:
+    """For each kind the fields of which some damage left a valid file, down to the second level."""
+    lines = []
+    for kind, found in tried.items():
+        free = [trial for trial in found if column(trial) == "valid and free"]
+        names = Counter(".".join(title(trial.place).split(".")[:2]) for trial in free)
+        listed = ", ".join(f"`{name}` ({count})" for name, count in sorted(names.items()))
+        lines.append(f"- {kind.name}: {listed or 'none'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

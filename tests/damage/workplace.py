@@ -1,0 +1,121 @@
+"""A folder with one file of each kind that skinaudit reads, small, and as full as those of a real training and export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_manifest, read_run, record, write_run
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.tests.audit.ci.conftest import write_linear
+from skinaudit.tests.linear_run import plant, templates
+
+IMAGES = 420  # of the clean set: 381 are needed to show a loss below 1 point
+_EARLIER_RUN = Path(__file__).resolve().parents[1] / "data" / "earlier" / "trained" / "run.json"
+_FOREIGN = """
+[input]
+name = "image"
+size = 6
+layout = "NCHW"
+dtype = "float32"
+colour = "RGB"
+scale = "1/255"
+mean = [0.0, 0.0, 0.0]
+std = [1.0, 1.0, 1.0]
+[output]
+name = "logits"
+answer = "logits"
+classes = ["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"]
+"""
+_POLICY = """
+confidence = 0.95
+minimal_images = 100
+control = "required"
+[margin]
+default = 1.0
+pgd = 2.0
+[sensitivity_margin]
+default = 5.0
+benign = 20.0
+prove = "where possible"
+mel = 6.0
+[malignant_to_benign]
+limit = 0
+[probe]
+margin = 5.0
+[baseline]
+margin = 1.0
+malignant_to_benign = 5.0
+[floor.clean]
+accuracy = 30.0
+balanced_accuracy = 20.0
+"""
+_REBUILDS = {"builds": 2, "files": 1, "flips": 0, "images": IMAGES}
+_PARITY = {
+    "images": IMAGES, "max_abs": 0.0, "mean_abs": 0.0, "scale": 9.5, "agreement": 1.0, "near_ties": 0,
+    "measured_on": "the engine", "rebuilds": _REBUILDS,
+}  # fmt: skip
+
+
+def build_workplace(folder: Path) -> Path:
+    """A run of a linear model with an engine that passes, policy, contract and earlier report; and a run without files."""
+    planted = plant(folder / "run", images=IMAGES, settings={})
+    _write_run(planted.run)
+    write_linear(planted.reference, templates(0))
+    write_linear(planted.engine, templates(0), note="subject")
+    reference = record(planted.reference, relative_to=planted.reference.parent)
+    for engine in (planted.reference, planted.engine):
+        _write_engine(engine, reference)
+    shutil.copy(planted.engine, folder / "foreign.onnx")
+    (folder / "contract.toml").write_text(_FOREIGN)
+    (folder / "policy.toml").write_text(_POLICY)
+    write_json(folder / "earlier.json", to_json(audit_engine(planted.engine, threads=1)))
+    epoch = {
+        "epoch": 1, "seconds": 1.5, "images_per_second": 80.5, "learning_rate": 0.003, "loss": 2.0, "train_accuracy": 0.4,
+        "val_accuracy": 0.5, "monitor": 0.5, "best": True,
+    }  # fmt: skip
+    log = "".join(json.dumps({**epoch, "epoch": number}) + "\n" for number in (1, 2))
+    (folder / "bare").mkdir()
+    (folder / "bare" / "log.jsonl").write_text(log)
+    shutil.copy(planted.run / "run.json", folder / "bare")
+    return folder
+
+
+def _write_run(folder: Path) -> None:
+    """Give the planted run a manifest with all that a real training notes."""
+    trained, manifest = json.loads(_EARLIER_RUN.read_text(encoding="utf-8")), read_run(folder)
+    results = {}
+    for name in manifest.sets:
+        opened = open_set(folder / "sets" / f"{name}.safetensors")
+        right = opened.source_logits.argmax(axis=1) == opened.labels
+        results[name] = {**trained["results"]["clean"], "accuracy": float(right.mean())}
+    data = {
+        **trained["data"], "digest": manifest.data["digest"], "size": manifest.contract.size,
+        "skipped": [{"image_id": "x", "reason": "no image"}],
+    }  # fmt: skip
+    changed = replace(
+        manifest, model=trained["model"], data=data, training=trained["training"], results=results,
+        created_with=trained["created_with"],
+    )  # fmt: skip
+    write_run(folder, changed)
+
+
+def _write_engine(engine: Path, reference: FileRecord) -> None:
+    """Let a manifest name the engine file and the reference as they are now, with all that a real export notes."""
+    path = manifest_path(engine)
+    value = json.loads(path.read_text(encoding="utf-8"))
+    own = asdict(record(engine, relative_to=engine.parent))
+    (engine.parent / "notes.txt").write_text("a companion")
+    value |= {
+        "engine": own, "graph": own, "reference": asdict(reference), "runtime": "onnxruntime", "parity": _PARITY,
+        "companions": [asdict(record(engine.parent / "notes.txt", relative_to=engine.parent))],
+        "settings": {"graph": "fp32", "opset": 17, "threads": 1, "executed": None}, "created_with": {"onnx": "1.17"},
+    }  # fmt: skip
+    value["lineage"]["onnx"] = reference.digest
+    write_json(path, value)
+    read_engine_manifest(engine)
