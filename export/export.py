@@ -156,10 +156,12 @@ def _reference(build: _Build) -> Exported:
     build.progress("fp32: tracing the model")
     try:
         from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
+
+        model = load_run_model(build.run)  # may bring what its architecture needs
     except ImportError as error:
         raise missing(error.name or "torch", "train", f"{build.run}: export") from error
 
-    source = to_onnx(load_run_model(build.run), size=build.manifest.contract.size)
+    source = to_onnx(model, size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)
 
 
