@@ -190,6 +190,9 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     version = value.pop("kind", None)
     if version == f"{kind}/1" and "contract" in value:
         value["contract"] = upgraded(value["contract"], where=f"{where}: contract", again=again)
+        data = value.get("data")
+        if isinstance(data, dict) and "majority_baseline" in data:  # a constant answer is no baseline: that is a release
+            value["data"] = {("majority_share" if name == "majority_baseline" else name): data[name] for name in data}
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
     manifest: _Manifest = build(hint, value, where=where, again=again)

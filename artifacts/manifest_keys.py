@@ -23,7 +23,7 @@ DATA = Known(
     {
         "title": str, "digest": str, "synthetic": bool, "size": COUNT, "images": COUNT, "lesions": COUNT,
         "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
-        "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_baseline": _SHARE,
+        "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_share": _SHARE,
         "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
     },
     required=("title", "digest"),

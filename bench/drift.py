@@ -1,4 +1,4 @@
-"""How far honest engines' logits lie from their source's: docs/results/drift.md, where sanity.EXPLAINED comes from.
+"""How far honest engines' logits lie from their source's: docs/results/drift.md, the source of the bounds in artifacts.
 
 python bench/drift.py runs/standard-wide runs/hardened-affine --output docs/results/drift.md
 """

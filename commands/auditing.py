@@ -10,6 +10,7 @@ import click
 from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
+from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
@@ -25,7 +26,7 @@ from skinaudit.errors import InvalidInputError
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
 @click.option("--runtime", default=None, metavar="NAME",
-              help="onnxruntime, openvino, pytorch, tensorrt or tensorrt-rtx  [default: by the manifest].")  # fmt: skip
+              help=f"{listed(runtime_names())}  [default: by the manifest].")  # fmt: skip
 @click.option("--emulate", is_flag=True,
               help="Replay the ONNX graph of the engine on the CPU instead: not the engine, and never a PASS.")  # fmt: skip
 @click.option("--policy", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
@@ -37,8 +38,8 @@ from skinaudit.errors import InvalidInputError
 @click.option("--baseline-own-sets", is_flag=True,
               help="A model trained anew: compare sets that the same attack made against each engine itself.")  # fmt: skip
 @click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=probe_names,
-              help="Attack the engine afresh: square or spsa by its answers alone, whitebox or disagree by its run's "
-              "gradients too; may be repeated.")  # fmt: skip
+              help=f"Attack the engine afresh: {listed(names_in('audit/evidence/probes'))} by its answers alone, "
+              f"{listed(names_in('trainer/probes'))} by its run's gradients too; may be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
               help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")

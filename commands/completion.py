@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from skinaudit.audit import reports
+from skinaudit.commands.names import names_in
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -41,9 +41,8 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
 
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The probes, by file name; those that follow gradients only where torch is installed. Imports neither."""
-    owners = ("audit/evidence", "trainer") if find_spec("torch") else ("audit/evidence",)
-    folders = [str(Path(__file__).parents[1] / owner / "probes") for owner in owners]
-    names = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    folders = ("audit/evidence/probes", "trainer/probes") if find_spec("torch") else ("audit/evidence/probes",)
+    names = sorted(name for folder in folders for name in names_in(folder))
     return [CompletionItem(probe_name) for probe_name in names if probe_name.startswith(incomplete)]
 
 

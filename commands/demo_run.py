@@ -105,10 +105,7 @@ def _train(
     threads: int,
     report: Reporter,
 ) -> None:
-    if start is None:
-        recipe = adapted("default", epochs=settings.standard_epochs, learning_rate=1e-2)
-    else:
-        recipe = adapted("default", epochs=settings.hardened_epochs, learning_rate=5e-3, class_weighting=0.75)
+    recipe = adapted("default", epochs=settings.hardened_epochs if start else settings.standard_epochs)
     training = Training(
         arch="mobilenet",
         width=settings.width,

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.commands.run_folders import LATEST
 from skinaudit.commands.screen import bars, note
 from skinaudit.commands.shared_options import thread_count, threads_option
 from skinaudit.errors import SkinauditError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _precision_options(command: _Command) -> _Command:
+    """One flag a precision, in the order of their table."""
+    for name, kind in reversed(list(KINDS.items())):
+        command = click.option(f"--{name}", "precisions", flag_value=name, multiple=True, help=kind.help)(command)
+    return command
 
 
 @click.command(short_help="Compile a run to engine files.")
@@ -17,14 +29,7 @@ from skinaudit.errors import SkinauditError
 @click.option("--format", "formats", multiple=True, metavar="NAME",
               help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
               "TensorRT builder is installed, a plan].")  # fmt: skip
-@click.option("--fp32", "precisions", flag_value="fp32", multiple=True, help="Single precision.")
-@click.option("--fp16", "precisions", flag_value="fp16", multiple=True, help="Half precision weights and arithmetic.")
-@click.option(
-    "--bf16", "precisions", flag_value="bf16", multiple=True, help="bfloat16 weights and arithmetic (plans, OpenVINO)."
-)
-@click.option(
-    "--int8", "precisions", flag_value="int8", multiple=True, help="Static quantisation, calibrated on training images."
-)
+@_precision_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
               help="Name the engine file (one precision); its suffix chooses the format.")  # fmt: skip
 @click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),

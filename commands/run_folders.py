@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 
 RUNS = Path("runs")
@@ -16,7 +17,7 @@ def free_folder(stem: str) -> Path:
     """runs/STEM, numbered where that run is finished already: an unfinished one is the next to go on with."""
     candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000))
     for folder in candidates:
-        if not (folder / "run.json").exists():
+        if not RunFolder(folder).manifest.exists():
             return folder
     raise InvalidInputError(f"{RUNS}: ten thousand runs named {stem}; name one with --out")
 

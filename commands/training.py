@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from skinaudit.commands.libraries import TRAINING, need
+from skinaudit.commands.names import listed, names_in
 from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter
 from skinaudit.commands.shared_options import json_option, thread_count, threads_option
@@ -17,8 +18,9 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 
 @click.command(short_help="Train a classifier and craft its sets.")
 @click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
-              help="HAM10000 or ISIC 2018 folder, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
-@click.option("--arch", type=click.Choice(["mobilenet", "mobilenet_v2", "vgg16"]), default="mobilenet", show_default=True)
+              help=f"Folder laid out as {listed(names_in('trainer/data/layouts'))}, a MedMNIST file, or the embedded "
+              "synthetic images.")  # fmt: skip
+@click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
 @click.option(
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
@@ -120,7 +122,7 @@ def train(as_json: bool, **options: Any) -> None:
         _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
-    _figures_row(always, manifest.data["majority_baseline"], 1 / present, None)
+    _figures_row(always, manifest.data["majority_share"], 1 / present, None)
     click.echo(f"run: {out}")
     for weakness in manifest.training["weaknesses"]:
         click.echo(f"WARNING: {weakness}")
@@ -128,7 +130,8 @@ def train(as_json: bool, **options: Any) -> None:
 
 @click.command(short_help="Write more adversarial sets of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
-@click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME", help="fgsm or pgd; may be repeated.")
+@click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME",
+              help=f"{listed(names_in('trainer/attacks'))}; may be repeated.")  # fmt: skip
 @click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=None, help="PGD steps  [default: 40].")

@@ -17,9 +17,11 @@ from skinaudit.engines import onnx_graph
 from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.half import HALVES, has_half, to_half
+from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
 OPTIMISATION = "all"
 """Level of ONNX Runtime's graph optimisations, the same at export, in parity and in audits."""
 
@@ -193,3 +195,6 @@ def _unavailable(where: str, provider: Provider, using: Sequence[str]) -> Engine
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+RUNTIME = Runtime((".onnx",), "cpu", open_session)

@@ -1,48 +1,30 @@
-"""Opens an engine file with the runtime that fits it. A new runtime is one file here and one row in `RUNTIMES`."""
+"""Opens an engine file with the runtime that fits it; the runtimes are the files of this folder whose names end in `_`."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
-from skinaudit.engines import openvino_ as ov
-from skinaudit.engines import pytorch_ as pyt
 from skinaudit.engines import tensorrt_ as trt
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.session import Session, SessionEngine
+from skinaudit.engines.runtime import Runtime
+from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import EngineError
 
-
-class Opener(Protocol):
-    """What a runtime's file offers."""
-
-    def __call__(self, path: Path, *, provider: Provider, threads: int | None) -> Session:
-        """Open the file at `path` or raise EngineError."""
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How to open files with a runtime. provider: the usual one, where the user names none."""
-
-    suffixes: tuple[str, ...]
-    provider: Provider
-    open: Opener
-
-
-RUNTIMES: Mapping[str, Runtime] = {
-    "onnxruntime": Runtime((".onnx",), "cpu", ort.open_session),
-    "openvino": Runtime((".xml", ".tflite", ".onnx"), "cpu", ov.open_session),
-    "pytorch": Runtime((".pt2",), "cpu", pyt.open_session),
-    "tensorrt": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt),
-    "tensorrt-rtx": Runtime((".plan", ".engine"), "cuda", trt.open_tensorrt_rtx),
+_FILES = {
+    name.rstrip("_").replace("_", "-"): importlib.import_module(f"skinaudit.engines.{name}")
+    for name in sorted(module.name for module in pkgutil.iter_modules(engines.__path__))
+    if name.endswith("_")
 }
-"""Runtimes by name; of those that open a suffix the first one does so by default."""
+RUNTIMES: Mapping[str, Runtime] = {name: file.RUNTIME for name, file in _FILES.items()}
+"""Runtimes by name; which of them opens a suffix by default says Runtime.by_default."""
 
-LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13", "cuda-python", "openvino", "nncf", "torch")
+LIBRARIES = tuple(dict.fromkeys(library for file in _FILES.values() for library in getattr(file, "LIBRARIES", ())))
 """Distributions of the runtimes, for the record of versions."""
 
 
@@ -57,7 +39,7 @@ def open_engine(
 ) -> Engine:
     """Open the engine at `path`.
 
-    runtime: by default the first that opens the file's suffix. contract: None for an engine of skinaudit's own. order: class
+    runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
     one. Raises EngineError for an unknown suffix, where file, contract and order do not agree, and as the runtime does.
     """
@@ -92,7 +74,7 @@ def runtime_of(path: Path) -> str:
     if path.suffix.lower() in RUNTIMES["tensorrt"].suffixes and path.is_file():
         return "tensorrt-rtx" if trt.is_rtx(path) else "tensorrt"
     for name, runtime in RUNTIMES.items():
-        if path.suffix.lower() in runtime.suffixes:
+        if path.suffix.lower() in runtime.by_default:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
     raise EngineError(

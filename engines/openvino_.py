@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
+from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
+LIBRARIES = ("openvino", "nncf")
 WEIGHTED = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 )
@@ -207,3 +209,6 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
     return " ".join(telling)[:300]
+
+
+RUNTIME = Runtime((".xml", ".tflite", ".onnx"), "cpu", open_session, on_request=(".onnx",))

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 
+LIBRARIES = ("torch",)
 _WEIGHTED = ("conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm")
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -124,3 +126,6 @@ def _ports(program: Any, *, where: Path) -> tuple[Port, Port]:
 def _port(name: str, value: Any) -> Port:
     shape = tuple(side if isinstance(side, int) else None for side in value.shape)
     return Port(name, shape, np.dtype(str(value.dtype).removeprefix("torch.")).name)
+
+
+RUNTIME = Runtime((".pt2",), "cpu", open_session)

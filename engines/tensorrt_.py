@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, NoDeviceError, missing
 
+LIBRARIES = ("tensorrt", "cuda-python")
+SUFFIXES = (".plan", ".engine")
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 _RTX_MAGIC = b"vtrt"
 _TRIAL_SECONDS = 300
@@ -160,8 +163,7 @@ def open_plan(path: Path, *, provider: Provider, threads: int | None, library: s
     return TrtSession(path, trt, cuda, description, engine)
 
 
-open_tensorrt = partial(open_plan, library="tensorrt")
-open_tensorrt_rtx = partial(open_plan, library="tensorrt_rtx")
+RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt"))
 
 
 def is_rtx(path: Path) -> bool:

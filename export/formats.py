@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import Build
+from skinaudit.export.precision import graphs_for
 from skinaudit.export.to_openvino import build_openvino
 from skinaudit.export.to_pytorch import build_pytorch
 from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
@@ -34,15 +35,12 @@ class Format:
         return find_spec(self.library) is not None
 
 
-_PLAN_GRAPHS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-s8s8"}
-
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format(
-        ".onnx", "onnxruntime", "onnxruntime",
-        {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-u8s8"}, None,
+    "onnx": Format(".onnx", "onnxruntime", "onnxruntime", graphs_for("onnx"), None),
+    "tensorrt": Format(".plan", "tensorrt", "tensorrt", graphs_for("tensorrt"), build_tensorrt),
+    "tensorrt-rtx": Format(
+        ".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", graphs_for("tensorrt-rtx"), build_tensorrt_rtx
     ),
-    "tensorrt": Format(".plan", "tensorrt", "tensorrt", _PLAN_GRAPHS, build_tensorrt),
-    "tensorrt-rtx": Format(".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", _PLAN_GRAPHS, build_tensorrt_rtx),
     "openvino": Format(
         ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
     ),

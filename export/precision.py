@@ -1,4 +1,5 @@
-"""Typed graphs that an fp32 graph can be rewritten as. A new one is a function and a row in `PRECISIONS`."""
+"""Typed graphs that an fp32 graph can be rewritten as. A new one is a function, a row in `PRECISIONS` and one in
+`skinaudit.artifacts.precisions.KINDS`, which the audit reads, too."""
 
 from __future__ import annotations
 
@@ -38,6 +39,7 @@ class Precision:
     name: the precision that its layers shall be found in.
     tolerance: largest absolute logit difference, relative to the largest source logit; None where it is only recorded.
     agreement: smallest share of images with the same prediction, near-ties within the tolerance aside.
+    formats: those that start from this graph when they are asked for this precision.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Precision:
     needs_calibration: bool
     tolerance: float | None
     agreement: float
+    formats: tuple[str, ...]
 
 
 def unchanged(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
@@ -97,14 +100,22 @@ def to_int8_symmetric(model: ModelProto, calibration: Calibration | None, *, whe
     return Converted(*quantise(model, calibration, symmetric=True, where=where))
 
 
+_PLANS = ("tensorrt", "tensorrt-rtx")
+_ALL = ("onnx", *_PLANS)
+
 PRECISIONS: Mapping[str, Precision] = {
-    "fp32": Precision("fp32", unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0),
-    "fp16": Precision("fp16", to_fp16, needs_calibration=True, tolerance=None, agreement=0.9),
-    "bf16": Precision("bf16", to_bf16, needs_calibration=False, tolerance=None, agreement=0.9),
-    "int8-u8s8": Precision("int8", to_int8, needs_calibration=True, tolerance=None, agreement=0.9),
-    "int8-s8s8": Precision("int8", to_int8_symmetric, needs_calibration=True, tolerance=None, agreement=0.9),
+    "fp32": Precision("fp32", unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0, formats=_ALL),
+    "fp16": Precision("fp16", to_fp16, needs_calibration=True, tolerance=None, agreement=0.9, formats=_ALL),
+    "bf16": Precision("bf16", to_bf16, needs_calibration=False, tolerance=None, agreement=0.9, formats=_ALL),
+    "int8-u8s8": Precision("int8", to_int8, needs_calibration=True, tolerance=None, agreement=0.9, formats=("onnx",)),
+    "int8-s8s8": Precision("int8", to_int8_symmetric, needs_calibration=True, tolerance=None, agreement=0.9, formats=_PLANS),
 }
 """Graphs by name. Of int8 there are several, for runtimes that want other types: the name says which."""
+
+
+def graphs_for(form: str) -> dict[str, str]:
+    """Per precision that a format is built in from a typed graph: the graph's name in PRECISIONS."""
+    return {precision.name: name for name, precision in PRECISIONS.items() if form in precision.formats}
 
 
 def check_found(found: Mapping[str, int], *, asked: str, source: ModelProto, where: str, kept: int = 0) -> None:

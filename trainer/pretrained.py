@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
 
-_TORCHVISION = ("mobilenet_v2", "vgg16")
 _FOLDED = re.compile(r"[0-9]+\.conv\.(weight|bias)")
 
 
@@ -43,7 +43,7 @@ def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
         return f"the weights of run {manifest.name}, {short(manifest.weights.digest)}"
     if path.is_file():
         state = _read(path)
-    elif arch in _TORCHVISION and path.suffix == "":
+    elif architectures.load(arch).torchvision and path.suffix == "":
         state = _download(arch, source)
     else:
         raise InvalidInputError(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import architectures
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=5e-3, momentum=0.9, weight_decay=0.05,
+        name="default", epochs=20, batch=32, optimiser="adamw", learning_rate=1e-2, momentum=0.9, weight_decay=0.05,
         schedule="one-cycle", patience=0, factor=0.5, class_weighting=0.75, augment="flips",
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
@@ -113,20 +114,17 @@ class Hardening:
         return {"kind": "pgd", **settings}
 
 
-_WITHOUT_BATCH_NORM = {"vgg16": 3e-4}
-"""Learning rates under the default recipe of architectures that stay a constant answer at the usual one."""
-
-
 def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     """The named recipe for an arch, with those fields replaced that are not None.
 
-    Raises InvalidInputError for an unknown name, and for a cost of an unknown class or of 0 or less.
+    Raises InvalidInputError for an unknown name or arch, and for a cost of an unknown class or of 0 or less.
     """
     if name not in RECIPES:
         raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
     recipe = RECIPES[name]
-    if name == "default" and arch in _WITHOUT_BATCH_NORM:
-        recipe = replace(recipe, learning_rate=_WITHOUT_BATCH_NORM[arch])
+    own_rate = architectures.load(arch).learning_rate
+    if name == "default" and own_rate is not None:
+        recipe = replace(recipe, learning_rate=own_rate)
     recipe = replace(recipe, **{key: value for key, value in settings.items() if value is not None})
     for one, cost in recipe.class_costs.items():
         if one not in CLASSES or not 0 < cost < math.inf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.errors import InvalidInputError
 
@@ -17,9 +18,8 @@ RULES = {
 }
 
 
-EXPLAINED = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.25, "int8": 0.6}
-"""Median drift of the logits over the median logit margin that a precision explains: two to ten times what honest exports of
-trained models showed (docs/results/drift.md)."""
+EXPLAINED = {name: kind.explained_drift for name, kind in KINDS.items()}
+"""Median drift of the logits over the median logit margin that a precision explains."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:

@@ -76,7 +76,7 @@ def data(record: RunRecord) -> Iterator[str]:
         line = f"Leaked lesions: {leaked:,} of {tested:,} in test are also in training or validation"
         yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
         majority = safe(_text(facts, "majority_class"))
-        yield f"Always answering {majority} gives {percent(facts.get('majority_baseline'))} accuracy on test."
+        yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()
     if skipped:
         yield f"{len(skipped):,} unreadable images were dropped."

@@ -156,7 +156,7 @@ def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
     """Of the engine of a comparison; the names are those of a run's results."""
     yield "accuracy", comparison.engine_accuracy
     yield "balanced_accuracy", comparison.engine_balanced
-    yield "majority_baseline", comparison.majority_share
+    yield "majority_share", comparison.majority_share
     shares = {"sensitivity_malignant": comparison.engine_malignant.share}
     shares |= {f"sensitivity_{kind.name}": kind.engine.share for kind in comparison.classes}
     shares |= {"attack_success": comparison.attack_success.share if comparison.attack_success is not None else None}

@@ -71,6 +71,13 @@ class Kind:
 
 
 _VALID = r"\((removed|emptied|large|a little more)\)"
+_OF_REPORTS = (
+    r"(?!kind|classes|sets).*",
+    r"(sets|sets\.0\.comparison\.classes) \(reversed\)",  # only the answers to the sets are compared
+    r"sets\.0\.(?!images_digest|right|comparison).*",  # a set is found by its digest
+    r"sets\.0\.comparison\.(?!images|engine_accuracy |classes\b).*",
+    r"sets\.0\.comparison\.classes\.0\.(?!name |engine\.right|engine ).*",
+)
 KINDS = (
     Kind("run manifest", "run/run.json", _AUDIT, free=(
         r"name .*",
@@ -92,13 +99,8 @@ KINDS = (
     Kind("clean set", "run/sets/clean.safetensors", (*_AUDIT, "--sets", "run/sets")),
     Kind("adversarial set", "run/sets/pgd.safetensors", (*_AUDIT, "--sets", "run/sets")),
     Kind("policy", "policy.toml", (*_AUDIT, "--policy", "policy.toml"), free=(rf".* {_VALID}",)),  # another policy
-    Kind("report of an earlier engine", "earlier.json", (*_AUDIT, "--baseline", "earlier.json"), free=(
-        r"(?!kind|classes|sets).*",
-        r"(sets|sets\.0\.comparison\.classes) \(reversed\)",  # only the answers to the sets are compared
-        r"sets\.0\.(?!images_digest|right|comparison).*",  # a set is found by its digest
-        r"sets\.0\.comparison\.(?!images|engine_accuracy |classes\b).*",
-        r"sets\.0\.comparison\.classes\.0\.(?!name |engine\.right|engine ).*",
-    )),
+    Kind("report of an earlier engine", "earlier.json", (*_AUDIT, "--baseline", "earlier.json"), free=_OF_REPORTS),
+    Kind("report of the earlier format", "format-1.json", (*_AUDIT, "--baseline", "format-1.json"), free=_OF_REPORTS),
     Kind(
         "contract of a foreign engine", "contract.toml",
         ("audit", "foreign.onnx", "--contract", "contract.toml", "--sets", "run/sets", "--output", "out.json",
@@ -121,15 +123,14 @@ def run(folder: Path, command: tuple[str, ...]) -> Outcome:
     printed = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
-            cli.commands.main(list(command), prog_name="skinaudit", standalone_mode=False)
+            code = cli.commands.main(list(command), prog_name="skinaudit", standalone_mode=False) or 0
         except SkinauditError as error:
             return Outcome(2, str(error))
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            return Outcome(code, printed.getvalue())
         except Exception as error:  # a crash is what is looked for
             return Outcome(None, f"{type(error).__name__}: {error}")
-    return Outcome(0, printed.getvalue())
+    return Outcome(code, printed.getvalue())
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ class Trial:
         """
         message = self.outcome.message
         tidy = message.isprintable() and len(message) < 800
-        named = any(part in message for part in (Path(self.kind.file).name, "run/", "foreign.onnx", "policy: no "))
+        named = any(
+            part in message for part in (Path(self.kind.file).name, "run/", "foreign.onnx", "policy: no ", "precision ")
+        )
         return self.outcome.code == 2 and tidy and named
 
 

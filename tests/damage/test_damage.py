@@ -33,6 +33,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "policy.toml": lambda folder: read_policy(folder / "policy.toml"),
     "contract.toml": lambda folder: read_engine_contract(folder / "contract.toml"),
     "earlier.json": lambda folder: read_audit(folder / "earlier.json"),
+    "format-1.json": lambda folder: read_audit(folder / "format-1.json"),
     "bare/log.jsonl": lambda folder: read_log(folder / "bare" / "log.jsonl"),
 }
 

@@ -16,7 +16,8 @@ from skinaudit.tests.audit.ci.conftest import write_linear
 from skinaudit.tests.linear_run import plant, templates
 
 IMAGES = 420  # of the clean set: 381 are needed to show a loss below 1 point
-_EARLIER_RUN = Path(__file__).resolve().parents[1] / "data" / "earlier" / "trained" / "run.json"
+_EARLIER = Path(__file__).resolve().parents[1] / "data" / "earlier"
+_EARLIER_RUN, _EARLIER_AUDIT = _EARLIER / "trained" / "run.json", _EARLIER / "audit.json"
 _FOREIGN = """
 [input]
 name = "image"
@@ -74,6 +75,7 @@ def build_workplace(folder: Path) -> Path:
     shutil.copy(planted.engine, folder / "foreign.onnx")
     (folder / "contract.toml").write_text(_FOREIGN)
     (folder / "policy.toml").write_text(_POLICY)
+    shutil.copy(_EARLIER_AUDIT, folder / "format-1.json")
     write_json(folder / "earlier.json", to_json(audit_engine(planted.engine, threads=1)))
     epoch = {
         "epoch": 1, "seconds": 1.5, "images_per_second": 80.5, "learning_rate": 0.003, "loss": 2.0, "train_accuracy": 0.4,

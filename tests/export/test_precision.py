@@ -8,11 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration
+from skinaudit.export.formats import FORMATS
 from skinaudit.export.precision import PRECISIONS, check_found, to_fp16, to_int8
 from skinaudit.export.to_onnx import clean, serialise
 
@@ -194,3 +196,18 @@ def test_ranges_that_one_pixel_stretches_are_clipped(calibration: Calibration, c
     assert told["minmax"] < 0.9
     assert told["percentile"] > 0.95
     assert capfd.readouterr().out == ""
+
+
+def test_the_two_tables_of_precisions_hold_the_same_ones() -> None:
+    assert {precision.name for precision in PRECISIONS.values()} == set(KINDS)
+    assert {precision for form in FORMATS.values() for precision in form.graphs} == set(KINDS)
+
+
+def test_a_format_starts_from_one_graph_a_precision() -> None:
+    for name, form in FORMATS.items():
+        starting = [precision.name for precision in PRECISIONS.values() if name in precision.formats]
+        assert len(starting) == len(set(starting))
+        assert set(form.graphs.values()) <= set(PRECISIONS)
+    assert FORMATS["onnx"].graphs["int8"] == "int8-u8s8"
+    assert FORMATS["tensorrt"].graphs["int8"] == FORMATS["tensorrt-rtx"].graphs["int8"] == "int8-s8s8"
+    assert all(name in FORMATS for precision in PRECISIONS.values() for name in precision.formats)

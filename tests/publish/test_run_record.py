@@ -30,7 +30,7 @@ def test_the_source_figures_are_those_that_the_training_measured(audited_run: Pa
         assert one.figures.engine_balanced == pytest.approx(results["balanced_accuracy"])
         shares = {kind.name: kind.engine.share for kind in one.figures.classes}
         assert all(shares[name] == pytest.approx(results[f"sensitivity_{name}"]) for name in ("mel", "bcc", "akiec"))
-    assert found.sets[0].figures.majority_share == pytest.approx(found.manifest.data["majority_baseline"])
+    assert found.sets[0].figures.majority_share == pytest.approx(found.manifest.data["majority_share"])
     assert len(found.history) == found.manifest.training["epochs"]
     assert (found.left_out, found.unaudited) == ({}, ())
     assert {one.engine_now for one in found.audits} == {"same"}

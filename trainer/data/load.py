@@ -1,4 +1,4 @@
-"""One entry for every data source: the synthetic set, HAM10000, ISIC 2018 Task 3, MedMNIST."""
+"""One entry for every data source: the synthetic set, a folder in one of the layouts, MedMNIST."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
 from skinaudit.artifacts.plain_values import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
-from skinaudit.trainer.data import ham10000, isic2018, medmnist, synthetic
+from skinaudit.trainer.data import layouts, medmnist, synthetic
 from skinaudit.trainer.data.cache import (
     CacheEntry,
     cache_key,
@@ -22,7 +22,7 @@ from skinaudit.trainer.data.cache import (
 )
 from skinaudit.trainer.data.dataset import Dataset, Skipped
 from skinaudit.trainer.data.decode import DECODER, Unreadable, decode_files, digest_copies
-from skinaudit.trainer.data.records import Listing, find_files, find_table, refuse_bad
+from skinaudit.trainer.data.records import Listing, refuse_bad
 
 SYNTHETIC_IMAGES = 6000
 """Enough that the lesion split's tenth for testing can exclude a loss of one point, with one image lost."""
@@ -40,7 +40,7 @@ def load(
     images: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Load `synthetic`, a folder with HAM10000 or ISIC 2018 Task 3 below it, or a MedMNIST `.npz`, at `size` x `size`.
+    """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
 
     Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
     `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
@@ -58,32 +58,16 @@ def load(
         raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
     path = Path(source).expanduser()
     if path.is_dir():
-        dataset = _load_listing(_recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
+        dataset = _load_listing(layouts.recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
     elif path.is_file() and path.suffix == ".npz":
         dataset = _load_medmnist(path, size=size, cache=folder, progress=progress)
     elif path.exists():
-        raise InvalidInputError(f"{path}: give the folder of HAM10000 or ISIC 2018, a MedMNIST .npz file, or synthetic")
+        raise InvalidInputError(f"{path}: give a folder of images, a MedMNIST .npz file, or synthetic")
     else:
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
     _refuse_unprintable(dataset, str(path))
     _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
     return dataset
-
-
-def _recognise(folder: Path) -> Listing:
-    files = find_files(folder)
-    ham = find_table(files, ham10000.TABLES)
-    isic = find_table(files, (isic2018.TABLE,))
-    if ham is not None and isic is not None:
-        raise InvalidInputError(f"{folder}: holds both {ham.name} and {isic.name}; give the folder of one of them")
-    if ham is not None:
-        return ham10000.list_ham10000(ham, files)
-    if isic is not None:
-        return isic2018.list_isic2018(isic, files)
-    raise InvalidInputError(
-        f"{folder}: no data set recognised; looked at all depths for {ham10000.TABLES[0]} (HAM10000) "
-        f"and {isic2018.TABLE} (ISIC 2018 Task 3)"
-    )
 
 
 def _load_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""What a person must know about the data before believing a figure: counts, majority baseline, leakage, what was dropped."""
+"""What a person must know about the data before believing a figure: counts, majority class, leakage, what was dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 class DataSummary:
     """Figures of one dataset under one split. Invariant: the numbers in `counts` (class, then part) sum to `images`.
 
-    `majority_baseline` is the accuracy of always answering the most frequent class of the test part, `majority_class`.
+    `majority_share` is the accuracy of always answering the most frequent class of the test part, `majority_class`.
     `lesions` counts them all, `part_lesions` those in each part; `leaked_lesions` of the test part are also in the others.
     """
 
@@ -33,7 +33,7 @@ class DataSummary:
     part_images: Mapping[str, int]
     part_lesions: Mapping[str, int]
     majority_class: str
-    majority_baseline: float
+    majority_share: float
     leaked_lesions: int
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
@@ -53,7 +53,7 @@ class DataSummary:
             *(f"{name:8}" + "".join(f"{count[part]:8,}" for part in parts) for name, count in self.counts.items()),
             f"{'images':8}" + "".join(f"{self.part_images[part]:8,}" for part in parts),
             f"{'lesions':8}" + "".join(f"{self.part_lesions[part]:8,}" for part in parts),
-            f"always answering {self.majority_class} scores {self.majority_baseline:.1%} on test",
+            f"always answering {self.majority_class} scores {self.majority_share:.1%} on test",
             f"leaked lesions: {self.leaked_lesions:,} of {self.part_lesions['test']:,} in test",
         ]
         if self.skipped:
@@ -78,7 +78,7 @@ def summarise(dataset: Dataset, split: Split) -> DataSummary:
         part_images={part: len(index) for part, index in indices.items()},
         part_lesions={part: len(np.unique(dataset.groups[index])) for part, index in indices.items()},
         majority_class=CLASSES[int(np.argmax(tested))],
-        majority_baseline=float(tested.max() / tested.sum()),
+        majority_share=float(tested.max() / tested.sum()),
         leaked_lesions=split.leaked_lesions,
         skipped=dataset.skipped,
         notes=_notes(dataset, split, tested=tested.tolist()),

@@ -40,8 +40,8 @@ def test_logits_further_away_than_the_precision_explains(honest: Evidence, asked
 
 
 def test_a_precision_without_a_bound_is_an_error(honest: Evidence) -> None:
-    with pytest.raises(InvalidInputError, match="precision 'fp8': no bound is known"):
-        list(check(moved(honest, "fp8", 0.0)))
+    with pytest.raises(InvalidInputError, match="precision 'whim': no bound is known"):
+        list(check(moved(honest, "whim", 0.0)))
 
 
 def test_every_precision_that_is_exported_has_a_bound() -> None:

@@ -108,7 +108,7 @@ def test_a_search_goes_on_from_where_it_is_told(name: str) -> None:
 
 
 def test_an_unknown_probe_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="probe 'sqare': choose one of spsa, square"):
+    with pytest.raises(InvalidInputError, match=f"probe 'sqare': choose one of {', '.join(names())}"):
         plan_probes(["sqare"], threat_model=None, images=1, queries=2, seed=0)
 
 

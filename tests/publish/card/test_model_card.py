@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_manifest_beside_a_constant_answer(record: RunR
         assert cells[1] == f"{measured['accuracy']:.1%}"
         assert cells[3] == f"{measured['balanced_accuracy']:.1%}"
     always = row(text, "always nv")
-    assert always[1] == f"{record.manifest.data['majority_baseline']:.1%}"
+    assert always[1] == f"{record.manifest.data['majority_share']:.1%}"
     assert always[4].startswith("0.0% of ")
     sensitivities = text.split("Sensitivity per class")[1].splitlines()[4:]
     assert sensitivities[0].startswith("| mel, melanoma, malignant |")

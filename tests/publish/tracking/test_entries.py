@@ -40,7 +40,7 @@ def test_a_run_tells_settings_epochs_and_figures(record: RunRecord) -> None:
     measured = record.manifest.results["pgd-linf-4"]
     assert values(entry)["test/pgd-linf-4/accuracy"] == pytest.approx(measured["accuracy"])
     assert values(entry)["test/pgd-linf-4/sensitivity_mel"] == pytest.approx(measured["sensitivity_mel"])
-    assert values(entry)["test/clean/majority_baseline"] == pytest.approx(record.manifest.data["majority_baseline"])
+    assert values(entry)["test/clean/majority_share"] == pytest.approx(record.manifest.data["majority_share"])
     assert entry.tags["synthetic"] == "true"
     assert entry.note.startswith("SYNTHETIC")
     found = json.loads(entry.files["digests.json"])

@@ -23,7 +23,7 @@ def test_figures(make_dataset: Make) -> None:
     assert summary.counts["nv"] == {"train": 1, "val": 0, "test": 2}
     assert summary.counts["vasc"] == {"train": 0, "val": 0, "test": 0}
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == summary.images == 7
-    assert (summary.majority_class, summary.majority_baseline) == ("nv", 2 / 3)
+    assert (summary.majority_class, summary.majority_share) == ("nv", 2 / 3)
     assert (summary.lesions, summary.leaked_lesions) == (6, 1)
     assert summary.part_images == {"train": 2, "val": 2, "test": 3}
     assert summary.part_lesions == {"train": 2, "val": 2, "test": 3}

@@ -9,13 +9,19 @@ from collections.abc import Collection
 from pathlib import Path
 
 from skinaudit.artifacts.contract import CLASSES
-from skinaudit.trainer.data.records import Listing, Row, assemble, read_table
+from skinaudit.trainer.data.records import Listing, Row, assemble, find_table, read_table
 
 TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
 """The names under which the metadata is downloaded."""
+LOOKS_FOR = f"{TABLES[0]} (HAM10000)"
 
 
-def list_ham10000(table: Path, files: Collection[Path]) -> Listing:
+def find(files: Collection[Path]) -> Path | None:
+    """The metadata table; raises InvalidInputError where there are two that differ."""
+    return find_table(files, TABLES)
+
+
+def list_images(table: Path, files: Collection[Path]) -> Listing:
     """List the images of a HAM10000 metadata table (columns lesion_id, image_id, dx) among `files`.
 
     Raises InvalidInputError for an unusable table; unusable rows are returned in `bad`.

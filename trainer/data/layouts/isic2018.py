@@ -14,9 +14,15 @@ from skinaudit.trainer.data.records import Listing, Row, assemble, find_table, r
 
 TABLE = "ISIC2018_Task3_Training_GroundTruth.csv"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+LOOKS_FOR = f"{TABLE} (ISIC 2018 Task 3)"
 
 
-def list_isic2018(table: Path, files: Collection[Path]) -> Listing:
+def find(files: Collection[Path]) -> Path | None:
+    """The ground truth; raises InvalidInputError where there are two that differ."""
+    return find_table(files, (TABLE,))
+
+
+def list_images(table: Path, files: Collection[Path]) -> Listing:
     """List the images of an ISIC 2018 Task 3 ground truth among `files`.
 
     Without the lesion groupings each image is its own lesion, and the title says so. Raises InvalidInputError for an

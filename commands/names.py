@@ -1,0 +1,25 @@
+"""Names that the command line lists: those of the files of a folder, none of which is imported, so that help is fast."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def names_in(folder: str) -> tuple[str, ...]:
+    """The modules in a folder of the package, such as `trainer/attacks`, sorted; those that begin with `_` are left out."""
+    found = (module.name for module in pkgutil.iter_modules([str(ROOT / folder)]))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def runtime_names() -> tuple[str, ...]:
+    """The runtimes, by the files of engines/ whose names end in `_`: `tensorrt_rtx_.py` is tensorrt-rtx."""
+    return tuple(name.rstrip("_").replace("_", "-") for name in names_in("engines") if name.endswith("_"))
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Names as a sentence lists them: `a, b or c`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,0 +1,11 @@
+"""Runs TensorRT-RTX plans on a GPU: the code of tensorrt_ with the library of that name."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from skinaudit.engines.runtime import Runtime
+from skinaudit.engines.tensorrt_ import SUFFIXES, open_plan
+
+LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
+RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"))

@@ -1,0 +1,39 @@
+"""Runtimes are found by their files, and a suffix is opened by one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from skinaudit import engines
+from skinaudit.engines.open import LIBRARIES, RUNTIMES, runtime_of
+from skinaudit.errors import EngineError
+
+
+def test_every_file_whose_name_ends_in_an_underscore_is_a_runtime() -> None:
+    files = {path.stem for path in Path(engines.__path__[0]).glob("*_.py")} - {"__init__"}
+    assert {name.replace("-", "_") + "_" for name in RUNTIMES} == files
+    assert {"onnxruntime", "openvino", "torch", "tensorrt"} <= set(LIBRARIES)
+
+
+def test_a_suffix_has_one_runtime_by_default() -> None:
+    """The two libraries of plans aside, which are told apart by the first bytes of the file."""
+    counts = Counter(suffix for runtime in RUNTIMES.values() for suffix in runtime.by_default)
+    plans = RUNTIMES["tensorrt"].suffixes
+    assert {suffix for suffix, count in counts.items() if count != 1} == set(plans)
+    assert RUNTIMES["tensorrt-rtx"].suffixes == plans
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [("a.onnx", "onnxruntime"), ("a.xml", "openvino"), ("a.TFLITE", "openvino"), ("a.pt2", "pytorch")],
+)
+def test_a_file_is_opened_by_the_runtime_of_its_suffix(name: str, runtime: str) -> None:
+    assert runtime_of(Path(name)) == runtime
+
+
+def test_a_suffix_of_no_runtime_is_refused_with_what_there_is() -> None:
+    with pytest.raises(EngineError, match=r"no runtime here opens \.jpg; supported: \.onnx"):
+        runtime_of(Path("a.jpg"))

@@ -1,0 +1,50 @@
+"""Layouts in which folders of images are distributed, one a file; the help of the command line lists them by these names.
+
+A layout file defines `LOOKS_FOR`, what it knows its folders by, in words; `find(files) -> Path | None`, that thing among the
+files of a folder; and `list_images(found, files) -> Listing`, every image with its class and lesion. Nothing else needs to
+change when a file is added.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.records import Listing, find_files
+
+
+class Layout(Protocol):
+    """What a layout file offers."""
+
+    LOOKS_FOR: str
+
+    def find(self, files: Collection[Path]) -> Path | None:
+        """What names the layout among `files`, all those at any depth of a folder; None where it is another layout."""
+
+    def list_images(self, found: Path, files: Collection[Path]) -> Listing:
+        """The images among `files`; raises InvalidInputError for an unusable table."""
+
+
+def names() -> tuple[str, ...]:
+    """The layouts that are there, by file."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def recognise(folder: Path) -> Listing:
+    """The images of a folder in whichever layout it has; raises InvalidInputError where it has none or several."""
+    files = find_files(folder)
+    known: list[Layout] = [importlib.import_module(f"{__name__}.{name}") for name in names()]
+    finds = [(layout, layout.find(files)) for layout in known]
+    fitting = [(layout, found) for layout, found in finds if found is not None]
+    if len(fitting) > 1:
+        both = " and ".join(found.name for _, found in fitting)
+        raise InvalidInputError(f"{folder}: holds both {both}; give the folder of one of them")
+    if not fitting:
+        looked = " and ".join(layout.LOOKS_FOR for layout in known)
+        raise InvalidInputError(f"{folder}: no data set recognised; looked at all depths for {looked}")
+    (layout, found), *_ = fitting
+    return layout.list_images(found, files)
