@@ -122,7 +122,6 @@ def start() -> Iterator[Start]:
 
     yield start_group
     for process in started:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         with process:  # closes its pipes, waits
-            pass
+            if process.poll() is None:  # else its number may belong to another group by now; the guard sees what is left
+                os.killpg(process.pid, signal.SIGKILL)
