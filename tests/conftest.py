@@ -50,7 +50,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from skinaudit.trainer.train import Training, train_run
 
     training = Training(
-        arch="mobilenet", width=0.25, size=SIZE, recipe=adapted("default", epochs=6, batch=8, learning_rate=5e-3),
+        arch="mobilenet", width=0.25, size=SIZE,
+        recipe=adapted("default", epochs=6, batch=8, learning_rate=3e-3, class_weighting=0.5),
         hardening=None, threat_model=ThreatModel("linf", Fraction(4)), split="lesion", seed=0, weights=None, threads=1,
     )  # fmt: skip
 
