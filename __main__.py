@@ -13,6 +13,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("skinaudit: interrupted; nothing half-written was left", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:  # such as a file signal.py in this folder, which Python takes for its own module
+        print(f"skinaudit: cannot start: {type(error).__name__}: {error}; start it in another folder", file=sys.stderr)
+        sys.exit(2)
 
     def import_and_invoke() -> int:
         from skinaudit.cli import invoke

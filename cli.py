@@ -73,4 +73,6 @@ commands.params.append(_debug_option(hidden=False))
 
 
 if __name__ == "__main__":
-    main()
+    from skinaudit.__main__ import main as start
+
+    start()

@@ -81,6 +81,12 @@ class InputContract:
         return {**asdict(self), "classes": list(self.classes), "malignant": list(self.malignant)}
 
 
+def known_malignant(classes: Sequence[str]) -> list[str]:
+    """Those of the classes whose name is that of a well-known malignant diagnosis; it proves nothing about other names."""
+    names = {*MALIGNANT, *(CLASS_TITLES[name] for name in MALIGNANT)}
+    return [name for name in classes if name.lower() in names]
+
+
 def upgraded(value: Any, *, where: str, again: str) -> Any:
     """The plain value of a contract of the earlier format, with the malignant classes that it meant.
 

@@ -64,7 +64,8 @@ def _told(error: BaseException) -> int:
     if debugging():
         import traceback
 
-        traceback.print_exc()
+        with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
+            traceback.print_exc()
     _print(_line(error))
     return FAILED_TO_RUN
 
@@ -87,7 +88,7 @@ def _line(error: BaseException) -> str:
 
 def _print(line: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):  # where nobody reads it, the exit code still counts
+        with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
             print(f"skinaudit: {line}", file=sys.stderr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.contract import known_malignant
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "sets"
@@ -18,9 +19,18 @@ RULES = {
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS where no class is named as malignant; a policy that says why there is none turns that into a warning."""
-    if evidence.inputs.clean.info.contract.malignant:
+    contract, policy = evidence.inputs.clean.info.contract, evidence.policy
+    if set(contract.malignant) == set(contract.classes):
+        text = "every class is named as malignant: no answer can be benign, so no missed cancer can be seen"
+        yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
-    policy = evidence.policy
+    if contract.malignant:
+        return
+    suspicious = known_malignant(contract.classes)
+    if suspicious:
+        text = f"no class is named as malignant, though there is {', '.join(suspicious)}: name it so in the contract"
+        yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
+        return
     if policy.clinical == "none":
         text = f"no clinical gate was applied: no class is named as malignant. The policy's reason: {policy.clinical_reason}"
         yield Finding(Severity.WARNING, "clinical", None, text)

@@ -147,7 +147,7 @@ def _recorded(run: Path) -> dict[str, float]:
     """Accuracy by set from the results of a run's training; sets that were written later have none."""
     accuracies = {}
     for name, result in read_run(run).results.items():
-        if isinstance(result, Mapping) and isinstance(result.get("accuracy"), float):
+        if isinstance(result, Mapping) and isinstance(result.get("accuracy"), int | float):
             accuracies[name] = float(result["accuracy"])
     return accuracies
 

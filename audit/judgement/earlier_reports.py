@@ -20,6 +20,8 @@ def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
     of HAM10000, and a finding did not say which gate stands behind it.
     """
     changed = dict(report)
+    if "malignant" in report:  # of a later format under an earlier name: read as what it is
+        return changed
     classes = report.get("classes")
     names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
     changed["malignant"] = list(earlier_malignant(names))

@@ -92,7 +92,9 @@ def test_classes_renamed_consistently_change_no_verdict_gate_or_figure(
 
 @pytest.fixture
 def nothing_malignant(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> Path:
-    return Path(lab.plant(tmp_path, settings={}, contract=replace(RENAMED, malignant=())).engine)
+    return Path(
+        lab.plant(tmp_path, settings={}, contract=InputContract(size=6, classes=tuple("abcdefg"), malignant=())).engine
+    )
 
 
 def test_without_malignant_classes_nothing_clinical_can_be_judged(nothing_malignant: Path) -> None:

@@ -301,3 +301,18 @@ def test_a_closed_stream_changes_no_exit_code() -> None:
     command = f'"{sys.executable}" -m skinaudit policy >&-'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
+def test_a_traceback_that_cannot_be_written_changes_no_exit_code() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
+        command = [sys.executable, "-m", "skinaudit", "--debug", "audit", "absent.onnx"]
+        assert subprocess.run(command, stderr=full, stdout=subprocess.DEVNULL, check=False).returncode == 2
+
+
+def test_a_module_of_a_standard_name_in_the_folder_is_one_line_and_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "signal.py").write_text("raise ValueError('not the one')")
+    command = [sys.executable, "-m", "skinaudit", "audit", "absent.onnx"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -2,20 +2,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from linear_run import change_inputs
 
+from skinaudit.artifacts.contract import CLASSES
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.clinical import check
 from skinaudit.audit.judgement.policy import Policy
 
 
-def without_malignant(honest: Evidence) -> Evidence:
+def with_classes(honest: Evidence, classes: tuple[str, ...], malignant: tuple[str, ...]) -> Evidence:
     clean = honest.inputs.clean
-    contract = replace(clean.info.contract, malignant=())
+    contract = replace(clean.info.contract, classes=classes, malignant=malignant)
     return change_inputs(honest, clean=replace(clean, info=replace(clean.info, contract=contract)))
 
 
-DAMAGES = {"nothing is malignant": without_malignant}
+def without_malignant(honest: Evidence) -> Evidence:
+    return with_classes(honest, tuple("abcdefg"), ())
+
+
+DAMAGES = {
+    "nothing is malignant": without_malignant,
+    "everything is malignant": lambda honest: with_classes(honest, tuple("abcdefg"), tuple("abcdefg")),
+    "melanoma is not": lambda honest: with_classes(honest, CLASSES, ()),
+}
+REASON = Policy(clinical="none", clinical_reason="why")
+
+
+@pytest.mark.parametrize("damage", ["everything is malignant", "melanoma is not"])
+def test_no_policy_permits_a_contract_that_hides_cancers(honest: Evidence, damage: str) -> None:
+    (finding,) = check(replace(DAMAGES[damage](honest), policy=REASON))
+    assert finding.severity is Severity.INCONCLUSIVE
 
 
 def test_no_malignant_class_forbids_pass(honest: Evidence) -> None:

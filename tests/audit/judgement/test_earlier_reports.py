@@ -32,3 +32,12 @@ def test_what_was_read_is_written_in_the_present_format(tmp_path: Path) -> None:
     again.write_text(json.dumps(to_json(result)))
     assert json.loads(again.read_text())["kind"] != "skinaudit-audit/1"
     assert read_audit(again) == result
+
+
+def test_a_present_report_under_the_earlier_name_keeps_what_it_says(tmp_path: Path) -> None:
+    value = to_json(read_audit(EARLIER))
+    value["policy"] |= {"clinical": "none", "clinical_reason": "why"}
+    path = tmp_path / "relabelled.json"
+    path.write_text(json.dumps({**value, "kind": "skinaudit-audit/1", "malignant": []}))
+    result = read_audit(path)
+    assert (result.malignant, result.policy.clinical, result.policy.clinical_reason) == ((), "none", "why")
