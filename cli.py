@@ -73,6 +73,4 @@ commands.params.append(_debug_option(hidden=False))
 
 
 if __name__ == "__main__":
-    from skinaudit.__main__ import main as start
-
-    start()
+    main()
