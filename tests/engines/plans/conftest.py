@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fake_gpu.plan_bytes import Content, packed
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
-
-from fake_gpu.plan_bytes import Content, packed
 
 SIDE = 2
 """Of the images of a small plan, (batch, 3, SIDE, SIDE)."""
