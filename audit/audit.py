@@ -100,6 +100,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     engine = open_subject(
         path, inputs,
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
+        plan=request.plan,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
     set_names = {

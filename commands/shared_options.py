@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -31,6 +32,25 @@ def provider_option(command: _Command) -> _Command:
         help="Where the engine runs  [default: cuda for plans, else cpu]. If it cannot run there, that is an error, never a "
         "silent fallback.",
     )(command)  # fmt: skip
+
+
+def plan_options(command: _Command) -> _Command:
+    """What says how a plan runs: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`, `--host-code`."""
+    options = (
+        click.option("--device", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+                     help="CUDA device that runs a plan, as `skinaudit doctor` counts them."),
+        click.option("--kernels", type=click.Choice(["eager", "none"]), default="eager", show_default=True,
+                     help="Kernels of a TensorRT-RTX plan: compiled for each batch before it runs, or the general ones."),
+        click.option("--runtime-cache", type=click.Path(path_type=Path), default=None, metavar="FILE",
+                     help="Keep the kernels that TensorRT-RTX compiles in FILE, and use those that it holds."),
+        click.option("--cuda-graphs", is_flag=True, help="Record the calls of a plan and replay them."),
+        click.option("--host-code", is_flag=True,
+                     help="Let a version-compatible plan run the program code that it carries: only for a plan that you "
+                     "trust, because it can do whatever you can."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def json_option(command: _Command) -> _Command:

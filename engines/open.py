@@ -51,7 +51,7 @@ def open_engine(
     opener = chosen.open
     if plan is not None and plan != PlanOptions():
         if chosen.configured is None:
-            raise EngineError(f"{path}: {name} takes no options of plans; leave {', '.join(plan.given())} out")
+            raise EngineError(f"{path}: {name} takes no options of plans; leave {' '.join(plan.given())} out")
         opener = chosen.configured(plan)
     session = opener(path, provider=provider or chosen.provider, threads=threads)
     return SessionEngine(session, where=str(path), contract=contract, order=order)

@@ -16,6 +16,7 @@ from skinaudit.audit.evidence.replay import Replayed
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -73,7 +74,14 @@ def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> 
 
 
 def open_subject(
-    path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
+    path: Path,
+    inputs: Inputs,
+    *,
+    runtime: str | None,
+    emulate: bool,
+    provider: Provider | None,
+    threads: int | None,
+    plan: PlanOptions | None = None,
 ) -> Engine:
     """Open the engine under audit; with `emulate` the graph that it was built from in its place."""
     manifest = inputs.manifest
@@ -81,7 +89,9 @@ def open_subject(
         if emulate:
             raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
         order = inputs.clean.info.contract.classes
-        return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
+        return open_engine(
+            path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads, plan=plan
+        )
     if emulate:
         emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
         if not emulation.description.found.get(manifest.asked):
@@ -90,7 +100,7 @@ def open_subject(
                 "cannot emulate it; leave --emulate out"
             )
         return emulation
-    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
+    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads, plan=plan)
 
 
 def open_reference(

@@ -27,12 +27,12 @@ class PlanOptions:
     cuda_graphs: bool = False
 
     def given(self) -> tuple[str, ...]:
-        """What to type for whatever differs from the default."""
+        """What to type for whatever differs from the default, one word each."""
         typed = {
-            f"--device {self.device}": self.device != 0,
-            "--host-code": self.host_code,
-            f"--kernels {self.specialisation}": self.specialisation != "eager",
-            f"--runtime-cache {self.runtime_cache}": self.runtime_cache is not None,
-            "--cuda-graphs": self.cuda_graphs,
+            ("--device", str(self.device)): self.device != 0,
+            ("--host-code",): self.host_code,
+            ("--kernels", self.specialisation): self.specialisation != "eager",
+            ("--runtime-cache", str(self.runtime_cache)): self.runtime_cache is not None,
+            ("--cuda-graphs",): self.cuda_graphs,
         }
-        return tuple(text for text, is_given in typed.items() if is_given)
+        return tuple(word for words, is_given in typed.items() if is_given for word in words)
