@@ -21,8 +21,10 @@ pytestmark = pytest.mark.usefixtures("fake_gpu")
 PRECISIONS = tuple(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS)
 
 
-def audited(folder: Path, precision: str, *, plan: PlanOptions | None = None, **planted: Any) -> AuditResult:
-    run = plant_plan(folder, precision, **planted)
+def audited(
+    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 1400, **planted: Any
+) -> AuditResult:
+    run = plant_plan(folder, precision, images=images, **planted)
     return audit_engine(run.engine, threads=1, plan=plan or PlanOptions())
 
 
@@ -40,7 +42,6 @@ def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspect
     assert result.description.batches == (BatchRange(1, 32, 128),)
     assert result.consistency.sizes == (1, 7, 32, 64, 128)
     assert set(rules(result)) <= {"batch-dependence"}
-    assert "note" in {*rules(result).values(), "note"}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
