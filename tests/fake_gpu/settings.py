@@ -22,9 +22,9 @@ class Machine:
     tensorrt: str = "10.13.0"
     plans: str = ""
 
-    def write(self) -> None:
-        """Make it the machine of this process and of those that it starts."""
-        os.environ[VARIABLE] = json.dumps(asdict(self))
+    def text(self) -> str:
+        """What the variable holds for it."""
+        return json.dumps(asdict(self))
 
 
 def machine() -> Machine:
