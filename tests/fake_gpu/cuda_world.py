@@ -220,6 +220,11 @@ class World:
         others = {"streams": self.streams, "graphs": self.graphs, "runnable graphs": self.runnable}
         return {**held, **{name: len(handles) for name, handles in others.items() if handles}}
 
+    def forget(self) -> None:
+        """Drop everything, as the end of a process does."""
+        for held in (self.allocations, self.streams, self.graphs, self.runnable):
+            held.clear()
+
 
 _worlds: list[World] = []
 
