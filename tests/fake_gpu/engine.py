@@ -142,6 +142,8 @@ class Engine:
         return RuntimeConfig(self.library)
 
     def create_execution_context(self, config: RuntimeConfig | None = None) -> Context:
+        if config is None and hasattr(self.library, "CudaGraphStrategy"):
+            config = RuntimeConfig(self.library)  # TensorRT-RTX chooses for itself
         return Context(self, config)
 
 

@@ -94,9 +94,8 @@ def test_whatever_batches_the_plan_takes_are_tried(
 def test_kernels_that_are_swapped_in_the_background_would_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from skinaudit.engines.plans.kernel_choice import KernelChoice
 
-    monkeypatch.setattr(KernelChoice, "make_context", lambda choice, engine: engine.create_execution_context(
-        engine.create_runtime_config()  # as the library chooses by itself
-    ))  # fmt: skip
+    # as the library chooses by itself
+    monkeypatch.setattr(KernelChoice, "make_context", lambda choice, engine: engine.create_execution_context())
     result = audited(tmp_path, "fp16", library="tensorrt_rtx", inspector="rtx")
     assert rules(result)["determinism"] == "inconclusive"
     assert result.verdict is Verdict.INCONCLUSIVE
