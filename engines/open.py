@@ -10,7 +10,6 @@ from pathlib import Path
 from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
-from skinaudit.engines import tensorrt_ as trt
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import SessionEngine
@@ -36,15 +35,18 @@ def open_engine(
     order: Sequence[str] | None = None,
     provider: Provider | None = None,
     threads: int | None = None,
+    allow_code: bool = False,
 ) -> Engine:
     """Open the engine at `path`.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
-    one. Raises EngineError for an unknown suffix, where file, contract and order do not agree, and as the runtime does.
+    one. allow_code: open files, too, that hold code which runs on opening. Raises EngineError for an unknown suffix, where
+    file, contract and order do not agree, and as the runtime does.
     """
     chosen = RUNTIMES[_named(runtime, path) if runtime else runtime_of(path)]
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads)
+    leave = {"allow_code": allow_code} if chosen.runs_code else {}
+    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **leave)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 
@@ -67,14 +69,16 @@ def _named(runtime: str, path: Path) -> str:
 
 
 def runtime_of(path: Path) -> str:
-    """The name of the runtime that opens files of this suffix by default; a plan opens with the library that made it.
+    """The name of the runtime that opens files of this suffix by default; of several, the one that recognises the content.
 
     Raises EngineError where none does.
     """
-    if path.suffix.lower() in RUNTIMES["tensorrt"].suffixes and path.is_file():
-        return "tensorrt-rtx" if trt.is_rtx(path) else "tensorrt"
-    for name, runtime in RUNTIMES.items():
-        if path.suffix.lower() in runtime.by_default:
+    fitting = {name: runtime for name, runtime in RUNTIMES.items() if path.suffix.lower() in runtime.by_default}
+    for name, runtime in fitting.items():
+        if runtime.recognises is not None and path.is_file() and runtime.recognises(path):
+            return name
+    for name, runtime in fitting.items():
+        if runtime.recognises is None:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
     raise EngineError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.tensorrt_ import SUFFIXES, open_plan
+from skinaudit.engines.tensorrt_ import SUFFIXES, is_rtx, open_plan
 
 LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
-RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"))
+RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx)
