@@ -96,6 +96,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     engine = open_subject(
         path, inputs,
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
+        allow_code=request.allow_code,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
     set_names = {
@@ -105,8 +106,9 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     }
     check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
-        path, inputs, engine, control=request.control, provider=request.provider, threads=request.threads
-    )
+        path, inputs, engine,
+        control=request.control, provider=request.provider, threads=request.threads, allow_code=request.allow_code,
+    )  # fmt: skip
     return engine, reference
 
 

@@ -12,7 +12,13 @@ from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
-from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
+from skinaudit.commands.shared_options import (
+    allow_code_option,
+    provider_option,
+    report_option,
+    thread_count,
+    threads_option,
+)
 from skinaudit.errors import InvalidInputError
 
 
@@ -59,6 +65,7 @@ from skinaudit.errors import InvalidInputError
               help="Audits at once, where there are several engines  [default: cores / threads].")  # fmt: skip
 @report_option("audit")
 @provider_option
+@allow_code_option
 @threads_option
 def audit(
     engines: tuple[Path, ...],
@@ -83,6 +90,7 @@ def audit(
     jobs: int | None,
     report_texts: tuple[str, ...],
     provider: Any,
+    allow_code: bool,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -126,7 +134,7 @@ def audit(
     settings: dict[str, Any] = {
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
-        "baseline_own_sets": baseline_own_sets,
+        "baseline_own_sets": baseline_own_sets, "allow_code": allow_code,
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,

@@ -33,6 +33,15 @@ def provider_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def allow_code_option(command: _Command) -> _Command:
+    """`--allow-code`, shared by every command that opens an engine from elsewhere."""
+    return click.option(
+        "--allow-code", is_flag=True,
+        help="Open engines that hold program code, such as compiled packages (.aoti.pt2), too. Their code runs with your "
+        "rights as soon as they are opened, so say so only of files whose origin you trust.",
+    )(command)  # fmt: skip
+
+
 def json_option(command: _Command) -> _Command:
     """`--json`, shared by every command that prints a table."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)

@@ -29,7 +29,7 @@ def examine() -> tuple[RuntimeReport, ...]:
     cuda, why_not = _cuda_devices()
     without = "" if cuda else f"plans cannot run here: {why_not}"
     return (
-        _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2", ".pt2", "train", cuda=cuda),
+        _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2, .aoti.pt2", ".pt2 .aoti.pt2", "train", cuda=cuda),
         _onnxruntime(),
         _report("openvino", ("openvino",), _openvino_devices, ".xml in fp32 and fp16", ".xml .onnx .tflite", "openvino"),
         _report("nncf", ("nncf",), None, ".xml in int8", "", "openvino"),
