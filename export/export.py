@@ -219,7 +219,7 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         target = Path(scratch) / path.name
         built = form.build(Request(source, precision, calibration, build.run, target, str(path), build.options))
         check_found(built.found, asked=precision, source=source, where=str(path), kept=len(built.kept))
-        engine, how = _to_compare(target, form, graph, threads=build.threads)
+        engine, how = _to_compare(target, form, graph, build)
         build.progress(f"{label}: comparing with the source model on {len(build.clean)} clean images")
         rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)
         parity = measure_parity(engine, build.clean, precision=rules)
@@ -268,12 +268,12 @@ def _rebuilt(
     return {"rebuilds": compare_builds(builds, build.clean).to_json()}
 
 
-def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:
-    """The built engine or, where there is no device to run it, the emulation of its graph; and which of them it is."""
+def _to_compare(target: Path, form: Format, graph: Exported, build: _Build) -> tuple[Engine, str]:
+    """The built engine or, where it does not run here, the emulation of its graph; and which of them it is."""
     try:
-        return _open_built(target, form, threads=threads), "the engine"
+        return _open_built(target, form, threads=build.threads), "the engine"
     except NoDeviceError:
-        return open_emulated(graph.path, threads=threads), EMULATED
+        return open_emulated(graph.path, threads=build.threads), EMULATED
 
 
 def _open_built(path: Path, form: Format, *, threads: int | None) -> Engine:
