@@ -70,9 +70,10 @@ def export(
     """
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
-    from skinaudit.export.formats import default_formats, format_of
+    from skinaudit.export.formats import format_of
 
-    chosen = formats or (default_formats() if output is None else (format_of(output),))
+    precisions = precisions or ("fp32",)
+    chosen = formats or (None if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, targets=targets,
         refit=refit, strip=strip, timing_cache=timing_cache,
@@ -82,7 +83,7 @@ def export(
     with bars() as bar:
         bar("exporting")
         written = export_run(
-            run, precisions=precisions or ("fp32",), formats=chosen, output=output, options=options,
+            run, precisions=precisions, formats=chosen, output=output, options=options,
             threads=thread_count(threads), progress=note, refused=refused.append,
         )  # fmt: skip
     for exported in written:

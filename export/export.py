@@ -38,7 +38,7 @@ from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import InvalidInputError, NoDeviceError, SkinauditError, missing
 from skinaudit.export.build import BuildOptions, Request
 from skinaudit.export.calibration import Calibration, read_calibration
-from skinaudit.export.formats import FORMATS, Format
+from skinaudit.export.formats import FORMATS, Format, default_formats
 from skinaudit.export.parity import check_parity, measure_parity
 from skinaudit.export.precision import PRECISIONS, Precision, check_found
 from skinaudit.export.rebuilds import compare_builds
@@ -65,7 +65,7 @@ def export_run(
     run: Path,
     *,
     precisions: Sequence[str],
-    formats: Sequence[str] = ("onnx",),
+    formats: Sequence[str] | None = ("onnx",),
     output: Path | None = None,
     options: BuildOptions | None = None,
     threads: int | None = None,
@@ -74,8 +74,8 @@ def export_run(
 ) -> tuple[Exported, ...]:
     """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
 
-    `run`/engines/fp32.onnx is the reference of every engine. It is kept if its digests lead to the run's weights, and
-    exported again if not. Other formats are built from the ONNX file of their precision, which is written too. A file is
+    formats: None for the usual ones of each precision. `run`/engines/fp32.onnx is the reference of every engine. It is kept
+    if its digests lead to the run's weights, and exported again if not. Other formats are built from the ONNX file of their precision, which is written too. A file is
     written only after its precision was read back and its parity was measured. Raises InvalidInputError for a damaged run,
     an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of an engine
     that is not written, after which the others follow; without it the first such error is raised.
@@ -110,7 +110,9 @@ def export_run(
     return tuple(exported)
 
 
-def _wanted(formats: Sequence[str], precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
+def _wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
+    if formats is None:
+        return [(FORMATS[name], precision) for precision in precisions for name in default_formats(precision)]
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InvalidInputError(f"format {', '.join(unknown) or 'missing'}: choose among {', '.join(FORMATS)}")
@@ -186,7 +188,8 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
     def convert() -> tuple[bytes, Engine, Mapping[str, Any]]:
         converted = precision.convert(source, calibration, where=str(path))
         content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
-        session = open_bytes(content, where=str(path), threads=build.threads)
+        as_graph = "onnx" not in precision.formats
+        session = open_bytes(content, where=str(path), threads=build.threads, as_graph=as_graph)
         return content, SessionEngine(session, where=str(path)), converted.settings
 
     build.progress(f"{name}: converting")
