@@ -63,6 +63,7 @@ class Built:
     found: counts of weighted layers by precision, read back from what was built, never from what was asked. companions:
     further files that the engine file needs, beside it. settings: whatever the manifest should record. calibrated: the
     calibration images had a part in it. kept: names of the layers that the builder left in fp32 on purpose.
+    incomplete: what the file still lacks before it can run anywhere; None where it can.
     """
 
     found: Mapping[str, int]
@@ -70,6 +71,7 @@ class Built:
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibrated: bool = False
     kept: tuple[str, ...] = ()
+    incomplete: str | None = None
 
 
 class Build(Protocol):

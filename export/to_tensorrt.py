@@ -67,7 +67,8 @@ def build_plan(request: Request, *, library: str) -> Built:
         "build_seconds": round(seconds, 2),
         "found_in": BUILT_TYPED,
     }
-    return Built(found=_layer_counts(trt, network), settings=settings)
+    incomplete = "a stripped plan runs only once its weights are put back" if options.strip else None
+    return Built(found=_layer_counts(trt, network), settings=settings, incomplete=incomplete)
 
 
 build_tensorrt: Build = partial(build_plan, library="tensorrt")
