@@ -101,6 +101,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         path, inputs,
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
         plan=request.plan,
+        allow_code=request.allow_code,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
     set_names = {
@@ -110,8 +111,9 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     }
     check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
-        path, inputs, engine, control=request.control, provider=request.provider, threads=request.threads
-    )
+        path, inputs, engine,
+        control=request.control, provider=request.provider, threads=request.threads, allow_code=request.allow_code,
+    )  # fmt: skip
     return engine, reference
 
 

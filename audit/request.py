@@ -33,6 +33,7 @@ class Settings(TypedDict, total=False):
     probes: Sequence[ProbePlan]
     baseline: Path | None
     baseline_own_sets: bool
+    allow_code: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Request:
     the engine was built from on the CPU, in the engine's place; such an audit never passes. plan: how a plan is run.
     batch_size: images a call. probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine,
     which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
-    that the same attacks made against each of the two itself.
+    that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
     """
 
     engine: Path
@@ -62,6 +63,7 @@ class Request:
     probes: Sequence[ProbePlan] = ()
     baseline: Path | None = None
     baseline_own_sets: bool = False
+    allow_code: bool = False
 
     def __post_init__(self) -> None:
         if self.baseline_own_sets and self.baseline is None:
@@ -84,6 +86,7 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
     typed += request.plan.given()
     typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
+    typed += ["--allow-code"] if request.allow_code else []
     for probe in request.probes:
         typed += ["--probe", probe.name]
     if request.probes:

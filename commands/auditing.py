@@ -12,7 +12,14 @@ from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
-from skinaudit.commands.shared_options import plan_options, provider_option, report_option, thread_count, threads_option
+from skinaudit.commands.shared_options import (
+    allow_code_option,
+    plan_options,
+    provider_option,
+    report_option,
+    thread_count,
+    threads_option,
+)
 from skinaudit.errors import InvalidInputError
 
 
@@ -60,6 +67,7 @@ from skinaudit.errors import InvalidInputError
 @report_option("audit")
 @plan_options
 @provider_option
+@allow_code_option
 @threads_option
 def audit(
     engines: tuple[Path, ...],
@@ -89,6 +97,7 @@ def audit(
     cuda_graphs: bool,
     host_code: bool,
     provider: Any,
+    allow_code: bool,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -134,8 +143,8 @@ def audit(
     settings: dict[str, Any] = {
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
-        "baseline_own_sets": baseline_own_sets,
-        "plan": PlanOptions(device, host_code, kernels, runtime_cache, cuda_graphs),
+        "baseline_own_sets": baseline_own_sets, "allow_code": allow_code,
+        "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,

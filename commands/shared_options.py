@@ -35,7 +35,7 @@ def provider_option(command: _Command) -> _Command:
 
 
 def plan_options(command: _Command) -> _Command:
-    """What says how a plan runs: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`, `--host-code`."""
+    """What says how a plan runs: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`."""
     options = (
         click.option("--device", type=click.IntRange(0), default=0, show_default=True, metavar="N",
                      help="CUDA device that runs a plan, as `skinaudit doctor` counts them."),
@@ -44,13 +44,19 @@ def plan_options(command: _Command) -> _Command:
         click.option("--runtime-cache", type=click.Path(path_type=Path), default=None, metavar="FILE",
                      help="Keep the kernels that TensorRT-RTX compiles in FILE, and use those that it holds."),
         click.option("--cuda-graphs", is_flag=True, help="Record the calls of a plan and replay them."),
-        click.option("--host-code", is_flag=True,
-                     help="Let a version-compatible plan run the program code that it carries: only for a plan that you "
-                     "trust, because it can do whatever you can."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def allow_code_option(command: _Command) -> _Command:
+    """`--allow-code`, shared by every command that opens an engine from elsewhere."""
+    return click.option(
+        "--allow-code", is_flag=True,
+        help="Open engines that hold program code, such as compiled packages (.aoti.pt2) and version-compatible plans, too. "
+        "Their code runs with your rights as soon as they are opened, so say so only of files whose origin you trust.",
+    )(command)  # fmt: skip
 
 
 def json_option(command: _Command) -> _Command:

@@ -31,7 +31,7 @@ def examine() -> tuple[RuntimeReport, ...]:
     """Look at every runtime; nothing that is absent or broken raises."""
     cuda, why_not = _cuda_devices("gpu")
     return (
-        _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2", ".pt2", "train", cuda=cuda),
+        _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2, .aoti.pt2", ".pt2 .aoti.pt2", "train", cuda=cuda),
         _onnxruntime(),
         _report("openvino", ("openvino",), _openvino_devices, ".xml in fp32 and fp16", ".xml .onnx .tflite", "openvino"),
         _report("nncf", ("nncf",), None, ".xml in int8", "", "openvino"),

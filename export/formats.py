@@ -10,6 +10,7 @@ from pathlib import Path
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import Build
 from skinaudit.export.precision import graphs_for
+from skinaudit.export.to_aotinductor import build_aotinductor
 from skinaudit.export.to_openvino import build_openvino
 from skinaudit.export.to_pytorch import build_pytorch
 from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
@@ -45,14 +46,22 @@ FORMATS: Mapping[str, Format] = {
         ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
     ),
     "pytorch": Format(".pt2", "pytorch", "torch", {"fp32": "fp32"}, build_pytorch),
+    "aotinductor": Format(".aoti.pt2", "aotinductor", "torch", {"fp32": "fp32"}, build_aotinductor),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""
 
 
-def default_formats() -> tuple[str, ...]:
-    """What is written where no format is asked for: ONNX and, where a TensorRT builder is installed, a plan."""
+def default_formats(precision: str) -> tuple[str, ...]:
+    """What is written in this precision where no format is asked for: ONNX and, where a TensorRT builder is there, a plan.
+
+    Raises InvalidInputError for a precision that none of them has.
+    """
     plans = [name for name in ("tensorrt", "tensorrt-rtx") if name in FORMATS and FORMATS[name].installed]
-    return ("onnx", *plans[:1])
+    fitting = tuple(name for name in ("onnx", *plans[:1]) if precision in FORMATS[name].graphs)
+    if not fitting:
+        offering = ", ".join(name for name, form in FORMATS.items() if precision in form.graphs) or "none"
+        raise InvalidInputError(f"{precision}: no format for it by default here; name one by --format: {offering}")
+    return fitting
 
 
 def format_of(output: Path) -> str:

@@ -22,10 +22,10 @@ PRECISIONS = tuple(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if n
 
 
 def audited(
-    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 1400, **planted: Any
+    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 1400, allow: bool = False, **planted: Any
 ) -> AuditResult:
     run = plant_plan(folder, precision, images=images, **planted)
-    return audit_engine(run.engine, threads=1, plan=plan or PlanOptions())
+    return audit_engine(run.engine, threads=1, plan=plan or PlanOptions(), allow_code=allow)
 
 
 def rules(result: AuditResult) -> dict[str, str]:
@@ -129,13 +129,13 @@ def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as error:
         audited(tmp_path / "refused", "fp16", host_code=True)
     assert str(error.value).endswith(
-        "a version-compatible plan, which needs --host-code: it runs program code that is stored in the plan, so allow it "
-        "only for a plan whose origin you trust"
+        "fp16.plan: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you trust "
+        "where it comes from"
     )
-    result = audited(tmp_path / "allowed", "fp16", host_code=True, plan=PlanOptions(host_code=True))
+    result = audited(tmp_path / "allowed", "fp16", host_code=True, allow=True)
     assert result.verdict is Verdict.PASS
     assert result.description.settings == {"host_code": "allowed"}
-    assert "--host-code" in result.arguments
+    assert "--allow-code" in result.arguments
 
 
 def test_cuda_graphs_change_no_answer(tmp_path: Path) -> None:
