@@ -10,8 +10,9 @@ from pathlib import Path
 from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
-from skinaudit.engines import tensorrt_ as trt
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.engines.plans.plan_file import is_rtx
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import EngineError
@@ -36,15 +37,23 @@ def open_engine(
     order: Sequence[str] | None = None,
     provider: Provider | None = None,
     threads: int | None = None,
+    plan: PlanOptions | None = None,
 ) -> Engine:
     """Open the engine at `path`.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
-    one. Raises EngineError for an unknown suffix, where file, contract and order do not agree, and as the runtime does.
+    one. plan: how to run it, if it is a plan. Raises EngineError for an unknown suffix, for options of plans where no plan
+    is, where file, contract and order do not agree, and as the runtime does.
     """
-    chosen = RUNTIMES[_named(runtime, path) if runtime else runtime_of(path)]
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads)
+    name = _named(runtime, path) if runtime else runtime_of(path)
+    chosen = RUNTIMES[name]
+    opener = chosen.open
+    if plan is not None and plan != PlanOptions():
+        if chosen.configured is None:
+            raise EngineError(f"{path}: {name} takes no options of plans; leave {', '.join(plan.given())} out")
+        opener = chosen.configured(plan)
+    session = opener(path, provider=provider or chosen.provider, threads=threads)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 
@@ -72,7 +81,7 @@ def runtime_of(path: Path) -> str:
     Raises EngineError where none does.
     """
     if path.suffix.lower() in RUNTIMES["tensorrt"].suffixes and path.is_file():
-        return "tensorrt-rtx" if trt.is_rtx(path) else "tensorrt"
+        return "tensorrt-rtx" if is_rtx(path) else "tensorrt"
     for name, runtime in RUNTIMES.items():
         if path.suffix.lower() in runtime.by_default:
             return name

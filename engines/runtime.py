@@ -6,11 +6,13 @@ when a file is added; the file `tensorrt_rtx_.py` is the runtime tensorrt-rtx.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.session import Session
 
 
@@ -26,13 +28,15 @@ class Runtime:
     """How to open files with a runtime.
 
     suffixes: of the files that it opens. provider: the usual one, where the user names none. on_request: those of the
-    suffixes that it opens only where the user or the manifest names it.
+    suffixes that it opens only where the user or the manifest names it. configured: gives the opener for options of plans;
+    None where the runtime takes none.
     """
 
     suffixes: tuple[str, ...]
     provider: Provider
     open: Opener
     on_request: tuple[str, ...] = ()
+    configured: Callable[[PlanOptions], Opener] | None = None
 
     @property
     def by_default(self) -> tuple[str, ...]:

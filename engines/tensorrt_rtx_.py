@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from skinaudit.engines.plans.open_plan import open_plan
+from skinaudit.engines.plans.plan_file import SUFFIXES
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.tensorrt_ import SUFFIXES, open_plan
 
 LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
-RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"))
+_open = partial(open_plan, library="tensorrt_rtx")
+RUNTIME = Runtime(SUFFIXES, "cuda", _open, configured=lambda options: partial(_open, options=options))
