@@ -55,7 +55,7 @@ def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Open
         path = manifest_file.with_suffix("")
         manifest = read_engine_manifest(path)
         try:
-            engine = open_engine(path, runtime=manifest.runtime, provider=provider, threads=threads)
+            engine = open_engine(path, runtime=manifest.runtime, provider=provider, threads=threads, allow_code=True)
         except (EngineError, MissingDependencyError) as error:
             left_out.append(str(error))
             continue

@@ -27,11 +27,13 @@ def _precision_options(command: _Command) -> _Command:
 @click.command(short_help="Compile a run to engine files.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--format", "formats", multiple=True, metavar="NAME",
-              help="onnx, tensorrt, tensorrt-rtx, openvino or pytorch; may be repeated  [default: onnx and, where a "
-              "TensorRT builder is installed, a plan].")  # fmt: skip
+              help="onnx, tensorrt, tensorrt-rtx, openvino, pytorch or aotinductor; may be repeated  [default: onnx and, "
+              "where a TensorRT builder is installed, a plan].")  # fmt: skip
 @_precision_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
               help="Name the engine file (one precision); its suffix chooses the format.")  # fmt: skip
+@click.option("--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+              help="Compiled packages (aotinductor): the device that they are compiled for.")  # fmt: skip
 @click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
               show_default=True, metavar="MIN OPT MAX", help="Plans: batches of the optimisation profile.")  # fmt: skip
 @click.option("--version-compatible", is_flag=True, help="Plans: readable by newer TensorRT versions.")
@@ -46,9 +48,9 @@ def _precision_options(command: _Command) -> _Command:
               help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
-    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, batches: tuple[int, int, int],
-    version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None, workspace: int | None,
-    rebuilds: int, threads: int | None,
+    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, provider: Any,
+    batches: tuple[int, int, int], version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None,
+    workspace: int | None, rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -66,7 +68,7 @@ def export(
     chosen = formats or (default_formats() if output is None else (format_of(output),))
     options = BuildOptions(
         version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
-        workspace=workspace, batches=batches, rebuilds=rebuilds,
+        workspace=workspace, provider=provider, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with bars() as bar:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from skinaudit import engines
@@ -12,7 +14,6 @@ from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.plans.options import PlanOptions
-from skinaudit.engines.plans.plan_file import is_rtx
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import EngineError
@@ -38,21 +39,25 @@ def open_engine(
     provider: Provider | None = None,
     threads: int | None = None,
     plan: PlanOptions | None = None,
+    allow_code: bool = False,
 ) -> Engine:
     """Open the engine at `path`.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
-    one. plan: how to run it, if it is a plan. Raises EngineError for an unknown suffix, for options of plans where no plan
-    is, where file, contract and order do not agree, and as the runtime does.
+    one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
+    EngineError for an unknown suffix, for options of plans where no plan is, where file, contract and order do not agree,
+    and as the runtime does.
     """
     name = _named(runtime, path) if runtime else runtime_of(path)
     chosen = RUNTIMES[name]
     opener = chosen.open
-    if plan is not None and plan != PlanOptions():
-        if chosen.configured is None:
-            raise EngineError(f"{path}: {name} takes no options of plans; leave {', '.join(plan.given())} out")
-        opener = chosen.configured(plan)
+    if chosen.configured is not None:
+        opener = chosen.configured(replace(plan or PlanOptions(), host_code=allow_code))
+    elif plan is not None and plan != PlanOptions():
+        raise EngineError(f"{path}: {name} takes no options of plans; leave {', '.join(plan.given())} out")
+    elif chosen.runs_code:
+        opener = partial(opener, allow_code=allow_code)
     session = opener(path, provider=provider or chosen.provider, threads=threads)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
@@ -76,14 +81,16 @@ def _named(runtime: str, path: Path) -> str:
 
 
 def runtime_of(path: Path) -> str:
-    """The name of the runtime that opens files of this suffix by default; a plan opens with the library that made it.
+    """The name of the runtime that opens files of this suffix by default; of several, the one that recognises the content.
 
     Raises EngineError where none does.
     """
-    if path.suffix.lower() in RUNTIMES["tensorrt"].suffixes and path.is_file():
-        return "tensorrt-rtx" if is_rtx(path) else "tensorrt"
-    for name, runtime in RUNTIMES.items():
-        if path.suffix.lower() in runtime.by_default:
+    fitting = {name: runtime for name, runtime in RUNTIMES.items() if path.suffix.lower() in runtime.by_default}
+    for name, runtime in fitting.items():
+        if runtime.recognises is not None and path.is_file() and runtime.recognises(path):
+            return name
+    for name, runtime in fitting.items():
+        if runtime.recognises is None:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
     raise EngineError(

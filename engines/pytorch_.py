@@ -1,4 +1,4 @@
-"""Runs exported PyTorch programs (.pt2). The only file here that needs torch, and only once such a file is opened."""
+"""Runs exported PyTorch programs (.pt2). Needs torch, but only once such a file is opened."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from skinaudit.engines.engine import Provider
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
 from skinaudit.errors import EngineError, missing
+from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
 _WEIGHTED = ("conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm")
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+
+def precision_name(dtype: str) -> str:
+    """`fp32` for torch's float32; a type without a shorter name stays as it is."""
+    kind = dtype.removeprefix("torch.")
+    return _NAMES.get(kind, kind)
 
 
 class PytSession:
@@ -37,7 +45,7 @@ class PytSession:
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
         """See Session."""
-        with self._torch.no_grad():
+        with self._torch.no_grad(), true_fp32():
             answer: NDArray[Any] = self._module(self._torch.from_numpy(tensor).to(self._device)).cpu().numpy()
         return answer
 
@@ -46,16 +54,11 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     """Open a program with torch.export.load.
 
     Files with pickled payloads, which could run code, are refused unopened; for the rest torch's own advice holds, to load
-    programs of known origin only. For the whole process, this sets torch's threads and switches TF32 off. Raises EngineError
-    for a damaged file, a program of several inputs or outputs, or a CUDA provider where torch finds no device;
-    MissingDependencyError without torch.
+    programs of known origin only. This sets torch's threads for the whole process. Raises EngineError for a damaged file, a
+    program of several inputs or outputs, or a CUDA provider where torch finds no device; MissingDependencyError without
+    torch.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise missing("torch", "train", f"{path}: running a .pt2 program") from error
-    if not path.is_file():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+    torch = import_torch(path)
     if provider == "cuda" and not torch.cuda.is_available():
         raise EngineError(f"{path}: provider cuda was asked for and torch finds no device; pass --provider cpu")
     _check_payloads(path)
@@ -64,17 +67,15 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
             warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
             program = torch.export.load(path)
     except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
-        raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
+        raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     device = torch.device(provider)
     description = SessionDescription(
         runtime="pytorch",
         version=torch.__version__,
         provider=provider,
-        device=f"{platform.machine()} CPU" if provider == "cpu" else torch.cuda.get_device_name(0),
+        device=device_name(torch, provider),
         threads=torch.get_num_threads(),
         found=found_precisions(program),
         settings={"mode": "eager"},
@@ -83,16 +84,34 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     return PytSession(program.module().to(device), torch, device, description, ports)
 
 
+def import_torch(path: Path) -> Any:
+    """torch, to open the file at `path`; raises EngineError where there is no file, MissingDependencyError without torch."""
+    try:
+        import torch
+    except ImportError as error:
+        raise missing("torch", "train", f"{path}: running a .pt2 file") from error
+    if not path.is_file():
+        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+    return torch
+
+
+def device_name(torch: Any, provider: Provider) -> str:
+    """The device that torch computes on."""
+    return f"{platform.machine()} CPU" if provider == "cpu" else str(torch.cuda.get_device_name(0))
+
+
 def found_precisions(program: Any) -> dict[str, int]:
     """Counts of convolutions and linear layers by the type of their weights."""
-    counts: Counter[str] = Counter()
+    counts = Counter(precision_name(str(weights.meta["val"].dtype)) for weights in weights_of(program))
+    return dict(sorted(counts.items()))
+
+
+def weights_of(program: Any) -> Iterator[Any]:
+    """The graph's nodes that are weights of a convolution or a linear layer, once a layer."""
     for node in program.graph.nodes:
         name = str(node.target).split(".")[1:2]  # of aten.conv2d.default
         if node.op == "call_function" and name and name[0] in _WEIGHTED:
-            weights = node.args[2 if name[0] == "addmm" else 1]
-            kind = str(weights.meta["val"].dtype).removeprefix("torch.")
-            counts[_NAMES.get(kind, kind)] += 1
-    return dict(sorted(counts.items()))
+            yield node.args[2 if name[0] == "addmm" else 1]
 
 
 def _check_payloads(path: Path) -> None:
@@ -105,12 +124,15 @@ def _check_payloads(path: Path) -> None:
                 not payload["use_pickle"] and payload["path_name"].startswith(("weight_", "tensor_")) for payload in payloads
             ]
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"{path}: not a readable exported program ({_one_line(error)}); export it again") from error
-    if not configs or not all(plain):
+        raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
+    if not configs:
+        raise EngineError(f"{path}: holds no exported program; a compiled package needs --runtime aotinductor")
+    if not all(plain):
         raise EngineError(f"{path}: holds pickled objects, which could run code; export it again with plain tensors only")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The start of a library's message, without its line breaks."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from onnx import ModelProto
 
+from skinaudit.engines.engine import Provider
 from skinaudit.export.calibration import Calibration
 
 
@@ -18,14 +19,15 @@ class BuildOptions:
 
     version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
     timing_cache: file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default.
-    batches: smallest, usual and largest batch of the optimisation profile. rebuilds: how often to build an engine, whatever
-    its format, to see how one build differs from the next.
+    provider: the device that compiled packages are for. batches: smallest, usual and largest batch of the optimisation
+    profile. rebuilds: how often to build an engine, whatever its format, to see how one build differs from the next.
     """
 
     version_compatible: bool = False
     hardware_compatible: bool = False
     timing_cache: Path | None = None
     workspace: int | None = None
+    provider: Provider = "cpu"
     batches: tuple[int, int, int] = (1, 32, 128)
     rebuilds: int = 1
 

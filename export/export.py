@@ -232,7 +232,7 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
             more = form_build(Request(fresh, precision, calibration, build.run, rebuilt_path, str(path), build.options))
             content = _bytes_of([rebuilt_path, *more.companions])
             runs = how != EMULATED
-            return content, open_engine(rebuilt_path, runtime=form.runtime, threads=build.threads) if runs else None
+            return content, _open_built(rebuilt_path, form, threads=build.threads) if runs else None
 
         first_build = (_bytes_of([target, *built.companions]), None if how == EMULATED else engine)
         again = _rebuilt(build, label, first_build, rebuild)
@@ -271,9 +271,14 @@ def _rebuilt(
 def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:
     """The built engine or, where there is no device to run it, the emulation of its graph; and which of them it is."""
     try:
-        return open_engine(target, runtime=form.runtime, threads=threads), "the engine"
+        return _open_built(target, form, threads=threads), "the engine"
     except NoDeviceError:
         return open_emulated(graph.path, threads=threads), EMULATED
+
+
+def _open_built(path: Path, form: Format, *, threads: int | None) -> Engine:
+    """Open what was just built here, so that code in it is our own."""
+    return open_engine(path, runtime=form.runtime, threads=threads, allow_code=True)
 
 
 def _rules(precision: str) -> Precision:

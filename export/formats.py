@@ -10,6 +10,7 @@ from pathlib import Path
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import Build
 from skinaudit.export.precision import graphs_for
+from skinaudit.export.to_aotinductor import build_aotinductor
 from skinaudit.export.to_openvino import build_openvino
 from skinaudit.export.to_pytorch import build_pytorch
 from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
@@ -45,6 +46,7 @@ FORMATS: Mapping[str, Format] = {
         ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
     ),
     "pytorch": Format(".pt2", "pytorch", "torch", {"fp32": "fp32"}, build_pytorch),
+    "aotinductor": Format(".aoti.pt2", "aotinductor", "torch", {"fp32": "fp32"}, build_aotinductor),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from skinaudit.engines.pytorch_ import found_precisions
 from skinaudit.engines.session import INPUT
 from skinaudit.errors import missing
@@ -11,32 +13,45 @@ from skinaudit.export.build import Built, Request
 def build_pytorch(request: Request) -> Built:
     """Trace the source model in evaluation mode with a dynamic batch; nothing is folded or cast. The graph is not used.
 
-    Raises MissingDependencyError without torch. Source: https://docs.pytorch.org/docs/stable/export.html
+    Raises MissingDependencyError without torch.
     """
+    torch, model = source_model(request)
+    program = trace(torch, model, request)
+    torch.export.save(program, request.target)
+    return Built(found=found_precisions(program), settings={"program": "torch.export"})
+
+
+def source_model(request: Request) -> tuple[Any, Any]:
+    """torch and the run's model in evaluation mode; raises MissingDependencyError without torch."""
     try:
         import torch
 
         from skinaudit.trainer.checkpoint import load_run_model
     except ImportError as error:
         raise missing("torch", "train", f"{request.where}: exporting a program") from error
+    return torch, load_run_model(request.run)
 
-    class Named(torch.nn.Module):
+
+def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> Any:
+    """The model as an exported program with a dynamic batch, on a device.
+
+    Source: https://docs.pytorch.org/docs/stable/export.html
+    """
+
+    class Named(torch.nn.Module):  # type: ignore[misc]
         """The model with its input by the name that all engines have."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = load_run_model(request.run)
+            self.model = model
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(image)
-            return logits
+        def forward(self, image: Any) -> Any:
+            return self.model(image)
 
     size = request.calibration.images.shape[-1]
     with torch.no_grad():
-        program = torch.export.export(
-            Named().eval().requires_grad_(False),
-            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+        return torch.export.export(
+            Named().eval().requires_grad_(False).to(device),
+            (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
         )
-    torch.export.save(program, request.target)
-    return Built(found=found_precisions(program), settings={"program": "torch.export"})

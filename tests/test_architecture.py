@@ -20,16 +20,17 @@ FOLDERS = ("artifacts", "audit", "commands", "engines", "export", "publish", "tr
 MAY_IMPORT = {
     "errors": set(),
     "artifacts": {"errors"},
-    "engines": {"artifacts", "errors"},
+    "engines": {"artifacts", "errors", "true_fp32"},
     "audit": {"engines", "artifacts", "errors"},
-    "trainer": {"artifacts", "errors"},
-    "export": {"trainer", "engines", "artifacts", "errors"},
+    "trainer": {"artifacts", "errors", "true_fp32"},
+    "export": {"trainer", "engines", "artifacts", "errors", "true_fp32"},
     "publish": {"audit", "engines", "artifacts", "errors"},
     "commands": {"trainer", "export", "audit", "publish", "engines", "artifacts", "errors"},
     "cli": {"commands", "errors"},
     "__main__": {"cli", "commands"},
     "no_telemetry": set(),
     "thread_waiting": set(),
+    "true_fp32": set(),
     "__init__": {"no_telemetry", "thread_waiting"},
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
+from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
 """An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
@@ -40,9 +41,13 @@ def slices(count: int, size: int) -> Iterator[slice]:
         yield slice(first, min(first + size, count))
 
 
+@true_fp32()
 @torch.no_grad()
 def logits_of(model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.float32]:
-    """The model's logits, float32 (N, classes), for uint8 (N, 3, H, W); the model must be in evaluation mode."""
+    """The model's logits, float32 (N, classes), for uint8 (N, 3, H, W); the model must be in evaluation mode.
+
+    Computed in fp32 on any device, without TF32.
+    """
     device = device_of(model)
     answers = [
         model(to_pixels(images[part], device=device).contiguous(memory_format=torch.channels_last)).cpu().numpy()
@@ -51,6 +56,7 @@ def logits_of(model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256) 
     return np.concatenate(answers).astype(np.float32)
 
 
+@true_fp32()
 def pgd_predictions(
     model: nn.Module,
     images: NDArray[np.uint8],
@@ -65,7 +71,8 @@ def pgd_predictions(
     """Predictions (N,) under PGD that drops each image once it is broken by STOP_MARGIN, or held by SETTLE: for measuring,
     not for storing.
 
-    images uint8 (N, 3, H, W), labels int64 (N,); the model in evaluation mode, best folded.
+    images uint8 (N, 3, H, W), labels int64 (N,); the model in evaluation mode, best folded. In fp32
+    on any device.
     """
     device = device_of(model)
     generator = torch.Generator(device).manual_seed(seed)

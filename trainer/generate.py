@@ -25,6 +25,7 @@ from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
+from skinaudit.true_fp32 import true_fp32
 
 _SILENT = 0.5
 
@@ -69,6 +70,7 @@ def write_clean_set(
     return open_set(path)
 
 
+@true_fp32()
 def write_adversarial_set(
     path: Path,
     model: nn.Module,
@@ -84,8 +86,8 @@ def write_adversarial_set(
     """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
 
     name: of the set, the plan's where None. Labels stay the truth. A targeted attack aims each image at a class drawn
-    uniformly among the wrong ones. Equal arguments give equal bytes on one machine. Raises InvalidInputError where the
-    model gives no gradients.
+    uniformly among the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
+    bytes on one machine. Raises InvalidInputError where the model gives no gradients.
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:  # without it, attacks refuse settle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from skinaudit.bench.gpu_parts.part import Answer, Settings
 from skinaudit.bench.report import table
 from skinaudit.errors import SkinauditError
+from skinaudit.export.build import BuildOptions
 from skinaudit.export.export import export_run
 from skinaudit.export.formats import FORMATS
 
@@ -21,7 +22,8 @@ def measure(settings: Settings) -> Answer:
             label = f"{name} {precision}"
             try:
                 (built,) = export_run(
-                    settings.folder, precisions=[precision], formats=[name], threads=settings.threads
+                    settings.folder, precisions=[precision], formats=[name], threads=settings.threads,
+                    options=BuildOptions(provider=settings.provider),
                 )  # fmt: skip
             except SkinauditError as error:
                 rows.append([label, "-", "-", "-", str(error).replace("|", "/")])

@@ -23,6 +23,7 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.evaluate import device_of, to_pixels
 from skinaudit.trainer.models import folded
+from skinaudit.true_fp32 import true_fp32
 
 Pixels = NDArray[np.uint8]
 Target = Callable[[Pixels], NDArray[np.float32]]
@@ -47,6 +48,7 @@ def load(name: str, model: nn.Module) -> tuple[Callable[..., tuple[Pixels, int]]
     return partial(module.search, folded(model)), gated
 
 
+@true_fp32()
 def walk(
     model: nn.Module,
     target: Target,

@@ -1,0 +1,186 @@
+"""Runs packages that AOTInductor compiled (.aoti.pt2): machine code for one kind of device, which torch loads.
+
+Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.engine_contract import CHANNELS
+from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.typed_json import build
+from skinaudit.engines.engine import Provider
+from skinaudit.engines.pytorch_ import device_name, import_torch, one_line, precision_name
+from skinaudit.engines.runtime import Runtime
+from skinaudit.engines.session import INPUT, OUTPUT, Port, SessionDescription
+from skinaudit.engines.trial import failure
+from skinaudit.errors import EngineError, NoDeviceError
+from skinaudit.true_fp32 import true_fp32
+
+METADATA = "skinaudit"
+"""The entry of a package's metadata that holds its Contents as JSON."""
+
+_COMPILED = "/data/aotinductor/"
+_CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.(dtype|original_fqn) = \D*?"?([A-Za-z_][\w.]*)"?\)?;')
+_CPUS = ("DEFAULT", "AVX2", "AVX512")
+_LONGEST = 1_000_000
+_RUN = """
+import sys, torch
+path, device, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch._inductor.aoti_load_package(path)(torch.zeros(1, 3, size, size, device=device)).cpu()
+"""
+_AGAIN = "export it again on this machine"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a package says of itself.
+
+    device: that it was compiled for. processor: the GPU's name, or the vector instructions of the CPU in torch's words.
+    size, classes: of the images and of the logits. weighted: names of the weights of convolutions and linear layers.
+    """
+
+    device: Literal["cpu", "cuda"]
+    processor: str
+    size: int
+    classes: int
+    weighted: tuple[str, ...]
+
+
+class AotSession:
+    """A loaded package. Its one output is called `logits`, since packages do not name theirs."""
+
+    labels: tuple[str, ...] | None = None
+
+    def __init__(self, model: Any, torch: Any, contents: Contents, description: SessionDescription) -> None:
+        self.description = description
+        self.inputs = (Port(INPUT, (None, CHANNELS, contents.size, contents.size), "float32"),)
+        self.outputs = (Port(OUTPUT, (None, contents.classes), "float32"),)
+        self._model, self._torch, self._device = model, torch, contents.device
+
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        """See Session."""
+        with self._torch.no_grad(), true_fp32():
+            answer: NDArray[Any] = self._model(self._torch.from_numpy(tensor).to(self._device)).cpu().numpy()
+        return answer
+
+
+def open_package(path: Path, *, provider: Provider | None, threads: int | None, allow_code: bool = False) -> AotSession:
+    """Open a package, which runs machine code of the file: only with `allow_code`.
+
+    A child process runs it first: code of a damaged file, or of another machine, may end the process.
+    provider: None, or the device that it was compiled for. This sets torch's threads for the whole process. Raises
+    EngineError without `allow_code`, for a damaged package, one that skinaudit did not export, or one for another device or
+    CPU; NoDeviceError for a CUDA package where torch finds no device; MissingDependencyError without torch.
+    """
+    torch = import_torch(path)
+    contents, found = read_contents(path), found_in(path)
+    if not allow_code:
+        raise EngineError(
+            f"{path}: a compiled package is machine code, which runs with your rights as soon as it is opened; pass "
+            "--allow-code if you trust where it comes from"
+        )
+    _check_device(torch, contents, provider, where=path)
+    reason = failure(_RUN, str(path), contents.device, str(contents.size))
+    if reason is not None:
+        raise EngineError(f"{path}: torch {torch.__version__} cannot run it: {reason}; {_AGAIN}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with warnings.catch_warnings(), true_fp32():
+            warnings.simplefilter("ignore")
+            model = torch._inductor.aoti_load_package(str(path))
+    except Exception as error:  # the loader of the system and torch's own fail in as many ways
+        raise EngineError(f"{path}: torch {torch.__version__} cannot load it ({one_line(error)}); {_AGAIN}") from error
+    description = SessionDescription(
+        runtime="aotinductor",
+        version=torch.__version__,
+        provider=contents.device,
+        device=device_name(torch, contents.device),
+        threads=torch.get_num_threads(),
+        found=found,
+        settings={"mode": "compiled", "compiled_for": contents.processor},
+    )
+    return AotSession(model, torch, contents, description)
+
+
+def is_package(path: Path) -> bool:
+    """Whether a .pt2 file holds compiled code; False for what is no readable archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(_COMPILED in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_contents(path: Path) -> Contents:
+    """What a package says of itself, read without loading it; raises EngineError where it is not one of skinaudit's."""
+    with _archive(path) as archive:
+        for _, text in _read(archive, "_metadata.json", where=path):
+            entries = parse_json(text, where=str(path), what="metadata", again=_AGAIN, text_limit=_LONGEST)
+            own = entries.get(METADATA) if isinstance(entries, dict) else None
+            if isinstance(own, str):
+                plain = parse_json(own, where=str(path), what=f"metadata {METADATA}", again=_AGAIN)
+                contents: Contents = build(Contents, plain, where=str(path), again=_AGAIN)
+                return contents
+    raise EngineError(f"{path}: does not say what it takes and answers: not a package that skinaudit exported; {_AGAIN}")
+
+
+def found_in(path: Path) -> dict[str, int]:
+    """Counts of weighted layers by the type of the weights that the compiled code holds, read from its source beside it."""
+    constants: dict[tuple[str, str], dict[str, str]] = {}
+    with _archive(path) as archive:
+        for name, text in _read(archive, ".cpp", where=path):
+            for number, field, value in _CONSTANT.findall(text):
+                constants.setdefault((name, number), {})[field] = value
+    types = {entry.get("original_fqn"): entry.get("dtype", "") for entry in constants.values()}
+    weighted = read_contents(path).weighted
+    counts = Counter(precision_name(types.get(name, "unknown").removeprefix("cached_torch_dtype_")) for name in weighted)
+    return dict(sorted(counts.items()))
+
+
+def _check_device(torch: Any, contents: Contents, provider: Provider | None, *, where: Path) -> None:
+    if provider not in (None, contents.device):
+        raise EngineError(
+            f"{where}: compiled for {contents.device}; leave --provider {provider} out, or export it with that option"
+        )
+    if contents.device == "cuda" and not torch.cuda.is_available():
+        raise NoDeviceError(
+            f"{where}: compiled for a CUDA device ({contents.processor}), and torch finds none; audit it where it runs, or "
+            "replay its graph with --emulate"
+        )
+    here = torch.backends.cpu.get_cpu_capability()
+    known = contents.processor in _CPUS and here in _CPUS
+    if contents.device == "cpu" and known and _CPUS.index(contents.processor) > _CPUS.index(here):
+        raise EngineError(f"{where}: compiled for CPUs with {contents.processor}, this one has {here}; {_AGAIN}")
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise EngineError(f"{path}: not a readable package ({one_line(error)}); {_AGAIN}") from error
+
+
+def _read(archive: zipfile.ZipFile, ending: str, *, where: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of the files of the compiled code that end in `ending`."""
+    for name in archive.namelist():
+        if _COMPILED in name and name.endswith(ending):
+            try:
+                yield name, archive.read(name).decode(errors="replace")
+            except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+                raise EngineError(f"{where}: not a readable package ({one_line(error)}); {_AGAIN}") from error
+
+
+RUNTIME = Runtime((".pt2",), None, open_package, recognises=is_package, runs_code=True)

@@ -1,0 +1,82 @@
+"""The run's model compiled ahead of time for a device by AOTInductor, as one package (.aoti.pt2) that torch loads.
+
+Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in
+from skinaudit.engines.pytorch_ import one_line, weights_of
+from skinaudit.errors import InvalidInputError, NoDeviceError
+from skinaudit.export.build import Built, Request
+from skinaudit.export.to_pytorch import source_model, trace
+from skinaudit.true_fp32 import true_fp32
+
+
+def build_aotinductor(request: Request) -> Built:
+    """Trace the source model, batch norm folded, and compile it in true fp32 for the device of the options.
+
+    The graph is not used. Raises NoDeviceError where it shall run on a GPU and torch finds none, InvalidInputError where
+    torch cannot compile it, MissingDependencyError without torch.
+    """
+    torch, model = source_model(request)
+    from skinaudit.trainer.models import folded
+
+    device = request.options.provider
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NoDeviceError(
+            f"{request.where}: compiling for cuda needs the GPU, and torch finds none; export it where it runs, or leave "
+            "--provider out"
+        )
+    processor = torch.backends.cpu.get_cpu_capability() if device == "cpu" else torch.cuda.get_device_name()
+    with _quiet():
+        program = trace(torch, folded(model), request, device=device)
+        contents = _contents(program, device=device, processor=processor)
+        configs = {
+            "aot_inductor.metadata": {METADATA: json.dumps(asdict(contents))},
+            "cpp.dynamic_threads": True,  # as many as torch has when it runs, not when it was compiled
+        }
+        try:
+            with torch.no_grad(), true_fp32():
+                torch._inductor.aoti_compile_and_package(program, package_path=str(request.target), inductor_configs=configs)
+        except Exception as error:  # a missing compiler, an operator without a kernel and much else
+            raise InvalidInputError(
+                f"{request.where}: torch {torch.__version__} cannot compile it ({one_line(error)}); compiling needs a C++ "
+                "compiler such as g++, and for GPUs the CUDA toolkit"
+            ) from error
+    return Built(found=found_in(request.target), settings={"program": "AOTInductor", "compiled_for": processor})
+
+
+def _contents(program: Any, *, device: Any, processor: str) -> Contents:
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    answer = next(node for node in program.graph.nodes if node.op == "output").args[0][0].meta["val"]
+    image = next(node for node in program.graph.nodes if node.name in signature.user_inputs).meta["val"]
+    return Contents(
+        device=device,
+        processor=processor,
+        size=int(image.shape[-1]),
+        classes=int(answer.shape[-1]),
+        weighted=tuple(names[weights.name] for weights in weights_of(program)),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the compiler's remarks on the machine: what fails raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,176 @@
+"""The run compiled ahead of time: its answers, what it says of itself, and that it is opened on request alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+if shutil.which("g++") is None:
+    pytest.skip("AOTInductor needs a C++ compiler", allow_module_level=True)
+
+from skinaudit.artifacts.adversarial_set import open_set  # noqa: E402
+from skinaudit.artifacts.manifest import read_engine_manifest  # noqa: E402
+from skinaudit.engines.aotinductor_ import METADATA, found_in  # noqa: E402
+from skinaudit.engines.engine import Engine  # noqa: E402
+from skinaudit.engines.open import open_engine, runtime_of  # noqa: E402
+from skinaudit.errors import EngineError, InvalidInputError, NoDeviceError  # noqa: E402
+from skinaudit.export.build import BuildOptions  # noqa: E402
+from skinaudit.export.export import Exported, export_run  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def run(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "noise")
+
+
+@pytest.fixture(scope="module")
+def package(run: Path) -> Exported:
+    (exported,) = export_run(run, precisions=["fp32"], formats=["aotinductor"], threads=1)
+    return exported
+
+
+def opened(path: Path) -> Engine:
+    return open_engine(path, threads=1, allow_code=True)
+
+
+def changed(source: Path, target: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
+    """The archive with the content of its members changed; None leaves one out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = change(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+def described(path: Path, target: Path, **entries: object) -> Path:
+    """The package with another description of itself."""
+
+    def change(name: str, content: bytes) -> bytes:
+        if not name.endswith("_metadata.json"):
+            return content
+        metadata: Mapping[str, str] = json.loads(content)
+        return json.dumps({**metadata, METADATA: json.dumps({**json.loads(metadata[METADATA]), **entries})}).encode()
+
+    return changed(path, target, change)
+
+
+def test_it_answers_with_the_stored_logits_at_any_batch(package: Exported) -> None:
+    manifest = read_engine_manifest(package.path)
+    assert package.path.name == "fp32.aoti.pt2"
+    assert (manifest.runtime, manifest.found, manifest.settings["program"]) == ("aotinductor", {"fp32": 28}, "AOTInductor")
+    assert manifest.parity["measured_on"] == "the engine"
+    engine = opened(package.path)
+    clean = open_set(package.path.parents[1] / "sets" / "clean.safetensors")
+    for size in (1, 7, 60):
+        logits = np.concatenate([engine.logits(batch) for batch in clean.batches(size)])
+        np.testing.assert_allclose(logits, clean.source_logits, rtol=1e-4, atol=1e-4)
+    about = engine.description
+    assert (about.provider, about.threads, about.size, about.classes) == ("cpu", 1, 32, 7)
+    assert about.found == {"fp32": 28}
+
+
+def test_the_number_of_threads_is_not_compiled_in(package: Exported) -> None:
+    with zipfile.ZipFile(package.path) as archive:
+        code = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".cpp"))
+    assert b"num_threads(" not in code
+
+
+def test_a_package_and_a_program_are_told_apart_by_their_content(package: Exported, tmp_path: Path) -> None:
+    renamed = Path(shutil.copy(package.path, tmp_path / "renamed.pt2"))
+    program = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(torch.nn.Flatten(), (torch.zeros(2, 3),)), program)
+    assert (runtime_of(renamed), runtime_of(program), runtime_of(Path("absent.pt2"))) == (
+        "aotinductor",
+        "pytorch",
+        "pytorch",
+    )
+
+
+def test_code_is_loaded_on_request_alone(package: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded.append)
+    with pytest.raises(EngineError, match=r"machine code, which runs .* as soon as it is opened; pass --allow-code"):
+        open_engine(package.path)
+    assert loaded == []
+
+
+def test_a_program_opened_as_a_package_and_the_reverse_are_refused(package: Exported, tmp_path: Path) -> None:
+    program = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(torch.nn.Flatten(), (torch.zeros(2, 3),)), program)
+    with pytest.raises(EngineError, match="not a package that skinaudit exported"):
+        open_engine(program, runtime="aotinductor", allow_code=True)
+    with pytest.raises(EngineError, match="holds no exported program; a compiled package needs --runtime aotinductor"):
+        open_engine(package.path, runtime="pytorch")
+
+
+def test_the_precision_is_that_of_the_compiled_weights(package: Exported, tmp_path: Path) -> None:
+    single, half = b".dtype = cached_torch_dtype_float32", b".dtype = cached_torch_dtype_float16"
+    halved = changed(package.path, tmp_path / "halved.pt2", lambda name, content: content.replace(single, half))
+    assert found_in(halved) == {"fp16": 28}
+    silent = changed(package.path, tmp_path / "silent.pt2", lambda name, content: None if name.endswith(".cpp") else content)
+    assert found_in(silent) == {"unknown": 28}
+
+
+def test_another_device_is_one_line(package: Exported, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"compiled for cpu; leave --provider cuda out"):
+        open_engine(package.path, provider="cuda", allow_code=True)
+    elsewhere = described(package.path, tmp_path / "elsewhere.pt2", processor="AVX512")
+    torch.backends.cpu, capability = Old(), torch.backends.cpu
+    try:
+        with pytest.raises(EngineError, match="compiled for CPUs with AVX512, this one has DEFAULT"):
+            opened(elsewhere)
+    finally:
+        torch.backends.cpu = capability
+    if not torch.cuda.is_available():
+        with pytest.raises(NoDeviceError, match=r"compiled for a CUDA device \(NVIDIA H100\), and torch finds none"):
+            opened(described(package.path, tmp_path / "gpu.pt2", device="cuda", processor="NVIDIA H100"))
+
+
+class Old:
+    """torch's account of a CPU without vector instructions."""
+
+    def get_cpu_capability(self) -> str:
+        return "DEFAULT"
+
+
+def test_damage_is_one_line(package: Exported, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pt2"
+    broken.write_bytes(package.path.read_bytes()[:500])
+    with pytest.raises(EngineError, match=r"broken\.pt2: not a readable package"):
+        open_engine(broken, runtime="aotinductor", allow_code=True)
+    with pytest.raises(InvalidInputError, match=r"wrong\.pt2: classes should be an integer"):
+        opened(described(package.path, tmp_path / "wrong.pt2", classes="seven"))
+    cut = changed(
+        package.path, tmp_path / "cut.pt2", lambda name, content: content[:999] if name.endswith(".so") else content
+    )
+    with pytest.raises(EngineError, match=r"cut\.pt2: torch .* cannot run it: its process ended with -") as error:
+        opened(cut)
+    assert "\n" not in str(error.value)
+
+
+def test_a_package_for_a_gpu_is_compiled_on_it_alone(run: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(NoDeviceError, match=r"fp32\.aoti\.pt2: compiling for cuda needs the GPU"):
+        export_run(run, precisions=["fp32"], formats=["aotinductor"], options=BuildOptions(provider="cuda"), threads=1)
+    with pytest.raises(EngineError):
+        open_engine(run / "engines" / "absent.aoti.pt2", allow_code=True)
+
+
+def test_what_torch_cannot_compile_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("No working\nC++ compiler")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    with pytest.raises(InvalidInputError, match=r"cannot compile it \(No working C\+\+ compiler\); compiling needs"):
+        export_run(run, precisions=["fp32"], formats=["aotinductor"], output=tmp_path / "one.pt2", threads=1)
+    assert not (tmp_path / "one.pt2").exists()

@@ -1,0 +1,59 @@
+"""Switches torch's TF32 and other shortcuts of fp32 arithmetic off while figures must be those of fp32.
+
+Ampere and newer GPUs compute fp32 convolutions in TF32 by default, whose mantissa has 10 bits instead of 23: logits move by
+up to 3e-3 of their range, and an export allows 1e-4. Source: https://docs.pytorch.org/docs/stable/notes/cuda.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def true_fp32() -> Iterator[None]:
+    """Compute in fp32, on CPUs and GPUs, until the end of the block; also a decorator, `@true_fp32()`. Needs torch.
+
+    The settings are those of the process, so other threads of it compute in fp32 meanwhile. They are put back at the end.
+    """
+    import torch
+
+    backends: Any = torch.backends
+    places: tuple[Any, ...] = (
+        *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),
+        *(backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
+    )
+    # torch refuses to read the older settings once they contradict the newer, and its compiler reads both: both are set.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.9 recommends the newer settings at every use of the older
+        matmul = _readable(torch.get_float32_matmul_precision)
+        convolution = _readable(lambda: backends.cudnn.allow_tf32)
+        before = [place.fp32_precision for place in places]
+        _set(torch, matmul="highest", convolution=False)
+        for place in places:
+            place.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _set(torch, matmul=matmul, convolution=convolution)
+            for place, value in zip(places, before, strict=True):
+                place.fp32_precision = value
+
+
+def _readable(read: Any) -> Any:
+    """An older setting; None where the newer ones contradict it, so that torch does not tell."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+def _set(torch: Any, *, matmul: str | None, convolution: bool | None) -> None:
+    if matmul is not None:
+        torch.set_float32_matmul_precision(matmul)
+    if convolution is not None:
+        torch.backends.cudnn.allow_tf32 = convolution
