@@ -31,7 +31,7 @@ from skinaudit.engines.open import LIBRARIES
 from skinaudit.errors import SkinauditError
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("rounding", "session", "builds", "replays", "attacks", "speed", "training", "audits")
+PARTS = ("rounding", "session", "builds", "attacks", "compiled", "replays", "speed", "audits", "training")
 """Files of `bench/gpu_parts` in the order in which they run: what others build on and what matters most comes first."""
 
 
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
             results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
         else:
             say(f"{name}, {left:.0f} s left")
-            results[name] = _in_a_process(name, settings, seconds=left)
+            results[name] = _in_a_process(name, settings, seconds=min(left, 60 * options.part_minutes))
         minutes = (time.perf_counter() - started) / 60
         text = _document(results, settings, minutes=minutes)
         write_bytes(options.output, text.encode())
@@ -149,7 +149,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="a finished run; engines are built into it")
     parser.add_argument("--provider", choices=("cpu", "cuda"), default="cuda", help="where to run (default cuda)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
-    parser.add_argument("--minutes", type=float, default=8, help="no part runs longer (default 8)")
+    parser.add_argument("--minutes", type=float, default=8, help="for all parts together (default 8)")
+    parser.add_argument("--part-minutes", type=float, default=2.5, help="for one part at most (default 2.5)")
     parser.add_argument("--formats", nargs="*", default=[], help="only these formats (default: all that are installed)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128], help="batch sizes (default 1 8 32 128)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the timings (default 7)")

@@ -1,6 +1,8 @@
-"""Every engine that this machine can build."""
+"""Every engine that this machine can build, but for the compiled packages, which take as long as all others together."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from skinaudit.bench.gpu_parts.part import Answer, Settings
 from skinaudit.bench.report import table
@@ -10,12 +12,19 @@ from skinaudit.export.export import export_run
 from skinaudit.export.formats import FORMATS
 
 TITLE = "Built"
+COMPILED = "aotinductor"
 
 
 def measure(settings: Settings) -> Answer:
     """Export every precision of every installed format; what a format cannot build is a row that says why."""
+    return build(settings, [name for name in FORMATS if name != COMPILED])
+
+
+def build(settings: Settings, names: Sequence[str]) -> Answer:
+    """Export every precision of the formats of these names that are installed, and asked for."""
     rows, figures = [], {}
-    for name, form in FORMATS.items():
+    for name in names:
+        form = FORMATS[name]
         if not form.installed or (settings.formats and name not in settings.formats):
             continue
         for precision in form.graphs:
@@ -23,6 +32,7 @@ def measure(settings: Settings) -> Answer:
             try:
                 (built,) = export_run(
                     settings.folder, precisions=[precision], formats=[name], threads=settings.threads,
+                    progress=lambda line: print(line, flush=True),
                     options=BuildOptions(provider=settings.provider),
                 )  # fmt: skip
             except SkinauditError as error:

@@ -74,7 +74,9 @@ def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     assert len(figures["epochs"]) == 1
 
 
-def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(
+    run: Path, built: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = gpu._in_a_process
 
     def hasty(name: str, settings: object, *, seconds: float) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(run: Path, monke
     finally:
         damaged.write_bytes(content)
     assert "Not run" in found["parts"]["session"]["text"]
-    assert damaged.name in found["parts"]["replays"]["error"]
+    assert damaged.name in found["parts"]["replays"]["error"], found["parts"]
     assert found["parts"]["speed"]["error"] == "took too long"
     assert text.count("\nFailed: ") == 2
 
