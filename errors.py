@@ -29,6 +29,10 @@ class NoDeviceError(EngineError):
     """An engine needs a device, such as a CUDA GPU, that this machine does not have."""
 
 
+class UnusableDeviceError(EngineError):
+    """A device may be there, and cannot be used as things are, such as a CUDA GPU whose driver is too old."""
+
+
 class MissingDependencyError(SkinauditError):
     """An optional library is needed and not installed; the message carries the command that installs it."""
 

@@ -22,6 +22,7 @@ KINDS: Mapping[str, Kind] = {
     "fp32": Kind("Single precision.", explained_drift=1e-3),
     "fp16": Kind("Half precision weights and arithmetic.", explained_drift=0.05),
     "bf16": Kind("bfloat16 weights and arithmetic (plans, OpenVINO).", explained_drift=0.25),
+    "fp8": Kind("E4M3 weights and activations, calibrated on training images (plans).", explained_drift=0.6),
     "int8": Kind("Static quantisation, calibrated on training images.", explained_drift=0.6),
 }
 """Precisions by name. The bounds of drift are two to ten times what honest exports of trained models showed

@@ -36,8 +36,15 @@ def _precision_options(command: _Command) -> _Command:
               help="Compiled packages (aotinductor): the device that they are compiled for.")  # fmt: skip
 @click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
               show_default=True, metavar="MIN OPT MAX", help="Plans: batches of the optimisation profile.")  # fmt: skip
-@click.option("--version-compatible", is_flag=True, help="Plans: readable by newer TensorRT versions.")
+@click.option("--target", "targets", multiple=True, metavar="SM",
+              help="TensorRT-RTX plans: compute capability of a GPU to build for, such as 8.6; may be repeated  "
+              "[default: the library's choice].")  # fmt: skip
+@click.option("--version-compatible", is_flag=True,
+              help="Plans: readable by newer TensorRT versions. They hold program code, which whoever opens them has to "
+              "allow.")  # fmt: skip
 @click.option("--hardware-compatible", is_flag=True, help="Plans: runnable on other GPUs than the builder's.")
+@click.option("--refit", is_flag=True, help="Plans: weights can be replaced later, where the builder offers it.")
+@click.option("--strip", is_flag=True, help="Plans: without weights, which the application puts back before it runs them.")
 @click.option(
     "--timing-cache", type=click.Path(path_type=Path), default=None, help="Plans: file of kernel timings to reuse."
 )
@@ -49,8 +56,8 @@ def _precision_options(command: _Command) -> _Command:
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, provider: Any,
-    batches: tuple[int, int, int], version_compatible: bool, hardware_compatible: bool, timing_cache: Path | None,
-    workspace: int | None, rebuilds: int, threads: int | None,
+    batches: tuple[int, int, int], targets: tuple[str, ...], version_compatible: bool, hardware_compatible: bool,
+    refit: bool, strip: bool, timing_cache: Path | None, workspace: int | None, rebuilds: int, threads: int | None,
 ) -> None:  # fmt: skip
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
@@ -63,18 +70,20 @@ def export(
     """
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
-    from skinaudit.export.formats import default_formats, format_of
+    from skinaudit.export.formats import format_of
 
-    chosen = formats or (default_formats() if output is None else (format_of(output),))
+    precisions = precisions or ("fp32",)
+    chosen = formats or (None if output is None else (format_of(output),))
     options = BuildOptions(
-        version_compatible=version_compatible, hardware_compatible=hardware_compatible, timing_cache=timing_cache,
+        version_compatible=version_compatible, hardware_compatible=hardware_compatible, targets=targets,
+        refit=refit, strip=strip, timing_cache=timing_cache,
         workspace=workspace, provider=provider, batches=batches, rebuilds=rebuilds,
     )  # fmt: skip
     refused: list[SkinauditError] = []
     with bars() as bar:
         bar("exporting")
         written = export_run(
-            run, precisions=precisions or ("fp32",), formats=chosen, output=output, options=options,
+            run, precisions=precisions, formats=chosen, output=output, options=options,
             threads=thread_count(threads), progress=note, refused=refused.append,
         )  # fmt: skip
     for exported in written:

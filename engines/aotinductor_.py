@@ -5,12 +5,14 @@ Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,8 +100,7 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with warnings.catch_warnings(), true_fp32():
-            warnings.simplefilter("ignore")
+        with quiet(), true_fp32():
             model = torch._inductor.aoti_load_package(str(path))
     except Exception as error:  # the loader of the system and torch's own fail in as many ways
         raise EngineError(f"{path}: torch {torch.__version__} cannot load it ({one_line(error)}); {_AGAIN}") from error
@@ -113,6 +114,19 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
         settings={"mode": "compiled", "compiled_for": contents.processor},
     )
     return AotSession(model, torch, contents, description)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the compiler's remarks on the machine, in warnings and in the log: what fails raises."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def is_package(path: Path) -> bool:

@@ -45,7 +45,12 @@ CONDITIONAL = frozenset(
 WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
 """Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""
 
-_EIGHT_BIT = frozenset({TensorProto.INT8, TensorProto.UINT8})
+_EIGHT_BIT: Mapping[int, str] = {
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "int8",
+    TensorProto.FLOAT8E4M3FN: "fp8",
+    TensorProto.FLOAT8E5M2: "fp8",
+}
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
 
@@ -140,8 +145,8 @@ def _literal(text: str) -> Any:
 def found_precisions(model: ModelProto) -> dict[str, int]:
     """Count the weighted layers by the precision that the graph says they compute in, such as {"int8": 27, "fp32": 1}.
 
-    A layer is int8 where it is an integer operator, or where both its activation and its weights come out of a
-    DequantizeLinear of an 8-bit tensor (runtimes fuse that pattern); weights alone in 8 bit, or weights stored as fp16
+    A layer is int8 where it is an integer operator, and int8 or fp8 where both its activation and its weights come out of a
+    DequantizeLinear of such a tensor (runtimes fuse that pattern); weights alone in 8 bit, or weights stored as fp16
     and cast up, compute in the type that they are cast to. A product of two computed tensors has no weights and is not
     counted.
     """
@@ -177,8 +182,9 @@ def _precisions(graph: GraphProto, scope: _Scope) -> Iterable[str]:
             activation, weights = node.input[:2]
             if node.op_type == "MatMul" and not (_is_constant(weights, scope) or _is_constant(activation, scope)):
                 continue
-            eight_bit = _from_eight_bit(activation, scope) and _from_eight_bit(weights, scope)
-            yield "int8" if eight_bit else NAMES.get(_type(weights, scope), "unknown")
+            eight_bit = {_eight_bit(activation, scope), _eight_bit(weights, scope)}
+            only = next(iter(eight_bit)) if len(eight_bit) == 1 else None
+            yield only or NAMES.get(_type(weights, scope), "unknown")
 
 
 def _is_constant(name: str, scope: _Scope) -> bool:
@@ -188,13 +194,14 @@ def _is_constant(name: str, scope: _Scope) -> bool:
     return node is not None and node.op_type in _MOVES | {"Cast", "DequantizeLinear"} and _is_constant(node.input[0], scope)
 
 
-def _from_eight_bit(name: str, scope: _Scope) -> bool:
+def _eight_bit(name: str, scope: _Scope) -> str | None:
+    """`int8` or `fp8` where the value comes out of a DequantizeLinear of such a tensor."""
     node = scope.producer.get(name)
     if node is None:
-        return False
+        return None
     if node.op_type in _MOVES:
-        return _from_eight_bit(node.input[0], scope)
-    return node.op_type == "DequantizeLinear" and _type(node.input[0], scope) in _EIGHT_BIT
+        return _eight_bit(node.input[0], scope)
+    return _EIGHT_BIT.get(_type(node.input[0], scope)) if node.op_type == "DequantizeLinear" else None
 
 
 def _type(name: str, scope: _Scope) -> int:

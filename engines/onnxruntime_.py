@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     # TF32 would round fp32 convolutions to 10 bits of mantissa, and an exhaustive search may pick another kernel each time.
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
 }
+_WRONG_FOR_FP8 = ("ReluQuantRewrite", "ClipQuantRewrite")
+"""Rewritings of ONNX Runtime (seen in 1.32) that drop a ReLU before a QuantizeLinear to fp8, or raise an error at a Clip."""
 _INSTALL = {"cpu": "cpu", "cuda": "gpu"}
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 _DTYPES = {"float": "float32", "double": "float64"}  # the others are spelled as in numpy
@@ -70,13 +73,20 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     return _open(str(path), onnx_graph.load(path), where=str(path), provider=provider, threads=threads)
 
 
-def open_bytes(content: bytes, *, where: str, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
-    """As `open_session`, from the bytes of a file that is not written; errors name `where`."""
-    return _open(content, onnx_graph.parse(content, where=where), where=where, provider=provider, threads=threads)
+def open_bytes(content: bytes, *, where: str, threads: int | None = None, as_graph: bool = False) -> OrtSession:
+    """As `open_session`, from the bytes of a file that is not written; errors name `where`.
+
+    as_graph: the file is what a plan is built from, and ONNX Runtime shall compute what the graph says; see `open_emulated`.
+    """
+    graph = onnx_graph.parse(content, where=where)
+    if as_graph and _has_fp8(graph):
+        return _open_fp8(content, graph, where=where, threads=threads)
+    return _open(content, graph, where=where, provider="cpu", threads=threads)
 
 
 def open_emulated(path: Path, *, precision: str | None = None, threads: int | None = None) -> OrtSession:
-    """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation.
+    """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation, and fp8
+    before them, as the graph says.
 
     precision: that of an engine; if it is fp16 or bf16, and all layers of the graph are fp32, they are made so first. In any
     other graph its own types count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
@@ -84,6 +94,8 @@ def open_emulated(path: Path, *, precision: str | None = None, threads: int | No
     graph = onnx_graph.load(path)
     if precision is not None and precision in HALVES and set(onnx_graph.found_precisions(graph)) == {"fp32"}:
         graph, _ = to_half(graph, HALVES[precision], where=str(path))
+    if _has_fp8(graph):
+        return _open_fp8(str(path), graph, where=str(path), threads=threads)
     if not has_half(graph):
         return open_session(path, threads=threads)
     return _open_wide(graph, where=str(path), threads=threads)
@@ -98,6 +110,18 @@ def _open_wide(graph: ModelProto, *, where: str, threads: int | None) -> OrtSess
         found=onnx_graph.found_precisions(graph),
         settings={**session.description.settings, "emulation": "rounded between layers, computed in fp32"},
     )
+    return session
+
+
+def _has_fp8(graph: ModelProto) -> bool:
+    return "fp8" in onnx_graph.found_precisions(graph)
+
+
+def _open_fp8(source: str | bytes, graph: ModelProto, *, where: str, threads: int | None) -> OrtSession:
+    """Values rounded to fp8 by the graph's own nodes, without the rewritings that take such nodes for integers."""
+    session = _open(source, graph, where=where, provider="cpu", threads=threads, without=_WRONG_FOR_FP8)
+    settings = {**session.description.settings, "emulation": "rounded to fp8 before layers, computed in fp32"}
+    session.description = replace(session.description, settings=settings)
     return session
 
 
@@ -117,12 +141,20 @@ def session_options(*, threads: int) -> Any:
     return options
 
 
-def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provider, threads: int | None) -> OrtSession:
+def _open(
+    source: str | bytes,
+    graph: ModelProto,
+    *,
+    where: str,
+    provider: Provider,
+    threads: int | None,
+    without: Sequence[str] = (),
+) -> OrtSession:
     if provider == "cpu" and has_half(graph, frozenset({TensorProto.BFLOAT16})):
         return _open_wide(graph, where=where, threads=threads)  # this runtime has no bfloat16 layers on a CPU
     threads = threads or os.cpu_count() or 1
     ort = _import(provider)
-    session, executed = _session(source, session_options(threads=threads), where=where, provider=provider)
+    session, executed = _session(source, session_options(threads=threads), where=where, provider=provider, without=without)
     description = SessionDescription(
         runtime="onnxruntime",
         version=ort.__version__,
@@ -136,28 +168,44 @@ def _open(source: str | bytes, graph: ModelProto, *, where: str, provider: Provi
     return OrtSession(session, description, graph, where=where)
 
 
-def _session(source: str | bytes, options: Any, *, where: str, provider: Provider) -> tuple[Any, Mapping[str, int] | None]:
-    """Open a session; on the CPU also count the layers by the precision that the runtime's own rewriting leaves."""
+def _session(
+    source: str | bytes, options: Any, *, where: str, provider: Provider, without: Sequence[str]
+) -> tuple[Any, Mapping[str, int] | None]:
+    """Open a session; on the CPU also count the layers by the precision that the runtime's own rewriting leaves.
+
+    without: names of rewritings to leave out.
+    """
     ort = _import(provider)
     name, settings = _PROVIDERS[provider]
     if name not in ort.get_available_providers():
         raise _unavailable(where, provider, ort.get_available_providers())
     lacking = _load_cuda_libraries() if provider == "cuda" else ""
-    executed = None
+    executed: Mapping[str, int] | None = None
+    chosen: dict[str, Any] = {"providers": [(name, dict(settings))], "enable_fallback": 0}
+    if without:
+        chosen["disabled_optimizers"] = set(without)
     try:
         if provider == "cpu":
             with tempfile.TemporaryDirectory() as folder:
                 rewritten = Path(folder) / "rewritten.onnx"
                 options.optimized_model_filepath = str(rewritten)
-                session = ort.InferenceSession(source, options, providers=[(name, dict(settings))], enable_fallback=0)
-                executed = onnx_graph.found_precisions(onnx_graph.load(rewritten))
+                session = ort.InferenceSession(source, options, **chosen)
+                executed = _computed(onnx_graph.found_precisions(onnx_graph.load(rewritten)))
         else:
-            session = ort.InferenceSession(source, options, providers=[(name, dict(settings))], enable_fallback=0)
+            session = ort.InferenceSession(source, options, **chosen)
     except _failures() as error:
         raise EngineError(f"{where}: ONNX Runtime cannot open it: {_one_line(error)}; export it again") from error
     if session.get_providers()[0] != name:
         raise _unavailable(where, provider, session.get_providers(), lacking=lacking)
     return session, executed
+
+
+def _computed(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Counts by the precision that is computed in: this runtime has no fp8 layers on a CPU, and computes them in fp32."""
+    computed = Counter(counts)
+    if "fp8" in computed:
+        computed["fp32"] += computed.pop("fp8")
+    return dict(sorted(computed.items()))
 
 
 def _import(provider: Provider) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
@@ -51,14 +50,12 @@ def open_engine(
     """
     name = _named(runtime, path) if runtime else runtime_of(path)
     chosen = RUNTIMES[name]
-    opener = chosen.open
-    if chosen.configured is not None:
-        opener = chosen.configured(replace(plan or PlanOptions(), host_code=allow_code))
-    elif plan is not None and plan != PlanOptions():
-        raise EngineError(f"{path}: {name} takes no options of plans; leave {', '.join(plan.given())} out")
-    elif chosen.runs_code:
-        opener = partial(opener, allow_code=allow_code)
-    session = opener(path, provider=provider or chosen.provider, threads=threads)
+    settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
+    if chosen.plans:
+        settings["options"] = plan or PlanOptions()
+    elif plan is not None and plan.given():
+        raise EngineError(f"{path}: {name} takes no options of plans; leave {' '.join(plan.given())} out")
+    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 

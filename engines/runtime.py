@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.engines.engine import Provider
-from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.session import Session
 
 
@@ -21,19 +20,19 @@ class Runtime:
 
     suffixes: of the files that it opens. provider: the usual one, where the user names none; None where the file decides.
     open: `open(path, *, provider, threads) -> Session`, which raises EngineError. on_request: those of the suffixes that it
-    opens only where the user or the manifest names it. configured: gives the opener for options of plans; None where the
-    runtime takes none. recognises: of two runtimes with a suffix in common, the one that tells its own files by their
-    content. runs_code: its files may hold code that runs when they are opened; `open` then takes `allow_code: bool`, too,
-    and refuses such a file without it.
+    opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
+    tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
+    takes `allow_code: bool`, too, and refuses such a file without it. plans: its files are plans; `open` then takes
+    `options: PlanOptions`, too.
     """
 
     suffixes: tuple[str, ...]
     provider: Provider | None
     open: Callable[..., Session]
     on_request: tuple[str, ...] = ()
-    configured: Callable[[PlanOptions], Callable[..., Session]] | None = None
     recognises: Callable[[Path], bool] | None = None
     runs_code: bool = False
+    plans: bool = False
 
     @property
     def by_default(self) -> tuple[str, ...]:

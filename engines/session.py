@@ -85,6 +85,8 @@ class SessionEngine:
         self._input, self._fixed = image.name, image.shape[0]
         self._columns = _columns(session, self._contract, order, where=where)
         about = session.description
+        if self._fixed is not None:
+            about = replace(about, batches=(BatchRange(self._fixed, self._fixed, self._fixed),))
         self.description = EngineDescription(
             **{name: getattr(about, name) for name in about.__dataclass_fields__},
             size=self._contract.size,

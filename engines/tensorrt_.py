@@ -9,5 +9,4 @@ from skinaudit.engines.plans.plan_file import SUFFIXES
 from skinaudit.engines.runtime import Runtime
 
 LIBRARIES = ("tensorrt", "cuda-python")
-_open = partial(open_plan, library="tensorrt")
-RUNTIME = Runtime(SUFFIXES, "cuda", _open, configured=lambda options: partial(_open, options=options))
+RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt"), runs_code=True, plans=True)

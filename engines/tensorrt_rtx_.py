@@ -9,5 +9,6 @@ from skinaudit.engines.plans.plan_file import SUFFIXES, is_rtx
 from skinaudit.engines.runtime import Runtime
 
 LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
-_open = partial(open_plan, library="tensorrt_rtx")
-RUNTIME = Runtime(SUFFIXES, "cuda", _open, configured=lambda options: partial(_open, options=options), recognises=is_rtx)
+RUNTIME = Runtime(
+    SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx, runs_code=True, plans=True
+)

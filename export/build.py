@@ -18,6 +18,8 @@ class BuildOptions:
     """What a user may ask of a builder; formats that have no such thing ignore it.
 
     version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
+    targets: compute capabilities, such as SM86, that a plan is for; empty for the library's choice. refit: plans whose
+    weights can be replaced. strip: plans without their weights, which have to be put back before they run.
     timing_cache: file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default.
     provider: the device that compiled packages are for. batches: smallest, usual and largest batch of the optimisation
     profile. rebuilds: how often to build an engine, whatever its format, to see how one build differs from the next.
@@ -25,6 +27,9 @@ class BuildOptions:
 
     version_compatible: bool = False
     hardware_compatible: bool = False
+    targets: tuple[str, ...] = ()
+    refit: bool = False
+    strip: bool = False
     timing_cache: Path | None = None
     workspace: int | None = None
     provider: Provider = "cpu"
@@ -58,6 +63,7 @@ class Built:
     found: counts of weighted layers by precision, read back from what was built, never from what was asked. companions:
     further files that the engine file needs, beside it. settings: whatever the manifest should record. calibrated: the
     calibration images had a part in it. kept: names of the layers that the builder left in fp32 on purpose.
+    incomplete: what the file still lacks before it can run anywhere; None where it can.
     """
 
     found: Mapping[str, int]
@@ -65,6 +71,7 @@ class Built:
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibrated: bool = False
     kept: tuple[str, ...] = ()
+    incomplete: str | None = None
 
 
 class Build(Protocol):

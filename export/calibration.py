@@ -80,7 +80,12 @@ def largest_activation(model: ModelProto, calibration: Calibration) -> float:
     values = (*model.graph.value_info, *model.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     computed = [name for node in model.graph.node for name in node.output if name in floats]
-    return max(float(peak) for peak in _peaks(model, computed, calibration, axes=None))
+    return max(float(peak) for peak in tensor_peaks(model, computed, calibration))
+
+
+def tensor_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
+    """Per name of a tensor, its largest absolute value () on the calibration images."""
+    return _peaks(model, names, calibration, axes=None)
 
 
 def channel_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:

@@ -35,10 +35,17 @@ from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.session import SessionEngine
-from skinaudit.errors import InvalidInputError, NoDeviceError, SkinauditError, missing
-from skinaudit.export.build import BuildOptions, Request
+from skinaudit.errors import (
+    InvalidInputError,
+    MissingDependencyError,
+    NoDeviceError,
+    SkinauditError,
+    UnusableDeviceError,
+    missing,
+)
+from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration, read_calibration
-from skinaudit.export.formats import FORMATS, Format
+from skinaudit.export.formats import FORMATS, Format, default_formats
 from skinaudit.export.parity import check_parity, measure_parity
 from skinaudit.export.precision import PRECISIONS, Precision, check_found
 from skinaudit.export.rebuilds import compare_builds
@@ -65,7 +72,7 @@ def export_run(
     run: Path,
     *,
     precisions: Sequence[str],
-    formats: Sequence[str] = ("onnx",),
+    formats: Sequence[str] | None = ("onnx",),
     output: Path | None = None,
     options: BuildOptions | None = None,
     threads: int | None = None,
@@ -74,11 +81,12 @@ def export_run(
 ) -> tuple[Exported, ...]:
     """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
 
-    `run`/engines/fp32.onnx is the reference of every engine. It is kept if its digests lead to the run's weights, and
-    exported again if not. Other formats are built from the ONNX file of their precision, which is written too. A file is
-    written only after its precision was read back and its parity was measured. Raises InvalidInputError for a damaged run,
-    an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of an engine
-    that is not written, after which the others follow; without it the first such error is raised.
+    formats: None for the usual ones of each precision. `run`/engines/fp32.onnx is the reference of every engine. It is kept
+    if its digests lead to the run's weights, and exported again if not. Other formats are built from the ONNX file of their
+    precision, which is written too. A file is written only after its precision was read back and its parity was measured: on
+    the engine or, where it does not run here, on an emulation of its graph, which is said. Raises InvalidInputError for a
+    damaged run, an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of
+    an engine that is not written, after which the others follow; without it the first such error is raised.
     """
     planned = _wanted(formats, precisions, output)
     manifest = read_run(run)
@@ -110,7 +118,9 @@ def export_run(
     return tuple(exported)
 
 
-def _wanted(formats: Sequence[str], precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
+def _wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
+    if formats is None:
+        return [(FORMATS[name], precision) for precision in precisions for name in default_formats(precision)]
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InvalidInputError(f"format {', '.join(unknown) or 'missing'}: choose among {', '.join(FORMATS)}")
@@ -186,7 +196,8 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
     def convert() -> tuple[bytes, Engine, Mapping[str, Any]]:
         converted = precision.convert(source, calibration, where=str(path))
         content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
-        session = open_bytes(content, where=str(path), threads=build.threads)
+        as_graph = "onnx" not in precision.formats
+        session = open_bytes(content, where=str(path), threads=build.threads, as_graph=as_graph)
         return content, SessionEngine(session, where=str(path)), converted.settings
 
     build.progress(f"{name}: converting")
@@ -219,9 +230,11 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         target = Path(scratch) / path.name
         built = form.build(Request(source, precision, calibration, build.run, target, str(path), build.options))
         check_found(built.found, asked=precision, source=source, where=str(path), kept=len(built.kept))
-        engine, how = _to_compare(target, form, graph, threads=build.threads)
+        engine, hindrance = _to_compare(target, form, graph, build, built)
+        if hindrance:
+            build.progress(f"{label}: not run here, its graph is emulated instead: {hindrance}")
         build.progress(f"{label}: comparing with the source model on {len(build.clean)} clean images")
-        rules = PRECISIONS[form.graphs[precision]] if how == EMULATED else _rules(precision)
+        rules = _rules(precision) if hindrance is None else PRECISIONS[form.graphs[precision]]
         parity = measure_parity(engine, build.clean, precision=rules)
         check_parity(parity, precision=rules, where=str(path))
 
@@ -231,10 +244,9 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
             fresh = onnx_graph.load(graph.path)
             more = form_build(Request(fresh, precision, calibration, build.run, rebuilt_path, str(path), build.options))
             content = _bytes_of([rebuilt_path, *more.companions])
-            runs = how != EMULATED
-            return content, _open_built(rebuilt_path, form, threads=build.threads) if runs else None
+            return content, _open_built(rebuilt_path, form, threads=build.threads) if hindrance is None else None
 
-        first_build = (_bytes_of([target, *built.companions]), None if how == EMULATED else engine)
+        first_build = (_bytes_of([target, *built.companions]), engine if hindrance is None else None)
         again = _rebuilt(build, label, first_build, rebuild)
         files = [target, *built.companions]
         for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
@@ -242,7 +254,8 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
     companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
     manifest = _manifest(
         build, path, graph=graph.path, asked=precision, description=engine.description, found=built.found,
-        parity={**parity.to_json(), **again, "measured_on": how}, calibration=calibration if built.calibrated else None,
+        parity={**parity.to_json(), **again, "measured_on": _measured_on(hindrance)},
+        calibration=calibration if built.calibrated else None,
         settings={"graph": form.graphs[precision], **built.settings}, runtime=form.runtime, companions=companions,
         inherited=graph.manifest.lineage,
     )  # fmt: skip
@@ -268,12 +281,28 @@ def _rebuilt(
     return {"rebuilds": compare_builds(builds, build.clean).to_json()}
 
 
-def _to_compare(target: Path, form: Format, graph: Exported, *, threads: int | None) -> tuple[Engine, str]:
-    """The built engine or, where there is no device to run it, the emulation of its graph; and which of them it is."""
-    try:
-        return _open_built(target, form, threads=threads), "the engine"
-    except NoDeviceError:
-        return open_emulated(graph.path, threads=threads), EMULATED
+def _to_compare(target: Path, form: Format, graph: Exported, build: _Build, built: Built) -> tuple[Engine, str | None]:
+    """The built engine and None, or the emulation of its graph and why the engine does not run here.
+
+    The reason is empty where there is no device: nothing is to be done about that.
+    """
+    hindrance = built.incomplete
+    if hindrance is None:
+        try:
+            return _open_built(target, form, threads=build.threads), None
+        except UnusableDeviceError as error:
+            hindrance = str(error)
+        except NoDeviceError:
+            hindrance = ""
+        except MissingDependencyError as error:
+            hindrance = str(error)
+    return open_emulated(graph.path, threads=build.threads), hindrance.removeprefix(f"{target}: ")
+
+
+def _measured_on(hindrance: str | None) -> str:
+    if hindrance is None:
+        return "the engine"
+    return f"{EMULATED}: {hindrance}" if hindrance else EMULATED
 
 
 def _open_built(path: Path, form: Format, *, threads: int | None) -> Engine:

@@ -51,10 +51,17 @@ FORMATS: Mapping[str, Format] = {
 """Formats by the name that the command line gives them."""
 
 
-def default_formats() -> tuple[str, ...]:
-    """What is written where no format is asked for: ONNX and, where a TensorRT builder is installed, a plan."""
+def default_formats(precision: str) -> tuple[str, ...]:
+    """What is written in this precision where no format is asked for: ONNX and, where a TensorRT builder is there, a plan.
+
+    Raises InvalidInputError for a precision that none of them has.
+    """
     plans = [name for name in ("tensorrt", "tensorrt-rtx") if name in FORMATS and FORMATS[name].installed]
-    return ("onnx", *plans[:1])
+    fitting = tuple(name for name in ("onnx", *plans[:1]) if precision in FORMATS[name].graphs)
+    if not fitting:
+        offering = ", ".join(name for name, form in FORMATS.items() if precision in form.graphs) or "none"
+        raise InvalidInputError(f"{precision}: no format for it by default here; name one by --format: {offering}")
+    return fitting
 
 
 def format_of(output: Path) -> str:

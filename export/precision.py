@@ -14,6 +14,7 @@ from skinaudit.engines.half import BF16_OPSET, FP16_LARGEST, to_half
 from skinaudit.engines.onnx_graph import found_precisions
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.calibration import Calibration, largest_activation
+from skinaudit.export.fp8 import to_e4m3
 from skinaudit.export.int8 import quantise
 
 
@@ -100,6 +101,15 @@ def to_int8_symmetric(model: ModelProto, calibration: Calibration | None, *, whe
     return Converted(*quantise(model, calibration, symmetric=True, where=where))
 
 
+def to_fp8(model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
+    """Static Q/DQ for TensorRT: E4M3 activations per tensor, E4M3 weights per channel, biases in float.
+
+    ONNX Runtime can emulate such a graph, but is no runtime to ship it on: by default it drops ReLUs before QuantizeLinear.
+    """
+    assert calibration is not None
+    return Converted(*to_e4m3(model, calibration, where=where))
+
+
 _PLANS = ("tensorrt", "tensorrt-rtx")
 _ALL = ("onnx", *_PLANS)
 
@@ -107,6 +117,7 @@ PRECISIONS: Mapping[str, Precision] = {
     "fp32": Precision("fp32", unchanged, needs_calibration=False, tolerance=1e-4, agreement=1.0, formats=_ALL),
     "fp16": Precision("fp16", to_fp16, needs_calibration=True, tolerance=None, agreement=0.9, formats=_ALL),
     "bf16": Precision("bf16", to_bf16, needs_calibration=False, tolerance=None, agreement=0.9, formats=_ALL),
+    "fp8": Precision("fp8", to_fp8, needs_calibration=True, tolerance=None, agreement=0.9, formats=_PLANS),
     "int8-u8s8": Precision("int8", to_int8, needs_calibration=True, tolerance=None, agreement=0.9, formats=("onnx",)),
     "int8-s8s8": Precision("int8", to_int8_symmetric, needs_calibration=True, tolerance=None, agreement=0.9, formats=_PLANS),
 }

@@ -6,14 +6,10 @@ Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in
+from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in, quiet
 from skinaudit.engines.pytorch_ import one_line, weights_of
 from skinaudit.errors import InvalidInputError, NoDeviceError
 from skinaudit.export.build import Built, Request
@@ -37,7 +33,7 @@ def build_aotinductor(request: Request) -> Built:
             "--provider out"
         )
     processor = torch.backends.cpu.get_cpu_capability() if device == "cpu" else torch.cuda.get_device_name()
-    with _quiet():
+    with quiet():
         program = trace(torch, folded(model), request, device=device)
         contents = _contents(program, device=device, processor=processor)
         configs = {
@@ -67,16 +63,3 @@ def _contents(program: Any, *, device: Any, processor: str) -> Contents:
         classes=int(answer.shape[-1]),
         weighted=tuple(names[weights.name] for weights in weights_of(program)),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the compiler's remarks on the machine: what fails raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)

@@ -14,12 +14,13 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.errors import InvalidInputError, first_few, missing
-from skinaudit.export.build import Build, BuildOptions, Built, Request
+from skinaudit.export.build import Build, Built, Request
+from skinaudit.export.plan_options import add_profile, apply_options
+from skinaudit.export.timing_cache import check_timing_cache, keep_timing_cache, use_timing_cache
 
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 _SIGNED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN)
-_MIB = 1 << 20
 
 
 def build_plan(request: Request, *, library: str) -> Built:
@@ -29,6 +30,8 @@ def build_plan(request: Request, *, library: str) -> Built:
     kernels and not types. Raises InvalidInputError before the build, naming the ONNX nodes, for what the library would
     refuse or silently read as something else; MissingDependencyError without it.
     """
+    options = request.options
+    check_timing_cache(options.timing_cache, library=library, where=request.where)
     _check_quantisers(request.graph, where=request.where)
     try:
         trt = importlib.import_module(library)
@@ -46,24 +49,26 @@ def build_plan(request: Request, *, library: str) -> Built:
     parser = trt.OnnxParser(network, logger)
     _parse(parser, request, log)
     config = builder.create_builder_config()
-    flags = _configure(trt, builder, config, network, request)
-    cache = _read_cache(config, request.options)
+    add_profile(builder, config, network, options, where=request.where)
+    flags = apply_options(trt, config, options, where=request.where)
+    use_timing_cache(config, options.timing_cache)
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        with_flags = f" with {', '.join(flags)}" if flags else ""
+        with_flags = f" with {', '.join(flags)} (leave {'it' if len(flags) == 1 else 'them'} out)" if flags else ""
         raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {_last(log)}")
     seconds = time.perf_counter() - started
     request.target.write_bytes(memoryview(plan))
-    _write_cache(cache, request.options)
+    keep_timing_cache(config, options.timing_cache)
     settings = {
         "builder": f"{library} {trt.__version__}",
-        "batches": list(request.options.batches),
+        "batches": list(options.batches),
         "flags": flags,
         "build_seconds": round(seconds, 2),
         "found_in": BUILT_TYPED,
     }
-    return Built(found=_layer_counts(trt, network), settings=settings)
+    incomplete = "a stripped plan runs only once its weights are put back" if options.strip else None
+    return Built(found=_layer_counts(trt, network), settings=settings, incomplete=incomplete)
 
 
 build_tensorrt: Build = partial(build_plan, library="tensorrt")
@@ -111,61 +116,6 @@ def _parse(parser: Any, request: Request, log: list[str]) -> None:
         node = error.node_name() or f"number {error.node()}"
         raise InvalidInputError(f"{request.where}: node {node} cannot be parsed: {_one_line(error.desc())}")
     raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {_last(log)}")
-
-
-def _configure(trt: Any, builder: Any, config: Any, network: Any, request: Request) -> list[str]:
-    """Apply profile and options; returns the names of the flags that were set."""
-    options, where = request.options, request.where
-    low, usual, high = options.batches
-    if not 1 <= low <= usual <= high:
-        raise InvalidInputError(f"{where}: batches {low} {usual} {high}: give smallest, usual and largest in this order")
-    profile = builder.create_optimization_profile()
-    for index in range(network.num_inputs):
-        port = network.get_input(index)
-        sides = tuple(port.shape)
-        if -1 in sides[1:]:
-            raise InvalidInputError(f"{where}: input {port.name} has shape {sides}: only the batch may be dynamic in a plan")
-        profile.set_shape(port.name, *((batch, *sides[1:]) for batch in options.batches))
-    config.add_optimization_profile(profile)
-    config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the plan can tell its layers' types
-    flags = []
-    if options.version_compatible:
-        _set_flag(trt, config, "VERSION_COMPATIBLE", where=where)
-        flags.append("version_compatible")
-    if options.hardware_compatible:
-        levels = getattr(trt, "HardwareCompatibilityLevel", None)
-        level = getattr(levels, "AMPERE_PLUS", None)
-        if level is None or trt.__name__ == "tensorrt_rtx":
-            raise InvalidInputError(f"{where}: {trt.__name__} has no hardware compatibility; leave it out")
-        config.hardware_compatibility_level = level
-        flags.append("hardware_compatible")
-    if options.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
-        flags.append(f"workspace {options.workspace} MiB")
-    return flags
-
-
-def _set_flag(trt: Any, config: Any, name: str, *, where: str) -> None:
-    flag = getattr(trt.BuilderFlag, name, None)
-    if flag is None:
-        raise InvalidInputError(f"{where}: {trt.__name__} {trt.__version__} has no {name}; leave that option out")
-    config.set_flag(flag)
-
-
-def _read_cache(config: Any, options: BuildOptions) -> Any:
-    if options.timing_cache is None:
-        return None
-    content = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-    cache = config.create_timing_cache(content)
-    if cache is None or not config.set_timing_cache(cache, False):
-        raise InvalidInputError(f"{options.timing_cache}: not a timing cache of this library and device; delete it")
-    return config
-
-
-def _write_cache(config: Any, options: BuildOptions) -> None:
-    if config is not None and options.timing_cache is not None:
-        options.timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
 
 
 def _check_quantisers(graph: ModelProto, *, where: str) -> None:

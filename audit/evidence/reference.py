@@ -16,6 +16,7 @@ from skinaudit.audit.evidence.replay import Replayed
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -73,7 +74,15 @@ def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> 
 
 
 def open_subject(
-    path: Path, inputs: Inputs, *, runtime: str | None, emulate: bool, provider: Provider | None, threads: int | None
+    path: Path,
+    inputs: Inputs,
+    *,
+    runtime: str | None,
+    emulate: bool,
+    provider: Provider | None,
+    threads: int | None,
+    plan: PlanOptions | None = None,
+    allow_code: bool = False,
 ) -> Engine:
     """Open the engine under audit; with `emulate` the graph that it was built from in its place."""
     manifest = inputs.manifest
@@ -81,7 +90,10 @@ def open_subject(
         if emulate:
             raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
         order = inputs.clean.info.contract.classes
-        return open_engine(path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads)
+        return open_engine(
+            path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads,
+            plan=plan, allow_code=allow_code,
+        )  # fmt: skip
     if emulate:
         emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
         if not emulation.description.found.get(manifest.asked):
@@ -90,7 +102,8 @@ def open_subject(
                 "cannot emulate it; leave --emulate out"
             )
         return emulation
-    return open_engine(path, runtime=runtime or manifest.runtime, provider=provider, threads=threads)
+    named = runtime or manifest.runtime
+    return open_engine(path, runtime=named, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
 
 
 def open_reference(
@@ -101,6 +114,7 @@ def open_reference(
     control: Path | None,
     provider: Provider | None,
     threads: int | None,
+    allow_code: bool = False,
 ) -> Reference:
     """Open `control`, or what the manifest of `path` names; `engine` is the opened subject."""
     manifest = inputs.manifest
@@ -109,7 +123,8 @@ def open_reference(
             raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
         return Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
     if control is not None:
-        return Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
+        other = _open_control(control, inputs, provider=provider, threads=threads, allow_code=allow_code)
+        return Reference(other, False, "")
     record = manifest.reference
     if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
         return Reference(engine, True, "")
@@ -144,12 +159,15 @@ def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
     return tuple(sorted(engine_operators - reference_operators))
 
 
-def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:
+def _open_control(
+    control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None, allow_code: bool
+) -> Engine:
     manifest = read_engine_manifest(control)
     if manifest.lineage.get("weights") != inputs.weights:
         raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
     if manifest.asked != "fp32":
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
-    reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
+    runtime = manifest.runtime
+    reference = open_engine(control, runtime=runtime, provider=provider, threads=threads, allow_code=allow_code)
     check_engine(reference, inputs.clean.info.contract, path=control)
     return reference

@@ -27,9 +27,11 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
         status, count = cuda.cudaGetDeviceCount()
     except (OSError, RuntimeError) as error:  # the driver's library cannot be loaded
         raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_one_line(error)})") from error
-    if int(status) == _DRIVER_TOO_OLD and _version(cuda.cudaDriverGetVersion()):
-        raise EngineError(f"{purpose} is not possible: {_too_old(cuda)}")
-    if int(status) in (_NO_DEVICE, _DRIVER_TOO_OLD) or (int(status) == 0 and count < 1):
+    if int(status) == _DRIVER_TOO_OLD:
+        if _version(cuda.cudaDriverGetVersion()):
+            raise EngineError(f"{purpose} is not possible: {_too_old(cuda)}")
+        raise NoDeviceError(f"{purpose} needs a CUDA device, none is here (there is no NVIDIA driver)")
+    if int(status) == _NO_DEVICE or (int(status) == 0 and count < 1):
         raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_error_name(status)})")
     checked((status,), where=purpose)
     return cuda, tuple(_name(cuda, index, where=purpose) for index in range(count))

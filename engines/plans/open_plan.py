@@ -23,9 +23,18 @@ EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 
 
 def open_plan(
-    path: Path, *, provider: Provider, threads: int | None, library: str, options: PlanOptions | None = None
+    path: Path,
+    *,
+    provider: Provider,
+    threads: int | None,
+    library: str,
+    options: PlanOptions | None = None,
+    allow_code: bool = False,
 ) -> PlanSession:
     """Open a plan with `library`, `tensorrt` or `tensorrt_rtx`; `threads` has no meaning here.
+
+    allow_code: let the library run program code that the plan carries, as version-compatible plans do; such a plan can do
+    whatever its user can.
 
     The CUDA device is checked before the library is used, and a child process opens the plan first: without a device, or
     with a damaged plan, the library may end the process instead of raising an error. Raises NoDeviceError without a device,
@@ -43,10 +52,10 @@ def open_plan(
     except (ImportError, OSError) as error:
         raise missing(library, EXTRAS[library], f"{path}: running a plan") from error
     _check_options(trt, options, where=where)
-    try_plan(path, library=library, version=trt.__version__, options=options)
+    try_plan(path, library=library, version=trt.__version__, options=options, allow_code=allow_code)
     checked(cuda.cudaSetDevice(options.device), where=where)
     log = ErrorLog(trt)
-    runtime, engine = _deserialised(trt, log, path, options)
+    runtime, engine = _deserialised(trt, log, path, allow_code=allow_code)
     is_rtx = library == "tensorrt_rtx"
     choice = KernelChoice(trt, options, where=where) if is_rtx else None
     description = SessionDescription(
@@ -57,7 +66,7 @@ def open_plan(
         threads=1,
         found={},  # fused layers cannot be counted against those of the graph: the manifest holds the count of the build
         executed=executed_precisions(trt, engine),
-        settings=_settings(options, is_rtx=is_rtx),
+        settings=_settings(options, is_rtx=is_rtx, allow_code=allow_code),
     )
     return PlanSession(
         engine, trt=trt, cuda=cuda, description=description, where=where,
@@ -86,13 +95,13 @@ def _check_options(trt: Any, options: PlanOptions, *, where: str) -> None:
         raise EngineError(f"{where}: only TensorRT-RTX compiles kernels at run time; leave --runtime-cache out")
 
 
-def _deserialised(trt: Any, log: ErrorLog, path: Path, options: PlanOptions) -> tuple[Any, Any]:
+def _deserialised(trt: Any, log: ErrorLog, path: Path, *, allow_code: bool) -> tuple[Any, Any]:
     """The library's Runtime and the engine, the plugins that plans may use registered."""
     register = getattr(trt, "init_libnvinfer_plugins", None)  # the lean library has none
     if register is not None and not register(log.logger, ""):
         raise EngineError(f"{path}: the plugins of {trt.__name__} cannot be registered: {log.last()}")
     runtime = trt.Runtime(log.logger)
-    if options.host_code:
+    if allow_code:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
@@ -102,11 +111,11 @@ def _deserialised(trt: Any, log: ErrorLog, path: Path, options: PlanOptions) -> 
     return runtime, engine
 
 
-def _settings(options: PlanOptions, *, is_rtx: bool) -> dict[str, str]:
+def _settings(options: PlanOptions, *, is_rtx: bool, allow_code: bool) -> dict[str, str]:
     """What of the options changes how the plan computes, for the reports."""
     settings: dict[str, str] = {"kernel_specialisation": options.specialisation} if is_rtx else {}
     if options.cuda_graphs:
         settings["cuda_graphs"] = "on"
-    if options.host_code:
+    if allow_code:
         settings["host_code"] = "allowed"
     return settings

@@ -13,26 +13,23 @@ Specialisation = Literal["eager", "none"]
 class PlanOptions:
     """How a plan is opened and run.
 
-    device: index of the CUDA device. host_code: let the library run program code that the plan carries, as
-    version-compatible plans do; such a plan can do whatever its user can. specialisation: of TensorRT-RTX's kernels to the
-    shapes of a call: eager compiles them before the call, none keeps the general ones. The library's own default swaps
-    kernels in the background, so that a second run differs, and is not offered. runtime_cache: file of the kernels that
-    TensorRT-RTX has compiled, made where it is missing. cuda_graphs: record a repeated call and replay it.
+    device: index of the CUDA device. specialisation: of TensorRT-RTX's kernels to the shapes of a call: eager compiles them
+    before the call, none keeps the general ones. The library's own default swaps kernels in the background, so that a second
+    run differs, and is not offered. runtime_cache: file of the kernels that TensorRT-RTX has compiled, made where it is
+    missing. cuda_graphs: record a repeated call and replay it.
     """
 
     device: int = 0
-    host_code: bool = False
     specialisation: Specialisation = "eager"
     runtime_cache: Path | None = None
     cuda_graphs: bool = False
 
     def given(self) -> tuple[str, ...]:
-        """What to type for whatever differs from the default."""
+        """What to type for whatever differs from the default, one word each."""
         typed = {
-            f"--device {self.device}": self.device != 0,
-            "--host-code": self.host_code,
-            f"--kernels {self.specialisation}": self.specialisation != "eager",
-            f"--runtime-cache {self.runtime_cache}": self.runtime_cache is not None,
-            "--cuda-graphs": self.cuda_graphs,
+            ("--device", str(self.device)): self.device != 0,
+            ("--kernels", self.specialisation): self.specialisation != "eager",
+            ("--runtime-cache", str(self.runtime_cache)): self.runtime_cache is not None,
+            ("--cuda-graphs",): self.cuda_graphs,
         }
-        return tuple(text for text, is_given in typed.items() if is_given)
+        return tuple(word for words, is_given in typed.items() if is_given for word in words)

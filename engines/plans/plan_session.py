@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class PlanSession:
         self._where, self._trt, self._cuda, self._engine, self._keep = where, trt, cuda, engine, keep
         self._device, self._graphs, self._after_new_shape = device, graphs, after_new_shape
         self._last_error = last_error
+        self._check = partial(checked, where=where)  # no method: a cycle would keep the memory until the next collection
         self._types: dict[str, TensorType] = {}
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
@@ -223,7 +225,7 @@ class PlanSession:
         self._types[name] = tensor_type(engine.get_tensor_dtype(name).name, tensor=name, where=self._where)
         if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise EngineError(f"{self._where}: tensor {name} lies on the host (it is a shape), which cannot be fed here")
-        for profile in range(engine.num_optimization_profiles):
+        for profile in range(max(1, engine.num_optimization_profiles)):
             layout = engine.get_tensor_format(name, profile)
             if layout != trt.TensorFormat.LINEAR:
                 raise EngineError(
@@ -250,9 +252,6 @@ class PlanSession:
         profiles = next(iter(self._profiles.values()), ())
         ranges = tuple(dict.fromkeys(profile.batches for profile in profiles if profile.largest))
         return replace(description, settings=settings, batches=ranges)
-
-    def _check(self, answer: tuple[Any, ...]) -> Any:
-        return checked(answer, where=self._where)
 
 
 def _profile(limits: Sequence[Sequence[Any]]) -> Profile:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.engines.trial import failure
 from skinaudit.errors import EngineError
 
-HOST_CODE = "it runs program code that is stored in the plan, so allow it only for a plan whose origin you trust"
-_SECONDS = 300
-_LONGEST = 300
+_HOST_CODE = "EngineHostCodeAllowed"
+"""Stands in the library's own message on a plan that carries code."""
 _OPENABLE = """
 import importlib, json, sys
 given = json.loads(sys.argv[1])
@@ -20,29 +18,35 @@ cuda = importlib.import_module("cuda.bindings.runtime")
 if int(cuda.cudaSetDevice(given["device"])[0]):
     sys.exit("CUDA does not accept the device")
 trt = importlib.import_module(given["library"])
-logger = trt.Logger(trt.Logger.ERROR)
+errors = []
+class Log(trt.ILogger):
+    def __init__(self):
+        trt.ILogger.__init__(self)
+    def log(self, severity, message):
+        if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+            errors.append(" ".join(message.split()))
+logger = Log()
 if hasattr(trt, "init_libnvinfer_plugins"):
     trt.init_libnvinfer_plugins(logger, "")
 runtime = trt.Runtime(logger)
-if given["host_code"]:
+if given["allow_code"]:
     runtime.engine_host_code_allowed = True
-sys.exit(0 if runtime.deserialize_cuda_engine(open(given["path"], "rb").read()) is not None else 3)
+if runtime.deserialize_cuda_engine(open(given["path"], "rb").read()) is None:
+    about_code = [line for line in errors if given["about_code"] in line]
+    sys.exit((about_code or errors or ["it gave no reason"])[-1])
 """
 
 
-def try_plan(path: Path, *, library: str, version: str, options: PlanOptions) -> None:
+def try_plan(path: Path, *, library: str, version: str, options: PlanOptions, allow_code: bool) -> None:
     """Raise EngineError, with the library's own last line, for a plan that does not open in a child process."""
-    given = {"path": str(path), "library": library, "device": options.device, "host_code": options.host_code}
-    trial = [sys.executable, "-c", _OPENABLE, json.dumps(given)]
-    try:
-        child = subprocess.run(trial, capture_output=True, text=True, errors="replace", check=False, timeout=_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{path}: {library} did not open it within {_SECONDS} s; export it again") from error
-    if child.returncode == 0:
+    given = {"path": str(path), "library": library, "device": options.device, "allow_code": allow_code}
+    given["about_code"] = _HOST_CODE
+    reason = failure(_OPENABLE, json.dumps(given))
+    if reason is None:
         return
-    said = child.stderr + child.stdout
-    if "EngineHostCodeAllowed" in said or "engine_host_code_allowed" in said:
-        raise EngineError(f"{path}: a version-compatible plan, which needs --host-code: {HOST_CODE}")
-    lines = [line.strip() for line in said.split("\n") if line.strip()]
-    reason = lines[-1][:_LONGEST] if lines else f"its process ended with {child.returncode}"
+    if _HOST_CODE in reason:
+        raise EngineError(
+            f"{path}: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you "
+            "trust where it comes from"
+        )
     raise EngineError(f"{path}: {library} {version} cannot open it: {reason}; export it again on this machine")

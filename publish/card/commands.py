@@ -10,7 +10,10 @@ from typing import Any
 
 from skinaudit.publish.run_record import RunRecord, settings
 
-_FORMATS = {".rtx.plan": "tensorrt-rtx", ".plan": "tensorrt", ".xml": "openvino", ".pt2": "pytorch", ".onnx": "onnx"}
+_FORMATS = {
+    ".rtx.plan": "tensorrt-rtx", ".plan": "tensorrt", ".xml": "openvino", ".aoti.pt2": "aotinductor", ".pt2": "pytorch",
+    ".onnx": "onnx",
+}  # fmt: skip
 _RECIPE = ("epochs", "batch", "learning-rate", "class-weighting")
 """Options of `skinaudit train` that replace a setting of the recipe."""
 _COST = "recipe.class_costs."

@@ -28,7 +28,8 @@ def build(graph: ModelProto, precision: str, calibration: Calibration) -> bytes:
 
 def engine(graph: ModelProto, precision: str, calibration: Calibration) -> SessionEngine:
     content = build(graph, precision, calibration)
-    return SessionEngine(open_bytes(content, where=precision, threads=1), where=precision)
+    as_graph = "onnx" not in PRECISIONS[precision].formats
+    return SessionEngine(open_bytes(content, where=precision, threads=1, as_graph=as_graph), where=precision)
 
 
 def scale_weights(graph: ModelProto, pick: int, value: float) -> ModelProto:
@@ -57,7 +58,7 @@ def test_the_same_graph_gives_the_same_bytes(graph: ModelProto, calibration: Cal
     assert graph.SerializeToString(deterministic=True) == before
 
 
-@pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-6), ("fp16", 5e-3), ("int8-u8s8", 0.1)])
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-6), ("fp16", 5e-3), ("int8-u8s8", 0.1), ("fp8", 0.1)])
 def test_logits_stay_near_those_of_fp32(graph: ModelProto, calibration: Calibration, precision: str, share: float) -> None:
     expected = engine(graph, "fp32", calibration).logits(calibration.images)
     difference = engine(graph, precision, calibration).logits(calibration.images) - expected

@@ -27,8 +27,8 @@ from skinaudit.export.export import Exported, export_run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("runs") / "noise")
+def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,21 @@ def test_code_is_loaded_on_request_alone(package: Exported, monkeypatch: pytest.
     with pytest.raises(EngineError, match=r"machine code, which runs .* as soon as it is opened; pass --allow-code"):
         open_engine(package.path)
     assert loaded == []
+
+
+def test_an_audit_opens_it_on_request_alone(package: Exported) -> None:
+    from skinaudit.audit.audit import audit_engine
+
+    with pytest.raises(EngineError, match="pass --allow-code"):
+        audit_engine(package.path, threads=1)
+    result = audit_engine(package.path, allow_code=True, threads=1)
+    assert (result.description.runtime, result.description.provider) == ("aotinductor", "cpu")
+    assert "--allow-code" in result.arguments
+    reference = package.path.with_name("fp32.onnx")
+    result = audit_engine(reference, control=package.path, allow_code=True, threads=1)
+    assert result.control.startswith("the reference reproduces 3 of 3 sets")
+    with pytest.raises(EngineError, match="pass --allow-code"):
+        audit_engine(reference, control=package.path, threads=1)
 
 
 def test_a_program_opened_as_a_package_and_the_reverse_are_refused(package: Exported, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +26,7 @@ from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration
 from skinaudit.export.export import export_run
 from skinaudit.export.formats import FORMATS
+from skinaudit.export.plan_options import apply_options
 from skinaudit.export.precision import PRECISIONS
 from skinaudit.export.to_onnx import clean, to_onnx
 from skinaudit.export.to_tensorrt import build_plan, build_tensorrt_rtx
@@ -153,8 +155,13 @@ def test_a_dynamic_side_besides_the_batch_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"batches": (8, 4, 16)}, "batches 8 4 16: give smallest, usual and largest in this order"),
-        ({"version_compatible": True}, "could not build it with version_compatible: "),
-        ({"hardware_compatible": True}, "tensorrt_rtx has no hardware compatibility"),
+        ({"hardware_compatible": True}, "tensorrt_rtx has no --hardware-compatible; name GPUs by --target"),
+        (
+            {"targets": ("sm90",)},
+            r"tensorrt_rtx 1\.\S+ builds for no SM90; choose --target among SM75, SM80, SM86, SM89, SM120",
+        ),
+        ({"targets": ("SM86", "current")}, "builds for no SMCURRENT"),
+        ({"timing_cache": Path("cache")}, "tensorrt_rtx times no kernels when it builds; leave --timing-cache out"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(
@@ -162,6 +169,33 @@ def test_options_that_cannot_be_met_are_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         build_tensorrt_rtx(request(graph, tmp_path, "fp32", **options))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the builder can do it on a GPU")
+@pytest.mark.parametrize("option", ["version_compatible", "refit", "strip"])
+def test_what_the_builder_cannot_do_here_is_refused_by_name(graph: ModelProto, tmp_path: Path, option: str) -> None:
+    typed = f"--{option.replace('_', '-')}"
+    with pytest.raises(InvalidInputError, match=rf"could not build it with {typed} \(leave it out\): \w+") as error:
+        build_tensorrt_rtx(request(graph, tmp_path, "fp32", **{option: True}))
+    assert "\n" not in str(error.value)
+
+
+def test_a_plan_is_built_for_the_targets_that_are_named(graph: ModelProto, tmp_path: Path) -> None:
+    built = build_tensorrt_rtx(request(graph, tmp_path, "fp32", targets=("8.6", "sm120", "SM86")))
+    assert built.settings["flags"] == ["--target SM86", "--target SM120"]
+    assert built.found == {"fp32": 4}
+
+
+def test_a_library_without_targets_says_so() -> None:
+    old = SimpleNamespace(
+        __name__="tensorrt", __version__="10.3", BuilderFlag=SimpleNamespace(TF32=0),
+        ProfilingVerbosity=SimpleNamespace(DETAILED=0),
+    )  # fmt: skip
+    config = SimpleNamespace(clear_flag=lambda flag: None, set_flag=lambda flag: None)
+    with pytest.raises(InvalidInputError, match=r"e: tensorrt 10\.3 builds for the GPU that is here and has no --target"):
+        apply_options(old, config, BuildOptions(targets=("8.6",)), where="e")
+    with pytest.raises(InvalidInputError, match=r"e: tensorrt 10\.3 has no --refit; leave it out"):
+        apply_options(old, config, BuildOptions(refit=True), where="e")
 
 
 def test_without_the_library_its_extra_is_named(graph: ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

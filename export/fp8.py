@@ -1,0 +1,113 @@
+"""fp8 (E4M3) for ONNX graphs: the largest values on the calibration images, Q/DQ around weighted layers.
+
+Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433: 4 bits of exponent, 3 of mantissa, no infinity, 448 at most.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from skinaudit.engines.onnx_graph import WEIGHTED
+from skinaudit.errors import InvalidInputError
+from skinaudit.export.calibration import Calibration, tensor_peaks
+
+LARGEST = 448.0
+KIND = TensorProto.FLOAT8E4M3FN
+_SILENT = 2.0**-20
+"""The scale of what is 0 on all calibration images, so that it is no division by 0."""
+
+
+def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple[ModelProto, dict[str, Any]]:
+    """A copy whose convolutions and linear layers take activations and weights of fp8, and what its manifest shall record.
+
+    A scale maps the largest absolute value to 448: of an activation on the calibration images, of weights for each output
+    channel. Biases, normalisation and logits stay in float. Values beyond 448 saturate, as QuantizeLinear says. Raises
+    InvalidInputError for a layer whose weights are no constant of the graph.
+    """
+    quantised = ModelProto()
+    quantised.CopyFrom(model)
+    graph = quantised.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in WEIGHTED]
+    for layer in layers:
+        if layer.input[1] not in constants:
+            raise InvalidInputError(f"{where}: the weights of {layer.name} are no constant; export it as fp16")
+    activations = list(dict.fromkeys(layer.input[0] for layer in layers))
+    scales = {
+        name: max(float(peak) / LARGEST, _SILENT)
+        for name, peak in zip(activations, tensor_peaks(model, activations, calibration), strict=True)
+    }
+    nodes: list[NodeProto] = []
+    added: list[TensorProto] = [numpy_helper.from_array(_rounded(np.zeros((), np.float32)), "fp8_zero")]
+    done: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type in WEIGHTED:
+            activation, weights = node.input[:2]
+            if activation not in done:
+                done[activation] = f"{activation}_fp8_dequantised"
+                added.append(numpy_helper.from_array(np.array(scales[activation], np.float32), f"{activation}_fp8_scale"))
+                nodes += _rounding(activation)
+            if weights not in done:
+                done[weights] = f"{weights}_fp8_dequantised"
+                tensors, dequantise = _stored(constants[weights], axis=_output_axis(node, constants[weights]))
+                added += tensors
+                nodes.append(dequantise)
+            node.input[0], node.input[1] = done[activation], done[weights]
+        nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    for part, content in (("node", nodes), ("initializer", [*kept, *added])):
+        copies = [type(message).FromString(message.SerializeToString()) for message in content]
+        graph.ClearField(part)
+        getattr(graph, part).extend(copies)
+    return quantised, {
+        "format": "QDQ",
+        "activations": "E4M3 per tensor",
+        "weights": "E4M3 per channel",
+        "biases": "float",
+        "calibration": "largest value",
+        "calibration_images": len(calibration.images),
+    }
+
+
+def _rounding(name: str) -> list[NodeProto]:
+    """An activation to fp8 and back."""
+    parameters = [f"{name}_fp8_scale", "fp8_zero"]
+    down = helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_fp8"], name=f"{name}_to_fp8")
+    up = helper.make_node(
+        "DequantizeLinear", [f"{name}_fp8", *parameters], [f"{name}_fp8_dequantised"], name=f"{name}_from_fp8"
+    )
+    return [down, up]
+
+
+def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeProto]:
+    """Weights as fp8 constants with a scale for each index along `axis`, and the node that makes floats of them."""
+    value, name = numpy_helper.to_array(tensor), tensor.name
+    others = tuple(side for side in range(value.ndim) if side != axis)
+    scale = np.maximum(np.abs(value).max(axis=others) / np.float32(LARGEST), np.float32(_SILENT)).astype(np.float32)
+    shape = [-1 if side == axis else 1 for side in range(value.ndim)]
+    tensors = [
+        numpy_helper.from_array(_rounded(value / scale.reshape(shape)), f"{name}_fp8"),
+        numpy_helper.from_array(scale, f"{name}_fp8_scale"),
+        numpy_helper.from_array(_rounded(np.zeros_like(scale)), f"{name}_fp8_zero"),
+    ]
+    names = [one.name for one in tensors]
+    output = f"{name}_fp8_dequantised"
+    return tensors, helper.make_node("DequantizeLinear", names, [output], name=f"{name}_from_fp8", axis=axis)
+
+
+def _rounded(value: NDArray[np.float32]) -> NDArray[Any]:
+    """The nearest numbers of E4M3; beyond 448 the largest."""
+    return np.clip(value, -LARGEST, LARGEST).astype(helper.tensor_dtype_to_np_dtype(KIND))
+
+
+def _output_axis(node: NodeProto, weights: TensorProto) -> int:
+    """The axis of the weights along which the layer's outputs lie."""
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and attributes.get("transB")):
+        return 0
+    return 1 if node.op_type in ("Gemm", "ConvTranspose") else len(weights.dims) - 1

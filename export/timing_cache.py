@@ -1,0 +1,59 @@
+"""The file of kernel timings that a TensorRT builder reads and updates: never another file, and whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.files import can_be_written, write_bytes
+from skinaudit.errors import InvalidInputError
+
+RTX = "tensorrt_rtx"
+
+
+def check_timing_cache(path: Path | None, *, library: str, where: str) -> None:
+    """Raise InvalidInputError, before anything is built, where the file could not be written or would not be used."""
+    if path is None:
+        return
+    if library == RTX:
+        raise InvalidInputError(f"{where}: {library} times no kernels when it builds; leave --timing-cache out")
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"{path}: not a file; name a file as --timing-cache")
+    if not can_be_written(path):
+        raise InvalidInputError(f"{path}: cannot be written; name a file in a folder of your own as --timing-cache")
+
+
+def use_timing_cache(config: Any, path: Path | None) -> None:
+    """Give the builder's configuration the timings of the file, or none where there is no file yet.
+
+    Raises InvalidInputError for a file that is something else: the library takes it for an empty cache and warns at most,
+    and the file would then be replaced.
+    """
+    if path is None:
+        return
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    cache = config.create_timing_cache(content)
+    if cache is None or _was_dropped(config, cache, content) or not config.set_timing_cache(cache, False):
+        raise InvalidInputError(
+            f"{path}: not a timing cache of this library, version and device; it is left as it is: name another file as "
+            "--timing-cache"
+        )
+
+
+def keep_timing_cache(config: Any, path: Path | None) -> None:
+    """Write the timings after a build, those read among them."""
+    if path is not None:
+        write_bytes(path, _bytes(config.get_timing_cache()))
+
+
+def _was_dropped(config: Any, cache: Any, content: bytes) -> bool:
+    """Whether the library made an empty cache of a content that is none."""
+    empty = _bytes(config.create_timing_cache(b""))
+    return bool(content) and content != empty and _bytes(cache) == empty
+
+
+def _bytes(cache: Any) -> bytes:
+    return bytes(memoryview(cache.serialize()))
