@@ -95,7 +95,6 @@ def audit(
     kernels: Any,
     runtime_cache: Path | None,
     cuda_graphs: bool,
-    host_code: bool,
     provider: Any,
     allow_code: bool,
     threads: int | None,

@@ -19,7 +19,16 @@ def measure(settings: Settings) -> Answer:
     rows, figures = [], {}
     for opened in open_all(settings.folder, provider=settings.provider, threads=settings.threads)[0]:
         engine, name = opened.path, opened.path.name
-        command = ["audit", str(engine), "--provider", settings.provider, "--threads", str(settings.threads), "--json"]
+        command = [
+            "audit",
+            str(engine),
+            "--allow-code",
+            "--provider",
+            settings.provider,
+            "--threads",
+            str(settings.threads),
+            "--json",
+        ]
         started = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "skinaudit", *command], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started

@@ -129,8 +129,8 @@ def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as error:
         audited(tmp_path / "refused", "fp16", host_code=True)
     assert str(error.value).endswith(
-        "fp16.plan: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you trust "
-        "where it comes from"
+        "fp16.plan: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you "
+        "trust where it comes from"
     )
     result = audited(tmp_path / "allowed", "fp16", host_code=True, allow=True)
     assert result.verdict is Verdict.PASS
