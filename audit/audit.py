@@ -10,6 +10,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Evidence, Finding, run_checks
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
+from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.consistency import check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
@@ -73,6 +74,9 @@ def gather(
         reference=reference,
         added_conditions=added_conditions(path, inputs),
         consistency=consistency,
+        computed_precision=measure_precision(
+            path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads
+        ),
         half_precision=emulate_half_precision(path, inputs, engine, emulated=request.emulate, threads=request.threads),
         sets=sets,
         probes=probes,
@@ -96,6 +100,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     engine = open_subject(
         path, inputs,
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
+        plan=request.plan,
         allow_code=request.allow_code,
     )  # fmt: skip
     check_engine(engine, contract, path=path)

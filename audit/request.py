@@ -10,6 +10,7 @@ from typing import TypedDict
 from skinaudit.audit.evidence.probing import ProbePlan
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError
 
 DEFAULT_BATCH = 64
@@ -27,6 +28,7 @@ class Settings(TypedDict, total=False):
     emulate: bool
     provider: Provider | None
     threads: int | None
+    plan: PlanOptions
     batch_size: int
     probes: Sequence[ProbePlan]
     baseline: Path | None
@@ -41,10 +43,10 @@ class Request:
     sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
     figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
     of the one that the manifest names. runtime: instead of the one that the manifest names. emulate: run the ONNX graph that
-    the engine was built from on the CPU, in the engine's place; such an audit never passes. batch_size: images a call.
-    probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine, which this one must not be
-    worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images that the same attacks made
-    against each of the two itself. allow_code: open engines, too, whose code runs on opening.
+    the engine was built from on the CPU, in the engine's place; such an audit never passes. plan: how a plan is run.
+    batch_size: images a call. probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine,
+    which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
+    that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
     """
 
     engine: Path
@@ -56,6 +58,7 @@ class Request:
     emulate: bool = False
     provider: Provider | None = None
     threads: int | None = None
+    plan: PlanOptions = field(default_factory=PlanOptions)
     batch_size: int = DEFAULT_BATCH
     probes: Sequence[ProbePlan] = ()
     baseline: Path | None = None
@@ -67,6 +70,8 @@ class Request:
             raise InvalidInputError(
                 "--baseline-own-sets: says how to compare with an earlier audit; name one with --baseline"
             )
+        if self.emulate and self.plan.given():
+            raise InvalidInputError(f"{self.engine}: --emulate runs no plan; leave {' '.join(self.plan.given())} out")
 
 
 def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
@@ -79,6 +84,7 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     if request.batch_size != DEFAULT_BATCH:
         options["batch"] = request.batch_size
     typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+    typed += request.plan.given()
     typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
     typed += ["--allow-code"] if request.allow_code else []
     for probe in request.probes:

@@ -14,6 +14,7 @@ from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import (
     allow_code_option,
+    plan_options,
     provider_option,
     report_option,
     thread_count,
@@ -64,6 +65,7 @@ from skinaudit.errors import InvalidInputError
 @click.option("--jobs", type=click.IntRange(1), default=None,
               help="Audits at once, where there are several engines  [default: cores / threads].")  # fmt: skip
 @report_option("audit")
+@plan_options
 @provider_option
 @allow_code_option
 @threads_option
@@ -89,6 +91,10 @@ def audit(
     output: Path | None,
     jobs: int | None,
     report_texts: tuple[str, ...],
+    device: int,
+    kernels: Any,
+    runtime_cache: Path | None,
+    cuda_graphs: bool,
     provider: Any,
     allow_code: bool,
     threads: int | None,
@@ -106,6 +112,7 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit engine.plan --device 1
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
       skinaudit audit release-2.onnx --baseline release-1.json
@@ -123,6 +130,7 @@ def audit(
     from skinaudit.audit.judgement.verdict import exit_code
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
+    from skinaudit.engines.plans.options import PlanOptions
 
     bounds = DEFAULT if policy is None else read_policy(policy)
     bounds = bounds if margin is None else replace(bounds, margin=margin)
@@ -135,6 +143,7 @@ def audit(
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code,
+        "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,

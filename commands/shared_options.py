@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -33,12 +34,28 @@ def provider_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def plan_options(command: _Command) -> _Command:
+    """What says how a plan runs: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`."""
+    options = (
+        click.option("--device", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+                     help="CUDA device that runs a plan, as `skinaudit doctor` counts them."),
+        click.option("--kernels", type=click.Choice(["eager", "none"]), default="eager", show_default=True,
+                     help="Kernels of a TensorRT-RTX plan: compiled for each batch before it runs, or the general ones."),
+        click.option("--runtime-cache", type=click.Path(path_type=Path), default=None, metavar="FILE",
+                     help="Keep the kernels that TensorRT-RTX compiles in FILE, and use those that it holds."),
+        click.option("--cuda-graphs", is_flag=True, help="Record the calls of a plan and replay them."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def allow_code_option(command: _Command) -> _Command:
     """`--allow-code`, shared by every command that opens an engine from elsewhere."""
     return click.option(
         "--allow-code", is_flag=True,
-        help="Open engines that hold program code, such as compiled packages (.aoti.pt2), too. Their code runs with your "
-        "rights as soon as they are opened, so say so only of files whose origin you trust.",
+        help="Open engines that hold program code, such as compiled packages (.aoti.pt2) and version-compatible plans, too. "
+        "Their code runs with your rights as soon as they are opened, so say so only of files whose origin you trust.",
     )(command)  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from skinaudit.engines.plans.cuda_device import cuda_devices
+from skinaudit.errors import SkinauditError
+
 
 @dataclass(frozen=True)
 class RuntimeReport:
@@ -26,17 +29,16 @@ class RuntimeReport:
 
 def examine() -> tuple[RuntimeReport, ...]:
     """Look at every runtime; nothing that is absent or broken raises."""
-    cuda, why_not = _cuda_devices()
-    without = "" if cuda else f"plans cannot run here: {why_not}"
+    cuda, why_not = _cuda_devices("gpu")
     return (
         _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2, .aoti.pt2", ".pt2 .aoti.pt2", "train", cuda=cuda),
         _onnxruntime(),
         _report("openvino", ("openvino",), _openvino_devices, ".xml in fp32 and fp16", ".xml .onnx .tflite", "openvino"),
         _report("nncf", ("nncf",), None, ".xml in int8", "", "openvino"),
-        _report("tensorrt", ("tensorrt",), None, "plans", "plans on a GPU", "gpu", cuda=cuda, note=without),
+        _report("tensorrt", ("tensorrt",), None, "plans", "plans on a GPU", "gpu", cuda=cuda, note=why_not),
         _report(
             "tensorrt-rtx", ("tensorrt_rtx_cu13", "tensorrt_rtx"), None, "plans (no GPU needed)", "plans on a GPU", "rtx",
-            cuda=cuda, note=without,
+            cuda=cuda, note=_cuda_devices("rtx")[1],
         ),
         _report("cuda-python", ("cuda-bindings", "cuda-python"), None, "", "memory and streams of plans", "gpu", cuda=cuda),
     )  # fmt: skip
@@ -84,16 +86,13 @@ def _openvino_devices() -> tuple[str, ...]:
     return tuple(importlib.import_module("openvino").Core().available_devices)
 
 
-def _cuda_devices() -> tuple[tuple[str, ...], str]:
-    """Names of the CUDA devices, or why there are none."""
+def _cuda_devices(extra: str) -> tuple[tuple[str, ...], str]:
+    """The CUDA devices, numbered as --device counts them, or why there are none; `extra` would bring cuda-python."""
     try:
-        cuda = importlib.import_module("cuda.bindings.runtime")
-        status, count = cuda.cudaGetDeviceCount()
-    except (ImportError, OSError, RuntimeError) as error:
-        return (), _one_line(error)
-    if int(status) != 0 or count < 1:
-        return (), f"no CUDA device ({status.name})"
-    return tuple(f"cuda:{index}" for index in range(count)), ""
+        _, names = cuda_devices(purpose="running a plan", extra=extra)
+    except SkinauditError as error:
+        return (), str(error)
+    return tuple(f"cuda:{index} {name}" for index, name in enumerate(names)), ""
 
 
 def _version(distribution: str) -> str | None:

@@ -10,6 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Provider = Literal["cpu", "cuda"]
+UNREPORTED = "not reported"
+"""In counts of layers: those whose precision the runtime does not report."""
+
+
+@dataclass(frozen=True)
+class BatchRange:
+    """Batches that an engine computes in one call: from `smallest` to `largest`, tuned for `usual`."""
+
+    smallest: int
+    usual: int
+    largest: int
 
 
 @dataclass(frozen=True)
@@ -18,9 +29,10 @@ class EngineDescription:
 
     found: counts of weighted layers (convolutions and matrix products) by their precision in the file, such as
     {"fp16": 28}; empty where the file does not tell. executed: the same by the precision in which this runtime computes
-    them on this device, which may differ (x86 CPUs have no fp16 convolutions); None where the runtime does not tell.
-    provider: as the runtime reports it after opening, not as it was asked for. settings: of the runtime, such as its level
-    of graph optimisation.
+    them on this device, which may differ (x86 CPUs have no fp16 convolutions); None where the runtime does not tell, and
+    under UNREPORTED the parts of which it does not tell. provider: as the runtime reports it after opening, not as it was
+    asked for. settings: of the runtime, such as its level of graph optimisation. batches: those that it computes in one
+    call, a range for each way; empty if any. More images are split, fewer filled up.
     """
 
     runtime: str
@@ -33,6 +45,7 @@ class EngineDescription:
     classes: int
     executed: Mapping[str, int] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[BatchRange, ...] = ()
 
 
 class Engine(Protocol):

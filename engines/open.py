@@ -6,11 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import SessionEngine
 from skinaudit.errors import EngineError
@@ -35,18 +37,25 @@ def open_engine(
     order: Sequence[str] | None = None,
     provider: Provider | None = None,
     threads: int | None = None,
+    plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
     """Open the engine at `path`.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
-    one. allow_code: open files, too, that hold code which runs on opening. Raises EngineError for an unknown suffix, where
-    file, contract and order do not agree, and as the runtime does.
+    one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
+    EngineError for an unknown suffix, for options of plans where no plan is, where file, contract and order do not agree,
+    and as the runtime does.
     """
-    chosen = RUNTIMES[_named(runtime, path) if runtime else runtime_of(path)]
-    leave = {"allow_code": allow_code} if chosen.runs_code else {}
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **leave)
+    name = _named(runtime, path) if runtime else runtime_of(path)
+    chosen = RUNTIMES[name]
+    settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
+    if chosen.plans:
+        settings["options"] = plan or PlanOptions()
+    elif plan is not None and plan.given():
+        raise EngineError(f"{path}: {name} takes no options of plans; leave {' '.join(plan.given())} out")
+    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
 
 

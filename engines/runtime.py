@@ -22,7 +22,8 @@ class Runtime:
     open: `open(path, *, provider, threads) -> Session`, which raises EngineError. on_request: those of the suffixes that it
     opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
     tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
-    takes `allow_code: bool`, too, and refuses such a file without it.
+    takes `allow_code: bool`, too, and refuses such a file without it. plans: its files are plans; `open` then takes
+    `options: PlanOptions`, too.
     """
 
     suffixes: tuple[str, ...]
@@ -31,6 +32,7 @@ class Runtime:
     on_request: tuple[str, ...] = ()
     recognises: Callable[[Path], bool] | None = None
     runs_code: bool = False
+    plans: bool = False
 
     @property
     def by_default(self) -> tuple[str, ...]:

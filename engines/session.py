@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
-from skinaudit.engines.engine import EngineDescription
+from skinaudit.engines.engine import BatchRange, EngineDescription
 from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_probabilities
 from skinaudit.errors import EngineError, first_few
 
@@ -49,6 +49,7 @@ class SessionDescription:
     found: Mapping[str, int]
     executed: Mapping[str, int] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[BatchRange, ...] = ()
 
 
 class Session(Protocol):
@@ -84,6 +85,8 @@ class SessionEngine:
         self._input, self._fixed = image.name, image.shape[0]
         self._columns = _columns(session, self._contract, order, where=where)
         about = session.description
+        if self._fixed is not None:
+            about = replace(about, batches=(BatchRange(self._fixed, self._fixed, self._fixed),))
         self.description = EngineDescription(
             **{name: getattr(about, name) for name in about.__dataclass_fields__},
             size=self._contract.size,

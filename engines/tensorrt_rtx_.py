@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from skinaudit.engines.plans.open_plan import open_plan
+from skinaudit.engines.plans.plan_file import SUFFIXES, is_rtx
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.tensorrt_ import SUFFIXES, is_rtx, open_plan
 
 LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
-RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx)
+RUNTIME = Runtime(
+    SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx, runs_code=True, plans=True
+)

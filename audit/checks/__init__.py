@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports none of them
+    from skinaudit.audit.evidence.computed_precision import ComputedPrecision
     from skinaudit.audit.evidence.consistency import Consistency
     from skinaudit.audit.evidence.half_precision import HalfPrecision
     from skinaudit.audit.evidence.inputs import Inputs
@@ -82,8 +83,9 @@ class Evidence:
     inputs: manifest, contract and sets as they were read. engine: what the opened engine says of itself. emulated: the graph
     that the engine was built from ran in its place. reference: the engine of the control. added_conditions: operators by
     which an answer can hang on a condition, in the engine's graph and not in its reference's. half_precision: None where no
-    emulation of it is called for. sets: the clean set first. baseline: None where no earlier engine is compared.
-    own_sets: titles of sets on which engine and baseline were each attacked with images of their own.
+    emulation of it is called for. computed_precision: None where the runtime reports the precision. sets: the clean set
+    first. baseline: None where no earlier engine is compared. own_sets: titles of sets on which engine and baseline were
+    each attacked with images of their own.
     """
 
     inputs: Inputs
@@ -93,6 +95,7 @@ class Evidence:
     added_conditions: tuple[str, ...]
     consistency: Consistency
     half_precision: HalfPrecision | None
+    computed_precision: ComputedPrecision | None
     sets: tuple[SetResult, ...]
     probes: tuple[ProbeResult, ...]
     gates: tuple[Gate, ...]

@@ -16,6 +16,7 @@ from skinaudit.audit.evidence.replay import Replayed
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
+from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -80,6 +81,7 @@ def open_subject(
     emulate: bool,
     provider: Provider | None,
     threads: int | None,
+    plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
     """Open the engine under audit; with `emulate` the graph that it was built from in its place."""
@@ -90,7 +92,7 @@ def open_subject(
         order = inputs.clean.info.contract.classes
         return open_engine(
             path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads,
-            allow_code=allow_code,
+            plan=plan, allow_code=allow_code,
         )  # fmt: skip
     if emulate:
         emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
@@ -101,7 +103,7 @@ def open_subject(
             )
         return emulation
     named = runtime or manifest.runtime
-    return open_engine(path, runtime=named, provider=provider, threads=threads, allow_code=allow_code)
+    return open_engine(path, runtime=named, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
 
 
 def open_reference(

@@ -24,6 +24,8 @@ def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
         return changed
     classes = report.get("classes")
     names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
+    if isinstance(report.get("description"), dict):  # the batches that the engine takes were not written
+        changed["description"] = {**report["description"], "batches": []}
     changed["malignant"] = list(earlier_malignant(names))
     changed["sets"] = _each(report.get("sets"), _set)
     changed["probes"] = _each(report.get("probes"), lambda probe: {**probe, "by_answers": probe.get("name") in _BY_ANSWERS})

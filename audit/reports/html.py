@@ -16,7 +16,7 @@ from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
-from skinaudit.audit.reports.parts.wording import OWN_SETS, baseline_rows, own_sets_compared
+from skinaudit.audit.reports.parts.wording import OWN_SETS, baseline_rows, batches_text, own_sets_compared
 
 NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
 
@@ -33,6 +33,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
         order = sorted(range(len(result.classes)), key=lambda index: result.classes[index] not in result.malignant)
         return page_template().render(
             audit=result,
+            batches=batches_text(result),
             baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),

@@ -19,6 +19,7 @@ from skinaudit.audit.reports.parts.wording import (
     OWN_SETS,
     baseline_rows,
     baseline_text,
+    batches_text,
     lineage_text,
     margin_points,
     own_sets_compared,
@@ -71,6 +72,8 @@ def _facts(result: AuditResult) -> Iterable[str]:
     yield f"- {safe(whose)}"
     yield f"- {safe(result.dataset)}"
     yield f"- control: {safe(result.control)}"
+    if about.batches:
+        yield f"- {safe(batches_text(result))}"
 
 
 def _sets(result: AuditResult) -> list[str]:

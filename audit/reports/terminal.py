@@ -21,6 +21,7 @@ from skinaudit.audit.reports.parts.wording import (
     OWN_SETS,
     baseline_rows,
     baseline_text,
+    batches_text,
     lineage_text,
     margin_points,
     own_sets_compared,
@@ -64,6 +65,8 @@ def print_audit(result: AuditResult, console: Console) -> None:
     )
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
+    if result.description.batches:
+        _line(console, batches_text(result))
     ties = [
         f"{set_result.title} {set_result.drift.near_ties:,}"
         for set_result in result.sets

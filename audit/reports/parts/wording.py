@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from skinaudit.artifacts.files import short
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
+from skinaudit.engines.engine import UNREPORTED
 
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
@@ -24,9 +25,24 @@ def precision_text(result: AuditResult) -> str:
     layer_counts = result.description.found
     if result.asked is None:
         return ", ".join(f"{name} found in {count} layers" for name, count in layer_counts.items()) or "precision unknown"
+    if not layer_counts and result.description.executed:
+        computed = dict(result.description.executed)
+        hidden = computed.pop(UNREPORTED, 0)
+        text = f"{result.asked} computed in {computed.get(result.asked, 0)} of {sum(computed.values())} layers"
+        return f"{text}, {hidden} parts not reported" if hidden else text
     if not layer_counts:
         return f"{result.asked}, which the opened file does not tell"
     return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
+
+
+def batches_text(result: AuditResult) -> str:
+    """The batches that were tried and, where the engine takes no others, those that it takes."""
+    tried = f"batches tried: {', '.join(map(str, result.consistency.sizes))}"
+    ranges = [
+        f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"{limits.smallest} alone"
+        for limits in result.description.batches
+    ]
+    return f"{tried}; the engine takes {' or '.join(ranges)}" if ranges else tried
 
 
 def baseline_text(baseline: BaselineResult) -> str:

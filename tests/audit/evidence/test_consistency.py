@@ -20,7 +20,7 @@ def checked(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> Consiste
 @pytest.mark.parametrize("fault", [None, "scaled", "constant"])
 def test_an_answer_that_hangs_on_its_image_alone(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> None:
     found = checked(tmp_path, lab, fault)
-    assert found == Consistency(35, (1, 7, 64), True, True, 0.0, 0, ())
+    assert found == Consistency(35, (1, 7, 64, 129), True, True, 0.0, 0, ())
 
 
 def test_another_answer_when_run_again(tmp_path: Path, lab: SimpleNamespace) -> None:

@@ -1,0 +1,1 @@
+"""What TensorRT and TensorRT-RTX share: devices, memory, batches, tensor types, and the session over them."""

@@ -1,0 +1,48 @@
+"""Pinned host memory and device memory for each tensor of a plan; they grow with the batch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DeviceBuffers:
+    """Pairs of pinned and device memory by the name of the tensor. Whoever calls must know that nothing uses them still."""
+
+    def __init__(self, cuda: Any, check: Callable[[tuple[Any, ...]], Any]) -> None:
+        """check: returns the result of a cuda-python call or raises."""
+        self._cuda, self._check = cuda, check
+        self._held: dict[str, tuple[int, int, int]] = {}  # bytes, host pointer, device pointer; 0 where there is none
+
+    def fits(self, name: str, size: int) -> bool:
+        """Whether `reserve` would leave the addresses as they are."""
+        return self._held.get(name, (0, 0, 0))[0] >= size
+
+    def reserve(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+        """The host memory as an array of this shape, and the device's address; both hold at least as many bytes."""
+        count = int(np.prod(shape))
+        size = max(1, count * dtype.itemsize)
+        if not self.fits(name, size):
+            self._free(name)
+            host = int(self._check(self._cuda.cudaMallocHost(size)))
+            self._held[name] = (0, host, 0)  # so that it is freed should the device lack memory
+            self._held[name] = (size, host, int(self._check(self._cuda.cudaMalloc(size))))
+        held, host, device = self._held[name]
+        raw = (ctypes.c_char * held).from_address(host)
+        return np.frombuffer(memoryview(raw), dtype=dtype, count=count).reshape(shape), device
+
+    def free(self) -> None:
+        """Give all of it back; a second call does nothing."""
+        for name in list(self._held):
+            self._free(name)
+
+    def _free(self, name: str) -> None:
+        _, host, device = self._held.pop(name, (0, 0, 0))
+        if host:
+            self._cuda.cudaFreeHost(host)
+        if device:
+            self._cuda.cudaFree(device)

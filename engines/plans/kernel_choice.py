@@ -1,0 +1,51 @@
+"""TensorRT-RTX compiles its kernels where the plan runs: when it does, and where it keeps them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.files import can_be_written, write_bytes
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.errors import EngineError
+
+
+class KernelChoice:
+    """The RuntimeConfig of a context: kernels that do not change between runs, and the file that keeps them.
+
+    By default TensorRT-RTX swaps a general kernel for a specialised one as soon as a background thread has compiled it, so
+    that a second run of a batch gives other bits than the first one.
+    """
+
+    def __init__(self, trt: Any, options: PlanOptions, *, where: str) -> None:
+        """Raises EngineError for a cache file in a folder that cannot be written."""
+        self._trt, self._options, self._where = trt, options, where
+        self._cache: Any = None
+        if options.runtime_cache is not None and not can_be_written(options.runtime_cache):
+            raise EngineError(f"{options.runtime_cache}: cannot be written; name another --runtime-cache")
+
+    def make_context(self, engine: Any) -> Any:
+        """An execution context of `engine`; None where the library makes none."""
+        trt, config = self._trt, engine.create_runtime_config()
+        strategy = trt.DynamicShapesKernelSpecializationStrategy
+        chosen = {"eager": strategy.EAGER, "none": strategy.NONE}[self._options.specialisation]
+        config.dynamic_shapes_kernel_specialization_strategy = chosen
+        if self._options.cuda_graphs:
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._options.runtime_cache is not None:
+            self._cache = self._read(config, self._options.runtime_cache)
+        return engine.create_execution_context(config)
+
+    def save(self) -> None:
+        """Write the kernels compiled so far, atomically; called when a batch of a new shape has run."""
+        if self._cache is not None and self._options.runtime_cache is not None:
+            write_bytes(self._options.runtime_cache, bytes(memoryview(self._cache.serialize())))
+
+    def _read(self, config: Any, path: Path) -> Any:
+        cache = config.create_runtime_cache()
+        content = path.read_bytes() if path.is_file() else b""
+        if content and not cache.deserialize(content):
+            raise EngineError(f"{path}: no runtime cache of this library, GPU and driver; delete it, or name another file")
+        if not config.set_runtime_cache(cache):
+            raise EngineError(f"{self._where}: {self._trt.__name__} takes no runtime cache; leave --runtime-cache out")
+        return cache

@@ -1,0 +1,76 @@
+"""In which precision a plan computes, as the library's engine inspector reports it.
+
+TensorRT 10 writes `Format/Datatype` for each tensor, and "N/A due to dynamic shapes" there if the batch is dynamic; the
+type then stands in `Weights`. TensorRT 11 and TensorRT-RTX write `Datatype` and `Format`. A plan may hide its layers in a
+foreign node, of which nothing is reported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from skinaudit.engines.engine import UNREPORTED
+
+_WEIGHTED = ("conv", "gemm", "matrix", "matmul", "fullyconnected")
+_HIDDEN = ("foreignnode", "myelin")
+_WORDS = {
+    "bf16": ("bfloat16", "bf16"),
+    "fp16": ("float16", "fp16", "half"),
+    "fp32": ("float32", "fp32", "float"),
+    "int8": ("int8",),
+    "fp8": ("fp8", "float8", "fp8e4m3", "float8e4m3", "float8e4m3fn"),
+}
+_PRECISIONS = {word: precision for precision, words in _WORDS.items() for word in words}
+
+
+def executed_precisions(trt: Any, engine: Any) -> Mapping[str, int] | None:
+    """Counts of weighted layers, fused as they run, by precision; UNREPORTED counts what is hidden.
+
+    None where nothing is reported: no inspector, or names of layers alone, or foreign nodes alone.
+    """
+    try:
+        text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        layers = json.loads(text)["Layers"]
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        return None
+    if not isinstance(layers, list):
+        return None
+    counts = Counter(_precision(layer) for layer in layers if isinstance(layer, Mapping) and _is_counted(layer))
+    return dict(counts) if set(counts) - {UNREPORTED} else None
+
+
+def _is_counted(layer: Mapping[str, Any]) -> bool:
+    return _is_hidden(layer) or any(word in _kind(layer) for word in _WEIGHTED)
+
+
+def _kind(layer: Mapping[str, Any]) -> str:
+    return f"{layer.get('LayerType')} {layer.get('ParameterType')}".lower()
+
+
+def _is_hidden(layer: Mapping[str, Any]) -> bool:
+    kind = f"{_kind(layer)} {layer.get('Name')}".lower()
+    return any(word in kind for word in _HIDDEN)
+
+
+def _precision(layer: Mapping[str, Any]) -> str:
+    """That of the first input, else of the weights."""
+    if _is_hidden(layer):
+        return UNREPORTED
+    inputs, weights = layer.get("Inputs"), layer.get("Weights")
+    first = inputs[0] if isinstance(inputs, list) and inputs and isinstance(inputs[0], Mapping) else {}
+    kinds = [
+        first.get("Datatype"),
+        first.get("Format/Datatype"),
+        weights.get("Type") if isinstance(weights, Mapping) else None,
+    ]
+    return next((found for found in map(_named, kinds) if found is not None), UNREPORTED)
+
+
+def _named(text: object) -> str | None:
+    """The precision that a text such as `Channel major FP16 format` names."""
+    words = re.findall(r"[a-z]+[0-9a-z]*", text.lower()) if isinstance(text, str) else []
+    return next((_PRECISIONS[word] for word in words if word in _PRECISIONS), None)

@@ -1,0 +1,44 @@
+"""What reports say of plans: the batches that were tried, and what the runtime reports of the precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planned_run import plant_plan
+
+from skinaudit.audit import reports
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.reports.parts.wording import batches_text, precision_text
+from skinaudit.engines.engine import BatchRange
+
+pytestmark = pytest.mark.usefixtures("fake_gpu")
+
+
+def audited(folder: Path, **planted: Any) -> AuditResult:
+    return audit_engine(plant_plan(folder, "fp16", images=140, **planted).engine, threads=1)
+
+
+def test_every_form_names_the_batches(tmp_path: Path) -> None:
+    result = audited(tmp_path, batches=(8, 16, 64))
+    text = "batches tried: 8, 16, 64; the engine takes 8 to 64"
+    assert batches_text(result) == text
+    for form in ("markdown", "terminal"):
+        assert text in reports.render(form, result)
+    assert text[1:] in reports.render("html", result)
+
+
+def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
+    result = audited(tmp_path)
+    about = replace(
+        result.description,
+        batches=(BatchRange(1, 1, 1), BatchRange(4, 8, 16)),
+        executed={"fp16": 20, "fp32": 1, "not reported": 2},
+    )
+    result = replace(result, description=about)
+    assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")
+    assert precision_text(result) == "fp16 computed in 20 of 21 layers, 2 parts not reported"
+    assert batches_text(replace(result, description=replace(about, batches=()))) == "batches tried: 1, 7, 32, 64, 128"

@@ -1,0 +1,166 @@
+"""Audits of plans over the fake GPU, from the file to the verdict: sound plans pass, planted faults do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planned_run import plant_plan
+
+from skinaudit.artifacts.precisions import KINDS
+from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.judgement.policy import DEFAULT
+from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.judgement.verdict import Verdict
+from skinaudit.engines.engine import BatchRange
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.errors import EngineError, InvalidInputError
+
+pytestmark = pytest.mark.usefixtures("fake_gpu")
+PRECISIONS = tuple(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS)
+
+
+COARSE = replace(DEFAULT, margin=3.0, malignant_to_benign=10)
+"""What 3 bits of mantissa cost on this model, whoever computes them."""
+
+
+def audited(
+    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 1400, allow: bool = False, **planted: Any
+) -> AuditResult:
+    run = plant_plan(folder, precision, images=images, **planted)
+    policy = COARSE if precision == "fp8" else DEFAULT
+    return audit_engine(run.engine, threads=1, plan=plan or PlanOptions(), allow_code=allow, policy=policy)
+
+
+def rules(result: AuditResult) -> dict[str, str]:
+    """Severity of each finding's rule."""
+    return {finding.rule: finding.severity.value for finding in result.findings}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("inspector", ["10", "11"])
+def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspector: str) -> None:
+    result = audited(tmp_path, precision, inspector=inspector)
+    assert result.verdict is Verdict.PASS, result.reason
+    assert result.description.executed == {precision: 1}
+    assert result.description.batches == (BatchRange(1, 32, 128),)
+    assert result.consistency.sizes == (1, 7, 32, 64, 128)
+    assert set(rules(result)) <= {"batch-dependence"}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_sound_plan_of_tensorrt_rtx_passes_by_its_rounding(tmp_path: Path, precision: str) -> None:
+    result = audited(tmp_path, precision, library="tensorrt_rtx", inspector="rtx")
+    assert result.verdict is Verdict.PASS, result.reason
+    assert result.description.executed is None
+    assert result.description.settings["kernel_specialisation"] == "eager"
+    assert rules(result).get("computed-precision") == (None if precision == "fp32" else "note")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize(
+    ("library", "inspector", "rule"),
+    [
+        ("tensorrt", "10", "precision"),
+        ("tensorrt", "11", "precision"),
+        ("tensorrt", "none", "computed-precision"),
+        ("tensorrt", "broken", "computed-precision"),
+        ("tensorrt", "names", "computed-precision"),
+        ("tensorrt_rtx", "rtx", "computed-precision"),
+    ],
+)
+def test_a_plan_that_computes_fp32_instead_fails(
+    tmp_path: Path, precision: str, library: str, inspector: str, rule: str
+) -> None:
+    result = audited(tmp_path, precision, library=library, inspector=inspector, compute="fp32")
+    assert result.verdict is Verdict.FAIL
+    assert rules(result)[rule] == "fail"
+
+
+def test_answers_that_depend_on_the_batch_fail(tmp_path: Path) -> None:
+    result = audited(tmp_path, "fp16", batch_bias=0.05)
+    assert rules(result)["batch-dependence"] == "fail"
+    assert result.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("batches", "sizes"),
+    [((8, 16, 64), (8, 16, 64)), ((5, 5, 5), (5,)), ((1, 1, 1), (1,)), ((1, 8, 512), (1, 7, 8, 64, 129, 512))],
+)
+def test_whatever_batches_the_plan_takes_are_tried(
+    tmp_path: Path, batches: tuple[int, int, int], sizes: tuple[int, ...]
+) -> None:
+    result = audited(tmp_path, "fp16", batches=batches)
+    assert result.consistency.sizes == sizes
+    assert result.verdict is Verdict.PASS, result.reason
+
+
+def test_kernels_that_are_swapped_in_the_background_would_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skinaudit.engines.plans.kernel_choice import KernelChoice
+
+    # as the library chooses by itself
+    monkeypatch.setattr(KernelChoice, "make_context", lambda choice, engine: engine.create_execution_context())
+    result = audited(tmp_path, "fp16", library="tensorrt_rtx", inspector="rtx")
+    assert rules(result)["determinism"] == "inconclusive"
+    assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_runtime_cache_is_written_and_read(tmp_path: Path) -> None:
+    cache = tmp_path / "kernels.cache"
+    options = PlanOptions(runtime_cache=cache, specialisation="none")
+    first = audited(tmp_path / "first", "fp16", library="tensorrt_rtx", inspector="rtx", plan=options)
+    written = cache.read_bytes()
+    second = audited(tmp_path / "second", "fp16", library="tensorrt_rtx", inspector="rtx", plan=options)
+    assert first.verdict is second.verdict is Verdict.PASS
+    assert written.startswith(b"rtxcache")
+    assert cache.read_bytes() == written
+    assert first.description.settings["kernel_specialisation"] == "none"
+    words = ("--kernels", "none", "--runtime-cache", str(cache))
+    assert " ".join(words) in " ".join(first.arguments)
+
+
+def test_a_file_that_is_no_runtime_cache_stays_as_it_is(tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("three years of work")
+    with pytest.raises(EngineError, match=r"thesis\.txt: no runtime cache of this library"):
+        audited(tmp_path / "run", "fp16", library="tensorrt_rtx", inspector="rtx", plan=PlanOptions(runtime_cache=thesis))
+    assert thesis.read_text() == "three years of work"
+    with pytest.raises(EngineError, match="only TensorRT-RTX compiles kernels"):
+        audited(tmp_path / "other", "fp16", plan=PlanOptions(runtime_cache=tmp_path / "new.cache"))
+
+
+def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as error:
+        audited(tmp_path / "refused", "fp16", host_code=True)
+    assert str(error.value).endswith(
+        "fp16.plan: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you "
+        "trust where it comes from"
+    )
+    result = audited(tmp_path / "allowed", "fp16", host_code=True, allow=True)
+    assert result.verdict is Verdict.PASS
+    assert result.description.settings == {"host_code": "allowed"}
+    assert "--allow-code" in result.arguments
+
+
+def test_cuda_graphs_change_no_answer(tmp_path: Path) -> None:
+    plain = audited(tmp_path / "plain", "fp16")
+    recorded = audited(tmp_path / "recorded", "fp16", plan=PlanOptions(cuda_graphs=True))
+    assert [one.right for one in recorded.sets] == [one.right for one in plain.sets]
+    assert recorded.verdict is Verdict.PASS
+
+
+def test_the_second_device(tmp_path: Path, fake_gpu: Callable[..., None]) -> None:
+    fake_gpu(devices=("first", "second"))
+    result = audited(tmp_path, "fp16", plan=PlanOptions(device=1))
+    assert (result.description.device, result.verdict) == ("second", Verdict.PASS)
+
+
+def test_options_of_plans_are_refused_where_no_plan_runs(tmp_path: Path) -> None:
+    run = plant_plan(tmp_path, "fp16")
+    with pytest.raises(EngineError, match="onnxruntime takes no options of plans; leave --device 1 out"):
+        audit_engine(run.reference, plan=PlanOptions(device=1))
+    with pytest.raises(InvalidInputError, match="--emulate runs no plan; leave --cuda-graphs out"):
+        audit_engine(run.engine, emulate=True, plan=PlanOptions(cuda_graphs=True))

@@ -1,0 +1,155 @@
+"""A session over the fake GPU, which keeps to the rules of the real one and is checked for leaks at each test's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_gpu.cuda_world import world
+from onnx import TensorProto
+
+from skinaudit.engines.engine import BatchRange
+from skinaudit.engines.plans.open_plan import open_plan
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.engines.plans.plan_session import PlanSession
+from skinaudit.errors import EngineError
+from skinaudit.tests.engines.plans.conftest import images
+
+pytestmark = pytest.mark.usefixtures("fake_gpu")
+Write = Callable[..., Path]
+
+
+def opened(path: Path, **options: object) -> PlanSession:
+    return open_plan(path, provider="cuda", threads=None, library="tensorrt", options=PlanOptions(**options))  # type: ignore[arg-type]
+
+
+def run_all(session: PlanSession, *counts: int) -> None:
+    for count in counts:
+        given = images(count, seed=count)
+        answer = session.run(given, input="image", output="logits")
+        np.testing.assert_array_equal(answer, 2 * given.reshape(count, -1))
+
+
+def test_batches_of_any_size_are_split_and_buffers_grow(write_plan: Write) -> None:
+    session = opened(write_plan((1, 4, 8)))
+    run_all(session, 2, 5, 3, 8, 9, 129, 1)
+    assert session.description.batches == (BatchRange(1, 4, 8),)
+    assert world().leaks() == {"host": 2, "device": 2, "streams": 1}
+    session.close()
+    assert world().leaks() == {}
+    session.close()
+    with pytest.raises(EngineError, match="the engine was closed"):
+        session.run(images(1), input="image", output="logits")
+
+
+@pytest.mark.parametrize("batches", [[(8, 16, 64)], [(5, 5, 5)], [(1, 1, 1), (4, 8, 8), (16, 16, 16)]])
+def test_a_smallest_batch_a_fixed_one_and_several_profiles(write_plan: Write, batches: list[tuple[int, ...]]) -> None:
+    session = opened(write_plan(*batches))
+    run_all(session, 1, 2, 4, 5, 7, 8, 15, 16, 17, 65, 100)
+    assert session.description.batches == tuple(BatchRange(*limits) for limits in batches)
+
+
+def test_a_batch_that_the_graph_fixes(write_plan: Write) -> None:
+    session = opened(write_plan((4, 4, 4), batch=4))
+    assert session.inputs[0].shape == (None, 3, 2, 2)
+    run_all(session, 1, 4, 6)
+
+
+def test_images_of_another_size_are_refused_in_one_line(write_plan: Write) -> None:
+    session = opened(write_plan())
+    with pytest.raises(EngineError, match=r"takes no \(2, 3, 9, 9\), at most \(8, 3, 2, 2\)"):
+        session.run(np.zeros((2, 3, 9, 9), np.float32), input="image", output="logits")
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("BF16", 8), ("FP8", 4), ("HALF", 11)])
+def test_types_that_numpy_lacks_are_float32_outside(write_plan: Write, kind: str, bits: int) -> None:
+    session = opened(write_plan(types={"image": kind, "logits": kind}))
+    given = images(6) if kind != "HALF" else images(6).astype(np.float16)
+    answer = session.run(given, input="image", output="logits")
+    assert answer.dtype == given.dtype
+    np.testing.assert_allclose(answer, 2 * given.reshape(6, -1), rtol=2.0**-bits, atol=2e-3)
+    converted = {} if kind == "HALF" else {"converted": f"image {kind.lower()}, logits {kind.lower()}"}
+    assert session.description.settings == converted
+
+
+@pytest.mark.parametrize(
+    ("planted", "message"),
+    [
+        ({"formats": {"image": "CHW32"}}, "tensor image has the vectorised format CHW32"),
+        ({"types": {"logits": "INT4"}}, "tensor logits is INT4"),
+    ],
+)
+def test_tensors_that_are_no_plain_arrays_are_refused(write_plan: Write, planted: dict[str, object], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        opened(write_plan(**planted))
+    assert world().leaks() == {}
+
+
+def test_a_session_that_is_forgotten_frees_all(write_plan: Write) -> None:
+    session = opened(write_plan())
+    run_all(session, 3)
+    del session
+    assert world().leaks() == {}
+
+
+def test_a_device_without_memory_leaves_nothing_behind(write_plan: Write, fake_gpu: Callable[..., None]) -> None:
+    fake_gpu(memory=600)  # two tensors of 4 images take 384 bytes, of 8 images 768
+    session = opened(write_plan())
+    run_all(session, 4)
+    with pytest.raises(EngineError, match="CUDA failed: cudaErrorMemoryAllocation"):
+        run_all(session, 8)
+    run_all(session, 2)
+    session.close()
+    assert world().leaks() == {}
+
+
+def test_an_interrupted_run_waits_for_what_it_enqueued(write_plan: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(write_plan())
+    run_all(session, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(session._context, "execute_async_v3", lambda stream: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_all(session, 4)
+    assert not any(stream.waiting for stream in world().streams.values())
+    run_all(session, 8)
+
+
+def test_a_plan_for_another_device_runs_there(write_plan: Write, fake_gpu: Callable[..., None]) -> None:
+    fake_gpu(devices=("first", "second"))
+    session, other = opened(write_plan(), device=1), opened(write_plan())
+    for _ in range(2):
+        run_all(session, 3)
+        run_all(other, 9)
+    assert (session.description.device, other.description.device) == ("second", "first")
+    with pytest.raises(EngineError, match="no CUDA device 2 here; choose --device among 0 first, 1 second"):
+        opened(write_plan(), device=2)
+
+
+def test_a_repeated_batch_is_recorded_once_and_replayed(write_plan: Write) -> None:
+    session = opened(write_plan(), cuda_graphs=True)
+    world().calls.clear()
+    run_all(session, 4, 4, 4, 4)
+    order = [call for call in world().calls if not call.startswith("allocate")]
+    whole_call = ["copy to device", "execute", "copy to host"]
+    recorded = ["begin capture", *whole_call, "end capture", "instantiate", "launch", "synchronise"]
+    assert order == [*whole_call, "synchronise", *recorded, *["launch", "synchronise"] * 2]
+    run_all(session, 4, 8, 8, 8, 4, 4, 4, 19)
+    assert session.description.settings == {"cuda_graphs": "on"}
+
+
+def test_what_cannot_be_recorded_is_said(write_plan: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(write_plan(), cuda_graphs=True)
+    run_all(session, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(session._context, "execute_async_v3", lambda stream: False)
+        with pytest.raises(EngineError, match="leave --cuda-graphs out"):
+            run_all(session, 4)
+    run_all(session, 4, 4)
+
+
+def test_half_precision_is_computed_in_it(write_plan: Write) -> None:
+    session = opened(write_plan(dtype=TensorProto.FLOAT16))
+    answer = session.run(images(3).astype(np.float16), input="image", output="logits")
+    np.testing.assert_array_equal(answer, 2 * images(3).astype(np.float16).reshape(3, -1))

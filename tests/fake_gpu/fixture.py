@@ -1,0 +1,60 @@
+"""The fixture that puts the fake GPU in place; a plugin of all tests."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_gpu.settings import VARIABLE, Machine
+
+_START = Path(__file__).resolve().parent / "start"
+
+
+def absent_library() -> str | None:
+    """The first of the bindings that the fake needs and that is not installed."""
+    needed = ("cuda.bindings.runtime", "tensorrt_rtx_bindings")
+    for name in needed:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            return name
+    return None
+
+
+def environment(plans: Path, **changes: Any) -> dict[str, str]:
+    """What gives a process a fake GPU; plans and changes: see Machine."""
+    paths = [str(_START), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), VARIABLE: Machine(plans=str(plans), **changes).text()}
+
+
+@pytest.fixture
+def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A machine with a GPU in this process and its children; call it to change what the machine has (see Machine).
+
+    At the end nothing may be held on the device.
+    """
+    if absent := absent_library():
+        pytest.skip(f"{absent} is not installed")
+    from fake_gpu import cuda_world
+    from fake_gpu.finder import put_first, take_out
+
+    plans = tmp_path / "fake-gpu-plans"
+    plans.mkdir()
+    for name, value in environment(plans).items():
+        monkeypatch.setenv(name, value)
+    world = cuda_world.start_anew()
+    put_first()
+    try:
+        yield lambda **changes: monkeypatch.setenv(VARIABLE, Machine(plans=str(plans), **changes).text())
+        gc.collect()
+        assert world.leaks() == {}
+    finally:
+        take_out()

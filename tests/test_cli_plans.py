@@ -1,0 +1,161 @@
+"""The command line over a fake GPU: export of every precision, audits with every check and probe, and Ctrl-C.
+
+The plans of TensorRT-RTX are built by its real builder, those of TensorRT by a fake one; both run on the fake GPU, which
+computes with ONNX Runtime. Children of the program see the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_gpu.fixture import absent_library, environment
+
+from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.manifest import read_engine_manifest
+from skinaudit.artifacts.precisions import KINDS
+from skinaudit.tests.processes import PATIENCE, Start
+from skinaudit.tests.shared import built_once
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(absent_library() is not None, reason=f"{absent_library()} is not installed")
+
+PRECISIONS = [name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS]
+SUFFIXES = {"tensorrt": ".plan", "tensorrt-rtx": ".rtx.plan"}
+PLANS = [f"{precision}{suffix}" for precision in PRECISIONS for suffix in SUFFIXES.values()]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A folder with an exported run, and the notes of the fake GPU on its plans."""
+
+    run: Path
+    plans: Path
+
+    def skinaudit(self, *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+        """Run the program as its own process; changes: of the fake machine."""
+        return subprocess.run(
+            [sys.executable, "-m", "skinaudit.cli", *arguments], cwd=self.run.parent, capture_output=True, text=True,
+            timeout=500, env={**os.environ, **environment(self.plans, **changes)}, check=False,
+        )  # fmt: skip
+
+    def audit(self, *arguments: str, **changes: Any) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+        """Audit with a JSON report; the process and the report."""
+        done = self.skinaudit("audit", *arguments, "--json", "--threads", "1", **changes)
+        assert done.returncode in (0, 1, 3), done.stderr
+        return done, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Machine:
+    """The tiny run exported for both libraries in every precision."""
+
+    def export(folder: Path) -> None:
+        (folder / "notes").mkdir()
+        shutil.copytree(tiny_run, folder / "run")
+        here = Machine(folder / "run", folder / "notes")
+        formats = [word for name in SUFFIXES for word in ("--format", name)]
+        done = here.skinaudit("export", "run", *formats, *(f"--{name}" for name in PRECISIONS), "--threads", "1")
+        assert done.returncode == 0, done.stderr
+
+    folder = built_once(tmp_path_factory, "exported-plans", export)
+    return Machine(folder / "run", folder / "notes")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_an_export_compares_the_plan_itself(machine: Machine, name: str) -> None:
+    manifest = read_engine_manifest(machine.run / "engines" / name)
+    assert manifest.asked == name.partition(".")[0]
+    assert manifest.parity.get("measured_on", "the engine") == "the engine"
+    assert manifest.device == "NVIDIA H100 80GB HBM3"
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, name: str) -> None:
+    _, report = machine.audit(f"run/engines/{name}")
+    about, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
+    precision, is_rtx = name.partition(".")[0], name.endswith(SUFFIXES["tensorrt-rtx"])
+    assert (about["provider"], about["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
+    assert report["consistency"]["sizes"] == [1, 7, 32, 64, 128]
+    assert report["consistency"]["repeats"]
+    assert report["asked"] == precision
+    if is_rtx:
+        assert about["executed"] is None
+        assert rules.get("computed-precision") == (None if precision == "fp32" else "note")
+    else:
+        assert about["executed"].keys() == {precision}
+        assert "computed-precision" not in rules
+    assert not {"precision", "determinism", "execution", "emulation"} & set(rules)
+    assert rules.get("batch-dependence", "note") == "note"
+
+
+def test_every_probe_attacks_a_plan(machine: Machine) -> None:
+    probes = ["square", "spsa", "disagree", "whitebox"]
+    typed = [word for name in probes for word in ("--probe", name)]
+    settings = ["--probe-images", "8", "--probe-queries", "12", "--probe-eps", "4/255", "--batch", "200"]
+    _, report = machine.audit("run/engines/fp16.plan", *typed, *settings)
+    assert sorted(probe["name"] for probe in report["probes"]) == sorted(probes)
+    assert report["consistency"]["sizes"] == [1, 7, 32, 128]  # the audit's own 200 are split
+
+
+def test_several_plans_on_the_second_device(machine: Machine) -> None:
+    engines = [f"run/engines/{name}" for name in PLANS[:4]]
+    done = machine.skinaudit("audit", *engines, "--device", "1", "--threads", "1", "--json", devices=("first", "second"))
+    assert done.returncode in (1, 3), done.stderr
+    reports = [json.loads((machine.run / "audits" / f"{name}.json").read_text()) for name in PLANS[:4]]
+    assert {report["description"]["device"] for report in reports} == {"second"}
+    assert all("--device 1" in " ".join(report["arguments"]) for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"devices": ()}, "needs a CUDA device, none is here (cudaErrorNoDevice); audit it where it runs"),
+        ({"driver": 12020}, "the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"),
+        ({"memory": 100_000}, "CUDA failed: cudaErrorMemoryAllocation"),
+    ],
+)
+def test_a_machine_that_cannot_run_it_says_so_in_one_line(machine: Machine, changes: dict[str, Any], words: str) -> None:
+    done = machine.skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", **changes)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_damaged_plan_ends_in_one_line(machine: Machine, tmp_path: Path) -> None:
+    engines = tmp_path / "run" / "engines"
+    shutil.copytree(machine.run, engines.parent)
+    plan = engines / "fp16.plan"
+    plan.write_bytes(plan.read_bytes()[:-40])
+    manifest = json.loads((engines / "fp16.plan.json").read_text())
+    manifest["engine"]["digest"] = digest_file(plan)
+    (engines / "fp16.plan.json").write_text(json.dumps(manifest))
+    done = machine.skinaudit("audit", str(plan), "--threads", "1")
+    assert done.returncode == 2
+    assert "cannot open it: " in done.stderr
+    assert "Serialization" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_ends_an_audit(machine: Machine, start: Start) -> None:
+    arguments = ["audit", "run/engines/fp16.plan", "--probe", "square", "--probe-queries", "1000000", "--threads", "1"]
+    running = start(
+        [sys.executable, "-m", "skinaudit.cli", *arguments], cwd=machine.run.parent,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment(machine.plans)},
+    )  # fmt: skip
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("probe square"):
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    out, _ = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, out) == (130, "")
