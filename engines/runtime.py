@@ -6,7 +6,8 @@ when a file is added; the file `tensorrt_rtx_.py` is the runtime tensorrt-rtx.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,13 +27,15 @@ class Runtime:
     """How to open files with a runtime.
 
     suffixes: of the files that it opens. provider: the usual one, where the user names none. on_request: those of the
-    suffixes that it opens only where the user or the manifest names it.
+    suffixes that it opens only where the user or the manifest names it. conditions: by suffix, what counts the operators of
+    a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read for that.
     """
 
     suffixes: tuple[str, ...]
     provider: Provider
     open: Opener
     on_request: tuple[str, ...] = ()
+    conditions: Mapping[str, Callable[[Path], Mapping[str, int]]] = field(default_factory=dict)
 
     @property
     def by_default(self) -> tuple[str, ...]:

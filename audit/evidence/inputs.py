@@ -22,7 +22,6 @@ from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -128,7 +127,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
     """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
-    if engine.suffix != ".onnx" or manifest.runtime not in RUNTIMES:
+    if engine.suffix.lower() != ".onnx":
         return
     model = onnx_graph.load(engine)
     own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,11 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import read_engine_manifest, resolve
+from skinaudit.artifacts.manifest import BUILT_TYPED, manifest_path, read_engine_manifest, resolve
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
-from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
+from skinaudit.engines.open import open_emulated, open_engine
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
@@ -111,7 +111,13 @@ def open_reference(
     if control is not None:
         return Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
     record = manifest.reference
+    if record.digest == manifest.engine.digest and manifest.asked != "fp32":
+        raise InvalidInputError(
+            f"{manifest_path(path)}: names the {manifest.asked} engine itself as its reference, which is the source "
+            "model in fp32; export it again"
+        )
     if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
+        _check_single(engine, path=path)
         return Reference(engine, True, "")
     if not (path.parent / record.file).is_file():
         return Reference(None, False, f"not run, reference missing ({record.file})")
@@ -121,27 +127,8 @@ def open_reference(
     except MissingDependencyError as error:
         return Reference(None, False, f"not run, {error}")
     check_engine(reference, manifest.contract, path=file)
+    _check_single(reference, path=file)
     return Reference(reference, False, "")
-
-
-def added_conditions(path: Path, inputs: Inputs) -> tuple[str, ...]:
-    """Conditional operators that the engine's ONNX graph has and its reference's graph lacks.
-
-    For an engine in another format, the graph that it was built from is read. Empty where a graph is missing.
-    """
-    manifest = inputs.manifest
-    if manifest is None or manifest.runtime not in RUNTIMES:
-        return ()
-    graph = path if path.suffix == ".onnx" else path.parent / manifest.graph.file
-    reference = path.parent / manifest.reference.file
-    if not (graph.is_file() and reference.is_file()) or reference.suffix != ".onnx" or graph.suffix != ".onnx":
-        return ()
-    if graph != path:
-        resolve(path.parent, manifest.graph)  # or another graph would answer for this one
-    engine_operators, reference_operators = (
-        onnx_graph.conditional_operators(onnx_graph.load(file)) for file in (graph, reference)
-    )
-    return tuple(sorted(engine_operators - reference_operators))
 
 
 def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None) -> Engine:
@@ -152,4 +139,17 @@ def _open_control(control: Path, inputs: Inputs, *, provider: Provider | None, t
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     reference = open_engine(control, runtime=manifest.runtime, provider=provider, threads=threads)
     check_engine(reference, inputs.clean.info.contract, path=control)
+    typed = manifest.settings.get("found_in") == BUILT_TYPED
+    _check_single(reference, path=control, built=manifest.found if typed else None)
     return reference
+
+
+def _check_single(reference: Engine, *, path: Path, built: Mapping[str, int] | None = None) -> None:
+    """Raise InvalidInputError unless the opened file itself has all its layers in fp32, whatever its manifest says.
+
+    built: of a plan, which does not tell, what was counted when it was built.
+    """
+    found = reference.description.found or built or {}
+    if set(found) != {"fp32"}:
+        layers = ", ".join(f"{name} in {count}" for name, count in sorted(found.items())) or "unknown"
+        raise InvalidInputError(f"{path}: the precision of its layers is {layers}; a reference is the source model in fp32")
