@@ -79,7 +79,7 @@ def measure_drift(
         p99=p99,
         largest=float(drift.max()),
         median_margin=float(np.median(margin)),
-        range=float(source.max() - source.min()),
+        range=float(source.max()) - float(source.min()),
         near_ties=int((margin <= drift).sum()),
         at_risk=len(at_risk),
         listed=tuple(
