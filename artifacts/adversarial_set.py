@@ -31,8 +31,8 @@ _EARLIER = 1  # its contract did not name the malignant classes
 CLEAN = "clean"
 """Name and attack of the set of clean images."""
 MAX_LOGIT = 1e6
-"""Largest size of a stored logit. Trained classifiers stay below 1e3; beyond 1e6 float32 has steps of 1/16 and more, too coarse to
-tell which of two classes leads."""
+"""Largest size of a stored logit. Trained classifiers stay below 1e3; beyond 1e6 float32 has steps of 1/16 and more,
+too coarse to tell which of two classes leads."""
 _KEY = "skinaudit.adversarial_set"
 _AGAIN = "write the set again"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}

@@ -98,7 +98,7 @@ class LinearEngine:
         return logits
 
 
-def write_linear(path: Path, settings: Mapping[str, Any], *operators: str) -> None:
+def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> None:
     """Write the file of a LinearEngine; its graph holds `operators`, which LinearEngine never runs."""
     nodes = [helper.make_node(name, ["image"], ["logits"]) for name in operators or ("Identity",)]
     model = helper.make_model(helper.make_graph(nodes, "linear", [], []))
@@ -174,7 +174,7 @@ def plant(
         ),
     )
     reference = run / "engines" / "fp32.onnx"
-    write_linear(reference, {"seed": seed})
+    write_planted(reference, {"seed": seed})
     own_record = record(reference, relative_to=reference.parent)
     manifest = EngineManifest(
         engine=own_record,
@@ -197,7 +197,7 @@ def plant(
     engine = reference
     if settings is not None:
         engine = run / "engines" / "subject.onnx"
-        write_linear(engine, {"seed": seed, "name": "subject", **settings})
+        write_planted(engine, {"seed": seed, "name": "subject", **settings})
         found = settings.get("promised", settings.get("found", {"fp32": 1}))
         own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
         write_engine_manifest(own, engine=engine)
@@ -362,7 +362,7 @@ def lab() -> SimpleNamespace:
         linear=linear,
         templates=templates,
         LinearEngine=LinearEngine,
-        write_linear=write_linear,
+        write_planted=write_planted,
         CONTRACT=CONTRACT,
         compared=compared,
         entry=entry,

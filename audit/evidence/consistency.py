@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError
 
@@ -28,12 +29,12 @@ class Consistency:
     checkerboard) to which the engine answers NaN or infinity.
     """
 
-    images: int
-    sizes: tuple[int, ...]
+    images: Count
+    sizes: tuple[Count, ...]
     repeats: bool
     identical: bool
     largest: float
-    flips: int
+    flips: Count
     odd: tuple[str, ...]
 
 

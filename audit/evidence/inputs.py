@@ -20,6 +20,7 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, first_few
@@ -35,10 +36,10 @@ class Rebuilds:
     where they could not run where they were built.
     """
 
-    builds: int
-    files: int
-    flips: int | None
-    images: int
+    builds: Count
+    files: Count
+    flips: Count | None
+    images: Count
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import BUILT_TYPED, manifest_path, read_engine_manifest, resolve
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
 from skinaudit.engines.engine import Engine, Provider
@@ -41,7 +42,7 @@ class Control:
     ran: bool
     text: str
     largest_difference: float | None = None
-    disagreements: int | None = None
+    disagreements: Count | None = None
 
 
 @dataclass(frozen=True, eq=False)

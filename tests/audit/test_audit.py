@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from linear_run import write_linear
+from linear_run import write_planted
 
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.manifest import (
@@ -315,7 +315,7 @@ def test_the_audit_imports_no_torch() -> None:
 
 def plant_reference(planted: Any, settings: dict[str, Any], *operators: str) -> None:
     """Put another reference engine in place, with digests that fit."""
-    write_linear(planted.reference, settings, *operators)
+    write_planted(planted.reference, settings, *operators)
     manifest = read_engine_manifest(planted.engine)
     reference = record(planted.reference, relative_to=planted.reference.parent)
     lineage = {**manifest.lineage, "onnx": reference.digest}

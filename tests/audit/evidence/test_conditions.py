@@ -26,7 +26,7 @@ def planted(tmp_path: Path, lab: SimpleNamespace) -> SimpleNamespace:
     """A run with an engine whose graph compares; honest in all its answers."""
     run = lab.plant(tmp_path / "run", settings={})
     manifest = read_engine_manifest(run.engine)
-    lab.write_linear(run.engine, {"seed": 0, "name": "subject"}, "Greater", "Where")
+    lab.write_planted(run.engine, {"seed": 0, "name": "subject"}, "Greater", "Where")
     planted = SimpleNamespace(run=run.run, engine=run.engine, reference=run.reference, manifest=manifest)
     rewrite(planted)
     return planted
@@ -49,9 +49,9 @@ def test_beside_its_reference(planted: SimpleNamespace) -> None:
 
 
 def test_once_more_than_its_reference(planted: SimpleNamespace, lab: SimpleNamespace) -> None:
-    lab.write_linear(planted.reference, {"seed": 0}, "Greater")
+    lab.write_planted(planted.reference, {"seed": 0}, "Greater")
     reference = record(planted.reference, relative_to=planted.reference.parent)
-    lab.write_linear(planted.engine, {"seed": 0, "name": "subject"}, "Greater", "Greater")
+    lab.write_planted(planted.engine, {"seed": 0, "name": "subject"}, "Greater", "Greater")
     lineage = {**planted.manifest.lineage, "onnx": reference.digest}
     rewrite(planted, reference=reference, graph=reference, lineage=lineage)
     assert "the graph has Greater, which its reference has not" in audit_engine(planted.engine).reason

@@ -200,9 +200,12 @@ def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, l
     assert result.verdict is not PASS
 
 
-def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(report: Path, lab: SimpleNamespace) -> None:
-    value = json.loads(report.read_text())
-    report.write_text(json.dumps({**value, "verdict": "INCONCLUSIVE", "emulated": True}))
+def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(
+    report: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
+    emulated = audit_engine(report.parent / "run" / "engines" / "subject.onnx", emulate=True)
+    write_json(report, to_json(emulated))
     result = again(report, lab)
     assert told(result, Severity.NOTE) == ["the baseline's own verdict was INCONCLUSIVE"]
     assert told(result, Severity.WARNING) == ["the baseline was an emulation: what its file answers is unknown"]
@@ -226,6 +229,8 @@ def other_images(value: dict[str, Any]) -> None:
 def nothing_in_common(value: dict[str, Any]) -> None:
     for one in value["sets"]:
         one["images_digest"], one["title"] = "sha256:" + "0" * 64, f"other {one['title']}"
+    for gate in value["gates"]:
+        gate["set"] = f"other {gate['set']}"
 
 
 def other_classes(value: dict[str, Any]) -> None:
