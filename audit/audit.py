@@ -99,11 +99,9 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         runtime=request.runtime, emulate=request.emulate, provider=request.provider, threads=request.threads,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
-    set_names = {
-        name
-        for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
-        for name in (images.info.name, title, images.info.attack)
-    }
+    set_names = [
+        (images.info.name, title, images.info.attack) for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
+    ]
     check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
         path, inputs, engine, control=request.control, provider=request.provider, threads=request.threads

@@ -12,7 +12,13 @@ from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
-from skinaudit.commands.shared_options import provider_option, report_option, thread_count, threads_option
+from skinaudit.commands.shared_options import (
+    provider_option,
+    report_option,
+    seed_option,
+    thread_count,
+    threads_option,
+)
 from skinaudit.errors import InvalidInputError
 
 
@@ -45,7 +51,7 @@ from skinaudit.errors import InvalidInputError
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
 @click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
+@seed_option("Of the probes.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(

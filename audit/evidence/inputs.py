@@ -19,6 +19,7 @@ from skinaudit.artifacts.manifest import (
     resolve,
 )
 from skinaudit.artifacts.perturbation import check_perturbation
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines import onnx_graph
@@ -91,6 +92,11 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     weights = manifest.lineage.get("weights")
     if not weights:
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
+    if manifest.asked not in KINDS:
+        raise InvalidInputError(
+            f"{manifest_path(engine)}: precision {manifest.asked!r} has no known bound of drift, so its fidelity cannot be "
+            f"judged; the known ones are {', '.join(KINDS)}"
+        )
     paths, gaps = _set_paths(engine, manifest, weights, sets)
     opened = [open_set(path) for path in paths]
     for image_set in opened:

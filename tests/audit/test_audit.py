@@ -335,3 +335,11 @@ def test_a_control_has_to_be_the_source_model_in_fp32(tmp_path: Path, lab: Simpl
     assert audit_engine(planted.engine, control=planted.reference).control.startswith("the reference reproduces")
     with pytest.raises(InvalidInputError, match="is fp16; a control is the source model in fp32"):
         audit_engine(planted.engine, control=planted.engine)
+
+
+def test_a_precision_without_a_bound_of_drift_is_refused_by_the_name_of_the_manifest(
+    tmp_path: Path, lab: SimpleNamespace
+) -> None:
+    planted = lab.plant(tmp_path, settings={}, asked="fp8")
+    with pytest.raises(InvalidInputError, match=r"subject\.onnx\.json: precision 'fp8' has no known bound of drift"):
+        audit_engine(planted.engine)

@@ -48,10 +48,12 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
         "class_margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
     },
-    Floor: dict.fromkeys(
-        ("accuracy", "balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"),
-        st.none() | st.floats(0.5, 99),
-    ),
+    Floor: {
+        "accuracy": st.floats(0.5, 99),
+        **dict.fromkeys(
+            ("balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"), st.none() | st.floats(0.5, 99)
+        ),
+    },
 }  # fmt: skip
 """Fields whose dataclass admits only some values."""
 
