@@ -162,7 +162,8 @@ benign = {DEFAULT.benign_margin}
 prove = "{DEFAULT.prove}"
 # mel = 2.0
 
-# Malignant images of one set that the source model gets right and the engine calls benign.
+# Malignant images of one set that the source model gets right and the engine calls benign. A limit that allows to lose all
+# of them, as a margin that an engine passes which guesses, is INCONCLUSIVE.
 [malignant_to_benign]
 limit = {DEFAULT.malignant_to_benign}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -21,11 +22,12 @@ from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
+from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.rules import RULES
-from skinaudit.audit.judgement.verdict import conclude
+from skinaudit.audit.judgement.verdict import _possible, conclude
 from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.reports.parts import schema
 from skinaudit.errors import InvalidInputError
@@ -92,7 +94,16 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def concluded(result: AuditResult) -> AuditResult:
-    """The result with the verdict that follows from its gates and findings; no other is read."""
+    """The result with the verdicts that follow from its figures, gates and findings; no others are read."""
+    compared = [entry.title for entry in result.sets if entry.comparison.drop is not None]
+    drops = (
+        Gate("drop", title, "accuracy", 0.0, 0.01, Interval(0, 0.005), 1.0, 9, Judgement(Verdict.PASS)) for title in compared
+    )
+    gates = tuple(
+        replace(gate, judgement=replace(gate.judgement, verdict=_possible(gate, result.policy)[-1]))
+        for gate in (*result.gates, *drops)
+    )
+    result = replace(result, gates=gates)
     return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
 
 
@@ -236,8 +247,29 @@ def test_a_verdict_that_contradicts_its_gates_is_refused(tmp_path: Path, written
 def test_a_verdict_needs_more_than_the_absence_of_findings(tmp_path: Path, written: dict[str, Any]) -> None:
     silent = {**written, "findings": [], "verdict": "PASS"}
     assert "by its own gates and findings it is FAIL" in refused(tmp_path / "x.json", json.dumps(silent))
-    nothing = {**silent, "gates": []}
-    assert "it is INCONCLUSIVE (no set was compared" in refused(tmp_path / "x.json", json.dumps(nothing))
+
+
+def test_a_gate_says_what_its_figures_say(tmp_path: Path, written: dict[str, Any]) -> None:
+    """Whatever verdict a gate is given, only one that its figures allow is read."""
+    silent = {**written, "findings": [], "verdict": "PASS"}
+    for gate in silent["gates"]:
+        gate["judgement"]["verdict"] = "PASS"
+    message = refused(tmp_path / "x.json", json.dumps(silent))
+    assert re.search(r"the gate \S+ of clean is PASS, by its figures (FAIL|INCONCLUSIVE): the report was changed", message)
+    for index, gate in enumerate(written["gates"]):
+        for verdict in ("PASS", "FAIL", "INCONCLUSIVE"):
+            lenient = gate["judgement"]["verdict"] == "PASS" and verdict == "INCONCLUSIVE" and gate["p_value"] is not None
+            if verdict == gate["judgement"]["verdict"] or lenient:
+                continue
+            broken = copy.deepcopy(written)
+            broken["gates"][index]["judgement"]["verdict"] = verdict
+            refused(tmp_path / "x.json", json.dumps(broken))
+
+
+def test_a_set_that_was_compared_is_judged(tmp_path: Path, written: dict[str, Any]) -> None:
+    assert "clean was compared, and no gate judges its drop" in refused(
+        tmp_path / "x.json", json.dumps({**written, "findings": [], "verdict": "INCONCLUSIVE", "gates": []})
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=20)
