@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import BUILT_TYPED, manifest_path, read_engine_manifest, resolve
+from skinaudit.artifacts.manifest import BUILT_TYPED, read_engine_manifest, resolve
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
@@ -125,11 +125,6 @@ def open_reference(
     if control is not None:
         return Reference(_open_control(control, inputs, provider=provider, threads=threads), False, "")
     record = manifest.reference
-    if record.digest == manifest.engine.digest and manifest.asked != "fp32":
-        raise InvalidInputError(
-            f"{manifest_path(path)}: names the {manifest.asked} engine itself as its reference, which is the source "
-            "model in fp32; export it again"
-        )
     if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
         _check_single(engine, path=path)
         return Reference(engine, True, "")

@@ -13,6 +13,7 @@ import pytest
 
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest, record, write_engine_manifest
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import InvalidInputError
 
@@ -141,12 +142,21 @@ def test_a_reference_whose_layers_are_not_fp32_is_no_control(
         audit_engine(run.reference, control=run.engine)
 
 
-def test_an_engine_in_another_precision_is_not_its_own_reference(tmp_path: Path, lab: SimpleNamespace) -> None:
-    run = lab.plant(tmp_path / "run", settings={}, asked="fp16")
-    manifest = read_engine_manifest(run.engine)
-    own = record(run.engine, relative_to=run.engine.parent)
-    write_engine_manifest(
-        replace(manifest, reference=own, lineage={**manifest.lineage, "onnx": own.digest}), engine=run.engine
-    )
-    with pytest.raises(InvalidInputError, match=r"subject.onnx.json: names the fp16 engine itself as its reference"):
-        audit_engine(run.engine)
+@pytest.mark.parametrize("asked", ["fp16", "int8"])
+def test_an_engine_in_another_precision_is_not_its_own_reference(tmp_path: Path, lab: SimpleNamespace, asked: str) -> None:
+    """Refused where its layers are what was asked for; where they are fp32, it is no engine of that precision."""
+    for found in (asked, "fp32"):
+        run = lab.plant(tmp_path / found, settings={"found": {found: 1}}, asked=asked)
+        manifest = read_engine_manifest(run.engine)
+        own = record(run.engine, relative_to=run.engine.parent)
+        lineage = {**manifest.lineage, "onnx": own.digest}
+        write_engine_manifest(replace(manifest, reference=own, lineage=lineage), engine=run.engine)
+        if found == "fp32":
+            result = audit_engine(run.engine)
+            assert result.verdict is Verdict.FAIL
+            assert {finding.rule for finding in result.findings if finding.severity is Severity.FAIL} == {"precision"}
+        else:
+            with pytest.raises(
+                InvalidInputError, match=rf"subject.onnx: the precision of its layers is {asked} in 1; a ref"
+            ):
+                audit_engine(run.engine)
