@@ -6,6 +6,7 @@ Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in, quiet
 from skinaudit.engines.pytorch_ import one_line, weights_of
 from skinaudit.errors import InvalidInputError, NoDeviceError
 from skinaudit.export.build import Built, Request
+from skinaudit.export.cuda_toolkit import cuda_toolkit
 from skinaudit.export.to_pytorch import source_model, trace
 from skinaudit.true_fp32 import true_fp32
 
@@ -41,12 +43,12 @@ def build_aotinductor(request: Request) -> Built:
             "cpp.dynamic_threads": True,  # as many as torch has when it runs, not when it was compiled
         }
         try:
-            with torch.no_grad(), true_fp32():
+            with torch.no_grad(), true_fp32(), cuda_toolkit() if device == "cuda" else nullcontext():
                 torch._inductor.aoti_compile_and_package(program, package_path=str(request.target), inductor_configs=configs)
         except Exception as error:  # a missing compiler, an operator without a kernel and much else
             raise InvalidInputError(
                 f"{request.where}: torch {torch.__version__} cannot compile it ({one_line(error)}); compiling needs a C++ "
-                "compiler such as g++, and for GPUs the CUDA toolkit"
+                "compiler such as g++"
             ) from error
     return Built(found=found_in(request.target), settings={"program": "AOTInductor", "compiled_for": processor})
 

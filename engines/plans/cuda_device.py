@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from skinaudit.errors import EngineError, NoDeviceError, missing
+from skinaudit.errors import EngineError, NoDeviceError, UnusableDeviceError, missing
 
 BINDINGS = "cuda.bindings.runtime"
 _NO_DEVICE, _DRIVER_TOO_OLD = 100, 35
@@ -17,7 +17,7 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
 
     purpose: what needs them, such as `a.plan: running a plan`; it opens the message of every error. Raises
     MissingDependencyError without cuda-python (or with one that is older than its `cuda.bindings`), NoDeviceError where
-    no device is, EngineError where the driver is too old or CUDA fails.
+    no device is, UnusableDeviceError where the driver is too old, EngineError where CUDA fails.
     """
     try:
         cuda = importlib.import_module(BINDINGS)
@@ -29,7 +29,7 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
         raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_one_line(error)})") from error
     if int(status) == _DRIVER_TOO_OLD:
         if _version(cuda.cudaDriverGetVersion()):
-            raise EngineError(f"{purpose} is not possible: {_too_old(cuda)}")
+            raise UnusableDeviceError(f"{purpose} is not possible: {_too_old(cuda)}")
         raise NoDeviceError(f"{purpose} needs a CUDA device, none is here (there is no NVIDIA driver)")
     if int(status) == _NO_DEVICE or (int(status) == 0 and count < 1):
         raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_error_name(status)})")

@@ -9,7 +9,7 @@ import pytest
 
 from skinaudit.engines.doctor import examine
 from skinaudit.engines.plans.cuda_device import BINDINGS, cuda_devices
-from skinaudit.errors import EngineError, MissingDependencyError, NoDeviceError
+from skinaudit.errors import EngineError, MissingDependencyError, NoDeviceError, UnusableDeviceError
 
 Change = Callable[..., None]
 
@@ -36,7 +36,7 @@ def test_no_cuda_python(fake_gpu: Change, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_driver_that_is_too_old(fake_gpu: Change) -> None:
     fake_gpu(driver=12040)
-    with pytest.raises(EngineError) as error:
+    with pytest.raises(UnusableDeviceError) as error:
         asked()
     assert not isinstance(error.value, NoDeviceError)  # or an export would emulate in silence
     assert str(error.value) == (
