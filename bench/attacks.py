@@ -16,13 +16,14 @@ from torch import nn
 from skinaudit.artifacts.adversarial_set import CLEAN, open_set
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.bench import peers
+from skinaudit.bench.peers import ATTACKS as PEERS
 from skinaudit.bench.timing import Contest, Contestant, interleaved
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.checkpoint import load_run_model
-from skinaudit.trainer.evaluate import logits_of, pgd_predictions, to_pixels
+from skinaudit.trainer.evaluate import device_of, logits_of, pgd_predictions, to_pixels
 from skinaudit.trainer.models import folded
 
+CPU = torch.device("cpu")
 EVALUATING = "skinaudit, evaluating"
 FULL_BUDGET = "skinaudit, full budget"
 TARGETS = {EVALUATING: 4.0, FULL_BUDGET: 1.8}
@@ -42,6 +43,7 @@ class Batch:
 class _Setting:
     threat_model: ThreatModel
     steps: int
+    peers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,22 @@ def measure_attacks(
     threat_model: ThreatModel,
     steps: int,
     rounds: int,
+    peers: tuple[str, ...] = tuple(PEERS),
+    device: torch.device = CPU,
     say: Callable[[str], None] = lambda _: None,
 ) -> AttackFigures:
-    """Attack and predict with every peer and with skinaudit in turns; each round draws another random start.
+    """Attack and predict with each of the `peers` and with skinaudit in turns; each round draws another random start.
 
     The peers get the trained model as it is, in evaluation mode, which is what their users have. Our times include folding
     it. Wall-clock seconds; torch's threads are left as they are.
     """
-    model = load_run_model(run)
+    model = load_run_model(run).to(device)
     batch = clean_batch(run, images=images)
-    attack = _Setting(threat_model, steps)
+    attack = _Setting(threat_model, steps, peers)
     interleaved(_contestants(model, clean_batch(run, images=8), attack), rounds=1)  # warm up: a whole round costs minutes
     contestants = _contestants(model, batch, attack)
-    contest = interleaved(contestants, rounds=rounds, rivals=frozenset(peers.ATTACKS), cutoff=CUTOFF, say=say)
-    fastest = contest.fastest(*peers.ATTACKS)
+    contest = interleaved(contestants, rounds=rounds, rivals=frozenset(peers), cutoff=CUTOFF, say=say)
+    fastest = contest.fastest(*peers)
     on_folded = {f"{fastest} on our folded model": partial(_by_peer, fastest, folded(model), batch, attack)}
     (folded_seconds,) = interleaved(on_folded, rounds=1, say=say).seconds.values()
     clean = logits_of(folded(model), batch.images).argmax(1) == batch.labels
@@ -101,7 +105,7 @@ def _contestants(model: nn.Module, batch: Batch, attack: _Setting) -> dict[str, 
     return {
         EVALUATING: partial(_evaluate, model, batch, attack),
         FULL_BUDGET: partial(_full_budget, model, batch, attack),
-        **{name: partial(_by_peer, name, model, batch, attack) for name in peers.ATTACKS},
+        **{name: partial(_by_peer, name, model, batch, attack) for name in attack.peers},
     }
 
 
@@ -131,10 +135,12 @@ def _evaluate(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> 
 
 def _full_budget(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
     frozen = folded(model)
-    labels = torch.from_numpy(batch.labels)
+    device = device_of(frozen)
+    labels = torch.from_numpy(batch.labels).to(device)
+    generator = torch.Generator(device).manual_seed(number)
     perturbed = pgd.attack(
-        frozen, to_pixels(batch.images, device=labels.device), labels,
-        threat_model=attack.threat_model, generator=torch.Generator().manual_seed(number), steps=attack.steps, keep="worst",
+        frozen, to_pixels(batch.images, device=device), labels,
+        threat_model=attack.threat_model, generator=generator, steps=attack.steps, keep="worst",
     )  # fmt: skip
     with torch.no_grad():
         perturbed = perturbed.contiguous(memory_format=torch.channels_last)
@@ -142,8 +148,8 @@ def _full_budget(model: nn.Module, batch: Batch, attack: _Setting, number: int) 
 
 
 def _by_peer(name: str, model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
-    labels, eps = torch.from_numpy(batch.labels), attack.threat_model.eps
-    perturbed = peers.ATTACKS[name](
+    labels, eps = torch.from_numpy(batch.labels).to(device_of(model)), attack.threat_model.eps
+    perturbed = PEERS[name](
         model, to_pixels(batch.images, device=labels.device), labels,
         eps=eps, step_size=2.5 * eps / attack.steps, steps=attack.steps, seed=number,
     )  # fmt: skip

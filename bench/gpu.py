@@ -1,40 +1,48 @@
-"""Build and run every engine that this machine can, compare it with its source model, and time it beside torch.
+"""Everything that can be measured on a machine with an NVIDIA GPU, in one call.
 
-`python bench/gpu.py RUN` is the one script for a machine with an NVIDIA GPU; with `--provider cpu` its CPU parts run
-anywhere.
+`python bench/gpu.py RUN` runs each file of `bench/gpu_parts` in a process of its own, so that a failure loses nothing, and
+writes docs/results/gpu.md and gpu.json after each of them. With `--provider cpu` all of it runs anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
+import os
 import shlex
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from skinaudit.artifacts.files import write_bytes
-from skinaudit.artifacts.manifest import versions
-from skinaudit.bench.report import machine, table
-from skinaudit.bench.throughput import EAGER, Opened, agreement, contestants, images_per_second, open_all, sets_of
+from skinaudit.artifacts.manifest import read_run, versions
+from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.report import machine
 from skinaudit.engines.open import LIBRARIES
 from skinaudit.errors import SkinauditError
-from skinaudit.export.export import export_run
-from skinaudit.export.formats import FORMATS
-from skinaudit.trainer.checkpoint import load_run_model
 
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("rounding", "session", "builds", "attacks", "compiled", "replays", "speed", "audits", "training")
+"""Files of `bench/gpu_parts` in the order in which they run: what others build on and what matters most comes first."""
 
 
 def main() -> None:
-    """Build, measure, print and write; a failure that skinaudit expects is one line and exit code 2."""
+    """Measure, print and write; a failure that skinaudit expects is one line and exit code 2."""
     options = _options()
+    if options.only_part is not None:
+        _answer_one(options.only_part, Settings(**json.loads(options.settings)), options.answer)
+        return
     try:
         text = measure(options, say=lambda line: print(line, file=sys.stderr, flush=True))
-        write_bytes(options.output, text.encode())
     except SkinauditError as error:
         print(f"gpu: {error}", file=sys.stderr)
         sys.exit(2)
@@ -42,105 +50,123 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
-    """Everything in one go, as Markdown."""
+    """All parts in turn; returns the Markdown, which is written with the JSON after each part."""
     started = time.perf_counter()
-    torch.set_num_threads(options.threads)
-    built = _build(options, say=say)
-    device = torch.device("cuda" if options.provider == "cuda" else "cpu")
-    engines, left_out = open_all(options.run, provider=options.provider, threads=options.threads)
-    sections = [
-        _built_section(built),
-        _agreement_section(options.run, engines),
-        "".join(f"\n- not run: {reason}" for reason in left_out) + "\n",
-        _speed_section(options, engines, device, say),
-    ]
+    read_run(options.run)
+    settings = _settings(options)
+    results: dict[str, dict[str, Any]] = {}
+    text = ""
+    for name in options.parts:
+        left = 60 * options.minutes - (time.perf_counter() - started)
+        if left <= 0:
+            results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
+        else:
+            say(f"{name}, {left:.0f} s left")
+            results[name] = _in_a_process(name, settings, seconds=min(left, 60 * options.part_minutes))
+        minutes = (time.perf_counter() - started) / 60
+        text = _document(results, settings, minutes=minutes)
+        write_bytes(options.output, text.encode())
+        content = {"settings": asdict(settings), "machine": _machine(settings), "minutes": minutes, "parts": results}
+        write_bytes(options.output.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode())
+    return text
+
+
+def _in_a_process(name: str, settings: Settings, *, seconds: float) -> dict[str, Any]:
+    """The part's answer, or an `error` in one line with the `log` behind it; and the seconds that it took."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        answer = Path(scratch) / "answer.json"
+        command = [
+            sys.executable, __file__, settings.run,
+            "--only-part", name, "--settings", json.dumps(asdict(settings)), "--answer", str(answer),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=seconds
+            )
+            log, code = done.stdout, done.returncode
+        except subprocess.TimeoutExpired as error:
+            printed = error.stdout or b""
+            log, code = (printed.decode(errors="replace") if isinstance(printed, bytes) else printed), None
+        found = json.loads(answer.read_text()) if answer.is_file() else {}
+    if not found:
+        lines = [line for line in log.splitlines() if line.strip()]
+        reason = "took too long" if code is None else f"ended with {code}: {lines[-1][:300] if lines else 'no message'}"
+        found = {"error": reason, "log": log[-4000:]}
+    return {**found, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def _answer_one(name: str, settings: Settings, target: Path) -> None:
+    """What the part's own process does: its answer goes to `target`; an exception ends it with a traceback."""
+    torch.set_num_threads(settings.threads)
+    try:
+        answer: Answer = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").measure(settings)
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        sys.stdout.flush()
+        os._exit(1)  # a library that is half torn down must not hide what was printed
+    write_bytes(target, json.dumps(asdict(answer)).encode())
+
+
+def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, minutes: float) -> str:
+    sections = []
+    for name, result in results.items():
+        title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
+        body = result.get("text") or f"Failed: {result['error']}\n"
+        took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
+        sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{body}")
     found = versions("torch", "onnx", *LIBRARIES)
-    name = torch.cuda.get_device_name(0) if device.type == "cuda" else machine(options.threads)
-    minutes = (time.perf_counter() - started) / 60
-    head = f"""# Engines beside torch
+    head = f"""# On a GPU
 
     {shlex.join(["python", "bench/gpu.py", *sys.argv[1:]])}
 
-took {minutes:.1f} minutes. All contestants work in turns in one process with the same number of threads; images per
-second are medians over {options.rounds} rounds, and include the conversion from 8-bit images.
+took {minutes:.1f} minutes. Each part ran in a process of its own; contestants of one table work in turns in one process.
 
-- device: {name}
+- device: {_machine(settings)}
 - versions: {", ".join(f"{library} {version}" for library, version in found.items())}
 """
     return head + "".join(sections)
 
 
-def _build(options: argparse.Namespace, *, say: Callable[[str], None]) -> list[list[str]]:
-    """Export every precision of every installed format; what a format cannot build is a row that says why."""
-    rows = []
-    for name, form in FORMATS.items():
-        if not form.installed or (options.formats and name not in options.formats):
-            continue
-        for precision in form.graphs:
-            try:
-                (one,) = export_run(
-                    options.run, precisions=[precision], formats=[name], threads=options.threads, progress=say
-                )
-            except SkinauditError as error:
-                rows.append([f"{name} {precision}", "-", "-", "-", str(error).replace("|", "/")])
-                continue
-            found = ", ".join(f"{layer} {count}" for layer, count in one.manifest.found.items())
-            how = one.manifest.parity.get("measured_on", "the engine")
-            agree = f"{one.manifest.parity['agreement']:.2%} ({how})"
-            rows.append([one.path.name, f"{one.size / 1e6:.2f}", f"{one.seconds:.1f}", found, agree])
-    return rows
+def _machine(settings: Settings) -> str:
+    if settings.provider == "cuda" and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)}; {machine(settings.threads)}"
+    return machine(settings.threads)
 
 
-def _built_section(rows: list[list[str]]) -> str:
-    columns = ("file", "MB", "seconds, comparison included", "layers found", "agreement on the clean set, measured on")
-    return f"\n## Built\n\n{table(columns, rows)}"
-
-
-def _agreement_section(run: Path, engines: tuple[Opened, ...]) -> str:
-    rows = []
-    for one in engines:
-        for stored in sets_of(run):
-            found = agreement(one.engine, stored)
-            rows.append(
-                [one.name, found.title, f"{found.source:.1%}", f"{found.engine:.1%}", f"{found.flips} of {found.images}"]
-            )
-    columns = ("engine", "set", "source", "engine", "flips")
-    about = "Accuracy of the source model and of the engine on the same images."
-    return f"\n## The stored sets\n\n{about}\n\n{table(columns, rows)}"
-
-
-def _speed_section(
-    options: argparse.Namespace, engines: tuple[Opened, ...], device: torch.device, say: Callable[[str], None]
-) -> str:
-    model = load_run_model(options.run)
-    answers = contestants(model, engines, device=device, compiled=not options.no_compile)
-    clean = sets_of(options.run)[0]
-    precision = {one.name: one.precision for one in engines}
-    speeds = {}
-    for batch in options.batches:
-        say(f"batch {batch}")
-        images = next(clean.batches(batch))
-        images = np.resize(images, (batch, *images.shape[1:]))  # a set of fewer images is repeated
-        speeds[batch] = images_per_second(answers, images, rounds=options.rounds)
-    rows = [
-        [name, precision.get(name, "fp32")]
-        + [f"{speeds[batch][name]:,.0f} ({speeds[batch][name] / speeds[batch][EAGER]:.2f})" for batch in options.batches]
-        for name in answers
-    ]
-    columns = ("", "computes in", *(f"batch {batch}" for batch in options.batches))
-    return f"\n## Images per second (times torch eager)\n\n{table(columns, rows)}"
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        run=str(options.run), provider=options.provider, threads=options.threads, batches=tuple(options.batches),
+        rounds=options.rounds, formats=tuple(options.formats), data=options.data, size=options.size, width=options.width,
+        epochs=options.epochs, images=options.images, steps=options.steps, attacked=options.attacked,
+        compiled=not options.no_compile,
+    )  # fmt: skip
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a finished run; engines are built into it")
     parser.add_argument("--provider", choices=("cpu", "cuda"), default="cuda", help="where to run (default cuda)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
+    parser.add_argument("--minutes", type=float, default=8, help="for all parts together (default 8)")
+    parser.add_argument("--part-minutes", type=float, default=2.5, help="for one part at most (default 2.5)")
     parser.add_argument("--formats", nargs="*", default=[], help="only these formats (default: all that are installed)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128], help="batch sizes (default 1 8 32 128)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the timings (default 7)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all cores)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--data", default="synthetic", help="what the training part trains on (default: synthetic images)")
+    parser.add_argument("--size", type=int, default=224, help="image size of the training part (default 224)")
+    parser.add_argument("--width", type=float, default=1.0, help="width of the training part (default 1.0)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of the training part (default 2)")
+    parser.add_argument("--images", type=int, default=2000, help="synthetic images of the training part (default 2000)")
+    parser.add_argument("--steps", type=int, default=40, help="PGD steps of the attack (default 40)")
+    parser.add_argument("--attacked", type=int, default=200, help="clean images that are attacked (default 200)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "gpu.md")
+    parser.add_argument("--only-part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--settings", help=argparse.SUPPRESS)
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -29,10 +29,14 @@ _IMPORTED = (
     "certifi", "charset-normalizer", "cloudpickle", "eagerpy", "gitdb", "gitpython", "idna", "joblib", "narwhals",
     "requests", "scikit-learn", "scipy", "six", "smmap", "threadpoolctl", "tqdm", "urllib3",
 )  # fmt: skip
-_MODULES = (
-    "torchattacks", "foolbox", "adv_lib.attacks", "art.attacks.evasion", "art.estimators.classification",
-    "art.defences.trainer",
-)  # fmt: skip
+_MODULES = {
+    "torchattacks": ("torchattacks",),
+    "foolbox": ("foolbox",),
+    "adv-lib": ("adv_lib.attacks",),
+    "adversarial-robustness-toolbox": (
+        "art.attacks.evasion", "art.estimators.classification", "art.defences.trainer",
+    ),
+}  # fmt: skip
 
 
 def install(folder: Path = FOLDER) -> None:
@@ -44,12 +48,14 @@ def install(folder: Path = FOLDER) -> None:
     subprocess.run([*pip, *wanted], check=True)
 
 
-def enable(folder: Path = FOLDER) -> dict[str, str]:
-    """Make the peers importable and import them; returns their versions.
+def enable(*peers: str, folder: Path = FOLDER) -> dict[str, str]:
+    """Make `peers`, or all of them, importable and import them; returns their versions.
 
-    Raises MissingDependencyError where they are not installed in the versions of PEERS.
+    Raises MissingDependencyError where one is not installed in the version of PEERS.
     """
-    if _found(folder) != PEERS:
+    wanted = {name: PEERS[name] for name in peers or PEERS}
+    found = _found(folder)
+    if any(found.get(name) != version for name, version in wanted.items()):
         raise MissingDependencyError(f"{folder.name}: the peers are not installed: python bench/libraries.py installs them")
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # at the end: what skinaudit itself uses comes from its own environment
@@ -58,9 +64,9 @@ def enable(folder: Path = FOLDER) -> dict[str, str]:
     os.environ["TQDM_DISABLE"] = "1"  # ART draws progress bars in places where it cannot be told not to
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they import names that scipy and the standard library deprecate
-        for module in _MODULES:
+        for module in (module for name in wanted for module in _MODULES[name]):
             importlib.import_module(module)
-    return dict(PEERS)
+    return wanted
 
 
 def _found(folder: Path) -> dict[str, str]:

@@ -40,9 +40,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine that runs here, what it is called in tables, and the precision in which the runtime computes."""
+    """An engine that runs here: what it is called in tables, its file, and the precision in which the runtime computes."""
 
     name: str
+    path: Path
     engine: Engine
     precision: str
 
@@ -60,7 +61,7 @@ def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Open
             continue
         about = engine.description
         computed = about.executed or about.found
-        opened.append(Opened(f"{about.runtime} {path.name}", engine, ", ".join(sorted(computed)) or manifest.asked))
+        opened.append(Opened(f"{about.runtime} {path.name}", path, engine, ", ".join(sorted(computed)) or manifest.asked))
     return tuple(opened), tuple(left_out)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import os
 import platform
 import tempfile
@@ -18,6 +21,7 @@ from skinaudit.engines import onnx_graph
 from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.half import HALVES, has_half, to_half
+from skinaudit.engines.plans.cuda_device import cuda_devices
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
@@ -156,7 +160,7 @@ def _open(
         runtime="onnxruntime",
         version=ort.__version__,
         provider=session.get_providers()[0],
-        device=f"{platform.machine()} CPU" if provider == "cpu" else "CUDA device 0",
+        device=f"{platform.machine()} CPU" if provider == "cpu" else _gpu_name(where),
         threads=threads,
         found=onnx_graph.found_precisions(graph),
         executed=executed,
@@ -176,21 +180,24 @@ def _session(
     name, settings = _PROVIDERS[provider]
     if name not in ort.get_available_providers():
         raise _unavailable(where, provider, ort.get_available_providers())
+    lacking = _load_cuda_libraries() if provider == "cuda" else ""
     executed: Mapping[str, int] | None = None
-    disabled = {"disabled_optimizers": set(without)} if without else {}
+    chosen: dict[str, Any] = {"providers": [(name, dict(settings))], "enable_fallback": 0}
+    if without:
+        chosen["disabled_optimizers"] = set(without)
     try:
         if provider == "cpu":
             with tempfile.TemporaryDirectory() as folder:
                 rewritten = Path(folder) / "rewritten.onnx"
                 options.optimized_model_filepath = str(rewritten)
-                session = ort.InferenceSession(source, options, providers=[(name, dict(settings))], **disabled)
+                session = ort.InferenceSession(source, options, **chosen)
                 executed = _computed(onnx_graph.found_precisions(onnx_graph.load(rewritten)))
         else:
-            session = ort.InferenceSession(source, options, providers=[(name, dict(settings))])
+            session = ort.InferenceSession(source, options, **chosen)
     except _failures() as error:
         raise EngineError(f"{where}: ONNX Runtime cannot open it: {_one_line(error)}; export it again") from error
     if session.get_providers()[0] != name:
-        raise _unavailable(where, provider, session.get_providers())
+        raise _unavailable(where, provider, session.get_providers(), lacking=lacking)
     return session, executed
 
 
@@ -210,6 +217,29 @@ def _import(provider: Provider) -> Any:
     except ImportError as error:
         raise missing("onnxruntime", _INSTALL[provider], "running an .onnx engine") from error
     return onnxruntime
+
+
+def _gpu_name(where: str) -> str:
+    """The name of the device that the session uses, the first one."""
+    _, names = cuda_devices(purpose=f"{where}: naming the GPU in the report")
+    return names[0]
+
+
+@functools.cache
+def _load_cuda_libraries() -> str:
+    """Load CUDA and cuDNN from their Python packages, where the provider's library does not look; what failed, in one line.
+
+    Whether it was enough shows once a session is open. The function prints, and standard output is the report's.
+    """
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is None:
+        return "this onnxruntime is too old to load CUDA from Python packages"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        preload()
+    return " ".join(printed.getvalue().split())[:300]
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -233,9 +263,9 @@ def _port(value: Any) -> Port:
     return Port(value.name, shape, _DTYPES.get(element, element))
 
 
-def _unavailable(where: str, provider: Provider, using: Sequence[str]) -> EngineError:
+def _unavailable(where: str, provider: Provider, using: Sequence[str], *, lacking: str = "") -> EngineError:
     return EngineError(
-        f"{where}: provider {provider} was asked for and onnxruntime offers {', '.join(using)}:"
+        f"{where}: provider {provider} was asked for and onnxruntime offers {', '.join(using)}{lacking and f' ({lacking})'}:"
         f" pip install 'skinaudit[{_INSTALL[provider]}]' with its driver, or pass --provider cpu"
     )
 

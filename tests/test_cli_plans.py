@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from fake_gpu.fixture import absent_library, environment
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import read_engine_manifest
 from skinaudit.artifacts.precisions import KINDS
+from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.tests.processes import PATIENCE, Start
 from skinaudit.tests.shared import built_once
 
 pytest.importorskip("torch")
+
+from skinaudit.trainer.data.load import load
+from skinaudit.trainer.recipes import adapted
+from skinaudit.trainer.train import Training, train_run
+
 pytestmark = pytest.mark.skipif(absent_library() is not None, reason=f"{absent_library()} is not installed")
 
 PRECISIONS = [name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS]
@@ -55,12 +62,17 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Machine:
-    """The tiny run exported for both libraries in every precision."""
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A small run, trained longer than the tiny one so that fp8 keeps its answers, exported for both libraries."""
 
     def export(folder: Path) -> None:
         (folder / "notes").mkdir()
-        shutil.copytree(tiny_run, folder / "run")
+        training = Training(
+            arch="mobilenet", width=0.25, size=32,
+            recipe=adapted("default", epochs=8, batch=8, learning_rate=3e-3, class_weighting=0.5),
+            hardening=None, threat_model=ThreatModel("linf", Fraction(1)), split="lesion", seed=0, weights=None, threads=1,
+        )  # fmt: skip
+        train_run(load("synthetic", size=32, images=900), training, out=folder / "run", resume=False)
         here = Machine(folder / "run", folder / "notes")
         formats = [word for name in SUFFIXES for word in ("--format", name)]
         done = here.skinaudit("export", "run", *formats, *(f"--{name}" for name in PRECISIONS), "--threads", "1")

@@ -12,7 +12,7 @@ from skinaudit.errors import MissingDependencyError
 
 def test_absent_peers_are_one_line_with_the_command_that_installs_them(tmp_path: Path) -> None:
     with pytest.raises(MissingDependencyError, match=r"not installed: python bench/libraries\.py installs them$"):
-        libraries.enable(tmp_path)
+        libraries.enable(folder=tmp_path)
 
 
 def test_another_version_counts_as_absent(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_another_version_counts_as_absent(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     with pytest.raises(MissingDependencyError):
-        libraries.enable(tmp_path)
+        libraries.enable(folder=tmp_path)
 
 
 def test_imported_peers_report_their_versions(peer_versions: dict[str, str]) -> None:

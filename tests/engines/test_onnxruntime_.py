@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state
 
+from skinaudit.engines import onnxruntime_
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.session import SessionEngine, check_logits
@@ -171,6 +173,76 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(write_model: Write, monkeypatc
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **_: real(*a, providers=["CPUExecutionProvider"]))
     with pytest.raises(EngineError, match="provider cuda was asked for and onnxruntime offers CPUExecutionProvider"):
         open_engine(path, provider="cuda")
+
+
+@pytest.fixture
+def cuda_offered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A wheel that has the CUDA provider; what it loads is remembered a process, so it is forgotten before and after."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    onnxruntime_._load_cuda_libraries.cache_clear()
+    yield
+    onnxruntime_._load_cuda_libraries.cache_clear()
+
+
+@pytest.mark.usefixtures("cuda_offered")
+def test_cuda_libraries_are_loaded_before_the_session_and_failures_are_told(
+    write_model: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, real, steps = write_model(), onnxruntime.InferenceSession, []
+
+    def preload() -> None:
+        steps.append("preload")
+        print("Failed to load libcublas.so.13: no such file")
+
+    def session(source: object, options: object, **_: object) -> object:
+        steps.append("session")
+        return real(source, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"CPUExecutionProvider \(Failed to load libcublas.so.13: no such file\)"):
+            open_engine(path, provider="cuda")
+    assert steps == ["preload", "session", "session"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("cuda_offered")
+def test_a_cuda_session_that_fails_is_an_error_and_prints_nothing(
+    write_model: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runtime's own fallback prints to standard output, where the report goes, and goes on with the CPU."""
+
+    def session(*_: object, enable_fallback: int = 1, **__: object) -> object:
+        if enable_fallback:
+            print("*************** EP Error ***************")
+        raise onnxruntime_pybind11_state.RuntimeException("CUDA failure 35: the driver is too old")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(EngineError, match="cannot open it: CUDA failure 35: the driver is too old"):
+        open_engine(write_model(), provider="cuda")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("cuda_offered")
+def test_the_gpu_is_called_by_its_name(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = write_model(), onnxruntime.InferenceSession
+
+    class OnCuda:
+        """A session on the CPU that says that it is on the GPU."""
+
+        def __init__(self, source: object, options: object, **_: object) -> None:
+            self._session = real(source, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._session, name)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnCuda)
+    monkeypatch.setattr(onnxruntime_, "cuda_devices", lambda *, purpose: (None, ("NVIDIA Test 9000",)))
+    assert open_engine(path, provider="cuda").description.device == "NVIDIA Test 9000"
 
 
 def test_without_onnxruntime_the_extra_is_named(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,7 @@ def _session(graph: bytes) -> Any:
     model = onnx.load_from_string(graph)
     if has_half(model):
         graph = emulated(model).SerializeToString()
-    return open_bytes(graph, where="the fake GPU", threads=1)
+    return open_bytes(graph, where="the fake GPU", threads=1, as_graph=True)
 
 
 def _read(engine: Engine, name: str, addresses: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> NDArray[Any]:

@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 _COMPACT = 0.9
-"""Images that are done leave the loop once they are a tenth of it: on a CPU each new batch size costs new kernels."""
+"""On a CPU images that are done leave the loop once they are a tenth of it: each new batch size costs new kernels."""
 
 _CPU_PIXELS = 125 * 64 * 64
 """Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
@@ -94,9 +94,11 @@ def attack(
                 left = int(going.sum())
                 if left == 0:
                     return found
-                if left <= _COMPACT * len(index):
-                    clean, truth, index = clean[going], truth[going], index[going]
-                    moved, gradient, bounds = moved[going], gradient[going], _bounds(clean, threat_model)
+                size_now = _batch_size(left, len(index), whole=len(images), device=images.device)
+                if size_now < len(index):
+                    chosen = (~going).to(torch.uint8).argsort(stable=True)[:size_now].sort().values
+                    clean, truth, index = clean[chosen], truth[chosen], index[chosen]
+                    moved, gradient, bounds = moved[chosen], gradient[chosen], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
         if keep == "worst":
@@ -124,6 +126,20 @@ def input_gradient(
         return found[0]
     gradients, losses, leads = zip(*found, strict=True)
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
+
+
+def _batch_size(left: int, now: int, *, whole: int, device: torch.device) -> int:
+    """How many images stay in a loop of `now` that began with `whole`, where `left` still have to; images that are done
+    fill it up.
+
+    On a GPU the size is only ever halved: cuDNN prepares itself for seconds for each new batch size, and forgets none.
+    """
+    if device.type == "cpu":
+        return left if left <= _COMPACT * now else now
+    size = whole
+    while (size + 1) // 2 >= left and size > 1:
+        size = (size + 1) // 2
+    return size
 
 
 def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
