@@ -151,6 +151,9 @@ def test_the_precision_is_that_of_the_compiled_weights(package: Exported, tmp_pa
     single, half = b".dtype = cached_torch_dtype_float32", b".dtype = cached_torch_dtype_float16"
     halved = changed(package.path, tmp_path / "halved.pt2", lambda name, content: content.replace(single, half))
     assert found_in(halved) == {"fp16": 28}
+    older = b".dtype = static_cast<int32_t>(cached_torch_dtype_bfloat16)"
+    cast = changed(package.path, tmp_path / "cast.pt2", lambda name, content: content.replace(single, older))
+    assert found_in(cast) == {"bf16": 28}
     silent = changed(package.path, tmp_path / "silent.pt2", lambda name, content: None if name.endswith(".cpp") else content)
     assert found_in(silent) == {"unknown": 28}
 
