@@ -30,6 +30,9 @@ FORMAT_VERSION = 2
 _EARLIER = 1  # its contract did not name the malignant classes
 CLEAN = "clean"
 """Name and attack of the set of clean images."""
+MAX_LOGIT = 1e6
+"""Largest size of a stored logit. Trained classifiers stay below 1e3; beyond 1e6 float32 has steps of 1/16 and more,
+too coarse to tell which of two classes leads."""
 _KEY = "skinaudit.adversarial_set"
 _AGAIN = "write the set again"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
@@ -162,7 +165,7 @@ def write_set(
 
 
 def open_set(path: Path) -> AdversarialSet:
-    """Open and verify a set: format, shapes, dtypes, labels, finite logits and the digest of every byte.
+    """Open and verify a set: format, shapes, dtypes, labels, logits within MAX_LOGIT and the digest of every byte.
 
     A file that this process has verified and that did not change since, by its times, is not read again. Raises
     InvalidInputError naming the file, what is wrong with it and what to do.
@@ -291,8 +294,10 @@ def _check_values(
         raise InvalidInputError(f"{where}: image name {show(strange)} holds control characters; rename it and {_AGAIN}")
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
-    if not np.isfinite(source_logits).all():
-        raise InvalidInputError(f"{where}: source logits hold NaN or infinity; train the source model again")
+    if not (np.abs(source_logits) <= MAX_LOGIT).all():
+        raise InvalidInputError(
+            f"{where}: source logits hold NaN, infinity or a number beyond {MAX_LOGIT:,.0f}; train the source model again"
+        )
 
 
 def _images_digest(

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from skinaudit.artifacts.typed_json import Known, Range
+from skinaudit.artifacts.typed_json import Count, Known, Range, Share
 
 BUILT_TYPED: Literal["strongly typed network"] = "strongly typed network"
 """Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
 
-COUNT = Annotated[int, Range(0)]
-_SHARE = Annotated[float, Range(0, 1)]
+COUNT = Count
 _SKIPPED = Annotated[
     Mapping[str, str], Known({"image_id": str, "reason": str}, required=("image_id", "reason"), others=False)
 ]
@@ -23,7 +22,7 @@ DATA = Known(
     {
         "title": str, "digest": str, "synthetic": bool, "size": COUNT, "images": COUNT, "lesions": COUNT,
         "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
-        "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_share": _SHARE,
+        "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_share": Share,
         "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
     },
     required=("title", "digest"),
@@ -34,7 +33,7 @@ _RECIPE = Known({
 })  # fmt: skip
 _HARDENING = Known(
     {
-        "kind": str, "steps": COUNT, "ramp": _SHARE, "clean_share": _SHARE, "batch_norm": str, "train_eps": str,
+        "kind": str, "steps": COUNT, "ramp": Share, "clean_share": Share, "batch_norm": str, "train_eps": str,
         "threat_model": Annotated[Mapping[str, str], Known({"norm": str, "eps": str}, required=("norm", "eps"))],
     },
     required=("kind",),
@@ -44,7 +43,7 @@ TRAINING = Known({
     "threat_model": str, "seed": int, "weights": str | None, "threads": COUNT, "start": str, "kept_epoch": COUNT,
     "epochs": COUNT, "device": str,
 })  # fmt: skip
-RESULT = Known({"accuracy": _SHARE, "balanced_accuracy": _SHARE}, required=("accuracy",))
+RESULT = Known({"accuracy": Share, "balanced_accuracy": Share}, required=("accuracy",))
 _REBUILDS = Known(
     {"builds": COUNT, "files": COUNT, "flips": COUNT | None, "images": COUNT},
     required=("builds", "files", "flips", "images"),
@@ -52,7 +51,7 @@ _REBUILDS = Known(
 )
 PARITY = Known({
     "images": COUNT, "max_abs": Annotated[float, Range(0)], "mean_abs": Annotated[float, Range(0)],
-    "scale": Annotated[float, Range(0)], "agreement": _SHARE, "near_ties": COUNT, "measured_on": str,
+    "scale": Annotated[float, Range(0)], "agreement": Share, "near_ties": COUNT, "measured_on": str,
     "rebuilds": Annotated[Mapping[str, Any], _REBUILDS],
 })  # fmt: skip
 SETTINGS = Known({"found_in": Literal["strongly typed network"], "opset": COUNT, "graph": str})

@@ -32,6 +32,11 @@ class Range:
         return f"from {self.low:g} to {self.high:g}" if self.high < math.inf else f"of at least {self.low:g}"
 
 
+Count = Annotated[int, Range(0)]
+Share = Annotated[float, Range(0, 1)]
+"""Of images and the like, and a fraction of 1."""
+
+
 @dataclass(frozen=True, eq=False)  # by identity, so that hints with it can be looked up
 class Known:
     """Keys of a mapping whose types are known: `Annotated[Mapping[str, Any], Known({"title": str}, required=("title",))]`.

@@ -11,11 +11,12 @@ from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Evidence, Finding, run_checks
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
+from skinaudit.audit.evidence.conditions import compare_conditions
 from skinaudit.audit.evidence.consistency import check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.probing import run_probe
-from skinaudit.audit.evidence.reference import Reference, added_conditions, open_reference, open_subject
+from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.set_result import set_results
 from skinaudit.audit.judgement.baseline import compare_baseline, pair_with
@@ -72,7 +73,7 @@ def gather(
         engine=engine.description,
         emulated=request.emulate,
         reference=reference,
-        added_conditions=added_conditions(path, inputs),
+        conditions=compare_conditions(path, inputs, control=request.control),
         consistency=consistency,
         computed_precision=measure_precision(
             path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads
@@ -104,11 +105,9 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         allow_code=request.allow_code,
     )  # fmt: skip
     check_engine(engine, contract, path=path)
-    set_names = {
-        name
-        for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
-        for name in (images.info.name, title, images.info.attack)
-    }
+    set_names = [
+        (images.info.name, title, images.info.attack) for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
+    ]
     check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
         path, inputs, engine,

@@ -17,6 +17,7 @@ from skinaudit.commands.shared_options import (
     plan_options,
     provider_option,
     report_option,
+    seed_option,
     thread_count,
     threads_option,
 )
@@ -52,7 +53,7 @@ from skinaudit.errors import InvalidInputError
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
 @click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
+@seed_option("Of the probes.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(

@@ -9,14 +9,14 @@ import click
 from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.run_folders import RUNS
 from skinaudit.commands.screen import bars, console, reporter
-from skinaudit.commands.shared_options import json_option, thread_count, threads_option
+from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
 
 
 @click.command(short_help="All of it on synthetic images.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS / "demo", show_default=True, help="Folder of the demo's runs."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option()
 @json_option
 @threads_option
 def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:

@@ -15,6 +15,15 @@ from skinaudit.commands.completion import report_formats
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+MAX_SEED = 2**63 - 1
+"""Every random generator takes it, and every file of JSON that a seed is written to."""
+
+
+def seed_option(help: str | None = None) -> Callable[[_Command], _Command]:
+    """`--seed`, shared by every command that draws random numbers."""
+    return click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default="0", help=help)
+
+
 def threads_option(command: _Command) -> _Command:
     """`--threads`, shared by every command that computes."""
     return click.option(

@@ -11,7 +11,7 @@ from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.names import listed, names_in
 from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter
-from skinaudit.commands.shared_options import json_option, thread_count, threads_option
+from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
 
 _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augment")
 
@@ -58,7 +58,7 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option()
 @click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
@@ -140,7 +140,7 @@ def train(as_json: bool, **options: Any) -> None:
 @click.option(
     "--against", type=click.Path(path_type=Path), default=None, help="Craft on this run's model instead: transfer."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option()
 @threads_option
 def attack(
     run: Path, attack_names: tuple[str, ...], eps: str | None, norm: Any, steps: int | None, restarts: int | None,

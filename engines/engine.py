@@ -9,8 +9,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.typed_json import Count
+
 Provider = Literal["cpu", "cuda"]
-UNREPORTED = "not reported"
+UNREPORTED = "unknown"
 """In counts of layers: those whose precision the runtime does not report."""
 
 
@@ -39,11 +41,11 @@ class EngineDescription:
     version: str
     provider: str
     device: str
-    threads: int
-    found: Mapping[str, int]
-    size: int
-    classes: int
-    executed: Mapping[str, int] | None = None
+    threads: Count
+    found: Mapping[str, Count]
+    size: Count
+    classes: Count
+    executed: Mapping[str, Count] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     batches: tuple[BatchRange, ...] = ()
 

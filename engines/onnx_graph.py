@@ -62,16 +62,21 @@ class _Scope:
     types: Mapping[str, int]
 
 
-def conditional_operators(model: ModelProto) -> frozenset[str]:
-    """The CONDITIONAL operators of a model, including those in its functions and in the branches of its nodes."""
-    operators: set[str] = set()
+def conditions_of_file(path: Path) -> Counter[str]:
+    """The CONDITIONAL operators of an ONNX file with their number; raises EngineError as `load`."""
+    return conditional_operators(load(path))
+
+
+def conditional_operators(model: ModelProto) -> Counter[str]:
+    """The CONDITIONAL operators of a model with their number, those in its functions and in branches of its nodes too."""
+    operators: Counter[str] = Counter()
     waiting: list[Iterable[NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
     while waiting:
         for node in waiting.pop():
-            operators.add(node.op_type)
+            operators[node.op_type] += node.op_type in CONDITIONAL
             waiting += [attribute.g.node for attribute in node.attribute if attribute.HasField("g")]
             waiting += [graph.node for attribute in node.attribute for graph in attribute.graphs]
-    return frozenset(operators & CONDITIONAL)
+    return +operators
 
 
 def load(path: Path) -> ModelProto:

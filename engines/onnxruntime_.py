@@ -274,4 +274,4 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-RUNTIME = Runtime((".onnx",), "cpu", open_session)
+RUNTIME = Runtime((".onnx",), "cpu", open_session, conditions={".onnx": onnx_graph.conditions_of_file})

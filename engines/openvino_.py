@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,13 @@ _EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _KEEP_GRID = frozenset({"Relu", "Clamp", "MaxPool", "Pad"})  # quantised values stay so
 _MOVES = frozenset({"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "Subtract", "VariadicSplit"})
+
+_CONDITIONAL: Mapping[str, str] = {
+    "Select": "Where", "GreaterEqual": "GreaterOrEqual", "LessEqual": "LessOrEqual", "NotEqual": "Equal",
+    "LogicalAnd": "And", "LogicalOr": "Or", "LogicalXor": "Xor", "LogicalNot": "Not", "TensorIterator": "Loop",
+    "IsFinite": "IsInf",
+}  # fmt: skip
+"""Layers that ONNX calls otherwise, of those in onnx_graph.CONDITIONAL."""
 
 
 class OvSession:
@@ -108,6 +116,18 @@ def read_model(path: Path) -> Any:
         return ov.Core().read_model(path)
     except RuntimeError as error:
         raise EngineError(f"{path}: OpenVINO cannot read it: {_one_line(error)}; export it again") from error
+
+
+def conditions_of_file(path: Path) -> Counter[str]:
+    """The layers of an .xml file by which an answer can hang on a condition, by ONNX's names, with their number.
+
+    The file is read as it is, without OpenVINO. Raises EngineError where it is no XML.
+    """
+    try:
+        kinds = [layer.get("type", "") for layer in ElementTree.parse(path).iter("layer")]
+    except (OSError, ElementTree.ParseError) as error:
+        raise EngineError(f"{path}: truncated or not an OpenVINO file ({error}); export it again") from error
+    return Counter(_CONDITIONAL.get(kind, kind) for kind in kinds if kind in _CONDITIONAL.keys() | onnx_graph.CONDITIONAL)
 
 
 def predictions(model: Any, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.intp]:
@@ -211,4 +231,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(telling)[:300]
 
 
-RUNTIME = Runtime((".xml", ".tflite", ".onnx"), "cpu", open_session, on_request=(".onnx",))
+RUNTIME = Runtime(
+    (".xml", ".tflite", ".onnx"), "cpu", open_session, on_request=(".onnx",), conditions={".xml": conditions_of_file}
+)

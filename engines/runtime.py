@@ -6,8 +6,8 @@ when a file is added; the file `tensorrt_rtx_.py` is the runtime tensorrt-rtx.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from skinaudit.engines.engine import Provider
@@ -23,7 +23,8 @@ class Runtime:
     opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
     tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
     takes `allow_code: bool`, too, and refuses such a file without it. plans: its files are plans; `open` then takes
-    `options: PlanOptions`, too.
+    `options: PlanOptions`, too. conditions: by suffix, what counts the operators of a file by which an answer can hang on a
+    condition, by ONNX's names; files of other suffixes cannot be read for that.
     """
 
     suffixes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Runtime:
     recognises: Callable[[Path], bool] | None = None
     runs_code: bool = False
     plans: bool = False
+    conditions: Mapping[str, Callable[[Path], Mapping[str, int]]] = field(default_factory=dict)
 
     @property
     def by_default(self) -> tuple[str, ...]:

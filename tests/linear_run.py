@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
 from skinaudit.artifacts.contract import InputContract
@@ -36,6 +37,7 @@ from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, paired_drop
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.request import Request
+from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import EngineDescription
 from skinaudit.tests.shared import built_once
 
@@ -50,10 +52,10 @@ def linear(weights: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[n
 
 
 class LinearEngine:
-    """An engine file of this test: JSON with the seed of the weights, the precision, and a fault."""
+    """An engine file of this test: ONNX whose metadata hold the seed of the weights, the precision, and a fault."""
 
     def __init__(self, path: Path) -> None:
-        self.settings: dict[str, Any] = json.loads(path.read_text())
+        self.settings: dict[str, Any] = json.loads(onnx_graph.metadata(onnx_graph.load(path))["linear"])
         self.calls = 0
         self.images = 0
 
@@ -62,7 +64,7 @@ class LinearEngine:
         found = self.settings.get("found", {"fp32": 1})
         about = self.settings.get("about", {})
         return EngineDescription(
-            "numpy", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
+            "onnxruntime", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
         )
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -94,6 +96,14 @@ class LinearEngine:
         elif fault == "rare":  # every 50th image of a batch
             logits[::50] = np.roll(logits[::50], 1, axis=1)
         return logits
+
+
+def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> None:
+    """Write the file of a LinearEngine; its graph holds `operators`, which LinearEngine never runs."""
+    nodes = [helper.make_node(name, ["image"], ["logits"]) for name in operators or ("Identity",)]
+    model = helper.make_model(helper.make_graph(nodes, "linear", [], []))
+    helper.set_model_props(model, {"linear": json.dumps(settings)})
+    path.write_bytes(model.SerializeToString())
 
 
 def templates(seed: int) -> NDArray[np.float32]:
@@ -164,11 +174,11 @@ def plant(
         ),
     )
     reference = run / "engines" / "fp32.onnx"
-    write_json(reference, {"seed": seed})
+    write_planted(reference, {"seed": seed})
     own_record = record(reference, relative_to=reference.parent)
     manifest = EngineManifest(
         engine=own_record,
-        runtime="numpy",
+        runtime="onnxruntime",
         contract=contract,
         asked="fp32",
         found={"fp32": 1},
@@ -187,7 +197,7 @@ def plant(
     engine = reference
     if settings is not None:
         engine = run / "engines" / "subject.onnx"
-        write_json(engine, {"seed": seed, "name": "subject", **settings})
+        write_planted(engine, {"seed": seed, "name": "subject", **settings})
         found = settings.get("promised", settings.get("found", {"fp32": 1}))
         own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
         write_engine_manifest(own, engine=engine)
@@ -352,6 +362,7 @@ def lab() -> SimpleNamespace:
         linear=linear,
         templates=templates,
         LinearEngine=LinearEngine,
+        write_planted=write_planted,
         CONTRACT=CONTRACT,
         compared=compared,
         entry=entry,

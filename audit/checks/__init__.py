@@ -17,6 +17,7 @@ from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports none of them
     from skinaudit.audit.evidence.computed_precision import ComputedPrecision
+    from skinaudit.audit.evidence.conditions import Conditions
     from skinaudit.audit.evidence.consistency import Consistency
     from skinaudit.audit.evidence.half_precision import HalfPrecision
     from skinaudit.audit.evidence.inputs import Inputs
@@ -81,8 +82,8 @@ class Evidence:
     """Everything that an audit gathered and computed; what a check may look at.
 
     inputs: manifest, contract and sets as they were read. engine: what the opened engine says of itself. emulated: the graph
-    that the engine was built from ran in its place. reference: the engine of the control. added_conditions: operators by
-    which an answer can hang on a condition, in the engine's graph and not in its reference's. half_precision: None where no
+    that the engine was built from ran in its place. reference: the engine of the control. conditions: operators by
+    which an answer can hang on a condition, beside its reference's; None for a foreign engine. half_precision: None where no
     emulation of it is called for. computed_precision: None where the runtime reports the precision. sets: the clean set
     first. baseline: None where no earlier engine is compared. own_sets: titles of sets on which engine and baseline were
     each attacked with images of their own.
@@ -92,7 +93,7 @@ class Evidence:
     engine: EngineDescription
     emulated: bool
     reference: Reference
-    added_conditions: tuple[str, ...]
+    conditions: Conditions | None
     consistency: Consistency
     half_precision: HalfPrecision | None
     computed_precision: ComputedPrecision | None

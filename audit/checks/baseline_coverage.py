@@ -35,6 +35,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, "baseline-coverage", result.title, text)
         else:
             compared.add(result.clean)
+    if baseline.report.engine_digest == evidence.inputs.digest:
+        text = "the baseline is an audit of a file with the same digest as this one: equal figures say nothing of a change"
+        yield Finding(Severity.WARNING, "baseline-coverage", None, text)
     yield from _about_the_report(baseline)
     for clean, kind in ((True, "clean"), (False, "adversarial")):
         if clean not in compared:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
-from skinaudit.audit.checks.precision import layers_found, layers_text
+from skinaudit.audit.checks.precision import layers_text
 from skinaudit.audit.evidence.half_precision import HalfPrecision
+from skinaudit.engines.engine import UNREPORTED
 
 ABOUT: About = "engine"
 RULES = {
@@ -26,16 +27,49 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn where the device computes in another precision than the file has: the replay then does not test that precision.
 
     A half precision file that the device computes in single precision is also emulated. Overflow in the emulation, or a
-    missing emulation, forbids PASS.
+    missing emulation, forbids PASS. A plan has no types of its own: what it computes is what its runtime reports.
     """
-    file_layers, executed = layers_found(evidence), evidence.engine.executed
-    # What a plan computes is fixed in it, and its layers are fused: the check of the precision looks at them.
-    if evidence.engine.found and executed is not None and dict(executed) != dict(file_layers):
+    file_layers, executed = evidence.engine.found, evidence.engine.executed
+    manifest = evidence.inputs.manifest
+    by_rounding = evidence.computed_precision is not None  # has a check of its own
+    if manifest is not None and not file_layers:
+        yield from _of_plan(manifest.asked, executed or {}, by_rounding=by_rounding)
+    elif manifest is not None and executed is None and manifest.asked != "fp32":
+        if not by_rounding:
+            yield _of_typed_file(manifest.asked, file_layers)
+    elif executed is not None and dict(executed) != dict(file_layers):
         written, computed = layers_text(file_layers), layers_text(executed)
         text = f"the file has {written} layers, this device computes {computed}: audit it where it will run"
         yield Finding(Severity.WARNING, "execution", None, text)
     if evidence.half_precision is not None:
         yield _of_emulation(evidence.half_precision)
+
+
+def _of_plan(asked: str, executed: Mapping[str, int], *, by_rounding: bool) -> Iterator[Finding]:
+    """FAIL where most layers of a file without types are reported in another precision; forbid PASS where it is unknown.
+
+    by_rounding: what is not reported is judged by the rounding of the answers.
+    """
+    right, unknown, total = executed.get(asked, 0), executed.get(UNREPORTED, 0), sum(executed.values())
+    figures = {"layers": total, "as asked": right}
+    if 2 * right > total:
+        if right < total:
+            text = f"{asked} was asked for, the runtime reports {layers_text(executed)} of {total} layers"
+            yield Finding(Severity.NOTE, "execution", None, text, figures=figures)
+    elif total and 2 * (right + unknown) <= total:
+        text = f"{asked} was asked for, the runtime reports {layers_text(executed)} of {total} layers"
+        yield Finding(Severity.FAIL, "execution", None, text, figures=figures)
+    elif asked != "fp32" and not by_rounding:
+        text = f"precision not reported by the runtime: nothing shows that this file computes in {asked}"
+        yield Finding(Severity.INCONCLUSIVE, "execution", None, text, figures=figures)
+
+
+def _of_typed_file(asked: str, layers: Mapping[str, int]) -> Finding:
+    """The types of a file prove in which floating type it computes; layers in 8 bit may be computed in float."""
+    text = f"precision not reported by the runtime; the file itself has {layers_text(layers)} layers"
+    if asked == "int8":
+        return Finding(Severity.WARNING, "execution", None, f"{text}, which may be computed in float here")
+    return Finding(Severity.NOTE, "execution", None, text)
 
 
 def _of_emulation(half: HalfPrecision) -> Finding:

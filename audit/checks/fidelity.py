@@ -32,8 +32,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     if manifest.asked not in EXPLAINED:
         raise InvalidInputError(
-            f"precision {manifest.asked!r}: no bound is known for its drift, so its fidelity cannot be judged; the known "
-            f"ones are {', '.join(EXPLAINED)}"
+            f"{manifest.engine.file}: precision {manifest.asked!r}: no bound is known for its drift, so its fidelity cannot "
+            f"be judged; the known ones are {', '.join(EXPLAINED)}"
         )
     allowed = EXPLAINED[manifest.asked]
     for result in evidence.sets:

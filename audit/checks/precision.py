@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
-from skinaudit.engines.engine import UNREPORTED
 
 ABOUT: About = "engine"
 RULES = {
@@ -21,9 +20,7 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """FAIL where most layers have another precision than was asked for, or the file is not what its manifest says.
 
-    A file that does not tell its layers, such as a plan, is known by those that its runtime reports as well: fused layers
-    cannot be counted against those of the graph, but most of them have to compute in the precision. A precision that cannot
-    be verified forbids PASS.
+    A precision that cannot be verified forbids PASS.
     """
     manifest = evidence.inputs.manifest
     if manifest is None:
@@ -44,19 +41,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     elif promised != layers:
         promise = layers_text(promised) or "nothing"
         yield finding(Severity.FAIL, f"the manifest promises {promise}, found {layers_text(layers)} of {total} layers")
-    elif (computed := _computed_otherwise(evidence, precision)) is not None:
-        yield finding(Severity.FAIL, f"{precision} was asked for, and the engine computes {computed}")
     elif right < total:
         yield finding(Severity.NOTE, f"{precision} was asked for, found {layers_text(layers)} of {total} layers")
-
-
-def _computed_otherwise(evidence: Evidence, precision: str) -> str | None:
-    """The layers that the runtime reports of a file that does not tell them, if most have another precision."""
-    if evidence.engine.found or evidence.engine.executed is None:
-        return None
-    reported = {name: count for name, count in evidence.engine.executed.items() if name != UNREPORTED}
-    total = sum(reported.values())
-    return f"{layers_text(reported)} of {total} layers" if 2 * reported.get(precision, 0) <= total and total else None
 
 
 def layers_found(evidence: Evidence) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines.engine import BatchRange, Engine
 from skinaudit.errors import EngineError
 
@@ -30,12 +31,12 @@ class Consistency:
     checkerboard) to which the engine answers NaN or infinity.
     """
 
-    images: int
-    sizes: tuple[int, ...]
+    images: Count
+    sizes: tuple[Count, ...]
     repeats: bool
     identical: bool
     largest: float
-    flips: int
+    flips: Count
     odd: tuple[str, ...]
 
 

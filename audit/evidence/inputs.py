@@ -19,10 +19,11 @@ from skinaudit.artifacts.manifest import (
     resolve,
 )
 from skinaudit.artifacts.perturbation import check_perturbation
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -36,10 +37,10 @@ class Rebuilds:
     where they could not run where they were built.
     """
 
-    builds: int
-    files: int
-    flips: int | None
-    images: int
+    builds: Count
+    files: Count
+    flips: Count | None
+    images: Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,11 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     weights = manifest.lineage.get("weights")
     if not weights:
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
+    if manifest.asked not in KINDS:
+        raise InvalidInputError(
+            f"{manifest_path(engine)}: precision {manifest.asked!r} has no known bound of drift, so its fidelity cannot be "
+            f"judged; the known ones are {', '.join(KINDS)}"
+        )
     paths, gaps = _set_paths(engine, manifest, weights, sets)
     opened = [open_set(path) for path in paths]
     for image_set in opened:
@@ -128,7 +134,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
     """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
-    if engine.suffix != ".onnx" or manifest.runtime not in RUNTIMES:
+    if engine.suffix.lower() != ".onnx":
         return
     model = onnx_graph.load(engine)
     own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)

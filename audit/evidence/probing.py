@@ -37,6 +37,10 @@ class ProbePlan:
     gated: bool = True
     by_answers: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise InvalidInputError(f"seed of probe {self.name}: give a number from 0 to below 2**63")
+
 
 def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
     """The most frequent threat model of the sets; the first of them on a tie."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices
+from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.figures import metrics
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop, wilson_interval
@@ -43,30 +44,30 @@ class Comparison:
     fits, and under attack, where it says nothing.
     """
 
-    images: int
-    lesions: int
-    classes_present: int
+    images: Count
+    lesions: Count
+    classes_present: Count
     classes_absent: tuple[str, ...]
-    engine_accuracy: float
+    engine_accuracy: Share
     engine_accuracy_interval: Interval
-    source_accuracy: float | None
-    engine_balanced: float
-    source_balanced: float | None
-    constant_balanced: float
+    source_accuracy: Share | None
+    engine_balanced: Share
+    source_balanced: Share | None
+    constant_balanced: Share
     majority_class: str
-    majority_share: float
+    majority_share: Share
     top_answer: str
-    top_answer_share: float
+    top_answer_share: Share
     better_order: tuple[str, ...] | None
     engine_malignant: Hits
     source_malignant: Hits | None
     attack_success: Hits | None
-    flips: int | None
-    malignant_to_benign: int | None
+    flips: Count | None
+    malignant_to_benign: Count | None
     drop: PairedDrop | None
     classes: tuple[ClassComparison, ...]
-    engine_confusion: tuple[tuple[int, ...], ...]
-    source_confusion: tuple[tuple[int, ...], ...] | None
+    engine_confusion: tuple[tuple[Count, ...], ...]
+    source_confusion: tuple[tuple[Count, ...], ...] | None
 
 
 def compare(

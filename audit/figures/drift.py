@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices, predictions
+from skinaudit.artifacts.typed_json import Count
 
 LISTED = 20
 """How many images at risk a result keeps."""
@@ -22,7 +23,7 @@ class AtRisk:
     lead over any class. flipped: whether the engine answers otherwise.
     """
 
-    index: int
+    index: Count
     lesion: int
     label: str
     source_answer: str
@@ -49,8 +50,8 @@ class Drift:
     largest: float
     median_margin: float
     range: float
-    near_ties: int
-    at_risk: int
+    near_ties: Count
+    at_risk: Count
     listed: tuple[AtRisk, ...]
 
 
@@ -79,7 +80,7 @@ def measure_drift(
         p99=p99,
         largest=float(drift.max()),
         median_margin=float(np.median(margin)),
-        range=float(source.max() - source.min()),
+        range=float(source.max()) - float(source.min()),
         near_ties=int((margin <= drift).sum()),
         at_risk=len(at_risk),
         listed=tuple(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices, predictions
+from skinaudit.artifacts.typed_json import Count
 
 LIMIT = 24
 """How many flips of a set a result keeps."""
@@ -24,7 +25,7 @@ class Flip:
     image that the engine calls benign.
     """
 
-    index: int
+    index: Count
     label: str
     lesion: int
     source_answer: str

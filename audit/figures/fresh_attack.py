@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.evidence.probing import Probed
 from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop
 
@@ -31,15 +32,15 @@ class ProbeResult:
     eps: str
     settings: Mapping[str, int | float]
     seed: int
-    images: int
-    queries: int
+    images: Count
+    queries: Count
     seconds: float
-    clean_accuracy: float
-    replay_accuracy: float | None
-    fresh_accuracy: float
+    clean_accuracy: Share
+    replay_accuracy: Share | None
+    fresh_accuracy: Share
     fresh_interval: Interval
-    worst_accuracy: float
-    reference_accuracy: float | None
+    worst_accuracy: Share
+    reference_accuracy: Share | None
     drop: PairedDrop | None
     masking: PairedDrop | None
 

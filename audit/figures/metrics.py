@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import Indices
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.errors import InvalidInputError
 
 
@@ -19,8 +20,12 @@ from skinaudit.errors import InvalidInputError
 class Hits:
     """How many of `count` images were answered rightly. Invariant: 0 <= right <= count."""
 
-    right: int
-    count: int
+    right: Count
+    count: Count
+
+    def __post_init__(self) -> None:
+        if self.right > self.count:
+            raise InvalidInputError(f"{self.right} right answers of {self.count} images")
 
     @property
     def share(self) -> float | None:

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.errors import InvalidInputError
 
 
@@ -32,15 +33,15 @@ class PairedDrop:
     decides nothing.
     """
 
-    images: int
-    lost: int
-    gained: int
+    images: Count
+    lost: Count
+    gained: Count
     value: float
     interval: Interval
-    confidence: float
+    confidence: Share
     design_effect: float
     bootstrap: Interval
-    p_value: float
+    p_value: Share
 
 
 def with_roles_exchanged(drop: PairedDrop) -> PairedDrop:

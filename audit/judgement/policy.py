@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -16,6 +16,10 @@ from skinaudit.errors import InvalidInputError
 Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
 Clinical = Literal["required", "none"]
+
+
+MAX_IMAGES = 1_000_000
+"""Of a bound that counts images; no set has more. Whether a bound is void for the set at hand is a check of the audit."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class Policy:
             if not (math.isfinite(value) and 0 < value < 100):
                 raise InvalidInputError(f"policy {name} = {value}: give percentage points between 0 and 100, such as 1.0")
         for name, floor in self.floors.items():
+            if floor == Floor():
+                names = ", ".join(figure.name for figure in fields(Floor))
+                raise InvalidInputError(f"policy floor of {name}: bounds nothing; give one of {names}, or leave it out")
             for figure in fields(floor):
                 percent = getattr(floor, figure.name)
                 if percent is not None and not (math.isfinite(percent) and 0 < percent < 100):
@@ -90,15 +97,19 @@ class Policy:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
             )
-        if self.malignant_to_benign < 0:
-            raise InvalidInputError(f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images")
+        if not 0 <= self.malignant_to_benign <= MAX_IMAGES:
+            raise InvalidInputError(
+                f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images, at most {MAX_IMAGES:,}"
+            )
         if not (math.isfinite(self.baseline_malignant_to_benign) and 0 <= self.baseline_malignant_to_benign < 100):
             raise InvalidInputError(
                 f"policy baseline_malignant_to_benign = {self.baseline_malignant_to_benign}: give percent of the malignant "
                 "images from 0 to below 100, such as 5.0"
             )
-        if self.minimal_images < 1:
-            raise InvalidInputError(f"policy minimal_images = {self.minimal_images}: give at least 1")
+        if not 1 <= self.minimal_images <= MAX_IMAGES:
+            raise InvalidInputError(
+                f"policy minimal_images = {self.minimal_images}: give at least 1 and at most {MAX_IMAGES:,}"
+            )
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
         if self.clinical not in get_args(Clinical):
@@ -115,7 +126,7 @@ class Policy:
 
 
 def own_entry(table: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The entry of the first of `names` that `table` has, or None."""
+    """The entry of a set, whose `names` these are, or None; check_names has refused a table with two of them."""
     return next((table[name] for name in names if name in table), None)
 
 
@@ -151,7 +162,8 @@ benign = {DEFAULT.benign_margin}
 prove = "{DEFAULT.prove}"
 # mel = 2.0
 
-# Malignant images of one set that the source model gets right and the engine calls benign.
+# Malignant images of one set that the source model gets right and the engine calls benign. A limit that allows to lose all
+# of them, as a margin that an engine passes which guesses, is INCONCLUSIVE.
 [malignant_to_benign]
 limit = {DEFAULT.malignant_to_benign}
 
@@ -238,12 +250,23 @@ def _floats(table: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in table.items()}
 
 
-def check_names(policy: Policy, *, sets: Iterable[str], classes: Iterable[str]) -> None:
-    """Raise InvalidInputError where a policy names a set or a class that the audit does not have: it would bound nothing."""
-    set_names = set(sets)
-    for name in (*policy.margins, *policy.floors):
-        if name not in set_names:
-            raise _unknown(name, sorted(set_names), where="policy: no set")
+def check_names(policy: Policy, *, sets: Sequence[Collection[str]], classes: Iterable[str]) -> None:
+    """Raise InvalidInputError where a policy names a set or a class that the audit does not have, so that it would bound
+    nothing, or a set twice, so that one of the two would.
+
+    sets: of each set all that a policy may call it.
+    """
+    set_names = sorted({name for names in sets for name in names})
+    for table, what in ((policy.margins, "margin"), (policy.floors, "floor")):
+        for name in table:
+            if name not in set_names:
+                raise _unknown(name, set_names, where="policy: no set")
+        for names in sets:
+            own = [name for name in table if name in names]
+            if len(own) > 1:
+                raise InvalidInputError(
+                    f"policy: {what}s of {own[0]!r} and {own[1]!r} are of one and the same set; leave one of them out"
+                )
     for name in policy.class_margins:
         if name not in classes:
             raise _unknown(name, sorted(classes), where="policy: no class")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinaudit.artifacts.plain_values import read_json, show
+from skinaudit.artifacts.plain_values import printable, read_json, show
 from skinaudit.artifacts.typed_json import build
 from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, upgraded
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
+from skinaudit.audit.judgement.verdict import conclude, contradiction
 from skinaudit.errors import InvalidInputError
 
 _AGAIN = "not as this version of skinaudit writes it, so audit the engine again"
+_CHANGED = "the report was changed; audit the engine again"
+_SHOWN = 160
 _LONGEST = 2**20  # characters of a text: the right answers of six million images
 
 
 def read_audit(path: Path) -> AuditResult:
     """Read what `skinaudit audit` wrote as JSON. Invariant: to_json of the result is what the file holds.
 
-    Raises InvalidInputError for another kind of file, and for whatever skinaudit.artifacts.typed_json refuses.
+    Raises InvalidInputError for another kind of file, for whatever skinaudit.artifacts.typed_json refuses, and for a verdict
+    of a gate or of the whole that does not follow from the report's own figures, gates and findings.
     """
     value = read_json(path, what="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
     kind = value.pop("kind", None)
@@ -28,4 +32,13 @@ def read_audit(path: Path) -> AuditResult:
             f"{path}: kind should be {AUDIT_FORMAT}, found {show(kind)}; name the JSON report that `skinaudit audit` wrote"
         )
     result: AuditResult = build(AuditResult, value, where=str(path), again=_AGAIN)
+    wrong = contradiction(result.sets, result.gates, result.policy)
+    if wrong:
+        raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")
+    verdict, reason = conclude(result.sets, result.gates, result.findings, result.policy)
+    if result.verdict is not verdict:
+        raise InvalidInputError(
+            f"{path}: verdict is {result.verdict.value}, but by its own gates and findings it is {verdict.value} "
+            f"({printable(reason)[:_SHOWN]}): {_CHANGED}"
+        )
     return result

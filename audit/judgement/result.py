@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
 
+from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.evidence.consistency import Consistency
 from skinaudit.audit.evidence.inputs import Rebuilds
@@ -36,7 +37,7 @@ class Judgement:
     """The verdict of one gate. images_needed: about how many images would decide, None where decided or unattainable."""
 
     verdict: Verdict
-    images_needed: int | None = None
+    images_needed: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Gate:
     value: float
     limit: float
     interval: Interval | None
-    p_value: float | None
-    images: int
+    p_value: Share | None
+    images: Count
     judgement: Judgement
     binding: bool = True
     lesion_class: str | None = None
@@ -100,8 +101,8 @@ class BaselineSet:
     baseline: Hits
     engine: Hits
     drop: PairedDrop
-    malignant: int
-    malignant_to_benign: int
+    malignant: Count
+    malignant_to_benign: Count
     classes: tuple[BaselineClass, ...]
 
 

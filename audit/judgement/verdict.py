@@ -40,6 +40,33 @@ def conclude(
     return Verdict.PASS, _passed(sets, judged, gates, findings, policy)
 
 
+def contradiction(sets: Sequence[SetResult], gates: Sequence[Gate], policy: Policy) -> str:
+    """What a report says of its gates that its own figures rule out, in one clause; empty where nothing is."""
+    for gate in gates:
+        possible = _possible(gate, policy)
+        if gate.judgement.verdict not in possible:
+            found = gate.judgement.verdict.value
+            return (
+                f"the gate {gate.rule} of {gate.set} is {found}, by its figures {' or '.join(one.value for one in possible)}"
+            )
+    judged = {gate.set for gate in gates if gate.rule == "drop"}
+    for result in sets:
+        if result.comparison.drop is not None and result.title not in judged:
+            return f"{result.title} was compared, and no gate judges its drop"
+    return ""
+
+
+def _possible(gate: Gate, policy: Policy) -> tuple[Verdict, ...]:
+    """The verdicts that a gate's own figures allow; too few images or the bootstrap may forbid a PASS."""
+    if gate.counts:
+        return (Verdict.PASS if gate.value <= gate.limit else Verdict.FAIL,)
+    if gate.p_value is not None and gate.p_value < policy.alpha:
+        return (Verdict.FAIL,)
+    interval = gate.interval
+    holds = interval is not None and (interval.low >= gate.limit if gate.rule == "floor" else interval.high < gate.limit)
+    return (Verdict.PASS, Verdict.INCONCLUSIVE) if holds else (Verdict.INCONCLUSIVE,)
+
+
 def _lacking(judged: Sequence[SetResult], policy: Policy) -> str:
     """Why the sets whose gates passed are no evidence yet; empty where they are."""
     if not judged:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from linear_run import write_planted
 
 from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.manifest import (
@@ -234,11 +235,11 @@ def test_tampered_files_are_refused(tmp_path: Path, lab: SimpleNamespace) -> Non
         audit_engine(planted.engine)
     with pytest.raises(InvalidInputError, match=r"pgd\.safetensors: content and digest differ"):
         audit_engine(planted.engine, sets=planted.run / "sets")
-    planted.engine.write_text(planted.engine.read_text() + " ")
+    planted.engine.write_bytes(planted.engine.read_bytes() + b" ")
     with pytest.raises(InvalidInputError, match=r"subject\.onnx: digest .* changed after it was written"):
         audit_engine(planted.engine)
     planted = lab.plant(tmp_path / "b", settings={})
-    planted.reference.write_text(planted.reference.read_text() + " ")
+    planted.reference.write_bytes(planted.reference.read_bytes() + b" ")
     with pytest.raises(InvalidInputError, match=r"fp32\.onnx: digest"):
         audit_engine(planted.engine)
 
@@ -312,9 +313,9 @@ def test_the_audit_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def plant_reference(planted: Any, settings: dict[str, Any]) -> None:
+def plant_reference(planted: Any, settings: dict[str, Any], *operators: str) -> None:
     """Put another reference engine in place, with digests that fit."""
-    planted.reference.write_text(json.dumps(settings))
+    write_planted(planted.reference, settings, *operators)
     manifest = read_engine_manifest(planted.engine)
     reference = record(planted.reference, relative_to=planted.reference.parent)
     lineage = {**manifest.lineage, "onnx": reference.digest}
@@ -334,3 +335,11 @@ def test_a_control_has_to_be_the_source_model_in_fp32(tmp_path: Path, lab: Simpl
     assert audit_engine(planted.engine, control=planted.reference).control.startswith("the reference reproduces")
     with pytest.raises(InvalidInputError, match="is fp16; a control is the source model in fp32"):
         audit_engine(planted.engine, control=planted.engine)
+
+
+def test_a_precision_without_a_bound_of_drift_is_refused_by_the_name_of_the_manifest(
+    tmp_path: Path, lab: SimpleNamespace
+) -> None:
+    planted = lab.plant(tmp_path, settings={}, asked="fp4")
+    with pytest.raises(InvalidInputError, match=r"subject\.onnx\.json: precision 'fp4' has no known bound of drift"):
+        audit_engine(planted.engine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +16,16 @@ from skinaudit.artifacts.contract import CLASS_TITLES, CLASSES, InputContract
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.audit.judgement.result import Verdict
 from skinaudit.audit.reports import names, render
-from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.parts.lineup import line_up
+from skinaudit.tests.renaming import NEW_NAMES, comparable, renamed
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_SPELL = {ROOT / "artifacts" / "contract.py"}
 """Says what files of the earlier format mean, and what well-known classes are called in full."""
 SPELLED = {*CLASSES, *CLASS_TITLES.values()}
 
-NEW_NAMES = dict(
-    zip(CLASSES, ("melanoma", "naevus", "basalioma", "keratosis", "seborrhoeic", "fibroma", "angioma"), strict=True)
-)
 RENAMED = InputContract(
     size=6,
     classes=tuple(NEW_NAMES[name] for name in CLASSES),
@@ -56,25 +52,6 @@ def test_no_file_spells_a_class(folder: str) -> None:
 def test_the_table_of_names_is_found() -> None:
     """So that the test above looks for something."""
     assert any(name in (ROOT / "artifacts" / "contract.py").read_text(encoding="utf-8") for name in SPELLED)
-
-
-def renamed(value: Any) -> Any:
-    """JSON values with every class under its new name, in texts as well."""
-    text = json.dumps(value)
-    for old, new in NEW_NAMES.items():
-        text = re.sub(rf"\b{old}\b", new, text)
-    return json.loads(text)
-
-
-def comparable(result: AuditResult) -> Any:
-    """All that an audit says, without digests, times and versions."""
-    plain = to_json(result)
-    for key in ("engine", "engine_digest", "run_name", "arguments", "versions", "lineage"):
-        del plain[key]
-    for entry in plain["sets"]:
-        for key in ("images_per_second", "images_digest", "source"):
-            del entry[key]
-    return plain
 
 
 @pytest.mark.usefixtures("opened")

@@ -64,7 +64,7 @@ def test_an_engine_that_is_missing_or_of_other_weights_is_named(tmp_path: Path, 
 def test_an_engine_that_is_not_the_model_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
     this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
     manifest = read_engine_manifest(this.reference)
-    this.reference.write_text('{"seed": 1}')
+    lab.write_planted(this.reference, {"seed": 1})
     engine = record(this.reference, relative_to=this.reference.parent)
     lineage = {**manifest.lineage, "onnx": engine.digest}
     changed = replace(manifest, engine=engine, reference=engine, graph=engine, lineage=lineage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,13 @@ pytest.importorskip("openvino", reason="openvino is not installed: pip install '
 pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudit[openvino]'")
 
 from skinaudit.artifacts.adversarial_set import open_set, write_set
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.judgement.result import Verdict
 from skinaudit.engines.open import open_engine
-from skinaudit.engines.openvino_ import read_model
+from skinaudit.engines.openvino_ import conditions_of_file, read_model
 from skinaudit.errors import EngineError, InvalidInputError
 from skinaudit.export import to_openvino
 from skinaudit.export.build import Request
@@ -224,3 +225,32 @@ def test_the_same_graph_gives_the_same_bytes(
         build_openvino(request(graph, calibration, tmp_path / name, precision))
     for suffix in (".xml", ".bin"):
         assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_a_condition_in_the_file_itself_is_found(exported: tuple[Exported, ...], nudged: Path, tmp_path: Path) -> None:
+    """Planted after the export: the graph that the file was built from is as honest as before."""
+    import openvino
+    from openvino import opset13 as ops
+
+    assert all(conditions_of_file(one.path) == {} for one in exported)
+    folder = Path(shutil.copytree(exported[0].path.parents[1], tmp_path / "run")) / "engines"
+    engine = folder / exported[0].path.name
+    manifest = read_engine_manifest(engine)
+    model = openvino.Core().read_model(exported[0].path)
+    (result,) = model.get_results()
+    answer = result.input_value(0)
+    bright = ops.greater(ops.reduce_mean(model.input(0), np.array([1, 2, 3]), True), np.float32(0.99))
+    condition = ops.squeeze(bright, np.array([2, 3]))
+    result.input(0).replace_source_output(ops.select(condition, ops.negative(answer), answer).output(0))
+    openvino.save_model(model, engine, compress_to_fp16=False)
+    weights = record(engine.with_suffix(".bin"), relative_to=folder)
+    own = record(engine, relative_to=folder)
+    write_engine_manifest(replace(manifest, engine=own, companions=(weights,)), engine=engine)
+    assert conditions_of_file(engine) == {"Greater": 1, "Where": 1}
+    told = [finding for finding in audit_engine(engine, sets=nudged, threads=1).findings if finding.rule == "conditions"]
+    assert [finding.severity for finding in told] == [Severity.INCONCLUSIVE]
+    assert "the graph has Greater, Where, which its reference has not" in told[0].text
+    for wrong in (b"", b"<net>"):
+        engine.write_bytes(wrong)
+        with pytest.raises(EngineError, match="truncated or not an OpenVINO file"):
+            conditions_of_file(engine)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from skinaudit.artifacts.typed_json import Range
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -56,6 +58,8 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             definitions[name] = _object(hint, definitions) if is_dataclass(hint) else _enumeration(hint)
         return {"$ref": f"#/$defs/{name}"}
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return {**_schema(arguments[0], definitions), **_bounds(arguments[1])}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_schema(member, definitions) for member in arguments]}
     if origin is Literal:
@@ -72,8 +76,12 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     raise TypeError(f"no schema for {hint}; add one here and to skinaudit.artifacts.typed_json")
 
 
+def _bounds(note: Range) -> dict[str, float]:
+    return {"minimum": note.low, **({"maximum": note.high} if note.high < math.inf else {})}
+
+
 def _object(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    hints, names = get_type_hints(hint), [field.name for field in fields(hint)]
+    hints, names = get_type_hints(hint, include_extras=True), [field.name for field in fields(hint)]
     return {
         **_titled(hint),
         "type": "object",

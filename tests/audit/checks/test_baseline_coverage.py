@@ -11,9 +11,11 @@ from skinaudit.audit.evidence.pairing import Pair
 from skinaudit.audit.judgement.result import Verdict
 
 
-def against(honest: Evidence, *, verdict: Verdict = Verdict.PASS, emulated: bool = False, pairs: str = "both") -> Evidence:
+def against(
+    honest: Evidence, *, verdict: Verdict = Verdict.PASS, emulated: bool = False, pairs: str = "both", digest: str = "other"
+) -> Evidence:
     """Against an earlier audit with the same sets. pairs: both, clean, other box or absent."""
-    report = SimpleNamespace(sets=honest.sets, verdict=verdict, emulated=emulated, findings=())
+    report = SimpleNamespace(sets=honest.sets, verdict=verdict, emulated=emulated, findings=(), engine_digest=digest)
     clean, attacked = (Pair(result, own=False) for result in honest.sets)
     chosen = {
         "both": (clean, attacked),
@@ -28,6 +30,7 @@ DAMAGES = {
     "no adversarial set": lambda honest: against(honest, pairs="clean"),
     "no clean set": lambda honest: against(honest, pairs="attacked"),
     "white-box for one alone": lambda honest: against(honest, pairs="other box"),
+    "the same file": lambda honest: against(honest, digest=honest.inputs.digest),
     "an emulation": lambda honest: against(honest, emulated=True),
 }
 

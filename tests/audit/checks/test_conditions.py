@@ -2,13 +2,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.conditions import check
+from skinaudit.audit.evidence.conditions import Conditions
 
-DAMAGES = {"a trigger": lambda honest: replace(honest, added_conditions=("Greater", "Where"))}
+DAMAGES = {
+    "a trigger": lambda honest: replace(honest, conditions=Conditions("e.onnx", added=("Greater", "Where"))),
+    "nothing to compare with": lambda honest: replace(honest, conditions=Conditions("e.onnx", unseen="it has Where")),
+    "a reference that has it too": lambda honest: replace(honest, conditions=Conditions("e.onnx", shared=("Where",))),
+}
 
 
-def test_every_operator_is_named(honest: Evidence) -> None:
-    (finding,) = check(DAMAGES["a trigger"](honest))
-    assert finding.severity is Severity.INCONCLUSIVE
-    assert "the graph has Greater, Where" in finding.text
+@pytest.mark.parametrize(
+    ("conditions", "severity", "words"),
+    [
+        (Conditions("e.onnx", added=("Greater", "Where")), Severity.INCONCLUSIVE, "the graph has Greater, Where"),
+        (Conditions("e.onnx", unseen="it has Where, and why"), Severity.INCONCLUSIVE, "e.onnx: it has Where, and why: an"),
+        (Conditions("e.onnx", shared=("Where",)), Severity.WARNING, "engine and reference both have Where"),
+        (Conditions("g.onnx", built_from=True), Severity.NOTE, "looked for in g.onnx, which the engine was built from"),
+    ],
+)
+def test_what_was_found_or_could_not_be_seen_is_said(
+    honest: Evidence, conditions: Conditions, severity: Severity, words: str
+) -> None:
+    (finding,) = check(replace(honest, conditions=conditions))
+    assert finding.severity is severity
+    assert words in finding.text
+
+
+def test_a_foreign_engine_has_no_reference(honest: Evidence) -> None:
+    assert list(check(replace(honest, conditions=None))) == []

@@ -40,7 +40,7 @@ def test_logits_further_away_than_the_precision_explains(honest: Evidence, asked
 
 
 def test_a_precision_without_a_bound_is_an_error(honest: Evidence) -> None:
-    with pytest.raises(InvalidInputError, match="precision 'whim': no bound is known"):
+    with pytest.raises(InvalidInputError, match=r"subject\.onnx: precision 'whim': no bound is known"):
         list(check(moved(honest, "whim", 0.0)))
 
 

@@ -184,7 +184,9 @@ def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path,
     assert note == "pgd linf 12/255: not in the baseline, so compared with the source model only"
     (sets / "pgd.safetensors").unlink()
     result = audit_engine(engine, sets=sets, baseline=report)
-    assert told(result, Severity.WARNING) == ["sets of the baseline that were not replayed here: pgd linf 24/255"]
+    same_file, vanished = told(result, Severity.WARNING)
+    assert same_file.startswith("the baseline is an audit of a file with the same digest")
+    assert vanished == "sets of the baseline that were not replayed here: pgd linf 24/255"
     (lacking,) = told(result, Severity.INCONCLUSIVE)
     assert lacking.startswith("no adversarial set is compared with the baseline: nothing shows")
     assert result.verdict is INCONCLUSIVE
@@ -200,9 +202,12 @@ def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, l
     assert result.verdict is not PASS
 
 
-def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(report: Path, lab: SimpleNamespace) -> None:
-    value = json.loads(report.read_text())
-    report.write_text(json.dumps({**value, "verdict": "INCONCLUSIVE", "emulated": True}))
+def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(
+    report: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
+    emulated = audit_engine(report.parent / "run" / "engines" / "subject.onnx", emulate=True)
+    write_json(report, to_json(emulated))
     result = again(report, lab)
     assert told(result, Severity.NOTE) == ["the baseline's own verdict was INCONCLUSIVE"]
     assert told(result, Severity.WARNING) == ["the baseline was an emulation: what its file answers is unknown"]
@@ -226,6 +231,8 @@ def other_images(value: dict[str, Any]) -> None:
 def nothing_in_common(value: dict[str, Any]) -> None:
     for one in value["sets"]:
         one["images_digest"], one["title"] = "sha256:" + "0" * 64, f"other {one['title']}"
+    for gate in value["gates"]:
+        gate["set"] = f"other {gate['set']}"
 
 
 def other_classes(value: dict[str, Any]) -> None:
@@ -262,3 +269,25 @@ def test_what_cannot_be_paired_is_refused_before_the_replay(
     assert str(caught.value).startswith(f"{report}: ")
     assert "\n" not in str(caught.value)
     assert sum(one.images for one in opened) == 0
+
+
+def test_a_report_of_the_same_file_is_told_in_every_form(report: Path, lab: SimpleNamespace) -> None:
+    result = audit_engine(report.parent / "run" / "engines" / "subject.onnx", baseline=report)
+    text = "the baseline is an audit of a file with the same digest as this one"
+    assert [one[: len(text)] for one in told(result, Severity.WARNING)] == [text]
+    assert result.verdict is Verdict.PASS
+    for name in reports.names():
+        assert text in " ".join(reports.render(name, result).split()), name
+    assert told(again(report, lab, fault="rare"), Severity.WARNING) == []
+
+
+def test_bounds_against_the_baseline_that_allow_everything_are_no_pass(report: Path, lab: SimpleNamespace) -> None:
+    for policy, subject in (
+        (Policy(baseline_margin=99.0), "accuracy"),
+        (Policy(baseline_malignant_to_benign=99.9), "images"),
+    ):
+        result = again(report, lab, policy=policy)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert {(one.rule, one.gate) for one in result.findings if one.severity is Severity.INCONCLUSIVE} == {
+            ("void-gate", subject)
+        }

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.policy import DEFAULT, DEFAULT_TEXT, Floor, Policy, check_names, read_policy
+from skinaudit.audit.judgement.result import Verdict
 from skinaudit.errors import InvalidInputError
 
 
@@ -91,6 +96,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("[baseline]\nmalignant_to_benign = -1", "give percent of the malignant images from 0 to below 100"),
         ("[baseline]\nmalignant_to_benign = nan", "baseline.malignant_to_benign should be a finite number, found nan"),
         ("[floor]\nclean = 50", "floor.clean should be an object, found 50"),
+        ("[floor.clean]", "policy floor of clean: bounds nothing; give one of accuracy, balanced_accuracy"),
+        ("[malignant_to_benign]\nlimit = 4611686018427387904", "give 0 or more images, at most 1,000,000"),
+        ("minimal_images = 4611686018427387904", "give at least 1 and at most 1,000,000"),
         ("[floor.clean]\nacuracy = 50", "did you mean 'accuracy'"),
         ("[floor.clean]\naccuracy = 0", "accuracy = 0.0: give percent, 0 to 100"),
         ("minimal_images = 0", "give at least 1"),
@@ -118,7 +126,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_bound_on_what_is_not_there_is_refused(policy: Policy, message: str) -> None:
-    names = ["clean", "pgd", "pgd linf 2/255"]
+    names = [("clean", "clean", "clean"), ("pgd", "pgd linf 2/255", "pgd")]
     with pytest.raises(InvalidInputError, match=message):
         check_names(policy, sets=names, classes=("mel", "nv"))
     check_names(Policy(margins={"pgd": 1.0}, class_margins={"mel": 1.0}), sets=names, classes=("mel", "nv"))
+
+
+@pytest.mark.parametrize("bound", [{"margins": dict.fromkeys(("pgd", "pgd linf 2/255"), 1.0)},
+                                   {"floors": dict.fromkeys(("pgd-2", "pgd"), Floor(accuracy=1.0))}])  # fmt: skip
+def test_two_bounds_of_one_set_are_refused(bound: dict[str, Any]) -> None:
+    sets = [("clean", "clean", "clean"), ("pgd-2", "pgd linf 2/255", "pgd"), ("pgd-4", "pgd linf 4/255", "pgd")]
+    (table,) = bound.values()
+    with pytest.raises(InvalidInputError) as caught:
+        check_names(Policy(**bound), sets=sets, classes=("mel", "nv"))
+    assert all(repr(name) in str(caught.value) for name in table)
+    apart = {name: value for name, value in table.items() if name != "pgd"}
+    check_names(replace(Policy(), margins={"clean": 1.0, "pgd-4": 2.0, "pgd-2": 1.0}), sets=sets, classes=())
+    check_names(Policy(**dict.fromkeys(bound, apart)), sets=sets, classes=())
+
+
+def test_an_audit_refuses_two_bounds_of_one_set(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    with pytest.raises(InvalidInputError, match=r"margins of 'pgd' and 'pgd linf 24/255' are of one and the same set"):
+        audit_engine(planted.engine, policy=Policy(margins={"pgd": 1.0, "pgd linf 24/255": 2.0}))
+
+
+def test_bounds_that_allow_everything_are_no_pass(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    for policy in (Policy(margin=99.0), Policy(malignant_to_benign=300), Policy(class_margin=99.0)):
+        result = audit_engine(planted.engine, policy=policy)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert result.findings[0].rule == "void-gate"

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,12 +18,16 @@ from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.plain_values import UNPRINTABLE
+from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Finding
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, Gate
+from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.judgement.verdict import _possible, conclude
 from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.reports.parts import schema
 from skinaudit.errors import InvalidInputError
@@ -45,10 +50,12 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
         "class_margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
     },
-    Floor: dict.fromkeys(
-        ("accuracy", "balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"),
-        st.none() | st.floats(0.5, 99),
-    ),
+    Floor: {
+        "accuracy": st.floats(0.5, 99),
+        **dict.fromkeys(
+            ("balanced_accuracy", "malignant_sensitivity", "worst_class_sensitivity"), st.none() | st.floats(0.5, 99)
+        ),
+    },
 }  # fmt: skip
 """Fields whose dataclass admits only some values."""
 
@@ -56,7 +63,9 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Any value of a type hint."""
     if is_dataclass(hint):
-        hints = get_type_hints(hint)
+        if hint is Hits:
+            return st.lists(values(Count), min_size=2, max_size=2).map(lambda pair: Hits(*sorted(pair)))
+        hints = get_type_hints(hint, include_extras=True)
         own = ADMITTED.get(hint, {})
         return st.builds(
             hint, **{one.name: own[one.name] if one.name in own else values(hints[one.name]) for one in fields(hint)}
@@ -68,7 +77,10 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if hint is types.NoneType:
         return st.none()
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is types.UnionType:
+    if origin is Annotated:
+        low, high = arguments[1].low, arguments[1].high
+        return st.integers(low, 2**64 - 1) if arguments[0] is int else st.floats(low, high)
+    if origin in (Union, types.UnionType):
         return st.one_of(*map(values, arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
@@ -81,8 +93,22 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     return st.dictionaries(TEXT, values(arguments[1]), max_size=2)
 
 
+def concluded(result: AuditResult) -> AuditResult:
+    """The result with the verdicts that follow from its figures, gates and findings; no others are read."""
+    compared = [entry.title for entry in result.sets if entry.comparison.drop is not None]
+    drops = (
+        Gate("drop", title, "accuracy", 0.0, 0.01, Interval(0, 0.005), 1.0, 9, Judgement(Verdict.PASS)) for title in compared
+    )
+    gates = tuple(
+        replace(gate, judgement=replace(gate.judgement, verdict=_possible(gate, result.policy)[-1]))
+        for gate in (*result.gates, *drops)
+    )
+    result = replace(result, gates=gates)
+    return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=40)
-@given(values(AuditResult))
+@given(values(AuditResult).map(concluded))
 def test_any_audit_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, result: AuditResult) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_bytes(render(result).encode())
@@ -116,13 +142,17 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
             yield from ((*place, index), *places(one, (*place, index)))
 
 
+def inner_of(value: Any, place: tuple[Any, ...]) -> Any:
+    """What lies at the place."""
+    for step in place:
+        value = value[step]
+    return value
+
+
 def changed(value: Any, place: tuple[Any, ...], change: Any) -> Any:
     """A copy with `change(container, key)` applied at the place."""
     value = copy.deepcopy(value)
-    inner = value
-    for step in place[:-1]:
-        inner = inner[step]
-    change(inner, place[-1])
+    change(inner_of(value, place[:-1]), place[-1])
     return value
 
 
@@ -154,9 +184,7 @@ def test_no_key_can_be_taken_away(tmp_path: Path, written: dict[str, Any]) -> No
 
 def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
     for place in ((), *places(written)):
-        inner = written
-        for step in place:
-            inner = inner[step]
+        inner = inner_of(written, place)
         if isinstance(inner, dict) and not set(place) & set(FREE):
             broken = changed(written, (*place, "whim"), lambda inner, key: inner.update({key: 1}))
             assert "whim is unknown" in refused(tmp_path / "x.json", json.dumps(broken))
@@ -170,9 +198,7 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
                 inner[key] = wrong
 
             broken = changed(written, place, put)
-            old = written
-            for step in place:
-                old = old[step]
+            old = inner_of(written, place)
             kinds = {type(old), type(wrong)}
             free_text = (
                 isinstance(old, str)
@@ -209,6 +235,83 @@ def test_the_message_says_what_is_wrong_and_what_to_do(
 def test_what_a_dataclass_refuses_is_refused_with_the_name_of_the_file(tmp_path: Path, written: dict[str, Any]) -> None:
     written["policy"]["margin"] = -1
     assert "policy margin = -1" in refused(tmp_path / "x.json", json.dumps(written))
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "INCONCLUSIVE"])
+def test_a_verdict_that_contradicts_its_gates_is_refused(tmp_path: Path, written: dict[str, Any], verdict: str) -> None:
+    assert written["verdict"] == "FAIL"
+    message = refused(tmp_path / "x.json", json.dumps({**written, "verdict": verdict}))
+    assert f"verdict is {verdict}, but by its own gates and findings it is FAIL (clean: " in message
+
+
+def test_a_verdict_needs_more_than_the_absence_of_findings(tmp_path: Path, written: dict[str, Any]) -> None:
+    silent = {**written, "findings": [], "verdict": "PASS"}
+    assert "by its own gates and findings it is FAIL" in refused(tmp_path / "x.json", json.dumps(silent))
+
+
+def test_a_gate_says_what_its_figures_say(tmp_path: Path, written: dict[str, Any]) -> None:
+    """Whatever verdict a gate is given, only one that its figures allow is read."""
+    silent = {**written, "findings": [], "verdict": "PASS"}
+    for gate in silent["gates"]:
+        gate["judgement"]["verdict"] = "PASS"
+    message = refused(tmp_path / "x.json", json.dumps(silent))
+    assert re.search(r"the gate \S+ of clean is PASS, by its figures (FAIL|INCONCLUSIVE): the report was changed", message)
+    for index, gate in enumerate(written["gates"]):
+        for verdict in ("PASS", "FAIL", "INCONCLUSIVE"):
+            lenient = gate["judgement"]["verdict"] == "PASS" and verdict == "INCONCLUSIVE" and gate["p_value"] is not None
+            if verdict == gate["judgement"]["verdict"] or lenient:
+                continue
+            broken = copy.deepcopy(written)
+            broken["gates"][index]["judgement"]["verdict"] = verdict
+            refused(tmp_path / "x.json", json.dumps(broken))
+
+
+def test_a_set_that_was_compared_is_judged(tmp_path: Path, written: dict[str, Any]) -> None:
+    assert "clean was compared, and no gate judges its drop" in refused(
+        tmp_path / "x.json", json.dumps({**written, "findings": [], "verdict": "INCONCLUSIVE", "gates": []})
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=20)
+@given(values(AuditResult).map(concluded), st.sampled_from(Verdict))
+def test_no_other_verdict_than_the_one_that_follows_is_read(
+    tmp_path_factory: pytest.TempPathFactory, result: AuditResult, verdict: Verdict
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "verdict.json"
+    path.write_bytes(render(replace(result, verdict=verdict)).encode())
+    if verdict is result.verdict:
+        assert read_audit(path).verdict is verdict
+    else:
+        with pytest.raises(InvalidInputError, match=rf"verdict is {verdict.value}, but by its own gates"):
+            read_audit(path)
+
+
+COUNTED = ("images", "lesions", "right", "count", "lost", "gained", "flips", "queries", "index", "near_ties", "threads")
+
+
+def test_no_count_is_negative_and_no_share_beyond_one(tmp_path: Path, written: dict[str, Any]) -> None:
+    tried = set()
+    for place in places(written):
+        if isinstance(inner_of(written, place), str):
+            continue
+        wrong = -1 if place[-1] in COUNTED else 1.5 if str(place[-1]).endswith("_accuracy") else None
+        if wrong is None or set(place[:-1]) & set(FREE):
+            continue
+        tried.add(place[-1])
+
+        def put(inner: Any, key: Any, wrong: float = wrong) -> None:
+            inner[key] = wrong
+
+        expected = "an integer of at least 0, found -1" if wrong < 0 else "a finite number from 0 to 1, found 1.5"
+        message = refused(tmp_path / "x.json", json.dumps(changed(written, place, put)))
+        assert f"{place[-1]} should be {expected}" in message
+    assert {"images", "right", "lost", "flips", "engine_accuracy", "source_accuracy"} <= tried
+
+
+def test_no_more_answers_are_right_than_there_are(tmp_path: Path, written: dict[str, Any]) -> None:
+    hits = written["sets"][0]["comparison"]["classes"][0]["engine"]
+    hits["right"] = hits["count"] + 1
+    assert "101 right answers of 100 images" in refused(tmp_path / "x.json", json.dumps(written))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": 1}', "\x00", '{"a":' * 100_000])

@@ -36,7 +36,7 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     about = replace(
         result.description,
         batches=(BatchRange(1, 1, 1), BatchRange(4, 8, 16)),
-        executed={"fp16": 20, "fp32": 1, "not reported": 2},
+        executed={"fp16": 20, "fp32": 1, "unknown": 2},
     )
     result = replace(result, description=about)
     assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")

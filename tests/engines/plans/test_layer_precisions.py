@@ -36,7 +36,7 @@ def convolution(tensor: dict[str, str], weights: str = "") -> dict[str, Any]:
         ({"Format/Datatype": DYNAMIC}, "BFloat16", "bf16"),
         ({"Format/Datatype": DYNAMIC}, "Int8", "int8"),
         ({"Format/Datatype": DYNAMIC}, "Float", "fp32"),
-        ({"Format/Datatype": DYNAMIC}, "", "not reported"),
+        ({"Format/Datatype": DYNAMIC}, "", "unknown"),
         ({"Datatype": "BFloat16", "Format": "Linear"}, "", "bf16"),
         ({"Datatype": "Half", "Format": DYNAMIC}, "", "fp16"),
         ({"Datatype": "FP8", "Format": "Linear"}, "", "fp8"),
@@ -53,9 +53,9 @@ FOREIGN = {"Name": "{ForeignNode[conv1...logits]}", "LayerType": "ForeignNode"}
 
 
 def test_a_foreign_node_beside_layers_is_counted_as_not_reported() -> None:
-    assert read([convolution({"Datatype": "Half"}), FOREIGN]) == {"fp16": 1, "not reported": 1}
+    assert read([convolution({"Datatype": "Half"}), FOREIGN]) == {"fp16": 1, "unknown": 1}
     myelin = {"Name": "fused", "LayerType": "Myelin", "ParameterType": "Convolution", "Inputs": [{"Datatype": "Float"}]}
-    assert read([convolution({"Datatype": "Half"}), myelin]) == {"fp16": 1, "not reported": 1}
+    assert read([convolution({"Datatype": "Half"}), myelin]) == {"fp16": 1, "unknown": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""Whether each gate could fail at all on these sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+
+if TYPE_CHECKING:
+    from skinaudit.audit.figures.comparison import Comparison
+    from skinaudit.audit.judgement.policy import Policy
+    from skinaudit.audit.judgement.result import Gate
+
+ABOUT: About = "figures"
+_OF_SETS = ("drop", "malignant-to-benign", "class-sensitivity", "baseline-drop", "baseline-malignant-to-benign")
+RULES = {
+    "void-gate": Rule(
+        "A gate that nothing could fail",
+        "The bound allows to lose all that there is to lose: an engine that guesses, or misses every cancer, would pass it.",
+        "Set a tighter bound in the policy; where the source is as poor, train or harden it further.",
+    ),
+}
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Forbid PASS for a binding gate that the policy made void, warn of one that does not bind.
+
+    Where the default bound is void, it is the source that has nothing to lose; a note says so.
+    """
+    for gate in evidence.gates:
+        most = _most(gate, evidence)
+        if most is None or gate.limit < most:
+            continue
+        loosened = gate.limit > _default_limit(gate, evidence)
+        if not loosened and not gate.binding:
+            continue
+        severity = Severity.NOTE if not loosened else Severity.INCONCLUSIVE if gate.binding else Severity.WARNING
+        what = gate.lesion_class or gate.subject
+        if gate.counts:
+            text = f"{gate.rule}: the limit of {gate.limit:,.0f} images allows to lose all {most:,.0f} that could be lost"
+        else:
+            text = f"{gate.rule} of {what}: the margin of {100 * gate.limit:g} points lets an engine pass that guesses"
+        figures = {"limit": gate.limit, "most": most}
+        yield Finding(
+            severity, "void-gate", gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures
+        )
+
+
+def _most(gate: Gate, evidence: Evidence) -> float | None:
+    """The loss of an engine that guesses, as a fraction of 1, or of one that calls every cancer benign, in images; None for
+    a floor, which such an engine fails."""
+    guess = evidence.clean.comparison.constant_balanced
+    for probe in evidence.probes:
+        if gate.rule == "probe-drop" and probe.title == gate.set:
+            return (probe.reference_accuracy or 0.0) - guess
+    for index, result in enumerate(evidence.sets):
+        if gate.rule in _OF_SETS and result.title == gate.set:
+            pair = None if evidence.baseline is None else evidence.baseline.pairs[index]
+            if gate.rule.startswith("baseline"):
+                most = None if pair is None else _to_lose(gate, pair.before.comparison, of_source=False)
+            else:
+                most = _to_lose(gate, result.comparison, of_source=True)
+            return most if most is None or gate.counts else most - guess
+    return None
+
+
+def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
+    """What the gate bounds, before any loss: of the source, or of an earlier engine."""
+    right = {entry.name: entry.source if of_source else entry.engine for entry in comparison.classes}
+    if gate.counts:
+        return sum(hits.right for entry in comparison.classes if entry.malignant and (hits := right[entry.name]))
+    if gate.lesion_class is None:
+        return (comparison.source_accuracy if of_source else comparison.engine_accuracy) or 0.0
+    hits = right[gate.lesion_class]
+    return (None if hits is None else hits.share) or 0.0
+
+
+def _default_limit(gate: Gate, evidence: Evidence) -> float:
+    """What the gate would be bounded by without a policy file."""
+    default: Policy = type(evidence.policy)()
+    if gate.rule == "malignant-to-benign":
+        return default.malignant_to_benign
+    if gate.rule == "baseline-malignant-to-benign":
+        return math.floor(default.baseline_malignant_to_benign / 100 * gate.images)
+    if gate.lesion_class is not None:
+        malignant = gate.lesion_class in evidence.inputs.clean.info.contract.malignant
+        return (default.class_margin if malignant else default.benign_margin) / 100
+    margins = {"probe-drop": default.probe_margin, "baseline-drop": default.baseline_margin}
+    return margins.get(gate.rule, default.margin) / 100

@@ -1,0 +1,75 @@
+"""Which operators an engine's file has beyond its reference's by which an answer can hang on a condition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.manifest import EngineManifest, resolve
+from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.engines.open import RUNTIMES
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the engine's file was compared with.
+
+    file: the one that was read. built_from: whether it is the graph that the engine was built from, because the engine's own
+    format cannot be read. added: operators that it has more often than the reference; shared: that both have. unseen: why
+    there was nothing to compare; empty where there was.
+    """
+
+    file: str
+    built_from: bool = False
+    added: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    unseen: str = ""
+
+
+def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> Conditions | None:
+    """Compare the engine's file, or the graph that it was built from, with the reference's; None for a foreign engine, which
+    has none and never passes.
+
+    control: the file of the reference where the manifest's was not used. A file without such operators needs no reference.
+    Raises InvalidInputError where a file is not the one that the manifest means, EngineError where it is damaged.
+    """
+    manifest = inputs.manifest
+    if manifest is None:
+        return None
+    built_from = not _readable(path)
+    file = path.parent / manifest.graph.file if built_from else path
+    if built_from and not (_readable(file) and file.is_file()):
+        return Conditions(
+            path.name, unseen=f"its format cannot be read, and {file.name}, which it was built from, is no ONNX file here"
+        )
+    if built_from:
+        resolve(path.parent, manifest.graph)  # or another graph would answer for this one
+    operators = Counter(_counted(file))
+    if not operators:
+        return Conditions(file.name, built_from)
+    reference = _reference(path, manifest, control=control)
+    if reference is None or digest_file(reference) == digest_file(file):
+        why = "no graph of its reference is here to compare with" if reference is None else "it is its own reference"
+        return Conditions(file.name, built_from, unseen=f"it has {', '.join(sorted(operators))}, and {why}")
+    known = Counter(_counted(reference))
+    return Conditions(file.name, built_from, tuple(sorted(operators - known)), tuple(sorted(operators & known)))
+
+
+def _reference(path: Path, manifest: EngineManifest, *, control: Path | None) -> Path | None:
+    """The file of the reference, its digest verified; None where it is missing or of a format that cannot be read."""
+    file = path.parent / manifest.reference.file if control is None else control
+    if not (_readable(file) and file.is_file()):
+        return None
+    return resolve(path.parent, manifest.reference) if control is None else control
+
+
+def _readable(file: Path) -> bool:
+    return any(file.suffix.lower() in runtime.conditions for runtime in RUNTIMES.values())
+
+
+def _counted(file: Path) -> Mapping[str, int]:
+    suffix = file.suffix.lower()
+    return next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)(file)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from linear_run import change_set, probed
+
+from skinaudit.audit.checks import Evidence, Severity
+from skinaudit.audit.checks.void_gates import check
+from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.policy import Policy
+
+
+def judged(honest: Evidence, **bounds: Any) -> Evidence:
+    """The evidence as a policy with these bounds judges it."""
+    policy = Policy(**bounds)
+    return replace(honest, policy=policy, gates=judge(honest.sets, honest.probes, policy))
+
+
+DAMAGES = {
+    "a margin for anything": lambda honest: judged(honest, margin=99.0),
+    "a limit beyond all cancers": lambda honest: judged(honest, malignant_to_benign=100_000),
+    "a source with nothing to lose": lambda honest: judged(change_set(honest, 1, source_accuracy=0.1), margins={"pgd": 2.0}),
+}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "severity", "words"),
+    [
+        ({"margin": 90.0}, Severity.INCONCLUSIVE, "drop of accuracy: the margin of 90 points lets an engine pass"),
+        ({"malignant_to_benign": 300}, Severity.INCONCLUSIVE, "malignant-to-benign: the limit of 300 images allows to lose"),
+        ({"class_margin": 90.0}, Severity.INCONCLUSIVE, "class-sensitivity of mel: the margin of 90 points"),
+        ({"class_margins": {"bcc": 99.0}}, Severity.INCONCLUSIVE, "class-sensitivity of bcc: the margin of 99 points"),
+        ({"benign_margin": 99.0}, Severity.WARNING, "class-sensitivity of nv: the margin of 99 points"),
+        ({"margins": {"pgd": 99.0}}, Severity.INCONCLUSIVE, "drop of accuracy: the margin of 99 points"),
+    ],
+)
+def test_a_bound_that_allows_everything_is_said(
+    honest: Evidence, bounds: dict[str, Any], severity: Severity, words: str
+) -> None:
+    findings = list(check(judged(honest, **bounds)))
+    assert {finding.severity for finding in findings} == {severity}
+    assert any(finding.text.startswith(words) for finding in findings)
+    for finding in findings:
+        assert any((gate.rule, gate.set, gate.subject) == (finding.text.split(" of ")[0].split(":")[0], finding.set,
+                    finding.gate) for gate in judged(honest, **bounds).gates)  # fmt: skip
+
+
+@pytest.mark.parametrize("bounds", [{}, {"margin": 20.0}, {"malignant_to_benign": 20}, {"class_margin": 20.0}])
+def test_a_loose_bound_that_a_guess_still_fails_is_a_choice(honest: Evidence, bounds: dict[str, Any]) -> None:
+    clean = replace(honest, sets=honest.sets[:1])
+    assert list(check(judged(clean, **bounds))) == []
+
+
+def test_a_source_that_guesses_has_nothing_to_lose(honest: Evidence) -> None:
+    (note,) = [one for one in check(judged(change_set(honest, 1, source_accuracy=0.15))) if one.lesion_class is None]
+    assert (note.severity, note.set) == (Severity.NOTE, honest.sets[1].title)
+    assert note.text == "drop of accuracy: the margin of 1 points lets an engine pass that guesses"
+
+
+def test_fresh_attacks_have_a_margin_as_well(honest: Evidence) -> None:
+    evidence = replace(honest, probes=(probed(replay=300, fresh=200, reference=200),))
+    assert [one.set for one in check(judged(evidence, probe_margin=50.0)) if one.text.startswith("probe-drop")] == [
+        "probe square linf 24/255"
+    ]
+    assert not [one for one in check(judged(evidence)) if one.text.startswith("probe-drop")]
