@@ -22,6 +22,8 @@ from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
 
+STRIPPED = "--strip"
+"""Among the `flags` of a plan's settings where its weights are not in the file."""
 BUILT_TYPED = keys.BUILT_TYPED
 """Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
 

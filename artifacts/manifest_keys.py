@@ -54,5 +54,7 @@ PARITY = Known({
     "scale": Annotated[float, Range(0)], "agreement": Share, "near_ties": COUNT, "measured_on": str,
     "rebuilds": Annotated[Mapping[str, Any], _REBUILDS],
 })  # fmt: skip
-SETTINGS = Known({"found_in": Literal["strongly typed network"], "opset": COUNT, "graph": str})
+SETTINGS = Known({
+    "found_in": Literal["strongly typed network"], "opset": COUNT, "graph": str, "flags": tuple[str, ...],
+})  # fmt: skip
 LINEAGE = Known(dict.fromkeys(("weights", "onnx", "data", "calibration"), str), required=("weights", "onnx", "data"))

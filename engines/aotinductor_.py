@@ -34,7 +34,8 @@ METADATA = "skinaudit"
 """The entry of a package's metadata that holds its Contents as JSON."""
 
 _COMPILED = "/data/aotinductor/"
-_CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.(dtype|original_fqn) = \D*?"?([A-Za-z_][\w.]*)"?\)?;')
+_CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.(dtype|original_fqn) = (?:static_cast<int32_t>\()?"?([\w.]+)"?\)?;')
+"""A line of the compiled code's source; torch 2.9 casts the type, later versions do not."""
 _CPUS = ("DEFAULT", "AVX2", "AVX512")
 _LONGEST = 1_000_000
 _RUN = """
@@ -158,7 +159,7 @@ def found_in(path: Path) -> dict[str, int]:
         for name, text in _read(archive, ".cpp", where=path):
             for number, field, value in _CONSTANT.findall(text):
                 constants.setdefault((name, number), {})[field] = value
-    types = {entry.get("original_fqn"): entry.get("dtype", "") for entry in constants.values()}
+    types = {entry.get("original_fqn"): entry.get("dtype", "unknown") for entry in constants.values()}
     weighted = read_contents(path).weighted
     counts = Counter(precision_name(types.get(name, "unknown").removeprefix("cached_torch_dtype_")) for name in weighted)
     return dict(sorted(counts.items()))

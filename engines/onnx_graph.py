@@ -45,11 +45,10 @@ CONDITIONAL = frozenset(
 WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
 """Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""
 
+FP8 = frozenset({TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2})
 _EIGHT_BIT: Mapping[int, str] = {
-    TensorProto.INT8: "int8",
-    TensorProto.UINT8: "int8",
-    TensorProto.FLOAT8E4M3FN: "fp8",
-    TensorProto.FLOAT8E5M2: "fp8",
+    **dict.fromkeys((TensorProto.INT8, TensorProto.UINT8), "int8"),
+    **dict.fromkeys(FP8, "fp8"),
 }
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 

@@ -114,7 +114,8 @@ def _open_wide(graph: ModelProto, *, where: str, threads: int | None) -> OrtSess
 
 
 def _has_fp8(graph: ModelProto) -> bool:
-    return "fp8" in onnx_graph.found_precisions(graph)
+    """Whether anything is rounded to fp8, if only activations: its zero point is a constant of that type."""
+    return has_half(graph, onnx_graph.FP8)
 
 
 def _open_fp8(source: str | bytes, graph: ModelProto, *, where: str, threads: int | None) -> OrtSession:

@@ -46,7 +46,9 @@ FORMATS: Mapping[str, Format] = {
         ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
     ),
     "pytorch": Format(".pt2", "pytorch", "torch", {"fp32": "fp32"}, build_pytorch),
-    "aotinductor": Format(".aoti.pt2", "aotinductor", "torch", {"fp32": "fp32"}, build_aotinductor),
+    "aotinductor": Format(
+        ".aoti.pt2", "aotinductor", "torch", {name: name for name in ("fp32", "fp16", "bf16")}, build_aotinductor
+    ),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""
 

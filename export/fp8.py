@@ -1,4 +1,4 @@
-"""fp8 (E4M3) for ONNX graphs: the largest values on the calibration images, Q/DQ around weighted layers.
+"""fp8 (E4M3) for ONNX graphs: scales from the calibration images and from the weights, Q/DQ around weighted layers.
 
 Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433: 4 bits of exponent, 3 of mantissa, no infinity, 448 at most.
 """
@@ -17,6 +17,8 @@ from skinaudit.export.calibration import Calibration, tensor_peaks
 
 LARGEST = 448.0
 KIND = TensorProto.FLOAT8E4M3FN
+_STEPS = 32
+"""Scales of a channel that are tried within a factor of 2; beyond it the numbers of E4M3 repeat."""
 _SILENT = 2.0**-20
 """The scale of what is 0 on all calibration images, so that it is no division by 0."""
 
@@ -24,9 +26,9 @@ _SILENT = 2.0**-20
 def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple[ModelProto, dict[str, Any]]:
     """A copy whose convolutions and linear layers take activations and weights of fp8, and what its manifest shall record.
 
-    A scale maps the largest absolute value to 448: of an activation on the calibration images, of weights for each output
-    channel. Biases, normalisation and logits stay in float. Values beyond 448 saturate, as QuantizeLinear says. Raises
-    InvalidInputError for a layer whose weights are no constant of the graph.
+    An activation's scale maps its largest absolute value on the calibration images to 448. Weights have a scale for each
+    output channel, the one that rounds them best (see `best_scales`). Biases, normalisation and logits stay in float. Values
+    beyond 448 saturate, as QuantizeLinear says. Raises InvalidInputError for a layer whose weights are no constant.
     """
     quantised = ModelProto()
     quantised.CopyFrom(model)
@@ -70,6 +72,7 @@ def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple
         "weights": "E4M3 per channel",
         "biases": "float",
         "calibration": "largest value",
+        "weight_scales": "least squared error",
         "calibration_images": len(calibration.images),
     }
 
@@ -87,8 +90,7 @@ def _rounding(name: str) -> list[NodeProto]:
 def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeProto]:
     """Weights as fp8 constants with a scale for each index along `axis`, and the node that makes floats of them."""
     value, name = numpy_helper.to_array(tensor), tensor.name
-    others = tuple(side for side in range(value.ndim) if side != axis)
-    scale = np.maximum(np.abs(value).max(axis=others) / np.float32(LARGEST), np.float32(_SILENT)).astype(np.float32)
+    scale = best_scales(value, axis=axis)
     shape = [-1 if side == axis else 1 for side in range(value.ndim)]
     tensors = [
         numpy_helper.from_array(_rounded(value / scale.reshape(shape)), f"{name}_fp8"),
@@ -100,9 +102,28 @@ def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeP
     return tensors, helper.make_node("DequantizeLinear", names, [output], name=f"{name}_from_fp8", axis=axis)
 
 
-def _rounded(value: NDArray[np.float32]) -> NDArray[Any]:
+def best_scales(weights: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
+    """The scale (C,) of each channel along `axis` with the least squared error, among those that put the channel's largest
+    value between 224 and 448.
+
+    Three bits of mantissa round a value by up to 1/16 of itself, and which values are lucky depends on the scale.
+    """
+    others = tuple(side for side in range(weights.ndim) if side != axis)
+    shape = [-1 if side == axis else 1 for side in range(weights.ndim)]
+    largest = np.maximum(np.abs(weights).max(axis=others) / np.float32(LARGEST), np.float32(_SILENT))
+    candidates = [(largest * 2 ** np.float32(step / _STEPS)).astype(np.float32) for step in range(_STEPS)]
+    errors = [
+        np.square(_rounded(weights / scale.reshape(shape)).astype(np.float32) * scale.reshape(shape) - weights).sum(others)
+        for scale in candidates
+    ]
+    best: NDArray[np.float32] = np.array(candidates)[np.argmin(errors, axis=0), np.arange(len(largest))]
+    return best
+
+
+def _rounded(value: NDArray[Any]) -> NDArray[Any]:
     """The nearest numbers of E4M3; beyond 448 the largest."""
-    return np.clip(value, -LARGEST, LARGEST).astype(helper.tensor_dtype_to_np_dtype(KIND))
+    rounded: NDArray[Any] = np.clip(value, -LARGEST, LARGEST).astype(helper.tensor_dtype_to_np_dtype(KIND))
+    return rounded
 
 
 def _output_axis(node: NodeProto, weights: TensorProto) -> int:

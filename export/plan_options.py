@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skinaudit.artifacts.manifest import STRIPPED
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.build import BuildOptions
 
@@ -39,7 +40,7 @@ def apply_options(trt: Any, config: Any, options: BuildOptions, *, where: str) -
     for asked, option, flag in (
         (options.version_compatible, "--version-compatible", "VERSION_COMPATIBLE"),
         (options.refit, "--refit", "REFIT"),
-        (options.strip, "--strip", "STRIP_PLAN"),
+        (options.strip, STRIPPED, "STRIP_PLAN"),
     ):
         if asked:
             config.set_flag(_member(trt, "BuilderFlag", flag, option, where=where))

@@ -18,12 +18,15 @@ from skinaudit.export.cuda_toolkit import cuda_toolkit
 from skinaudit.export.to_pytorch import source_model, trace
 from skinaudit.true_fp32 import true_fp32
 
+_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+
 
 def build_aotinductor(request: Request) -> Built:
-    """Trace the source model, batch norm folded, and compile it in true fp32 for the device of the options.
+    """Trace the source model, batch norm folded, and compile it for the device of the options; fp32 without TF32.
 
-    The graph is not used. Raises NoDeviceError where it shall run on a GPU and torch finds none, InvalidInputError where
-    torch cannot compile it, MissingDependencyError without torch.
+    fp16 and bf16 begin behind the normalisation and end before the logits, as in ONNX. The graph is not used, but its
+    weights were checked for fp16's range when it was made. Raises NoDeviceError where it shall run on a GPU and torch finds
+    none, InvalidInputError where torch cannot compile it, MissingDependencyError without torch.
     """
     torch, model = source_model(request)
     from skinaudit.trainer.models import folded
@@ -36,7 +39,7 @@ def build_aotinductor(request: Request) -> Built:
         )
     processor = torch.backends.cpu.get_cpu_capability() if device == "cpu" else torch.cuda.get_device_name()
     with quiet():
-        program = trace(torch, folded(model), request, device=device)
+        program = trace(torch, _typed(torch, folded(model), request.precision), request, device=device)
         contents = _contents(program, device=device, processor=processor)
         configs = {
             "aot_inductor.metadata": {METADATA: json.dumps(asdict(contents))},
@@ -51,6 +54,26 @@ def build_aotinductor(request: Request) -> Built:
                 "compiler such as g++"
             ) from error
     return Built(found=found_in(request.target), settings={"program": "AOTInductor", "compiled_for": processor})
+
+
+def _typed(torch: Any, model: Any, precision: str) -> Any:
+    """The model, which normalises first, with the layers behind that in another precision; logits stay float32."""
+    if precision == "fp32":
+        return model
+    normalise, network = model
+    dtype = _DTYPES[precision]
+
+    class Cast(torch.nn.Module):  # type: ignore[misc]
+        """A value in another type."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.dtype = getattr(torch, name)
+
+        def forward(self, value: Any) -> Any:
+            return value.to(self.dtype)
+
+    return torch.nn.Sequential(normalise, Cast(dtype), network.to(getattr(torch, dtype)), Cast("float32"))
 
 
 def _contents(program: Any, *, device: Any, processor: str) -> Contents:

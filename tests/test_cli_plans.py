@@ -90,6 +90,40 @@ def test_an_export_compares_the_plan_itself(machine: Machine, name: str) -> None
     assert manifest.device == "NVIDIA H100 80GB HBM3"
 
 
+@pytest.mark.parametrize("batches", [(1, 8, 32), (8, 8, 32)])
+def test_an_export_for_few_images_a_call_compares_the_plan_itself(machine: Machine, batches: tuple[int, ...]) -> None:
+    """Parity reads 64 images at once."""
+    for suffix in SUFFIXES.values():
+        output = f"small{'-'.join(map(str, batches))}{suffix}"
+        done = machine.skinaudit("export", "run", "--batches", *map(str, batches), "-o", output, "--threads", "1")
+        assert done.returncode == 0, done.stderr
+        manifest = read_engine_manifest(machine.run.parent / output)
+        assert (manifest.parity["measured_on"], manifest.settings["batches"]) == ("the engine", list(batches))
+
+
+def test_an_export_says_why_it_emulates(machine: Machine) -> None:
+    done = machine.skinaudit("export", "run", "-o", "unseen.plan", "--threads", "1", driver=12020)
+    assert done.returncode == 0, done.stderr
+    cause = "running a plan is not possible: the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"
+    assert f"fp32 tensorrt: not run here, its graph is emulated instead: {cause}" in done.stderr
+    assert f"(the emulation of its ONNX graph, not the engine: {cause}" in done.stdout
+
+
+def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> None:
+    folder = machine.run.parent
+    export = ("export", "run", "-o", "timed.plan", "--threads", "1", "--timing-cache")
+    for _ in range(2):
+        done = machine.skinaudit(*export, "timings")
+        assert done.returncode == 0, done.stderr
+    assert (folder / "timings").stat().st_size > 0
+    (folder / "thesis.txt").write_text("Chapter 1")
+    for place, words in (("thesis.txt", "not a timing cache"), ("thesis.txt/timings", "cannot be written")):
+        done = machine.skinaudit(*export, place)
+        assert done.returncode == 2
+        assert f"{place}: {words}" in done.stderr
+    assert (folder / "thesis.txt").read_text() == "Chapter 1"
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, name: str) -> None:
     _, report = machine.audit(f"run/engines/{name}")

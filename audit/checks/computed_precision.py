@@ -15,8 +15,8 @@ RULES = {
     ),
 }
 _CLOSER = 10
-"""An engine this many times closer to the source than the emulation does not round as it does. Emulations round after
-every layer, which fused kernels do less often: seen so far is a factor of up to 3."""
+"""An engine this many times closer to the source than the emulation does not round as it does. Fused kernels round less
+often than the emulation: ONNX Runtime's fp16 on a CPU lies 1.7 times closer. fp32 lies 2,900 times closer."""
 _VISIBLE = 1e-6
 """Below this share of the logits' range even fp32 rounds: no precision can be told from another."""
 

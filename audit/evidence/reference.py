@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import BUILT_TYPED, read_engine_manifest, resolve
+from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, read_engine_manifest, resolve
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
@@ -116,6 +116,11 @@ def open_subject(
                 "cannot emulate it; leave --emulate out"
             )
         return emulation
+    if STRIPPED in manifest.settings.get("flags", ()):
+        raise InvalidInputError(
+            f"{path}: a stripped plan, without its weights; audit one that is built without {STRIPPED}, or replay its graph "
+            "with --emulate"
+        )
     named = runtime or manifest.runtime
     return open_engine(path, runtime=named, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
 

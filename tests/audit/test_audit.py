@@ -36,6 +36,19 @@ def texts(result: AuditResult, severity: Severity) -> list[str]:
     return [f"{one.set}: {one.text}" if one.set else one.text for one in result.findings if one.severity is severity]
 
 
+def test_a_plan_without_its_weights_is_refused(lab: SimpleNamespace, tmp_path: Path) -> None:
+    """It would open, and answer with whatever weights are not there."""
+    engine = lab.plant(tmp_path, images=140, settings={}).engine
+    path = manifest_path(engine)
+    manifest = json.loads(path.read_text())
+    manifest["settings"]["flags"] = ["--refit", "--strip"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(
+        InvalidInputError, match=r"a stripped plan, without its weights; audit one that is built without --strip"
+    ):
+        audit_engine(engine)
+
+
 def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
     planted = lab.plant(tmp_path / "run", settings={})
     steps: list[tuple[int, int]] = []

@@ -20,7 +20,7 @@ from skinaudit.artifacts.adversarial_set import open_set  # noqa: E402
 from skinaudit.artifacts.manifest import read_engine_manifest  # noqa: E402
 from skinaudit.engines.aotinductor_ import METADATA, found_in  # noqa: E402
 from skinaudit.engines.engine import Engine  # noqa: E402
-from skinaudit.engines.open import open_engine, runtime_of  # noqa: E402
+from skinaudit.engines.open import open_emulated, open_engine, runtime_of  # noqa: E402
 from skinaudit.errors import EngineError, InvalidInputError, NoDeviceError  # noqa: E402
 from skinaudit.export.build import BuildOptions  # noqa: E402
 from skinaudit.export.export import Exported, export_run  # noqa: E402
@@ -32,9 +32,15 @@ def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def package(run: Path) -> Exported:
-    (exported,) = export_run(run, precisions=["fp32"], formats=["aotinductor"], threads=1)
-    return exported
+def packages(run: Path) -> Mapping[str, Exported]:
+    """A package in fp32 and one in half precision; compiling takes 15 s each."""
+    exported = export_run(run, precisions=["fp32", "fp16"], formats=["aotinductor"], threads=1)
+    return {one.manifest.asked: one for one in exported}
+
+
+@pytest.fixture(scope="module")
+def package(packages: Mapping[str, Exported]) -> Exported:
+    return packages["fp32"]
 
 
 def opened(path: Path) -> Engine:
@@ -76,6 +82,20 @@ def test_it_answers_with_the_stored_logits_at_any_batch(package: Exported) -> No
     about = engine.description
     assert (about.provider, about.threads, about.size, about.classes) == ("cpu", 1, 32, 7)
     assert about.found == {"fp32": 28}
+
+
+def test_half_precision_begins_behind_the_normalisation(packages: Mapping[str, Exported]) -> None:
+    """So it rounds as the ONNX graph of that precision does, and by no less."""
+    half = packages["fp16"]
+    assert half.manifest.found == {"fp16": 28}
+    assert half.manifest.graph.file == "fp16.onnx"
+    clean = open_set(half.path.parents[1] / "sets" / "clean.safetensors")
+    images = next(clean.batches(60))
+    scale = np.abs(clean.source_logits).max()
+    difference = np.abs(opened(half.path).logits(images) - clean.source_logits[: len(images)]).max() / scale
+    emulated = open_emulated(half.path.with_name("fp16.onnx"), threads=1).logits(images)
+    expected = np.abs(emulated - clean.source_logits[: len(images)]).max() / scale
+    assert expected / 5 < difference < 5 * expected
 
 
 def test_the_number_of_threads_is_not_compiled_in(package: Exported) -> None:
@@ -131,6 +151,9 @@ def test_the_precision_is_that_of_the_compiled_weights(package: Exported, tmp_pa
     single, half = b".dtype = cached_torch_dtype_float32", b".dtype = cached_torch_dtype_float16"
     halved = changed(package.path, tmp_path / "halved.pt2", lambda name, content: content.replace(single, half))
     assert found_in(halved) == {"fp16": 28}
+    older = b".dtype = static_cast<int32_t>(cached_torch_dtype_bfloat16)"
+    cast = changed(package.path, tmp_path / "cast.pt2", lambda name, content: content.replace(single, older))
+    assert found_in(cast) == {"bf16": 28}
     silent = changed(package.path, tmp_path / "silent.pt2", lambda name, content: None if name.endswith(".cpp") else content)
     assert found_in(silent) == {"unknown": 28}
 
