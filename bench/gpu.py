@@ -31,7 +31,7 @@ from skinaudit.engines.open import LIBRARIES
 from skinaudit.errors import SkinauditError
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("rounding", "session", "builds", "attacks", "compiled", "replays", "speed", "audits", "training")
+PARTS = ("rounding", "session", "builds", "attacks", "speed", "audits", "replays", "training", "compiled")
 """Files of `bench/gpu_parts` in the order in which they run: what others build on and what matters most comes first."""
 
 

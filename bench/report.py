@@ -52,7 +52,21 @@ medians of wall-clock seconds over the rounds, ratios are ratios of medians.
 
 
 def attack_section(figures: AttackFigures, *, setting: str) -> str:
-    """One run's attacks: time, ratio to the fastest peer, robust accuracy."""
+    """One run's attacks beside the targets: time, ratio to the fastest peer, robust accuracy."""
+    return f"""
+## PGD on the run `{figures.run}`
+
+{attack_table(figures, setting=setting)}
+- Evaluating (images that are broken by a margin, or that the gradient can no longer break, leave the loop,
+  [how surely](settle.md)): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
+- Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], attacks.TARGETS[FULL_BUDGET])}
+- {figures.fastest} given our folded, channels-last copy of the model instead of the model as it is takes
+  {figures.on_folded:.2f} times as long as our full budget; its own row shows it without.
+"""
+
+
+def attack_table(figures: AttackFigures, *, setting: str) -> str:
+    """The setting and the table of one run's attacks."""
     rows = [
         [
             f"**{name}**" if name in figures.ratios else name,
@@ -72,20 +86,11 @@ def attack_section(figures: AttackFigures, *, setting: str) -> str:
         f"against {figures.fastest}",
         "rounds",
     )
-    return f"""
-## PGD on the run `{figures.run}`
-
-{setting}; the first {figures.images} test images as one batch, clean accuracy {figures.clean_accuracy:.2%}.
+    return f"""{setting}; the first {figures.images} test images as one batch, clean accuracy {figures.clean_accuracy:.2%}.
 Robust accuracy is averaged over the rounds, which differ in their random starts. Peers that need more than
 {attacks.CUTOFF:g} times the fastest one's time ran once.
 
-{table(columns, rows)}
-- Evaluating (images that are broken by a margin, or that the gradient can no longer break, leave the loop,
-  [how surely](settle.md)): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
-- Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], attacks.TARGETS[FULL_BUDGET])}
-- {figures.fastest} given our folded, channels-last copy of the model instead of the model as it is takes
-  {figures.on_folded:.2f} times as long as our full budget; its own row shows it without.
-"""
+{table(columns, rows)}"""
 
 
 def hardening_section(figures: HardeningFigures) -> str:

@@ -23,4 +23,4 @@ def measure(settings: Settings) -> Answer:
         rounds=min(3, settings.rounds), peers=(PEER,), device=settings.device,
     )  # fmt: skip
     setting = f"PGD-{settings.steps}, {threat_model}, one random start"
-    return Answer(report.attack_section(figures, setting=setting), asdict(figures))
+    return Answer(report.attack_table(figures, setting=setting), asdict(figures))
