@@ -111,7 +111,8 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     check_names(request.policy, sets=set_names, classes=contract.classes)
     reference = open_reference(
         path, inputs, engine,
-        control=request.control, provider=request.provider, threads=request.threads, allow_code=request.allow_code,
+        control=request.control, provider=request.provider, threads=request.threads,
+        plan=request.plan, allow_code=request.allow_code,
     )  # fmt: skip
     return engine, reference
 

@@ -16,7 +16,7 @@ from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.open import open_emulated, open_engine
+from skinaudit.engines.open import RUNTIMES, open_emulated, open_engine
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
@@ -133,6 +133,7 @@ def open_reference(
     control: Path | None,
     provider: Provider | None,
     threads: int | None,
+    plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Reference:
     """Open `control`, or what the manifest of `path` names; `engine` is the opened subject."""
@@ -142,7 +143,7 @@ def open_reference(
             raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
         return Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
     if control is not None:
-        other = _open_control(control, inputs, provider=provider, threads=threads, allow_code=allow_code)
+        other = _open_control(control, inputs, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
         return Reference(other, False, "")
     record = manifest.reference
     if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
@@ -161,7 +162,13 @@ def open_reference(
 
 
 def _open_control(
-    control: Path, inputs: Inputs, *, provider: Provider | None, threads: int | None, allow_code: bool
+    control: Path,
+    inputs: Inputs,
+    *,
+    provider: Provider | None,
+    threads: int | None,
+    plan: PlanOptions | None,
+    allow_code: bool,
 ) -> Engine:
     manifest = read_engine_manifest(control)
     if manifest.lineage.get("weights") != inputs.weights:
@@ -169,7 +176,9 @@ def _open_control(
     if manifest.asked != "fp32":
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     runtime = manifest.runtime
-    reference = open_engine(control, runtime=runtime, provider=provider, threads=threads, allow_code=allow_code)
+    known = RUNTIMES.get(runtime)
+    plan = plan if known is not None and known.plans else None  # a plan runs as the one under audit, on the same device
+    reference = open_engine(control, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
     check_engine(reference, inputs.clean.info.contract, path=control)
     typed = manifest.settings.get("found_in") == BUILT_TYPED
     _check_single(reference, path=control, built=manifest.found if typed else None)

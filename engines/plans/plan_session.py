@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from skinaudit.engines.plans.captured_call import CapturedCall
 from skinaudit.engines.plans.cuda_device import checked
 from skinaudit.engines.plans.device_buffers import DeviceBuffers
-from skinaudit.engines.plans.plan_batches import Profile, calls
-from skinaudit.engines.plans.tensor_types import TensorType, tensor_type
-from skinaudit.engines.session import Port, SessionDescription
+from skinaudit.engines.plans.plan_batches import calls
+from skinaudit.engines.plans.plan_tensors import read_tensors
+from skinaudit.engines.session import SessionDescription
 from skinaudit.errors import EngineError
 
 _Call = tuple[str, str, int, tuple[int, ...]]
@@ -58,18 +58,12 @@ class PlanSession:
         CUDA graphs. keep: what has to outlive the engine, such as its Runtime and logger. last_error: gives the library's
         last message. Raises EngineError for a plan that cannot be fed and read as plain arrays, or a device without memory.
         """
-        self._where, self._trt, self._cuda, self._engine, self._keep = where, trt, cuda, engine, keep
+        self._where, self._cuda, self._engine, self._keep = where, cuda, engine, keep
         self._device, self._graphs, self._after_new_shape = device, graphs, after_new_shape
         self._last_error = last_error
         self._check = partial(checked, where=where)  # no method: a cycle would keep the memory until the next collection
-        self._types: dict[str, TensorType] = {}
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        for name in names:
-            self._check_exchange(name)
-        self._profiles = {name: self._profiles_of(name) for name in inputs}
-        self.inputs = tuple(self._port(name) for name in inputs)
-        self.outputs = tuple(self._port(name) for name in names if name not in inputs)
+        self._tensors = read_tensors(engine, trt, where=where)
+        self.inputs, self.outputs = self._tensors.inputs, self._tensors.outputs
         self.description = self._described(description)
         self._profile = 0
         self._last_call: _Call | None = None
@@ -89,9 +83,9 @@ class PlanSession:
         if self._stream is None:
             raise EngineError(f"{self._where}: the engine was closed")
         tensor = np.asarray(tensor)
-        planned = list(calls(len(tensor), tensor.shape[1:], self._profiles[input]))
+        planned = list(calls(len(tensor), tensor.shape[1:], self._tensors.profiles[input]))
         if not planned:
-            largest = self._profiles[input][-1].largest
+            largest = self._tensors.profiles[input][-1].largest
             raise EngineError(
                 f"{self._where}: takes no {tensor.shape}, at most {largest}; export it for images of this size"
             )
@@ -128,7 +122,7 @@ class PlanSession:
     def _run_batch(self, batch: NDArray[Any], input: str, output: str, profile: int) -> NDArray[Any]:
         assert self._buffers is not None
         call = (input, output, profile, batch.shape)
-        bits = self._types[input].encoded(batch)
+        bits = self._tensors.types[input].encoded(batch)
         try:
             repeated = call == self._last_call
             if not repeated:
@@ -149,7 +143,7 @@ class PlanSession:
             raise EngineError(
                 f"{self._where}: {output} has shape {answer.shape} for {len(batch)} images, not one row an image"
             )
-        return np.array(self._types[output].decoded(answer))
+        return np.array(self._tensors.types[output].decoded(answer))
 
     def _prepare(self, call: _Call) -> None:
         """Profile, shape and addresses, in the order that the library asks for; the stream is idle."""
@@ -168,7 +162,7 @@ class PlanSession:
             raise EngineError(f"{self._where}: the plan refuses a batch of shape {shape}: {self._last_error()}")
         for port in (*self.inputs, *self.outputs):
             sides = shape if port.name == input else self._shape(port.name)
-            dtype = np.dtype(self._types[port.name].memory)
+            dtype = np.dtype(self._tensors.types[port.name].memory)
             _, device = self._buffers.reserve(port.name, sides, dtype)
             if not self._context.set_tensor_address(port.name, device):
                 raise EngineError(f"{self._where}: the plan takes no memory for {port.name}")
@@ -210,7 +204,7 @@ class PlanSession:
 
     def _memory(self, name: str, shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
         assert self._buffers is not None
-        return self._buffers.reserve(name, shape, np.dtype(self._types[name].memory))
+        return self._buffers.reserve(name, shape, np.dtype(self._tensors.types[name].memory))
 
     def _shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape once the input's is set."""
@@ -219,44 +213,13 @@ class PlanSession:
             raise EngineError(f"{self._where}: the size of {name} depends on the data {shape}; export it with a fixed size")
         return shape
 
-    def _check_exchange(self, name: str) -> None:
-        """Refuse a tensor that is not a plain array in device memory."""
-        engine, trt = self._engine, self._trt
-        self._types[name] = tensor_type(engine.get_tensor_dtype(name).name, tensor=name, where=self._where)
-        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-            raise EngineError(f"{self._where}: tensor {name} lies on the host (it is a shape), which cannot be fed here")
-        for profile in range(max(1, engine.num_optimization_profiles)):
-            layout = engine.get_tensor_format(name, profile)
-            if layout != trt.TensorFormat.LINEAR:
-                raise EngineError(
-                    f"{self._where}: tensor {name} has the vectorised format {layout.name}; build the plan with linear "
-                    "inputs and outputs"
-                )
-
-    def _profiles_of(self, name: str) -> tuple[Profile, ...]:
-        fixed = tuple(int(side) for side in self._engine.get_tensor_shape(name))
-        count = int(self._engine.num_optimization_profiles)
-        if min(fixed, default=0) >= 0:
-            return (Profile(fixed, fixed, fixed),) * max(1, count)
-        return tuple(_profile(self._engine.get_tensor_profile_shape(name, number)) for number in range(count))
-
-    def _port(self, name: str) -> Port:
-        """With any batch, because the session splits and fills up."""
-        shape = [None if side < 0 else int(side) for side in self._engine.get_tensor_shape(name)]
-        return Port(name, (None, *shape[1:]) if shape else (), self._types[name].outside)
-
     def _described(self, description: SessionDescription) -> SessionDescription:
         """With the batches that the plan takes, and the tensors that are converted on the way."""
-        converted = [f"{name} {kind.name.lower()}" for name, kind in self._types.items() if kind.converted]
-        settings: Mapping[str, str] = {**description.settings, **({"converted": ", ".join(converted)} if converted else {})}
-        profiles = next(iter(self._profiles.values()), ())
+        converted = self._tensors.converted
+        settings = {**description.settings, **({"converted": converted} if converted else {})}
+        profiles = next(iter(self._tensors.profiles.values()), ())
         ranges = tuple(dict.fromkeys(profile.batches for profile in profiles if profile.largest))
         return replace(description, settings=settings, batches=ranges)
-
-
-def _profile(limits: Sequence[Sequence[Any]]) -> Profile:
-    smallest, usual, largest = (tuple(int(side) for side in shape) for shape in limits)
-    return Profile(smallest, usual, largest)
 
 
 def _plain_context(engine: Any) -> Any:

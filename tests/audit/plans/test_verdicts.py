@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_gpu.cuda_world import world
 from planned_run import plant_plan
 
 from skinaudit.artifacts.precisions import KINDS
@@ -16,6 +18,7 @@ from skinaudit.audit.judgement.policy import DEFAULT
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.judgement.verdict import Verdict
 from skinaudit.engines.engine import BatchRange
+from skinaudit.engines.plans.cuda_device import BINDINGS
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import EngineError, InvalidInputError
 
@@ -156,6 +159,21 @@ def test_the_second_device(tmp_path: Path, fake_gpu: Callable[..., None]) -> Non
     fake_gpu(devices=("first", "second"))
     result = audited(tmp_path, "fp16", plan=PlanOptions(device=1))
     assert (result.description.device, result.verdict) == ("second", Verdict.PASS)
+
+
+def test_a_control_that_is_a_plan_runs_on_the_same_device(
+    tmp_path: Path, fake_gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu(devices=("first", "second"))
+    used: list[int] = []
+    set_device = world().cudaSetDevice
+    cuda = importlib.import_module(BINDINGS)
+    monkeypatch.setattr(cuda, "cudaSetDevice", lambda device: (used.append(device), set_device(device))[1])
+    control = plant_plan(tmp_path, "fp32").engine
+    run = plant_plan(tmp_path, "fp16")
+    result = audit_engine(run.engine, control=control, threads=1, plan=PlanOptions(device=1))
+    assert result.control.startswith("the reference reproduces 2 of 2 sets")
+    assert set(used) == {1}
 
 
 def test_options_of_plans_are_refused_where_no_plan_runs(tmp_path: Path) -> None:

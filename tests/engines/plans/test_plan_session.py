@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +154,45 @@ def test_half_precision_is_computed_in_it(write_plan: Write) -> None:
     session = opened(write_plan(dtype=TensorProto.FLOAT16))
     answer = session.run(images(3).astype(np.float16), input="image", output="logits")
     np.testing.assert_array_equal(answer, 2 * images(3).astype(np.float16).reshape(3, -1))
+
+
+def test_plugins_are_registered_before_the_plan_is_read(write_plan: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = importlib.import_module("tensorrt")
+    order: list[str] = []
+    deserialize = library.Runtime.deserialize_cuda_engine
+
+    def register(logger: object, namespace: str) -> bool:
+        order.append(f"plugins {namespace!r}")
+        return True
+
+    def read(runtime: object, plan: bytes) -> object:
+        order.append("plan")
+        return deserialize(runtime, plan)
+
+    monkeypatch.setattr(library, "init_libnvinfer_plugins", register)
+    monkeypatch.setattr(library.Runtime, "deserialize_cuda_engine", read)
+    run_all(opened(write_plan()), 3)
+    assert order == ["plugins ''", "plan"]
+    monkeypatch.setattr(library, "init_libnvinfer_plugins", lambda logger, namespace: False)
+    with pytest.raises(EngineError, match="the plugins of tensorrt cannot be registered"):
+        opened(write_plan())
+    monkeypatch.delattr(library, "init_libnvinfer_plugins")  # as in the lean library
+    run_all(opened(write_plan()), 3)
+
+
+def test_a_context_that_cannot_be_made_leaves_nothing_behind(write_plan: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fake_gpu.engine import Engine
+
+    monkeypatch.setattr(Engine, "create_execution_context", lambda engine, config=None: None)
+    with pytest.raises(EngineError, match="no execution context could be made, the device may lack memory"):
+        opened(write_plan())
+    assert world().leaks() == {}
+
+
+def test_a_run_that_fails_says_why_and_can_be_repeated(write_plan: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(write_plan())
+    with monkeypatch.context() as patch:
+        patch.setattr(session._context, "set_tensor_address", lambda name, address: True)  # nothing is set
+        with pytest.raises(EngineError, match=r"failed to run a batch of shape \(3, 3, 2, 2\): .*not specified"):
+            run_all(session, 3)
+    run_all(session, 3)
