@@ -1,4 +1,4 @@
-"""Audit reports of the earlier format, `skinaudit-audit/1`, brought into the present one."""
+"""Earlier audit reports, of the format `skinaudit-audit/1` and the first ones of today's, brought into today's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
 
+def completed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report of today's format with the field that its first ones lack: the batches that an engine takes."""
+    description = report.get("description")
+    if not isinstance(description, dict) or "batches" in description:
+        return dict(report)
+    return {**report, "description": {**description, "batches": []}}
+
+
 def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report with today's names and fields; what is not as it was then is left for the reader to refuse.
+    """A report of the earlier format with today's names and fields; what was not so then is left for the reader to refuse.
 
     The source model was called baseline then, each set carried the judgement of its gate, the malignant classes were those
     of HAM10000, and a finding did not say which gate stands behind it.
@@ -24,8 +32,6 @@ def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
         return changed
     classes = report.get("classes")
     names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
-    if isinstance(report.get("description"), dict):  # the batches that the engine takes were not written
-        changed["description"] = {**report["description"], "batches": []}
     changed["malignant"] = list(earlier_malignant(names))
     changed["sets"] = _each(report.get("sets"), _set)
     changed["probes"] = _each(report.get("probes"), lambda probe: {**probe, "by_answers": probe.get("name") in _BY_ANSWERS})

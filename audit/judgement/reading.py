@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skinaudit.artifacts.plain_values import printable, read_json, show
 from skinaudit.artifacts.typed_json import build
-from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, upgraded
+from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed, upgraded
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
 from skinaudit.errors import InvalidInputError
@@ -31,7 +31,7 @@ def read_audit(path: Path) -> AuditResult:
         raise InvalidInputError(
             f"{path}: kind should be {AUDIT_FORMAT}, found {show(kind)}; name the JSON report that `skinaudit audit` wrote"
         )
-    result: AuditResult = build(AuditResult, value, where=str(path), again=_AGAIN)
+    result: AuditResult = build(AuditResult, completed(value), where=str(path), again=_AGAIN)
     wrong = contradiction(result.sets, result.gates, result.policy)
     if wrong:
         raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")

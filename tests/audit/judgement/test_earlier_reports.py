@@ -41,3 +41,13 @@ def test_a_present_report_under_the_earlier_name_keeps_what_it_says(tmp_path: Pa
     path.write_text(json.dumps({**value, "kind": "skinaudit-audit/1", "malignant": []}))
     result = read_audit(path)
     assert (result.malignant, result.policy.clinical, result.policy.clinical_reason) == ((), "none", "why")
+
+
+def test_the_first_reports_of_the_present_format_are_read(tmp_path: Path) -> None:
+    """They do not say which batches the engine takes."""
+    result = read_audit(EARLIER)
+    value = to_json(result)
+    del value["description"]["batches"]
+    path = tmp_path / "first.json"
+    path.write_text(json.dumps(value))
+    assert read_audit(path) == result
