@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from skinaudit.artifacts.manifest import BUILT_TYPED
+from skinaudit.engines.plans.error_log import ErrorLog
 from skinaudit.errors import InvalidInputError, first_few, missing
 from skinaudit.export.build import Build, Built, Request
 from skinaudit.export.plan_options import add_profile, apply_options
@@ -37,16 +38,15 @@ def build_plan(request: Request, *, library: str) -> Built:
         trt = importlib.import_module(library)
     except (ImportError, OSError) as error:
         raise missing(library, _EXTRAS[library], f"{request.where}: building a plan") from error
-    log: list[str] = []
-    logger = _logger(trt, log.append)
-    builder = trt.Builder(logger)
+    log = ErrorLog(trt)
+    builder = trt.Builder(log.logger)
     # From 11 on all networks are strongly typed and the flag is gone.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     kind = 0 if typed is None else 1 << int(typed)
     trial = builder.create_network(kind)  # held by name: a parser whose network is gone ends the process
-    _check_support(trt.OnnxParser(trial, logger), request)
+    _check_support(trt.OnnxParser(trial, log.logger), request)
     network = builder.create_network(kind)
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, log.logger)
     _parse(parser, request, log)
     config = builder.create_builder_config()
     add_profile(builder, config, network, options, where=request.where)
@@ -56,7 +56,7 @@ def build_plan(request: Request, *, library: str) -> Built:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         with_flags = f" with {', '.join(flags)} (leave {'it' if len(flags) == 1 else 'them'} out)" if flags else ""
-        raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {_last(log)}")
+        raise InvalidInputError(f"{request.where}: {library} could not build it{with_flags}: {log.last()}")
     seconds = time.perf_counter() - started
     request.target.write_bytes(memoryview(plan))
     keep_timing_cache(config, options.timing_cache)
@@ -73,18 +73,6 @@ def build_plan(request: Request, *, library: str) -> Built:
 
 build_tensorrt: Build = partial(build_plan, library="tensorrt")
 build_tensorrt_rtx: Build = partial(build_plan, library="tensorrt_rtx")
-
-
-def _logger(trt: Any, say: Callable[[str], None]) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                say(message)
-
-    return Logger()
 
 
 def _check_support(parser: Any, request: Request) -> None:
@@ -108,14 +96,14 @@ def _check_support(parser: Any, request: Request) -> None:
         )
 
 
-def _parse(parser: Any, request: Request, log: list[str]) -> None:
+def _parse(parser: Any, request: Request, log: ErrorLog) -> None:
     if parser.parse(request.graph.SerializeToString()):
         return
     if parser.num_errors:
         error = parser.get_error(0)
         node = error.node_name() or f"number {error.node()}"
         raise InvalidInputError(f"{request.where}: node {node} cannot be parsed: {_one_line(error.desc())}")
-    raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {_last(log)}")
+    raise InvalidInputError(f"{request.where}: the graph cannot be parsed: {log.last()}")
 
 
 def _check_quantisers(graph: ModelProto, *, where: str) -> None:
@@ -184,10 +172,6 @@ def _precisions(trt: Any, layers: list[Any], producer: dict[str, Any]) -> Iterat
             yield "int8" if quantised == {trt.DataType.INT8} else "fp8"
         else:
             yield names.get(layer.get_output(0).dtype, "unknown")
-
-
-def _last(log: list[str]) -> str:
-    return _one_line(log[-1]) if log else "it gave no reason"
 
 
 def _one_line(message: str) -> str:
