@@ -12,7 +12,7 @@ from skinaudit.audit.checks import Evidence, Finding, run_checks
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
-from skinaudit.audit.evidence.consistency import check_consistency
+from skinaudit.audit.evidence.consistency import answer_once_more, check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.probing import run_probe
@@ -65,6 +65,7 @@ def gather(
     engine, reference = _open(request, inputs)
     consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
+    consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
     sets = set_results(answered, engine=path, confidence=confidence)
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
     compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)

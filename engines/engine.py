@@ -34,7 +34,8 @@ class EngineDescription:
     them on this device, which may differ (x86 CPUs have no fp16 convolutions); None where the runtime does not tell, and
     under UNREPORTED the parts of which it does not tell. provider: as the runtime reports it after opening, not as it was
     asked for. settings: of the runtime, such as its level of graph optimisation. batches: those that it computes in one
-    call, a range for each way; empty if any. More images are split, fewer filled up.
+    call, a range for each way; empty if any. More images are split, fewer filled up. unused: ways of computing that the file
+    holds (optimisation profiles of a plan) and that no batch of any size is computed by here.
     """
 
     runtime: str
@@ -48,6 +49,7 @@ class EngineDescription:
     executed: Mapping[str, Count] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     batches: tuple[BatchRange, ...] = ()
+    unused: Count = 0
 
 
 class Engine(Protocol):

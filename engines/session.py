@@ -50,6 +50,7 @@ class SessionDescription:
     executed: Mapping[str, int] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     batches: tuple[BatchRange, ...] = ()
+    unused: int = 0
 
 
 class Session(Protocol):

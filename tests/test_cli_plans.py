@@ -130,7 +130,7 @@ def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, n
     about, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
     precision, is_rtx = name.partition(".")[0], name.endswith(SUFFIXES["tensorrt-rtx"])
     assert (about["provider"], about["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
-    assert report["consistency"]["sizes"] == [1, 7, 32, 64, 128]
+    assert {1, 7, 32, 64, 128} <= set(report["consistency"]["sizes"])
     assert report["consistency"]["repeats"]
     assert report["asked"] == precision
     if is_rtx:
@@ -149,7 +149,7 @@ def test_every_probe_attacks_a_plan(machine: Machine) -> None:
     settings = ["--probe-images", "8", "--probe-queries", "12", "--probe-eps", "4/255", "--batch", "200"]
     _, report = machine.audit("run/engines/fp16.plan", *typed, *settings)
     assert sorted(probe["name"] for probe in report["probes"]) == sorted(probes)
-    assert report["consistency"]["sizes"] == [1, 7, 32, 128]  # the audit's own 200 are split
+    assert max(report["consistency"]["sizes"]) == 128  # the audit's own 200 are split
 
 
 def test_several_plans_on_the_second_device(machine: Machine) -> None:

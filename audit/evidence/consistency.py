@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.engines.engine import BatchRange, Engine
 from skinaudit.errors import EngineError
 
@@ -21,14 +22,17 @@ _IMAGES = 35  # five batches of 7, and as many calls with single images
 
 @dataclass(frozen=True)
 class Consistency:
-    """The same images in batches of several sizes, each twice, and once in reverse order.
+    """The same images in batches of several sizes, each twice in order, and once more in another order.
 
-    sizes: of the batches that the engine computed: 1, 7, the audit's own, more than twice that, and the smallest, usual and
-    largest that the engine takes, as far as it takes them. Larger ones than there are images hold each image several times.
-    repeats: whether each batch gave the same bits both times. identical: whether batch size and order change no bit either.
-    largest: difference of any logit between two of the ways, relative to the range of all. flips: images that are not
-    answered alike in all of them. odd: frames that no camera takes and a service may get (black, white, grey, noise, a
-    checkerboard) to which the engine answers NaN or infinity.
+    images: that many of the clean set, from all classes. sizes: of the batches that the engine computed: 1, 7, the audit's
+    own, more than twice that; of an engine that takes certain batches alone its smallest, usual and largest ones, and the
+    powers of two between with their neighbours. Larger ones than there are images hold each image several times; every row
+    of every batch counts. repeats: whether the same batch gave the same bits both times. identical: whether batch size and
+    order change no bit either. largest: difference of any logit between two of the ways, relative to the range of all.
+    flips: images that are not answered alike in all of them. whole: images of all sets that were answered once more in the
+    largest batch that the engine takes, if that is more than the audit's own; they count in `identical`, `largest`, `flips`.
+    odd: frames that no camera takes and a service may get (black, white, grey, noise, a checkerboard) to which the engine
+    answers NaN or infinity.
     """
 
     images: Count
@@ -38,52 +42,109 @@ class Consistency:
     largest: float
     flips: Count
     odd: tuple[str, ...]
+    whole: Count = 0
 
 
 def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int) -> Consistency:
-    """Run the first images of a set in every way that Consistency names. Raises EngineError on NaN or infinity."""
-    batch = next(images.batches(_IMAGES))
+    """Run images of a set in every way that Consistency names, but for `whole`. Raises EngineError on NaN or infinity."""
+    batch = np.stack([images.image(index) for index in spread_over_classes(images.labels, count=_IMAGES)])
     sizes = batch_sizes(engine.description.batches, batch_size=batch_size)
-    runs, repeats = [], True
+    named = named_sizes(engine.description.batches, batch_size=batch_size)
+    expected = low = high = None
+    repeats = identical = True
+    flipped = np.zeros(len(batch), dtype=bool)
     for size in sizes:
-        first, second = (_in_batches(engine, batch, size) for _ in range(2))
-        repeats = repeats and all(one.tobytes() == other.tobytes() for one, other in zip(first, second, strict=True))
-        runs += first
-    whole = next((size for size in sizes if size >= len(batch)), sizes[-1])  # all images in one batch, if it takes so many
-    backwards = _in_batches(engine, np.ascontiguousarray(batch[::-1]), whole)
-    runs += [logits[::-1] for logits in backwards]
-    answers = np.stack([predictions(run) for run in runs])
-    spread = np.stack(runs).astype(np.float64)
-    width = float(spread.max() - spread.min()) or 1.0
+        for shift in (0, len(batch) // 2 + 1):
+            rows, logits = _in_batches(engine, batch, size, shift=shift)
+            if shift == 0 and size in named:
+                repeats &= logits.tobytes() == _in_batches(engine, batch, size, shift=shift)[1].tobytes()
+            if expected is None or low is None or high is None:
+                expected = np.array(logits[: len(batch)])
+                low, high = expected.copy(), expected.copy()
+            identical &= np.array_equal(logits, expected[rows])
+            np.minimum.at(low, rows, logits)
+            np.maximum.at(high, rows, logits)
+            flipped[rows[predictions(logits) != predictions(expected)[rows]]] = True
+    assert low is not None
+    assert high is not None
     return Consistency(
         images=len(batch),
         sizes=sizes,
         repeats=repeats,
-        identical=all(np.array_equal(run, runs[0]) for run in runs),
-        largest=float((spread.max(axis=0) - spread.min(axis=0)).max()) / width,
-        flips=int((answers != answers[0]).any(axis=0).sum()),
+        identical=identical,
+        largest=float((high.astype(np.float64) - low).max()) / _width(low, high),
+        flips=int(flipped.sum()),
         odd=unanswered_frames(engine, batch.shape[2]),
     )
 
 
-def batch_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> tuple[int, ...]:
-    """The batches to try, in ascending order, of an engine that takes these ranges (none: any)."""
+def answer_once_more(
+    consistency: Consistency, engine: Engine, answered: Sequence[AnsweredSet], *, batch_size: int
+) -> Consistency:
+    """Let the engine answer whole sets in the largest batch that it takes, and compare with `answered`, by `batch_size`.
+
+    Nothing is done for an engine that takes any batch, or none that is larger than `batch_size`. Raises EngineError.
+    """
+    size = max((limits.largest for limits in engine.description.batches), default=0)
+    if size <= batch_size:
+        return consistency
+    for stored in answered:
+        logits = np.concatenate([engine.logits(batch) for batch in stored.images.batches(size)])
+        low, high = np.minimum(logits, stored.logits), np.maximum(logits, stored.logits)
+        moved = float((high.astype(np.float64) - low).max()) / _width(low, high)
+        consistency = replace(
+            consistency,
+            identical=consistency.identical and np.array_equal(logits, stored.logits),
+            largest=max(consistency.largest, moved),
+            flips=consistency.flips + int((predictions(logits) != stored.answers).sum()),
+            whole=consistency.whole + len(logits),
+        )
+    return consistency
+
+
+def spread_over_classes(labels: NDArray[np.int64], *, count: int) -> list[int]:
+    """Positions of at most `count` images, each class in turn, so that rare ones are there, in ascending order."""
+    turn = np.zeros(len(labels), dtype=np.intp)
+    for label in np.unique(labels):
+        turn[labels == label] = np.arange(int((labels == label).sum()))
+    return sorted(np.argsort(turn, kind="stable")[:count].tolist())
+
+
+def named_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> frozenset[int]:
+    """The batches that are tried twice to the bit."""
     wanted = {*SIZES, batch_size, 2 * batch_size + 1}
     if not ranges:
-        return tuple(sorted(wanted))
-    named = {size for limits in ranges for size in (limits.smallest, limits.usual, limits.largest)}
-    taken = {size for size in wanted if any(limits.smallest <= size <= limits.largest for limits in ranges)}
-    return tuple(sorted(named | taken))
+        return frozenset(wanted)
+    taken = {size for size in wanted if _takes(ranges, size)}
+    return frozenset(taken | {size for limits in ranges for size in (limits.smallest, limits.usual, limits.largest)})
 
 
-def _in_batches(engine: Engine, images: NDArray[np.uint8], size: int) -> list[NDArray[np.float32]]:
-    """The logits of all images in batches of `size`, the last of them filled up with images from the start; one array for
-    each time that all images came."""
+def batch_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> tuple[int, ...]:
+    """The batches to try, in ascending order, of an engine that takes these ranges (none: any)."""
+    tried = set(named_sizes(ranges, batch_size=batch_size))
+    power = 2
+    while ranges and power <= max(limits.largest for limits in ranges):
+        tried |= {size for size in (power - 1, power, power + 1) if _takes(ranges, size)}
+        power *= 2
+    return tuple(sorted(tried))
+
+
+def _takes(ranges: Sequence[BatchRange], size: int) -> bool:
+    return any(limits.smallest <= size <= limits.largest for limits in ranges)
+
+
+def _in_batches(
+    engine: Engine, images: NDArray[np.uint8], size: int, *, shift: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The logits of all images in batches of `size`, from image `shift` on and round, the last batch filled up with further
+    ones; and which image each row is."""
     count = len(images)
-    batches = max(1, -(-count // size))
-    rows = np.arange(batches * size) % count
-    logits = np.concatenate([engine.logits(images[rows[at : at + size]]) for at in range(0, len(rows), size)])
-    return [logits[at : at + count] for at in range(0, len(rows) - count + 1, count)]
+    rows = (np.arange(max(1, -(-count // size)) * size) + shift) % count
+    return rows, np.concatenate([engine.logits(images[rows[at : at + size]]) for at in range(0, len(rows), size)])
+
+
+def _width(low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
+    return float(high.astype(np.float64).max() - low.astype(np.float64).min()) or 1.0
 
 
 def unanswered_frames(engine: Engine, size: int) -> tuple[str, ...]:

@@ -9,16 +9,20 @@ from skinaudit.artifacts.contract import earlier_malignant
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
+_LATER: Mapping[str, Mapping[str, Any]] = {"description": {"batches": [], "unused": 0}, "consistency": {"whole": 0}}
+"""Fields of today's format that its first reports do not have, with what held then."""
+
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
 
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of today's format with the field that its first ones lack: the batches that an engine takes."""
-    description = report.get("description")
-    if not isinstance(description, dict) or "batches" in description:
-        return dict(report)
-    return {**report, "description": {**description, "batches": []}}
+    """A report of today's format with the fields that its first ones lack: batches of the engine, and what was run of it."""
+    changed = dict(report)
+    for name, fields in _LATER.items():
+        if isinstance(report.get(name), dict):
+            changed[name] = {**fields, **report[name]}
+    return changed
 
 
 def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,3 +59,13 @@ def calls(count: int, sides: Shape, profiles: Sequence[Profile]) -> Iterator[Cal
         chosen = min(able, key=lambda number: (abs(able[number].usual - batch), number))
         yield Call(start, start + images, batch, chosen)
         start += images
+
+
+def unused(profiles: Sequence[Profile]) -> int:
+    """How many profiles `calls` never chooses, whatever the number of images of the first profile's usual size."""
+    if not profiles:
+        return 0
+    largest = max(profile.batches.largest for profile in profiles)
+    sides = profiles[0].usual[1:]
+    chosen = {call.profile for count in range(1, largest + 1) for call in calls(count, sides, profiles)}
+    return len(profiles) - len(chosen)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skinaudit.engines.plans.captured_call import CapturedCall
 from skinaudit.engines.plans.cuda_device import checked
 from skinaudit.engines.plans.device_buffers import DeviceBuffers
-from skinaudit.engines.plans.plan_batches import calls
+from skinaudit.engines.plans.plan_batches import calls, unused
 from skinaudit.engines.plans.plan_tensors import read_tensors
 from skinaudit.engines.session import SessionDescription
 from skinaudit.errors import EngineError
@@ -219,7 +219,7 @@ class PlanSession:
         settings = {**description.settings, **({"converted": converted} if converted else {})}
         profiles = next(iter(self._tensors.profiles.values()), ())
         ranges = tuple(dict.fromkeys(profile.batches for profile in profiles if profile.largest))
-        return replace(description, settings=settings, batches=ranges)
+        return replace(description, settings=settings, batches=ranges, unused=unused(profiles))
 
 
 def _plain_context(engine: Any) -> Any:

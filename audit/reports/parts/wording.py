@@ -35,9 +35,16 @@ def precision_text(result: AuditResult) -> str:
     return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
+_LISTED = 6
+"""More sizes of batches are counted."""
+
+
 def batches_text(result: AuditResult) -> str:
     """The batches that were tried and, where the engine takes no others, those that it takes."""
-    tried = f"batches tried: {', '.join(map(str, result.consistency.sizes))}"
+    sizes = result.consistency.sizes
+    tried = f"batches tried: {', '.join(map(str, sizes))}"
+    if len(sizes) > _LISTED:
+        tried = f"batches tried: {len(sizes)} from {sizes[0]} to {sizes[-1]}"
     ranges = [
         f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"{limits.smallest} alone"
         for limits in result.description.batches

@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import open_set
-from skinaudit.audit.evidence.consistency import Consistency, check_consistency
+from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.consistency import (
+    Consistency,
+    answer_once_more,
+    batch_sizes,
+    check_consistency,
+    spread_over_classes,
+)
+from skinaudit.audit.evidence.reference import Control
+from skinaudit.engines.engine import BatchRange, EngineDescription
 
 
 def checked(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> Consistency:
@@ -36,3 +49,83 @@ def test_an_answer_that_hangs_on_the_place_in_the_batch(tmp_path: Path, lab: Sim
     assert not found.identical
     assert found.largest > 0.1
     assert found.flips > 0
+
+
+Fault = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Plan:
+    """Mean and largest pixel as logits, in batches of 1 to 128; `fault` changes what a batch is answered."""
+
+    def __init__(self, fault: Fault, *, taken: BatchRange | None = None) -> None:
+        self._fault = fault
+        ranges = (taken or BatchRange(1, 32, 128),)
+        self.description = EngineDescription("fake", "1", "cuda", "a GPU", 1, {}, 8, 2, batches=ranges)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert len(images) <= self.description.batches[0].largest
+        pixels = images.reshape(len(images), -1).astype(np.float32)
+        return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
+
+
+def from_row(row: int) -> Fault:
+    return lambda logits: np.where(np.arange(len(logits))[:, None] >= row, -logits, logits)
+
+
+def where_many(low: int, high: int) -> Fault:
+    return lambda logits: -logits if low <= len(logits) <= high else logits
+
+
+@pytest.fixture
+def noise(tmp_path: Path, lab: SimpleNamespace) -> Any:
+    """A clean set of 100 images."""
+    return open_set(lab.plant(tmp_path, images=100).run / "sets" / "clean.safetensors")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [from_row(1), from_row(31), from_row(64), from_row(105), from_row(127), where_many(2, 6), where_many(8, 31),
+     where_many(9, 15), where_many(65, 127), where_many(128, 128), where_many(33, 63)],
+)  # fmt: skip
+def test_every_row_and_range_of_batches_counts(noise: Any, fault: Fault) -> None:
+    found = check_consistency(Plan(fault), noise, batch_size=64)
+    assert not found.identical
+    assert found.largest > 0.1
+    assert found.flips > 0
+    honest = check_consistency(Plan(lambda logits: logits), noise, batch_size=64)
+    assert honest.identical
+
+
+def test_a_fixed_batch_is_tried_with_every_image_in_several_rows(noise: Any) -> None:
+    fixed = BatchRange(100, 100, 100)
+    assert check_consistency(Plan(lambda logits: logits, taken=fixed), noise, batch_size=64).sizes == (100,)
+    assert not check_consistency(Plan(from_row(70), taken=fixed), noise, batch_size=64).identical
+
+
+def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
+    """A fault that strikes few images, and none of those that are tried in every way."""
+
+    def rare(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        struck = (np.arange(len(logits)) == 99) & (len(logits) == 100)
+        return np.where(struck[:, None], -logits, logits)
+
+    engine = Plan(rare, taken=BatchRange(1, 32, 256))
+    honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0)
+    before = check_consistency(engine, noise, batch_size=64)
+    found = answer_once_more(before, engine, [answered], batch_size=64)
+    assert before.identical
+    assert (found.whole, found.flips, found.identical) == (100, 1, False)
+    assert answer_once_more(before, engine, [answered], batch_size=256) is before
+
+
+def test_rare_classes_are_among_the_images() -> None:
+    labels = np.array([0] * 500 + [1] * 3 + [2] * 40)
+    chosen = labels[spread_over_classes(labels, count=35)]
+    assert np.bincount(chosen).tolist() == [16, 3, 16]
+    assert spread_over_classes(labels[:4], count=35) == [0, 1, 2, 3]
+
+
+def test_an_engine_that_takes_any_batch_gets_the_usual_four() -> None:
+    assert batch_sizes((), batch_size=64) == (1, 7, 64, 129)
+    assert batch_sizes((BatchRange(8, 16, 24),), batch_size=64) == (8, 9, 15, 16, 17, 24)

@@ -172,10 +172,14 @@ FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "clas
 """Mappings, whose keys are free."""
 
 
+LATER = (("description", "batches"), ("description", "unused"), ("consistency", "whole"))
+"""What the first reports of the format do not have."""
+
+
 def test_no_key_can_be_taken_away(tmp_path: Path, written: dict[str, Any]) -> None:
     tried = 0
     for place in places(written):
-        if isinstance(place[-1], str) and not set(place[:-1]) & set(FREE) and place != ("description", "batches"):
+        if isinstance(place[-1], str) and not set(place[:-1]) & set(FREE) and place not in LATER:
             tried += 1
             broken = changed(written, place, lambda inner, key: inner.pop(key))
             assert place[-1] in refused(tmp_path / "x.json", json.dumps(broken))

@@ -24,7 +24,7 @@ def audited(folder: Path, **planted: Any) -> AuditResult:
 
 def test_every_form_names_the_batches(tmp_path: Path) -> None:
     result = audited(tmp_path, batches=(8, 16, 64))
-    text = "batches tried: 8, 16, 64; the engine takes 8 to 64"
+    text = "batches tried: 10 from 8 to 64; the engine takes 8 to 64"
     assert batches_text(result) == text
     for form in ("markdown", "terminal"):
         assert text in reports.render(form, result)
@@ -41,4 +41,6 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     result = replace(result, description=about)
     assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")
     assert precision_text(result) == "fp16 computed in 20 of 21 layers, 2 parts not reported"
-    assert batches_text(replace(result, description=replace(about, batches=()))) == "batches tried: 1, 7, 32, 64, 128"
+    assert batches_text(replace(result, description=replace(about, batches=()))) == "batches tried: 19 from 1 to 128"
+    few = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
+    assert batches_text(replace(few, description=replace(about, batches=()))) == "batches tried: 1, 7, 64, 129"

@@ -50,7 +50,7 @@ def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspect
     assert result.verdict is Verdict.PASS, result.reason
     assert result.description.executed == {precision: 1}
     assert result.description.batches == (BatchRange(1, 32, 128),)
-    assert result.consistency.sizes == (1, 7, 32, 64, 128)
+    assert {1, 7, 32, 64, 128} <= set(result.consistency.sizes)
     assert rules(result) in ({"conditions": "note"}, {"conditions": "note", "batch-dependence": "note"})
 
 
@@ -97,7 +97,7 @@ def test_whatever_batches_the_plan_takes_are_tried(
     tmp_path: Path, batches: tuple[int, int, int], sizes: tuple[int, ...]
 ) -> None:
     result = audited(tmp_path, "fp16", batches=batches)
-    assert result.consistency.sizes == sizes
+    assert set(sizes) <= set(result.consistency.sizes)
     assert result.verdict is Verdict.PASS, result.reason
 
 

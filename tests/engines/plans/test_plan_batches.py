@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinaudit.engines.plans.plan_batches import Call, Profile, calls
+from skinaudit.engines.plans.plan_batches import Call, Profile, calls, unused
 
 SIDES = (3, 8, 8)
 
@@ -48,3 +48,19 @@ def test_the_calls(count: int, limits: list[tuple[int, int, int]], expected: lis
 def test_images_that_no_profile_takes() -> None:
     assert list(calls(4, (3, 9, 8), [profile(1, 2, 3)])) == []
     assert list(calls(4, (8, 8), [profile(1, 2, 3)])) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ([(1, 32, 128)], 0),
+        ([(1, 1, 1), (8, 32, 64)], 0),
+        ([(1, 8, 128), (1, 64, 128)], 0),
+        ([(1, 32, 128), (1, 32, 128)], 1),
+        ([(1, 32, 128), (1, 32, 64)], 1),
+        ([(4, 4, 4), (4, 4, 4), (4, 4, 4)], 2),
+        ([], 0),
+    ],
+)
+def test_profiles_that_no_batch_chooses_are_counted(limits: list[tuple[int, int, int]], expected: int) -> None:
+    assert unused([profile(*sizes) for sizes in limits]) == expected
