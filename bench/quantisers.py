@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from skinaudit.artifacts.files import write_bytes
@@ -32,49 +32,54 @@ QUANTISERS = (*ours.QUANTISERS, *modelopt_.QUANTISERS, *nncf_.QUANTISERS)
 
 
 def main() -> None:
-    """Measure and write run after run; what skinaudit expects to go wrong is one line and exit code 2."""
+    """Measure run after run and write after each quantiser; what skinaudit expects to fail is one line and exit code 2."""
     options = _options()
     try:
         for run in options.runs:
             read_run(run)
         for run in options.runs:
-            section = measure(run, options, say=lambda line: print(line, file=sys.stderr, flush=True))
-            old = options.output.read_text(encoding="utf-8") if options.output.is_file() else "# int8\n"
-            write_bytes(options.output, with_section(old, title=f"{TITLE}: {run.name}", section=section).encode())
+            for section in measure(run, options, say=lambda line: print(line, file=sys.stderr, flush=True)):
+                old = options.output.read_text(encoding="utf-8") if options.output.is_file() else "# int8\n"
+                write_bytes(options.output, with_section(old, title=f"{TITLE}: {run.name}", section=section).encode())
             print(section)
     except SkinauditError as error:
         print(f"quantisers: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def measure(run: Path, options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
-    """The section of a run below its heading, as Markdown."""
+def measure(run: Path, options: argparse.Namespace, *, say: Callable[[str], None]) -> Iterator[str]:
+    """The section of a run below its heading, as Markdown, anew after each quantiser."""
     started = time.perf_counter()
     fitting, used, left_out = installed(options.only)
     sets, made = sets_of(run), list[Quantised]()
+    training = shlex.join(train_command(read_run_record(run)))
     for quantiser in fitting:
         say(f"{run.name}: {quantiser.name}")
         try:
             made.append(quantise(quantiser, run, sets, threads=options.threads))
         except Exception as error:  # whatever a peer raises is a result, and loses nothing of the others
             left_out.append(f"{quantiser.name}: {' '.join(str(error).split())[:300]}")
-    training = shlex.join(train_command(read_run_record(run)))
-    command = shlex.join(["python", "bench/quantisers.py", *sys.argv[1:]])
-    lacking = "".join(f"- left out: {line}\n" for line in left_out)
-    minutes = (time.perf_counter() - started) / 60
+        minutes = (time.perf_counter() - started) / 60
+        about = _about(training, minutes=minutes, threads=options.threads, used=used, left_out=left_out)
+        yield f"{about}\n{run_tables(sets, made)}"
+    if not fitting:
+        raise MissingDependencyError(f"nothing to compare: {'; '.join(left_out)}")
+
+
+def _about(training: str, *, minutes: float, threads: int, used: Mapping[str, str], left_out: Sequence[str]) -> str:
+    """The commands, what was done, on what, and what is missing."""
     return f"""    {training}
     python bench/libraries.py quantisers
-    {command}
+    {shlex.join(["python", "bench/quantisers.py", *sys.argv[1:]])}
 
 took {minutes:.1f} minutes. Every quantiser got the run's fp32 graph, the run's calibration images and its own default
 settings. NNCF's accuracy control may change the answer to {100 * nncf_.MAX_DROP:g}% of the calibration images. Files for
 ONNX Runtime and OpenVINO ran there; those for TensorRT ran in ONNX Runtime on a CPU, emulated. Lost images: malignant
 ones that the source names rightly and the file calls benign. Bold: the best of the column.
 
-- machine: {machine(options.threads)}
+- machine: {machine(threads)}
 - versions: {", ".join(f"{name} {version}" for name, version in {**versions("onnx"), **used}.items())}
-{lacking}
-{run_tables(sets, made)}"""
+{"".join(f"- left out: {line}{chr(10)}" for line in left_out)}"""
 
 
 def installed(only: Sequence[str]) -> tuple[list[Quantiser], dict[str, str], list[str]]:

@@ -124,6 +124,26 @@ def test_only_the_section_of_that_title_is_replaced() -> None:
     assert quantisers.with_section(text, title="D", section="new") == f"{text}\n## D\n\nnew\n"
 
 
+def test_without_any_quantiser_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Quantiser("peer A", "TensorRT", fails, ours.QUANTISERS[0].open, absent)
+    monkeypatch.setattr(quantisers, "QUANTISERS", (lacking,))
+    with pytest.raises(SystemExit) as ended:
+        section(run)
+    assert ended.value.code == 2
+    assert (run / "int8.md").read_text() == "# int8\n\nKept.\n"
+
+
+def test_a_killed_comparison_keeps_what_it_has(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(order: Order) -> Path:
+        raise KeyboardInterrupt
+
+    ours_u8s8 = ours.QUANTISERS[0]
+    monkeypatch.setattr(quantisers, "QUANTISERS", (ours_u8s8, replace(ours_u8s8, name="slow", quantise=killed)))
+    with pytest.raises(KeyboardInterrupt):
+        section(run)
+    assert (run / "int8.md").read_text().count("\n| ours u8s8 |") == 2
+
+
 def test_what_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         section(tmp_path)
