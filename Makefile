@@ -48,7 +48,7 @@ schema: install
 
 # Wants two trained runs, by default runs/standard and runs/hardened (exported); BENCH passes other options.
 bench: install
-	$(BIN)/python bench/libraries.py
+	$(BIN)/python bench/libraries.py attacks
 	$(BIN)/python bench/run.py $(BENCH)
 
 clean:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -93,27 +93,66 @@ def channel_peaks(model: ModelProto, names: Sequence[str], calibration: Calibrat
     return _peaks(model, names, calibration, axes=(0, 2, 3))
 
 
+def channel_means(
+    model: ModelProto, axes: Mapping[str, tuple[int, ...]], calibration: Calibration
+) -> dict[str, NDArray[np.float64]]:
+    """Per name of a tensor its mean (C,) over `axes`, all but that of the channels, and the calibration images."""
+    constants = [numpy_helper.from_array(np.array(one, np.int64), f"{name}_axes") for name, one in axes.items()]
+    nodes = [helper.make_node("ReduceMean", [name, f"{name}_axes"], [f"{name}_mean"], keepdims=0) for name in axes]
+    sums: list[NDArray[np.float64]] = [np.zeros(())] * len(axes)
+    for count, means in _measured(model, nodes, constants, [f"{name}_mean" for name in axes], calibration):
+        sums = [before + count * mean.astype(np.float64) for before, mean in zip(sums, means, strict=True)]
+    return {name: total / len(calibration.images) for name, total in zip(axes, sums, strict=True)}
+
+
+def image_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
+    """Per name of a tensor (N, ...), its largest absolute value (M,) for each calibration image."""
+    nodes = []
+    for name in names:
+        nodes.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
+        nodes.append(helper.make_node("Flatten", [f"{name}_abs"], [f"{name}_flat"], axis=1))
+        nodes.append(helper.make_node("ReduceMax", [f"{name}_flat", "image_axes"], [f"{name}_peak"], keepdims=0))
+    constants = [numpy_helper.from_array(np.array([1], np.int64), "image_axes")]
+    batches = [peaks for _, peaks in _measured(model, nodes, constants, [f"{name}_peak" for name in names], calibration)]
+    return [np.concatenate(peaks) for peaks in zip(*batches, strict=True)]
+
+
 def _peaks(
     model: ModelProto, names: Sequence[str], calibration: Calibration, *, axes: tuple[int, ...] | None
 ) -> list[NDArray[np.float32]]:
+    constants = [] if axes is None else [numpy_helper.from_array(np.array(axes, np.int64), "peak_axes")]
+    over = [constant.name for constant in constants]
+    nodes = []
+    for name in names:
+        nodes.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
+        nodes.append(helper.make_node("ReduceMax", [f"{name}_abs", *over], [f"{name}_peak"], keepdims=0))
+    peaks: list[NDArray[np.float32]] = []
+    for _, batch_peaks in _measured(model, nodes, constants, [f"{name}_peak" for name in names], calibration):
+        peaks = [np.maximum(old, new) for old, new in zip(peaks, batch_peaks, strict=True)] if peaks else batch_peaks
+    return peaks
+
+
+def _measured(
+    model: ModelProto,
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto],
+    outputs: Sequence[str],
+    calibration: Calibration,
+) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+    """Run a graph with `nodes` added; per batch of calibration images their number and the float32 `outputs`."""
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise missing("onnxruntime", "cpu", "measuring activations") from error
+    if not outputs:
+        return
     probe = ModelProto()
     probe.CopyFrom(model)
-    if axes is not None:
-        probe.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), "peak_axes"))
-    for name in names:
-        probe.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
-        over = [] if axes is None else ["peak_axes"]
-        probe.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs", *over], [f"{name}_peak"], keepdims=0))
-        probe.graph.output.append(helper.make_tensor_value_info(f"{name}_peak", TensorProto.FLOAT, None))
+    probe.graph.initializer.extend(constants)
+    probe.graph.node.extend(nodes)
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs)
     session = ort.InferenceSession(probe.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
     reader = BatchReader(calibration.images, name=model.graph.input[0].name)
-    outputs = [f"{name}_peak" for name in names]
-    peaks: list[NDArray[np.float32]] = []
-    while names and (feed := reader.get_next()) is not None:
-        batch_peaks = session.run(outputs, feed)
-        peaks = [np.maximum(old, new) for old, new in zip(peaks, batch_peaks, strict=True)] if peaks else list(batch_peaks)
-    return peaks
+    while (feed := reader.get_next()) is not None:
+        (pixels,) = feed.values()
+        yield len(pixels), list(session.run(list(outputs), feed))

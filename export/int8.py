@@ -16,14 +16,16 @@ from onnx import ModelProto
 from skinaudit.engines.onnx_graph import WEIGHTED
 from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.errors import missing
+from skinaudit.export.bias_correction import correct_biases
 from skinaudit.export.calibration import BatchReader, Calibration
 from skinaudit.export.equalise import equalise
+from skinaudit.export.outliers import without_outliers
 
 ENOUGH = 0.97
 """Share of the calibration images on which an int8 model shall answer as its source does; below it a remedy is tried."""
 
 _PERCENTILE = 99.995
-_METHODS = ("minmax", "percentile")
+_METHODS = ("minmax", "minmax without outliers", f"percentile {_PERCENTILE}")
 
 
 def quantise(
@@ -32,29 +34,41 @@ def quantise(
     """The graph in int8 and what its manifest shall record of it.
 
     Ranges are the smallest and largest values seen. A single image that wakes up channels which are silent otherwise then
-    stretches them hundredfold, and with them every step: where the result agrees with the source on fewer than ENOUGH of the
-    calibration images, the values beyond the 99.995th percentile are clipped instead, and the better of the two is kept.
-    Raises MissingDependencyError without onnxruntime.
+    stretches them hundredfold, and with them every step. Where the result agrees with the source on fewer than ENOUGH of the
+    calibration images, remedies are tried in turn, until one is good enough: biases are corrected; the images that reach
+    farthest are left out, also from equalisation; values beyond the 99.995th percentile are clipped; and these two with
+    corrected biases. The best on all calibration images is kept. Raises MissingDependencyError without onnxruntime.
     """
-    prepared, pairs = equalise(model, calibration)
     expected = predictions(model, calibration)
     agreement: dict[str, float] = {}
-    graphs: dict[str, ModelProto] = {}
+    best, settings = model, dict[str, Any]()
+
+    def tried(graph: ModelProto, name: str, **more: Any) -> bool:
+        """Remember the graph if it is the best so far; whether it is good enough."""
+        nonlocal best, settings
+        share = float((predictions(graph, calibration) == expected).mean())
+        if share > max(agreement.values(), default=-1.0):
+            best, settings = graph, {"calibration": name, **more}
+        agreement[name] = share
+        return share >= ENOUGH
+
     for method in _METHODS:
-        graphs[method] = _with_ranges(prepared, model, calibration, method=method, symmetric=symmetric, where=where)
-        agreement[method] = float((predictions(graphs[method], calibration) == expected).mean())
-        if agreement[method] >= ENOUGH:
+        seen = without_outliers(model, calibration) if method.endswith("outliers") else calibration
+        prepared, pairs = equalise(model, seen)
+        graph = _with_ranges(prepared, model, seen, method=method, symmetric=symmetric, where=where)
+        more = {"equalised_pairs": pairs, "calibration_images": len(seen.images)}
+        if tried(graph, method, corrected_biases=0, **more):
             break
-    best = max(agreement, key=lambda method: agreement[method])
-    return graphs[best], {
+        corrected, layers = correct_biases(graph, prepared, seen)
+        if tried(corrected, f"{method}, biases corrected", corrected_biases=layers, **more):
+            break
+    return best, {
         "format": "QDQ",
         "activations": "s8 symmetric per tensor" if symmetric else "u8 asymmetric per tensor",
         "biases": "float" if symmetric else "s32",
         "weights": "s8 symmetric per channel",
-        "equalised_pairs": pairs,
-        "calibration": best if best == "minmax" else f"{best} {_PERCENTILE}",
-        "calibration_agreement": {method: round(share, 4) for method, share in agreement.items()},
-        "calibration_images": len(calibration.images),
+        **settings,
+        "calibration_agreement": {name: round(share, 4) for name, share in agreement.items()},
     }
 
 
@@ -78,6 +92,7 @@ def _with_ranges(
         from onnxruntime.quantization.quant_utils import add_pre_process_metadata
     except ImportError as error:
         raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
+    percentile = method.startswith("percentile")
     graph = ModelProto()
     graph.CopyFrom(prepared)
     add_pre_process_metadata(graph)  # shapes are inferred and batch norm is folded already
@@ -92,14 +107,14 @@ def _with_ranges(
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax if method == "minmax" else CalibrationMethod.Percentile,
+            calibrate_method=CalibrationMethod.Percentile if percentile else CalibrationMethod.MinMax,
             nodes_to_exclude=_before_weighted(source),
             extra_options={
                 "OpTypesToExcludeOutputQuantization": _producers_of_outputs(source),
                 **(dict.fromkeys(("ActivationSymmetric", "WeightSymmetric"), True) if symmetric else {}),
                 "QuantizeBias": not symmetric,
                 # A batch at a time: percentiles otherwise keep every activation of every image in memory.
-                **({} if method == "minmax" else {"CalibStridedMinMax": 1, "CalibPercentile": _PERCENTILE}),
+                **({"CalibStridedMinMax": 1, "CalibPercentile": _PERCENTILE} if percentile else {}),
             },
         )
         return onnx.load(str(path))

@@ -184,18 +184,35 @@ def loud_model() -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def test_ranges_that_one_pixel_stretches_are_clipped(calibration: Calibration, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_stretches_the_ranges_is_left_out_of_them(
+    calibration: Calibration, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Of a range of 200 the other channels would use two steps of 255; without the loud pixel the plain range stays."""
     images = np.minimum(calibration.images, 235)
     quiet = to_int8(loud_model(), Calibration(images, "sha256:0"), where=WHERE)
     assert quiet.settings["calibration"] == "minmax"
     assert list(quiet.settings["calibration_agreement"]) == ["minmax"]
+    assert quiet.settings["calibration_images"] == len(images)
     images[7, :, 0, 0] = 255
     loud = to_int8(loud_model(), Calibration(images, "sha256:0"), where=WHERE)
-    assert loud.settings["calibration"] == "percentile 99.995"
-    told = loud.settings["calibration_agreement"]
-    assert told["minmax"] < 0.9
-    assert told["percentile"] > 0.95
+    reached = loud.settings["calibration_agreement"]
+    assert loud.settings["calibration"] == "minmax without outliers"
+    assert loud.settings["calibration_images"] == len(images) - 1
+    assert reached["minmax"] < 0.9
+    assert reached["minmax without outliers"] > 0.95
+    assert capfd.readouterr().out == ""
+
+
+def test_values_that_many_images_stretch_are_clipped(calibration: Calibration, capfd: pytest.CaptureFixture[str]) -> None:
+    """One loud pixel in each of three images: leaving out one image helps nothing."""
+    images = np.minimum(calibration.images, 235)
+    images[[7, 8, 9], :, 0, 0] = 255
+    loud = to_int8(loud_model(), Calibration(images, "sha256:0"), where=WHERE)
+    reached = loud.settings["calibration_agreement"]
+    assert loud.settings["calibration"].startswith("percentile 99.995")
+    assert reached["minmax without outliers"] < 0.9
+    assert max(reached.values()) > 0.95
+    assert loud.settings["calibration_images"] == len(images)
     assert capfd.readouterr().out == ""
 
 

@@ -1,0 +1,113 @@
+"""What quantised files answer to a run's stored sets, and the tables of it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.logits import Indices, predictions
+from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.audit.evidence.replay import replay
+from skinaudit.audit.figures import metrics
+from skinaudit.bench.quantiser_parts.quantiser import Order, Quantiser
+from skinaudit.bench.report import table
+from skinaudit.engines import onnx_graph
+from skinaudit.export.calibration import read_calibration
+from skinaudit.export.export import export_run
+
+EIGHT_BIT = ("int8", "fp8")
+
+
+@dataclass(frozen=True)
+class SetFigures:
+    """Answers to one set. agreement: images answered as by the source; accuracies as fractions of 1.
+
+    lost: malignant images that the source names rightly and that are called benign.
+    """
+
+    title: str
+    images: int
+    agreement: int
+    accuracy: float
+    balanced: float
+    lost: int
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What came of one quantiser. layers: weighted layers by precision, read from the file. size: bytes of all its files."""
+
+    name: str
+    ships_in: str
+    layers: Mapping[str, int]
+    size: int
+    seconds: float
+    sets: tuple[SetFigures, ...]
+
+
+def quantise(quantiser: Quantiser, run: Path, sets: Sequence[AdversarialSet], *, threads: int) -> Quantised:
+    """Quantise the run's fp32 graph, which is exported if it is not there, and show the sets to the result.
+
+    seconds: of the quantiser alone. Raises as the quantiser does, and EngineError where its file cannot be run.
+    """
+    manifest = read_run(run)
+    (reference,) = export_run(run, precisions=("fp32",), threads=threads)
+    calibration = read_calibration(resolve(run, manifest.calibration), size=manifest.contract.size)
+    with tempfile.TemporaryDirectory() as scratch:
+        order = Order(onnx_graph.load(reference.path), calibration, run, Path(scratch))
+        started = time.perf_counter()
+        path = quantiser.quantise(order)
+        seconds = time.perf_counter() - started
+        engine = quantiser.open(path, threads=threads)
+        weights = (path.with_suffix(".bin"),) if path.suffix == ".xml" else ()
+        size = sum(file.stat().st_size for file in (path, *weights))
+        answered = tuple(set_figures(one, predictions(replay(engine, one).logits)) for one in sets)
+        return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, answered)
+
+
+def set_figures(one: AdversarialSet, answers: Indices) -> SetFigures:
+    """Compare answers (N,) to a set with its stored source logits and its labels."""
+    source, labels = predictions(one.source_logits), one.labels
+    malignant = one.info.contract.malignant_labels
+    return SetFigures(
+        one.info.title, len(one), len(one) - metrics.flips(source, answers), metrics.accuracy(answers, labels),
+        metrics.balanced_accuracy(answers, labels),
+        metrics.malignant_to_benign(source == labels, answers, labels, malignant),
+    )  # fmt: skip
+
+
+def run_tables(sets: Sequence[AdversarialSet], made: Sequence[Quantised]) -> str:
+    """Agreement with the source model, and what the answers are worth, as two Markdown tables."""
+    source = [set_figures(one, predictions(one.source_logits)) for one in sets]
+    titles = [one.title for one in source]
+    best = [_best(made, at) for at in range(len(titles))]
+    agreement, worth = [], [["source", *map(_worth, source)]]
+    for one in made:
+        shares = [_share(figures, best=figures.agreement == top) for figures, top in zip(one.sets, best, strict=True)]
+        in_float = sum(count for name, count in one.layers.items() if name not in EIGHT_BIT)
+        layers = f"{in_float} of {sum(one.layers.values())}"
+        agreement.append([one.name, one.ships_in, layers, f"{one.size / 1024:,.0f}", f"{one.seconds:.0f}", *shares])
+        worth.append([one.name, *map(_worth, one.sets)])
+    heads = ("quantiser", "made for", "layers in float", "KiB", "seconds", *titles)
+    images = " and ".join(f"{number:,}" for number in sorted({one.images for one in source}))
+    return (
+        f"Agreement with the source, % of {images} images:\n\n{table(heads, agreement)}\n"
+        f"Accuracy / balanced accuracy, %, and in brackets the lost images:\n\n{table(('quantiser', *titles), worth)}"
+    )
+
+
+def _best(made: Sequence[Quantised], at: int) -> int:
+    return max((one.sets[at].agreement for one in made), default=-1)
+
+
+def _share(figures: SetFigures, *, best: bool) -> str:
+    share = f"{100 * figures.agreement / figures.images:.1f}"
+    return f"**{share}**" if best else share
+
+
+def _worth(one: SetFigures) -> str:
+    return f"{100 * one.accuracy:.1f} / {100 * one.balanced:.1f} ({one.lost})"

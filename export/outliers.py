@@ -1,0 +1,52 @@
+"""Calibration images that wake up what is silent otherwise: one of them can stretch the range of a layer a thousandfold.
+
+Then the usual image is left with a few levels of 255, and equalisation, which follows the ranges, scales the wrong channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx.shape_inference
+from onnx import ModelProto, TensorProto
+
+from skinaudit.export.calibration import Calibration, image_peaks
+
+SHARE = 0.01
+"""Part of the calibration images that is left out."""
+
+
+_ACTIVATIONS = frozenset({"Relu", "Clip"})
+
+
+def without_outliers(model: ModelProto, calibration: Calibration) -> Calibration:
+    """The calibration images without the SHARE of them, at least one, that reach farthest beyond the usual.
+
+    How far an image reaches is the largest ratio, over all tensors of the graph that get a range, of its largest absolute
+    value to that of the median image. A single image stays.
+    """
+    peaks = image_peaks(model, _with_range(model), calibration)
+    reach = np.max([peak / max(float(np.median(peak)), 1e-30) for peak in peaks], axis=0)
+    dropped = min(math.ceil(SHARE * len(reach)), len(reach) - 1)
+    kept = np.sort(np.argsort(reach, kind="stable")[: len(reach) - dropped])
+    return replace(calibration, images=calibration.images[kept])
+
+
+def _with_range(model: ModelProto) -> list[str]:
+    """The float tensors of one row an image, but for what only an activation reads: that takes its range from its result."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    (batch,) = (value.type.tensor_type.shape.dim[0].dim_param for value in graph.input)
+    readers = Counter(name for node in graph.node for name in node.input)
+    activated = Counter(name for node in graph.node if node.op_type in _ACTIVATIONS for name in node.input[:1])
+    values = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info)}
+    return [
+        name
+        for name, tensor in values.items()
+        if tensor.elem_type == TensorProto.FLOAT
+        and tensor.shape.dim
+        and tensor.shape.dim[0].dim_param == batch
+        and readers[name] != activated[name]
+    ]
