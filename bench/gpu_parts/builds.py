@@ -33,7 +33,7 @@ def build(settings: Settings, names: Sequence[str]) -> Answer:
                 (built,) = export_run(
                     settings.folder, precisions=[precision], formats=[name], threads=settings.threads,
                     progress=lambda line: print(line, flush=True),
-                    options=BuildOptions(provider=settings.provider),
+                    options=BuildOptions(provider=settings.provider) if "provider" in form.options else None,
                 )  # fmt: skip
             except SkinauditError as error:
                 rows.append([label, "-", "-", "-", str(error).replace("|", "/")])

@@ -21,7 +21,9 @@ from skinaudit.audit import several
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.several import Answer, audit_several, share_cores, sort_files
+from skinaudit.audit.several import Answer, audit_several, fit_plans, share_cores, sort_files
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.errors import InvalidInputError
 
 SIZE = 6
 
@@ -158,3 +160,26 @@ def test_cores_are_shared(
     engines: int, cores: int, jobs: int | None, threads: int | None, expected: tuple[int, int]
 ) -> None:
     assert share_cores(engines, cores=cores, jobs=jobs, threads=threads) == expected
+
+
+def test_options_of_plans_reach_the_engines_that_take_them(tmp_path: Path) -> None:
+    graph, plan, rtx, other = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
+    rtx.write_bytes(b"vtrt")
+    given = PlanOptions(device=1, specialisation="none", runtime_cache=Path("cache"))
+    assert fit_plans([graph, plan, rtx, other], given, runtime=None) == {
+        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, other: given,
+    }  # fmt: skip
+    for engines, option in (([graph, plan], "--kernels"), ([graph, graph], "--device")):
+        with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, which none of the 2 engines"):
+            fit_plans(engines, given, runtime=None)
+
+
+def test_each_engine_is_audited_with_its_own_options_of_plans(engines: Path) -> None:
+    """ONNX Runtime refuses them, so that they are left out for the one engine alone."""
+    given = [engines / "fp32.onnx", engines / "worse.onnx"]
+    settings = {"threads": 1, "plan": PlanOptions(device=1)}
+    answers = audit_several(
+        given, settings, jobs=1, finished=lambda *_: None, progress=silent, plans={given[0]: PlanOptions()}
+    )  # fmt: skip
+    assert isinstance(answers[0], AuditResult)
+    assert "takes no --device" in str(answers[1])
