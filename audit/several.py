@@ -98,8 +98,9 @@ def audit_several(
 ) -> list[Answer]:
     """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
 
-    plans: options of plans by engine, in place of those in `settings`. finished: called here, in this process, as each audit ends. progress: gives the progress bar of an audit's part, by
-    title. When this function ends for any reason, such as an interrupt, it ends the audits too; they write no files.
+    plans: options of plans by engine, in place of those in `settings`. finished: called here, in this process, as each audit
+    ends. progress: gives the progress bar of an audit's part, by title. When this function ends for any reason, such as an
+    interrupt, it ends the audits too; they write no files.
     """
     answers: dict[int, Answer] = {}
     waiting = deque(enumerate(engines))

@@ -48,15 +48,18 @@ def install(folder: Path = FOLDER) -> None:
     subprocess.run([*pip, *wanted], check=True)
 
 
-def enable(*peers: str, folder: Path = FOLDER) -> dict[str, str]:
-    """Make `peers`, or all of them, importable and import them; returns their versions.
-
-    Raises MissingDependencyError where one is not installed in the version of PEERS.
-    """
+def check(*peers: str, folder: Path = FOLDER) -> dict[str, str]:
+    """The versions of `peers`, or of all of them; MissingDependencyError where one is not installed in that of PEERS."""
     wanted = {name: PEERS[name] for name in peers or PEERS}
     found = _found(folder)
     if any(found.get(name) != version for name, version in wanted.items()):
         raise MissingDependencyError(f"{folder.name}: the peers are not installed: python bench/libraries.py installs them")
+    return wanted
+
+
+def enable(*peers: str, folder: Path = FOLDER) -> dict[str, str]:
+    """Make `peers`, or all of them, importable and import them; returns their versions. Raises as `check` does."""
+    wanted = check(*peers, folder=folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # at the end: what skinaudit itself uses comes from its own environment
     # adv-lib imports visdom for plots that nobody asks for here; an empty module does.

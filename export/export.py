@@ -85,9 +85,9 @@ def export_run(
     if its digests lead to the run's weights, and exported again if not. Other formats are built from the ONNX file of their
     precision, which is written too. A file is written only after its precision was read back and its parity was measured: on
     the engine or, where it does not run here, on an emulation of its graph, which is said. Options are checked before
-    anything is traced or built. Raises InvalidInputError for a damaged run, an unknown precision or one that was not reached,
-    options that no format takes, EngineError for parity. refused: called with the error of
-    an engine that is not written, after which the others follow; without it the first such error is raised.
+    anything is traced or built. Raises InvalidInputError for a damaged run, an unknown precision or one that was not
+    reached, options that no format takes, EngineError for parity. refused: called with the error of an engine that is not
+    written, after which the others follow; without it the first such error is raised.
     """
     options = options or BuildOptions()
     planned = _wanted(formats, precisions, output)
