@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("onnxruntime")
 
+import skinaudit.cli
 from skinaudit.artifacts.manifest import read_engine_manifest, record, write_engine_manifest
 from skinaudit.audit import several
 from skinaudit.audit.audit import audit_engine
@@ -183,3 +185,16 @@ def test_each_engine_is_audited_with_its_own_options_of_plans(engines: Path) -> 
     )  # fmt: skip
     assert isinstance(answers[0], AuditResult)
     assert "takes no --device" in str(answers[1])
+
+
+def test_the_command_names_the_engines_that_are_audited_without_an_option(engines: Path) -> None:
+    plan, graph = engines.parent / "damaged.plan", engines / "fp32.onnx"
+    plan.write_bytes(b"")
+    words = ["audit", str(graph), str(plan), "--device", "1", "--jobs", "1", "--threads", "1", "--json"]
+    done = CliRunner().invoke(skinaudit.cli.commands, words)
+    assert f"{graph}: audited without --device 1" in done.stderr
+    assert f"{plan}: audited without" not in done.stderr
+    assert f"2 of 2  {plan.name}  ERROR" in done.stderr
+    assert f"1 of 2  {graph.name}  ERROR" not in done.stderr
+    alone = CliRunner().invoke(skinaudit.cli.commands, [*words[:2], *words[3:5]])
+    assert str(alone.exception).startswith(f"{graph}: onnxruntime takes no --device, which is for tensorrt and tensorrt-rtx")
