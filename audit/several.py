@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
-from skinaudit.engines.open import RUNTIMES
-from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
+from skinaudit.engines.open import RUNTIMES, runtime_of, takers_of
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.errors import DEBUG, InvalidInputError, SkinauditError, debugging, in_one_line
 
 Answer = AuditResult | str
 """An audit, or in one line why there is none."""
@@ -52,6 +55,30 @@ def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]
     return list(engines.values()), other_files
 
 
+def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None) -> dict[Path, PlanOptions]:
+    """What of the options of plans each engine takes. runtime: as in audit_engine.
+
+    An engine whose runtime cannot be told keeps them all, so that its audit says why. Raises InvalidInputError for an option
+    that no engine takes.
+    """
+    taken = {}
+    for engine in engines:
+        name = runtime or _runtime_of(engine) or ""
+        taken[engine] = RUNTIMES[name].plan_options if name in RUNTIMES else tuple(vars(plan))
+    for field, flag in plan.beyond([field for fields in taken.values() for field in fields]).items():
+        raise InvalidInputError(f"{flag}: is for {takers_of(field)}, which none of the {len(engines)} engines is for; "
+                                "leave it out")  # fmt: skip
+    return {engine: plan.only(fields) for engine, fields in taken.items()}
+
+
+def _runtime_of(engine: Path) -> str | None:
+    """The runtime that an audit opens it with; None where it cannot be told."""
+    try:
+        return read_engine_manifest(engine).runtime if manifest_path(engine).is_file() else runtime_of(engine)
+    except SkinauditError:
+        return None
+
+
 def share_cores(engines: int, *, cores: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
     """How many audits at once, and how many threads each: as many as there are cores, unless either is given."""
     if jobs is None:
@@ -67,11 +94,13 @@ def audit_several(
     jobs: int,
     finished: Finished,
     progress: Callable[[str], Progress | None],
+    plans: Mapping[Path, PlanOptions] = MappingProxyType({}),
 ) -> list[Answer]:
     """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
 
-    finished: called here, in this process, as each audit ends. progress: gives the progress bar of an audit's part, by
-    title. When this function ends for any reason, such as an interrupt, it ends the audits too; they write no files.
+    plans: options of plans by engine, in place of those in `settings`. finished: called here, in this process, as each audit
+    ends. progress: gives the progress bar of an audit's part, by title. When this function ends for any reason, such as an
+    interrupt, it ends the audits too; they write no files.
     """
     answers: dict[int, Answer] = {}
     waiting = deque(enumerate(engines))
@@ -80,7 +109,8 @@ def audit_several(
         while waiting or running:
             while waiting and len(running) < jobs:
                 index, engine = waiting.popleft()
-                audit = _start(index, engine, settings)
+                own = {"plan": plans[engine]} if engine in plans else {}
+                audit = _start(index, engine, {**settings, **own})
                 running[audit.pipe] = audit
             for pipe in wait(list(running)):
                 assert isinstance(pipe, Connection)

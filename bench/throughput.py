@@ -48,21 +48,21 @@ class Opened:
     precision: str
 
 
-def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Opened, ...], tuple[str, ...]]:
-    """Open every engine of a run that runs on `provider` here, and say of the others why they do not."""
-    opened, left_out = [], []
+def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Opened, ...], dict[str, str]]:
+    """Open every engine of a run that runs on `provider` here, and say of the others, by file name, why they do not."""
+    opened, left_out = [], {}
     for manifest_file in sorted((run / "engines").glob("*.json")):
         path = manifest_file.with_suffix("")
         manifest = read_engine_manifest(path)
         try:
             engine = open_engine(path, runtime=manifest.runtime, provider=provider, threads=threads, allow_code=True)
         except (EngineError, MissingDependencyError) as error:
-            left_out.append(str(error))
+            left_out[path.name] = str(error)
             continue
         about = engine.description
         computed = about.executed or about.found
         opened.append(Opened(f"{about.runtime} {path.name}", path, engine, ", ".join(sorted(computed)) or manifest.asked))
-    return tuple(opened), tuple(left_out)
+    return tuple(opened), left_out
 
 
 def sets_of(run: Path) -> tuple[AdversarialSet, ...]:

@@ -179,14 +179,18 @@ def _audit_several(
     from skinaudit.audit.reports.lineup.terminal import print_lineup
     from skinaudit.audit.reports.parts.lineup import line_up, worst_exit_code
     from skinaudit.audit.reports.parts.targets import plan_reports
-    from skinaudit.audit.several import audit_several, share_cores, sort_files
+    from skinaudit.audit.several import audit_several, fit_plans, share_cores, sort_files
 
     engines, other_files = sort_files(paths)
     for path, reason in other_files:
         note(f"skipped {path}: {reason}")
     if not engines:
         raise InvalidInputError(f"none of the {len(paths)} files is an engine; name engines such as runs/latest/engines/*")
-    plans = {plan.engine: plan for plan in plan_reports(engines, **planned)}
+    plans = {} if settings["emulate"] else fit_plans(engines, settings["plan"], runtime=settings["runtime"])
+    for engine, plan in plans.items():
+        if superfluous := set(settings["plan"].given()) - set(plan.given()):
+            note(f"{engine}: audited without {' '.join(word for word in settings['plan'].given() if word in superfluous)}")
+    targets = {target.engine: target for target in plan_reports(engines, **planned)}
     jobs, threads = share_cores(len(engines), cores=thread_count(None), jobs=jobs, threads=threads)
     done = 0
 
@@ -196,13 +200,13 @@ def _audit_several(
         if isinstance(answer, str):
             note(f"{done} of {len(engines)}  {engine.name}  ERROR  {answer}")
         else:
-            plans[engine].write(answer)
-            where = plans[engine].report
+            targets[engine].write(answer)
+            where = targets[engine].report
             note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
 
     with bars() as bar:
         answers = audit_several(
-            engines, {**settings, "threads": threads}, jobs=jobs, finished=finished, progress=bar
+            engines, {**settings, "threads": threads}, jobs=jobs, finished=finished, progress=bar, plans=plans
         )  # fmt: skip
     lineup = line_up(list(zip(engines, answers, strict=True)))
     if as_json:

@@ -45,18 +45,24 @@ def open_engine(
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
     one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
-    EngineError for an unknown suffix, for options of plans where no plan is, where file, contract and order do not agree,
-    and as the runtime does.
+    EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
+    do not agree, and as the runtime does.
     """
     name = _named(runtime, path) if runtime else runtime_of(path)
     chosen = RUNTIMES[name]
     settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
-    if chosen.plans:
-        settings["options"] = plan or PlanOptions()
-    elif plan is not None and plan.given():
-        raise EngineError(f"{path}: {name} takes no options of plans; leave {' '.join(plan.given())} out")
+    plan = plan or PlanOptions()
+    for field, flag in plan.beyond(chosen.plan_options).items():
+        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(field)}; leave it out")
+    if chosen.plan_options:
+        settings["options"] = plan
     session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
     return SessionEngine(session, where=str(path), contract=contract, order=order)
+
+
+def takers_of(plan_option: str) -> str:
+    """The runtimes that take this field of PlanOptions, as a sentence lists them."""
+    return " and ".join(name for name, runtime in RUNTIMES.items() if plan_option in runtime.plan_options)
 
 
 def open_emulated(graph: Path, *, precision: str | None = None, threads: int | None = None) -> Engine:

@@ -22,9 +22,9 @@ class Runtime:
     open: `open(path, *, provider, threads) -> Session`, which raises EngineError. on_request: those of the suffixes that it
     opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
     tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
-    takes `allow_code: bool`, too, and refuses such a file without it. plans: its files are plans; `open` then takes
-    `options: PlanOptions`, too. conditions: by suffix, what counts the operators of a file by which an answer can hang on a
-    condition, by ONNX's names; files of other suffixes cannot be read for that.
+    takes `allow_code: bool`, too, and refuses such a file without it. plan_options: fields of PlanOptions that have a
+    meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the operators of
+    a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read for that.
     """
 
     suffixes: tuple[str, ...]
@@ -33,7 +33,7 @@ class Runtime:
     on_request: tuple[str, ...] = ()
     recognises: Callable[[Path], bool] | None = None
     runs_code: bool = False
-    plans: bool = False
+    plan_options: tuple[str, ...] = ()
     conditions: Mapping[str, Callable[[Path], Mapping[str, int]]] = field(default_factory=dict)
 
     @property

@@ -9,4 +9,6 @@ from skinaudit.engines.plans.plan_file import SUFFIXES
 from skinaudit.engines.runtime import Runtime
 
 LIBRARIES = ("tensorrt", "cuda-python")
-RUNTIME = Runtime(SUFFIXES, "cuda", partial(open_plan, library="tensorrt"), runs_code=True, plans=True)
+RUNTIME = Runtime(
+    SUFFIXES, "cuda", partial(open_plan, library="tensorrt"), runs_code=True, plan_options=("device", "cuda_graphs")
+)

@@ -10,5 +10,6 @@ from skinaudit.engines.runtime import Runtime
 
 LIBRARIES = ("tensorrt_rtx_cu13", "cuda-python")
 RUNTIME = Runtime(
-    SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx, runs_code=True, plans=True
-)
+    SUFFIXES, "cuda", partial(open_plan, library="tensorrt_rtx"), recognises=is_rtx, runs_code=True,
+    plan_options=("device", "specialisation", "runtime_cache", "cuda_graphs"),
+)  # fmt: skip

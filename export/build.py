@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from skinaudit.export.calibration import Calibration
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a user may ask of a builder; formats that have no such thing ignore it.
+    """What a user may ask of a builder; `Format.options` names what each format takes.
 
     version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
     targets: compute capabilities, such as SM86, that a plan is for; empty for the library's choice. refit: plans whose
@@ -35,6 +35,11 @@ class BuildOptions:
     provider: Provider = "cpu"
     batches: tuple[int, int, int] = (1, 32, 128)
     rebuilds: int = 1
+
+    def given(self) -> tuple[str, ...]:
+        """The fields that differ from their defaults, but for `rebuilds`, which every format takes."""
+        changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return tuple(name for name in changed if name != "rebuilds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +87,13 @@ class Build(Protocol):
 
     def __call__(self, request: Request) -> Built:
         """Build it."""
+
+
+class Check(Protocol):
+    """Raises InvalidInputError for options that the format cannot meet, before anything is converted or built.
+
+    where: the path of the engine, for messages.
+    """
+
+    def __call__(self, options: BuildOptions, *, where: str) -> None:
+        """Check them."""

@@ -84,14 +84,24 @@ def export_run(
     formats: None for the usual ones of each precision. `run`/engines/fp32.onnx is the reference of every engine. It is kept
     if its digests lead to the run's weights, and exported again if not. Other formats are built from the ONNX file of their
     precision, which is written too. A file is written only after its precision was read back and its parity was measured: on
-    the engine or, where it does not run here, on an emulation of its graph, which is said. Raises InvalidInputError for a
-    damaged run, an unknown precision or one that was not reached, EngineError for parity. refused: called with the error of
-    an engine that is not written, after which the others follow; without it the first such error is raised.
+    the engine or, where it does not run here, on an emulation of its graph, which is said. Options are checked before
+    anything is traced or built. Raises InvalidInputError for a damaged run, an unknown precision or one that was not
+    reached, options that no format takes, EngineError for parity. refused: called with the error of an engine that is not
+    written, after which the others follow; without it the first such error is raised.
     """
+    options = options or BuildOptions()
     planned = _wanted(formats, precisions, output)
+    _check_taken(options, [form for form, _ in planned])
     manifest = read_run(run)
     clean_set = open_clean_set(run, manifest)
-    build = _Build(run, manifest, clean_set, options or BuildOptions(), threads, progress)
+
+    def path_of(form: Format, precision: str) -> Path:
+        return output or RunFolder(run).engines / f"{precision}{form.suffix}"
+
+    planned = _possible(planned, options, path_of, refused)
+    if not planned:
+        return ()
+    build = _Build(run, manifest, clean_set, options, threads, progress)
     graphs = {"fp32": _reference(build)}
 
     def graph(name: str, path: Path | None = None) -> Exported:
@@ -104,8 +114,7 @@ def export_run(
         name = form.graphs[precision]
         if form.build is None:
             return graph(name, output)
-        path = output or RunFolder(run).engines / f"{precision}{form.suffix}"
-        return _write_engine(build, path, form=form, precision=precision, graph=graph(name))
+        return _write_engine(build, path_of(form, precision), form=form, precision=precision, graph=graph(name))
 
     exported = []
     for form, precision in planned:
@@ -136,6 +145,37 @@ def _wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Pa
             f"{output}: an output file ends in {suffix} and takes one precision of one format, not {len(planned)}"
         )
     return planned
+
+
+def _check_taken(options: BuildOptions, forms: Sequence[Format]) -> None:
+    """Raise InvalidInputError for an option that none of the formats takes."""
+    taken = {name for form in forms for name in form.options}
+    for option in options.given():
+        if option not in taken:
+            takers = [name for name, form in FORMATS.items() if option in form.options]
+            asked = list(dict.fromkeys(name for name, form in FORMATS.items() if form in forms))
+            flag = "--target" if option == "targets" else f"--{option.replace('_', '-')}"
+            raise InvalidInputError(
+                f"{flag}: is for --format {' or '.join(takers)}, not for {', '.join(asked)}; name one, or leave it out"
+            )
+
+
+def _possible(
+    planned: Sequence[tuple[Format, str]], options: BuildOptions, path_of: Callable[[Format, str], Path],
+    refused: Callable[[SkinauditError], None] | None,
+) -> list[tuple[Format, str]]:  # fmt: skip
+    """What of the plan its formats can build with these options; the errors of the rest go to `refused`, or are raised."""
+    possible = []
+    for form, precision in planned:
+        try:
+            if form.check is not None:
+                form.check(options, where=str(path_of(form, precision)))
+            possible.append((form, precision))
+        except SkinauditError as error:
+            if refused is None:
+                raise
+            refused(error)
+    return possible
 
 
 @dataclass(frozen=True, eq=False)

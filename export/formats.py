@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from skinaudit.errors import InvalidInputError
-from skinaudit.export.build import Build
+from skinaudit.export.build import Build, Check
 from skinaudit.export.precision import graphs_for
-from skinaudit.export.to_aotinductor import build_aotinductor
+from skinaudit.export.to_aotinductor import build_aotinductor, check_aotinductor
 from skinaudit.export.to_openvino import build_openvino
 from skinaudit.export.to_pytorch import build_pytorch
-from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx
+from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx, check_tensorrt, check_tensorrt_rtx
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Format:
     """An engine format. graphs: per precision on offer, the name in PRECISIONS of the ONNX graph that it is built from.
 
     suffix: of its files. runtime: the name of the runtime that opens them. library: the module whose presence means that
-    it can be built here. build: None where the typed graph itself is the engine.
+    it can be built here. build: None where the typed graph itself is the engine. options: fields of BuildOptions that it
+    takes. check: of those, before anything is built.
     """
 
     suffix: str
@@ -29,6 +30,8 @@ class Format:
     library: str
     graphs: Mapping[str, str]
     build: Build | None
+    options: tuple[str, ...] = ()
+    check: Check | None = None
 
     @property
     def installed(self) -> bool:
@@ -36,18 +39,24 @@ class Format:
         return find_spec(self.library) is not None
 
 
+_OF_PLANS = (
+    "version_compatible", "hardware_compatible", "targets", "refit", "strip", "timing_cache", "workspace", "batches",
+)  # fmt: skip
+
 FORMATS: Mapping[str, Format] = {
     "onnx": Format(".onnx", "onnxruntime", "onnxruntime", graphs_for("onnx"), None),
-    "tensorrt": Format(".plan", "tensorrt", "tensorrt", graphs_for("tensorrt"), build_tensorrt),
+    "tensorrt": Format(".plan", "tensorrt", "tensorrt", graphs_for("tensorrt"), build_tensorrt, _OF_PLANS, check_tensorrt),
     "tensorrt-rtx": Format(
-        ".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", graphs_for("tensorrt-rtx"), build_tensorrt_rtx
+        ".rtx.plan", "tensorrt-rtx", "tensorrt_rtx", graphs_for("tensorrt-rtx"), build_tensorrt_rtx, _OF_PLANS,
+        check_tensorrt_rtx,
     ),
     "openvino": Format(
         ".xml", "openvino", "openvino", {"fp32": "fp32", "fp16": "fp32", "int8": "fp32"}, build_openvino,
     ),
     "pytorch": Format(".pt2", "pytorch", "torch", {"fp32": "fp32"}, build_pytorch),
     "aotinductor": Format(
-        ".aoti.pt2", "aotinductor", "torch", {name: name for name in ("fp32", "fp16", "bf16")}, build_aotinductor
+        ".aoti.pt2", "aotinductor", "torch", {name: name for name in ("fp32", "fp16", "bf16")}, build_aotinductor,
+        ("provider",), check_aotinductor,
     ),
 }  # fmt: skip
 """Formats by the name that the command line gives them."""

@@ -13,12 +13,23 @@ _NO_TARGETS = ("NONE", "CURRENT")
 """Members of ComputeCapability that name none."""
 
 
-def add_profile(builder: Any, config: Any, network: Any, options: BuildOptions, *, where: str) -> None:
-    """One optimisation profile for the batches of the options; raises InvalidInputError where only the batch may be dynamic
-    and more is."""
+def check_batches(options: BuildOptions, *, where: str) -> None:
+    """Raise InvalidInputError for batches that are no profile."""
     low, usual, high = options.batches
     if not 1 <= low <= usual <= high:
         raise InvalidInputError(f"{where}: batches {low} {usual} {high}: give smallest, usual and largest in this order")
+
+
+def check_options(trt: Any, options: BuildOptions, *, where: str) -> None:
+    """Raise InvalidInputError, before anything is built, for an option that the library does not have, named as typed."""
+    _flags(trt, options, where=where)
+    _hardware_level(trt, options, where=where)
+    _targets(trt, options, where=where)
+
+
+def add_profile(builder: Any, config: Any, network: Any, options: BuildOptions, *, where: str) -> None:
+    """One optimisation profile for the batches of the options; raises InvalidInputError where only the batch may be dynamic
+    and more is."""
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         port = network.get_input(index)
@@ -32,31 +43,47 @@ def add_profile(builder: Any, config: Any, network: Any, options: BuildOptions, 
 def apply_options(trt: Any, config: Any, options: BuildOptions, *, where: str) -> list[str]:
     """Set what was asked for, and TF32 off; returns it as it was typed.
 
-    Raises InvalidInputError for an option that the library does not have, named as it was typed.
+    Raises InvalidInputError as check_options does.
     """
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the plan can tell its layers' types
     typed = []
-    for asked, option, flag in (
-        (options.version_compatible, "--version-compatible", "VERSION_COMPATIBLE"),
-        (options.refit, "--refit", "REFIT"),
-        (options.strip, STRIPPED, "STRIP_PLAN"),
-    ):
-        if asked:
-            config.set_flag(_member(trt, "BuilderFlag", flag, option, where=where))
-            typed.append(option)
-    if options.hardware_compatible:
-        if trt.__name__ == "tensorrt_rtx":
-            raise InvalidInputError(f"{where}: tensorrt_rtx has no --hardware-compatible; name GPUs by --target")
-        level = _member(trt, "HardwareCompatibilityLevel", "AMPERE_PLUS", "--hardware-compatible", where=where)
+    for option, flag in _flags(trt, options, where=where).items():
+        config.set_flag(flag)
+        typed.append(option)
+    level = _hardware_level(trt, options, where=where)
+    if level is not None:
         config.hardware_compatibility_level = level
         typed.append("--hardware-compatible")
-    if options.targets:
-        typed += _set_targets(trt, config, options.targets, where=where)
+    targets = _targets(trt, options, where=where)
+    if targets:
+        config.num_compute_capabilities = len(targets)
+    for index, (name, target) in enumerate(targets.items()):
+        if not config.set_compute_capability(target, index):
+            raise InvalidInputError(f"{where}: {trt.__name__} refuses --target {name} here; leave it out")
+        typed.append(f"--target {name}")
     if options.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
         typed.append(f"--workspace {options.workspace}")
     return typed
+
+
+def _flags(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
+    """The builder's flags that were asked for, by what was typed."""
+    asked = (
+        (options.version_compatible, "--version-compatible", "VERSION_COMPATIBLE"),
+        (options.refit, "--refit", "REFIT"),
+        (options.strip, STRIPPED, "STRIP_PLAN"),
+    )
+    return {option: _member(trt, "BuilderFlag", flag, option, where=where) for is_asked, option, flag in asked if is_asked}
+
+
+def _hardware_level(trt: Any, options: BuildOptions, *, where: str) -> Any:
+    if not options.hardware_compatible:
+        return None
+    if trt.__name__ == "tensorrt_rtx":
+        raise InvalidInputError(f"{where}: tensorrt_rtx has no --hardware-compatible; name GPUs by --target")
+    return _member(trt, "HardwareCompatibilityLevel", "AMPERE_PLUS", "--hardware-compatible", where=where)
 
 
 def _member(trt: Any, table: str, name: str, option: str, *, where: str) -> Any:
@@ -66,22 +93,20 @@ def _member(trt: Any, table: str, name: str, option: str, *, where: str) -> Any:
     return member
 
 
-def _set_targets(trt: Any, config: Any, targets: tuple[str, ...], *, where: str) -> list[str]:
-    """Compute capabilities as `sm86`, `SM86` or `8.6`."""
+def _targets(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
+    """The library's compute capabilities by name, asked for as `sm86`, `SM86` or `8.6`."""
+    if not options.targets:
+        return {}
     members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
     offered = {name: member for name, member in members.items() if name not in _NO_TARGETS}
     if not offered:
         raise InvalidInputError(
             f"{where}: {trt.__name__} {trt.__version__} builds for the GPU that is here and has no --target; leave it out"
         )
-    names = list(dict.fromkeys(f"SM{target.upper().removeprefix('SM').replace('.', '')}" for target in targets))
+    names = dict.fromkeys(f"SM{target.upper().removeprefix('SM').replace('.', '')}" for target in options.targets)
     for name in names:
         if name not in offered:
             raise InvalidInputError(
                 f"{where}: {trt.__name__} {trt.__version__} builds for no {name}; choose --target among {', '.join(offered)}"
             )
-    config.num_compute_capabilities = len(names)
-    for index, name in enumerate(names):
-        if not config.set_compute_capability(offered[name], index):
-            raise InvalidInputError(f"{where}: {trt.__name__} refuses --target {name} here; leave it out")
-    return [f"--target {name}" for name in names]
+    return {name: offered[name] for name in names}

@@ -8,17 +8,31 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import Any
 
 from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in, quiet
 from skinaudit.engines.pytorch_ import one_line, weights_of
 from skinaudit.errors import InvalidInputError, NoDeviceError
-from skinaudit.export.build import Built, Request
+from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.cuda_toolkit import cuda_toolkit
 from skinaudit.export.to_pytorch import source_model, trace
 from skinaudit.true_fp32 import true_fp32
 
 _DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+
+
+def check_aotinductor(options: BuildOptions, *, where: str) -> None:
+    """Raise NoDeviceError where a package shall run on a GPU and torch finds none; without torch the build says so."""
+    if options.provider != "cuda" or find_spec("torch") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise NoDeviceError(
+            f"{where}: compiling for cuda needs the GPU, and torch finds none; export it where it runs, or leave "
+            "--provider out"
+        )
 
 
 def build_aotinductor(request: Request) -> Built:
@@ -32,11 +46,7 @@ def build_aotinductor(request: Request) -> Built:
     from skinaudit.trainer.models import folded
 
     device = request.options.provider
-    if device == "cuda" and not torch.cuda.is_available():
-        raise NoDeviceError(
-            f"{request.where}: compiling for cuda needs the GPU, and torch finds none; export it where it runs, or leave "
-            "--provider out"
-        )
+    check_aotinductor(request.options, where=request.where)
     processor = torch.backends.cpu.get_cpu_capability() if device == "cpu" else torch.cuda.get_device_name()
     with quiet():
         program = trace(torch, _typed(torch, folded(model), request.precision), request, device=device)

@@ -15,8 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.engines.plans.error_log import ErrorLog
 from skinaudit.errors import InvalidInputError, first_few, missing
-from skinaudit.export.build import Build, Built, Request
-from skinaudit.export.plan_options import add_profile, apply_options
+from skinaudit.export.build import Build, BuildOptions, Built, Check, Request
+from skinaudit.export.plan_options import add_profile, apply_options, check_batches, check_options
 from skinaudit.export.timing_cache import check_timing_cache, keep_timing_cache, use_timing_cache
 
 _EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
@@ -32,12 +32,9 @@ def build_plan(request: Request, *, library: str) -> Built:
     refuse or silently read as something else; MissingDependencyError without it.
     """
     options = request.options
-    check_timing_cache(options.timing_cache, library=library, where=request.where)
     _check_quantisers(request.graph, where=request.where)
-    try:
-        trt = importlib.import_module(library)
-    except (ImportError, OSError) as error:
-        raise missing(library, _EXTRAS[library], f"{request.where}: building a plan") from error
+    check_plan(options, where=request.where, library=library)
+    trt = _imported(library, where=request.where)
     log = ErrorLog(trt)
     builder = trt.Builder(log.logger)
     # From 11 on all networks are strongly typed and the flag is gone.
@@ -71,8 +68,24 @@ def build_plan(request: Request, *, library: str) -> Built:
     return Built(found=_layer_counts(trt, network), settings=settings, incomplete=incomplete)
 
 
+def check_plan(options: BuildOptions, *, where: str, library: str) -> None:
+    """Raise InvalidInputError for options that `library` cannot meet; MissingDependencyError without it. Builds nothing."""
+    check_batches(options, where=where)
+    check_timing_cache(options.timing_cache, library=library, where=where)
+    check_options(_imported(library, where=where), options, where=where)
+
+
+def _imported(library: str, *, where: str) -> Any:
+    try:
+        return importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        raise missing(library, _EXTRAS[library], f"{where}: building a plan") from error
+
+
 build_tensorrt: Build = partial(build_plan, library="tensorrt")
 build_tensorrt_rtx: Build = partial(build_plan, library="tensorrt_rtx")
+check_tensorrt: Check = partial(check_plan, library="tensorrt")
+check_tensorrt_rtx: Check = partial(check_plan, library="tensorrt_rtx")
 
 
 def _check_support(parser: Any, request: Request) -> None:

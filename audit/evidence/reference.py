@@ -176,8 +176,8 @@ def _open_control(
     if manifest.asked != "fp32":
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     runtime = manifest.runtime
-    known = RUNTIMES.get(runtime)
-    plan = plan if known is not None and known.plans else None  # a plan runs as the one under audit, on the same device
+    if plan is not None and runtime in RUNTIMES:
+        plan = plan.only(RUNTIMES[runtime].plan_options)  # a plan runs as the one under audit, on the same device
     reference = open_engine(control, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
     check_engine(reference, inputs.clean.info.contract, path=control)
     typed = manifest.settings.get("found_in") == BUILT_TYPED

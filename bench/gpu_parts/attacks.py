@@ -1,4 +1,4 @@
-"""PGD beside torchattacks on the device."""
+"""PGD beside torchattacks on the device; `python bench/libraries.py` installs torchattacks before."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import asdict
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench import libraries, report
 from skinaudit.bench.attacks import measure_attacks
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 
 TITLE = "PGD beside torchattacks"
 PEER = "torchattacks"
 _EPS = "2/255"
 
 
-def measure(settings: Settings) -> Answer:
+def measure(settings: Settings, _: Keep) -> Answer:
     """PGD with one random start on the first clean images of the run as one batch."""
     libraries.enable(PEER)
     threat_model = ThreatModel("linf", parse_eps(_EPS))

@@ -6,34 +6,49 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 from skinaudit.bench.throughput import open_all
 
 TITLE = "Audited"
 
 
-def measure(settings: Settings) -> Answer:
-    """The verdict, the time and the first reason of each audit, in a process of its own."""
-    rows, figures = [], {}
-    for opened in open_all(settings.folder, provider=settings.provider, threads=settings.threads)[0]:
-        engine, name = opened.path, opened.path.name
+def measure(settings: Settings, keep: Keep) -> Answer:
+    """The verdict, the time and the reason of each audit, in a process of its own; and why an engine does not open."""
+    opened, left_out = open_all(settings.folder, provider=settings.provider, threads=settings.threads)
+    rows = [[name, "not opened", "-", _cell(reason)] for name, reason in left_out.items()]
+    figures: dict[str, Any] = {name: {"error": reason} for name, reason in left_out.items()}
+
+    def answer() -> Answer:
+        return Answer(table(("engine", "verdict", "seconds", "reason"), rows), figures)
+
+    keep(answer())
+    for engine in opened:
         command = [
-            "audit",
-            str(engine),
-            "--allow-code",
-            "--provider",
-            settings.provider,
-            "--threads",
-            str(settings.threads),
+            "audit", str(engine.path), "--allow-code", "--provider", settings.provider, "--threads", str(settings.threads),
             "--json",
-        ]
+        ]  # fmt: skip
         started = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "skinaudit", *command], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
-        last = done.stderr.strip().splitlines()[-1:] or [""]
-        verdict = json.loads(done.stdout)["verdict"] if done.stdout.startswith("{") else f"exit code {done.returncode}"
-        rows.append([name, verdict, f"{seconds:.1f}", last[0].replace("|", "/")[:300]])
-        figures[name] = {"verdict": verdict, "seconds": seconds, "exit": done.returncode, "stderr": done.stderr[-2000:]}
-    return Answer(table(("engine", "verdict", "seconds", "said"), rows), figures)
+        verdict, reason = _told(done)
+        rows.append([engine.path.name, verdict, f"{seconds:.1f}", _cell(reason)])
+        figures[engine.path.name] = {
+            "verdict": verdict, "reason": reason, "seconds": seconds, "exit": done.returncode, "stderr": done.stderr[-2000:],
+        }  # fmt: skip
+        keep(answer())
+    return answer()
+
+
+def _told(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """The verdict and its reason: of the JSON report or, where there is none, the exit code and the last line on stderr."""
+    if done.stdout.startswith("{"):
+        report = json.loads(done.stdout)
+        return report["verdict"], report["reason"]
+    return f"exit code {done.returncode}", (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")[:300]

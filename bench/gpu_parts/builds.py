@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 from skinaudit.errors import SkinauditError
 from skinaudit.export.build import BuildOptions
@@ -15,14 +16,20 @@ TITLE = "Built"
 COMPILED = "aotinductor"
 
 
-def measure(settings: Settings) -> Answer:
+def measure(settings: Settings, keep: Keep) -> Answer:
     """Export every precision of every installed format; what a format cannot build is a row that says why."""
-    return build(settings, [name for name in FORMATS if name != COMPILED])
+    return build(settings, [name for name in FORMATS if name != COMPILED], keep)
 
 
-def build(settings: Settings, names: Sequence[str]) -> Answer:
+def build(settings: Settings, names: Sequence[str], keep: Keep) -> Answer:
     """Export every precision of the formats of these names that are installed, and asked for."""
-    rows, figures = [], {}
+    rows: list[list[str]] = []
+    figures: dict[str, Any] = {}
+
+    def answer() -> Answer:
+        columns = ("file", "MB", "seconds, comparison included", "layers found", "agreement on the clean set, measured on")
+        return Answer(table(columns, rows), figures)
+
     for name in names:
         form = FORMATS[name]
         if not form.installed or (settings.formats and name not in settings.formats):
@@ -33,16 +40,17 @@ def build(settings: Settings, names: Sequence[str]) -> Answer:
                 (built,) = export_run(
                     settings.folder, precisions=[precision], formats=[name], threads=settings.threads,
                     progress=lambda line: print(line, flush=True),
-                    options=BuildOptions(provider=settings.provider),
+                    options=BuildOptions(provider=settings.provider) if "provider" in form.options else None,
                 )  # fmt: skip
             except SkinauditError as error:
                 rows.append([label, "-", "-", "-", str(error).replace("|", "/")])
                 figures[label] = {"error": str(error)}
+                keep(answer())
                 continue
             found = ", ".join(f"{layer} {count}" for layer, count in built.manifest.found.items())
             how = built.manifest.parity.get("measured_on", "the engine")
             parity = f"{built.manifest.parity['agreement']:.2%} ({how})"
             rows.append([built.path.name, f"{built.size / 1e6:.2f}", f"{built.seconds:.1f}", found, parity])
             figures[label] = {"seconds": built.seconds, "bytes": built.size, "parity": dict(built.manifest.parity)}
-    columns = ("file", "MB", "seconds, comparison included", "layers found", "agreement on the clean set, measured on")
-    return Answer(table(columns, rows), figures)
+            keep(answer())
+    return answer()

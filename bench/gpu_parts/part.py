@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,10 +56,14 @@ class Answer:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
+Keep = Callable[[Answer], None]
+"""Called with all that a part has so far whenever a row comes in: the page has it even if the part does not end in time."""
+
+
 class Part(Protocol):
     """A module of this folder."""
 
     TITLE: str
 
-    def measure(self, settings: Settings) -> Answer:
+    def measure(self, settings: Settings, keep: Keep, /) -> Answer:
         """Measure; any exception is written down as this part's result and stops no other part."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 from skinaudit.bench.throughput import sets_of
 from skinaudit.trainer.checkpoint import load_run_model
@@ -17,7 +19,7 @@ TITLE = "Rounding of the source model"
 _IMAGES = 256
 
 
-def measure(settings: Settings) -> Answer:
+def measure(settings: Settings, keep: Keep) -> Answer:
     """The model as trained and folded, on the first clean images; distances as shares of the largest logit."""
     images = next(sets_of(settings.folder)[0].batches(_IMAGES))
     model = load_run_model(settings.folder)
@@ -28,7 +30,14 @@ def measure(settings: Settings) -> Answer:
         "the model, TF32 off": lambda: _plain(model.to(settings.device), images, tf32=False),
         "as the sets are written (folded, logits_of)": lambda: logits_of(folded(model.to(settings.device)), images),
     }
-    figures, rows = {}, []
+    figures: dict[str, Any] = {}
+    rows: list[list[str]] = []
+
+    def answer() -> Answer:
+        about = f"{len(images)} clean images, beside the same weights in float64 on the CPU. Export demands 1e-4."
+        columns = ("", "largest distance, share of the largest logit", "flips")
+        return Answer(f"{about}\n\n{table(columns, rows)}", figures)
+
     for name, way in ways.items():
         torch.backends.cudnn.allow_tf32 = True  # torch's own default, which logits_of has to overrule
         logits = way()
@@ -36,9 +45,8 @@ def measure(settings: Settings) -> Answer:
         flips = int((logits.argmax(1) != exact.argmax(1)).sum())
         figures[name] = {"largest_share": distance, "flips": flips}
         rows.append([name, f"{distance:.1e}", str(flips)])
-    about = f"{len(images)} clean images, beside the same weights in float64 on the CPU. Export demands 1e-4."
-    columns = ("", "largest distance, share of the largest logit", "flips")
-    return Answer(f"{about}\n\n{table(columns, rows)}", figures)
+        keep(answer())
+    return answer()
 
 
 @torch.no_grad()

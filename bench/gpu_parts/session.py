@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 from skinaudit.bench.throughput import sets_of
 from skinaudit.engines.plans.cuda_device import cuda_devices
@@ -35,7 +35,7 @@ _TRT = SimpleNamespace(
 """What the session asks of the library's module."""
 
 
-def measure(settings: Settings) -> Answer:
+def measure(settings: Settings, keep: Keep) -> Answer:
     """Several counts of images under several profiles, with and without CUDA graphs, beside the same model called by torch.
 
     Each session must answer as the model does on the same batches, give back all its memory, and fail in one line after it
@@ -49,7 +49,16 @@ def measure(settings: Settings) -> Answer:
     model = load_run_model(settings.folder).cuda().eval()
     clean = next(sets_of(settings.folder)[0].batches(max(_COUNTS)))
     images = np.resize(to_pixels(clean, device=torch.device("cpu")).numpy(), (max(_COUNTS), *clean.shape[1:]))
-    rows, figures = [], {"device": names[0]}
+    rows: list[list[str]] = []
+    figures: dict[str, Any] = {"device": names[0]}
+
+    def answer() -> Answer:
+        columns = (
+            "", f"largest difference from torch, {', '.join(map(str, _COUNTS))} images",
+            "of what it reserved, not given back", "ms for a batch of 64", "torch alone, ms",
+        )  # fmt: skip
+        return Answer(f"On {names[0]}.\n\n{table(columns, rows)}", figures)
+
     for name, batches in _PROFILES.items():
         for graphs in (False, True):
             label = f"batches {name}{', CUDA graphs' if graphs else ''}"
@@ -63,11 +72,8 @@ def measure(settings: Settings) -> Answer:
                 f"{found['milliseconds']:.2f}" if "milliseconds" in found else "-",
                 f"{found['torch_milliseconds']:.2f}" if "torch_milliseconds" in found else "-",
             ])  # fmt: skip
-    columns = (
-        "", f"largest difference from torch, {', '.join(map(str, _COUNTS))} images", "of what it reserved, not given back",
-        "ms for a batch of 64", "torch alone, ms",
-    )  # fmt: skip
-    return Answer(f"On {names[0]}.\n\n{table(columns, rows)}", figures)
+            keep(answer())
+    return answer()
 
 
 def _tried(

@@ -8,52 +8,59 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import read_log
-from skinaudit.bench.gpu_parts.part import Answer, Settings
+from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 
 TITLE = "Train, export, audit"
 
 
-def measure(settings: Settings) -> Answer:
+def measure(settings: Settings, keep: Keep) -> Answer:
     """A short hardened training twice with one seed, then export in fp32 and an audit of it, each as its command."""
+    rows: list[list[str]] = []
+    figures: dict[str, Any] = {}
+
+    def answer() -> Answer:
+        command = " ".join(["skinaudit", *_training(settings, Path("runs/first"))])
+        on = f", on {figures['device']}" if "device" in figures else ""
+        return Answer(f"    {command}\n\n{table(('', f'measured{on}'), rows)}", figures)
+
+    def row(name: str, value: str, **more: Any) -> None:
+        rows.append([name, value])
+        figures.update(more)
+        keep(answer())
+
     with tempfile.TemporaryDirectory() as scratch:
         runs = [Path(scratch) / name for name in ("first", "second")]
-        seconds = [_command(_training(settings, out)) for out in runs]
         files = [RunFolder(run) for run in runs]
-        epochs = read_log(files[0].log)
-        equal = {
-            "weights": digest_file(files[0].weights) == digest_file(files[1].weights),
-            "sets": [one.digest for one in read_run(runs[0]).sets.values()]
-            == [one.digest for one in read_run(runs[1]).sets.values()],
-        }
+        first = _command(_training(settings, runs[0]))
+        device = read_run(runs[0]).training["device"]
+        row("train, whole command", f"{first:.1f} s", train_seconds=[first], device=device)
+        epochs = [dict(epoch) for epoch in read_log(files[0].log)]
+        speeds = ", ".join(f"{epoch['images_per_second']:,.0f}" for epoch in epochs)
+        row("epochs, images per second", speeds, epochs=epochs)
+        second = _command(_training(settings, runs[1]))
+        row("train again", f"{second:.1f} s", train_seconds=[first, second])
+        weights = digest_file(files[0].weights) == digest_file(files[1].weights)
+        sets = [[one.digest for one in read_run(run).sets.values()] for run in runs]
+        row("the same weights twice", "yes" if weights else "NO", equal={"weights": weights, "sets": sets[0] == sets[1]})
+        row("the same sets twice", "yes" if sets[0] == sets[1] else "NO")
         export = _command(["export", str(runs[0]), "--format", "onnx", "--threads", str(settings.threads)])
+        row("export to fp32 ONNX", f"{export:.1f} s", export_seconds=export)
         audit = [
             "audit", str(files[0].reference), "--provider", settings.provider, "--threads", str(settings.threads), "--json",
         ]  # fmt: skip
         started = time.perf_counter()
         audited = subprocess.run([sys.executable, "-m", "skinaudit", *audit], capture_output=True, text=True, check=False)
-        audit_seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         verdict = json.loads(audited.stdout)["verdict"] if audited.stdout else audited.stderr.strip()[-300:]
-        device = read_run(runs[0]).training["device"]
-    figures = {
-        "device": device, "train_seconds": seconds, "export_seconds": export, "audit_seconds": audit_seconds,
-        "verdict": verdict, "equal": equal, "epochs": [dict(epoch) for epoch in epochs],
-    }  # fmt: skip
-    rows = [
-        ["train, whole command (the same again)", f"{seconds[0]:.1f} s ({seconds[1]:.1f} s)"],
-        ["epochs, images per second", ", ".join(f"{epoch['images_per_second']:,.0f}" for epoch in epochs)],
-        ["the same weights twice", "yes" if equal["weights"] else "NO"],
-        ["the same sets twice", "yes" if equal["sets"] else "NO"],
-        ["export to fp32 ONNX", f"{export:.1f} s"],
-        [f"audit on {settings.provider}", f"{verdict}, {audit_seconds:.1f} s"],
-    ]
-    command = " ".join(["skinaudit", *_training(settings, Path("runs/first"))])
-    return Answer(f"    {command}\n\non {device}:\n\n{table(('', ''), rows)}", figures)
+        row(f"audit on {settings.provider}", f"{verdict}, {seconds:.1f} s", verdict=verdict, audit_seconds=seconds)
+    return answer()
 
 
 def _training(settings: Settings, out: Path) -> list[str]:

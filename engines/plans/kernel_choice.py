@@ -18,11 +18,12 @@ class KernelChoice:
     """
 
     def __init__(self, trt: Any, options: PlanOptions, *, where: str) -> None:
-        """Raises EngineError for a cache file in a folder that cannot be written."""
+        """Raises EngineError for a cache file that cannot be written, or is no file."""
         self._trt, self._options, self._where = trt, options, where
         self._cache: Any = None
-        if options.runtime_cache is not None and not can_be_written(options.runtime_cache):
-            raise EngineError(f"{options.runtime_cache}: cannot be written; name another --runtime-cache")
+        cache = options.runtime_cache
+        if cache is not None and (not can_be_written(cache) or (cache.exists() and not cache.is_file())):
+            raise EngineError(f"{cache}: cannot be written as a file; name another file as --runtime-cache")
 
     def make_context(self, engine: Any) -> Any:
         """An execution context of `engine`; None where the library makes none."""
@@ -45,7 +46,10 @@ class KernelChoice:
         cache = config.create_runtime_cache()
         content = path.read_bytes() if path.is_file() else b""
         if content and not cache.deserialize(content):
-            raise EngineError(f"{path}: no runtime cache of this library, GPU and driver; delete it, or name another file")
+            raise EngineError(
+                f"{path}: not a runtime cache of this library, GPU and driver; it is left as it is: name another file as "
+                "--runtime-cache"
+            )
         if not config.set_runtime_cache(cache):
             raise EngineError(f"{self._where}: {self._trt.__name__} takes no runtime cache; leave --runtime-cache out")
         return cache

@@ -51,7 +51,6 @@ def open_plan(
         trt = importlib.import_module(library)
     except (ImportError, OSError) as error:
         raise missing(library, EXTRAS[library], f"{path}: running a plan") from error
-    _check_options(trt, options, where=where)
     try_plan(path, library=library, version=trt.__version__, options=options, allow_code=allow_code)
     checked(cuda.cudaSetDevice(options.device), where=where)
     log = ErrorLog(trt)
@@ -88,11 +87,6 @@ def _device(path: Path, index: int, *, extra: str) -> tuple[Any, str]:
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
         raise EngineError(f"{path}: no CUDA device {index} here; choose --device among {listed}")
     return cuda, names[index]
-
-
-def _check_options(trt: Any, options: PlanOptions, *, where: str) -> None:
-    if options.runtime_cache is not None and trt.__name__ != "tensorrt_rtx":
-        raise EngineError(f"{where}: only TensorRT-RTX compiles kernels at run time; leave --runtime-cache out")
 
 
 def _deserialised(trt: Any, log: ErrorLog, path: Path, *, allow_code: bool) -> tuple[Any, Any]:

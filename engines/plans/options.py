@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 Specialisation = Literal["eager", "none"]
@@ -26,10 +28,22 @@ class PlanOptions:
 
     def given(self) -> tuple[str, ...]:
         """What to type for whatever differs from the default, one word each."""
-        typed = {
-            ("--device", str(self.device)): self.device != 0,
-            ("--kernels", self.specialisation): self.specialisation != "eager",
-            ("--runtime-cache", str(self.runtime_cache)): self.runtime_cache is not None,
-            ("--cuda-graphs",): self.cuda_graphs,
-        }
-        return tuple(word for words, is_given in typed.items() if is_given for word in words)
+        values = {flag: getattr(self, name) for name, flag in _FLAGS.items() if name in self._changed()}
+        return tuple(word for flag, value in values.items() for word in ([flag] if value is True else [flag, str(value)]))
+
+    def only(self, names: Collection[str]) -> PlanOptions:
+        """The options of these field names; the others are at their defaults."""
+        return replace(PlanOptions(), **{name: getattr(self, name) for name in names})
+
+    def beyond(self, names: Collection[str]) -> dict[str, str]:
+        """What differs from the default in other fields than these: the name of the field and what to type for it."""
+        return {name: _FLAGS[name] for name in self._changed() if name not in names}
+
+    def _changed(self) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) != field.default)
+
+
+_FLAGS = MappingProxyType({
+    "device": "--device", "specialisation": "--kernels", "runtime_cache": "--runtime-cache", "cuda_graphs": "--cuda-graphs",
+})  # fmt: skip
+"""How each field is typed."""

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("onnxruntime")
 
+import skinaudit.cli
 from skinaudit.artifacts.manifest import read_engine_manifest, record, write_engine_manifest
 from skinaudit.audit import several
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.several import Answer, audit_several, share_cores, sort_files
+from skinaudit.audit.several import Answer, audit_several, fit_plans, share_cores, sort_files
+from skinaudit.engines.plans.options import PlanOptions
+from skinaudit.errors import InvalidInputError
 
 SIZE = 6
 
@@ -158,3 +162,39 @@ def test_cores_are_shared(
     engines: int, cores: int, jobs: int | None, threads: int | None, expected: tuple[int, int]
 ) -> None:
     assert share_cores(engines, cores=cores, jobs=jobs, threads=threads) == expected
+
+
+def test_options_of_plans_reach_the_engines_that_take_them(tmp_path: Path) -> None:
+    graph, plan, rtx, other = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
+    rtx.write_bytes(b"vtrt")
+    given = PlanOptions(device=1, specialisation="none", runtime_cache=Path("cache"))
+    assert fit_plans([graph, plan, rtx, other], given, runtime=None) == {
+        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, other: given,
+    }  # fmt: skip
+    for engines, option in (([graph, plan], "--kernels"), ([graph, graph], "--device")):
+        with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, which none of the 2 engines"):
+            fit_plans(engines, given, runtime=None)
+
+
+def test_each_engine_is_audited_with_its_own_options_of_plans(engines: Path) -> None:
+    """ONNX Runtime refuses them, so that they are left out for the one engine alone."""
+    given = [engines / "fp32.onnx", engines / "worse.onnx"]
+    settings = {"threads": 1, "plan": PlanOptions(device=1)}
+    answers = audit_several(
+        given, settings, jobs=1, finished=lambda *_: None, progress=silent, plans={given[0]: PlanOptions()}
+    )  # fmt: skip
+    assert isinstance(answers[0], AuditResult)
+    assert "takes no --device" in str(answers[1])
+
+
+def test_the_command_names_the_engines_that_are_audited_without_an_option(engines: Path) -> None:
+    plan, graph = engines.parent / "damaged.plan", engines / "fp32.onnx"
+    plan.write_bytes(b"")
+    words = ["audit", str(graph), str(plan), "--device", "1", "--jobs", "1", "--threads", "1", "--json"]
+    done = CliRunner().invoke(skinaudit.cli.commands, words)
+    assert f"{graph}: audited without --device 1" in done.stderr
+    assert f"{plan}: audited without" not in done.stderr
+    assert f"2 of 2  {plan.name}  ERROR" in done.stderr
+    assert f"1 of 2  {graph.name}  ERROR" not in done.stderr
+    alone = CliRunner().invoke(skinaudit.cli.commands, [*words[:2], *words[3:5]])
+    assert str(alone.exception).startswith(f"{graph}: onnxruntime takes no --device, which is for tensorrt and tensorrt-rtx")

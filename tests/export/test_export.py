@@ -194,6 +194,50 @@ def test_steps_are_told(run: Path) -> None:
     assert told == ["int8-u8s8: converting", "int8-u8s8: comparing with the source model on 60 clean images"]
 
 
+def test_an_option_that_no_format_takes_is_refused(run: Path) -> None:
+    message = "--batches: is for --format tensorrt or tensorrt-rtx, not for onnx; name one, or leave it out"
+    with pytest.raises(InvalidInputError, match=message):
+        export_run(run, precisions=["fp32"], options=BuildOptions(batches=(1, 2, 4)))
+    with pytest.raises(InvalidInputError, match="--provider: is for --format aotinductor, not for onnx"):
+        export_run(run, precisions=["fp32"], options=BuildOptions(provider="cuda"))
+    with pytest.raises(InvalidInputError, match=r"--target: is for .*, not for openvino, pytorch; name one"):
+        export_run(run, precisions=["fp32"], formats=["openvino", "pytorch"], options=BuildOptions(targets=("8.6",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("tensorrt", {"batches": (8, 1, 32)}, "batches 8 1 32: give smallest, usual and largest in this order"),
+        ("tensorrt", {"timing_cache": Path("/")}, "/: not a file"),
+        ("tensorrt-rtx", {"targets": ("9.9",)}, "builds for no SM99; choose --target among"),
+        ("tensorrt-rtx", {"hardware_compatible": True}, "tensorrt_rtx has no --hardware-compatible"),
+    ],
+)
+def test_options_are_checked_before_anything_is_converted(
+    run: Path, name: str, options: dict[str, Any], message: str
+) -> None:
+    if name == "tensorrt-rtx":
+        pytest.importorskip("tensorrt_rtx")
+    steps: list[str] = []
+    refused: list[SkinauditError] = []
+    wanted: dict[str, Any] = {"precisions": ["fp16"], "formats": [name], "options": BuildOptions(**options)}
+    assert export_run(run, **wanted, progress=steps.append, refused=refused.append) == ()
+    assert message in str(refused[0])
+    assert steps == []
+    with pytest.raises(InvalidInputError, match=message):
+        export_run(run, **wanted)
+
+
+def test_what_cannot_be_met_does_not_keep_the_other_formats_from_being_written(run: Path) -> None:
+    refused: list[SkinauditError] = []
+    written = export_run(
+        run, precisions=["fp32"], formats=["tensorrt", "onnx"], options=BuildOptions(batches=(8, 1, 32)),
+        threads=1, refused=refused.append,
+    )  # fmt: skip
+    assert [one.path.name for one in written] == ["fp32.onnx"]
+    assert "batches 8 1 32" in str(refused[0])
+
+
 def refusing(reason: str) -> Format:
     def build(request: Request) -> Built:
         raise InvalidInputError(f"{request.where}: {reason}")

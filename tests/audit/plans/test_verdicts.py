@@ -128,11 +128,21 @@ def test_a_runtime_cache_is_written_and_read(tmp_path: Path) -> None:
 def test_a_file_that_is_no_runtime_cache_stays_as_it_is(tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.txt"
     thesis.write_text("three years of work")
-    with pytest.raises(EngineError, match=r"thesis\.txt: no runtime cache of this library"):
+    with pytest.raises(EngineError, match=r"thesis\.txt: not a runtime cache of this library.*name another file") as error:
         audited(tmp_path / "run", "fp16", library="tensorrt_rtx", inspector="rtx", plan=PlanOptions(runtime_cache=thesis))
+    assert "delete" not in str(error.value)
     assert thesis.read_text() == "three years of work"
-    with pytest.raises(EngineError, match="only TensorRT-RTX compiles kernels"):
-        audited(tmp_path / "other", "fp16", plan=PlanOptions(runtime_cache=tmp_path / "new.cache"))
+    with pytest.raises(EngineError, match="cannot be written as a file; name another file"):
+        audited(tmp_path / "third", "fp16", library="tensorrt_rtx", plan=PlanOptions(runtime_cache=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flag", "given"), [("--kernels", {"specialisation": "none"}), ("--runtime-cache", {"runtime_cache": Path("new")})]
+)
+def test_what_only_tensorrt_rtx_compiles_is_refused_by_tensorrt(tmp_path: Path, flag: str, given: dict[str, Any]) -> None:
+    message = f"tensorrt takes no {flag}, which is for tensorrt-rtx; leave it out"
+    with pytest.raises(EngineError, match=message):
+        audited(tmp_path, "fp16", plan=PlanOptions(**given))
 
 
 def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
@@ -178,7 +188,9 @@ def test_a_control_that_is_a_plan_runs_on_the_same_device(
 
 def test_options_of_plans_are_refused_where_no_plan_runs(tmp_path: Path) -> None:
     run = plant_plan(tmp_path, "fp16")
-    with pytest.raises(EngineError, match="onnxruntime takes no options of plans; leave --device 1 out"):
+    with pytest.raises(
+        EngineError, match="onnxruntime takes no --device, which is for tensorrt and tensorrt-rtx; leave it out"
+    ):
         audit_engine(run.reference, plan=PlanOptions(device=1))
     with pytest.raises(InvalidInputError, match="--emulate runs no plan; leave --cuda-graphs out"):
         audit_engine(run.engine, emulate=True, plan=PlanOptions(cuda_graphs=True))
