@@ -40,5 +40,5 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     )
     result = replace(result, description=about)
     assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")
-    assert precision_text(result) == "fp16 computed in 20 of 21 layers, 2 parts not reported"
+    assert precision_text(result) == "fp16 reported in 20 of 21 layers, 2 parts not reported"
     assert batches_text(replace(result, description=replace(about, batches=()))) == "batches tried: 1, 7, 32, 64, 128"
