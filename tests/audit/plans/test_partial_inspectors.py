@@ -16,7 +16,7 @@ from skinaudit.audit.judgement.verdict import Verdict
 
 pytestmark = pytest.mark.usefixtures("fake_gpu")
 HALF = {"LayerType": "CaskConvolution", "Name": "a", "Inputs": [{"Datatype": "Half"}]}
-OTHERS = {
+REPORTS = {
     "all layers": [HALF],
     "one layer and a generated kernel": [HALF, {"LayerType": "kgen", "Name": "__mye_fc_fp32"}],
     "a copy alone": [{"LayerType": "DataConversion", "Inputs": [{"Datatype": "Half"}]}],
@@ -41,16 +41,16 @@ def severities(result: AuditResult) -> dict[str, str]:
     return {finding.rule: finding.severity.value for finding in result.findings}
 
 
-@pytest.mark.parametrize("reported", OTHERS)
+@pytest.mark.parametrize("reported", REPORTS)
 def test_fp32_fails_whatever_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
-    result = audited(tmp_path, monkeypatch, OTHERS[reported], compute="fp32")
+    result = audited(tmp_path, monkeypatch, REPORTS[reported], compute="fp32")
     assert severities(result)["computed-precision"] == "fail"
     assert result.verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize("reported", OTHERS)
+@pytest.mark.parametrize("reported", REPORTS)
 def test_a_sound_plan_passes_whatever_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
-    result = audited(tmp_path, monkeypatch, OTHERS[reported])
+    result = audited(tmp_path, monkeypatch, REPORTS[reported])
     assert severities(result)["computed-precision"] == "note"
     assert result.verdict is Verdict.PASS, result.reason
 
