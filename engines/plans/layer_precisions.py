@@ -15,7 +15,10 @@ from typing import Any
 
 from skinaudit.engines.engine import UNREPORTED
 
-_WEIGHTED = ("conv", "gemm", "matrix", "matmul", "fullyconnected")
+_WEIGHTED = ("conv", "convolution", "deconv", "deconvolution", "gemm", "matmul", "mat mul", "matrix multiply",
+             "matrixmultiply", "fullyconnected", "fully connected")  # fmt: skip
+"""Whole words in the type of a layer that has weights. A `DataConversion` only copies."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+")
 _HIDDEN = ("foreignnode", "myelin")
 _WORDS = {
     "bf16": ("bfloat16", "bf16"),
@@ -28,7 +31,9 @@ _PRECISIONS = {word: precision for precision, words in _WORDS.items() for word i
 
 
 def executed_precisions(trt: Any, engine: Any) -> Mapping[str, int] | None:
-    """Counts of weighted layers, fused as they run, by precision; UNREPORTED counts what is hidden.
+    """Counts of weighted layers, fused as they run, by precision; UNREPORTED counts what is hidden in foreign nodes.
+
+    A plan may hold weighted layers that its inspector does not name as such: the caller has to know how many there are.
 
     None where nothing is reported: no inspector, or names of layers alone, or foreign nodes alone.
     """
@@ -44,16 +49,18 @@ def executed_precisions(trt: Any, engine: Any) -> Mapping[str, int] | None:
 
 
 def _is_counted(layer: Mapping[str, Any]) -> bool:
-    return _is_hidden(layer) or any(word in _kind(layer) for word in _WEIGHTED)
+    kinds = (_words(layer.get("LayerType")), _words(layer.get("ParameterType")))
+    return _is_hidden(layer) or any(f" {word} " in kind for kind in kinds for word in _WEIGHTED)
 
 
-def _kind(layer: Mapping[str, Any]) -> str:
-    return f"{layer.get('LayerType')} {layer.get('ParameterType')}".lower()
+def _words(kind: object) -> str:
+    """` cask gemm convolution ` for `CaskGemmConvolution`."""
+    return f" {' '.join(_WORD.findall(str(kind))).lower()} "
 
 
 def _is_hidden(layer: Mapping[str, Any]) -> bool:
-    kind = f"{_kind(layer)} {layer.get('Name')}".lower()
-    return any(word in kind for word in _HIDDEN)
+    text = " ".join(str(layer.get(key)) for key in ("LayerType", "ParameterType", "Name")).lower()
+    return any(word in text for word in _HIDDEN)
 
 
 def _precision(layer: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def precision_text(result: AuditResult) -> str:
     if not layer_counts and result.description.executed:
         computed = dict(result.description.executed)
         hidden = computed.pop(UNREPORTED, 0)
-        text = f"{result.asked} computed in {computed.get(result.asked, 0)} of {sum(computed.values())} layers"
+        text = f"{result.asked} reported in {computed.get(result.asked, 0)} of {sum(computed.values())} layers"
         return f"{text}, {hidden} parts not reported" if hidden else text
     if not layer_counts:
         return f"{result.asked}, which the opened file does not tell"

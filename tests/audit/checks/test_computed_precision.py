@@ -15,24 +15,31 @@ def computed(honest: Evidence, *figures: float, unseen: str | None = None) -> Ev
 
 DAMAGES = {
     "answers of fp32": lambda honest: computed(honest, 1e-7, 3e-4),
+    "another precision": lambda honest: computed(honest, 3e-4, 3e-4, 0.0),
     "nothing to compare with": lambda honest: computed(honest, unseen="no set holds the source's logits"),
 }
 
 
 @pytest.mark.parametrize(
-    ("engine", "emulated", "severity", "words"),
+    ("engine", "emulated", "correlation", "severity", "words"),
     [
-        (1e-7, 3e-4, Severity.FAIL, "fp16 was asked for, and the engine answers as fp32 does"),
-        (2.9e-5, 3e-4, Severity.FAIL, "lie 3e-05 of their range"),
-        (3.1e-5, 3e-4, Severity.NOTE, "rounds as fp16 does"),
-        (1e-3, 3e-4, Severity.NOTE, "an emulation of fp16 3e-04"),
-        (1e-7, 5e-7, Severity.INCONCLUSIVE, "fp16 changes nothing here"),
+        (1e-7, 3e-4, 0.0, Severity.FAIL, "fp16 was asked for, and the engine is too close to fp32"),
+        (2.9e-5, 3e-4, 1.0, Severity.FAIL, "lie 3e-05 of their range"),
+        (3.1e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the engine rounds less than fp16 explains"),
+        (7.4e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the engine rounds less than fp16 explains"),
+        (7.6e-5, 3e-4, 1.0, Severity.NOTE, "agrees with fp16"),
+        (3e-4, 3e-4, 0.31, Severity.NOTE, "and these errors correlate by 0.31"),
+        (3e-4, 3e-4, 0.29, Severity.INCONCLUSIVE, "it may compute in another precision"),
+        (3e-4, 3e-4, -1.0, Severity.INCONCLUSIVE, "the engine's errors are not those of fp16"),
+        (1.1e-3, 3e-4, 0.9, Severity.NOTE, "an emulation of fp16 3e-04"),
+        (1.3e-3, 3e-4, 0.9, Severity.INCONCLUSIVE, "the engine rounds more than fp16 explains"),
+        (1e-7, 5e-7, 1.0, Severity.INCONCLUSIVE, "fp16 changes nothing here"),
     ],
 )
 def test_the_rounding_tells_the_precision(
-    honest: Evidence, engine: float, emulated: float, severity: Severity, words: str
+    honest: Evidence, engine: float, emulated: float, correlation: float, severity: Severity, words: str
 ) -> None:
-    (finding,) = check(computed(honest, engine, emulated))
+    (finding,) = check(computed(honest, engine, emulated, correlation))
     assert finding.severity is severity
     assert words in finding.text
 
@@ -40,5 +47,5 @@ def test_the_rounding_tells_the_precision(
 def test_what_could_not_be_compared_is_no_proof(honest: Evidence) -> None:
     (finding,) = check(computed(honest, unseen="no onnxruntime"))
     assert finding.severity is Severity.INCONCLUSIVE
-    assert finding.text.endswith("nothing shows it: no onnxruntime")
+    assert finding.text.endswith("nothing proves fp16: no onnxruntime")
     assert list(check(honest)) == []

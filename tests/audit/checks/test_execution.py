@@ -8,6 +8,7 @@ from linear_run import change_inputs
 from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.execution import check
+from skinaudit.audit.evidence.computed_precision import ComputedPrecision
 from skinaudit.audit.evidence.half_precision import HalfPrecision
 
 
@@ -41,13 +42,18 @@ def test_a_file_computed_in_another_precision_than_written_is_a_warning(honest: 
         ("fp16", {"fp16": 10, "unknown": 10}, [Severity.INCONCLUSIVE]),
         ("int8", None, [Severity.INCONCLUSIVE]),
         ("fp16", {"fp32": 20}, [Severity.FAIL]),
-        ("fp16", {"fp32": 10, "fp16": 10}, [Severity.FAIL]),
-        ("fp16", {"fp32": 12, "unknown": 8}, [Severity.FAIL]),
+        ("fp16", {"fp32": 19, "fp16": 9}, [Severity.FAIL]),
+        ("fp16", {"fp32": 19, "unknown": 9}, [Severity.FAIL]),
         ("int8", {"fp32": 20}, [Severity.FAIL]),
         ("fp32", {"fp16": 20}, [Severity.FAIL]),
-        ("fp16", {"fp16": 19, "fp32": 1}, [Severity.NOTE]),
-        ("fp16", {"fp16": 20}, []),
-        ("fp32", {"fp32": 20}, []),
+        ("fp32", {"fp16": 14, "fp32": 14}, [Severity.FAIL]),
+        ("bf16", {"fp16": 14, "bf16": 14}, [Severity.FAIL]),
+        ("fp16", {"fp16": 27, "fp32": 1}, [Severity.NOTE]),
+        ("fp16", {"fp16": 20}, [Severity.NOTE]),  # 8 are fused
+        ("fp16", {"fp16": 28}, []),
+        ("fp16", {"fp16": 1}, [Severity.INCONCLUSIVE]),
+        ("fp32", {"fp32": 28}, []),
+        ("fp32", {"fp32": 12, "fp16": 1}, [Severity.NOTE]),
         ("fp32", None, []),
     ],
 )
@@ -60,6 +66,38 @@ def test_a_plan_computes_what_its_runtime_reports(
     assert [finding.severity for finding in findings] == severities
     if Severity.INCONCLUSIVE in severities:
         assert findings[0].text.startswith("precision not reported by the runtime")
+
+
+@pytest.mark.parametrize(
+    ("asked", "executed"),
+    [
+        ("fp8", {"fp8": 14, "fp32": 14}),
+        ("fp8", {"fp8": 13, "fp16": 15}),
+        ("int8", {"int8": 10, "fp32": 18}),
+        ("fp32", {"fp16": 3}),
+        ("fp32", {"fp16": 3, "fp32": 2, "unknown": 1}),
+    ],
+)
+@pytest.mark.parametrize("by_rounding", [False, True])
+def test_half_of_the_layers_in_float_is_no_proof_and_no_failure(
+    honest: Evidence, asked: str, executed: dict[str, int], by_rounding: bool
+) -> None:
+    """Builders leave depthwise layers, the first and the last one in float."""
+    built = change_inputs(honest, asked=asked, found={asked: 28}, settings={"found_in": BUILT_TYPED})
+    if by_rounding:
+        built = replace(built, computed_precision=ComputedPrecision(asked, 64, 1e-2, 1e-2, 1.0))
+    (finding,) = check(computed(built, {}, executed))
+    assert finding.severity is Severity.INCONCLUSIVE
+    assert finding.text.endswith(f"of 28 layers: this does not show that most layers compute in {asked}")
+
+
+def test_a_report_of_few_layers_leaves_the_judgement_to_the_rounding(honest: Evidence) -> None:
+    built = change_inputs(honest, asked="fp16", found={"fp16": 28}, settings={"found_in": BUILT_TYPED})
+    built = replace(built, computed_precision=ComputedPrecision("fp16", 64, 1e-3, 1e-3, 1.0))
+    (finding,) = check(computed(built, {}, {"fp16": 1, "fp32": 1}))
+    assert finding.severity is Severity.NOTE
+    assert finding.figures == {"layers": 28, "as asked": 1}
+    assert "fp16 in 1, fp32 in 1 of 28 layers; whether the others do is judged by the rounding" in finding.text
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     )
     result = replace(result, description=about)
     assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")
-    assert precision_text(result) == "fp16 computed in 20 of 21 layers, 2 parts not reported"
+    assert precision_text(result) == "fp16 reported in 20 of 21 layers, 2 parts not reported"
     assert batches_text(replace(result, description=replace(about, batches=()))) == "batches tried: 19 from 1 to 128"
     few = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
     assert batches_text(replace(few, description=replace(about, batches=()))) == "batches tried: 1, 7, 64, 129"

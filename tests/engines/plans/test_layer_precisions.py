@@ -49,6 +49,24 @@ def test_one_layer(tensor: dict[str, str], weights: str, precision: str) -> None
     assert read([convolution(tensor, weights), other, {"LayerType": "Pooling", "Inputs": [tensor]}]) == counts
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_counted"),
+    [
+        *((kind, True) for kind in (
+            "Convolution", "CaskConvolution", "GroupConvolution", "CaskDeconvolutionV2", "CudaDepthwiseConvolution",
+            "CaskGemmConvolution", "CaskConvActPool", "FusedConvActConvolution", "conv", "Gemm", "GEMM", "gemm", "MatMul",
+            "MatrixMultiply", "CaskGemmMatrixMultiply", "FullyConnected",
+        )),
+        *((kind, False) for kind in ("DataConversion", "Conversion", "ConvertLayer", "kgen", "Matrix", "Pooling")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["LayerType", "ParameterType"])
+def test_layers_with_weights_are_known_by_whole_words(kind: str, is_counted: bool, key: str) -> None:
+    known = convolution({"Datatype": "Half"})
+    asked = {"LayerType": "Other", "ParameterType": "Other", key: kind, "Inputs": [{"Datatype": "Int8"}]}
+    assert read([known, asked]) == ({"fp16": 1, "int8": 1} if is_counted else {"fp16": 1})
+
+
 FOREIGN = {"Name": "{ForeignNode[conv1...logits]}", "LayerType": "ForeignNode"}
 
 
