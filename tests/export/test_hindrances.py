@@ -40,7 +40,7 @@ def export(
     lines: list[str] = []
     monkeypatch.setattr("skinaudit.export.export.open_engine", open_engine)
     monkeypatch.setattr(
-        "skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt": replace(FORMATS["tensorrt"], build=build)}
+        "skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt": replace(FORMATS["tensorrt"], build=build, check=None)}
     )
     (exported,) = export_run(run, precisions=["fp32"], formats=["tensorrt"], threads=1, progress=lines.append)
     return exported, lines
