@@ -75,7 +75,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (attacked.comparison.flips, attacked.comparison.malignant_to_benign) == (0, 0)
     assert steps[-1] == (2800, 2800)
     assert steps == sorted(steps)
-    # Subject: both sets; 35 images in batches of 1 and 7, one batch of 50 and of 101, each twice and once turned; odd frames.
+    # Subject: both sets; 35 images in batches of 1 and 7, one batch of 50 and of 101, each twice and once turned; odd ones.
     # Reference: both sets, once.
     assert [engine.images for engine in opened] == [2 * 700 + 3 * (35 + 35 + 50 + 101) + 5, 2 * 700]
 
