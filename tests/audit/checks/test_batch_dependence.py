@@ -25,6 +25,9 @@ DAMAGES = {
         ({"largest": 1e-4}, Severity.NOTE),
         ({"largest": 1e-3, "flips": 1}, Severity.WARNING),
         ({"largest": 0.1, "flips": 9}, Severity.FAIL),
+        ({"largest": 1e-3, "flips": 9, "whole": 4000}, Severity.WARNING),
+        ({"largest": 1e-3, "flips": 30, "whole": 4000}, Severity.INCONCLUSIVE),
+        ({"largest": 1e-3, "flips": 90, "whole": 4000}, Severity.FAIL),
     ],
 )
 def test_an_answer_that_depends_on_its_batch(honest: Evidence, changes: dict[str, Any], severity: Severity) -> None:
