@@ -264,10 +264,10 @@ def described(**change: object) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: {**record, "version": 3}, "version should be 2, found 3; write the set again"),
+        (lambda record: {**record, "version": 4}, "version should be 3, found 4; write the set again"),
         (lambda record: {**record, "version": 1}, r"info.contract.malignant is unknown in this earlier format"),
-        (lambda record: {**record, "version": "2"}, "version should be 2, found '2'"),
-        (without("version"), "version should be 2, found null"),
+        (lambda record: {**record, "version": "2"}, "version should be 3, found '2'"),
+        (without("version"), "version should be 3, found null"),
         (without("content_digest"), "content_digest is missing, expected a text"),
         (without("info"), "info is missing, expected an object"),
         (lambda record: {**record, "more": 1}, "more is unknown, expected only version, info"),
