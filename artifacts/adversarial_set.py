@@ -333,8 +333,6 @@ def _images_digest(
 def _content_digest(
     images_digest: str, description: str, source_logits: NDArray[np.float32], attack: AttackRecord | None
 ) -> str:
-    noted = (
-        () if attack is None else tuple(value.astype(value.dtype.newbyteorder("<")) for value in attack.arrays().values())
-    )
-    parts = [value.tobytes() for value in (source_logits.astype("<f4"), *noted)]
+    noted = [] if attack is None else attack.arrays().values()
+    parts = [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in (source_logits, *noted)]
     return digest_parts(images_digest.encode(), description.encode(), *parts)

@@ -34,8 +34,8 @@ TEST_SET = "test_set"
 class RecordedSplit:
     """What was recorded of a run's test images when its training ended; less by earlier versions.
 
-    digests: of names, labels, lesions and pixels, by the run and by the lineage of its engine. counts: test images by the name
-    of their class. lesions: None where they were not counted.
+    digests: of names, labels, lesions and pixels, by the run and by the lineage of its engine. counts: test images by the
+    name of their class. lesions: None where they were not counted.
     """
 
     digests: tuple[str, ...] = ()

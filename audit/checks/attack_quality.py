@@ -51,8 +51,8 @@ def _idle(title: str, quality: AttackQuality, malignant: np.ndarray[tuple[int], 
         return
     text = (
         f"{idle:,} of {images:,} images ({idle / images:.1%}), {of_malignant:,} of them malignant, were not attacked: "
-        f"{quality.silent:,} gave no gradient, {quality.unmoved:,} are the clean image; robust accuracy may be overstated by "
-        "as much"
+        f"{quality.silent:,} gave no gradient, {quality.unmoved:,} are the clean image; robust accuracy may be overstated "
+        "by as much"
     )
     figures = {"images": images, "not attacked": idle, "silent": quality.silent, "unmoved": quality.unmoved}
     severity = Severity.INCONCLUSIVE if broken else Severity.WARNING
@@ -79,7 +79,7 @@ def _notes(title: str, quality: AttackQuality) -> Iterator[Finding]:
         yield Finding(Severity.NOTE, "attack-quality", title, text)
     elif quality.rounded >= SILENT_WARNED * len(quality.idle):
         text = (
-            f"on {quality.rounded:,} of {len(quality.idle):,} images the cross-entropy is rounded away and leaves no gradient "
-            "worth following: the attack followed the logits' lead there; attacks of other tools would be silent"
+            f"on {quality.rounded:,} of {len(quality.idle):,} images the cross-entropy is rounded away and leaves no "
+            "gradient worth following: the attack followed the logits' lead there; attacks of other tools would be silent"
         )
         yield Finding(Severity.NOTE, "attack-quality", title, text, figures={"rounded": quality.rounded})

@@ -26,8 +26,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if name not in measured or abs(measured[name] - value) <= 1e-9:
                 continue
             text = (
-                f"the source model's {name.replace('_', ' ')} on these images is {measured[name]:.2%}, its training measured "
-                f"{value:.2%}: images or labels are not those that were measured"
+                f"the source model's {name.replace('_', ' ')} on these images is {measured[name]:.2%}, its training "
+                f"measured {value:.2%}: images or labels are not those that were measured"
             )
             figures = {"measured": measured[name], "recorded": value}
             yield Finding(Severity.INCONCLUSIVE, "results", result.title, text, figures=figures)

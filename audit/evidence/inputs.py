@@ -171,8 +171,9 @@ def _recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversarial
     """What the run and the lineage recorded of the sets, whichever folder these come from: sets are matched by digest."""
     run = read_run(folder) if (folder / RUN_FILE).is_file() else None
     unlisted, clean = {}, sets[0]
+    listed_sets = {} if run is None else run.sets
     for image_set in sets if run is not None else ():
-        listed = run.sets.get(image_set.info.name)
+        listed = listed_sets.get(image_set.info.name)
         if image_set.info.source == weights and (listed is None or digest_file(image_set.path) != listed.digest):
             unlisted[image_set.path.name] = "is not listed" if listed is None else "is listed with another digest"
     return Recorded(

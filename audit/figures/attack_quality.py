@@ -18,9 +18,9 @@ class AttackQuality:
 
     idle: images without an attack: no gradient to follow by the attack's own notes, or equal to the clean image.
     silent, unmoved: how many for either reason. recorded: whether there are such notes. rounded: how many images had a
-    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images whose loss on the source
-    is no greater than that of the clean image; None for targeted attacks, and where the clean logits are another model's.
-    steps: of the attack, 1 where it names none.
+    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images whose loss on the
+    source is no greater than that of the clean image; None for targeted attacks, and where the clean logits are another
+    model's. steps: of the attack, 1 where it names none.
     """
 
     idle: NDArray[np.bool_]
