@@ -17,6 +17,11 @@ POINTS = 5
 NEVER = -1
 """As a step of success: no step was one."""
 
+LEAST_SPENT = 0.9
+"""Share of eps that at least half of the images of an honest set spend."""
+SILENT_WARNED = 0.01
+"""Share of images without an attack from which it is said: all of the default margin could hide among them."""
+
 TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_success": ("I32", 1)}
 """Element type and number of axes of each array in the file of a set, in the words of safetensors."""
 

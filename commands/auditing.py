@@ -135,7 +135,7 @@ def audit(
 
     bounds = DEFAULT if policy is None else read_policy(policy)
     bounds = bounds if margin is None else replace(bounds, margin=margin)
-    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
+    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
         others=_source_probes(engines, probe_names),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from skinaudit.artifacts.attack_record import SILENT_WARNED
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.figures.attack_quality import AttackQuality, attack_quality
 
@@ -17,9 +18,6 @@ RULES = {
         "Look for saturation or rounding in the source model; craft the set again with `skinaudit attack`.",
     ),
 }
-
-SILENT_WARNED = 0.01
-"""Share of images without an attack from which it is said: all of the default margin could hide among them."""
 
 SILENT_BROKEN = 0.05
 """Share, of all or of the malignant images, from which an attack is broken: robust accuracy is overstated by as much as the

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from skinaudit.artifacts.attack_record import LEAST_SPENT
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "sets"
@@ -18,15 +19,11 @@ RULES = {
 }
 
 
-_SPENT = 0.9
-"""Share of eps that at least half of the images of an honest set spend."""
-
-
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS for sets that are weaker than their names."""
     for result, spent in zip(evidence.attacked, evidence.inputs.spent, strict=True):
         share = float(np.median(spent))
-        if share < _SPENT:
+        if share < LEAST_SPENT:
             text = f"half of the images spend no more than {share:.0%} of the stated eps: the attack is weaker than its name"
             yield _weak(result.title, text, spent=share)
     clean = evidence.clean
