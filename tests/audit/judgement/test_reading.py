@@ -163,7 +163,7 @@ def refused(path: Path, text: str) -> str:
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    assert len(message) < len(str(path)) + 600
+    assert len(message) < len(str(path)) + 800
     assert "audit" in message
     return message
 
