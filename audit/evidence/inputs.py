@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from skinaudit.artifacts.manifest import (
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
-from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, first_few
@@ -45,21 +45,6 @@ class Rebuilds:
     files: Count
     flips: Count | None
     images: Count
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What was recorded of the sets when the training ended.
-
-    figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the
-    recorded test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by
-    file, why a set that was crafted on the engine's source is none that its run lists.
-    """
-
-    figures: Mapping[str, Mapping[str, float]]
-    differences: tuple[str, ...]
-    own: bool
-    unlisted: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +106,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    recorded = _recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial), weights)
+    recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
     repeated = _repeated(clean)
     return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
 
@@ -165,28 +150,6 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
         raise InvalidInputError(
             f"{engine}: by its own metadata it {wrong}: file and manifest do not belong together; export it again"
         )
-
-
-def _recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet], weights: str) -> Recorded:
-    """What the run and the lineage recorded of the sets, whichever folder these come from: sets are matched by digest."""
-    run = read_run(folder) if (folder / RUN_FILE).is_file() else None
-    unlisted, clean = {}, sets[0]
-    listed_sets = {} if run is None else run.sets
-    for image_set in sets if run is not None else ():
-        listed = listed_sets.get(image_set.info.name)
-        if image_set.info.source == weights and (listed is None or digest_file(image_set.path) != listed.digest):
-            unlisted[image_set.path.name] = "is not listed" if listed is None else "is listed with another digest"
-    return Recorded(
-        {} if run is None else {name: _figures(results) for name, results in run.results.items()},
-        recorded_split(run, manifest.lineage).differences(clean),
-        clean.info.source == weights,
-        unlisted,
-    )
-
-
-def _figures(results: Mapping[str, object]) -> dict[str, float]:
-    """The numbers among the results of a set."""
-    return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}
 
 
 def _repeated(clean: AdversarialSet) -> int:
