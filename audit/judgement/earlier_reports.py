@@ -9,19 +9,41 @@ from skinaudit.artifacts.contract import earlier_malignant
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
-_LATER: Mapping[str, Mapping[str, Any]] = {"description": {"batches": [], "unused": 0}, "consistency": {"whole": 0}}
-"""Fields of today's format that its first reports do not have, with what held then."""
+_CLINICAL = {
+    "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
+    "agreement_only": "pass",
+}  # fmt: skip
+_LATER: Mapping[str, Mapping[str, Any]] = {
+    "description": {"batches": [], "unused": 0},
+    "consistency": {"whole": 0},
+    "policy": _CLINICAL,
+}
+"""Fields of today's format that its first reports do not have, with what held then, or with today's default."""
 
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
 
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of today's format with the fields that its first ones lack: batches of the engine, and what was run of it."""
+    """A report of today's format with the fields that its first ones lack.
+
+    Those are batches of the engine, what was run of it, the clinical endpoint, and which images are called malignant.
+    """
     changed = dict(report)
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **report[name]}
+    changed["sets"] = _each(report.get("sets"), _with_clinical_fields)
+    if isinstance(report.get("baseline"), dict):
+        baseline = report["baseline"]
+        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
+    return {"agreement_only": False, **changed}
+
+
+def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
+    changed = {"called_malignant": "", **result, "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip})}
+    if isinstance(result.get("comparison"), dict):
+        changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
     return changed
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.set_result import SetResult
@@ -67,14 +68,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     if comparison.drop is not None:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
-        if comparison.malignant_to_benign is not None:
-            yield _count_gate(
-                "malignant-to-benign",
-                result.title,
-                comparison.malignant_to_benign,
-                policy.malignant_to_benign,
-                comparison.images,
-            )
+        yield from _clinical_gates(result.title, comparison, policy)
         for class_result in comparison.classes:
             if class_result.drop is not None:
                 yield _class_gate(
@@ -88,6 +82,27 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     floor = own_entry(policy.floors, names)
     if floor is not None:
         yield from _floor_gates(result.title, comparison, floor, policy)
+
+
+def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Iterator[_Open]:
+    """Malignant called malignant, a primary endpoint beside accuracy; and the cancers that turned benign."""
+    alone = replace(policy, minimal_images=1)
+    pooled, turned = comparison.malignant_drop, comparison.turned_benign
+    if pooled is not None:
+        margin = policy.margin_of_malignant(pooled.images)
+        yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
+    if turned is not None:
+        opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
+        binding = policy.prove == "always" or _provable(turned, policy.turned_benign, policy)
+        yield replace(opened, gate=replace(opened.gate, binding=binding))
+    count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
+    if count is not None and limit is not None:
+        yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _provable(drop: PairedDrop, margin: float, policy: Policy) -> bool:
+    """Whether full agreement on so many images would pass."""
+    return tango_interval(0, 0, drop.images, confidence=policy.confidence).high < margin / 100
 
 
 def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
@@ -111,6 +126,10 @@ def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verd
 def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
     for baseline_set in baseline.sets:
         yield _drop_gate("baseline-drop", baseline_set.title, "accuracy", baseline_set.drop, policy.baseline_margin, policy)
+        if baseline_set.pooled is not None:
+            drop = baseline_set.pooled.drop
+            margin, alone = policy.margin_of_malignant(drop.images), replace(policy, minimal_images=1)
+            yield _drop_gate("baseline-drop", baseline_set.title, MALIGNANT_CALLS, drop, margin, alone)
         for baseline_class in baseline_set.classes:
             yield _class_gate(
                 "baseline-drop", baseline_set.title, baseline_class.name, baseline_class.drop, policy, malignant=True
