@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.power import POWER, least_lesions
 from skinaudit.audit.figures.text import about, counted_images, margin_text, percent, points, span
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Verdict
@@ -31,9 +33,10 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
 
 def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
     for name, gate in gates.items():
+        count_as = f", which count as {_counted_as(gate)}," if _counted_as(gate) < gate.images else ""
         text = (
-            f"{gate.images} images of {name} are too few to show that its sensitivity drops by less than "
-            f"{margin_text(100 * gate.limit)} points; only large losses can be detected"
+            f"{gate.images} images of {name}{count_as} are too few to show that its sensitivity drops by less than "
+            f"{margin_text(100 * gate.limit)} points (power {percent(gate.power)}); only large losses can be detected"
         )
         figures = {"images": gate.images, "margin": gate.limit}
         yield Finding(Severity.WARNING, "class-sensitivity", None, text, lesion_class=name, figures=figures)
@@ -42,8 +45,8 @@ def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
 def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
     for gate in gates:
         text = (
-            f"the source calls {gate.images} malignant images malignant, too few to bound those that turn benign below "
-            f"{margin_text(100 * gate.limit)}%; the drop of malignant called malignant still counts"
+            f"the source calls {gate.images} malignant images malignant, which count as {_counted_as(gate)}: too few to "
+            f"bound those that turn benign below {margin_text(100 * gate.limit)}%; their net drop still binds"
         )
         figures = {"images": gate.images, "limit": gate.limit, "value": gate.value}
         yield Finding(Severity.WARNING, gate.rule, gate.set, text, gate=gate.subject, figures=figures)
@@ -51,6 +54,11 @@ def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
 
 def _finding(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     figures: dict[str, int | float] = {"value": gate.value, "limit": gate.limit, "images": gate.images}
+    figures |= {
+        name: value
+        for name, value in (("effective_lesions", gate.effective_lesions), ("power", gate.power))
+        if value is not None
+    }
     if gate.interval is not None:
         figures |= {"low": gate.interval.low, "high": gate.interval.high}
     words = {"floor": _floor_text, "turned-benign": _turned_text}
@@ -74,7 +82,7 @@ def _turned_text(gate: Gate) -> str:
         low = gate.value if interval is None else interval.low
         return f"{text}, {percent(gate.value)}, at least {percent(low)}; {bound}"
     high = "" if interval is None else f", at most {percent(interval.high)}"
-    return f"{text}, {percent(gate.value)}{high} by the confidence limit; {bound}; {_decide_text(gate)}"
+    return f"{text}, {percent(gate.value)}{high} by the confidence limit; {bound}; {_decided_by(gate)}"
 
 
 def _floor_text(gate: Gate) -> str:
@@ -97,13 +105,25 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
     if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
         text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
+    elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
+        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, and {least} are the least"
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
     else:
         text = f"the drop of {points(gate.value)} points{bounds} may still lie below {margin}"
-    return f"{prefix}{text}; {_decide_text(gate)}"
+    return f"{prefix}{text}; {_decided_by(gate)}"
 
 
-def _decide_text(gate: Gate) -> str:
+def _counted_as(gate: Gate) -> int:
+    """As how many lesions the images count; as many as they are, where a report does not say."""
+    return gate.images if gate.effective_lesions is None else round(gate.effective_lesions)
+
+
+def _decided_by(gate: Gate) -> str:
+    """The images, and of how many lesions where these are fewer, that would decide with a probability of POWER."""
     needed = gate.judgement.images_needed
-    return "no number of images would decide" if needed is None else f"about {about(needed)} images would decide"
+    if needed is None:
+        return "no number of images would decide"
+    lesions = math.ceil(needed * _counted_as(gate) / max(1, gate.images))
+    of_lesions = f" of {about(lesions)} lesions" if about(lesions) != about(needed) else ""
+    return f"about {about(needed)} images{of_lesions} would decide in {POWER:.0%} of audits"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from skinaudit.audit.checks import Finding, Severity
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
-from skinaudit.audit.figures.text import margin_text, percent, span
+from skinaudit.audit.figures.text import margin_text, percent, power_text, span
 from skinaudit.audit.figures.text import signed_points as points
 from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
@@ -73,12 +73,17 @@ def gate_figures(gate: Gate) -> str:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
-        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
+        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
     if gate.rule == "turned-benign":
-        return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}"
+        return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
     what = "" if gate.subject == "accuracy" else f"{gate.subject}: "
     what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else what
-    return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
+    margin = margin_text(100 * gate.limit)
+    return f"{what}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
+
+
+def _power(gate: Gate) -> str:
+    return "" if gate.power is None else f", power {power_text(gate.power)}"
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:

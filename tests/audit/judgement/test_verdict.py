@@ -124,8 +124,8 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 390 images would decide"),
-        (70, "70 images are fewer than the policy's 100; about 390 images would decide"),
+        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 850 images would decide in 80% of audits"),
+        (70, "70 images are fewer than the policy's 100; about 1,400 images would decide in 80% of audits"),
     ],
 )
 def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, expected: str) -> None:
@@ -148,7 +148,7 @@ def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
     assert texts[1].startswith("fail 30 of the 60 images that are malignant and called so by the source turn benign, 50.0%")
     assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
-    assert texts[3].startswith("warning the source calls 60 malignant images malignant, too few to bound")
+    assert texts[3].startswith("warning the source calls 60 malignant images malignant, which count as 60: too few")
 
 
 @pytest.mark.parametrize(
