@@ -19,6 +19,9 @@ SIZES = (1, 7)
 """Batch sizes beside the audit's own: the smallest, and one that fits no kernel's block."""
 _IMAGES = 35  # five batches of 7, and as many calls with single images
 
+FEW_FLIPS = 2
+"""Images whose class may change with the batch in any case: rounding decides near ties."""
+
 _ROUNDING = 1e-3
 """Difference of logits, relative to the range of all, up to which other kernels for another batch explain it in fp32."""
 
@@ -34,7 +37,7 @@ class Consistency:
     order change no bit either. largest: difference of any logit between two of the ways, relative to the range of all.
     flips: images that are not answered alike in all of them. whole: images of all sets that were answered once more, in the
     largest batch that the engine takes, if that is more than the audit's own, or singly, where logits move by more than
-    rounding explains; they count in `identical`, `largest`, `flips`.
+    rounding explains and hardly a class did; they count in `identical`, `largest`, `flips`.
     odd: frames that no camera takes and a service may get (black, white, grey, noise, a checkerboard) to which the engine
     answers NaN or infinity.
     """
@@ -88,11 +91,13 @@ def answer_once_more(
     """Let the engine answer whole sets in batches of another size, and compare with `answered`, by `batch_size`.
 
     That is the largest batch that it takes, if that is larger than `batch_size`; of an engine that takes any, single
-    images, if the few images of check_consistency moved by more than rounding explains. Raises EngineError.
+    images, if the few images of check_consistency moved by more than rounding explains and nearly all kept their classes:
+    how many classes change has to be known of more. Raises EngineError.
     """
     ranges = engine.description.batches
     size = max((limits.largest for limits in ranges), default=SIZES[0])
-    if size <= batch_size if ranges else consistency.largest <= _ROUNDING:
+    enough = size <= batch_size if ranges else consistency.flips > FEW_FLIPS or consistency.largest <= _ROUNDING
+    if enough:
         return consistency
     for stored in answered:
         logits = np.concatenate([engine.logits(batch) for batch in stored.images.batches(size)])
