@@ -263,7 +263,10 @@ def write_sets(
     stored = linear(weights, attacked)
     count = len(labels)
     noted = AttackRecord(
-        np.full(count, LOSS_GRADIENT, np.uint8), np.zeros((count, POINTS), np.float32), np.zeros(count, np.int32)
+        np.full(count, LOSS_GRADIENT, np.uint8),
+        np.zeros((count, POINTS), np.float32),
+        np.zeros(count, np.int32),
+        np.ones(count, np.float32),
     )
     write_set(
         folder / "pgd.safetensors", info,

@@ -36,8 +36,8 @@ _FLIPPED = 0.02
 def check(evidence: Evidence) -> Iterator[Finding]:
     """FAIL where many classes change, or several beyond the tolerance; forbid PASS or warn where fewer do.
 
-    Logits that move beyond the tolerance are a warning as long as hardly a class changes. Classes that change only when all sets
-    are answered singly forbid PASS at most: a service of one batch size may never see it, and its contract can say so.
+    Logits that move beyond the tolerance are a warning as long as hardly a class changes. Classes that change only when all
+    sets are answered singly forbid PASS at most: a service of one batch size may never see it, and its contract can say so.
     """
     consistency = evidence.consistency
     yield from _served(evidence)

@@ -17,13 +17,14 @@ COUNT = 100
 
 
 def pair(
-    make_set: Callable[..., Path], folder: Path, *, steps: np.ndarray, silent: int = 0
+    make_set: Callable[..., Path], folder: Path, *, steps: np.ndarray, silent: int = 0, kept: float = 1.0
 ) -> tuple[AdversarialSet, AdversarialSet]:
     """Grey images, moved by `steps` each, in a set of eps 4/255, of which `silent` had no gradient."""
     grey = np.full((COUNT, 3, 8, 8), 100, np.uint8)
     clean = open_set(make_set(folder / "clean", images=grey))
     gradient = np.where(np.arange(COUNT) < silent, NO_GRADIENT, LOSS_GRADIENT).astype(np.uint8)
-    record = AttackRecord(gradient, np.zeros((COUNT, POINTS), np.float32), np.zeros(COUNT, np.int32))
+    share = np.full(COUNT, kept, np.float32)
+    record = AttackRecord(gradient, np.zeros((COUNT, POINTS), np.float32), np.zeros(COUNT, np.int32), share)
     moved = (grey + steps[:, None, None, None]).astype(np.uint8)
     threat = ThreatModel("linf", Fraction(4))
     path = make_set(folder / "pgd", images=moved, threat_model=threat, clean=clean.images_digest, attack=record)
@@ -44,3 +45,8 @@ def test_the_median_counts_and_not_the_largest(make_set: Callable[..., Path], tm
 def test_silent_images_are_counted(make_set: Callable[..., Path], tmp_path: Path) -> None:
     (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), silent=3))
     assert remark.startswith("pgd linf 4/255: 3 of 100 images gave the attack no gradient to follow")
+
+
+def test_what_rounding_took_is_said(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), kept=0.6))
+    assert "leaves half of the images no more than 60% of the perturbation's effect" in remark

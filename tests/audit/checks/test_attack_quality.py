@@ -17,7 +17,9 @@ def with_gradients(honest: Evidence, *, silent: np.ndarray, rest: int = LOSS_GRA
     (attacked,) = honest.inputs.adversarial
     count = len(attacked)
     gradient = np.where(silent, NO_GRADIENT, rest).astype(np.uint8)
-    record = AttackRecord(gradient, np.zeros((count, POINTS), np.float32), np.zeros(count, np.int32))
+    record = AttackRecord(
+        gradient, np.zeros((count, POINTS), np.float32), np.zeros(count, np.int32), np.ones(count, np.float32)
+    )
     return change_inputs(honest, adversarial=(replace(attacked, attack=record),))
 
 
@@ -47,7 +49,7 @@ CASES: dict[str, tuple[Callable[[Evidence], Evidence], Severity]] = {
     "silent cancers": (lambda honest: with_gradients(honest, silent=malignant_only(honest)), INCONCLUSIVE),
     "some unmoved": (lambda honest: change_inputs(honest, spent=(1.0 - first(honest, 0.02),)), WARNING),
     "most unmoved": (lambda honest: change_inputs(honest, spent=(1.0 - first(honest, 0.6),)), INCONCLUSIVE),
-    "steps that lead nowhere": (lambda honest: without_gain(honest, 0.1, steps=40), WARNING),
+    "steps that lead nowhere": (lambda honest: without_gain(honest, 0.02, steps=40), WARNING),
     "noise": (lambda honest: without_gain(honest, 0.4, steps=40), INCONCLUSIVE),
     "one step of noise": (lambda honest: without_gain(honest, 0.6, steps=1), INCONCLUSIVE),
 }
