@@ -9,7 +9,11 @@ from skinaudit.artifacts.contract import earlier_malignant
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
-_LATER: Mapping[str, Mapping[str, Any]] = {"description": {"batches": [], "unused": 0}, "consistency": {"whole": 0}}
+_LATER: Mapping[str, Mapping[str, Any]] = {
+    "description": {"batches": [], "unused": 0},
+    "consistency": {"whole": 0, "later": 0, "later_changed": 0, "later_largest": 0.0, "later_flips": 0},
+    "policy": {"probe_required": False, "probe_images": 100, "probe_prove": False},
+}
 """Fields of today's format that its first reports do not have, with what held then."""
 
 _BY_ANSWERS = ("square", "spsa")
@@ -22,6 +26,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **report[name]}
+    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, **probe})
     return changed
 
 

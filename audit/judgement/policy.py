@@ -51,10 +51,12 @@ class Policy:
     that are stored in the sets, `optional` warns. clinical: `required` forbids PASS where the contract names no malignant
     class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
     named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh attack
-    may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
-    engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
-    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
-    get right and this one call benign.
+    may cost the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone,
+    in the norm and eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove:
+    whether it has to show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin:
+    points of accuracy that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has
+    its class margin there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to
+    images, that the earlier engine may get right and this one call benign.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -75,6 +77,9 @@ class Policy:
     malignant_to_benign: int = 0
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
+    probe_required: bool = True
+    probe_images: int = 100
+    probe_prove: bool = False
     baseline_margin: float = 1.0
     baseline_malignant_to_benign: float = 5.0
 
@@ -110,6 +115,8 @@ class Policy:
             raise InvalidInputError(
                 f"policy minimal_images = {self.minimal_images}: give at least 1 and at most {MAX_IMAGES:,}"
             )
+        if not 1 <= self.probe_images <= MAX_IMAGES:
+            raise InvalidInputError(f"policy probe_images = {self.probe_images}: give at least 1 and at most {MAX_IMAGES:,}")
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
         if self.clinical not in get_args(Clinical):
@@ -170,6 +177,14 @@ limit = {DEFAULT.malignant_to_benign}
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
+# Every audit runs a small one, Square in the norm and eps of most sets, on this many clean images that its seed draws. It
+# has about as many queries as the replay has images, at least 10 an image. Without it (`--no-probe`) the audit is
+# INCONCLUSIVE, and has a warning where this is false.
+required = {str(DEFAULT.probe_required).lower()}
+images = {DEFAULT.probe_images}
+# Whether the small one must show that the engine keeps within the margin. So few images seldom can, so by default it only
+# finds clear losses; to prove more, attack some 400 images.
+prove = {str(DEFAULT.probe_prove).lower()}
 
 # Points of accuracy that a set may lose against an earlier engine (`--baseline audit.json`), on the same images. The
 # sensitivity to a malignant class has its margin of [sensitivity_margin] there, too.
@@ -193,18 +208,20 @@ malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
 _SETTINGS = {
     "malignant_to_benign": {"limit": "malignant_to_benign"},
-    "probe": {"margin": "probe_margin"},
+    "probe": {"margin": "probe_margin", "required": "probe_required", "images": "probe_images", "prove": "probe_prove"},
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
 }
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
+_NOT_FLOATS = ("limit", "required", "images", "prove")
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
+_PROBE = Known({"margin": float, "required": bool, "images": int, "prove": bool}, others=False)
 _FILE = Known(
     {
         "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
         "margin": Mapping[str, float],
         "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
         "malignant_to_benign": Annotated[Mapping[str, Any], Known({"limit": int}, others=False)],
-        "probe": Annotated[Mapping[str, Any], Known({"margin": float}, others=False)],
+        "probe": Annotated[Mapping[str, Any], _PROBE],
         "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
         "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],
     },
@@ -238,7 +255,7 @@ def read_policy(path: Path) -> Policy:
             settings[setting] = table.pop(key)
     for name, names in _SETTINGS.items():
         for key, value in file.get(name, {}).items():
-            settings[names[key]] = value if key == "limit" else float(value)
+            settings[names[key]] = value if key in _NOT_FLOATS else float(value)
     floors = {name: Floor(**_floats(floor)) for name, floor in file.get("floor", {}).items()}
     try:
         return Policy(**settings, margins=margins, class_margins=class_margins, floors=floors)

@@ -45,6 +45,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Policy: {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
         "malignant_to_benign": st.integers(0, 9), "minimal_images": st.integers(1, 9),
+        "probe_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
@@ -172,7 +173,11 @@ FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "clas
 """Mappings, whose keys are free."""
 
 
-LATER = (("description", "batches"), ("description", "unused"), ("consistency", "whole"))
+LATER = (
+    ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("consistency", "later"),
+    ("consistency", "later_changed"), ("consistency", "later_largest"), ("consistency", "later_flips"),
+    ("policy", "probe_required"), ("policy", "probe_images"), ("policy", "probe_prove"), ("probes", 0, "small"),
+)  # fmt: skip
 """What the first reports of the format do not have."""
 
 
