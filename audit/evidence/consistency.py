@@ -24,6 +24,9 @@ _LARGEST, _SMALL_SIDE = 4, 128  # larger images would need too much memory in su
 _DRAWN = 3  # batch sizes that no one knows before the audit
 _IMAGES = 35  # five batches of 7, and as many calls with single images
 
+_ROUNDING = 1e-3
+"""Difference of logits, relative to the range of all, up to which other kernels for another batch explain it in fp32."""
+
 
 @dataclass(frozen=True)
 class Consistency:
@@ -35,11 +38,12 @@ class Consistency:
     audit's seed draws. Larger ones than there are images hold each image several times; every row of every batch counts.
     repeats: whether the same batch gave the same bits both times. identical: whether batch size and order change no bit
     either. largest: difference of any logit between two of the ways, relative to the range of all. flips: images that are
-    not answered alike in all of them. whole: images of all sets that were answered once more in the largest batch that the
-    engine takes, if that is more than the audit's own; they count in `identical`, `largest`, `flips`. odd: frames that no
-    camera takes and a service may get (see skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity.
-    later: images of all sets that were answered again, in the same batches, when all else was done; later_changed: those
-    whose logits had changed by then; later_largest, later_flips: as `largest` and `flips`, of these.
+    not answered alike in all of them. whole: images of all sets that were answered once more, in the largest batch that the
+    engine takes, if that is more than the audit's own, or singly, where logits move by more than rounding explains; they
+    count in `identical`, `largest`, `flips`. odd: frames that no camera takes and a service may get (see
+    skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity. later: images of all sets that were
+    answered again, in the same batches, when all else was done; later_changed: those whose logits had changed by then;
+    later_largest, later_flips: as `largest` and `flips`, of these.
     """
 
     images: Count
@@ -97,12 +101,14 @@ def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int
 def answer_once_more(
     consistency: Consistency, engine: Engine, answered: Sequence[AnsweredSet], *, batch_size: int
 ) -> Consistency:
-    """Let the engine answer whole sets in the largest batch that it takes, and compare with `answered`, by `batch_size`.
+    """Let the engine answer whole sets in batches of another size, and compare with `answered`, by `batch_size`.
 
-    Nothing is done for an engine that takes any batch, or none that is larger than `batch_size`. Raises EngineError.
+    That is the largest batch that it takes, if that is larger than `batch_size`; of an engine that takes any, single
+    images, if the few images of check_consistency moved by more than rounding explains. Raises EngineError.
     """
-    size = max((limits.largest for limits in engine.description.batches), default=0)
-    if size <= batch_size:
+    ranges = engine.description.batches
+    size = max((limits.largest for limits in ranges), default=SIZES[0])
+    if size <= batch_size if ranges else consistency.largest <= _ROUNDING:
         return consistency
     for stored in answered:
         logits = np.concatenate([engine.logits(batch) for batch in stored.images.batches(size)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.power import POWER, least_lesions
 from skinaudit.audit.figures.text import about, margin_text, points, span
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Verdict
@@ -29,8 +31,9 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
 
 def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
     for name, gate in gates.items():
+        count_as = f", which count as {_counted_as(gate)}," if _counted_as(gate) < gate.images else ""
         text = (
-            f"{gate.images} images of {name} are too few to show that its sensitivity drops by less than "
+            f"{gate.images} images of {name}{count_as} are too few to show that its sensitivity drops by less than "
             f"{margin_text(100 * gate.limit)} points; only large losses and malignant-to-benign flips can be detected"
         )
         figures = {"images": gate.images, "margin": gate.limit}
@@ -39,6 +42,11 @@ def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
 
 def _finding(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     figures: dict[str, int | float] = {"value": gate.value, "limit": gate.limit, "images": gate.images}
+    figures |= {
+        name: value
+        for name, value in (("effective_lesions", gate.effective_lesions), ("power", gate.power))
+        if value is not None
+    }
     if gate.interval is not None:
         figures |= {"low": gate.interval.low, "high": gate.interval.high}
     text = _count_text(gate) if gate.counts else _floor_text(gate) if gate.rule == "floor" else _drop_text(gate, policy)
@@ -72,9 +80,24 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
     if gate.images < policy.minimal_images and gate.lesion_class is None and gate.rule != "probe-drop":
         text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
+    elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
+        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, and {least} are the least"
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
     else:
         text = f"the drop of {points(gate.value)} points{bounds} may still lie below {margin}"
-    decide = "no number of images would decide" if needed is None else f"about {about(needed)} images would decide"
-    return f"{prefix}{text}; {decide}"
+    return f"{prefix}{text}; {_decided_by(needed, gate)}"
+
+
+def _counted_as(gate: Gate) -> int:
+    """As how many lesions the images count; as many as they are, where a report does not say."""
+    return gate.images if gate.effective_lesions is None else round(gate.effective_lesions)
+
+
+def _decided_by(needed: int | None, gate: Gate) -> str:
+    """The images, and of how many lesions where these are fewer, that would decide with a probability of POWER."""
+    if needed is None:
+        return "no number of images would decide"
+    lesions = math.ceil(needed * _counted_as(gate) / max(1, gate.images))
+    of_lesions = f" of {about(lesions)} lesions" if about(lesions) != about(needed) else ""
+    return f"about {about(needed)} images{of_lesions} would decide in {POWER:.0%} of audits"

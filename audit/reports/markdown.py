@@ -10,7 +10,7 @@ from skinaudit.artifacts.files import short
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, share
+from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
@@ -78,8 +78,9 @@ def _facts(result: AuditResult) -> Iterable[str]:
 
 def _sets(result: AuditResult) -> list[str]:
     clean = result.sets[0].comparison
-    heads = ("set", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin", "verdict")
-    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
+    interval = f"drop, {result.policy.confidence:.0%} interval"
+    heads = ("set", "images", "source", "engine", interval, "margin", "power", "verdict")
+    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|--:|:--|"]
     for set_result in result.sets:
         comparison = set_result.comparison
         margin = margin_text(margin_points(set_result, result))
@@ -88,6 +89,7 @@ def _sets(result: AuditResult) -> list[str]:
             percent(comparison.engine_accuracy),
             drop_text(comparison.drop),
             margin,
+            power_text(result.power_of(set_result.title)),
         )
         rows.append(
             _row(

@@ -14,7 +14,7 @@ from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, share
+from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.parts.wording import (
@@ -63,6 +63,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
+    powers = [f"{gate.set} {gate.subject} {power_text(gate.power)}" for gate in result.gates
+              if gate.power is not None and gate.lesion_class is None]  # fmt: skip
+    if powers:
+        _line(console, f"power, how likely an engine as good as its source passes: {', '.join(powers)}")
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
     if result.description.batches:
@@ -189,7 +193,8 @@ def _figures(result: AuditResult) -> Table:
 
 
 def _sensitivities(result: AuditResult) -> Table:
-    """Two rows a set, source and engine; columns are classes with their number of images, malignant first."""
+    """Rows of a set: source, engine and the power of the gates; columns are classes with their images, malignant first."""
+    powers = {(gate.set, gate.lesion_class): gate.power for gate in result.gates if gate.rule == "class-sensitivity"}
     table = _table("sensitivity, %")
     table.add_column("", no_wrap=True)
     for class_result in result.sets[0].comparison.classes:
@@ -207,6 +212,9 @@ def _sensitivities(result: AuditResult) -> Table:
             "engine",
             *(_share(class_result.engine) for class_result in set_result.comparison.classes),
         )
+        of_classes = [powers.get((set_result.title, found.name)) for found in set_result.comparison.classes]
+        if any(power is not None for power in of_classes):
+            table.add_row("", "power", *map(power_text, of_classes))
     return table
 
 

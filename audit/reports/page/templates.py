@@ -32,6 +32,7 @@ _FILTERS = {
     "margin": margin_text,
     "margin_points": margin_points,
     "percent": words.percent,
+    "power": words.power,
     "points": words.points,
     "share": words.share,
     "short": short,

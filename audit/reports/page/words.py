@@ -8,7 +8,7 @@ from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import PairedDrop
-from skinaudit.audit.figures.text import counted_images, margin_text
+from skinaudit.audit.figures.text import counted_images, margin_text, power_text
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, Verdict
 from skinaudit.audit.reports.parts.wording import baseline_text
@@ -72,6 +72,11 @@ def logits(value: float) -> str:
 def probability(value: float | None) -> str:
     """A p-value: `0.012`, `< 0.001`."""
     return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def power(value: float | None) -> str:
+    """The power of a gate: `84%`."""
+    return NOTHING if value is None else power_text(value)
 
 
 def gate_value(gate: Gate) -> str:

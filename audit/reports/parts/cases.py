@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skinaudit.audit.checks import Finding, Severity
-from skinaudit.audit.figures.text import margin_text, percent, span
+from skinaudit.audit.figures.text import margin_text, percent, power_text, span
 from skinaudit.audit.figures.text import signed_points as points
 from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
@@ -70,9 +70,14 @@ def gate_figures(gate: Gate) -> str:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
-        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
+        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
     what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else ""
-    return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
+    margin = margin_text(100 * gate.limit)
+    return f"{what}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
+
+
+def _power(gate: Gate) -> str:
+    return "" if gate.power is None else f", power {power_text(gate.power)}"
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:

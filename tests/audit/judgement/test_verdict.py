@@ -121,8 +121,8 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 390 images would decide"),
-        (70, "70 images are fewer than the policy's 100; about 390 images would decide"),
+        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 850 images would decide in 80% of audits"),
+        (70, "70 images are fewer than the policy's 100; about 1,400 images would decide in 80% of audits"),
     ],
 )
 def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, expected: str) -> None:

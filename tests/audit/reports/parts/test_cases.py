@@ -39,7 +39,7 @@ def test_a_case_says_what_failed_and_for_which_class(audits: dict[str, AuditResu
     assert found["clean", "class-sensitivity mel"].outcome is Verdict.FAIL
     assert "sensitivity to mel: loses" in found["clean", "class-sensitivity mel"].text
     assert found["clean", "class-sensitivity bcc"].outcome is Verdict.PASS
-    assert found["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images")
+    assert found["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images, power 73%")
     assert found["clean", "malignant-to-benign"].outcome is Verdict.FAIL
 
 
