@@ -14,6 +14,7 @@ from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
 from skinaudit.audit.evidence.consistency import answer_later, answer_once_more, check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
+from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.nearby_images import try_nearby_images
 from skinaudit.audit.evidence.probing import run_probe, small_probe
@@ -87,6 +88,7 @@ def gather(
             path, inputs, engine.description, answered,
             emulated=request.emulate, batch_size=request.batch_size, threads=request.threads, seed=seed,
         ),
+        halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
