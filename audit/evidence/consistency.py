@@ -18,7 +18,7 @@ from skinaudit.engines.engine import BatchRange, Engine
 
 SIZES = (1, 7)
 """Batch sizes beside the audit's own: the smallest, and one that fits no kernel's block."""
-_LADDER = (2, 3, 4, 5, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 65, 96, 128, 256)
+_LADDER = (2, 3, 4, 5, 6, 8, 15, 16, 17, 31, 32, 33, 63, 65, 128, 256)
 """Batches that an engine is shown once that takes any, up to `_LARGEST` times the audit's own."""
 _LARGEST, _SMALL_SIDE = 4, 128  # larger images would need too much memory in such a batch
 _DRAWN = 3  # batch sizes that no one knows before the audit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from skinaudit.engines.half import HALVES
 from skinaudit.engines.open import open_emulated
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 
-_BATCH, _BATCHES = 64, 2
+_IMAGES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +44,13 @@ def answer_in_halves(
         return ()
     try:
         halved = open_emulated(resolve(path.parent, manifest.reference), precision=manifest.asked, threads=threads)
-        return tuple(
-            HalvedAnswers(
-                stored.title,
-                stored.images.source_logits[: len(logits)],
-                stored.logits[: len(logits)],
-                logits,
-            )
-            for stored in answered
-            if stored.white_box
-            for logits in (
-                np.concatenate([halved.logits(batch) for batch in islice(stored.images.batches(_BATCH), _BATCHES)]),
-            )
-        )
+        answers = []
+        for stored in answered:
+            if stored.white_box:
+                logits = halved.logits(next(stored.images.batches(_IMAGES)))
+                count = len(logits)
+                source = stored.images.source_logits[:count]
+                answers.append(HalvedAnswers(stored.title, source, stored.logits[:count], logits))
+        return tuple(answers)
     except (EngineError, InvalidInputError, MissingDependencyError):  # then the bound of all models holds
         return ()
