@@ -48,6 +48,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "malignant_margin": st.floats(0.5, 99), "malignant_margin_many": st.floats(0.5, 99),
         "many_malignant": st.integers(1, 9), "turned_benign": st.floats(0.5, 99),
         "malignant_to_benign": st.none() | st.integers(0, 9), "minimal_images": st.integers(1, 9),
+        "probe_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
@@ -114,7 +115,7 @@ def concluded(result: AuditResult) -> AuditResult:
     return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=15)
 @given(values(AuditResult).map(concluded))
 def test_any_audit_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, result: AuditResult) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
@@ -180,6 +181,9 @@ FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "clas
 
 
 LATER = (
+    ("consistency", "later"), ("consistency", "later_changed"), ("consistency", "later_largest"),
+    ("consistency", "later_flips"), ("policy", "probe_required"), ("policy", "probe_images"), ("policy", "probe_prove"),
+    ("probes", 0, "small"),
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("sets", 0, "called_malignant"),
@@ -295,7 +299,7 @@ def test_a_set_that_was_compared_is_judged(tmp_path: Path, written: dict[str, An
     )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=15)
 @given(values(AuditResult).map(concluded), st.sampled_from(Verdict))
 def test_no_other_verdict_than_the_one_that_follows_is_read(
     tmp_path_factory: pytest.TempPathFactory, result: AuditResult, verdict: Verdict
