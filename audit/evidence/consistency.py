@@ -44,8 +44,8 @@ class Consistency:
     not answered alike in all of them. whole: images of all sets that were answered once more, in the largest batch that the
     engine takes, if that is more than the audit's own, or singly, where logits move by more than rounding explains and
     hardly a class did; they count in `identical`, `largest`, `flips`. odd: frames that no camera takes and a service may get
-    (see skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity. later: images of all sets that were
-    answered again, in the same batches, when all else was done; later_changed: those whose logits had changed by then;
+    (see skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity. later: images of all sets that
+    were answered again, in the same batches, when all else was done; later_changed: those whose logits had changed by then;
     later_largest, later_flips: as `largest` and `flips`, of these.
     """
 
