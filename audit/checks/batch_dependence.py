@@ -12,7 +12,7 @@ RULES = {
     "batch-dependence": Rule(
         "Answers that depend on the batch",
         "The same image gets other logits in a batch of another size or at another place of it.",
-        "Look for batch norm in training mode and operations across the batch axis; a contract may declare the batch served.",
+        "Look for batch norm in training mode and operations across the batch axis. A contract may declare the batch.",
     ),
 }
 

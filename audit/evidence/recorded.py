@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
@@ -47,17 +49,19 @@ def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversa
 
 
 def _unlisted(image_set: AdversarialSet, folder: Path, run: RunManifest) -> str:
-    """Why a set is none that its run lists; empty where one of these has its digest."""
+    """Why a set is none that its run lists; empty where one of these has its digest, or its images and logits."""
     listed = run.sets.get(image_set.info.name)
     if digest_file(image_set.path) in {file.digest for file in run.sets.values()}:
         return ""
     if listed is None:
         return NOT_LISTED
     try:
-        own = open_set(resolve(folder, listed)).info
+        own_set = open_set(resolve(folder, listed))
     except InvalidInputError:  # without it nothing says that the two are different attacks
         return CHANGED
-    given = image_set.info
+    if own_set.images_digest == image_set.images_digest and np.array_equal(own_set.source_logits, image_set.source_logits):
+        return ""  # written again, in another format
+    own, given = own_set.info, image_set.info
     same = (own.attack, own.threat_model, own.settings) == (given.attack, given.threat_model, given.settings)
     return CHANGED if same else NOT_LISTED
 
