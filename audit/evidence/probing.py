@@ -102,15 +102,16 @@ def run_probe(
     clean: AdversarialSet,
     replayed: Sequence[tuple[AdversarialSet, Indices]],
     *,
+    lesions: Indices,
     batch_size: int,
     progress: Progress | None = None,
 ) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images. The probe is compared with
-    those of its threat model, and a second search with half the queries starts from the first of them. reference: an engine
-    that is attacked with the same random numbers; None for no comparison. Raises InvalidInputError where the search leaves
-    the ball, EngineError on NaN or infinity.
+    lesions: int64 (N,), of the clean images. replayed: the adversarial sets with the engine's answers, int64 (N,), to all
+    of their images. The probe is compared with those of its threat model, and a second search with half the queries starts
+    from the first of them. reference: an engine that is attacked with the same random numbers; None for no comparison.
+    Raises InvalidInputError where the search leaves the ball, EngineError on NaN or infinity.
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
@@ -136,7 +137,7 @@ def run_probe(
     return Probed(
         plan=probe,
         threat_model=threat_model,
-        groups=clean.group[rows],
+        groups=lesions[rows],
         queries=queries,
         seconds=seconds,
         clean_right=clean_right,

@@ -91,25 +91,25 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
         baseline_digest=pair.before.images_digest,
         baseline=_hits(was),
         engine=_hits(now),
-        drop=paired_drop(was, now, images.group, confidence=confidence),
+        drop=paired_drop(was, now, answered.lesions, confidence=confidence),
         malignant=int(np.isin(images.labels, contract.malignant_labels).sum()),
         malignant_to_benign=malignant_to_benign(was, answers, images.labels, contract.malignant_labels),
-        classes=tuple(_malignant_classes(was, now, images, contract, confidence=confidence)),
+        classes=tuple(_malignant_classes(was, now, answered, contract, confidence=confidence)),
     )
 
 
 def _malignant_classes(
     was: NDArray[np.bool_],
     now: NDArray[np.bool_],
-    images: AdversarialSet,
+    answered: AnsweredSet,
     contract: InputContract,
     *,
     confidence: float,
 ) -> Iterator[BaselineClass]:
     for name, label in zip(contract.malignant, contract.malignant_labels, strict=True):
-        rows = images.labels == label
+        rows = answered.images.labels == label
         if rows.any():
-            drop = paired_drop(was[rows], now[rows], images.group[rows], confidence=confidence)
+            drop = paired_drop(was[rows], now[rows], answered.lesions[rows], confidence=confidence)
             yield BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop)
 
 
