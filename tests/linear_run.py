@@ -303,6 +303,7 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         images_per_second=1.0,
         flipped=(),
         right="",
+        called_malignant="",
     )
 
 

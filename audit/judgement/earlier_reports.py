@@ -11,8 +11,16 @@ from skinaudit.audit.figures.statistics import wilson_interval
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
-_LATER: Mapping[str, Mapping[str, Any]] = {"description": {"batches": [], "unused": 0}, "consistency": {"whole": 0}}
-"""Fields of today's format that its first reports do not have, with what held then."""
+_CLINICAL = {
+    "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
+    "agreement_only": "pass",
+}  # fmt: skip
+_LATER: Mapping[str, Mapping[str, Any]] = {
+    "description": {"batches": [], "unused": 0},
+    "consistency": {"whole": 0},
+    "policy": _CLINICAL,
+}
+"""Fields of today's format that its first reports do not have, with what held then, or with today's default."""
 
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
@@ -24,14 +32,25 @@ _BY_ANSWERS = ("square", "spsa")
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report of today's format with the fields that its first ones lack.
 
-    They are batches of the engine, what was run of it, lesions and power, and the interval of the malignant sensitivity,
-    which was that of single images then.
+    They are batches of the engine, what was run of it, lesions and power, the interval of the malignant sensitivity, which
+    was that of single images then, the clinical endpoint, and which images are called malignant.
     """
     changed: dict[str, Any] = _with_lesions(dict(report))
     changed["gates"] = _each(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
-            changed[name] = {**fields, **report[name]}
+            changed[name] = {**fields, **changed[name]}
+    changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
+    baseline = changed.get("baseline")
+    if isinstance(baseline, dict):
+        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
+    return {"agreement_only": False, **changed}
+
+
+def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
+    changed = {"called_malignant": "", **result, "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip})}
+    if isinstance(result.get("comparison"), dict):
+        changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
     return changed
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.power import images_to_decide, least_lesions, power_to_pass
+from skinaudit.audit.figures.power import POWER, images_to_decide, least_lesions, pass_probability, power_to_pass
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import (
     Interval,
@@ -67,14 +68,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     if comparison.drop is not None:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
-        if comparison.malignant_to_benign is not None:
-            yield _count_gate(
-                "malignant-to-benign",
-                result.title,
-                comparison.malignant_to_benign,
-                policy.malignant_to_benign,
-                comparison.images,
-            )
+        yield from _clinical_gates(result.title, comparison, policy)
         for class_result in comparison.classes:
             if class_result.drop is not None:
                 yield _class_gate(
@@ -88,6 +82,41 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     floor = own_entry(policy.floors, names)
     if floor is not None:
         yield from _floor_gates(result.title, comparison, floor, policy)
+
+
+def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Iterator[_Open]:
+    """Malignant called malignant, a primary endpoint beside accuracy; and the cancers that turned benign."""
+    alone = replace(policy, minimal_images=1)
+    pooled, turned = comparison.malignant_drop, comparison.turned_benign
+    if pooled is not None:
+        margin = policy.margin_of_malignant(pooled.images)
+        yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
+    if turned is not None:
+        opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
+        provable = _enough(turned, policy.turned_benign / 100, alone)
+        binding = policy.prove == "always" or provable or turned.value >= policy.turned_benign / 100
+        power = _power_of_turned(turned, policy.turned_benign / 100, policy) if provable else 0.0
+        yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
+    count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
+    if count is not None and limit is not None:
+        yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _power_of_turned(turned: PairedDrop, limit: float, policy: Policy) -> float:
+    """The power where images turn benign at the rate seen, and half of one more; none can be gained."""
+    images = turned.images / turned.design_effect
+    rate = (turned.lost / turned.design_effect + 0.5) / (images + 1)
+    return pass_probability(images, rate, 0.0, margin=limit, confidence=policy.confidence)
+
+
+def _powerful(drop: PairedDrop, limit: float, policy: Policy) -> bool:
+    """Whether these images give a gate a power of 80%, at the discordance seen or where both models agree on all of them.
+
+    The second keeps an engine that changes many answers from releasing itself: it depends on the images alone.
+    """
+    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
+    agreeing = replace(drop, lost=0, gained=0, design_effect=drop.images / lesions, discordant_lesions=0)
+    return max(_power(drop, limit, policy), _power(agreeing, limit, policy)) >= POWER
 
 
 def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
@@ -124,6 +153,10 @@ def _power(drop: PairedDrop, limit: float, policy: Policy) -> float:
 def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
     for baseline_set in baseline.sets:
         yield _drop_gate("baseline-drop", baseline_set.title, "accuracy", baseline_set.drop, policy.baseline_margin, policy)
+        if baseline_set.pooled is not None:
+            drop = baseline_set.pooled.drop
+            margin, alone = policy.margin_of_malignant(drop.images), replace(policy, minimal_images=1)
+            yield _drop_gate("baseline-drop", baseline_set.title, MALIGNANT_CALLS, drop, margin, alone)
         for baseline_class in baseline_set.classes:
             yield _class_gate(
                 "baseline-drop", baseline_set.title, baseline_class.name, baseline_class.drop, policy, malignant=True
@@ -143,8 +176,8 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
 def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
     margin = policy.class_margins.get(name, policy.class_margin if malignant else policy.benign_margin)
     opened = _drop_gate(rule, title, name, drop, margin, replace(policy, minimal_images=1))
-    provable = _enough(drop, margin / 100, replace(policy, minimal_images=1)) or policy.prove == "always"
-    return replace(opened, gate=replace(opened.gate, binding=malignant and provable, lesion_class=name))
+    binding = malignant and (policy.prove == "always" or _powerful(drop, margin / 100, replace(policy, minimal_images=1)))
+    return replace(opened, gate=replace(opened.gate, binding=binding, lesion_class=name))
 
 
 def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _Open:
