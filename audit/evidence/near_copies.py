@@ -55,7 +55,7 @@ def find_copies(images: AdversarialSet) -> Copies:
     digests, reduced = [], []
     for batch in images.batches(256):
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in batch]
-        reduced.append(_reduced(batch))
+        reduced.append(reduced_luminance(batch))
     _, lesions = np.unique(images.group, return_inverse=True)
     _, same = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
     equal = _join_equal(lesions.astype(np.int64), same.astype(np.int64))
@@ -138,7 +138,7 @@ def _moves() -> Iterator[tuple[float, float, float]]:
                     yield part, down, right
 
 
-def _reduced(batch: NDArray[np.uint8]) -> Floats:
+def reduced_luminance(batch: NDArray[np.uint8]) -> Floats:
     """Luminance of uint8 (N, 3, side, side) at no more than _SIDE pixels a side."""
     luminance: Floats = batch.mean(axis=1, dtype=np.float32)
     if luminance.shape[-1] <= _SIDE:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skinaudit.audit.evidence.near_copies import _join_pairs, _reduced, join_copies
+from skinaudit.audit.evidence.near_copies import _join_pairs, join_copies, reduced_luminance
 
 SIDE, COUNT = 48, 60
 Pictures = NDArray[np.uint8]
@@ -58,18 +58,18 @@ EDITS: dict[str, Callable[[Pictures], Pictures]] = {
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_picture_is_no_new_lesion(pictures: Pictures, edit: str) -> None:
     both = np.concatenate([pictures, EDITS[edit](pictures)])
-    joined = join_copies(_reduced(both), np.arange(2 * COUNT))
+    joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
     assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
     assert len(np.unique(joined[:COUNT])) == COUNT
 
 
 def test_different_pictures_stay_different(pictures: Pictures) -> None:
-    assert join_copies(_reduced(pictures), np.arange(COUNT)).tolist() == list(range(COUNT))
+    assert join_copies(reduced_luminance(pictures), np.arange(COUNT)).tolist() == list(range(COUNT))
 
 
 def test_pictures_without_detail_are_like_no_other() -> None:
     flat = np.arange(0, 200, 20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 16, 16), np.uint8)
-    assert join_copies(_reduced(flat), np.arange(10)).tolist() == list(range(10))
+    assert join_copies(reduced_luminance(flat), np.arange(10)).tolist() == list(range(10))
 
 
 def test_lesions_join_through_others() -> None:
