@@ -114,7 +114,7 @@ def concluded(result: AuditResult) -> AuditResult:
     return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=15)
 @given(values(AuditResult).map(concluded))
 def test_any_audit_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, result: AuditResult) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
@@ -295,7 +295,7 @@ def test_a_set_that_was_compared_is_judged(tmp_path: Path, written: dict[str, An
     )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=15)
 @given(values(AuditResult).map(concluded), st.sampled_from(Verdict))
 def test_no_other_verdict_than_the_one_that_follows_is_read(
     tmp_path_factory: pytest.TempPathFactory, result: AuditResult, verdict: Verdict
