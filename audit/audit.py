@@ -12,10 +12,12 @@ from skinaudit.audit.checks import Evidence, Finding, run_checks
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
-from skinaudit.audit.evidence.consistency import answer_once_more, check_consistency
+from skinaudit.audit.evidence.consistency import answer_later, answer_once_more, check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
+from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
-from skinaudit.audit.evidence.probing import run_probe
+from skinaudit.audit.evidence.nearby_images import try_nearby_images
+from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.set_result import set_results
@@ -57,17 +59,19 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
-    policy, path, confidence = request.policy, request.engine, request.policy.confidence
+    policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
     inputs = read_inputs(path, sets=request.sets, contract=request.contract)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
     engine, reference = _open(request, inputs)
-    consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size)
+    consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
+    nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
     consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
     sets = set_results(answered, engine=path, confidence=confidence)
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
+    consistency = answer_later(consistency, engine, answered, batch_size=request.batch_size, seed=seed)
     compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)
     evidence = Evidence(
         inputs=inputs,
@@ -76,17 +80,22 @@ def gather(
         reference=reference,
         conditions=compare_conditions(path, inputs, control=request.control),
         consistency=consistency,
+        nearby=nearby,
         computed_precision=measure_precision(
             path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads
         ),
-        half_precision=emulate_half_precision(path, inputs, engine, emulated=request.emulate, threads=request.threads),
+        half_precision=emulate_half_precision(
+            path, inputs, engine.description, answered,
+            emulated=request.emulate, batch_size=request.batch_size, threads=request.threads, seed=seed,
+        ),
+        halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
         baseline=earlier,
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=policy,
-    )
+    )  # fmt: skip
     return evidence, compared
 
 
@@ -126,7 +135,11 @@ def _attack_afresh(
     *,
     progress: ProbeProgress | None,
 ) -> tuple[ProbeResult, ...]:
-    """Run the probes that were asked for, on the engine and on its reference."""
+    """Run the probes that were asked for and the one of every audit, on the engine and on its reference."""
+    sets = [stored.images for stored in answered]
+    small = None
+    if request.small_probe:
+        small = small_probe(request.probes, sets, images=request.policy.probe_images, seed=request.drawn_seed)
     compared = None if reference.is_subject else reference.engine
     return tuple(
         probe_figures(
@@ -136,7 +149,7 @@ def _attack_afresh(
             ),
             confidence=request.policy.confidence,
         )
-        for probe in request.probes
+        for probe in (*request.probes, *([] if small is None else [small]))
     )  # fmt: skip
 
 

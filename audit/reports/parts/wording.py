@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
@@ -64,21 +64,25 @@ def precision_text(result: AuditResult) -> str:
     return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
-_LISTED = 6
-"""More sizes of batches are counted."""
-
-
 def batches_text(result: AuditResult) -> str:
     """The batches that were tried and, where the engine takes no others, those that it takes."""
-    sizes = result.consistency.sizes
-    tried = f"batches tried: {', '.join(map(str, sizes))}"
-    if len(sizes) > _LISTED:
-        tried = f"batches tried: {len(sizes)} from {sizes[0]} to {sizes[-1]}"
+    tried = f"batches tried: {_runs(result.consistency.sizes)}"
     ranges = [
         f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"{limits.smallest} alone"
         for limits in result.description.batches
     ]
     return f"{tried}; the engine takes {' or '.join(ranges)}" if ranges else tried
+
+
+def _runs(sizes: Sequence[int]) -> str:
+    """Ascending whole numbers, neighbours of which there are three or more as a span."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and size == runs[-1][-1] + 1:
+            runs[-1].append(size)
+        else:
+            runs.append([size])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def baseline_text(baseline: BaselineResult) -> str:
