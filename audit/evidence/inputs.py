@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
@@ -53,8 +53,9 @@ class Inputs:
 
     manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
     digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
-    spent: of each adversarial set the share of eps that each image spends, float64 (N,). repeated: clean images that are
-    equal to another one of them. recorded: what the run, or the lineage alone, recorded; None for a foreign engine.
+    spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean images are
+    copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone, recorded;
+    None for a foreign engine.
     """
 
     digest: str
@@ -65,7 +66,7 @@ class Inputs:
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
     spent: tuple[NDArray[np.float64], ...]
-    repeated: int
+    copies: Copies
     recorded: Recorded | None
 
     @property
@@ -107,8 +108,8 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
-    repeated = _repeated(clean)
-    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
+    copies = find_copies(clean)
+    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -132,7 +133,8 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), None)
+    copies = find_copies(clean)
+    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -150,12 +152,6 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
         raise InvalidInputError(
             f"{engine}: by its own metadata it {wrong}: file and manifest do not belong together; export it again"
         )
-
-
-def _repeated(clean: AdversarialSet) -> int:
-    """Images whose bytes another image of the set has, too."""
-    digests = [hashlib.blake2b(image.tobytes()).digest() for batch in clean.batches(256) for image in batch]
-    return len(digests) - len(set(digests))
 
 
 def _sorted_sets(
