@@ -189,7 +189,7 @@ def test_the_same_images_are_shown_again_at_the_end(noise: Any, calls: int, chan
 
     engine = AnyBatch(worn)
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0)
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = Consistency(35, (1,), True, True, 0.0, 0, ())
     found = answer_later(before, engine, [answered], batch_size=64, seed=0)
     assert found.later in (36, 64)
