@@ -53,6 +53,8 @@ RULES: Mapping[str, tuple[str, Severity | None]] = {
     "logits, not probabilities": ("probabilities", None),
     "repeatability": ("determinism", None),
     "attack strength": ("attack-strength", None),
+    "attack quality": ("attack-quality", None),
+    "test split": ("test-split", None),
     "logits near the source's": ("fidelity", None),
     "batches": ("batch-dependence", None),
     "conditions in the graph": ("conditions", None),

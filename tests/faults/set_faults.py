@@ -127,6 +127,13 @@ def unperturbed(run: Path, path: Path) -> None:
     rewrite(run, path, images=images_of(clean(run)))
 
 
+def half_unperturbed(run: Path, path: Path) -> None:
+    """Every other image was never attacked."""
+    images, original = images_of(open_set(path)), images_of(clean(run))
+    images[::2] = original[::2]
+    rewrite(run, path, images=images)
+
+
 def random_signs(run: Path, path: Path) -> None:
     """Random noise of full eps in the place of an attack."""
     original = images_of(clean(run)).astype(np.int64)
@@ -146,6 +153,30 @@ def labels_everywhere(share: float) -> Callable[[Lab, Path], Path]:
         return _everywhere(run, lambda one: {"labels": labels})
 
     return write
+
+
+def _wrong(run: Path, count: int) -> NDArray[np.int64]:
+    """The first clean images that the source names wrongly."""
+    one = clean(run)
+    return np.flatnonzero(one.source_logits.argmax(1) != one.labels)[:count]
+
+
+def awkward_images_dropped(lab: Lab, folder: Path) -> Path:
+    run = copied(lab, folder)
+    kept = np.setdiff1d(np.arange(len(clean(run))), _wrong(run, 9))
+
+    def keep(one: AdversarialSet) -> dict[str, Any]:
+        arrays = {"images": images_of(one), "source_logits": one.source_logits, "labels": one.labels, "group": one.group}
+        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(one.ids[row] for row in kept)}
+
+    return _everywhere(run, keep)
+
+
+def ten_labels_changed(lab: Lab, folder: Path) -> Path:
+    run = copied(lab, folder)
+    labels = clean(run).labels.copy()
+    labels[_wrong(run, 10)] = (labels[_wrong(run, 10)] + 1) % 7
+    return _everywhere(run, lambda one: {"labels": labels})
 
 
 def repeated_images(lab: Lab, folder: Path) -> Path:
@@ -231,6 +262,10 @@ SET_FAULTS = (
           ("recorded results",)),
     Fault("stored logits tampered with", "every tenth row rolled, digests right", edited_sets(foreign_logits), ("control",)),
     Fault("unperturbed set", "the clean images as an adversarial set", edited_sets(unperturbed), ("attack strength",)),
+    Fault("half of the set unperturbed", "every other image is the clean one", edited_sets(half_unperturbed),
+          ("attack quality",)),
+    Fault("awkward images dropped", "nine wrongly named images less, in all sets", awkward_images_dropped, ("test split",)),
+    Fault("ten labels changed", "ten wrongly named images under another label", ten_labels_changed, ("test split",)),
     Fault("noise for an attack", "random noise within eps as pgd", edited_sets(random_signs), ("recorded results",)),
     Fault("set of another model", "crafted on the standard model, claimed white-box", stale_sets, ("recorded results",)),
     Fault("images repeated", "each image twice, to have enough", repeated_images, ("repeated images",)),
