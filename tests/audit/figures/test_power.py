@@ -103,3 +103,9 @@ def test_a_loss_does_not_change_the_power_at_equal_discordance() -> None:
 def test_a_drop_of_an_earlier_report_has_a_number_of_images_too() -> None:
     old = replace(drop(3, 2, 400), effective_lesions=None, discordant_lesions=None)
     assert images_to_decide(old, margin=0.01) == images_to_decide(drop(3, 2, 400), margin=0.01)
+
+
+def test_a_power_is_never_above_one() -> None:
+    """Reports refuse a share above 1, and probabilities that are added up may end a little above it."""
+    agree = np.ones(302, np.bool_)
+    assert power_to_pass(paired_drop(agree, agree, np.arange(302)), margin=0.2) == 1.0
