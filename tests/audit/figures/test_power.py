@@ -38,6 +38,13 @@ def test_full_agreement_passes_for_certain_or_never() -> None:
     assert fail_probability(10**5, 0, 0, **MARGIN) == 0
 
 
+def test_rounding_makes_no_power_above_one() -> None:
+    """A report refuses such a share when it is read."""
+    for images in range(380, 1_400, 17):
+        for rate in (0.0005, 0.002):
+            assert 0 <= pass_probability(images, rate, rate, margin=0.2, confidence=0.95) <= 1
+
+
 def test_a_total_loss_fails_for_certain() -> None:
     assert fail_probability(300, 1, 0, **MARGIN) == pytest.approx(1)
     assert pass_probability(300, 1, 0, **MARGIN) == 0
@@ -103,9 +110,3 @@ def test_a_loss_does_not_change_the_power_at_equal_discordance() -> None:
 def test_a_drop_of_an_earlier_report_has_a_number_of_images_too() -> None:
     old = replace(drop(3, 2, 400), effective_lesions=None, discordant_lesions=None)
     assert images_to_decide(old, margin=0.01) == images_to_decide(drop(3, 2, 400), margin=0.01)
-
-
-def test_a_power_is_never_above_one() -> None:
-    """Reports refuse a share above 1, and probabilities that are added up may end a little above it."""
-    agree = np.ones(302, np.bool_)
-    assert power_to_pass(paired_drop(agree, agree, np.arange(302)), margin=0.2) == 1.0
