@@ -144,7 +144,8 @@ def _attack_afresh(
     return tuple(
         probe_figures(
             run_probe(
-                probe, engine, compared, answered[0].images, attacked_sets(answered), batch_size=request.batch_size,
+                probe, engine, compared, answered[0].images, attacked_sets(answered), lesions=answered[0].lesions,
+                batch_size=request.batch_size,
                 progress=None if progress is None else progress(f"probe {probe.name}"),
             ),
             confidence=request.policy.confidence,

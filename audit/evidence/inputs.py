@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, first_few
@@ -68,8 +68,9 @@ class Inputs:
 
     manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
     digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
-    spent: of each adversarial set the share of eps that each image spends, float64 (N,). repeated: clean images that are
-    equal to another one of them. recorded: what the run, or the lineage alone, recorded; None for a foreign engine.
+    spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean images are
+    copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone, recorded;
+    None for a foreign engine.
     """
 
     digest: str
@@ -80,7 +81,7 @@ class Inputs:
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
     spent: tuple[NDArray[np.float64], ...]
-    repeated: int
+    copies: Copies
     recorded: Recorded | None
 
     @property
@@ -122,8 +123,8 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     recorded = _recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial), weights)
-    repeated = _repeated(clean)
-    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
+    copies = find_copies(clean)
+    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -147,7 +148,8 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), None)
+    copies = find_copies(clean)
+    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -187,12 +189,6 @@ def _recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversarial
 def _figures(results: Mapping[str, object]) -> dict[str, float]:
     """The numbers among the results of a set."""
     return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}
-
-
-def _repeated(clean: AdversarialSet) -> int:
-    """Images whose bytes another image of the set has, too."""
-    digests = [hashlib.blake2b(image.tobytes()).digest() for batch in clean.batches(256) for image in batch]
-    return len(digests) - len(set(digests))
 
 
 def _sorted_sets(

@@ -121,16 +121,17 @@ def run_probe(
     clean: AdversarialSet,
     replayed: Sequence[tuple[AdversarialSet, Indices]],
     *,
+    lesions: Indices,
     batch_size: int,
     progress: Progress | None = None,
 ) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images. The probe is compared with
-    those of its threat model, and a second search with half the queries starts from the first of them, unless the probe is
-    the small one. reference: an engine
-    that is attacked with the same random numbers; None for no comparison. Raises InvalidInputError where the search leaves
-    the ball, EngineError on NaN or infinity.
+    lesions: int64 (N,), of the clean images. replayed: the adversarial sets with the engine's answers, int64 (N,), to all
+    of their images. The probe is compared with those of its threat model, and a second search with half the queries starts
+    from the first of them, unless the probe is the small one. reference: an engine that is attacked with the same random
+    numbers; None for no comparison. Raises InvalidInputError where the search leaves the ball, EngineError on NaN or
+    infinity.
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
@@ -157,7 +158,7 @@ def run_probe(
     return Probed(
         plan=probe,
         threat_model=threat_model,
-        groups=clean.group[rows],
+        groups=lesions[rows],
         queries=queries,
         seconds=seconds,
         clean_right=clean_right,

@@ -60,6 +60,7 @@ RULES: Mapping[str, tuple[str, Severity | None]] = {
     "half precision emulated": ("execution", None),
     "recorded results": ("results", None),
     "repeated images": ("repeated-images", None),
+    "near-copies": ("near-copies", None),
     "control run": ("control", None),
 }
 """Checks of the audit: the rule of their findings, and its severity where the rule has several meanings."""

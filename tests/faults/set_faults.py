@@ -51,9 +51,14 @@ def rewrite(
     images = arrays.get("images", images_of(old))
     values = {"images": images, "labels": old.labels, "group": old.group, "ids": old.ids, "source_logits": old.source_logits}
     if "images" in arrays and logits:
-        engine = open_engine(engine_of(run), threads=THREADS)
-        values["source_logits"] = np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
+        values["source_logits"] = answers_to(run, images)
     write_set(path, info(old.info), **{**values, **arrays})
+
+
+def answers_to(run: Path, images: Images) -> NDArray[np.float32]:
+    """What the run's engine answers."""
+    engine = open_engine(engine_of(run), threads=THREADS)
+    return np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
 
 
 def seal(run: Path) -> Path:
@@ -156,6 +161,29 @@ def repeated_images(lab: Lab, folder: Path) -> Path:
     return _everywhere(run, repeat)
 
 
+def few_lesions(lab: Lab, folder: Path) -> Path:
+    """All images are of ten lesions: where none is lost, nothing tells how images of a lesion go together."""
+    run = copied(lab, folder)
+    count = len(clean(run).labels)
+    return _everywhere(run, lambda one: {"group": np.arange(count) * 10 // count})
+
+
+def near_copies(lab: Lab, folder: Path) -> Path:
+    """Every fifth image five times, mirrored, turned and shifted, each under a lesion of its own: no fewer images."""
+    run = copied(lab, folder)
+    rows = np.arange(0, len(clean(run).labels), 5)
+
+    def edited(one: AdversarialSet) -> dict[str, Any]:
+        kept = images_of(one)[rows]
+        edits = (kept, kept[..., ::-1], kept[..., ::-1, :], np.rot90(kept, 1, (2, 3)), np.roll(kept, 1, 3))
+        images = np.ascontiguousarray(np.concatenate(edits))
+        ids = tuple(f"picture{row}" for row in range(len(images)))
+        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(one.labels[rows], len(edits))}
+        return {**new, "group": np.arange(len(images)), "ids": ids}
+
+    return _everywhere(run, edited)
+
+
 def _everywhere(run: Path, arrays: Callable[[AdversarialSet], dict[str, Any]]) -> Path:
     new = {path: arrays(open_set(path)) for path in (run / "sets").glob("*.safetensors")}
     first = run / "sets" / "clean.safetensors"
@@ -206,6 +234,9 @@ SET_FAULTS = (
     Fault("noise for an attack", "random noise within eps as pgd", edited_sets(random_signs), ("recorded results",)),
     Fault("set of another model", "crafted on the standard model, claimed white-box", stale_sets, ("recorded results",)),
     Fault("images repeated", "each image twice, to have enough", repeated_images, ("repeated images",)),
+    Fault("few lesions", "all images said to be of ten lesions", few_lesions, ("undecided drop",)),
+    Fault("near-copies", "images mirrored, turned and shifted under invented lesions, to have enough", near_copies,
+          ("near-copies",)),
     Fault("control taken away", "another model, its own answers stored as the source's, no reference", control_taken_away,
           ("control run",)),
 )  # fmt: skip

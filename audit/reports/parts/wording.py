@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from skinaudit.artifacts.files import short
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, percent
+from skinaudit.audit.figures.text import NOTHING, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.engines.engine import UNREPORTED
@@ -128,3 +128,20 @@ def markdown_text(text: str) -> str:
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
     return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+
+
+def powers_text(result: AuditResult) -> str:
+    """The power of each gate that is not of a single class, set by set: `clean: accuracy 73%; pgd linf 2/255: ...`."""
+    by_set: dict[str, list[str]] = {}
+    for gate in result.gates:
+        if gate.power is not None and gate.lesion_class is None:
+            what = _GATE_NAMES.get(gate.rule, "{subject}").format(subject=gate.subject)
+            by_set.setdefault(gate.set, []).append(f"{what} {power_text(gate.power)}")
+    return "; ".join(f"{title}: {', '.join(powers)}" for title, powers in by_set.items())
+
+
+_GATE_NAMES = {
+    "turned-benign": "turned benign",
+    "floor": "floor of {subject}",
+    "baseline-drop": "{subject} since the baseline",
+}

@@ -33,7 +33,7 @@ def answered(tmp_path: Path, lab: SimpleNamespace) -> AnsweredSet:
     planted = lab.plant(tmp_path, images=100)
     clean = open_set(planted.run / "sets" / "clean.safetensors")
     logits = np.concatenate([lab.LinearEngine(planted.engine).logits(batch) for batch in clean.batches(64)])
-    return AnsweredSet(clean, "clean", True, Control(False, ""), logits, None, 1.0)
+    return AnsweredSet(clean, "clean", True, Control(False, ""), logits, None, 1.0, clean.group)
 
 
 def stripes(limit: float) -> np.ndarray:
