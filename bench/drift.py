@@ -56,8 +56,8 @@ Engines that `skinaudit export` built and compared; graphs in fp8, and in the ha
 drift of an image is the largest change of the lead that the source's answer has over any other class; its margin is the
 least such lead. Near ties: the margin is at most the image's own drift. An audit doubts an engine whose median drift exceeds
 a share of the median margin: {allowed}. In fp16 and bf16 it compares
-with the emulation of the very model instead: "times emulated" is the median drift over that of the fp32 reference,
-emulated in the same precision. "Turned": one 3x3 kernel of the fp16 graph, turned by 90 degrees, in a drawn layer and channel.
+with the emulation of the model itself: "times emulated" is the median drift over that of the fp32 reference,
+emulated in the same precision. "Turned": one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
 
 {table(_HEADS, rows)}""",
         encoding="utf-8",
