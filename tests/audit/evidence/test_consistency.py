@@ -140,11 +140,11 @@ def test_whole_sets_are_answered_singly_where_logits_move_with_the_batch(noise: 
     engine = OfAnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
     logits = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
     answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
-    found = answer_once_more(check_consistency(engine, noise, batch_size=64), engine, [answered], batch_size=64)
+    found = answer_once_more(check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered], batch_size=64)
     assert (found.whole, found.flips) == (100, 0)
     assert found.largest > 0.05
     steady = OfAnyBatch(lambda logits: logits)
-    before = check_consistency(steady, noise, batch_size=64)
+    before = check_consistency(steady, noise, batch_size=64, seed=0)
     assert answer_once_more(before, steady, [answered], batch_size=64) is before
 
 
@@ -201,7 +201,7 @@ def test_the_same_images_are_shown_again_at_the_end(noise: Any, calls: int, chan
 
     engine = AnyBatch(worn)
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0)
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = Consistency(35, (1,), True, True, 0.0, 0, ())
     found = answer_later(before, engine, [answered], batch_size=64, seed=0)
     assert found.later in (36, 64)
