@@ -420,9 +420,11 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
     audits: dict[str, AuditResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = audits["melanoma to nevus"]
-    for shelf in gallery.shelves(result, pictures=False):
-        assert sum(card.flip.malignant_to_benign for card in shelf.cards) == 100
+    lost = [one.comparison.malignant_to_benign or 0 for one in result.sets]
+    assert min(lost) > 40
+    for shelf, count in zip(gallery.shelves(result, pictures=False), lost, strict=True):
+        assert sum(card.flip.malignant_to_benign for card in shelf.cards) == count
     monkeypatch.setattr(gallery, "CANCERS", 40)
-    for shelf in gallery.shelves(result, pictures=False):
+    for shelf, count in zip(gallery.shelves(result, pictures=False), lost, strict=True):
         assert sum(card.flip.malignant_to_benign for card in shelf.cards) == 40
-        assert "60 more malignant images turned benign; the JSON report names all." in shelf.notes
+        assert f"{count - 40} more malignant images turned benign; the JSON report names all." in shelf.notes
