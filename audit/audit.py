@@ -16,6 +16,7 @@ from skinaudit.audit.evidence.consistency import answer_once_more, check_consist
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.probing import run_probe
+from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.set_result import set_results
@@ -75,6 +76,7 @@ def gather(
         emulated=request.emulate,
         reference=reference,
         conditions=compare_conditions(path, inputs, control=request.control),
+        proof=prove(path, inputs),
         consistency=consistency,
         computed_precision=measure_precision(
             path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads

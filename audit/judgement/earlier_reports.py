@@ -9,7 +9,11 @@ from skinaudit.artifacts.contract import earlier_malignant
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
-_LATER: Mapping[str, Mapping[str, Any]] = {"description": {"batches": [], "unused": 0}, "consistency": {"whole": 0}}
+_LATER: Mapping[str, Mapping[str, Any]] = {
+    "description": {"batches": [], "unused": 0},
+    "consistency": {"whole": 0},
+    "policy": {"proof": "optional"},
+}
 """Fields of today's format that its first reports do not have, with what held then."""
 
 _BY_ANSWERS = ("square", "spsa")

@@ -16,6 +16,7 @@ from skinaudit.errors import InvalidInputError
 Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
 Clinical = Literal["required", "none"]
+Proof = Literal["where readable", "always", "optional"]
 
 
 MAX_IMAGES = 1_000_000
@@ -48,11 +49,13 @@ class Policy:
     class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
     points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
     may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
-    that are stored in the sets, `optional` warns. clinical: `required` forbids PASS where the contract names no malignant
-    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
-    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh attack
-    may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier
-    engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
+    that were stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared
+    with those of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be
+    read, such as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no
+    malignant class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant
+    classes are named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh
+    attack may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an
+    earlier engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
     baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
     get right and this one call benign.
 
@@ -70,6 +73,7 @@ class Policy:
     benign_margin: float = 20.0
     prove: Prove = "where possible"
     control: Requirement = "required"
+    proof: Proof = "where readable"
     clinical: Clinical = "required"
     clinical_reason: str = ""
     malignant_to_benign: int = 0
@@ -112,6 +116,8 @@ class Policy:
             )
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
+        if self.proof not in get_args(Proof):
+            raise InvalidInputError(f"policy proof = {self.proof!r}: choose {', '.join(map(repr, get_args(Proof)))}")
         if self.clinical not in get_args(Clinical):
             raise InvalidInputError(f"policy clinical = {self.clinical!r}: choose 'required' or 'none'")
         if self.clinical == "none" and not self.clinical_reason.strip():
@@ -142,6 +148,10 @@ minimal_images = {DEFAULT.minimal_images}
 # Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
 # audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
+# Layers and weights of the file that runs are compared with those of its run (structure.json and weights.safetensors). Where
+# this was not possible: "where readable" warns for formats that nobody can read (plans, compiled packages), notes runs of
+# earlier versions, and leaves the audit INCONCLUSIVE otherwise; "always" leaves it INCONCLUSIVE; "optional" warns.
+proof = "{DEFAULT.proof}"
 # Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
 # with "required"; with "none" it may pass, and every report prints the reason.
 clinical = "{DEFAULT.clinical}"
@@ -200,7 +210,8 @@ _SETTINGS = {
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
 _FILE = Known(
     {
-        "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
+        "confidence": float, "minimal_images": int, "control": Requirement, "proof": Proof, "clinical": Clinical,
+        "clinical_reason": str,
         "margin": Mapping[str, float],
         "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
         "malignant_to_benign": Annotated[Mapping[str, Any], Known({"limit": int}, others=False)],
@@ -210,7 +221,7 @@ _FILE = Known(
     },
     others=False,
 )  # fmt: skip
-_PLAIN = ("confidence", "minimal_images", "control", "clinical", "clinical_reason")
+_PLAIN = ("confidence", "minimal_images", "control", "proof", "clinical", "clinical_reason")
 _AGAIN = "`skinaudit policy` prints one to start from"
 
 
