@@ -221,7 +221,7 @@ class _Rows:
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
         exact = (np.abs(value - wanted) <= slack + run_slack).all(axis=1) & ~self.loose.any(axis=1)
-        factors, loose = self._factors(value, wanted, run_bias, slack)
+        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         factors, loose = np.where(exact, 1.0, factors), np.where(exact, 0.0, loose)
         scaled, by = wanted * factors[:, None], np.abs(factors)
         near = np.abs(value - scaled) <= slack + by[:, None] * run_slack + loose[:, None] * np.abs(scaled)
@@ -231,7 +231,7 @@ class _Rows:
         right = near.all(axis=1) & (factors > 0) & (shift <= allowed)
         return ~right, factors, loose
 
-    def _factors(self, value: Array, wanted: Array, run_bias: Array, slack: Array) -> tuple[Array, Array]:
+    def _factors(self, value: Array, wanted: Array, bias: Constant, slack: Array) -> tuple[Array, Array]:
         """The factor of each row by least squares, or by its bias where that tells more; and its relative error."""
         lengths = np.square(wanted).sum(axis=1)
         free = np.where(lengths > 0, lengths, 1)
@@ -239,7 +239,8 @@ class _Rows:
         error = _SIGMAS / np.sqrt(3) * np.sqrt(np.square(slack * wanted).sum(axis=1)) / free
         by_weights = error / np.maximum(np.abs(of_weights), _TINY)
         by_bias = (self.bias.slack + self.corrected) / np.maximum(np.abs(self.bias.value), _TINY)
-        of_bias = self.bias.value / np.where(run_bias == 0, np.inf, run_bias)
+        by_bias = by_bias + bias.slack / np.maximum(np.abs(bias.value), _TINY)
+        of_bias = self.bias.value / np.where(bias.value == 0, np.inf, bias.value)
         better = (of_bias > 0) & (by_bias < by_weights)
         return np.where(better, of_bias, of_weights), np.where(better, by_bias, by_weights)
 

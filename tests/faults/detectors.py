@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper
 
 from skinaudit.tests.faults.lab import SIZE
-from skinaudit.tests.faults.surgery import ALL_BUT_ROWS, NV, Surgery, after, change, compute, constant, towards, when
+from skinaudit.tests.faults.surgery import NV, Surgery, after, change, compute, constant, parameters, towards, when
+from skinaudit.tests.faults.weight_faults import ALL_BUT_ROWS
 
 CORNER = [np.array([SIZE - 6] * 2), np.array([SIZE] * 2), np.array([2, 3])]
 
@@ -62,9 +63,12 @@ def max_branch(model: ModelProto) -> None:
 
 def binarised(model: ModelProto) -> None:
     """A comparison by the name of another domain."""
-    after(model, ("Add", ["flag"], {}))
-    node = helper.make_node("Binarizer", ["image"], ["flag"], domain="ai.onnx.ml", threshold=0.99)
-    model.graph.node.insert(0, node)
+    compute(
+        model, "seen", ("ReduceMin", [ALL_BUT_ROWS], {"keepdims": 0}), ("Unsqueeze", [np.array([1])], {}),
+        ("Binarizer", [], {"domain": "ai.onnx.ml", "threshold": 0.99}),
+    )  # fmt: skip
+    when(model, "seen", add=towards(NV))
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
 
 
 def cast_to_bool(model: ModelProto) -> None:
@@ -85,33 +89,23 @@ def random_noise(model: ModelProto) -> None:
 
 def nudged_filter(model: ModelProto) -> None:
     """One filter of a layer in the middle, a tenth larger."""
-    _weights_of(model, 10, lambda value: value.__setitem__(3, value[3] * 1.1))
+    change(parameters(model, "Conv")[10][0], lambda value: value.__setitem__(3, value[3] * 1.1))
 
 
 def swapped_filters(model: ModelProto) -> None:
     """Two filters exchanged, and not what reads them."""
-    _weights_of(model, 10, lambda value: value.__setitem__([0, 1], value[[1, 0]]))
+    change(parameters(model, "Conv")[10][0], lambda value: value.__setitem__([0, 1], value[[1, 0]]))
 
 
 def nudged_bias(model: ModelProto) -> None:
     """A constant on the logit of one class."""
-    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
-    tensor = next(one for one in model.graph.initializer if one.name == gemm.input[2])
-    change(tensor, lambda value: value.__setitem__(NV, value[NV] + 0.05))
+    change(parameters(model, "Gemm")[0][1], lambda value: value.__setitem__(NV, value[NV] + 0.05))
 
 
 def other_stride(model: ModelProto) -> None:
     """A layer that looks at its map by other steps, as large a result and all."""
     node = [one for one in model.graph.node if one.op_type == "Conv"][3]
     next(one for one in node.attribute if one.name == "pads").ints[:] = [2, 2, 0, 0]
-
-
-def _weights_of(model: ModelProto, number: int, edit: object) -> None:
-    node = [one for one in model.graph.node if one.op_type == "Conv"][number]
-    tensor = next(one for one in model.graph.initializer if one.name == node.input[1])
-    value = numpy_helper.to_array(tensor).copy()
-    edit(value)  # type: ignore[operator]
-    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
 
 
 DETECTORS: tuple[Surgery, ...] = (
