@@ -2,7 +2,8 @@
 
 One safetensors file holds `images` uint8 (N, 3, H, W), `labels` int64 (N,), `group` int64 (N,) lesion index, `ids` uint8
 (N, L) image names padded with zeros, and `source_logits` float32 (N, classes), computed after the images were rounded to
-8 bit. Its one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without a threat model.
+8 bit. Beside them an adversarial set has what its attack noted (skinaudit.artifacts.attack_record); sets of earlier formats
+have no such record. Its one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without a threat model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from skinaudit.artifacts import attack_record
+from skinaudit.artifacts.attack_record import AttackRecord
 from skinaudit.artifacts.contract import InputContract, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
@@ -26,8 +29,9 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
 
-FORMAT_VERSION = 2
-_EARLIER = 1  # its contract did not name the malignant classes
+FORMAT_VERSION = 3
+_EARLIER = (1, 2)
+"""1: the contract did not name the malignant classes. 2: no record of the attack."""
 CLEAN = "clean"
 """Name and attack of the set of clean images."""
 MAX_LOGIT = 1e6
@@ -37,7 +41,7 @@ _KEY = "skinaudit.adversarial_set"
 _AGAIN = "write the set again"
 _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids": ("U8", 2), "source_logits": ("F32", 2)}
 """Element type and number of axes of each tensor, in the words of safetensors."""
-_DTYPES = {"U8": np.uint8, "I64": np.int64, "F32": np.float32}
+_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 _CHUNK = 2**20
 """Bytes of images that are read at a time. For larger pieces glibc asks for new pages each time: twice as long."""
 _ROWS = 128  # images whose digest is taken at a time
@@ -99,7 +103,8 @@ class SetInfo:
 class AdversarialSet:
     """An opened set. Images stay on disk and are read in slices; the other arrays are in memory.
 
-    images_digest: of images, labels, groups and ids; it names the images whatever model they were judged by.
+    images_digest: of images, labels, groups and ids; it names the images whatever model they were judged by. attack: what
+    the attack noted; None of clean images, and in sets of earlier formats.
     """
 
     path: Path
@@ -109,6 +114,7 @@ class AdversarialSet:
     ids: tuple[str, ...]
     source_logits: NDArray[np.float32]
     images_digest: str
+    attack: AttackRecord | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -135,10 +141,12 @@ def write_set(
     group: NDArray[np.int64],
     ids: tuple[str, ...],
     source_logits: NDArray[np.float32],
+    attack: AttackRecord | None = None,
 ) -> None:
     """Write a set atomically; equal arguments give equal bytes.
 
-    Shapes and dtypes as in the module's docstring. Raises InvalidInputError on values that `open_set` would refuse.
+    Shapes and dtypes as in the module's docstring. attack: what the attack noted, None of clean images. Raises
+    InvalidInputError on values that `open_set` would refuse.
     """
     width = max((len(name.encode()) for name in ids), default=0) or 1
     arrays: dict[str, NDArray[Any]] = {
@@ -147,18 +155,21 @@ def write_set(
         "group": np.ascontiguousarray(group),
         "ids": np.frombuffer(np.array([name.encode() for name in ids], f"S{width}").tobytes(), np.uint8).reshape(-1, width),
         "source_logits": np.ascontiguousarray(source_logits),
+        **({} if attack is None else attack.arrays()),
     }
-    for name, (dtype, axes) in _TENSORS.items():
+    expected = _TENSORS if attack is None else {**_TENSORS, **attack_record.TENSORS}
+    for name, (dtype, axes) in expected.items():
         if arrays[name].dtype != _DTYPES[dtype] or arrays[name].ndim != axes:
             raise InvalidInputError(f"{path}: {name} must be {dtype} of {axes} axes, not {arrays[name].dtype}")
     _check_values(str(path), info, arrays["images"].shape, labels, group, ids, source_logits)
+    _check_record(str(path), info, attack, len(labels))
     description = json.dumps(info.to_json(), sort_keys=True)
     images_digest = _images_digest(iter([arrays["images"]]), labels, group, ids)
     record = {
         "version": FORMAT_VERSION,
         "info": info.to_json(),
         "images_digest": images_digest,
-        "content_digest": _content_digest(images_digest, description, source_logits),
+        "content_digest": _content_digest(images_digest, description, source_logits, attack),
     }
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata={_KEY: json.dumps(record, sort_keys=True)})
@@ -201,7 +212,8 @@ def _open_and_verify(path: Path) -> AdversarialSet:
             if metadata is None:
                 raise InvalidInputError(f"{path}: not an adversarial set of skinaudit; `skinaudit attack RUN` writes them")
             found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            for name, (dtype, axes) in _TENSORS.items():
+            recorded = attack_record.TENSORS if found.keys() & attack_record.TENSORS.keys() else {}
+            for name, (dtype, axes) in {**_TENSORS, **recorded}.items():
                 if name not in found or found[name].get_dtype() != dtype or len(found[name].get_shape()) != axes:
                     raise InvalidInputError(
                         f"{path}: tensor {name} is missing or not {dtype} of {axes} axes; write the set again"
@@ -209,6 +221,7 @@ def _open_and_verify(path: Path) -> AdversarialSet:
             shape = tuple(found["images"].get_shape())
             labels, group, padded = (file.get_tensor(name) for name in ("labels", "group", "ids"))
             source_logits = file.get_tensor("source_logits")
+            noted = {name: file.get_tensor(name) for name in recorded}
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such adversarial set") from error
     except (SafetensorError, OSError) as error:
@@ -220,9 +233,11 @@ def _open_and_verify(path: Path) -> AdversarialSet:
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path}: the image names are damaged; write the set again") from error
     _check_values(str(path), info, shape, labels, group, ids, source_logits)
-    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record.images_digest)
+    attack = attack_record.from_arrays(noted) if noted else None
+    _check_record(str(path), info, attack, len(labels))
+    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record.images_digest, attack)
     images_digest = _images_digest(opened.batches(_ROWS), labels, group, ids)
-    if (images_digest, _content_digest(images_digest, description, source_logits)) != (
+    if (images_digest, _content_digest(images_digest, description, source_logits, attack)) != (
         record.images_digest,
         record.content_digest,
     ):
@@ -263,10 +278,10 @@ def _parse_record(text: str, *, where: str) -> tuple[_Record, str]:
     """The metadata and its description as it was written, which the content digest covers; raises InvalidInputError."""
     value = parse_json(text, where=where, what="description of a set", again=_AGAIN)
     version = value.get("version") if isinstance(value, dict) else None
-    if isinstance(value, dict) and version not in (_EARLIER, FORMAT_VERSION):
+    if isinstance(value, dict) and version not in (*_EARLIER, FORMAT_VERSION):
         raise InvalidInputError(f"{where}: version should be {FORMAT_VERSION}, found {show(version)}; {_AGAIN}")
     description = json.dumps(value.get("info"), sort_keys=True) if isinstance(value, dict) else ""
-    if version == _EARLIER and isinstance(value.get("info"), dict) and "contract" in value["info"]:
+    if version == 1 and isinstance(value.get("info"), dict) and "contract" in value["info"]:
         contract = upgraded(value["info"]["contract"], where=f"{where}: info.contract", again=_AGAIN)
         value = {**value, "info": {**value["info"], "contract": contract}}
     record: _Record = build(_Record, value, where=where, again=_AGAIN)
@@ -300,6 +315,14 @@ def _check_values(
         )
 
 
+def _check_record(where: str, info: SetInfo, attack: AttackRecord | None, images: int) -> None:
+    if attack is None:
+        return
+    problem = "is none of clean images" if info.threat_model is None else attack.problem(images)
+    if problem:
+        raise InvalidInputError(f"{where}: the record of the attack {problem}; {_AGAIN}")
+
+
 def _images_digest(
     images: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64], group: NDArray[np.int64], ids: tuple[str, ...]
 ) -> str:
@@ -307,5 +330,9 @@ def _images_digest(
     return digest_parts(rows, labels.astype("<i8").tobytes(), group.astype("<i8").tobytes(), "\0".join(ids).encode())
 
 
-def _content_digest(images_digest: str, description: str, source_logits: NDArray[np.float32]) -> str:
-    return digest_parts(images_digest.encode(), description.encode(), source_logits.astype("<f4").tobytes())
+def _content_digest(
+    images_digest: str, description: str, source_logits: NDArray[np.float32], attack: AttackRecord | None
+) -> str:
+    noted = [] if attack is None else attack.arrays().values()
+    parts = [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in (source_logits, *noted)]
+    return digest_parts(images_digest.encode(), description.encode(), *parts)

@@ -20,6 +20,8 @@ Colour = Literal["RGB", "BGR"]
 Answer = Literal["logits", "probabilities"]
 
 CHANNELS = 3
+MAX_BATCH = 4096
+"""Images a call; beyond it a slip of the pen would ask for memory that no machine has."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class EngineContract:
     A pixel p of 0 to 255 enters as (p * scale - mean) / std, cast to `dtype`. size: side of the square image. scale: a
     rational, so that 1/255 is a division by 255 and not a product with its rounded inverse. mean, std: per channel in the
     order of `colour`, in units of p * scale. classes: meaning of the columns of the answer, in their order. answer: logits,
-    or probabilities that sum to 1. input, output: names of the tensors, None where the engine has only one of each.
+    or probabilities that sum to 1. input, output: names of the tensors, None where the engine has only one of each. batch:
+    images in every call of the service that the engine is for; None where that may be any number.
     """
 
     size: int
@@ -43,6 +46,7 @@ class EngineContract:
     answer: Answer = "logits"
     input: str | None = None
     output: str | None = None
+    batch: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,7 +60,8 @@ _STD = Annotated[float, Range(1e-6, 1e6)]
 _INPUT = Known(
     {
         "name": str, "size": Annotated[int, Range(1, MAX_SIZE)], "layout": Layout, "dtype": Dtype, "colour": Colour,
-        "scale": int | float | str, "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
+        "batch": Annotated[int, Range(1, MAX_BATCH)], "scale": int | float | str,
+        "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
@@ -85,7 +90,7 @@ def read_engine_contract(path: Path) -> EngineContract:
     return EngineContract(
         size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
-        output=answered.get("name"),
+        output=answered.get("name"), batch=given.get("batch"),
     )  # fmt: skip
 
 
@@ -104,6 +109,9 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         f'scale = "{contract.scale}"',
         f"mean = {list(contract.mean)}",
         f"std = {list(contract.std)}",
+        "# batch = 1   # images in every call of the service, if it is always the same number: judged at that alone"
+        if contract.batch is None
+        else f"batch = {contract.batch}",
         "",
         "[output]",
         *([] if contract.output is None else [f"name = {_text(contract.output)}"]),

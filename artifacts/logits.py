@@ -39,3 +39,18 @@ def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.f
     others = logits.copy()
     others[rows, labels] = -np.inf
     return np.asarray(own - others.max(axis=1))
+
+
+def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The logarithm of the summed exponentials of the wrong logits less the true one, float64 (N,).
+
+    The cross-entropy is log(1 + exp(smooth lead)), so both rise together; this one is never rounded to 0.
+
+    logits: float32 (N, classes); labels: int64 (N,).
+    """
+    rows = np.arange(len(labels))
+    others = logits.astype(np.float64)
+    own = others[rows, labels]
+    others[rows, labels] = -np.inf
+    largest = others.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(others - largest[:, None]).sum(axis=1)) - own)

@@ -24,6 +24,7 @@ DATA = Known(
         "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
         "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_share": Share,
         "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
+        "test_set": str,
     },
     required=("title", "digest"),
 )  # fmt: skip
@@ -57,4 +58,6 @@ PARITY = Known({
 SETTINGS = Known({
     "found_in": Literal["strongly typed network"], "opset": COUNT, "graph": str, "flags": tuple[str, ...],
 })  # fmt: skip
-LINEAGE = Known(dict.fromkeys(("weights", "onnx", "data", "calibration"), str), required=("weights", "onnx", "data"))
+LINEAGE = Known(
+    dict.fromkeys(("weights", "onnx", "data", "calibration", "test_set"), str), required=("weights", "onnx", "data")
+)

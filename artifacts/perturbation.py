@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,15 +12,15 @@ from skinaudit.errors import InvalidInputError
 _ROWS = 128  # images that are compared at a time
 
 
-def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> float:
+def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> NDArray[np.float64]:
     """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
 
-    Returns the largest perturbation of any image as a share of eps (for linf of the whole steps in it), 0 for a clean set.
-    Raises InvalidInputError with the first image that does not lie within.
+    Returns the share of eps that each image spends, (N,): 0 for an image that is the clean one, and for a clean set. Raises
+    InvalidInputError with the first image that does not lie within.
     """
     threat_model = adversarial.info.threat_model
     if threat_model is None:
-        return 0.0
+        return np.zeros(len(adversarial))
     if adversarial.info.clean != clean.images_digest:
         raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
     if not (
@@ -31,17 +29,14 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> fl
         and adversarial.ids == clean.ids
     ):
         raise InvalidInputError(f"{adversarial.path}: labels or image names differ from {clean.path}; write the set again")
-    start, largest, bound = 0, 0, _bound(threat_model)
+    bound, parts = _bound(threat_model), []
     for perturbed, original in zip(adversarial.batches(_ROWS), clean.batches(_ROWS), strict=True):
-        extents = _extents(perturbed, original, threat_model)
-        if (extents > bound).any():
-            name = adversarial.ids[start + int((extents > bound).argmax())]
+        parts.append(_extents(perturbed, original, threat_model))
+        if (parts[-1] > bound).any():
+            name = adversarial.ids[_ROWS * (len(parts) - 1) + int((parts[-1] > bound).argmax())]
             raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
-        largest = max(largest, int(extents.max()))
-        start += len(perturbed)
-    if threat_model.norm == "linf":
-        return largest / bound if bound else 0.0
-    return math.sqrt(largest) / float(threat_model.eps_255)
+    extents = np.concatenate(parts).astype(np.float64)
+    return np.asarray((extents if threat_model.norm == "linf" else np.sqrt(extents)) / float(threat_model.eps_255))
 
 
 def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:

@@ -1,13 +1,17 @@
-"""The clean set of a run, opened and checked against the run's manifest."""
+"""The clean set of a run, opened and checked against what the run recorded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
 from skinaudit.artifacts.manifest import RunManifest, resolve
 from skinaudit.artifacts.run_folder import RunFolder
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 
 
 def open_clean_set(run: Path, manifest: RunManifest) -> AdversarialSet:
@@ -20,3 +24,52 @@ def open_clean_set(run: Path, manifest: RunManifest) -> AdversarialSet:
             f"{RunFolder(run).manifest}: contract should be that of {clean.path.name}; restore it or train again"
         )
     return clean
+
+
+TEST_SET = "test_set"
+"""Key of a run's data and of an engine's lineage: images digest of the clean set, as it was when training ended."""
+
+
+@dataclass(frozen=True)
+class RecordedSplit:
+    """What was recorded of a run's test images when its training ended; less by earlier versions.
+
+    digests: of names, labels, lesions and pixels, by the run and by the lineage of its engine. counts: test images by the
+    name of their class. lesions: None where they were not counted.
+    """
+
+    digests: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    lesions: int | None = None
+
+    def differences(self, clean: AdversarialSet) -> tuple[str, ...]:
+        """How a set of clean images differs from it, a clause each; empty where nothing does."""
+        found = []
+        classes = clean.info.contract.classes
+        counts = dict(zip(classes, np.bincount(clean.labels, minlength=len(classes)).tolist(), strict=True))
+        if self.counts:
+            unlike = [
+                f"{name} {counts.get(name, 0):,} instead of {self.counts.get(name, 0):,}"
+                for name in dict.fromkeys((*self.counts, *classes))
+                if counts.get(name, 0) != self.counts.get(name, 0)
+            ]
+            found += [f"images by class: {first_few(unlike)}"] if unlike else []
+            total = sum(self.counts.values())
+            found += [f"{len(clean):,} images instead of {total:,}"] if len(clean) != total else []
+        lesions = len(np.unique(clean.group))
+        if self.lesions is not None and lesions != self.lesions:
+            found.append(f"{lesions:,} lesions instead of {self.lesions:,}")
+        if not found and any(digest != clean.images_digest for digest in self.digests):
+            found.append("names, labels, lesions or pixels are not those of the recorded digest")
+        return tuple(found)
+
+
+def recorded_split(run: RunManifest | None, lineage: Mapping[str, str]) -> RecordedSplit:
+    """What a run, None where it is not at hand, and the lineage of its engine recorded."""
+    told = (lineage.get(TEST_SET), None if run is None else run.data.get(TEST_SET))
+    digests = tuple(digest for digest in told if digest is not None)
+    if run is None:
+        return RecordedSplit(digests)
+    counts = {name: parts["test"] for name, parts in run.data.get("counts", {}).items() if "test" in parts}
+    lesions = run.data.get("part_lesions", {}).get("test")
+    return RecordedSplit(digests, counts, lesions)

@@ -47,6 +47,19 @@ class ThreatModel:
         steps = f"{float(self.eps_255):.{_DECIMALS}f}".rstrip("0").rstrip(".")
         return f"{steps}/255"
 
+    def on_grid(self) -> ThreatModel:
+        """This threat model; raises InvalidInputError for a `linf` radius beyond 1 that is none of whole steps.
+
+        Images in 8 bit spend the whole steps in it, so it has to be called by these.
+        """
+        whole = int(self.eps_255)
+        if self.norm == "linf" and 1 <= whole != self.eps_255:
+            raise InvalidInputError(
+                f"eps {self}: images are stored in 8 bit, where it is the same as {whole}/255; choose {whole}/255 or "
+                f"{whole + 1}/255"
+            )
+        return self
+
     def to_json(self) -> dict[str, str]:
         """As plain JSON values; skinaudit.artifacts.typed_json reads them back through `WrittenThreatModel`."""
         return {"norm": self.norm, "eps": self.eps_text}

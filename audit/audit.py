@@ -25,7 +25,7 @@ from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import check_names
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult
-from skinaudit.audit.judgement.verdict import conclude
+from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.open import LIBRARIES
@@ -175,6 +175,7 @@ def _result(
         findings=tuple(findings),
         verdict=verdict,
         reason=reason,
+        agreement_only=agreement_only(findings),
         versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 

@@ -83,7 +83,7 @@ class SessionEngine:
         self._session, self._where = session, where
         self._contract = own_contract(session, where=where) if contract is None else contract
         image, self._answer = _ports(session, self._contract, where=where)
-        self._input, self._fixed = image.name, image.shape[0]
+        self._input, self._fixed = image.name, _served(image.shape[0], self._contract.batch, where=where)
         self._columns = _columns(session, self._contract, order, where=where)
         about = session.description
         if self._fixed is not None:
@@ -250,6 +250,13 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
             " output in float32"
         )
     return image, answer
+
+
+def _served(fixed: int | None, declared: int | None, *, where: str) -> int | None:
+    """The images in every call: those that the file fixes or the contract declares; None for any number."""
+    if fixed is not None and declared is not None and fixed != declared:
+        raise EngineError(f"{where}: takes batches of {fixed}, the contract says that {declared} are served; correct batch")
+    return declared if fixed is None else fixed
 
 
 def _port(ports: Sequence[Port], name: str | None, what: str, *, where: str) -> Port:

@@ -29,7 +29,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
 )
 from skinaudit.artifacts.run_folder import RunFolder
-from skinaudit.artifacts.run_sets import open_clean_set
+from skinaudit.artifacts.run_sets import TEST_SET, open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.onnxruntime_ import open_bytes
@@ -370,7 +370,13 @@ def _manifest(
     inherited: Mapping[str, str] | None = None,
 ) -> EngineManifest:
     run, reference = build.manifest, digest_file(build.reference)
-    lineage = {**(inherited or {}), "weights": run.weights.digest, "onnx": reference, "data": run.data["digest"]}
+    lineage = {
+        **(inherited or {}),
+        "weights": run.weights.digest,
+        "onnx": reference,
+        "data": run.data["digest"],
+        TEST_SET: run.data.get(TEST_SET, build.clean.images_digest),
+    }
     if calibration is not None:
         lineage["calibration"] = calibration.digest
     return EngineManifest(

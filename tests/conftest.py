@@ -23,7 +23,7 @@ from skinaudit.tests.shared import built_once
 pytest_plugins = ["fake_gpu.fixture", "linear_run", "processes"]
 
 # No deadline: the machines that run these tests are shared, and a slow one is no failure.
-settings.register_profile("shared", deadline=None, max_examples=60)
+settings.register_profile("shared", deadline=None, max_examples=30)
 settings.load_profile("shared")
 
 SIZE = 32

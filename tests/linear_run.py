@@ -246,7 +246,7 @@ def write_sets(
     step = np.random.default_rng(seed % 100).normal(size=step.shape) if masked else step
     moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
     attacked = np.clip(moved, 0, 255).astype(np.uint8)
-    groups = np.arange(len(labels)) // 2
+    groups = np.arange(len(labels)) * 3 // 4  # every third lesion has two images
     ids = tuple(f"image{index:05d}" for index in range(len(labels)))
     info = SetInfo(
         name="clean",
@@ -309,6 +309,7 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         images_per_second=1.0,
         flipped=(),
         right="",
+        called_malignant="",
     )
 
 

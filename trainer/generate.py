@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set, write_set
+from skinaudit.artifacts.attack_record import AttackRecord, joined
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
@@ -21,6 +22,7 @@ from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
+from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
@@ -92,40 +94,49 @@ def write_adversarial_set(
     attack, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
         raise InvalidInputError(f"{plan.name}: a stored set spends the full budget; leave stop_margin out")
+    plan.threat_model.on_grid()
     device = device_of(model)
     generator = torch.Generator(device).manual_seed(seed)
     classes = len(clean.info.contract.classes)
     aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
     aimed = aims if settings.get("targeted") else clean.labels
     parts: list[NDArray[np.uint8]] = []
+    records: list[AttackRecord] = []
     for part, original in zip(slices(len(clean), batch), clean.batches(batch), strict=True):
-        pixels = to_pixels(original, device=device)
-        if not parts:
-            _check_gradients(model, pixels, torch.from_numpy(aimed[part]).to(device), where=plan.name)
+        pixels, truth = to_pixels(original, device=device), torch.from_numpy(aimed[part]).to(device)
+        if not parts:  # before the time of a whole attack is spent
+            _check_gradients(_gradients(model, pixels, truth), where=plan.name)
+        trace = AttackTrace()
         perturbed = attack(
-            model, pixels, torch.from_numpy(aimed[part]).to(device),
-            threat_model=plan.threat_model, generator=generator, **settings,
-        )  # fmt: skip
+            model, pixels, truth, threat_model=plan.threat_model, generator=generator, trace=trace, **settings
+        )
         grid = ball.to_grid(perturbed.cpu(), torch.from_numpy(original), threat_model=plan.threat_model)
         parts.append(grid.numpy())
+        records.append(trace.record())
         if progress is not None:
             progress(part.stop, len(clean))
-    images = np.concatenate(parts)
+    images, noted = np.concatenate(parts), joined(records)
+    _check_gradients(~noted.silent, where=plan.name)
     info = replace(
         clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=settings, seed=seed,
         source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
     )  # fmt: skip
     write_set(
         path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
-        source_logits=logits_of(model, images),
+        source_logits=logits_of(model, images), attack=noted,
     )  # fmt: skip
     return open_set(path)
 
 
-def _check_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, where: str) -> None:
-    """Raise InvalidInputError where the model gives most images no gradient to follow."""
+def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.bool_]:
+    """Which images (N,) give the model a gradient."""
     gradient, _, _ = input_gradient(model, images, labels)
-    silent = float((gradient.flatten(1).abs().amax(1) == 0).float().mean())
+    return np.asarray((gradient.flatten(1).abs().amax(1) > 0).cpu().numpy())
+
+
+def _check_gradients(there: NDArray[np.bool_], *, where: str) -> None:
+    """Raise InvalidInputError where most images had no gradient to follow. there: bool (N,)."""
+    silent = 1 - float(there.mean())
     if silent > _SILENT:
         raise InvalidInputError(
             f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised): an attack that "

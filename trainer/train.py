@@ -18,6 +18,7 @@ from skinaudit.artifacts.contract import MALIGNANT, InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import TEST_SET
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -133,7 +134,7 @@ def train_run(
         name=out.name,
         contract=contract,
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
-        data={**summary.to_json(), "split": training.split},
+        data={**summary.to_json(), "split": training.split, TEST_SET: sets[0].images_digest},
         synthetic=dataset.synthetic,
         training={
             **training.to_json(),
@@ -165,7 +166,7 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     """The threat model of a run's sets; refuses a radius that the 8-bit grid cannot hold before any time is spent."""
     if eps_255 < 1:
         raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
-    return ThreatModel(norm, eps_255)
+    return ThreatModel(norm, eps_255).on_grid()
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:

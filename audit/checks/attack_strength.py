@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "sets"
@@ -17,14 +19,15 @@ RULES = {
 
 
 _SPENT = 0.9
-"""Share of eps that some image of an honest set uses."""
+"""Share of eps that at least half of the images of an honest set spend."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS for sets that are weaker than their names."""
-    for result, share in zip(evidence.attacked, evidence.inputs.spent, strict=True):
+    for result, spent in zip(evidence.attacked, evidence.inputs.spent, strict=True):
+        share = float(np.median(spent))
         if share < _SPENT:
-            text = f"no image is perturbed by more than {share:.0%} of the stated eps: the attack is weaker than its name"
+            text = f"half of the images spend no more than {share:.0%} of the stated eps: the attack is weaker than its name"
             yield _weak(result.title, text, spent=share)
     clean = evidence.clean
     for result in evidence.attacked:

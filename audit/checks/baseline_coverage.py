@@ -35,6 +35,12 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, "baseline-coverage", result.title, text)
         else:
             compared.add(result.clean)
+            if not pair.before.called_malignant and evidence.inputs.clean.info.contract.malignant:
+                text = (
+                    "the baseline's report is of an earlier version and does not say which images its engine calls "
+                    "malignant: nothing shows that this engine calls no fewer so; audit the baseline's engine again"
+                )
+                yield Finding(Severity.INCONCLUSIVE, "baseline-coverage", result.title, text)
     if baseline.report.engine_digest == evidence.inputs.digest:
         text = "the baseline is an audit of a file with the same digest as this one: equal figures say nothing of a change"
         yield Finding(Severity.WARNING, "baseline-coverage", None, text)

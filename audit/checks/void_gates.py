@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 
 if TYPE_CHECKING:
     from skinaudit.audit.figures.comparison import Comparison
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from skinaudit.audit.judgement.result import Gate
 
 ABOUT: About = "figures"
-_OF_SETS = ("drop", "malignant-to-benign", "class-sensitivity", "baseline-drop", "baseline-malignant-to-benign")
+_OF_SETS = (
+    "drop",
+    "malignant-sensitivity",
+    "turned-benign",
+    "malignant-to-benign",
+    "class-sensitivity",
+    "baseline-drop",
+    "baseline-malignant-to-benign",
+)
 RULES = {
     "void-gate": Rule(
         "A gate that nothing could fail",
@@ -40,6 +49,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         what = gate.lesion_class or gate.subject
         if gate.counts:
             text = f"{gate.rule}: the limit of {gate.limit:,.0f} images allows to lose all {most:,.0f} that could be lost"
+        elif gate.subject == MALIGNANT_CALLS:
+            text = f"{gate.rule}: the bound of {100 * gate.limit:g} points lets an engine pass that calls nothing malignant"
         else:
             text = f"{gate.rule} of {what}: the margin of {100 * gate.limit:g} points lets an engine pass that guesses"
         figures = {"limit": gate.limit, "most": most}
@@ -49,8 +60,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _most(gate: Gate, evidence: Evidence) -> float | None:
-    """The loss of an engine that guesses, as a fraction of 1, or of one that calls every cancer benign, in images; None for
-    a floor, which such an engine fails."""
+    """The loss of an engine that guesses, as a fraction of 1, or of one that calls every cancer benign, in images or as a
+    fraction; None for a floor, which such an engine fails."""
     guess = evidence.clean.comparison.constant_balanced
     for probe in evidence.probes:
         if gate.rule == "probe-drop" and probe.title == gate.set:
@@ -62,7 +73,7 @@ def _most(gate: Gate, evidence: Evidence) -> float | None:
                 most = None if pair is None else _to_lose(gate, pair.before.comparison, of_source=False)
             else:
                 most = _to_lose(gate, result.comparison, of_source=True)
-            return most if most is None or gate.counts else most - guess
+            return most if most is None or gate.counts or gate.subject == MALIGNANT_CALLS else most - guess
     return None
 
 
@@ -70,7 +81,13 @@ def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
     """What the gate bounds, before any loss: of the source, or of an earlier engine."""
     right = {entry.name: entry.source if of_source else entry.engine for entry in comparison.classes}
     if gate.counts:
-        return sum(hits.right for entry in comparison.classes if entry.malignant and (hits := right[entry.name]))
+        called = comparison.source_malignant if of_source else comparison.engine_malignant
+        return 0 if called is None else called.right
+    if gate.rule == "turned-benign":
+        return 1.0
+    if gate.subject == MALIGNANT_CALLS:
+        called = comparison.source_malignant if of_source else comparison.engine_malignant
+        return (None if called is None else called.share) or 0.0
     if gate.lesion_class is None:
         return (comparison.source_accuracy if of_source else comparison.engine_accuracy) or 0.0
     hits = right[gate.lesion_class]
@@ -81,9 +98,13 @@ def _default_limit(gate: Gate, evidence: Evidence) -> float:
     """What the gate would be bounded by without a policy file."""
     default: Policy = type(evidence.policy)()
     if gate.rule == "malignant-to-benign":
-        return default.malignant_to_benign
+        return 0
     if gate.rule == "baseline-malignant-to-benign":
         return math.floor(default.baseline_malignant_to_benign / 100 * gate.images)
+    if gate.rule == "turned-benign":
+        return default.turned_benign / 100
+    if gate.subject == MALIGNANT_CALLS:
+        return default.margin_of_malignant(gate.images) / 100
     if gate.lesion_class is not None:
         malignant = gate.lesion_class in evidence.inputs.clean.info.contract.malignant
         return (default.class_margin if malignant else default.benign_margin) / 100

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
@@ -21,9 +24,11 @@ from skinaudit.artifacts.manifest import (
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
+from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
+from skinaudit.engines.engine_files import digest_engine
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -43,15 +48,30 @@ class Rebuilds:
     images: Count
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded of the sets when the training ended.
+
+    figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the
+    recorded test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by
+    file, why a set that was crafted on the engine's source is none that its run lists.
+    """
+
+    figures: Mapping[str, Mapping[str, float]]
+    differences: tuple[str, ...]
+    own: bool
+    unlisted: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
 
-    manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
-    digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
-    spent: of each adversarial set the largest perturbation as a share of its eps. repeated: clean images that are equal to
-    another one of them. recorded: the source's accuracy on each of the run's sets, as its training measured it; empty where
-    the sets are not the run's.
+    digest: of every file that makes the engine. manifest: None for a foreign engine, which has `contract` instead: what the
+    user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
+    lineage lacks.
+    spent: of each adversarial set the share of eps that each image spends, float64 (N,). repeated: clean images that are
+    equal to another one of them. recorded: what the run, or the lineage alone, recorded; None for a foreign engine.
     """
 
     digest: str
@@ -61,9 +81,9 @@ class Inputs:
     lineage_gaps: tuple[str, ...]
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
-    spent: tuple[float, ...]
+    spent: tuple[NDArray[np.float64], ...]
     repeated: int
-    recorded: Mapping[str, float]
+    recorded: Recorded | None
 
     @property
     def sets(self) -> tuple[AdversarialSet, ...]:
@@ -103,9 +123,9 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    recorded = {} if sets is not None else _recorded((engine.parent / manifest.run).resolve())
+    recorded = _recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial), weights)
     repeated = _repeated(clean)
-    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
+    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -129,7 +149,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), {})
+    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), None)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -149,13 +169,26 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
         )
 
 
-def _recorded(run: Path) -> dict[str, float]:
-    """Accuracy by set from the results of a run's training; sets that were written later have none."""
-    accuracies = {}
-    for name, result in read_run(run).results.items():
-        if isinstance(result, Mapping) and isinstance(result.get("accuracy"), int | float):
-            accuracies[name] = float(result["accuracy"])
-    return accuracies
+def _recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet], weights: str) -> Recorded:
+    """What the run and the lineage recorded of the sets, whichever folder these come from: sets are matched by digest."""
+    run = read_run(folder) if (folder / RUN_FILE).is_file() else None
+    unlisted, clean = {}, sets[0]
+    listed_sets = {} if run is None else run.sets
+    for image_set in sets if run is not None else ():
+        listed = listed_sets.get(image_set.info.name)
+        if image_set.info.source == weights and (listed is None or digest_file(image_set.path) != listed.digest):
+            unlisted[image_set.path.name] = "is not listed" if listed is None else "is listed with another digest"
+    return Recorded(
+        {} if run is None else {name: _figures(results) for name, results in run.results.items()},
+        recorded_split(run, manifest.lineage).differences(clean),
+        clean.info.source == weights,
+        unlisted,
+    )
+
+
+def _figures(results: Mapping[str, object]) -> dict[str, float]:
+    """The numbers among the results of a set."""
+    return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}
 
 
 def _repeated(clean: AdversarialSet) -> int:
@@ -166,7 +199,7 @@ def _repeated(clean: AdversarialSet) -> int:
 
 def _sorted_sets(
     opened: list[AdversarialSet], *, where: Path
-) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[float, ...]]:
+) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[NDArray[np.float64], ...]]:
     clean = [image_set for image_set in opened if image_set.info.threat_model is None]
     adversarial = [image_set for image_set in opened if image_set.info.threat_model is not None]
     if len(clean) != 1:

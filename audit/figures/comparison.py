@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,9 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices
 from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.figures import metrics
+from skinaudit.audit.figures.clinical import called_malignant_drop, turned_benign_share
 from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop, wilson_interval
+from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop
 
 _BETTER_ORDER = 0.05
 """Gain in balanced accuracy from which another order of the columns is suspected."""
@@ -37,11 +39,14 @@ class Comparison:
 
     The source is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
     balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
-    malignant, whichever class is named. attack_success: None for the clean set. malignant_to_benign: None, too, where the
-    contract names no malignant class. classes: the malignant ones in the order in which the contract names them, then the
-    rest in that of its columns. top_answer: the class that the engine answers most. better_order: what the engine's answers,
-    taken in the contract's order, would have to mean to fit the labels far better; None where the contract's own order
-    fits, and under attack, where it says nothing.
+    malignant, whichever class is named; without such images its interval is [0, 1]. attack_success: None for the clean set.
+    malignant_to_benign: malignant images that the source calls malignant and the engine benign; None, too, where the
+    contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.
+    turned_benign: those that turned benign, over the malignant images that the source calls malignant, so that nothing is
+    gained. Both are None where there is no such image. classes: the malignant ones in the order in which the contract names
+    them, then the rest in that of its columns. top_answer: the class that the engine answers most. better_order: what the
+    engine's answers, taken in the contract's order, would have to mean to fit the labels far better; None where the
+    contract's own order fits, and under attack, where it says nothing.
     """
 
     images: Count
@@ -60,11 +65,14 @@ class Comparison:
     top_answer_share: Share
     better_order: tuple[str, ...] | None
     engine_malignant: Hits
+    engine_malignant_interval: Interval
     source_malignant: Hits | None
     attack_success: Hits | None
     flips: Count | None
     malignant_to_benign: Count | None
     drop: PairedDrop | None
+    malignant_drop: PairedDrop | None
+    turned_benign: PairedDrop | None
     classes: tuple[ClassComparison, ...]
     engine_confusion: tuple[tuple[Count, ...], ...]
     source_confusion: tuple[tuple[Count, ...], ...] | None
@@ -89,6 +97,9 @@ def compare(
     present = metrics.classes_present(labels)
     top, top_share = metrics.top_answer(engine)
     right = None if source is None else source == labels
+    about: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": malignant, "confidence": confidence}
+    called = None if source is None else np.isin(source, malignant)
+    turned = None if called is None else turned_benign_share(called, engine, **about)
     return Comparison(
         images=len(labels),
         lesions=len(np.unique(groups)),
@@ -106,17 +117,27 @@ def compare(
         top_answer_share=top_share,
         better_order=_better_order(engine, labels, classes) if engine_clean is None else None,
         engine_malignant=metrics.malignant_sensitivity(engine, labels, malignant),
+        engine_malignant_interval=_hit_interval(
+            np.isin(engine, malignant), np.isin(labels, malignant), groups, confidence=confidence
+        ),
         source_malignant=None if source is None else metrics.malignant_sensitivity(source, labels, malignant),
         attack_success=None if engine_clean is None else metrics.attack_success(engine_clean, engine, labels),
         flips=None if source is None else metrics.flips(source, engine),
-        malignant_to_benign=(
-            metrics.malignant_to_benign(right, engine, labels, malignant) if right is not None and malignant else None
-        ),
+        malignant_to_benign=None if called is None or not malignant else 0 if turned is None else turned.lost,
         drop=None if right is None else paired_drop(right, engine == labels, groups, confidence=confidence),
+        malignant_drop=None if called is None else called_malignant_drop(called, engine, **about),
+        turned_benign=turned,
         classes=_classes(engine, source, labels=labels, groups=groups, contract=contract, confidence=confidence),
         engine_confusion=_confusion(engine, labels, len(classes)),
         source_confusion=None if source is None else _confusion(source, labels, len(classes)),
     )
+
+
+def _hit_interval(
+    right: NDArray[np.bool_], rows: NDArray[np.bool_], groups: NDArray[np.int64], *, confidence: float
+) -> Interval:
+    """Of the share of right answers among some rows, from effective counts; [0, 1] without a row."""
+    return accuracy_interval(right[rows], groups[rows], confidence=confidence) if rows.any() else Interval(0.0, 1.0)
 
 
 def _confusion(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], ...]:
@@ -159,7 +180,7 @@ def _classes(
                 name=name,
                 malignant=name in contract.malignant,
                 engine=hits,
-                engine_interval=wilson_interval(hits.right, hits.count, confidence=confidence),
+                engine_interval=_hit_interval(engine == index, rows, groups, confidence=confidence),
                 source=None if of_source is None else of_source[index],
                 drop=drop,
             )

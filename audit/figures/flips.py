@@ -1,7 +1,8 @@
-"""The images that an engine loses: right before, wrong now, the worst first."""
+"""The images that an engine loses: right or called malignant before, no longer now, the worst first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,22 +11,25 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.figures.metrics import turned_benign
 
 LIMIT = 24
-"""How many flips of a set a result keeps."""
+"""How many flips of a set a result keeps; of cancers that turned benign it keeps all."""
 _DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Flip:
-    """One image that the source names rightly and the engine does not. Invariant: source_answer == label != engine_answer.
+    """One image that the engine loses: the source names it rightly and the engine does not, or malignant_to_benign.
 
-    index: of the image in its set. lesion: the set's group. Label and answers are class names; the probabilities are the
-    softmax of the logits, rounded to four digits, in the order of the audit's classes. malignant_to_benign: a malignant
-    image that the engine calls benign.
+    index: of the image in its set. name: as the set has it. lesion: the set's group. Label and answers are class names; the
+    probabilities are the softmax of the logits, rounded to four digits, in the order of the audit's classes.
+    malignant_to_benign: a malignant image that the source calls malignant, whichever malignant class it names, and the
+    engine benign.
     """
 
     index: Count
+    name: str
     label: str
     lesion: int
     source_answer: str
@@ -41,23 +45,26 @@ def worst_flips(
     *,
     labels: Indices,
     groups: NDArray[np.int64],
+    names: Sequence[str],
     contract: InputContract,
     limit: int = LIMIT,
 ) -> tuple[Flip, ...]:
     """The first `limit` flips: malignant to benign before others, then by the engine's confidence in its wrong answer.
 
-    source, engine: logits float32 (N, classes) of the same images; labels, groups: int64 (N,). Equal confidences keep the
-    order of the set.
+    All that turn benign are kept, however many they are. source, engine: logits float32 (N, classes) of the same images;
+    labels, groups: int64 (N,); names: of the images. Equal confidences keep the order of the set.
     """
     before, after = predictions(source), predictions(engine)
-    rows = np.flatnonzero((before == labels) & (after != labels))
     classes, malignant = contract.classes, contract.malignant_labels
-    missed = np.isin(labels[rows], malignant) & ~np.isin(after[rows], malignant)
+    benign_now = turned_benign(np.isin(before, malignant), after, labels, malignant)
+    rows = np.flatnonzero(benign_now | ((before == labels) & (after != labels)))
+    missed = benign_now[rows]
     source_shares, engine_shares = probabilities(source[rows]), probabilities(engine[rows])
     confidence = engine_shares.max(axis=1)
     return tuple(
         Flip(
             index=int(rows[position]),
+            name=names[rows[position]],
             label=classes[labels[rows[position]]],
             lesion=int(groups[rows[position]]),
             source_answer=classes[before[rows[position]]],
@@ -66,7 +73,7 @@ def worst_flips(
             engine_probabilities=tuple(round(float(share), _DIGITS) for share in engine_shares[position]),
             malignant_to_benign=bool(missed[position]),
         )
-        for position in np.lexsort((rows, -confidence, ~missed))[:limit]
+        for position in np.lexsort((rows, -confidence, ~missed))[: max(limit, int(missed.sum()))]
     )
 
 

@@ -128,14 +128,16 @@ def flips(source: Indices, engine: Indices) -> int:
     return int((source != engine).sum())
 
 
-def malignant_to_benign(right: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]) -> int:
-    """Malignant images that the source names rightly and the engine calls benign: each is a missed cancer.
+def turned_benign(
+    called_malignant: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]
+) -> NDArray[np.bool_]:
+    """bool (N,): malignant images that were called malignant and that the engine calls benign: each is a lost cancer.
 
-    right: bool (N,), which images the source names rightly.
+    called_malignant: bool (N,), which images the source calls malignant, whichever malignant class it names.
     """
-    _check(right, labels)
+    _check(called_malignant, labels)
     _check(engine, labels)
-    return int((np.isin(labels, malignant) & right & ~np.isin(engine, malignant)).sum())
+    return np.asarray(np.isin(labels, malignant) & called_malignant & ~np.isin(engine, malignant))
 
 
 def malignant_sensitivity(predicted: Indices, labels: Indices, malignant: Sequence[int]) -> Hits:

@@ -27,9 +27,10 @@ class SetResult:
     path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as it is written
     (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None
     where they are not known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1.
-    images_per_second: of the engine, reading included. flipped: the worst of the images that the engine loses, at most
-    flips.LIMIT; empty where nothing was compared. right: which images the engine names rightly, as
-    skinaudit.audit.figures.right_answers packs them.
+    images_per_second: of the engine, reading included. flipped: all cancers that turned benign and the worst of the other
+    images that the engine loses, see flips.LIMIT; empty where nothing was compared. right: which images the engine names
+    rightly; called_malignant: which it calls malignant, both as skinaudit.audit.figures.right_answers packs them. A report
+    of an earlier version does not say which are called malignant; the text is empty then.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SetResult:
     images_per_second: float
     flipped: tuple[Flip, ...]
     right: str
+    called_malignant: str
 
 
 def set_results(answered: Sequence[AnsweredSet], *, engine: Path, confidence: float) -> tuple[SetResult, ...]:
@@ -70,7 +72,7 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
     source_answers = None if source is None else predictions(source)
     info, contract = images.info, images.info.contract
     about: dict[str, Any] = {"labels": images.labels, "groups": images.group, "contract": contract}
-    flipped: tuple[Flip, ...] = () if source is None else worst_flips(source, answered.logits, **about)
+    flipped: tuple[Flip, ...] = () if source is None else worst_flips(source, answered.logits, names=images.ids, **about)
     return SetResult(
         name=info.name,
         title=answered.title,
@@ -93,6 +95,7 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
         images_per_second=answered.images_per_second,
         flipped=flipped,
         right=pack_right(answers == images.labels),
+        called_malignant=pack_right(np.isin(answers, contract.malignant_labels)),
     )
 
 

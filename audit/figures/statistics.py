@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.typed_json import Count, Share
+from skinaudit.audit.figures.lesions import design_effect, differing_lesions, effective_lesions
 from skinaudit.errors import InvalidInputError
 
 
@@ -26,11 +27,12 @@ class Interval:
 class PairedDrop:
     """How much accuracy is lost between two models on the same images, as fractions of 1.
 
-    lost: images that only the source gets right. gained: images that only the engine gets right. Invariant: value =
-    (lost - gained) / images lies in interval. design_effect: by how much images of one lesion inflate the variance, at
-    least 1. bootstrap: the same interval by resampling lesions, a second opinion that a PASS needs as well; without any
-    discordant image it is [0, 0] and says nothing. p_value: exact McNemar, two-sided, over images; it is reported and
-    decides nothing.
+    lost: images that only the source gets right. gained: images that only the engine gets right. Invariant: value = (lost -
+    gained) / images lies in interval. design_effect: by how much images of one lesion inflate the variance, at least 1.
+    effective_lesions: as how many lesions the images count; discordant_lesions: those with an image that is lost or gained;
+    both are None in reports of earlier versions. bootstrap: the same interval by resampling lesions, a second opinion that
+    a PASS needs as well; without any discordant image it is [0, 0] and says nothing. p_value: exact McNemar, two-sided,
+    over images; it is reported and decides nothing.
     """
 
     images: Count
@@ -40,6 +42,8 @@ class PairedDrop:
     interval: Interval
     confidence: Share
     design_effect: float
+    effective_lesions: float | None
+    discordant_lesions: Count | None
     bootstrap: Interval
     p_value: Share
 
@@ -78,6 +82,8 @@ def paired_drop(
         interval=tango_interval(lost / effect, gained / effect, images / effect, confidence=confidence),
         confidence=confidence,
         design_effect=effect,
+        effective_lesions=effective_lesions(groups),
+        discordant_lesions=differing_lesions(difference, groups),
         bootstrap=lesion_bootstrap(difference, groups, confidence=confidence),
         p_value=mcnemar_p(lost, gained),
     )
@@ -92,7 +98,7 @@ def tango_interval(b: float, c: float, n: float, *, confidence: float = 0.95) ->
     """
     if not (n > 0 and b >= 0 and c >= 0 and b + c <= n * (1 + 1e-12)):
         raise InvalidInputError(f"discordant counts {b:g} and {c:g} do not fit {n:g} pairs")
-    z = _quantile(confidence)
+    z = quantile(confidence)
     return Interval(_lower_limit(b / n, c / n, n, z), -_lower_limit(c / n, b / n, n, z))
 
 
@@ -102,7 +108,7 @@ def p_above(drop: PairedDrop, *, margin: float) -> float:
     Small where the engine loses more than the margin. It agrees with the interval: p < (1 - confidence) / 2 exactly where
     interval.low > margin, up to the bisection's last digit.
     """
-    variance = _score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
+    variance = score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
     distance = drop.value - margin
     if variance == 0.0:
         return 0.0 if distance > 0 else 1.0
@@ -120,19 +126,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return tuple(adjusted)
-
-
-def images_to_decide(drop: PairedDrop, *, margin: float, confidence: float | None = None) -> int | None:
-    """How many images, at the observed discordance, put the whole interval on one side of `margin` (a fraction of 1).
-
-    confidence: of the interval, default the drop's own. None where the drop equals the margin, so that no number would. The
-    score statistic grows with the root of the number of images, so this is its closed form, and the smallest such number.
-    """
-    distance = drop.value - margin
-    if abs(distance) < 1e-12 or not math.isfinite(distance):
-        return None
-    variance = _score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
-    return math.floor(_quantile(confidence or drop.confidence) ** 2 * variance / distance**2 * drop.design_effect) + 1
 
 
 def mcnemar_p(b: int, c: int) -> float:
@@ -154,7 +147,7 @@ def wilson_interval(right: float, count: float, *, confidence: float = 0.95) -> 
         raise InvalidInputError(f"{right} right answers of {count} images is not a proportion")
     if count == 0:
         return Interval(0.0, 1.0)
-    z, share = _quantile(confidence), right / count
+    z, share = quantile(confidence), right / count
     centre = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
@@ -170,25 +163,6 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[np.int64], *, co
     """
     effect = design_effect(right.astype(np.int64), groups)
     return wilson_interval(float(right.sum()) / effect, len(right) / effect, confidence=confidence)
-
-
-def design_effect(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """Variance of the mean difference with lesions as the unit, over that with images as the unit; at least 1.
-
-    difference: int64 (N,) in {-1, 0, 1}; groups: int64 (N,). Without any variation nothing can be estimated and the
-    answer is 1; images of a single lesion are worth one image. Rao and Scott, Biometrics 48 (1992) 577-585.
-    """
-    count = len(difference)
-    _, index = np.unique(groups, return_inverse=True)
-    lesions = int(index.max()) + 1
-    if lesions == 1:
-        return float(count)
-    deviation = difference - difference.mean()
-    naive = float((deviation**2).sum()) / (count - 1)
-    if naive == 0.0:
-        return 1.0
-    clustered = float((np.bincount(index, weights=deviation) ** 2).sum()) / count * lesions / (lesions - 1)
-    return max(1.0, clustered / naive)
 
 
 def lesion_bootstrap(
@@ -209,13 +183,14 @@ def lesion_bootstrap(
     return Interval(float(low), float(high))
 
 
-def _quantile(confidence: float) -> float:
+def quantile(confidence: float) -> float:
+    """The standard normal quantile of a two-sided confidence: 1.96 for 0.95."""
     if not 0 < confidence < 1:
         raise InvalidInputError(f"confidence {confidence}: must lie between 0 and 1, for example 0.95")
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def _score_variance(b: float, c: float, delta: float) -> float:
+def score_variance(b: float, c: float, delta: float) -> float:
     """n times the variance of the difference of rates b - c if its true value were `delta`."""
     linear = -b - c + (2 - b + c) * delta
     constant = -c * delta * (1 - delta)
@@ -232,7 +207,7 @@ def _lower_limit(b: float, c: float, n: float, z: float) -> float:
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        if (b - c - middle) ** 2 * n > z * z * _score_variance(b, c, middle):
+        if (b - c - middle) ** 2 * n > z * z * score_variance(b, c, middle):
             low = middle
         else:
             high = middle

@@ -48,6 +48,13 @@ def margin_text(margin: float) -> str:
     return f"{margin:.1f}" if round(margin, 1) == margin else f"{margin:g}"
 
 
+def power_text(gate_power: float | None) -> str:
+    """The power of a gate in whole percent, never rounded up to certainty: `84%`, `> 99%`."""
+    if gate_power is None:
+        return NOTHING
+    return "> 99%" if 0.995 <= gate_power < 1 else f"{gate_power:.0%}"
+
+
 def counted_images(count: float) -> str:
     """`1 image`, `8 images`."""
     return f"{count:.0f} image{'' if count == 1 else 's'}"

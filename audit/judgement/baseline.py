@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.checks import Earlier
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs, titles
 from skinaudit.audit.evidence.pairing import Pair, pair_sets
-from skinaudit.audit.figures.metrics import Hits, malignant_to_benign
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS, called_malignant_drop
+from skinaudit.audit.figures.metrics import Hits, turned_benign
 from skinaudit.audit.figures.right_answers import unpack_right
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import paired_drop
@@ -84,6 +86,8 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
     contract = images.info.contract
     was = unpack_right(pair.before.right, images=len(images))
     now = answers == images.labels
+    known = bool(pair.before.called_malignant)
+    called = unpack_right(pair.before.called_malignant, images=len(images)) if known else was
     return BaselineSet(
         title=title,
         own=pair.own,
@@ -93,9 +97,23 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
         engine=_hits(now),
         drop=paired_drop(was, now, images.group, confidence=confidence),
         malignant=int(np.isin(images.labels, contract.malignant_labels).sum()),
-        malignant_to_benign=malignant_to_benign(was, answers, images.labels, contract.malignant_labels),
+        malignant_to_benign=int(turned_benign(called, answers, images.labels, contract.malignant_labels).sum()),
+        pooled=_pooled(called, answers, images, confidence=confidence) if known else None,
         classes=tuple(_malignant_classes(was, now, images, contract, confidence=confidence)),
     )
+
+
+def _pooled(
+    called: NDArray[np.bool_], answers: Indices, images: AdversarialSet, *, confidence: float
+) -> BaselineClass | None:
+    malignant = images.info.contract.malignant_labels
+    drop = called_malignant_drop(
+        called, answers, labels=images.labels, groups=images.group, malignant=malignant, confidence=confidence
+    )
+    if drop is None:
+        return None
+    ill = np.isin(images.labels, malignant)
+    return BaselineClass(MALIGNANT_CALLS, _hits(called[ill]), _hits(np.isin(answers[ill], malignant)), drop)
 
 
 def _malignant_classes(
@@ -118,8 +136,12 @@ def _hits(right: NDArray[np.bool_]) -> Hits:
 
 
 def _right_answers(result: SetResult, images: int, *, path: Path) -> NDArray[np.bool_]:
+    return _unpacked(result, result.right, images, path=path)
+
+
+def _unpacked(result: SetResult, packed: str, images: int, *, path: Path) -> NDArray[np.bool_]:
     try:
-        return unpack_right(result.right, images=images)
+        return unpack_right(packed, images=images)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {result.title}: {error}; {_CHANGED}") from error
 
@@ -134,4 +156,12 @@ def _check_classes(before: SetResult, images: AdversarialSet, classes: Sequence[
             raise InvalidInputError(
                 f"{path}: {before.title}: {count} images of {name} are marked right, its figures say {reported.get(name)}; "
                 f"{_CHANGED}"
+            )
+    if before.called_malignant:
+        called = _unpacked(before, before.called_malignant, len(images), path=path)
+        count = int(called[np.isin(images.labels, images.info.contract.malignant_labels)].sum())
+        if before.comparison.engine_malignant.right != count:
+            raise InvalidInputError(
+                f"{path}: {before.title}: {count} malignant images are marked as called malignant, its figures say "
+                f"{before.comparison.engine_malignant.right}; {_CHANGED}"
             )

@@ -3,30 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from skinaudit.artifacts.contract import earlier_malignant
+from skinaudit.audit.figures.statistics import wilson_interval
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
+_POLICY = {
+    "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
+    "agreement_only": "pass", "proof": "optional",
+}  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
     "consistency": {"whole": 0},
-    "policy": {"proof": "optional"},
+    "policy": _POLICY,
 }
-"""Fields of today's format that its first reports do not have, with what held then."""
+"""Fields of today's format that its first reports do not have, with what held then, or with today's default."""
+
+_LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
+_LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
 
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of today's format with the fields that its first ones lack: batches of the engine, and what was run of it."""
-    changed = dict(report)
+    """A report of today's format with the fields that its first ones lack.
+
+    They are batches of the engine, what was run of it, lesions and power, the interval of the malignant sensitivity, which
+    was that of single images then, the clinical endpoint, and which images are called malignant.
+    """
+    changed: dict[str, Any] = _with_lesions(dict(report))
+    changed["gates"] = _each(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
-            changed[name] = {**fields, **report[name]}
+            changed[name] = {**fields, **changed[name]}
+    changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
+    baseline = changed.get("baseline")
+    if isinstance(baseline, dict):
+        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
+    return {"agreement_only": False, **changed}
+
+
+def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
+    changed = {"called_malignant": "", **result, "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip})}
+    if isinstance(result.get("comparison"), dict):
+        changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
     return changed
+
+
+def _with_lesions(value: Any) -> Any:
+    """Fills in drops and comparisons wherever they stand in a report."""
+    if isinstance(value, list):
+        return [_with_lesions(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: _with_lesions(item) for key, item in value.items()}
+    if {"lost", "gained", "bootstrap"} <= changed.keys():
+        return {**_LATER_OF_DROPS, **changed}
+    if "engine_malignant" in changed and "engine_malignant_interval" not in changed:
+        changed["engine_malignant_interval"] = _interval_of(changed["engine_malignant"])
+    return changed
+
+
+def _interval_of(hits: Any) -> Any:
+    """Wilson's interval of a share that an earlier report gives without one; None, which is refused, where it is none."""
+    right, count = (hits.get("right"), hits.get("count")) if isinstance(hits, dict) else (None, None)
+    if not (isinstance(right, int) and isinstance(count, int) and 0 <= right <= count < 2**53):
+        return None
+    return asdict(wilson_interval(right, count))
 
 
 def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:

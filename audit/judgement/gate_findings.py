@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from skinaudit.audit.checks import Finding, Severity
-from skinaudit.audit.figures.text import about, margin_text, points, span
+from skinaudit.audit.figures.power import POWER, least_lesions
+from skinaudit.audit.figures.text import about, counted_images, margin_text, percent, points, span
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Verdict
 
@@ -15,7 +17,7 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
 
     malignant: the contract's malignant classes; a warning names those whose margin nothing could show.
     """
-    findings, unprovable = [], dict[str, Gate]()
+    findings, unprovable, unbounded = [], dict[str, Gate](), list[Gate]()
     for gate in gates:
         if gate.judgement.verdict is Verdict.PASS:
             continue
@@ -24,24 +26,43 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
             findings.append(_finding(gate, Severity.FAIL if failed else Severity.INCONCLUSIVE, policy))
         elif gate.lesion_class in set(malignant):
             unprovable.setdefault(gate.subject, gate)
-    return [*findings, *_unprovable(unprovable)]
+        elif gate.rule == "turned-benign":
+            unbounded.append(gate)
+    return [*findings, *_unprovable(unprovable), *_unbounded(unbounded)]
 
 
 def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
     for name, gate in gates.items():
+        count_as = f", which count as {_counted_as(gate)}," if _counted_as(gate) < gate.images else ""
         text = (
-            f"{gate.images} images of {name} are too few to show that its sensitivity drops by less than "
-            f"{margin_text(100 * gate.limit)} points; only large losses and malignant-to-benign flips can be detected"
+            f"{gate.images} images of {name}{count_as} are too few to show that its sensitivity drops by less than "
+            f"{margin_text(100 * gate.limit)} points (power {percent(gate.power)}); only large losses can be detected"
         )
         figures = {"images": gate.images, "margin": gate.limit}
         yield Finding(Severity.WARNING, "class-sensitivity", None, text, lesion_class=name, figures=figures)
 
 
+def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
+    for gate in gates:
+        text = (
+            f"the source calls {gate.images} malignant images malignant, which count as {_counted_as(gate)}: too few to "
+            f"bound those that turn benign below {margin_text(100 * gate.limit)}%; their net drop still binds"
+        )
+        figures = {"images": gate.images, "limit": gate.limit, "value": gate.value}
+        yield Finding(Severity.WARNING, gate.rule, gate.set, text, gate=gate.subject, figures=figures)
+
+
 def _finding(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     figures: dict[str, int | float] = {"value": gate.value, "limit": gate.limit, "images": gate.images}
+    figures |= {
+        name: value
+        for name, value in (("effective_lesions", gate.effective_lesions), ("power", gate.power))
+        if value is not None
+    }
     if gate.interval is not None:
         figures |= {"low": gate.interval.low, "high": gate.interval.high}
-    text = _count_text(gate) if gate.counts else _floor_text(gate) if gate.rule == "floor" else _drop_text(gate, policy)
+    words = {"floor": _floor_text, "turned-benign": _turned_text}
+    text = _count_text(gate) if gate.counts else words[gate.rule](gate) if gate.rule in words else _drop_text(gate, policy)
     return Finding(severity, gate.rule, gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures)
 
 
@@ -49,8 +70,19 @@ def _count_text(gate: Gate) -> str:
     count = round(gate.value)
     images = "malignant image" if count == 1 else "malignant images"
     if gate.rule == "malignant-to-benign":
-        return f"{count} {images} that the source gets right called benign (limit {gate.limit:.0f})"
-    return f"{count} {images} of {gate.images} that the baseline gets right called benign (limit {gate.limit:.0f})"
+        return f"{count} {images} that the source calls malignant called benign (limit {gate.limit:.0f})"
+    return f"{count} {images} of {gate.images} that the baseline calls malignant called benign (limit {gate.limit:.0f})"
+
+
+def _turned_text(gate: Gate) -> str:
+    count, interval = round(gate.value * gate.images), gate.interval
+    text = f"{count} of the {counted_images(gate.images)} that are malignant and called so by the source turn benign"
+    bound = f"the policy's bound is {margin_text(100 * gate.limit)}%"
+    if gate.judgement.verdict is Verdict.FAIL:
+        low = gate.value if interval is None else interval.low
+        return f"{text}, {percent(gate.value)}, at least {percent(low)}; {bound}"
+    high = "" if interval is None else f", at most {percent(interval.high)}"
+    return f"{text}, {percent(gate.value)}{high} by the confidence limit; {bound}; {_decided_by(gate)}"
 
 
 def _floor_text(gate: Gate) -> str:
@@ -59,22 +91,39 @@ def _floor_text(gate: Gate) -> str:
 
 
 def _drop_text(gate: Gate, policy: Policy) -> str:
-    what = f"sensitivity to {gate.lesion_class}" if gate.lesion_class else "accuracy"
+    what = f"sensitivity to {gate.lesion_class}" if gate.lesion_class else gate.subject
     prefix = {
         "class-sensitivity": f"{what}: ",
+        "malignant-sensitivity": f"{what}: ",
         "baseline-drop": f"{what} against the baseline: ",
         "probe-drop": "against its reference under the same attack: ",
     }.get(gate.rule, "")
-    margin, needed = margin_text(100 * gate.limit), gate.judgement.images_needed
+    margin = margin_text(100 * gate.limit)
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.judgement.verdict is Verdict.FAIL:
         low = gate.value if gate.interval is None else gate.interval.low
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
-    if gate.images < policy.minimal_images and gate.lesion_class is None and gate.rule != "probe-drop":
+    if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
         text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
+    elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
+        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, and {least} are the least"
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
     else:
         text = f"the drop of {points(gate.value)} points{bounds} may still lie below {margin}"
-    decide = "no number of images would decide" if needed is None else f"about {about(needed)} images would decide"
-    return f"{prefix}{text}; {decide}"
+    return f"{prefix}{text}; {_decided_by(gate)}"
+
+
+def _counted_as(gate: Gate) -> int:
+    """As how many lesions the images count; as many as they are, where a report does not say."""
+    return gate.images if gate.effective_lesions is None else round(gate.effective_lesions)
+
+
+def _decided_by(gate: Gate) -> str:
+    """The images, and of how many lesions where these are fewer, that would decide with a probability of POWER."""
+    needed = gate.judgement.images_needed
+    if needed is None:
+        return "no number of images would decide"
+    lesions = math.ceil(needed * _counted_as(gate) / max(1, gate.images))
+    of_lesions = f" of {about(lesions)} lesions" if about(lesions) != about(needed) else ""
+    return f"about {about(needed)} images{of_lesions} would decide in {POWER:.0%} of audits"

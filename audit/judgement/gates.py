@@ -11,17 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.power import POWER, images_to_decide, least_lesions, pass_probability, power_to_pass
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import (
     Interval,
     PairedDrop,
     holm,
-    images_to_decide,
     p_above,
-    tango_interval,
-    wilson_interval,
+    quantile,
 )
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
@@ -67,14 +68,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
     if comparison.drop is not None:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
-        if comparison.malignant_to_benign is not None:
-            yield _count_gate(
-                "malignant-to-benign",
-                result.title,
-                comparison.malignant_to_benign,
-                policy.malignant_to_benign,
-                comparison.images,
-            )
+        yield from _clinical_gates(result.title, comparison, policy)
         for class_result in comparison.classes:
             if class_result.drop is not None:
                 yield _class_gate(
@@ -90,9 +84,47 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
         yield from _floor_gates(result.title, comparison, floor, policy)
 
 
+def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Iterator[_Open]:
+    """Malignant called malignant, a primary endpoint beside accuracy; and the cancers that turned benign."""
+    alone = replace(policy, minimal_images=1)
+    pooled, turned = comparison.malignant_drop, comparison.turned_benign
+    if pooled is not None:
+        margin = policy.margin_of_malignant(pooled.images)
+        yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
+    if turned is not None:
+        opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
+        provable = _enough(turned, policy.turned_benign / 100, alone)
+        binding = policy.prove == "always" or provable or turned.value >= policy.turned_benign / 100
+        power = _power_of_turned(turned, policy.turned_benign / 100, policy) if provable else 0.0
+        yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
+    count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
+    if count is not None and limit is not None:
+        yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _power_of_turned(turned: PairedDrop, limit: float, policy: Policy) -> float:
+    """The power where images turn benign at the rate seen, and half of one more; none can be gained."""
+    images = turned.images / turned.design_effect
+    rate = (turned.lost / turned.design_effect + 0.5) / (images + 1)
+    return pass_probability(images, rate, 0.0, margin=limit, confidence=policy.confidence)
+
+
+def _powerful(drop: PairedDrop, limit: float, policy: Policy) -> bool:
+    """Whether these images give a gate a power of 80%, at the discordance seen or where both models agree on all of them.
+
+    The second keeps an engine that changes many answers from releasing itself: it depends on the images alone.
+    """
+    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
+    agreeing = replace(drop, lost=0, gained=0, design_effect=drop.images / lesions, discordant_lesions=0)
+    return max(_power(drop, limit, policy), _power(agreeing, limit, policy)) >= POWER
+
+
 def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: float, policy: Policy) -> _Open:
     limit = margin / 100
-    gate = Gate(rule, title, subject, drop.value, limit, drop.interval, None, drop.images, Judgement(Verdict.INCONCLUSIVE))
+    gate = Gate(
+        rule, title, subject, drop.value, limit, drop.interval, None, drop.images, Judgement(Verdict.INCONCLUSIVE),
+        effective_lesions=drop.effective_lesions, power=_power(drop, limit, policy),
+    )  # fmt: skip
     p = p_above(drop, margin=limit)
     return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
 
@@ -100,17 +132,31 @@ def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: fl
 def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
     """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
 
-    FAIL by the p-value; PASS where both intervals lie below the limit and the images are enough; otherwise INCONCLUSIVE.
+    FAIL by the p-value; PASS where both intervals lie below the limit and images and lesions are enough; otherwise
+    INCONCLUSIVE.
     """
     if p < policy.alpha:
         return Verdict.FAIL
     below = drop.interval.high < limit and drop.bootstrap.high < limit
-    return Verdict.PASS if below and drop.images >= policy.minimal_images else Verdict.INCONCLUSIVE
+    return Verdict.PASS if below and _enough(drop, limit, policy) else Verdict.INCONCLUSIVE
+
+
+def _enough(drop: PairedDrop, limit: float, policy: Policy) -> bool:
+    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
+    return drop.images >= policy.minimal_images and lesions >= least_lesions(limit, confidence=policy.confidence)
+
+
+def _power(drop: PairedDrop, limit: float, policy: Policy) -> float:
+    return power_to_pass(drop, margin=limit) if drop.images >= policy.minimal_images else 0.0
 
 
 def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Open]:
     for baseline_set in baseline.sets:
         yield _drop_gate("baseline-drop", baseline_set.title, "accuracy", baseline_set.drop, policy.baseline_margin, policy)
+        if baseline_set.pooled is not None:
+            drop = baseline_set.pooled.drop
+            margin, alone = policy.margin_of_malignant(drop.images), replace(policy, minimal_images=1)
+            yield _drop_gate("baseline-drop", baseline_set.title, MALIGNANT_CALLS, drop, margin, alone)
         for baseline_class in baseline_set.classes:
             yield _class_gate(
                 "baseline-drop", baseline_set.title, baseline_class.name, baseline_class.drop, policy, malignant=True
@@ -130,9 +176,8 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
 def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:
     margin = policy.class_margins.get(name, policy.class_margin if malignant else policy.benign_margin)
     opened = _drop_gate(rule, title, name, drop, margin, replace(policy, minimal_images=1))
-    agreeing = tango_interval(0, 0, drop.images, confidence=policy.confidence).high
-    provable = agreeing < margin / 100 or policy.prove == "always"
-    return replace(opened, gate=replace(opened.gate, binding=malignant and provable, lesion_class=name))
+    binding = malignant and (policy.prove == "always" or _powerful(drop, margin / 100, replace(policy, minimal_images=1)))
+    return replace(opened, gate=replace(opened.gate, binding=binding, lesion_class=name))
 
 
 def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _Open:
@@ -143,39 +188,60 @@ def _count_gate(rule: str, title: str, count: int, limit: int, images: int) -> _
 
 def _floor_gates(title: str, comparison: Comparison, floor: Floor, policy: Policy) -> Iterator[_Open]:
     present = [class_result for class_result in comparison.classes if class_result.engine.count]
-    malignant = comparison.engine_malignant
-    figures: dict[str, tuple[float | None, float, Interval, int, int]] = {
-        "accuracy": (floor.accuracy, comparison.engine_accuracy, comparison.engine_accuracy_interval, comparison.images, 1),
-        "balanced accuracy": (
-            floor.balanced_accuracy,
-            comparison.engine_balanced,
-            _mean_interval(present),
-            comparison.images,
-            1,
-        ),
-        "malignant sensitivity": (
-            floor.malignant_sensitivity,
-            malignant.share or 0.0,
-            wilson_interval(malignant.right, malignant.count, confidence=policy.confidence),
-            malignant.count,
-            1,
-        ),
-    }
     worst = min(present, key=lambda class_result: class_result.engine_interval.high)
-    lowest = Interval(min(class_result.engine_interval.low for class_result in present), worst.engine_interval.high)
-    share = worst.engine.share or 0.0
-    figures[f"sensitivity of {worst.name}, the worst"] = (
-        floor.worst_class_sensitivity, share, lowest, worst.engine.count, len(present),
+    for figure in (
+        _Floored("accuracy", floor.accuracy, comparison.engine_accuracy, comparison.source_accuracy,
+                 comparison.engine_accuracy_interval, comparison.images),
+        _Floored("balanced accuracy", floor.balanced_accuracy, comparison.engine_balanced, comparison.source_balanced,
+                 _mean_interval(present), comparison.images),
+        _Floored("malignant sensitivity", floor.malignant_sensitivity, comparison.engine_malignant.share or 0.0,
+                 _share_of(comparison.source_malignant), comparison.engine_malignant_interval,
+                 comparison.engine_malignant.count),
+        _Floored(f"sensitivity of {worst.name}, the worst", floor.worst_class_sensitivity, worst.engine.share or 0.0,
+                 _share_of(worst.source),
+                 Interval(min(found.engine_interval.low for found in present), worst.engine_interval.high),
+                 worst.engine.count, len(present)),
+    ):  # fmt: skip
+        if figure.percent is not None:
+            yield _floor_gate(title, figure, figure.percent / 100, policy)
+
+
+@dataclass(frozen=True)
+class _Floored:
+    """A figure of the engine and its source's, with a floor in percent. comparisons: of how many it is the worst."""
+
+    subject: str
+    percent: float | None
+    value: float
+    source: float | None
+    interval: Interval
+    images: int
+    comparisons: int = 1
+
+
+def _share_of(hits: Hits | None) -> float | None:
+    return None if hits is None else hits.share
+
+
+def _floor_gate(title: str, figure: _Floored, limit: float, policy: Policy) -> _Open:
+    interval = figure.interval
+    deviation = (interval.high - figure.value) / quantile(policy.confidence)  # of a figure whose truth is the upper bound
+    p = NormalDist().cdf((figure.value - limit) / deviation) if deviation > 0 else float(figure.value >= limit)
+    gate = Gate(
+        "floor", title, figure.subject, figure.value, limit, interval, None, figure.images, Judgement(Verdict.INCONCLUSIVE),
+        power=_floor_power(figure, limit, policy),
     )  # fmt: skip
-    z = NormalDist().inv_cdf(0.5 + policy.confidence / 2)
-    for subject, (percent, value, interval, images, comparisons) in figures.items():
-        if percent is None:
-            continue
-        limit = percent / 100
-        deviation = (interval.high - value) / z  # of a figure whose truth were the upper bound
-        p = NormalDist().cdf((value - limit) / deviation) if deviation > 0 else float(value >= limit)
-        gate = Gate("floor", title, subject, value, limit, interval, None, images, Judgement(Verdict.INCONCLUSIVE))
-        yield _Open(gate, min(1.0, comparisons * p), interval.low >= limit)
+    return _Open(gate, min(1.0, figure.comparisons * p), interval.low >= limit)
+
+
+def _floor_power(figure: _Floored, limit: float, policy: Policy) -> float | None:
+    """How likely the lower bound clears the floor if the engine's true figure is its source's."""
+    if figure.source is None:
+        return None
+    below = figure.value - figure.interval.low
+    if below <= 0:
+        return float(figure.source >= limit)
+    return NormalDist().cdf((figure.source - below - limit) / below * quantile(policy.confidence))
 
 
 def _mean_interval(classes: Sequence[ClassComparison]) -> Interval:

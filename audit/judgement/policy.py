@@ -17,7 +17,7 @@ Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
 Clinical = Literal["required", "none"]
 Proof = Literal["where readable", "always", "optional"]
-
+AgreementOnly = Literal["pass", "inconclusive"]
 
 MAX_IMAGES = 1_000_000
 """Of a bound that counts images; no set has more. Whether a bound is void for the set at hand is a check of the audit."""
@@ -42,22 +42,26 @@ class Policy:
     """The bounds of a verdict. Invariant: every bound is finite and no setting switches a check off.
 
     confidence: of every interval, two-sided. minimal_images: a set with fewer images decides nothing but a clear FAIL.
-    margin: percentage points of accuracy that each set may lose against the model that was measured; margins: of sets with
-    a margin of their own, by name, attack or title. An engine that agrees on every image still needs 381 images (of
-    different lesions) to show a loss below 1 point at 95%. class_margin, class_margins: the same for the sensitivity of
-    each malignant class; benign_margin: of the other ones, which can only fail. prove: `where possible` leaves a malignant
-    class undecided without harm where it has too few images to show the margin even by full agreement (73 for 5
-    points) and warns, `always` makes that INCONCLUSIVE. malignant_to_benign: how many malignant images of one set the source
-    may get right and the engine call benign. control: `required` forbids PASS where no reference reproduced the logits
-    that were stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared
-    with those of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be
-    read, such as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no
-    malignant class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant
-    classes are named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh
-    attack may cost the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an
-    earlier engine (`--baseline`); the sensitivity to a malignant class has its class margin there as well.
-    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the earlier engine may
-    get right and this one call benign.
+    margin: percentage points of accuracy that each set may lose against the model that was measured; margins: of sets with a
+    margin of their own, by name, attack or title. An engine that agrees on every image still needs 381 images (of different
+    lesions) to show a loss below 1 point at 95%. malignant_margin: the same for malignant images called malignant, pooled
+    over the malignant classes; malignant_margin_many: in its place, where it is smaller, from many_malignant malignant
+    images on. class_margin, class_margins: for the sensitivity of each malignant class; benign_margin: of the other ones,
+    which can only fail. prove: `where possible` leaves the gate of a malignant class, and of turned_benign, undecided
+    without harm where it has too little power, and warns; `always` makes that INCONCLUSIVE. turned_benign: percent of the
+    malignant images that the source calls malignant; the upper confidence limit of those that the engine calls benign has to
+    lie below. malignant_to_benign: how many of these one set may hold; None for no limit beside turned_benign.
+    agreement_only: what a source brings about that keeps no robustness under any threat model: `pass` permits a PASS that
+    says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
+    stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
+    of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
+    as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
+    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
+    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
+    the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier engine
+    (`--baseline`); the sensitivity to a malignant class has its class margin there as well. baseline_malignant_to_benign:
+    percent of a set's malignant images, rounded down to images, that the earlier engine may get right and this one call
+    benign.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -68,6 +72,9 @@ class Policy:
     minimal_images: int = 100
     margin: float = 1.0
     margins: Mapping[str, float] = field(default_factory=dict)
+    malignant_margin: float = 5.0
+    malignant_margin_many: float = 2.5
+    many_malignant: int = 400
     class_margin: float = 5.0
     class_margins: Mapping[str, float] = field(default_factory=dict)
     benign_margin: float = 20.0
@@ -76,7 +83,9 @@ class Policy:
     proof: Proof = "where readable"
     clinical: Clinical = "required"
     clinical_reason: str = ""
-    malignant_to_benign: int = 0
+    turned_benign: float = 5.0
+    malignant_to_benign: int | None = None
+    agreement_only: AgreementOnly = "pass"
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
     baseline_margin: float = 1.0
@@ -84,6 +93,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
+        points |= {"malignant_margin": self.malignant_margin, "malignant_margin_many": self.malignant_margin_many}
+        points |= {"turned_benign": self.turned_benign}
         points |= {"probe_margin": self.probe_margin, "baseline_margin": self.baseline_margin}
         points |= {f"margin of {name}": value for name, value in (*self.margins.items(), *self.class_margins.items())}
         for name, value in points.items():
@@ -101,7 +112,7 @@ class Policy:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
             )
-        if not 0 <= self.malignant_to_benign <= MAX_IMAGES:
+        if self.malignant_to_benign is not None and not 0 <= self.malignant_to_benign <= MAX_IMAGES:
             raise InvalidInputError(
                 f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images, at most {MAX_IMAGES:,}"
             )
@@ -110,10 +121,11 @@ class Policy:
                 f"policy baseline_malignant_to_benign = {self.baseline_malignant_to_benign}: give percent of the malignant "
                 "images from 0 to below 100, such as 5.0"
             )
-        if not 1 <= self.minimal_images <= MAX_IMAGES:
-            raise InvalidInputError(
-                f"policy minimal_images = {self.minimal_images}: give at least 1 and at most {MAX_IMAGES:,}"
-            )
+        for name, images in (("minimal_images", self.minimal_images), ("many_malignant", self.many_malignant)):
+            if not 1 <= images <= MAX_IMAGES:
+                raise InvalidInputError(f"policy {name} = {images}: give at least 1 and at most {MAX_IMAGES:,}")
+        if self.agreement_only not in get_args(AgreementOnly):
+            raise InvalidInputError(f"policy agreement_only = {self.agreement_only!r}: choose 'pass' or 'inconclusive'")
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
         if self.proof not in get_args(Proof):
@@ -129,6 +141,12 @@ class Policy:
     def alpha(self) -> float:
         """The level of each one-sided test: 0.025 for intervals of 95%."""
         return (1 - self.confidence) / 2
+
+    def margin_of_malignant(self, images: int) -> float:
+        """Points of malignant called malignant that a set with so many malignant images may lose."""
+        if images < self.many_malignant:
+            return self.malignant_margin
+        return min(self.malignant_margin, self.malignant_margin_many)
 
 
 def own_entry(table: Mapping[str, Any], names: Iterable[str]) -> Any:
@@ -156,6 +174,9 @@ proof = "{DEFAULT.proof}"
 # with "required"; with "none" it may pass, and every report prints the reason.
 clinical = "{DEFAULT.clinical}"
 # clinical_reason = "the task tells nevi from benign keratoses; nothing in it is malignant"
+# A source that is no better than a constant answer under every attack has no robustness to lose, so all that the audit can
+# show is that source and engine agree. With "pass" it may pass and says "agreement only"; with "inconclusive" it may not.
+agreement_only = "{DEFAULT.agreement_only}"
 
 # Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
 # below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
@@ -164,18 +185,28 @@ default = {DEFAULT.margin}
 # clean = 0.5
 # "pgd linf 4/255" = 2.0
 
-# The same for the sensitivity of a class. `prove`: what happens where a malignant class has too few images to show the
-# margin even if the engine agrees on all of them: "where possible" warns, "always" leaves the audit INCONCLUSIVE.
+# The same for malignant images that are called malignant, pooled over the malignant classes of the contract. From `many`
+# malignant images on, `margin_of_many` holds where it is smaller.
+[malignant]
+margin = {DEFAULT.malignant_margin}
+margin_of_many = {DEFAULT.malignant_margin_many}
+many = {DEFAULT.many_malignant}
+
+# The same for the sensitivity of a class. It binds where the power of its gate is at least 80%. `prove`: what happens
+# where a malignant class has less: "where possible" warns, "always" leaves the audit INCONCLUSIVE.
 [sensitivity_margin]
 default = {DEFAULT.class_margin}
 benign = {DEFAULT.benign_margin}
 prove = "{DEFAULT.prove}"
 # mel = 2.0
 
-# Malignant images of one set that the source model gets right and the engine calls benign. A limit that allows to lose all
-# of them, as a margin that an engine passes which guesses, is INCONCLUSIVE.
+# Malignant images of one set that the source model calls malignant and the engine benign. `percent` bounds the upper
+# confidence limit of their share of those that the source calls malignant. `limit` is a largest number of images beside
+# it, none by default. A limit that allows to lose all of them, as a margin that an engine passes which guesses, is
+# INCONCLUSIVE. Every one of them is listed for review.
 [malignant_to_benign]
-limit = {DEFAULT.malignant_to_benign}
+percent = {DEFAULT.turned_benign}
+# limit = 0
 
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
@@ -202,26 +233,31 @@ malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
 
 _SETTINGS = {
-    "malignant_to_benign": {"limit": "malignant_to_benign"},
+    "malignant": {"margin": "malignant_margin", "margin_of_many": "malignant_margin_many", "many": "many_malignant"},
+    "malignant_to_benign": {"percent": "turned_benign", "limit": "malignant_to_benign"},
     "probe": {"margin": "probe_margin"},
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
 }
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
+_COUNTED = ("limit", "many")
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
 _FILE = Known(
     {
-        "confidence": float, "minimal_images": int, "control": Requirement, "proof": Proof, "clinical": Clinical,
-        "clinical_reason": str,
+        "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
+        "proof": Proof, "agreement_only": AgreementOnly,
         "margin": Mapping[str, float],
         "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
-        "malignant_to_benign": Annotated[Mapping[str, Any], Known({"limit": int}, others=False)],
+        "malignant": Annotated[
+            Mapping[str, Any], Known({"margin": float, "margin_of_many": float, "many": int}, others=False)
+        ],
+        "malignant_to_benign": Annotated[Mapping[str, Any], Known({"percent": float, "limit": int}, others=False)],
         "probe": Annotated[Mapping[str, Any], Known({"margin": float}, others=False)],
         "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
         "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],
     },
     others=False,
 )  # fmt: skip
-_PLAIN = ("confidence", "minimal_images", "control", "proof", "clinical", "clinical_reason")
+_PLAIN = ("confidence", "minimal_images", "control", "proof", "clinical", "clinical_reason", "agreement_only")
 _AGAIN = "`skinaudit policy` prints one to start from"
 
 
@@ -249,7 +285,7 @@ def read_policy(path: Path) -> Policy:
             settings[setting] = table.pop(key)
     for name, names in _SETTINGS.items():
         for key, value in file.get(name, {}).items():
-            settings[names[key]] = value if key == "limit" else float(value)
+            settings[names[key]] = value if key in _COUNTED else float(value)
     floors = {name: Floor(**_floats(floor)) for name, floor in file.get("floor", {}).items()}
     try:
         return Policy(**settings, margins=margins, class_margins=class_margins, floors=floors)

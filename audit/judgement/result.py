@@ -34,7 +34,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict of one gate. images_needed: about how many images would decide, None where decided or unattainable."""
+    """The verdict of one gate.
+
+    images_needed: about how many images decide with a probability of 80%; None where decided or unattainable. Reports of
+    earlier versions give the number that decides half of the time.
+    """
 
     verdict: Verdict
     images_needed: Count | None = None
@@ -44,12 +48,14 @@ class Judgement:
 class Gate:
     """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.judgement.rules.RULES.
 
-    set: title of the set or of the probe. subject: what is bounded: `accuracy`, a class, `images`, or the figure of a floor.
-    value, limit, interval: fractions of 1, and images where the gate counts; the value must lie below the limit, above it
-    where the rule is `floor`, and may reach it where the gate counts. p_value: one-sided, against "the bound holds",
-    adjusted for all gates of the audit (Holm); None where the gate counts. binding: whether an undecided gate forbids PASS.
-    lesion_class: the class whose sensitivity is bounded; None for other gates. Rule, set and subject
-    tell the gates of an audit apart.
+    set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, a class, `images`, or the
+    figure of a floor. value, limit, interval: fractions of 1, and images where the gate counts; the value must lie below the
+    limit, above it where the rule is `floor`, and may reach it where the gate counts. p_value: one-sided, against "the bound
+    holds", adjusted for all gates of the audit (Holm); None where the gate counts. binding: whether an undecided gate
+    forbids PASS. lesion_class: the class whose sensitivity is bounded; None for other gates. effective_lesions: as how many
+    lesions the images count; None for floors and counts. power: the probability that an engine as good as its source passes
+    this gate on these images, at the discordance seen; None where there is no source, where the gate counts, and in reports
+    of earlier versions. Rule, set and subject tell the gates of an audit apart.
     """
 
     rule: str
@@ -63,6 +69,8 @@ class Gate:
     judgement: Judgement
     binding: bool = True
     lesion_class: str | None = None
+    effective_lesions: float | None = None
+    power: Share | None = None
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -76,7 +84,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class BaselineClass:
-    """Sensitivity to one malignant class, of an earlier engine (`baseline`) and of the audited one on the same images."""
+    """Sensitivity to one malignant class, or to all together, of an earlier engine (`baseline`) and of the audited one."""
 
     name: str
     baseline: Hits
@@ -90,8 +98,11 @@ class BaselineSet:
 
     own: each engine answered images that were made against itself from the same clean ones; otherwise both answered the same
     images. images_digest: of those of the audited engine; baseline_digest: of those of the earlier one.
-    malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine names
-    rightly and the audited one calls benign. classes: the malignant ones that have images, in the contract's order of them.
+    malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine calls
+    malignant and the audited one benign. pooled: of those, malignant called malignant by each, under the name
+    MALIGNANT_CALLS; None where there is no malignant image, or where the earlier report does not say which it calls
+    malignant, and then malignant_to_benign counts those that it names rightly. classes: the malignant ones that have images,
+    in the contract's order of them.
     """
 
     title: str
@@ -103,6 +114,7 @@ class BaselineSet:
     drop: PairedDrop
     malignant: Count
     malignant_to_benign: Count
+    pooled: BaselineClass | None
     classes: tuple[BaselineClass, ...]
 
 
@@ -130,6 +142,7 @@ class AuditResult:
     its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
     command line that gives this audit again. classes: in the contract's order; malignant: those of them that the contract
     names so, the most important one first. baseline: the comparison with an earlier audit, None where none was named.
+    agreement_only: the source keeps no robustness under attack, so that only agreement with it can be shown.
     """
 
     engine: Path
@@ -157,6 +170,7 @@ class AuditResult:
     findings: tuple[Finding, ...]
     verdict: Verdict
     reason: str
+    agreement_only: bool
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
@@ -173,3 +187,7 @@ class AuditResult:
     def judgement_of(self, title: str) -> Judgement | None:
         """The verdict on the drop in accuracy of the set of this title; None where nothing could be compared."""
         return next((gate.judgement for gate in self.gates if gate.rule == "drop" and gate.set == title), None)
+
+    def power_of(self, title: str) -> float | None:
+        """The power of the gate on the drop in accuracy of the set of this title; None where it has none."""
+        return next((gate.power for gate in self.gates if gate.rule == "drop" and gate.set == title), None)

@@ -18,9 +18,19 @@ GATES: Mapping[str, Rule] = {
         "The interval of the paired drop on the same images does not lie below the policy's margin.",
         "Above the margin: export in a wider precision or calibrate on other images. Across it: add images.",
     ),
+    "malignant-sensitivity": Rule(
+        "Malignant images called malignant: lost on the way from the source model to the engine",
+        "The interval of the paired drop, pooled over all malignant classes, does not lie below the policy's margin.",
+        "Above the margin: export in a wider precision or calibrate on other images. Across it: add malignant images.",
+    ),
+    "turned-benign": Rule(
+        "Malignant images that the source model calls malignant and the engine benign",
+        "The upper confidence limit of their share does not lie below the policy's bound, or there are some to review.",
+        "Look at each of the images that are listed; export in a wider precision, or keep the last layers in it.",
+    ),
     "malignant-to-benign": Rule(
-        "Cancers that the source model names and the engine calls benign",
-        "More malignant images than the policy allows were right on the source model and are benign to the engine.",
+        "More cancers turned benign than the policy's limit",
+        "More malignant images than the policy allows are called malignant by the source model and benign by the engine.",
         "Export in a wider precision, or keep the last layers in it; look at the images that flipped.",
     ),
     "class-sensitivity": Rule(
@@ -44,8 +54,8 @@ GATES: Mapping[str, Rule] = {
         "Above the margin: find what changed since that release. Across it: add images, or replay the sets of both.",
     ),
     "baseline-malignant-to-benign": Rule(
-        "Cancers that the engine of the baseline names and this one calls benign",
-        "More malignant images than the policy allows were right on the earlier engine and are benign to this one.",
+        "Cancers that the engine of the baseline calls malignant and this one benign",
+        "More malignant images than the policy allows were malignant to the earlier engine and are benign to this one.",
         "Look at these images: find what changed since that release, or let the policy's [baseline] accept as many.",
     ),
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from skinaudit.audit.checks import Finding, Severity
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import margin_text
+from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Verdict
 
@@ -19,11 +20,26 @@ def exit_code(verdict: Verdict) -> int:
 def conclude(
     sets: Sequence[SetResult], gates: Sequence[Gate], findings: Sequence[Finding], policy: Policy
 ) -> tuple[Verdict, str]:
-    """The overall verdict and its reason in one sentence.
+    """The overall verdict and its reason in one sentence, which also tells of a policy far wider than the default and of a
+    source that has no robustness to lose.
 
     FAIL if any gate or finding fails. INCONCLUSIVE if a binding gate or a finding is. PASS only if all that were compared
     pass, among them the clean set and at least one white-box adversarial set, each with enough images.
     """
+    verdict, reason = _concluded(sets, gates, findings, policy)
+    only = "agreement only: the source keeps nothing under attack" if agreement_only(findings) else ""
+    notes = [note for note in (only if "agreement only" not in reason else "", loosened(policy)) if note]
+    return verdict, "; ".join((reason, *notes))
+
+
+def agreement_only(findings: Sequence[Finding]) -> bool:
+    """Whether the source keeps no robustness under any threat model, so that only agreement can be shown."""
+    return any(finding.rule == "agreement-only" and finding.set is None for finding in findings)
+
+
+def _concluded(
+    sets: Sequence[SetResult], gates: Sequence[Gate], findings: Sequence[Finding], policy: Policy
+) -> tuple[Verdict, str]:
     for verdict, severity in ((Verdict.FAIL, Severity.FAIL), (Verdict.INCONCLUSIVE, Severity.INCONCLUSIVE)):
         forcing = [finding for finding in findings if finding.severity is severity]
         if forcing:
@@ -49,10 +65,12 @@ def contradiction(sets: Sequence[SetResult], gates: Sequence[Gate], policy: Poli
             return (
                 f"the gate {gate.rule} of {gate.set} is {found}, by its figures {' or '.join(one.value for one in possible)}"
             )
-    judged = {gate.set for gate in gates if gate.rule == "drop"}
+    judged = {(gate.rule, gate.set) for gate in gates}
     for result in sets:
-        if result.comparison.drop is not None and result.title not in judged:
-            return f"{result.title} was compared, and no gate judges its drop"
+        accuracy, malignant = result.comparison.drop, result.comparison.malignant_drop
+        for rule, drop, what in (("drop", accuracy, "drop"), ("malignant-sensitivity", malignant, "malignant images")):
+            if drop is not None and (rule, result.title) not in judged:
+                return f"{result.title} was compared, and no gate judges its {what}"
     return ""
 
 
@@ -89,7 +107,7 @@ def _passed(
     text = f"{len(judged)} sets hold within {margin_text(policy.margin)} points of the source model"
     if len(judged) < len(sets):
         text += f"; {len(sets) - len(judged)} not compared"
-    within_baseline = sum(gate.rule == "baseline-drop" and gate.lesion_class is None for gate in gates)
+    within_baseline = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)
     if within_baseline:
         own_note = " (own sets)" if any(finding.rule == "own-sets" for finding in findings) else ""
         text += f", {within_baseline} within {margin_text(policy.baseline_margin)} of the baseline{own_note}"

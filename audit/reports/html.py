@@ -16,7 +16,14 @@ from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
-from skinaudit.audit.reports.parts.wording import OWN_SETS, baseline_rows, batches_text, own_sets_compared
+from skinaudit.audit.reports.parts.wording import (
+    OWN_SETS,
+    baseline_rows,
+    batches_text,
+    clinical_rows,
+    first_lines,
+    own_sets_compared,
+)
 
 NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
 
@@ -37,7 +44,9 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
             command=shlex.join(result.arguments),
+            clinical_rows=list(clinical_rows(result)),
             emulation=EMULATION,
+            first_lines=list(first_lines(result)),
             findings={
                 severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
             },

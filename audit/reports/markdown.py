@@ -10,7 +10,7 @@ from skinaudit.artifacts.files import short
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, share
+from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
@@ -20,10 +20,13 @@ from skinaudit.audit.reports.parts.wording import (
     baseline_rows,
     baseline_text,
     batches_text,
+    clinical_rows,
+    first_lines,
     lineage_text,
     margin_points,
     own_sets_compared,
     precision_text,
+    turned_benign_text,
 )
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
@@ -42,7 +45,7 @@ def render(result: AuditResult) -> str:
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
     parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
-    for title, rows in (("", _sets(result)), ("", _baseline(result)), *parts.items()):
+    for title, rows in (("", _sets(result)), ("", _clinical(result)), ("", _baseline(result)), *parts.items()):
         fitting, room = _fitting(title, rows, room)
         lines += fitting
     return "\n".join((*lines, *tail)) + "\n"
@@ -66,6 +69,8 @@ def _facts(result: AuditResult) -> Iterable[str]:
         yield "**SYNTHETIC images: these figures say nothing about patients.**\n"
     if result.emulated:
         yield f"**{EMULATION}: {safe(result.engine_text)} was not run.**\n"
+    for line in first_lines(result):
+        yield f"**{safe(line)}**\n"
     about = result.description
     whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
     yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
@@ -78,8 +83,9 @@ def _facts(result: AuditResult) -> Iterable[str]:
 
 def _sets(result: AuditResult) -> list[str]:
     clean = result.sets[0].comparison
-    heads = ("set", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin", "verdict")
-    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|"]
+    interval = f"drop, {result.policy.confidence:.0%} interval"
+    heads = ("set", "images", "source", "engine", interval, "margin", "power", "verdict")
+    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|--:|:--|"]
     for set_result in result.sets:
         comparison = set_result.comparison
         margin = margin_text(margin_points(set_result, result))
@@ -88,6 +94,7 @@ def _sets(result: AuditResult) -> list[str]:
             percent(comparison.engine_accuracy),
             drop_text(comparison.drop),
             margin,
+            power_text(result.power_of(set_result.title)),
         )
         rows.append(
             _row(
@@ -101,6 +108,20 @@ def _sets(result: AuditResult) -> list[str]:
         )
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
     return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+
+
+def _clinical(result: AuditResult) -> list[str]:
+    """Malignant called malignant, pooled over the malignant classes, and the cancers that turned benign."""
+    heads = ("malignant called malignant", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval",
+             "margin", "verdict", "turned benign")  # fmt: skip
+    rows = [_row(heads), "|:--|--:|--:|--:|--:|--:|:--|:--|"]
+    for set_result, pooled, turned in clinical_rows(result):
+        comparison = set_result.comparison
+        shares = (share(comparison.source_malignant), share(comparison.engine_malignant))
+        margin = margin_text(round(100 * pooled.limit, 9))
+        answers = (drop_text(comparison.malignant_drop), margin, _verdict(pooled.judgement), turned_benign_text(turned))
+        rows.append(_row((safe(_name(set_result)), f"{pooled.images:,}", *shares, *answers)))
+    return rows if len(rows) > 2 else []
 
 
 def _baseline(result: AuditResult) -> list[str]:

@@ -14,7 +14,7 @@ from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, share
+from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.parts.wording import (
@@ -22,10 +22,13 @@ from skinaudit.audit.reports.parts.wording import (
     baseline_rows,
     baseline_text,
     batches_text,
+    clinical_rows,
+    first_lines,
     lineage_text,
     margin_points,
     own_sets_compared,
     precision_text,
+    turned_benign_text,
 )
 from skinaudit.audit.transfer import TransferMatrix
 from skinaudit.engines.doctor import RuntimeReport
@@ -50,7 +53,8 @@ def render(result: AuditResult) -> str:
 def print_audit(result: AuditResult, console: Console) -> None:
     """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
     _head(result, console)
-    for table, keys in ((_drops(result), 1), (_figures(result), 1), (_sensitivities(result), 2)):
+    tables = [(_drops(result), 1), (_clinical(result), 1), (_figures(result), 1), (_sensitivities(result), 2)]
+    for table, keys in ((table, keys) for table, keys in tables if table.row_count):
         console.print()
         print_table(table, console, keys=keys)
     console.print()
@@ -63,6 +67,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
+    powers = [f"{gate.set} {gate.subject} {power_text(gate.power)}" for gate in result.gates
+              if gate.power is not None and gate.lesion_class is None]  # fmt: skip
+    if powers:
+        _line(console, f"power, how likely an engine as good as its source passes: {', '.join(powers)}")
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
     if result.description.batches:
@@ -82,7 +90,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
             _line(console, OWN_SETS)
         lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
                 if compared is None]  # fmt: skip
-        _line(console, f"malignant images right for the baseline and now called benign: {'; '.join(lost) or NOTHING}")
+        _line(console, f"malignant images called so by the baseline and benign now: {'; '.join(lost) or NOTHING}")
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -143,6 +151,8 @@ def _head(result: AuditResult, console: Console) -> None:
         _line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
     if result.emulated:
         _line(console, f"{EMULATION}: {result.engine.name} was not run", style="bold magenta")
+    for line in first_lines(result):
+        _line(console, line, style="bold magenta")
     runtime = f"{about.runtime} {about.version} {about.provider}"
     _parts(console, result.engine.name, runtime, precision_text(result))
     images = f"{clean.images:,} images, {clean.lesions:,} lesions"
@@ -171,16 +181,36 @@ def _drops(result: AuditResult) -> Table:
     return table
 
 
+def _clinical(result: AuditResult) -> Table:
+    """Malignant called malignant, with the verdict on it, and the cancers that turned benign."""
+    table = _table("malignant called malignant")
+    for title in ("source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("turned benign")
+    for set_result, pooled, turned in clinical_rows(result):
+        comparison = set_result.comparison
+        table.add_row(
+            _name(set_result, result),
+            share(comparison.source_malignant),
+            share(comparison.engine_malignant),
+            drop_text(comparison.malignant_drop),
+            margin_text(round(100 * pooled.limit, 9)),
+            _verdict(pooled.judgement),
+            turned_benign_text(turned),
+        )
+    return table
+
+
 def _figures(result: AuditResult) -> Table:
     table = _table("set")
-    for title in ("balanced", "malignant", "attack\nsuccess", "flips", "malignant\nto benign"):
+    for title in ("balanced", "attack\nsuccess", "flips", "malignant\nto benign"):
         table.add_column(title, justify="right", no_wrap=True)
     for set_result in result.sets:
         comparison = set_result.comparison
         table.add_row(
             _name(set_result, result),
             _pair(comparison.source_balanced, comparison.engine_balanced),
-            _pair(_fraction(comparison.source_malignant), _fraction(comparison.engine_malignant)),
             share(comparison.attack_success),
             NOTHING if comparison.flips is None else f"{comparison.flips:,}",
             NOTHING if comparison.malignant_to_benign is None else f"{comparison.malignant_to_benign:,}",
@@ -189,7 +219,8 @@ def _figures(result: AuditResult) -> Table:
 
 
 def _sensitivities(result: AuditResult) -> Table:
-    """Two rows a set, source and engine; columns are classes with their number of images, malignant first."""
+    """Rows of a set: source, engine and the power of the gates; columns are classes with their images, malignant first."""
+    powers = {(gate.set, gate.lesion_class): gate.power for gate in result.gates if gate.rule == "class-sensitivity"}
     table = _table("sensitivity, %")
     table.add_column("", no_wrap=True)
     for class_result in result.sets[0].comparison.classes:
@@ -207,6 +238,9 @@ def _sensitivities(result: AuditResult) -> Table:
             "engine",
             *(_share(class_result.engine) for class_result in set_result.comparison.classes),
         )
+        of_classes = [powers.get((set_result.title, found.name)) for found in set_result.comparison.classes]
+        if any(power is not None for power in of_classes):
+            table.add_row("", "power", *map(power_text, of_classes))
     return table
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.manifest import read_run, resolve
@@ -76,7 +78,7 @@ def set_figures(one: AdversarialSet, answers: Indices) -> SetFigures:
     return SetFigures(
         one.info.title, len(one), len(one) - metrics.flips(source, answers), metrics.accuracy(answers, labels),
         metrics.balanced_accuracy(answers, labels),
-        metrics.malignant_to_benign(source == labels, answers, labels, malignant),
+        int(metrics.turned_benign(np.isin(source, malignant), answers, labels, malignant).sum()),
     )  # fmt: skip
 
 

@@ -14,7 +14,12 @@ from skinaudit.audit.reports.parts.wording import margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.run_record import FiledAudit, RunRecord
 
-_NOW = {"same": "", "changed": ", of an earlier build", "missing": ", the file is not in the run"}
+_NOW = {
+    "same": "",
+    "changed": ", of an earlier build",
+    "missing": ", the file is not in the run",
+    "partly": ", audited without a digest of its weights",
+}
 _ANSWERS = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "open": "open"}
 
 

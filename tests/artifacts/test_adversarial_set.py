@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from skinaudit.artifacts import adversarial_set
 from skinaudit.artifacts.adversarial_set import AdversarialSet, SetInfo, open_set
+from skinaudit.artifacts.attack_record import POINTS, AttackRecord
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.artifacts.typed_json import build
@@ -60,6 +61,48 @@ def test_round_trip(make_set: MakeSet, tmp_path: Path) -> None:
     assert opened.info.title == "pgd linf 2/255"
     assert opened.info.settings == {"steps": 3}
     assert build(SetInfo, json.loads(json.dumps(opened.info.to_json())), where="x", again="") == opened.info
+
+
+def recorded(count: int = 5) -> AttackRecord:
+    gradient = (np.arange(count) % 3).astype(np.uint8)
+    path = np.linspace(-3, 3, count * POINTS, dtype=np.float32).reshape(count, POINTS)
+    return AttackRecord(gradient, path, np.arange(-1, count - 1, dtype=np.int32))
+
+
+def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeSet, tmp_path: Path) -> None:
+    path = make_set(tmp_path / "pgd", threat_model=LINF2, clean="sha256:c", attack=recorded())
+    found = open_set(path).attack
+    assert found is not None
+    assert all(np.array_equal(found.arrays()[name], value) for name, value in recorded().arrays().items())
+    assert found.silent.tolist() == [True, False, False, True, False]
+    rewrite(path, attack_gradient=np.full(5, 2, np.uint8))
+    with pytest.raises(InvalidInputError, match="content and digest differ"):
+        open_set(path)
+    without_record = {name: value for name, value in load_file(path).items() if not name.startswith("attack_")}
+    save_file(without_record, path, metadata={KEY: json.dumps(metadata(path))})
+    with pytest.raises(InvalidInputError, match="content and digest differ"):
+        open_set(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attack_gradient": np.full(4, 2, np.uint8)}, "differs from the images in number"),
+        ({"attack_gradient": np.full(5, 3, np.uint8)}, "holds values that mean nothing"),
+        ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "holds values that mean nothing"),
+        ({"attack_success": np.full(5, -2, np.int32)}, "holds values that mean nothing"),
+        ({"attack_success": np.full(5, 2, np.int64)}, "tensor attack_success is missing or not I32"),
+    ],
+)
+def test_a_record_that_means_nothing_is_refused(
+    make_set: MakeSet, tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    path = make_set(tmp_path / "pgd", threat_model=LINF2, clean="sha256:c", attack=recorded())
+    rewrite(path, **change)
+    with pytest.raises(InvalidInputError, match=message):
+        open_set(path)
+    with pytest.raises(InvalidInputError, match="the record of the attack is none of clean images"):
+        make_set(tmp_path / "clean", attack=recorded())
 
 
 def test_equal_arguments_give_equal_bytes_and_any_other_image_another_digest(make_set: MakeSet, tmp_path: Path) -> None:
@@ -264,10 +307,10 @@ def described(**change: object) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: {**record, "version": 3}, "version should be 2, found 3; write the set again"),
+        (lambda record: {**record, "version": 4}, "version should be 3, found 4; write the set again"),
         (lambda record: {**record, "version": 1}, r"info.contract.malignant is unknown in this earlier format"),
-        (lambda record: {**record, "version": "2"}, "version should be 2, found '2'"),
-        (without("version"), "version should be 2, found null"),
+        (lambda record: {**record, "version": "2"}, "version should be 3, found '2'"),
+        (without("version"), "version should be 3, found null"),
         (without("content_digest"), "content_digest is missing, expected a text"),
         (without("info"), "info is missing, expected an object"),
         (lambda record: {**record, "more": 1}, "more is unknown, expected only version, info"),

@@ -29,7 +29,7 @@ def test_an_earlier_run_is_read_and_leads_to_its_sets() -> None:
     opened = {name: open_set(resolve(PLANTED, file)) for name, file in run.sets.items()}
     assert {name: one.images_digest for name, one in opened.items()} == IMAGES
     assert {one.info.contract for one in opened.values()} == {run.contract}
-    assert check_perturbation(opened["pgd"], opened["clean"]) == 1.0
+    assert (check_perturbation(opened["pgd"], opened["clean"]) == 1.0).all()
 
 
 def test_the_earlier_manifest_of_a_real_training_is_read() -> None:

@@ -13,7 +13,7 @@ from skinaudit.artifacts.engine_contract import EngineContract, read_engine_cont
 from skinaudit.errors import InvalidInputError
 
 CONTRACT = EngineContract(
-    64, ("mel", "nv"), "NHWC", "uint8", "BGR", Fraction(1), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), input="x"
+    64, ("mel", "nv"), "NHWC", "uint8", "BGR", Fraction(1), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), input="x", batch=8
 )
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -45,6 +45,7 @@ def test_every_entry_is_kept(tmp_path: Path) -> None:
     [
         ("size = 64\n", "", "input.size is missing, expected an integer; `skinaudit contract ENGINE` drafts a whole"),
         ("size = 64", "size = 0", "input.size should be an integer from 1 to 16384, found 0"),
+        ("batch = 8", "batch = 0", "input.batch should be an integer from 1 to 4096, found 0"),
         ("size = 64", "size = true", "input.size should be an integer, found true"),
         ('"NHWC"', '"HWC"', "input.layout should be one of NCHW, NHWC, found 'HWC'"),
         ('"uint8"', '"int32"', "input.dtype should be one of float32, float16, uint8, int8, found 'int32'"),

@@ -95,7 +95,7 @@ def test_a_less_robust_model_fails_by_its_own_sets(report: Path, lab: SimpleName
     result = retrained(report, lab, WORSE)
     assert result.verdict is FAIL
     verdicts = {(gate.set, gate.rule, gate.subject): gate.judgement.verdict for gate in result.gates}
-    assert verdicts["clean", "baseline-drop", "accuracy"] is PASS
+    assert verdicts["clean", "baseline-drop", "accuracy"] is not FAIL
     assert verdicts[PGD, "drop", "accuracy"] is PASS  # it holds what its own source has
     assert verdicts[PGD, "baseline-drop", "accuracy"] is FAIL
     assert verdicts[PGD, "baseline-malignant-to-benign", "images"] is FAIL

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.engines.engine import BatchRange
 from skinaudit.engines.session import Port, SessionDescription, SessionEngine
 from skinaudit.errors import EngineError
 
@@ -83,6 +84,16 @@ def test_a_fixed_batch_is_filled_up_and_the_filling_thrown_away() -> None:
     assert [len(one) for one in session.fed] == [2, 2, 2]
     assert np.array_equal(session.fed[2][0], session.fed[2][1])
     assert np.array_equal(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES))
+
+
+def test_a_declared_batch_is_the_only_one_that_is_fed() -> None:
+    session = Recorder()
+    engine = SessionEngine(session, where="e", contract=replace(CONTRACT, batch=2))
+    engine.logits(IMAGES)
+    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert engine.description.batches == (BatchRange(2, 2, 2),)
+    with pytest.raises(EngineError, match="e: takes batches of 4, the contract says that 2 are served; correct batch"):
+        SessionEngine(Recorder(batch=4), where="e", contract=replace(CONTRACT, batch=2))
 
 
 def test_columns_are_answered_in_the_order_asked_for() -> None:

@@ -24,7 +24,6 @@ from skinaudit.tests.faults.lab import SIZE, Lab, plant
 from skinaudit.tests.faults.reexports import Reexport, reexports
 from skinaudit.tests.faults.surgery import Surgery, change
 
-
 HALVED = ("batch_norm_unfolded", "rescaled_layers")
 REWRITTEN = tuple(one for one in reexports() if one.precision == "fp32" or one.rewrite in HALVED)
 

@@ -1,7 +1,7 @@
 """Attacks on a differentiable model, one a file; the file's name is the attack's name on the command line.
 
-An attack file defines `attack(model, images, labels, *, threat_model, generator, **settings) -> images` and SETTINGS,
-its settings with their defaults. Nothing else needs to change when a file is added.
+An attack file defines `attack(model, images, labels, *, threat_model, generator, trace=None, **settings) -> images` and
+SETTINGS, its settings with their defaults. Nothing else needs to change when a file is added.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.attack_trace import AttackTrace
 
 
 class Attack(Protocol):
-    """A pure function from images float32 (N, 3, H, W) in [0, 1] and labels int64 (N,) to perturbed images in the ball."""
+    """A pure function from images float32 (N, 3, H, W) in [0, 1] and labels int64 (N,) to perturbed images in the ball.
+
+    trace: where given, the attack tells it of each point that it evaluates.
+    """
 
     def __call__(
         self,
@@ -29,6 +33,7 @@ class Attack(Protocol):
         *,
         threat_model: ThreatModel,
         generator: torch.Generator,
+        trace: AttackTrace | None = None,
         **settings: Any,
     ) -> Tensor: ...
 

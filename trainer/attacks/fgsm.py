@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks import pgd
 
 SETTINGS: dict[str, Any] = {"targeted": False}
@@ -21,12 +22,13 @@ def attack(
     threat_model: ThreatModel,
     generator: torch.Generator,
     targeted: bool = False,
+    trace: AttackTrace | None = None,
 ) -> Tensor:
     """One step of size eps along the loss gradient's sign (under l2 along its direction): PGD with one full step.
 
-    Shapes, dtypes and `targeted` as in pgd. Deterministic; the generator is not drawn from.
+    Shapes, dtypes, `targeted` and `trace` as in pgd. Deterministic; the generator is not drawn from.
     """
     return pgd.attack(
         model, images, labels, threat_model=threat_model, generator=generator,
-        steps=1, step_size=threat_model.eps, random_start=False, targeted=targeted, keep="last",
+        steps=1, step_size=threat_model.eps, random_start=False, targeted=targeted, keep="last", trace=trace,
     )  # fmt: skip

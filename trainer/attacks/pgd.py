@@ -12,6 +12,7 @@ from torch.nn import functional
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
+from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
     "steps": 40,
@@ -35,7 +36,8 @@ _SETTLING = 4
 """Steps between two looks for settled images: the look costs as much as several percent of a step."""
 
 _LEAST_LOSS = 1e-6
-"""Below, softmax rounds the probability of the true class to 1 and with it a part of the gradient away."""
+"""Below, softmax rounds the probability of the true class to 1 and with it a part of the gradient away; in float32 all of it
+once the true logit leads by about 100. The attack then follows the smooth lead, whose gradient has the same direction."""
 
 _SUCCESS = 1e6  # added to the loss of a successful example, so that success ranks above any unsuccessful loss
 
@@ -55,6 +57,7 @@ def attack(
     keep: Literal["worst", "last"] = "worst",
     stop_margin: float | None = None,
     settle: float | None = None,
+    trace: AttackTrace | None = None,
 ) -> Tensor:
     """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
 
@@ -65,6 +68,7 @@ def attack(
     target's) leads by more than it leave the loop: much faster for measuring robust accuracy, but such examples sit
     near the boundary and must not be stored. settle: with a number too, images leave that would stay right if the rest of
     the ball held `settle` times what the gradient promises; such examples are not the worst, and must not be stored either.
+    trace: what notes the attack's way, one forward pass dearer under `last`; not beside stop_margin.
     Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation mode. Raises InvalidInputError
     on settings out of range.
     """
@@ -74,6 +78,10 @@ def attack(
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last, and worst where stop_margin is set")
     if settle is not None and (stop_margin is None or targeted or settle < 1):
         raise InvalidInputError(f"pgd: settle {settle}: at least 1, untargeted, and beside a stop_margin")
+    if trace is not None:
+        if stop_margin is not None:
+            raise InvalidInputError("pgd: a trace tells of the full budget; leave stop_margin out")
+        trace.open(len(images), starts=restarts, steps=steps, device=images.device)
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
@@ -84,6 +92,7 @@ def attack(
         bounds = _bounds(clean, threat_model)
         for number in range(steps):
             gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
+            _note(trace, loss, lead, gradient, targeted=targeted)
             if keep == "worst":
                 found, best = _record(found, best, index, moved, loss, lead)
             if stop_margin is not None:
@@ -101,8 +110,11 @@ def attack(
                     moved, gradient, bounds = moved[chosen], gradient[chosen], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
+        if keep == "worst" or trace is not None:
+            loss, lead = _outcome(model, moved, truth, targeted=targeted)
+            _note(trace, loss, lead, None, targeted=targeted)
         if keep == "worst":
-            found, best = _record(found, best, index, moved, *_outcome(model, moved, truth, targeted=targeted))
+            found, best = _record(found, best, index, moved, loss, lead)
         else:
             found[index] = moved
     return found
@@ -111,7 +123,11 @@ def attack(
 def input_gradient(
     model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit."""
+    """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit.
+
+    The loss is the cross-entropy, where `targeted` less than 0. Where it is below _LEAST_LOSS in size, loss and gradient are
+    those of the smooth lead, which still rises with it.
+    """
     pieces = max(1, math.ceil(images[:, 0].numel() / _CPU_PIXELS)) if images.device.type == "cpu" else 1
     found = []
     for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
@@ -166,7 +182,23 @@ def _bounds(images: Tensor, threat_model: ThreatModel) -> ball.Bounds | None:
 
 def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     loss = functional.cross_entropy(logits, labels, reduction="none")
+    saturated = loss.detach() <= _LEAST_LOSS
+    if saturated.any():
+        # -inf in the place of the own logit would give NaN gradients where all others are -inf as well: there are none here.
+        others = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
+        loss = torch.where(saturated, others - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
     return -loss if targeted else loss
+
+
+def _note(trace: AttackTrace | None, loss: Tensor, lead: Tensor, gradient: Tensor | None, *, targeted: bool) -> None:
+    """Tell the trace of one evaluation, the loss as a smooth lead whichever of the two it is."""
+    if trace is None:
+        return
+    own = (-loss if targeted else loss).double()
+    saturated = own <= _LEAST_LOSS
+    # log(exp(own) - 1) without overflow
+    smooth = torch.where(saturated, own, own + torch.log(-torch.expm1(-own.clamp_min(_LEAST_LOSS))))
+    trace.note(-smooth if targeted else smooth, lead > 0, gradient, saturated)
 
 
 def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:

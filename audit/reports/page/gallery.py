@@ -17,7 +17,9 @@ from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError
 
 CARDS = 24
-"""About how many images a report shows in all; each set that lost some shows one at least."""
+"""About how many images a report shows in all; each set that lost some shows one at least, and all its lost cancers."""
+CANCERS = 200
+"""How many lost cancers of one set a page can show."""
 SIDE = 128
 """Pixels of a side from which a picture is shown smaller than it is."""
 _GREY = 127
@@ -66,8 +68,14 @@ def shelves(result: AuditResult, *, pictures: bool) -> tuple[Shelf, ...]:
 
 def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | str, *, limit: int, pictures: bool) -> Shelf:
     drop = set_result.comparison.drop
-    lost = len(set_result.flipped) if drop is None else drop.lost
-    flips, notes = set_result.flipped[:limit], []
+    cancers = [flip for flip in set_result.flipped if flip.malignant_to_benign]
+    misnamed = sum(
+        flip.source_answer != flip.label for flip in cancers
+    )  # called malignant, another class: no loss of accuracy
+    lost = len(set_result.flipped) if drop is None else drop.lost + misnamed
+    flips, notes = set_result.flipped[: max(limit, min(len(cancers), CANCERS))], []
+    if len(cancers) > CANCERS:
+        notes.append(f"{len(cancers) - CANCERS} more malignant images turned benign; the JSON report names all.")
     if len(flips) < lost:
         notes.append(f"The worst {len(flips)} of {lost} are shown.")
     if not pictures:

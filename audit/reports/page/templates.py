@@ -15,7 +15,7 @@ from skinaudit.artifacts.contract import class_title
 from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
 from skinaudit.audit.figures.text import about, counted_images, margin_text
 from skinaudit.audit.reports.page import words
-from skinaudit.audit.reports.parts.wording import margin_points
+from skinaudit.audit.reports.parts.wording import margin_points, turned_benign_text
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ _FILTERS = {
     "margin": margin_text,
     "margin_points": margin_points,
     "percent": words.percent,
+    "power": words.power,
     "points": words.points,
     "share": words.share,
     "short": short,
     "span": words.span,
+    "turned_benign": turned_benign_text,
 }
 
 

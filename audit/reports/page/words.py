@@ -8,7 +8,7 @@ from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import PairedDrop
-from skinaudit.audit.figures.text import counted_images, margin_text
+from skinaudit.audit.figures.text import counted_images, margin_text, power_text
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, Verdict
 from skinaudit.audit.reports.parts.wording import baseline_text
@@ -23,12 +23,14 @@ MEANINGS: Mapping[Verdict, str] = {
 }
 QUESTIONS: Mapping[str, str] = {
     "drop": "accuracy lost",
+    "malignant-sensitivity": "sensitivity lost",
+    "turned-benign": "malignant turned benign",
     "malignant-to-benign": "malignant called benign",
     "class-sensitivity": "sensitivity lost",
     "floor": "absolute floor",
     "probe-drop": "robust accuracy lost",
     "baseline-drop": "lost since the baseline",
-    "baseline-malignant-to-benign": "right for the baseline, malignant called benign",
+    "baseline-malignant-to-benign": "malignant for the baseline, called benign",
 }
 """What a gate of each rule asks."""
 SEVERITIES: Mapping[Severity, str] = {
@@ -74,11 +76,16 @@ def probability(value: float | None) -> str:
     return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def power(value: float | None) -> str:
+    """The power of a gate: `84%`."""
+    return NOTHING if value is None else power_text(value)
+
+
 def gate_value(gate: Gate) -> str:
     """What was measured, in the gate's own unit, with its interval."""
     if gate.counts:
         return f"{gate.value:.0f}"
-    write = percent if gate.rule == "floor" else points
+    write = percent if gate.rule in ("floor", "turned-benign") else points
     interval = gate.interval
     return write(gate.value) + ("" if interval is None else f" [{write(interval.low)}, {write(interval.high)}]")
 
@@ -89,6 +96,8 @@ def gate_limit(gate: Gate) -> str:
         return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
+    if gate.rule == "turned-benign":
+        return f"below {percent(gate.limit)}"
     return f"below {margin_text(round(100 * gate.limit, 9))} points"
 
 
@@ -146,7 +155,7 @@ def largest_drop(result: AuditResult) -> SetResult | None:
 
 
 def most_missed(result: AuditResult) -> int | None:
-    """Malignant images that the source names rightly and the engine calls benign, in the set with the most of them."""
+    """Malignant images that the source calls malignant and the engine benign, in the set with the most of them."""
     counts = [set_result.comparison.malignant_to_benign for set_result in result.sets]
     return max((count for count in counts if count is not None), default=None)
 

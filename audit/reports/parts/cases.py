@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skinaudit.audit.checks import Finding, Severity
-from skinaudit.audit.figures.text import margin_text, percent, span
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
+from skinaudit.audit.figures.text import margin_text, percent, power_text, span
 from skinaudit.audit.figures.text import signed_points as points
 from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
@@ -60,7 +61,9 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
-    subject = gate.subject if gate.rule == "floor" or gate.lesion_class is not None else None
+    own_subject = gate.rule == "floor" or gate.lesion_class is not None
+    own_subject |= gate.rule == "baseline-drop" and gate.subject == MALIGNANT_CALLS
+    subject = gate.subject if own_subject else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
 
@@ -70,9 +73,17 @@ def gate_figures(gate: Gate) -> str:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
-        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}"
-    what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else ""
-    return f"{what}drop {points(gate.value)}{bounds}, margin {margin_text(100 * gate.limit)}, {gate.images} images"
+        return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
+    if gate.rule == "turned-benign":
+        return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
+    what = "" if gate.subject == "accuracy" else f"{gate.subject}: "
+    what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else what
+    margin = margin_text(100 * gate.limit)
+    return f"{what}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
+
+
+def _power(gate: Gate) -> str:
+    return "" if gate.power is None else f", power {power_text(gate.power)}"
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:

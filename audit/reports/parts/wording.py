@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 
 from skinaudit.artifacts.files import short
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.text import NOTHING, percent
+from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.engines.engine import UNREPORTED
 
@@ -18,6 +21,32 @@ def margin_points(set_result: SetResult, result: AuditResult) -> float:
     """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
     limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == set_result.title)
     return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
+
+
+def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate | None]]:
+    """What a table of the clinical endpoint shows: for each compared set the gate on malignant called malignant, and the
+    one on those that turned benign; None where the source calls no malignant image malignant."""
+    gates = {(gate.set, gate.rule): gate for gate in result.gates if gate.subject == MALIGNANT_CALLS}
+    for set_result in result.sets:
+        pooled = gates.get((set_result.title, "malignant-sensitivity"))
+        if pooled is not None:
+            yield set_result, pooled, gates.get((set_result.title, "turned-benign"))
+
+
+def turned_benign_text(gate: Gate | None) -> str:
+    """How many turned benign, of how many, and the upper confidence limit of their share: `2 of 140, at most 5.1%`."""
+    if gate is None or gate.interval is None:
+        return NOTHING
+    return f"{round(gate.value * gate.images)} of {gate.images:,}, at most {percent(gate.interval.high)}"
+
+
+def first_lines(result: AuditResult) -> Iterator[str]:
+    """What every report says before its figures: a policy far wider than the default, a source without robustness."""
+    wide = loosened(result.policy)
+    if wide:
+        yield wide
+    if result.agreement_only:
+        yield "agreement only: the source keeps nothing under attack, so nothing here tells of robustness"
 
 
 def precision_text(result: AuditResult) -> str:
@@ -65,13 +94,15 @@ OWN_SETS = "own: each engine was attacked with images made against itself, by th
 def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
     """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
 
-    For each set: the set itself, each malignant class of it, and last, without answers, its malignant images that are now
-    called benign. The title says where each engine was attacked with a set of its own.
+    For each set: the set itself, malignant called malignant, each malignant class of it, and last, without answers, its
+    malignant images that are now called benign. The title says where each engine was attacked with a set of its own.
     """
     gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
     for baseline_set in () if result.baseline is None else result.baseline.sets:
         title = f"{baseline_set.title}, own" if baseline_set.own else baseline_set.title
         yield title, baseline_set, gates[baseline_set.title, "baseline-drop", "accuracy"]
+        if baseline_set.pooled is not None:
+            yield title, baseline_set.pooled, gates[baseline_set.title, "baseline-drop", MALIGNANT_CALLS]
         for baseline_class in baseline_set.classes:
             yield title, baseline_class, gates[baseline_set.title, "baseline-drop", baseline_class.name]
         yield title, None, gates[baseline_set.title, "baseline-malignant-to-benign", "images"]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 from linear_run import change_inputs, change_set
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.attack_strength import check
 
 DAMAGES = {
-    "half of eps": lambda honest: change_inputs(honest, spent=(0.5,)),
+    "half of eps": lambda honest: change_inputs(honest, spent=(np.full(700, 0.5),)),
+    "all of eps on a few images": lambda honest: change_inputs(honest, spent=(np.where(np.arange(700) < 300, 1.0, 0.4),)),
     "the clean images": lambda honest: change_set(honest, 1, images_digest=honest.clean.images_digest),
     "better than clean": lambda honest: change_set(change_set(honest, 0, source_accuracy=0.5), 1, source_accuracy=0.6),
 }

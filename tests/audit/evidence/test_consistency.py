@@ -68,6 +68,18 @@ class Plan:
         return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
 
 
+class OfAnyBatch(Plan):
+    """The same without bounds."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self.description = EngineDescription("fake", "1", "cpu", "a CPU", 1, {}, 8, 2)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = images.reshape(len(images), -1).astype(np.float32)
+        return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
+
+
 def from_row(row: int) -> Fault:
     return lambda logits: np.where(np.arange(len(logits))[:, None] >= row, -logits, logits)
 
@@ -117,6 +129,19 @@ def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
     assert before.identical
     assert (found.whole, found.flips, found.identical) == (100, 1, False)
     assert answer_once_more(before, engine, [answered], batch_size=256) is before
+
+
+def test_whole_sets_are_answered_singly_where_logits_move_with_the_batch(noise: Any) -> None:
+    """Quantisation with ranges of the batch: logits move, and whether classes do has to be known of all images."""
+    engine = OfAnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
+    logits = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0)
+    found = answer_once_more(check_consistency(engine, noise, batch_size=64), engine, [answered], batch_size=64)
+    assert (found.whole, found.flips) == (100, 0)
+    assert found.largest > 0.05
+    steady = OfAnyBatch(lambda logits: logits)
+    before = check_consistency(steady, noise, batch_size=64)
+    assert answer_once_more(before, steady, [answered], batch_size=64) is before
 
 
 def test_rare_classes_are_among_the_images() -> None:

@@ -50,15 +50,16 @@ def test_attack_success_counts_only_what_was_right_on_clean_images() -> None:
     assert metrics.attack_success(indices(1, 0, 0, 0), attacked, labels) == Hits(0, 0)
 
 
-def test_malignant_to_benign_counts_only_lost_cancers() -> None:
+def test_only_malignant_images_that_were_called_malignant_can_turn_benign() -> None:
     malignant = (0, 2)
-    labels = indices(0, 0, 0, 2, 1, 0)
-    source = indices(0, 0, 1, 2, 1, 0)
-    engine = indices(1, 2, 1, 1, 0, 0)
-    # lost: first and fourth. Not: named another cancer; wrong before; benign all along; still right.
-    assert metrics.malignant_to_benign(source == labels, engine, labels, malignant) == 2
-    assert metrics.flips(source, engine) == 4
-    assert metrics.malignant_sensitivity(engine, labels, malignant) == Hits(2, 5)
+    labels = indices(0, 0, 0, 2, 2, 1, 0)
+    source = indices(0, 0, 1, 2, 0, 1, 0)
+    engine = indices(1, 2, 1, 1, 3, 0, 0)
+    # lost: first, fourth and fifth, which the source calls another cancer. Not: another cancer now; wrong before; benign.
+    turned = metrics.turned_benign(np.isin(source, malignant), engine, labels, malignant)
+    assert np.flatnonzero(turned).tolist() == [0, 3, 4]
+    assert metrics.flips(source, engine) == 5
+    assert metrics.malignant_sensitivity(engine, labels, malignant) == Hits(2, 6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

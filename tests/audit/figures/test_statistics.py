@@ -4,14 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skinaudit.audit.figures.statistics import (
     Interval,
     PairedDrop,
-    design_effect,
-    images_to_decide,
     lesion_bootstrap,
     mcnemar_p,
     p_above,
@@ -140,34 +138,6 @@ def drop(lost: int, gained: int, images: int) -> PairedDrop:
     return paired_drop(source, engine, np.arange(images))
 
 
-@given(st.integers(0, 30), st.integers(0, 30), st.integers(60, 300), st.sampled_from([0.005, 0.01, 0.05]))
-@settings(deadline=None)
-def test_images_to_decide_is_the_smallest_that_decides(lost: int, gained: int, images: int, margin: float) -> None:
-    found = drop(lost, gained, images)
-    needed = images_to_decide(found, margin=margin)
-    if needed is None:
-        assert found.value == pytest.approx(margin)
-        return
-
-    def decides(n: int) -> bool:
-        interval = tango_interval(lost / images * n, gained / images * n, n)
-        return interval.high < margin or interval.low > margin
-
-    # Relative slack: the two sides agree up to the rounding of a bisection.
-    assert decides(needed + 1 + needed // 10**6)
-    assert needed < 3 or not decides(needed - 2 - needed // 10**6)
-    assert (needed <= images) == (found.interval.high < margin or found.interval.low > margin)
-
-
-def test_no_number_of_images_decides_a_drop_at_the_margin() -> None:
-    assert images_to_decide(drop(2, 1, 100), margin=0.01) is None
-
-
-def test_agreement_on_381_images_excludes_one_point() -> None:
-    assert images_to_decide(drop(0, 0, 50), margin=0.01) == 381
-    assert drop(0, 0, 381).interval.high < 0.01 < drop(0, 0, 380).interval.high
-
-
 def test_drop_is_source_minus_engine() -> None:
     found = drop(5, 2, 200)
     assert (found.lost, found.gained, found.value) == (5, 2, 3 / 200)
@@ -183,11 +153,6 @@ def test_copies_of_each_image_add_no_evidence() -> None:
     assert copies.design_effect == pytest.approx(4, rel=0.01)
     assert copies.interval.low == pytest.approx(once.interval.low, abs=1e-3)
     assert copies.interval.high == pytest.approx(once.interval.high, abs=1e-3)
-
-
-def test_design_effect_is_one_where_nothing_varies_and_total_for_one_lesion() -> None:
-    assert design_effect(np.zeros(10, np.int64), np.arange(10) // 2) == 1
-    assert design_effect(np.array([1, 0, -1, 0]), np.zeros(4, np.int64)) == 4
 
 
 def test_a_drop_over_nothing_is_refused() -> None:

@@ -16,6 +16,7 @@ from skinaudit.artifacts.files import write_json
 from skinaudit.audit import reports
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.statistics import paired_drop
@@ -72,14 +73,16 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
         (title, 0, 15, 300) for title in ("clean", "pgd linf 24/255")
     ]
     assert [(gate.set, gate.subject) for gate in gates] == [
-        (title, subject) for title in ("clean", "pgd linf 24/255") for subject in ("accuracy", "mel", "bcc", "akiec")
+        (title, subject)
+        for title in ("clean", "pgd linf 24/255")
+        for subject in ("accuracy", MALIGNANT_CALLS, "mel", "bcc", "akiec")
     ]
     assert {gate.limit for gate in gates} == {0.01, 0.05}
     assert all(gate.judgement.verdict is PASS and gate.p_value is not None for gate in gates)
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant images right for the baseline and now called benign: clean 0 of at most"
+    shown = "malignant images called so by the baseline and benign now: clean 0 of at most"
     assert shown in " ".join(reports.render("terminal", result).split())
     assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
         reports.render("markdown", result)
@@ -135,7 +138,7 @@ def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab:
 def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: SimpleNamespace) -> None:
     clean = open_set(report.parent / "run" / "sets" / "clean.safetensors")
     result = again(report, lab, fault="melanoma to nevus")
-    was = unpack_right(read_audit(report).sets[0].right, images=700)
+    was = unpack_right(read_audit(report).sets[0].called_malignant, images=700)
     answers = lab.LinearEngine(report.parent / "run" / "engines" / "subject.onnx").logits(next(clean.batches(700))).argmax(1)
     ill = np.isin(clean.labels, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
     benign = ~np.isin(answers, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
@@ -143,12 +146,40 @@ def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: 
     assert expected > 90
     assert result.baseline is not None
     assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
-    text = f"clean: {expected} malignant images of 300 that the baseline gets right called benign (limit 15)"
+    text = f"clean: {expected} malignant images of 300 that the baseline calls malignant called benign (limit 15)"
     assert text in [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
     for name in ("terminal", "markdown", "html", "junit", "sarif"):
-        assert f"{expected} malignant images of 300 that the baseline gets right called benign" in (
+        assert f"{expected} malignant images of 300 that the baseline calls malignant called benign" in (
             " ".join(reports.render(name, result).split())
         )
+
+
+def test_fewer_cancers_called_malignant_than_by_the_baseline_fail(report: Path, lab: SimpleNamespace) -> None:
+    result = again(report, lab, fault="melanoma to nevus")
+    assert result.baseline is not None
+    pooled = result.baseline.sets[0].pooled
+    assert pooled is not None
+    called = unpack_right(read_audit(report).sets[0].called_malignant, images=700)
+    clean = open_set(report.parent / "run" / "sets" / "clean.safetensors")
+    ill = np.isin(clean.labels, [result.classes.index(name) for name in ("mel", "bcc", "akiec")])
+    assert pooled.baseline == Hits(int(called[ill].sum()), 300)
+    assert pooled.engine == result.sets[0].comparison.engine_malignant
+    assert {gate.judgement.verdict for gate in result.gates
+            if gate.rule == "baseline-drop" and gate.subject == MALIGNANT_CALLS} == {FAIL}  # fmt: skip
+
+
+def test_a_baseline_that_does_not_say_what_it_calls_malignant_forbids_a_pass(report: Path, lab: SimpleNamespace) -> None:
+    value = json.loads(report.read_text())
+    for one in value["sets"]:
+        one["called_malignant"] = ""
+    report.write_text(json.dumps(value))
+    result = again(report, lab)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert any("audit the baseline's engine again" in text for text in told(result, Severity.INCONCLUSIVE))
+    value["sets"][0]["called_malignant"] = pack_right(np.zeros(700, np.bool_))
+    report.write_text(json.dumps(value))
+    with pytest.raises(InvalidInputError, match="malignant images are marked as called malignant, its figures say"):
+        again(report, lab)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +191,7 @@ def test_the_count_alone_decides_where_as_many_were_gained(lost: int, percent: f
     now = was.copy()
     now[500 : 500 + lost], now[:lost] = False, True
     drop = paired_drop(was, now, np.arange(1000), confidence=0.95)
-    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, 175, lost, ())
+    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, 175, lost, None, ())
     policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
     kept, count = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
     assert kept.judgement.verdict is PASS
@@ -170,7 +201,7 @@ def test_the_count_alone_decides_where_as_many_were_gained(lost: int, percent: f
 def test_the_margin_is_the_policys(report: Path, lab: SimpleNamespace) -> None:
     result = again(report, lab, fault="rare", policy=Policy(baseline_margin=7.0, class_margins={"mel": 9.0}))
     limits = {gate.subject: gate.limit for gate in result.gates if gate.rule == "baseline-drop"}
-    assert limits == pytest.approx({"accuracy": 0.07, "mel": 0.09, "akiec": 0.05, "bcc": 0.05})
+    assert limits == pytest.approx({"accuracy": 0.07, MALIGNANT_CALLS: 0.05, "mel": 0.09, "akiec": 0.05, "bcc": 0.05})
 
 
 def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path, lab: SimpleNamespace) -> None:

@@ -18,6 +18,7 @@ from skinaudit.audit.judgement.policy import Floor, Policy
 from skinaudit.audit.judgement.result import Gate, Judgement, Verdict
 
 LABELS = np.arange(1400) % 7
+MALIGNANT = (0, 2, 3)
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
@@ -69,7 +70,7 @@ def test_a_bootstrap_above_the_margin_forbids_pass(lab: SimpleNamespace) -> None
 def test_an_undecided_set_says_how_many_images_would_decide(lab: SimpleNamespace) -> None:
     few = LABELS[:140]
     gate = named(judge([lab.entry(lab.compared(few, few, few))], [], Policy()), "drop")
-    assert gate.judgement == Judgement(INCONCLUSIVE, 381)
+    assert gate.judgement == Judgement(INCONCLUSIVE, 847)
 
 
 def test_failing_is_corrected_for_all_comparisons_and_passing_is_not(lab: SimpleNamespace) -> None:
@@ -88,14 +89,72 @@ def test_failing_is_corrected_for_all_comparisons_and_passing_is_not(lab: Simple
     assert {gate.judgement.verdict for gate in judge([fine] * 20, [], policy) if gate.rule == "drop"} == {PASS}
 
 
-def test_one_lost_cancer_fails_however_small_the_drop(lab: SimpleNamespace) -> None:
+def test_one_lost_cancer_fails_where_the_policy_allows_none(lab: SimpleNamespace) -> None:
     engine = LABELS.copy()
     engine[0] = 1
     one = lab.entry(lab.compared(engine, LABELS, LABELS))
-    gates = judge([one], [], Policy())
+    assert {gate.judgement.verdict for gate in judge([one], [], Policy())} == {PASS}
+    gates = judge([one], [], Policy(malignant_to_benign=0))
     assert named(gates, "drop").judgement.verdict is PASS
     assert named(gates, "malignant-to-benign").judgement.verdict is FAIL
     assert named(judge([one], [], Policy(malignant_to_benign=1)), "malignant-to-benign").judgement.verdict is PASS
+
+
+def test_cancers_that_the_source_calls_another_cancer_are_lost_as_well(lab: SimpleNamespace) -> None:
+    """The source calls every melanoma a carcinoma, so no exact class is lost; the engine calls a third of them benign."""
+    source = np.where(LABELS == 0, 2, LABELS)
+    engine = np.where((LABELS == 0) & (np.arange(1400) % 3 == 0), 1, source)
+    one = lab.entry(lab.compared(engine, source, LABELS))
+    assert one.comparison.drop.value == 0
+    gates = judge([one], [], Policy())
+    assert named(gates, "drop").judgement.verdict is PASS
+    assert named(gates, "malignant-sensitivity").judgement.verdict is FAIL
+    assert named(gates, "turned-benign").judgement.verdict is FAIL
+    assert named(judge([one], [], Policy(malignant_to_benign=9)), "malignant-to-benign").value == 67
+
+
+def test_a_mistake_among_malignant_classes_is_no_loss_of_malignant_called_malignant(lab: SimpleNamespace) -> None:
+    engine = np.where(LABELS == 0, 2, LABELS)
+    gates = judge([lab.entry(lab.compared(engine, LABELS, LABELS))], [], Policy())
+    assert named(gates, "drop").judgement.verdict is FAIL
+    assert named(gates, "malignant-sensitivity").judgement.verdict is PASS
+
+
+@pytest.mark.parametrize(("count", "margin"), [(399, 0.05), (400, 0.025), (600, 0.025)])
+def test_many_malignant_images_have_a_smaller_margin(lab: SimpleNamespace, count: int, margin: float) -> None:
+    labels = np.concatenate([np.zeros(count, np.int64), np.repeat([1, 4, 5, 6], 100)])
+    gates = judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy())
+    gate = named(gates, "malignant-sensitivity")
+    assert (gate.images, gate.limit, gate.judgement.verdict) == (count, margin, PASS)
+    wide = named(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(malignant_margin=2.0)), gate.rule)
+    assert wide.limit == 0.02
+
+
+def test_too_few_malignant_images_forbid_a_pass(lab: SimpleNamespace) -> None:
+    """A primary endpoint binds whatever its power; the exact classes and the cancers that turned benign do not."""
+    labels = np.where(np.isin(LABELS, MALIGNANT) & (np.arange(1400) >= 140), 1, LABELS)
+    assert np.isin(labels, MALIGNANT).sum() == 60
+    gates = judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy())
+    undecided = {gate.rule for gate in gates if gate.judgement.verdict is INCONCLUSIVE and gate.binding}
+    assert undecided == {"malignant-sensitivity"}
+    always = judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(prove="always"))
+    assert named(always, "turned-benign").binding
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0, PASS), (5, PASS), (18, INCONCLUSIVE), (60, FAIL)])
+def test_cancers_that_turned_benign_are_bounded_by_their_upper_limit(
+    lab: SimpleNamespace, lost: int, expected: Verdict
+) -> None:
+    """Of 300 that the source calls malignant; as many others are gained, so that their number does not drop."""
+    source, engine = LABELS.copy(), LABELS.copy()
+    ill = np.flatnonzero(np.isin(LABELS, MALIGNANT))
+    source[ill[300:]] = 1
+    engine[ill[300:]] = 1
+    engine[ill[:lost]], engine[ill[300 : 300 + lost]] = 1, LABELS[ill[300 : 300 + lost]]
+    gates = judge([lab.entry(lab.compared(engine, source, LABELS))], [], Policy())
+    assert named(gates, "malignant-sensitivity").value == 0
+    gate = named(gates, "turned-benign")
+    assert (gate.images, gate.value, gate.judgement.verdict) == (300, lost / 300, expected)
 
 
 def test_lost_sensitivity_fails_even_where_accuracy_is_made_up_elsewhere(lab: SimpleNamespace) -> None:
@@ -105,7 +164,7 @@ def test_lost_sensitivity_fails_even_where_accuracy_is_made_up_elsewhere(lab: Si
     gates = judge([lab.entry(lab.compared(engine, source, LABELS))], [], Policy(margin=3.0))
     assert named(gates, "drop").judgement.verdict is PASS
     assert named(gates, "class-sensitivity", "mel").judgement.verdict is FAIL
-    assert named(gates, "malignant-to-benign").judgement.verdict is PASS
+    assert named(gates, "malignant-sensitivity").judgement.verdict is PASS
 
 
 @pytest.mark.parametrize(("prove", "binding"), [("where possible", False), ("always", True)])

@@ -43,6 +43,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         confidence = 0.9
         minimal_images = 50
         control = "optional"
+        agreement_only = "inconclusive"
         [margin]
         default = 2
         fgsm = 3.5
@@ -51,7 +52,12 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         benign = 30
         prove = "always"
         bcc = 9
+        [malignant]
+        margin = 4
+        margin_of_many = 3
+        many = 500
         [malignant_to_benign]
+        percent = 7
         limit = 2
         [probe]
         margin = 4
@@ -64,8 +70,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, text) == Policy(
         confidence=0.9, minimal_images=50, control="optional",
         margin=2.0, margins={"fgsm": 3.5}, class_margin=6.0, class_margins={"bcc": 9.0},
-        benign_margin=30.0, prove="always", malignant_to_benign=2, probe_margin=4.0, baseline_margin=1.5,
-        baseline_malignant_to_benign=2.0, floors={"pgd": Floor(worst_class_sensitivity=5.0)},
+        benign_margin=30.0, prove="always", malignant_to_benign=2, malignant_margin=4.0,
+        malignant_margin_many=3.0, many_malignant=500, turned_benign=7.0, agreement_only="inconclusive",
+        probe_margin=4.0, baseline_margin=1.5, baseline_malignant_to_benign=2.0,
+        floors={"pgd": Floor(worst_class_sensitivity=5.0)},
     )  # fmt: skip
 
 
@@ -88,7 +96,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("control = 'never'", "control should be one of required, optional, found 'never'"),
         ("[malignant_to_benign]\nlimit = 1.5", "malignant_to_benign.limit should be an integer, found 1.5"),
         ("[malignant_to_benign]\nlimit = -1", "give 0 or more images"),
-        ("[malignant_to_benign]\nmaximum = 1", "malignant_to_benign.maximum is unknown, expected only limit"),
+        ("[malignant_to_benign]\npercent = 0", "turned_benign = 0.0: give percentage points between 0 and 100"),
+        ("[malignant]\nmany = 0", "many_malignant = 0: give at least 1"),
+        ('agreement_only = "never"', "agreement_only should be one of pass, inconclusive"),
+        ("[malignant_to_benign]\nmaximum = 1", "malignant_to_benign.maximum is unknown, expected only percent, limit"),
         ("[probe]\nmargin = 100", "probe_margin = 100"),
         ("[baseline]\nmargin = 0", "baseline_margin = 0.0: give percentage points"),
         ("[baseline]\nlimit = 1", "baseline.limit is unknown, expected only margin, malignant_to_benign"),

@@ -10,9 +10,11 @@ import pytest
 
 from skinaudit.artifacts.contract import MALIGNANT
 from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Judgement, Verdict
 from skinaudit.audit.judgement.verdict import conclude, exit_code
@@ -108,21 +110,22 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     labels = np.concatenate([np.repeat([0, 2], 40), LABELS[(LABELS != 0) & (LABELS != 2)]])
     engine = labels.copy()
     engine[0] = 1
-    told = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
+    policy = Policy(malignant_to_benign=0)
+    told = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], policy))
     assert [(one.severity, one.rule, one.lesion_class) for one in told] == [
         (Severity.FAIL, "malignant-to-benign", None),
         (Severity.WARNING, "class-sensitivity", "mel"),
         (Severity.WARNING, "class-sensitivity", "bcc"),
     ]
-    assert told[0].text == "1 malignant image that the source gets right called benign (limit 0)"
+    assert told[0].text == "1 malignant image that the source calls malignant called benign (limit 0)"
     assert told[2].text.startswith("40 images of bcc are too few to show that its sensitivity drops by less than 5.0 points")
 
 
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 390 images would decide"),
-        (70, "70 images are fewer than the policy's 100; about 390 images would decide"),
+        (140, "cannot exclude a drop above 1.0 points [-2.7, 2.7]; about 850 images would decide in 80% of audits"),
+        (70, "70 images are fewer than the policy's 100; about 1,400 images would decide in 80% of audits"),
     ],
 )
 def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, expected: str) -> None:
@@ -130,6 +133,46 @@ def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, e
     found = findings_of(judge([lab.entry(lab.compared(few, few, few))], [], Policy()))
     (told,) = (finding for finding in found if finding.rule == "drop")
     assert told.text == expected
+
+
+def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
+    """30 of 60 cancers are called benign; or 1 of 60, which are too few."""
+    labels = np.where(np.isin(LABELS, (0, 2, 3)) & (np.arange(1400) >= 140), 1, LABELS)
+    ill = np.flatnonzero(np.isin(labels, (0, 2, 3)))
+    texts = []
+    for lost in (30, 1):
+        engine = labels.copy()
+        engine[ill[:lost]] = 1
+        found = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
+        texts += [f"{one.severity.value} {one.text}" for one in found if one.gate == MALIGNANT_CALLS]
+    assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
+    assert texts[1].startswith("fail 30 of the 60 images that are malignant and called so by the source turn benign, 50.0%")
+    assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
+    assert texts[3].startswith("warning the source calls 60 malignant images malignant, which count as 60: too few")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (Policy(margin=2.0), "margin 2.0 (default 1.0)"),
+        (Policy(margins={"pgd": 7.0}), "margin of pgd 7.0 (default 1.0)"),
+        (Policy(malignant_margin=10.0), "malignant margin 10.0 (default 5.0)"),
+        (Policy(many_malignant=100_000), "malignant margin of many 5.0 (default 2.5)"),
+        (Policy(class_margins={"mel": 50.0}), "class margin of mel 50.0 (default 5.0)"),
+        (Policy(turned_benign=25.0), "malignant to benign 25.0 (default 5.0)"),
+        (Policy(confidence=0.8), "confidence 0.8 (default 0.95)"),
+        (Policy(minimal_images=1), "minimal images 1 (default 100)"),
+    ],
+)
+def test_bounds_far_from_the_default_stand_beside_every_verdict(lab: SimpleNamespace, policy: Policy, words: str) -> None:
+    for sets in ([some(lab, "clean"), some(lab, "pgd")], [some(lab, "clean")], [some(lab, "clean"), some(lab, "worse")]):
+        _, reason = conclude(sets, judge(sets, [], policy), [], policy)
+        assert reason.endswith(f"; the policy is far wider than the default: {words}")
+
+
+def test_bounds_near_the_default_are_not_told() -> None:
+    assert loosened(Policy()) == ""
+    assert loosened(Policy(margin=1.9, malignant_margin=2.0, malignant_to_benign=9, confidence=0.99)) == ""
 
 
 def test_exit_codes() -> None:

@@ -239,10 +239,12 @@ def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditR
     for gate in losing.gates:
         about = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
         measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
-        wanted.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", p])
-    assert sorted(cells[:6] for cells in told) == sorted(wanted)
+        power = words.power(gate.power)
+        wanted.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", power, p])
+    assert any(gate.power is not None for gate in losing.gates)
+    assert sorted(cells[:7] for cells in told) == sorted(wanted)
     failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
-    assert [cells[6] for cells in told[:failed]] == ["FAIL"] * failed
+    assert [cells[7] for cells in told[:failed]] == ["FAIL"] * failed
     assert failed > 2
 
 

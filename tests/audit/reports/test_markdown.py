@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skinaudit.audit.checks import Finding, Severity
+from skinaudit.audit.figures.text import power_text
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.markdown import LIMIT, render
@@ -16,13 +17,14 @@ def test_verdict_reason_and_sets_come_first(audits: dict[str, AuditResult]) -> N
     for result in audits.values():
         lines = render(result).splitlines()
         assert lines[0] == f"## {result.verdict.value}: subject.onnx"
-        start = lines.index("|:--|--:|--:|--:|--:|--:|:--|")
+        start = lines.index("|:--|--:|--:|--:|--:|--:|--:|:--|")
         for line, one in zip(lines[start + 1 :], result.sets, strict=False):
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
             assert cells[0].startswith(one.title)
             judgement = result.judgement_of(one.title)
             judged = "not compared" if judgement is None else f"**{judgement.verdict.value}**"
             assert cells[-1] == judged
+            assert cells[-2] == power_text(result.power_of(one.title))
             drop = one.comparison.drop
             assert (drop is None) is (cells[4] == "-")
             assert drop is None or f"{100 * drop.interval.low:+.1f}" in cells[4].replace("[0.0", "[+0.0")
@@ -32,7 +34,7 @@ def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[s
     for result in audits.values():
         found = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
         assert sorted(found) == sorted((one.severity.value, one.rule) for one in result.findings)
-    assert "18 of 18 gates passed" in render(audits["pass"])
+    assert "20 of 20 gates passed" in render(audits["pass"])
     assert "### Findings" not in render(audits["pass"])
 
 
@@ -67,7 +69,7 @@ def test_texts_from_files_stay_texts(audits: dict[str, AuditResult], text: str) 
     assert "@t" not in rendered
     rows = [line for line in rendered.splitlines() if line.startswith("|")]
     pipes = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
-    assert set(pipes) <= {8, 5}
+    assert set(pipes) <= {9, 5}
     assert pipes.count(8) == sum(line.count("|") == 8 for line in plain.splitlines())
 
 

@@ -22,7 +22,7 @@ def test_settings_are_the_keywords_of_the_function_with_its_defaults(name: str) 
     function, settings = attacks.load(name)
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert set(keywords) == {*settings, "threat_model", "generator"}
+    assert set(keywords) == {*settings, "threat_model", "generator", "trace"}
     assert all(keywords[key] == value for key, value in settings.items())
 
 
@@ -41,7 +41,7 @@ def test_an_unknown_attack_or_setting_is_refused_with_what_there_is() -> None:
 def test_a_new_file_is_a_new_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = attacks.names()
     (tmp_path / "nothing.py").write_text(
-        "SETTINGS = {}\n\n\ndef attack(model, images, labels, *, threat_model, generator):\n    return images\n"
+        "SETTINGS = {}\n\n\ndef attack(model, images, labels, *, threat_model, generator, trace=None):\n    return images\n"
     )
     monkeypatch.setattr(attacks, "__path__", [*attacks.__path__, str(tmp_path)])
     assert attacks.names() == tuple(sorted((*before, "nothing")))

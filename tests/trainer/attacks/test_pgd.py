@@ -6,13 +6,16 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
+from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks import fgsm, pgd
 from skinaudit.trainer.models import build, folded
 
@@ -264,6 +267,68 @@ def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.M
     assert len(images) > 3
     for one, two in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, two)
+
+
+def test_a_loss_that_softmax_rounds_away_is_followed_all_the_same(tiny: Tiny) -> None:
+    """Logits times 200 decide alike; their cross-entropy is 0, and so was its gradient."""
+    model, images, labels = tiny
+    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(2)), "steps": 20}
+    broken, records = [], []
+    for factor in (1, 200):
+        tempered = nn.Sequential(model, Scaled(factor))
+        trace = AttackTrace()
+        found = pgd.attack(tempered, images, labels, generator=seeded(), trace=trace, **settings)
+        broken.append(float(loss_and_broken(model, found, labels)[1].float().mean()))
+        records.append(trace.record())
+    assert 0.1 < broken[0] < 1
+    assert broken[1] >= broken[0]
+    assert (records[0].gradient == LOSS_GRADIENT).all()
+    assert (records[1].gradient == LEAD_GRADIENT).mean() > 0.5
+    for record, share in zip(records, broken, strict=True):
+        assert (record.path[:, -1] > record.path[:, 0]).all()
+        assert np.isfinite(record.path).all()
+        assert (record.success != NEVER).mean() == pytest.approx(share)
+
+
+class Scaled(nn.Module):
+    """Its input times a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits * self.factor
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_smooth_lead_takes_over_where_the_cross_entropy_ends(targeted: bool) -> None:
+    """Both gradients have one direction, and the loss still rises with the lead."""
+    logits = torch.tensor([[0.0, lead, 0.0] for lead in (2.0, 13.0, 14.5, 60.0, 1000.0)], requires_grad=True)
+    labels = torch.ones(5, dtype=torch.int64)
+    loss = pgd._loss(logits, labels, targeted=targeted)
+    order = loss.detach().tolist()
+    assert order == sorted(order, reverse=not targeted)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    directions = gradient / gradient.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(directions, directions[:1].expand(5, 3), atol=1e-2, rtol=0)
+
+
+def test_a_trace_tells_where_nothing_could_be_followed() -> None:
+    """The second image is rounded to a constant."""
+
+    class HalfBlind(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(torch.cat([images[:1], images[1:].round()]))
+
+    model, trace = HalfBlind(3), AttackTrace()
+    images = torch.full((2, 3, 3, 3), 0.3)
+    pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), steps=3, restarts=2, trace=trace)
+    assert trace.record().gradient.tolist() == [LOSS_GRADIENT, NO_GRADIENT]
+    assert trace.record().silent.tolist() == [False, True]
+    assert trace.record().path[1].std() == 0
+    with pytest.raises(InvalidInputError, match="a trace tells of the full budget"):
+        pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), stop_margin=0.0, trace=trace)
 
 
 @pytest.mark.parametrize("others", [0, 1])

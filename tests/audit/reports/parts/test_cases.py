@@ -8,6 +8,7 @@ from skinaudit.audit.checks import Finding, Severity
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.parts.cases import cases
 
+PRIMARY = "malignant-sensitivity"
 FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
 
@@ -20,9 +21,9 @@ def test_every_finding_is_in_one_case_and_every_gate_is_one(audits: dict[str, Au
             own = {case.name: case for case in found if case.set == one.title}
             judgement = result.judgement_of(one.title)
             if judgement is None:
-                assert not {"drop", "malignant-to-benign"} & own.keys()
+                assert not {"drop", PRIMARY} & own.keys()
                 continue
-            assert {"drop", "malignant-to-benign", "class-sensitivity mel", "class-sensitivity bcc"} <= own.keys()
+            assert {"drop", PRIMARY, "class-sensitivity mel", "class-sensitivity bcc"} <= own.keys()
             assert own["drop"].outcome is judgement.verdict
 
 
@@ -39,8 +40,8 @@ def test_a_case_says_what_failed_and_for_which_class(audits: dict[str, AuditResu
     assert found["clean", "class-sensitivity mel"].outcome is Verdict.FAIL
     assert "sensitivity to mel: loses" in found["clean", "class-sensitivity mel"].text
     assert found["clean", "class-sensitivity bcc"].outcome is Verdict.PASS
-    assert found["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images")
-    assert found["clean", "malignant-to-benign"].outcome is Verdict.FAIL
+    assert found["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images, power 73%")
+    assert found["clean", PRIMARY].outcome is Verdict.FAIL
 
 
 def test_what_was_not_compared_is_neither_passed_nor_failed(audits: dict[str, AuditResult]) -> None:

@@ -1,0 +1,53 @@
+"""How well a stored attack attacked, from its own notes and from what it did to the images and to the source's logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.attack_record import LEAD_GRADIENT
+from skinaudit.artifacts.logits import smooth_lead
+
+
+@dataclass(frozen=True, eq=False)
+class AttackQuality:
+    """One adversarial set; masks are bool (N,).
+
+    idle: images without an attack: no gradient to follow by the attack's own notes, or equal to the clean image.
+    silent, unmoved: how many for either reason. recorded: whether there are such notes. rounded: how many images had a
+    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images whose loss on the
+    source is no greater than that of the clean image; None for targeted attacks, and where the clean logits are another
+    model's. steps: of the attack, 1 where it names none.
+    """
+
+    idle: NDArray[np.bool_]
+    silent: int
+    unmoved: int
+    recorded: bool
+    rounded: int
+    no_gain: NDArray[np.bool_] | None
+    steps: int
+
+
+def attack_quality(adversarial: AdversarialSet, clean: AdversarialSet, spent: NDArray[np.float64]) -> AttackQuality:
+    """The figures of one set. spent: (N,), the share of eps that each image spends."""
+    record, settings = adversarial.attack, adversarial.info.settings
+    silent = np.zeros(len(adversarial), np.bool_) if record is None else record.silent
+    unmoved = spent == 0
+    no_gain = None
+    if adversarial.info.source == clean.info.source and not settings.get("targeted"):
+        before, after = (smooth_lead(opened.source_logits, clean.labels) for opened in (clean, adversarial))
+        no_gain = after <= before
+    steps = settings.get("steps", 1)
+    return AttackQuality(
+        idle=silent | unmoved,
+        silent=int(silent.sum()),
+        unmoved=int(unmoved.sum()),
+        recorded=record is not None,
+        rounded=0 if record is None else int((record.gradient == LEAD_GRADIENT).sum()),
+        no_gain=no_gain,
+        steps=steps if isinstance(steps, int) else 1,
+    )

@@ -1,0 +1,55 @@
+"""The clinical endpoint: malignant images that are called malignant, whichever of the malignant classes is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.logits import Indices
+from skinaudit.audit.figures.metrics import turned_benign
+from skinaudit.audit.figures.statistics import PairedDrop, paired_drop
+
+MALIGNANT_CALLS = "malignant called malignant"
+"""What a gate of the clinical endpoint bounds: no name of a class."""
+
+
+def called_malignant_drop(
+    before: NDArray[np.bool_],
+    engine: Indices,
+    *,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    malignant: Sequence[int],
+    confidence: float,
+) -> PairedDrop | None:
+    """The paired drop in sensitivity, pooled over the malignant classes; None where no image is malignant.
+
+    before: bool (N,), which images the source (or an earlier engine) calls malignant. engine, labels, groups: int64 (N,).
+    """
+    ill = np.isin(labels, malignant)
+    if not ill.any():
+        return None
+    return paired_drop(before[ill], np.isin(engine[ill], malignant), groups[ill], confidence=confidence)
+
+
+def turned_benign_share(
+    before: NDArray[np.bool_],
+    engine: Indices,
+    *,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    malignant: Sequence[int],
+    confidence: float,
+) -> PairedDrop | None:
+    """The gross loss: of the malignant images that were called malignant, those that the engine calls benign.
+
+    Arguments as for called_malignant_drop. Nothing can be gained there, so Tango's upper bound is Wilson's. None where no
+    malignant image was called malignant.
+    """
+    found = np.isin(labels, malignant) & before
+    if not found.any():
+        return None
+    kept = ~turned_benign(before, engine, labels, malignant)
+    return paired_drop(before[found], kept[found], groups[found], confidence=confidence)

@@ -1,0 +1,53 @@
+"""How much images of one lesion count: several pictures of a lesion are less evidence than pictures of several lesions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+KNOWN_FROM = 40
+"""Lesions with a rare value from which their data say how images of one lesion go together; below, they are taken as one."""
+
+
+def effective_lesions(groups: NDArray[np.int64]) -> float:
+    """(sum m)^2 / sum m^2 over lesions of m images: their number, if all have equally many images, and fewer otherwise.
+
+    groups: int64 (N,) lesion index. It is N where each image is a lesion of its own. Kish, Survey Sampling (1965), 11.7.
+    """
+    _, sizes = np.unique(groups, return_counts=True)
+    return float(sizes.sum()) ** 2 / float((sizes**2).sum())
+
+
+def differing_lesions(values: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
+    """Lesions with an image whose value is not the most common one; for differences, the discordant lesions.
+
+    values, groups: int64 (N,).
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    return len(np.unique(groups[values != kinds[counts.argmax()]]))
+
+
+def design_effect(values: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
+    """By how much lesions inflate the variance of the mean of `values`, int64 (N,); groups: int64 (N,). At least 1.
+
+    Estimated, it is the variance with lesions as the unit over that with images as the unit (Rao and Scott, Biometrics 48
+    (1992) 577-585). The estimate knows nothing while few lesions differ: without any, it would be 1 for ten lesions of a
+    thousand images. So it is mixed with sum m^2 / sum m, its value where the images of a lesion always agree, with the
+    weight KNOWN_FROM / differing lesions, at most 1. bench/simulate.py shows how often the verdict errs with it.
+    """
+    count = len(values)
+    _, index = np.unique(groups, return_inverse=True)
+    lesions = int(index.max()) + 1
+    agreeing = count / effective_lesions(groups)
+    deviation = values - values.mean()
+    naive = float((deviation**2).sum()) / max(1, count - 1)
+    if lesions == 1 or naive == 0.0:
+        return agreeing
+    clustered = float((np.bincount(index, weights=deviation) ** 2).sum()) / count * lesions / (lesions - 1)
+    estimate = max(1.0, clustered / naive)
+    return max(estimate, estimate + (agreeing - estimate) * unknown_share(differing_lesions(values, groups)))
+
+
+def unknown_share(differing: float) -> float:
+    """The weight of full agreement within lesions in a design effect, where so many lesions differ."""
+    return min(1.0, KNOWN_FROM / max(differing, 1.0))
