@@ -19,6 +19,7 @@ from skinaudit.audit.evidence.probing import run_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
+from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
 from skinaudit.audit.figures.set_result import set_results
 from skinaudit.audit.judgement.baseline import compare_baseline, pair_with
 from skinaudit.audit.judgement.gate_findings import gate_findings
@@ -167,6 +168,8 @@ def _result(
         consistency=evidence.consistency,
         emulated=evidence.emulated,
         rebuilds=inputs.rebuilds,
+        labels=pack_numbers(inputs.clean.labels),
+        lesions=pack_numbers(lesion_numbers(inputs.clean.group)),
         sets=evidence.sets,
         probes=evidence.probes,
         baseline=baseline,

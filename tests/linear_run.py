@@ -310,6 +310,8 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         flipped=(),
         right="",
         called_malignant="",
+        engine_answers="",
+        source_answers="",
     )
 
 

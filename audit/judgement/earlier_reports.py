@@ -33,7 +33,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report of today's format with the fields that its first ones lack.
 
     They are batches of the engine, what was run of it, lesions and power, the interval of the malignant sensitivity, which
-    was that of single images then, the clinical endpoint, and which images are called malignant.
+    was that of single images then, the clinical endpoint, which images are called malignant, and the answers by image.
     """
     changed: dict[str, Any] = _with_lesions(dict(report))
     changed["gates"] = _each(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
@@ -44,11 +44,17 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", **changed}
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
-    changed = {"called_malignant": "", **result, "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip})}
+    changed = {
+        "called_malignant": "",
+        "engine_answers": "",
+        "source_answers": "",
+        **result,
+        "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
+    }
     if isinstance(result.get("comparison"), dict):
         changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
     return changed

@@ -110,7 +110,7 @@ def concluded(result: AuditResult) -> AuditResult:
         replace(gate, judgement=replace(gate.judgement, verdict=_possible(gate, result.policy)[-1]))
         for gate in (*result.gates, *drops, *malignant)
     )
-    result = replace(result, gates=gates)
+    result = replace(result, gates=gates, labels="")  # without answers by image, which any figures would contradict
     return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
 
 
@@ -183,6 +183,7 @@ LATER = (
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
+    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip
