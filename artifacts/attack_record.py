@@ -17,7 +17,14 @@ POINTS = 5
 NEVER = -1
 """As a step of success: no step was one."""
 
-TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_success": ("I32", 1)}
+LEAST_SPENT = 0.9
+"""Share of eps that at least half of the images of an honest set spend."""
+LEAST_KEPT = 0.75
+"""Share of its effect that rounding leaves to at least half of the images: below, a quarter of the radius is lost."""
+SILENT_WARNED = 0.01
+"""Share of images without an attack from which it is said: all of the default margin could hide among them."""
+
+TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_success": ("I32", 1), "attack_kept": ("F32", 1)}
 """Element type and number of axes of each array in the file of a set, in the words of safetensors."""
 
 
@@ -28,12 +35,14 @@ class AttackRecord:
     gradient: uint8 (N,), what the attack could follow at its start: NO_GRADIENT, LEAD_GRADIENT or LOSS_GRADIENT. path:
     float32 (N, POINTS), the loss on the way, told as its smooth lead s: the cross-entropy is log(1 + exp(s)), and s is not
     rounded to 0 where that is. success: int32 (N,), the first step at which the image was answered as the attack wants, 0
-    for the start, NEVER for none. Steps of further starts count on.
+    for the start, NEVER for none. Steps of further starts count on. kept: float32 (N,), the share of the perturbation's
+    effect on a linear loss that rounding to 8 bit left, from 0 to 1.
     """
 
     gradient: NDArray[np.uint8]
     path: NDArray[np.float32]
     success: NDArray[np.int32]
+    kept: NDArray[np.float32]
 
     @property
     def silent(self) -> NDArray[np.bool_]:
@@ -42,14 +51,16 @@ class AttackRecord:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By their names in the file of a set."""
-        values = (self.gradient, self.path, self.success)
+        values = (self.gradient, self.path, self.success, self.kept)
         return {name: np.ascontiguousarray(value) for name, value in zip(TENSORS, values, strict=True)}
 
     def problem(self, images: int) -> str:
         """Why this is no record of so many images, in a clause; empty where it is one."""
-        if self.gradient.shape != (images,) or self.success.shape != (images,) or self.path.shape != (images, POINTS):
+        shapes = {value.shape for value in (self.gradient, self.success, self.kept)}
+        if shapes != {(images,)} or self.path.shape != (images, POINTS):
             return "differs from the images in number"
-        if (self.gradient > LOSS_GRADIENT).any() or (self.success < NEVER).any() or not np.isfinite(self.path).all():
+        known = (self.gradient <= LOSS_GRADIENT).all() and (self.success >= NEVER).all() and np.isfinite(self.path).all()
+        if not (known and (self.kept >= 0).all() and (self.kept <= 1).all()):
             return "holds values that mean nothing"
         return ""
 

@@ -12,10 +12,12 @@ from skinaudit.audit.checks import Evidence, Finding, run_checks
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
-from skinaudit.audit.evidence.consistency import answer_once_more, check_consistency
+from skinaudit.audit.evidence.consistency import answer_later, answer_once_more, check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
+from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
-from skinaudit.audit.evidence.probing import run_probe
+from skinaudit.audit.evidence.nearby_images import try_nearby_images
+from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
@@ -59,17 +61,19 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
-    policy, path, confidence = request.policy, request.engine, request.policy.confidence
+    policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
     inputs = read_inputs(path, sets=request.sets, contract=request.contract)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
     engine, reference = _open(request, inputs)
-    consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size)
+    consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
+    nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
     consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
     sets = set_results(answered, engine=path, confidence=confidence)
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
+    consistency = answer_later(consistency, engine, answered, batch_size=request.batch_size, seed=seed)
     compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)
     evidence = Evidence(
         inputs=inputs,
@@ -79,17 +83,22 @@ def gather(
         conditions=compare_conditions(path, inputs, control=request.control),
         proof=prove(path, inputs),
         consistency=consistency,
+        nearby=nearby,
         computed_precision=measure_precision(
             path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads
         ),
-        half_precision=emulate_half_precision(path, inputs, engine, emulated=request.emulate, threads=request.threads),
+        half_precision=emulate_half_precision(
+            path, inputs, engine.description, answered,
+            emulated=request.emulate, batch_size=request.batch_size, threads=request.threads, seed=seed,
+        ),
+        halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
         baseline=earlier,
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=policy,
-    )
+    )  # fmt: skip
     return evidence, compared
 
 
@@ -129,17 +138,22 @@ def _attack_afresh(
     *,
     progress: ProbeProgress | None,
 ) -> tuple[ProbeResult, ...]:
-    """Run the probes that were asked for, on the engine and on its reference."""
+    """Run the probes that were asked for and the one of every audit, on the engine and on its reference."""
+    sets = [stored.images for stored in answered]
+    small = None
+    if request.small_probe:
+        small = small_probe(request.probes, sets, images=request.policy.probe_images, seed=request.drawn_seed)
     compared = None if reference.is_subject else reference.engine
     return tuple(
         probe_figures(
             run_probe(
-                probe, engine, compared, answered[0].images, attacked_sets(answered), batch_size=request.batch_size,
+                probe, engine, compared, answered[0].images, attacked_sets(answered), lesions=answered[0].lesions,
+                batch_size=request.batch_size,
                 progress=None if progress is None else progress(f"probe {probe.name}"),
             ),
             confidence=request.policy.confidence,
         )
-        for probe in request.probes
+        for probe in (*request.probes, *([] if small is None else [small]))
     )  # fmt: skip
 
 
@@ -169,7 +183,7 @@ def _result(
         emulated=evidence.emulated,
         rebuilds=inputs.rebuilds,
         labels=pack_numbers(inputs.clean.labels),
-        lesions=pack_numbers(lesion_numbers(inputs.clean.group)),
+        lesions=pack_numbers(lesion_numbers(inputs.copies.lesions)),
         sets=evidence.sets,
         probes=evidence.probes,
         baseline=baseline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,11 @@ from skinaudit.errors import InvalidInputError
 
 DEFAULT_BATCH = 64
 """Images a call, unless told otherwise."""
+
+
+def draw_seed() -> int:
+    """A seed that nobody can foresee, from 0 to below 2**32."""
+    return secrets.randbits(32)
 
 
 class Settings(TypedDict, total=False):
@@ -34,6 +40,8 @@ class Settings(TypedDict, total=False):
     baseline: Path | None
     baseline_own_sets: bool
     allow_code: bool
+    small_probe: bool
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Request:
     batch_size: images a call. probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine,
     which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
     that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
+    small_probe: run the fresh attack of every audit. seed: of all that is drawn; None takes that of the probes or, without
+    any, draws a new one, so that no engine can know what it will be asked.
     """
 
     engine: Path
@@ -64,14 +74,24 @@ class Request:
     baseline: Path | None = None
     baseline_own_sets: bool = False
     allow_code: bool = False
+    small_probe: bool = True
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        if self.seed is None:
+            object.__setattr__(self, "seed", self.probes[0].seed if self.probes else draw_seed())
         if self.baseline_own_sets and self.baseline is None:
             raise InvalidInputError(
                 "--baseline-own-sets: says how to compare with an earlier audit; name one with --baseline"
             )
         if self.emulate and self.plan.given():
             raise InvalidInputError(f"{self.engine}: --emulate runs no plan; leave {' '.join(self.plan.given())} out")
+
+    @property
+    def drawn_seed(self) -> int:
+        """The seed, which is there since the request was made."""
+        assert self.seed is not None
+        return self.seed
 
 
 def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
@@ -94,5 +114,6 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
         typed += ["--probe-images", str(first_probe.images), "--probe-queries", str(first_probe.settings["queries"])]
         if first_probe.threat_model is not None:
             typed += ["--probe-eps", first_probe.threat_model.eps_text, "--probe-norm", first_probe.threat_model.norm]
-        typed += ["--seed", str(first_probe.seed)]
+    typed += [] if request.small_probe else ["--no-probe"]
+    typed += ["--seed", str(request.seed)]
     return ("skinaudit", "audit", str(request.engine), *typed, *(["--emulate"] if request.emulate else []))

@@ -9,20 +9,33 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.audit.figures.statistics import Interval, PairedDrop, holm, p_above, paired_drop, tango_interval
+from skinaudit.audit.figures.lesions import design_effect, differing_lesions, effective_lesions
+from skinaudit.audit.figures.power import POWER, images_to_decide
+from skinaudit.audit.figures.statistics import (
+    Interval,
+    PairedDrop,
+    holm,
+    lesion_bootstrap,
+    p_above,
+    tango_interval,
+)
 from skinaudit.audit.judgement.gates import verdict_of
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Verdict
 
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 DISCORDANCES = (0.001, 0.003, 0.01, 0.03, 0.1)
+CLUSTERED = (0.01, 0.015, 0.03, 0.1)
+FIRST_AUDITS = ((200, 0.005, 0.0), (400, 0.01, 0.0), (400, 0.02, 0.003), (900, 0.03, 0.0), (900, 0.05, 0.03))
+"""Images, discordance and true drop of audits that are too small to decide."""
 MARGIN = 0.01
 LESION_IMAGES = {1: 5514, 2: 1423, 3: 490, 4: 34, 5: 5, 6: 4}
 """Lesions of HAM10000 by their number of images: 7,470 lesions, 10,015 images."""
@@ -39,11 +52,12 @@ def main() -> None:
     started = time.perf_counter()
     exact, clustered = _exact_tables(), _clustered_tables(options.trials, options.seed)
     family = _family_table(options.trials, options.seed)
+    power = _power_tables(max(200, options.trials // 10), options.seed)
     minutes = (time.perf_counter() - started) / 60
-    options.output.write_text(_page(exact, clustered, family, options, minutes), encoding="utf-8")
+    options.output.write_text(_page(exact, clustered, family, power, options, minutes), encoding="utf-8")
 
 
-def _page(exact: str, clustered: str, family: str, options: argparse.Namespace, minutes: float) -> str:
+def _page(exact: str, clustered: str, family: str, power: str, options: argparse.Namespace, minutes: float) -> str:
     return f"""# How often the verdict is wrong
 
     python bench/simulate.py --output docs/results/statistics.md
@@ -58,9 +72,10 @@ of images on which exactly one of source and engine is right.
 
 ## Images of lesions
 
-Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images). An image follows its lesion with
-probability 0.5 (it is lost, gained or unchanged with it) and is drawn by itself otherwise. PASS needs Tango's interval over
-effective counts and the lesion bootstrap both below the margin.
+Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images), or all equally many. An image follows its
+lesion with the probability under *together* (it is lost, gained or unchanged with it) and is drawn by itself otherwise. The
+design effect of few discordant lesions is mixed with that of full agreement within lesions, PASS needs Tango's interval over
+effective counts and the lesion bootstrap both below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
 {clustered}
 
@@ -70,6 +85,14 @@ Forty gates (five sets, with the accuracy and seven classes in each), each of 1,
 has a discordance of 3%.
 
 {family}
+
+## About how many images would decide
+
+A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how often an audit
+of as many images as the true rates ask for is decided. *Named anew*: how often one of as many images as the first audit
+names is, which knows the rates from few images only. An image follows its lesion with probability 0.5.
+
+{power}
 """
 
 
@@ -137,43 +160,131 @@ def _binomial(n: int, p: float) -> Iterator[tuple[int, float]]:
         yield int(count), float(shares[count])
 
 
+LESIONS: tuple[tuple[str, Callable[[np.random.Generator], NDArray[np.int64]]], ...] = (
+    ("300 as in HAM10000", lambda generator: _ham10000(300, generator)),
+    ("669 as in HAM10000", lambda generator: _ham10000(669, generator)),
+    ("2,000 as in HAM10000", lambda generator: _ham10000(2_000, generator)),
+    ("7,470 as in HAM10000", lambda generator: _ham10000(7_470, generator)),
+    ("10 of 40 images", lambda _: np.full(10, 40)),
+    ("20 of 50 images", lambda _: np.full(20, 50)),
+    ("50 of 100 images", lambda _: np.full(50, 100)),
+    ("400 of 12 images", lambda _: np.full(400, 12)),
+    ("1,000 of 10 images", lambda _: np.full(1_000, 10)),
+)
+"""Sizes of lesions, int64 (lesions,), by the name of a row."""
+
+
+def _ham10000(lesions: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    sizes = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
+    return np.asarray(generator.choice(sizes, lesions), np.int64)
+
+
 def _clustered_tables(trials: int, seed: int) -> str:
-    lines = [
-        "The true drop is the margin. In percent: coverage of Tango's interval / of the bootstrap, and wrong answers.",
-        "",
-    ]
-    lines += _heading("images", "discordance", "coverage", "wrong PASS", "wrong FAIL")
-    for lesions in (300, 669, 2_000):
-        for discordance in (0.015, 0.03, 0.1):
-            generator = np.random.default_rng([seed, lesions, int(1e4 * discordance)])
-            drops = [_drawn(lesions, discordance, generator) for _ in range(trials)]
-            verdicts = [verdict_of(one, MARGIN, p_above(one, margin=MARGIN), Policy()) for one in drops]
-            covered = [float(np.mean([_holds(found) for found in found_all])) for found_all in (
-                [one.interval for one in drops], [one.bootstrap for one in drops])]  # fmt: skip
-            images = float(np.mean([one.images for one in drops]))
-            shares = [float(np.mean([found is wrong for found in verdicts])) for wrong in (Verdict.PASS, Verdict.FAIL)]
-            lines.append(
-                _row(
-                    f"{images:,.0f} of {lesions:,} lesions", f"{discordance:.1%}",
-                    f"{100 * covered[0]:.1f} / {100 * covered[1]:.1f}", *(f"{100 * share:.2f}" for share in shares),
-                )
-            )  # fmt: skip
+    lines = ["The true drop is the margin. Percent of audits: wrong PASS / wrong FAIL.", ""]
+    lines += _heading("lesions", "together", *(f"discordance {share:.1%}" for share in CLUSTERED))
+    most, covered = 0.0, 1.0
+    for name, sizes in LESIONS:
+        for together in (0.5, 1.0):
+            cells = []
+            for discordance in CLUSTERED:
+                passed, failed, coverage = _wrong(sizes, discordance, together, trials, seed)
+                most, covered = max(most, passed), min(covered, coverage)
+                cells.append(f"{100 * passed:.2f} / {100 * failed:.2f}")
+            lines.append(_row(name, f"{together:.1f}", *cells))
+    error = 100 * (0.025 * 0.975 / trials) ** 0.5
+    lines += ["", f"Largest share of wrong PASS: {100 * most:.2f}%. With {trials:,} draws a cell, the standard error of a "
+              f"share of 2.5% is {error:.2f} points; the largest of {len(LESIONS) * 2 * len(CLUSTERED)} cells that are all "
+              f"2.5% would be about {2.5 + 2.4 * error:.1f}%.",
+              f"Least coverage of the interval: {100 * covered:.1f}%."]  # fmt: skip
     return "\n".join(lines)
 
 
-def _holds(found: Interval) -> bool:
-    return found.low <= MARGIN <= found.high
+def _wrong(
+    sizes: Callable[[np.random.Generator], NDArray[np.int64]], discordance: float, together: float, trials: int, seed: int
+) -> tuple[float, float, float]:
+    """Shares of audits that pass, that fail, and whose interval holds the margin, which is the true drop."""
+    generator = np.random.default_rng([seed, int(1e4 * discordance), int(10 * together)])
+    verdicts, held = [], 0
+    for _ in range(trials):
+        difference, groups = _outcome(sizes(generator), discordance, MARGIN, together, generator)
+        drop = _drop(difference, groups)
+        held += 0.025 <= p_above(drop, margin=MARGIN) <= 0.975  # the interval holds what its score test does not reject
+        verdicts.append(_verdict(drop, difference, groups))
+    return verdicts.count(Verdict.PASS) / trials, verdicts.count(Verdict.FAIL) / trials, held / trials
 
 
-def _drawn(lesions: int, discordance: float, generator: np.random.Generator) -> PairedDrop:
-    """Images of lesions whose true drop is the margin."""
-    sizes = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
-    groups = np.repeat(np.arange(lesions), generator.choice(sizes, lesions))
-    shares = [(discordance + MARGIN) / 2, (discordance - MARGIN) / 2, 1 - discordance]
-    of_lesion = generator.choice(3, lesions, p=shares)[groups]
-    own = generator.choice(3, len(groups), p=shares)
-    outcome: NDArray[np.int64] = np.where(generator.random(len(groups)) < 0.5, of_lesion, own)
-    return paired_drop(outcome != 1, outcome != 0, groups)
+def _outcome(
+    sizes: NDArray[np.int64], discordance: float, drop: float, together: float, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images that are lost (1), gained (-1) or neither, and their lesions.
+
+    An image follows its lesion with probability `together`, and is drawn by itself otherwise.
+    """
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    limits = np.cumsum([(discordance + drop) / 2, (discordance - drop) / 2])
+    values = np.array([1, -1, 0])
+    of_lesion = np.searchsorted(limits, generator.random(len(sizes)), side="right")[groups]
+    own = np.searchsorted(limits, generator.random(len(groups)), side="right")
+    return values[np.where(generator.random(len(groups)) < together, of_lesion, own)], groups
+
+
+def _drop(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> PairedDrop:
+    """As paired_drop has it, without the two intervals, which take long."""
+    images, effect = len(groups), design_effect(difference, groups)
+    lost, gained = int((difference > 0).sum()), int((difference < 0).sum())
+    lesions, discordant = effective_lesions(groups), differing_lesions(difference, groups)
+    value, none = (lost - gained) / images, Interval(-1.0, 1.0)
+    return PairedDrop(images, lost, gained, value, none, 0.95, effect, lesions, discordant, none, 1.0)
+
+
+def _verdict(drop: PairedDrop, difference: NDArray[np.int64], groups: NDArray[np.int64]) -> Verdict:
+    """The answer of the audit; the intervals are computed only where the score test says that one may lie below."""
+    p = p_above(drop, margin=MARGIN)
+    if p > 0.97:
+        images, lost, gained = (count / drop.design_effect for count in (drop.images, drop.lost, drop.gained))
+        interval = tango_interval(lost, gained, images)
+        bootstrap = lesion_bootstrap(difference, groups) if interval.high < MARGIN else interval
+        drop = replace(drop, interval=interval, bootstrap=bootstrap)
+    return verdict_of(drop, MARGIN, p, Policy())
+
+
+def _power_tables(trials: int, seed: int) -> str:
+    """How often an audit of the number of images that an undecided one names is decided."""
+    lines = _heading(
+        "lesions", "first audit", "discordance", "true drop", "named, median", "decided, rates known", "decided, named anew"
+    )
+    for lesions in (False, True):
+        for images, discordance, drop in FIRST_AUDITS:
+            generator = np.random.default_rng([seed, images, int(1e4 * discordance), int(lesions)])
+            known, anew, named = _followed(images, discordance, drop, trials, generator, lesions=lesions)
+            lines.append(_row("HAM10000" if lesions else "one image each", f"{images} images", f"{discordance:.1%}",
+                              f"{drop:.1%}", f"{named:,}", f"{100 * known:.0f}%", f"{100 * anew:.0f}%"))  # fmt: skip
+    return "\n".join(lines)
+
+
+def _followed(
+    images: int, discordance: float, drop: float, trials: int, generator: np.random.Generator, *, lesions: bool
+) -> tuple[float, float, int]:
+    """Shares of second audits that are decided: of as many images as the true rates ask for, as the first audit names."""
+
+    def audit(count: int) -> tuple[PairedDrop, bool]:
+        mean = sum(size * times for size, times in LESION_IMAGES.items()) / sum(LESION_IMAGES.values())
+        sizes = _ham10000(round(count / mean), generator) if lesions else np.ones(count, np.int64)
+        difference, groups = _outcome(sizes, discordance, drop, 0.5, generator)
+        found = _drop(difference, groups)
+        return found, _verdict(found, difference, groups) is not Verdict.INCONCLUSIVE
+
+    large, _ = audit(200_000)
+    known = images_to_decide(large, margin=MARGIN) or 0
+    decided, named = [], []
+    for _ in range(trials):
+        first, done = audit(images)
+        needed = None if done else images_to_decide(first, margin=MARGIN)
+        if needed is not None and needed < 100_000:
+            named.append(needed)
+            decided.append(audit(needed)[1])
+    sure = np.mean([audit(known)[1] for _ in range(trials)])
+    return float(sure), float(np.mean(decided)), int(np.median(named))
 
 
 def _family_table(trials: int, seed: int) -> str:
@@ -206,7 +317,7 @@ def _exactly_one_bad(trials: int, generator: np.random.Generator) -> float:
 
 def _plain(b: int, c: int) -> PairedDrop:
     interval = _interval(int(b), int(c), 1_000)
-    return PairedDrop(1_000, int(b), int(c), (b - c) / 1_000, interval, 0.95, 1.0, interval, 1.0)
+    return PairedDrop(1_000, int(b), int(c), (b - c) / 1_000, interval, 0.95, 1.0, 1_000, int(b + c), interval, 1.0)
 
 
 def _heading(*cells: str) -> list[str]:

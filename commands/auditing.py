@@ -53,7 +53,9 @@ from skinaudit.errors import InvalidInputError
 @click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
 @click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
-@seed_option("Of the probes.")
+@click.option("--no-probe", is_flag=True,
+              help="Leave out the small fresh attack of every audit; then there is no PASS.")  # fmt: skip
+@seed_option("Of all that an audit draws; the report holds it.", drawn=True)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(
@@ -86,7 +88,8 @@ def audit(
     probe_queries: int,
     probe_eps: str | None,
     probe_norm: Any,
-    seed: int,
+    no_probe: bool,
+    seed: int | None,
     batch: int,
     as_json: bool,
     output: Path | None,
@@ -131,11 +134,13 @@ def audit(
     from skinaudit.audit.judgement.verdict import exit_code
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
+    from skinaudit.audit.request import draw_seed
     from skinaudit.engines.plans.options import PlanOptions
 
     bounds = DEFAULT if policy is None else read_policy(policy)
     bounds = bounds if margin is None else replace(bounds, margin=margin)
-    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps))
+    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
+    seed = draw_seed() if seed is None else seed
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
         others=_source_probes(engines, probe_names),
@@ -143,7 +148,7 @@ def audit(
     settings: dict[str, Any] = {
         "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
-        "baseline_own_sets": baseline_own_sets, "allow_code": allow_code,
+        "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
     }  # fmt: skip
     planned: dict[str, Any] = {

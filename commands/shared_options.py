@@ -19,9 +19,10 @@ MAX_SEED = 2**63 - 1
 """Every random generator takes it, and every file of JSON that a seed is written to."""
 
 
-def seed_option(help: str | None = None) -> Callable[[_Command], _Command]:
-    """`--seed`, shared by every command that draws random numbers."""
-    return click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default="0", help=help)
+def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
+    """`--seed`, shared by every command that draws random numbers; drawn: anew each time, unless it is given."""
+    default, shown = (None, "drawn anew") if drawn else (0, "0")
+    return click.option("--seed", type=click.IntRange(0, MAX_SEED), default=default, show_default=shown, help=help)
 
 
 def threads_option(command: _Command) -> _Command:

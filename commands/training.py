@@ -155,6 +155,9 @@ def attack(
     """
     import torch
 
+    from skinaudit.artifacts.manifest import read_run
+    from skinaudit.artifacts.run_sets import open_clean_set
+    from skinaudit.trainer.attack_remarks import attack_remarks
     from skinaudit.trainer.generate import attack_run, plans_for
 
     torch.set_num_threads(thread_count(threads))
@@ -165,6 +168,9 @@ def attack(
     for opened in written:
         correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
         click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+    clean = open_clean_set(run, read_run(run))
+    for remark in (remark for opened in written for remark in attack_remarks(opened, clean)):
+        click.echo(f"WARNING: {remark}")
 
 
 def _figures_row(title: str, *figures: float | str | None) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.typed_json import Count
 
 Provider = Literal["cpu", "cuda"]
+Images = NDArray[np.uint8] | NDArray[np.float32]
+"""What an engine is shown: pixels from 0 to 255, as float32 also between the steps of the 8-bit grid."""
 UNREPORTED = "unknown"
 """In counts of layers: those whose precision the runtime does not report."""
 
@@ -59,8 +61,8 @@ class Engine(Protocol):
     def description(self) -> EngineDescription:
         """What it is."""
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer for uint8 RGB (B, 3, size, size): float32 (B, classes), finite.
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Answer for RGB (B, 3, size, size): float32 (B, classes), finite.
 
-        Raises EngineError on NaN, infinity or a wrong shape.
+        Raises EngineError on NaN, infinity or a wrong shape, and on float32 images where the input is of whole numbers.
         """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
-from skinaudit.engines.engine import BatchRange, EngineDescription
+from skinaudit.engines.engine import BatchRange, EngineDescription, Images
 from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_probabilities
 from skinaudit.errors import EngineError, first_few
 
@@ -18,6 +18,8 @@ INPUT, OUTPUT = "image", "logits"
 """Names of the tensors of every engine that skinaudit exports."""
 
 _FLOATS = (np.float32, np.float16, np.float64)
+_WHOLE = ("uint8", "int8")
+"""Input types that hold nothing between the steps of the 8-bit grid."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class SessionEngine:
         self._mean = mean if mean.any() else None
         self._std = std if (std != 1).any() else None
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer for uint8 RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
         probabilities.
 
         Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine of a fixed
@@ -112,7 +114,8 @@ class SessionEngine:
         another shape or dtype, on answers that are not finite or not what the contract says, and where the runtime fails.
         """
         size = self._contract.size
-        if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (CHANNELS, size, size):
+        wrong_type = images.dtype != np.uint8 and (images.dtype != np.float32 or self._contract.dtype in _WHOLE)
+        if wrong_type or images.ndim != 4 or not len(images) or images.shape[1:] != (CHANNELS, size, size):
             raise EngineError(
                 f"{self._where}: takes uint8 images (B, 3, {size}, {size}), was given {images.dtype} {images.shape}"
             )
@@ -125,19 +128,19 @@ class SessionEngine:
         logits = self._checked(answers)
         return logits if self._columns is None else np.ascontiguousarray(logits[:, self._columns])
 
-    def _run_fixed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_fixed(self, images: Images) -> NDArray[np.float32]:
         assert self._fixed is not None
         lacking = self._fixed - len(images)
         filled = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)]) if lacking else images
         return self._run(filled)[: len(images)]
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, images: Images) -> NDArray[np.float32]:
         tensor = self._session.run(self._tensor(images), input=self._input, output=self._answer.name)
         if self._answer.codes is not None:
             tensor = self._answer.codes.decoded(tensor)
         return check_logits(tensor, rows=len(images), classes=len(self._contract.classes), where=self._where)
 
-    def _tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def _tensor(self, images: Images) -> NDArray[Any]:
         """The engine's input: the pixels in its colour order, layout, scale and dtype."""
         contract = self._contract
         if contract.colour == "BGR":

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
+from skinaudit.artifacts.attack_record import LOSS_GRADIENT, POINTS, AttackRecord
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import (
@@ -266,7 +267,17 @@ def write_sets(
     threat = ThreatModel("linf", Fraction(written_eps or eps))
     info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": steps}, clean=clean)
     stored = linear(weights, attacked)
-    write_set(folder / "pgd.safetensors", info, images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored)
+    count = len(labels)
+    noted = AttackRecord(
+        np.full(count, LOSS_GRADIENT, np.uint8),
+        np.zeros((count, POINTS), np.float32),
+        np.zeros(count, np.int32),
+        np.ones(count, np.float32),
+    )
+    write_set(
+        folder / "pgd.safetensors", info,
+        images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored, attack=noted,
+    )  # fmt: skip
 
 
 def compared(

@@ -38,7 +38,7 @@ class AttackTrace:
         self._success[first] = start * self._steps + step
         self._number += 1
 
-    def record(self) -> AttackRecord:
-        """The notes as arrays."""
-        values = (self._gradient, self._path, self._success)
+    def record(self, kept: Tensor) -> AttackRecord:
+        """The notes as arrays. kept: (N,), as AttackRecord has it."""
+        values = (self._gradient, self._path, self._success, kept.float())
         return AttackRecord(*(value.cpu().numpy() for value in values))

@@ -68,8 +68,9 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
     """Round to uint8 so that |result - images| <= eps holds exactly in integers; `images` are uint8 (N, 3, H, W).
 
     Each value goes to the nearest of the 256 steps; where that leaves an l2 ball, the values that were rounded away from
-    the clean image are taken back by one step, those with the smallest loss first, until the image is inside.
-    Raises InvalidInputError where the ball holds no other point of the grid.
+    the clean image are taken back by one step, those with the smallest loss first, until the image is inside. What
+    rounding to 0 took from the length of an l2 perturbation is given to the values nearest to their next step. Raises
+    InvalidInputError where the ball holds no other point of the grid.
     """
     if threat_model.eps_255 < 1:
         raise InvalidInputError(f"eps {threat_model}: below 1/255 nothing but the clean image is left on the 8-bit grid")
@@ -79,8 +80,20 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
         bound = int(threat_model.eps_255)
         offset.clamp_(-bound, bound)
     else:
-        offset = _shrink(offset, exact, limit=float(int(threat_model.eps_255**2)))
+        limit = float(int(threat_model.eps_255**2))
+        offset = _lengthen(_shrink(offset, exact, limit=limit), exact, images, limit=limit)
     return (images + offset).clamp_(0, 255).to(torch.uint8)
+
+
+def kept_share(perturbed: Tensor, grid: Tensor, images: Tensor) -> Tensor:
+    """How much of the effect of each perturbation on a linear loss along it is left on the grid: (N,), from 0 to 1.
+
+    grid, images: uint8 (N, 3, H, W). 1 for an image that was not perturbed.
+    """
+    wanted = (perturbed.double() * 255 - images).flatten(1)
+    stored = (grid.double() - images).flatten(1)
+    whole = wanted.square().sum(1)
+    return torch.where(whole > 0, (wanted * stored).sum(1) / whole.clamp_min(1e-12), 1.0).clamp_(0, 1)
 
 
 def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
@@ -100,6 +113,26 @@ def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
     scale = (limit / truncated.square().sum(1, keepdim=True).clamp_min(limit)).sqrt()
     result: Tensor = torch.where(outside, (truncated * scale).trunc(), shrunk).view_as(offset)
     return result
+
+
+def _lengthen(offset: Tensor, exact: Tensor, images: Tensor, *, limit: float) -> Tensor:
+    """Add steps until each row is about as long as it was before rounding, within `limit`, its sum of squares.
+
+    The step of a value from q to q + 1 gains its wanted size for 2q + 1 of the sum. Rounding takes those that gain at least
+    half of what they cost; here follow the next best ones, as in the linear relaxation of the knapsack problem.
+    """
+    flat, wanted = offset.flatten(1), exact.flatten(1)
+    cost = 2 * flat.abs() + 1
+    direction = wanted.sign()
+    stepped = images.flatten(1) + flat + direction
+    gain = torch.where((stepped >= 0) & (stepped <= 255) & (flat * direction >= 0), wanted.abs() / cost, 0.0)
+    room = wanted.square().sum(1, keepdim=True).clamp_max(limit) - flat.square().sum(1, keepdim=True)
+    order = gain.argsort(dim=1, descending=True, stable=True)
+    costs = cost.gather(1, order)
+    taken = (costs.cumsum(1) <= room) & (gain.gather(1, order) > 0)
+    further = torch.zeros_like(flat).scatter_(1, order, taken.to(flat.dtype))
+    lengthened: Tensor = (flat + further * direction).view_as(offset)
+    return lengthened
 
 
 def _unit(tensor: Tensor) -> Tensor:

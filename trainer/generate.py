@@ -112,7 +112,7 @@ def write_adversarial_set(
         )
         grid = ball.to_grid(perturbed.cpu(), torch.from_numpy(original), threat_model=plan.threat_model)
         parts.append(grid.numpy())
-        records.append(trace.record())
+        records.append(trace.record(ball.kept_share(perturbed.cpu(), grid, torch.from_numpy(original))))
         if progress is not None:
             progress(part.stop, len(clean))
     images, noted = np.concatenate(parts), joined(records)

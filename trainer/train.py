@@ -23,6 +23,7 @@ from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
@@ -130,6 +131,7 @@ def train_run(
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
     weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
+    remarks = [remark for crafted in sets[1:] for remark in attack_remarks(crafted, sets[0])]
     manifest = RunManifest(
         name=out.name,
         contract=contract,
@@ -142,7 +144,7 @@ def train_run(
             "kept_epoch": kept,
             "epochs": len(history),
             "device": str(device),
-            "weaknesses": list(weak),
+            "weaknesses": [*weak, *remarks],
         },
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,

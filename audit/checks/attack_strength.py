@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from skinaudit.artifacts.attack_record import LEAST_KEPT, LEAST_SPENT
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "sets"
@@ -18,17 +19,21 @@ RULES = {
 }
 
 
-_SPENT = 0.9
-"""Share of eps that at least half of the images of an honest set spend."""
-
-
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS for sets that are weaker than their names."""
     for result, spent in zip(evidence.attacked, evidence.inputs.spent, strict=True):
         share = float(np.median(spent))
-        if share < _SPENT:
+        if share < LEAST_SPENT:
             text = f"half of the images spend no more than {share:.0%} of the stated eps: the attack is weaker than its name"
             yield _weak(result.title, text, spent=share)
+    for result, adversarial in zip(evidence.attacked, evidence.inputs.adversarial, strict=True):
+        kept = 1.0 if adversarial.attack is None else float(np.median(adversarial.attack.kept))
+        if kept < LEAST_KEPT:
+            text = (
+                f"rounding to 8 bit left half of the images no more than {kept:.0%} of the perturbation's effect: the "
+                "attack is weaker than its name"
+            )
+            yield _weak(result.title, text, kept=kept)
     clean = evidence.clean
     for result in evidence.attacked:
         if result.images_digest == clean.images_digest:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.evidence.consistency import FEW_FLIPS
 
 ABOUT: About = "engine"
 RULES = {
     "batch-dependence": Rule(
         "Answers that depend on the batch",
         "The same image gets other logits in a batch of another size or at another place of it.",
-        "Look for batch norm in training mode and for operations across the batch axis.",
+        "Look for batch norm in training mode and operations across the batch axis. A contract may declare the batch.",
     ),
 }
 
@@ -28,14 +29,15 @@ default margin."""
 _OTHER = 1e-2
 """The tolerance of an engine that tells no type known here."""
 
-_FLIPPED, _FEW = 0.02, 2
-"""Share of images whose class may change with the batch, and how many may in any case: rounding decides near ties."""
+_FLIPPED = 0.02
+"""Share of images whose class may change with the batch before it is a FAIL."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """FAIL where many classes change, or several beyond the tolerance; forbid PASS or warn where fewer do.
 
-    Logits that move beyond the tolerance are a warning as long as hardly a class changes, on the images of all sets.
+    Logits that move beyond the tolerance are a warning as long as hardly a class changes. Classes that change only when all
+    sets are answered singly forbid PASS at most: a service of one batch size may never see it, and its contract can say so.
     """
     consistency = evidence.consistency
     yield from _served(evidence)
@@ -45,14 +47,15 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     text = (
         f"{consistency.images} images in {len(consistency.sizes)} batches from {consistency.sizes[0]} to "
         f"{consistency.sizes[-1]} and in another order"
-        + (f", {consistency.whole:,} of all sets in another" if consistency.whole else "")
+        + (f", {consistency.whole:,} of all sets in another size" if consistency.whole else "")
         + f": logits differ by up to {consistency.largest:.0e} of their range, and {consistency.flips} predictions change"
     )
     beyond = consistency.largest > tolerance(evidence)
     severity = Severity.WARNING if consistency.flips or beyond else Severity.NOTE
-    if consistency.flips > max(_FEW, _UNDECIDED * images):
+    if consistency.flips > max(FEW_FLIPS, _UNDECIDED * images):
         severity = Severity.INCONCLUSIVE
-    if consistency.flips > (_UNDECIDED * images if beyond else max(_FEW, _FLIPPED * images)):
+    only_singly = consistency.whole > 0 and not evidence.engine.batches
+    if not only_singly and consistency.flips > (_UNDECIDED * images if beyond else max(FEW_FLIPS, _FLIPPED * images)):
         severity, text = Severity.FAIL, f"{text}; the answer to an image depends on its batch"
     figures = {"images": images, "largest": consistency.largest, "flips": consistency.flips}
     yield Finding(severity, "batch-dependence", None, text, figures=figures)

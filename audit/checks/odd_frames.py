@@ -10,7 +10,7 @@ ABOUT: About = "engine"
 RULES = {
     "odd-frames": Rule(
         "No answer to a frame that a service may get",
-        "A black, white, grey, noisy or checkered frame gets NaN or infinity.",
+        "A frame of one colour, a gradient, a pattern, noise, or the darkest or brightest crop gets NaN or infinity.",
         "Look for divisions by a norm or a deviation, and for ranges that overflow.",
     ),
 }

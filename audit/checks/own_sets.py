@@ -52,6 +52,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 def _shows_strength(probe: ProbeResult, threats: Collection[tuple[str | None, str | None]], *, least: int) -> bool:
     return (
         probe.by_answers
+        and not probe.small
         and (probe.norm, probe.eps) in threats
         and probe.images >= least
         and probe.fresh_accuracy < probe.clean_accuracy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.evidence.recorded import NOT_LISTED
 
 ABOUT: About = "sets"
 RULES = {
@@ -30,6 +31,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             text = f"these are the test images of another run, so the run's records say nothing of them: {differs}"
             yield Finding(Severity.WARNING, "test-split", "clean", text)
     for file, reason in recorded.unlisted.items():
-        severity = Severity.WARNING if reason == "is not listed" else Severity.INCONCLUSIVE
+        severity = Severity.WARNING if reason == NOT_LISTED else Severity.INCONCLUSIVE
         text = f"{file} says that it was crafted on this engine's source, and {reason} in its run's manifest"
         yield Finding(severity, "test-split", None, text)

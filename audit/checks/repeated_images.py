@@ -1,4 +1,4 @@
-"""Whether images are there more than once."""
+"""Whether images are there more than once, as copies or as near-copies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ RULES = {
         "Copies make intervals look narrower than the evidence is.",
         "Leave copies out of the data, or give them the same lesion.",
     ),
+    "near-copies": Rule(
+        "Pictures of different lesions that are near-copies",
+        "A picture that was mirrored, shifted, compressed or brightened is no second witness, so both count as one lesion.",
+        "Look at the lesion names of the data; leave edited copies out.",
+    ),
 }
 
 
@@ -21,9 +26,16 @@ _COPIES = 0.01
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn of copies, and forbid PASS where they are many."""
-    repeated = evidence.inputs.repeated
-    if repeated:
-        text = f"{repeated} clean images are copies of others: there is less evidence than the numbers of images say"
-        severity = Severity.INCONCLUSIVE if repeated > _COPIES * len(evidence.inputs.clean) else Severity.WARNING
-        yield Finding(severity, "repeated-images", "clean", text, figures={"copies": repeated})
+    """Warn of copies, and forbid PASS where they are many; say how many lesions were joined."""
+    copies = evidence.inputs.copies
+    if copies.repeated:
+        text = f"{copies.repeated} clean images are copies of others: there is less evidence than the numbers of images say"
+        severity = Severity.INCONCLUSIVE if copies.repeated > _COPIES * len(evidence.inputs.clean) else Severity.WARNING
+        yield Finding(severity, "repeated-images", "clean", text, figures={"copies": copies.repeated})
+    if copies.joined:
+        text = (
+            f"{copies.joined} lesions look like near-copies of other lesions and count as one with them, which leaves "
+            f"{copies.lesions_left}"
+        )
+        figures = {"joined": copies.joined, "lesions": copies.lesions_left}
+        yield Finding(Severity.WARNING, "near-copies", "clean", text, figures=figures)

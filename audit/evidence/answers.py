@@ -23,7 +23,7 @@ class AnsweredSet:
 
     white_box: crafted on the weights that the engine was built from; computed from digests. source_logits: those stored in a
     white-box set, the reference's answers to a transfer set; None where there are neither. images_per_second: of the engine,
-    reading included.
+    reading included. lesions: int64 (N,), by which the images count; near-copies are one.
     """
 
     images: AdversarialSet
@@ -33,6 +33,7 @@ class AnsweredSet:
     logits: NDArray[np.float32]
     source_logits: NDArray[np.float32] | None
     images_per_second: float
+    lesions: Indices
 
     @property
     def answers(self) -> Indices:
@@ -59,6 +60,7 @@ def answer_sets(
             white_box=images.info.source == inputs.weights,
             batch_size=batch_size,
             tick=tick,
+            lesions=inputs.copies.lesions,
         )
         for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
     )
@@ -82,6 +84,7 @@ def _answer(
     white_box: bool,
     batch_size: int,
     tick: Progress,
+    lesions: Indices,
 ) -> AnsweredSet:
     controlled = None
     if reference.engine is not None and not reference.is_subject:
@@ -98,4 +101,5 @@ def _answer(
         logits=replayed.logits,
         source_logits=source_logits,
         images_per_second=replayed.images_per_second,
+        lesions=lesions,
     )

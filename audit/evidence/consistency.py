@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,19 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.odd_frames import odd_frames, unanswered_frames
 from skinaudit.engines.engine import BatchRange, Engine
-from skinaudit.errors import EngineError
 
 SIZES = (1, 7)
 """Batch sizes beside the audit's own: the smallest, and one that fits no kernel's block."""
+_LADDER = (2, 3, 4, 5, 6, 8, 15, 16, 17, 31, 32, 33, 63, 65, 128, 256)
+"""Batches that an engine is shown once that takes any, up to `_LARGEST` times the audit's own."""
+_LARGEST, _SMALL_SIDE = 4, 128  # larger images would need too much memory in such a batch
+_DRAWN = 3  # batch sizes that no one knows before the audit
 _IMAGES = 35  # five batches of 7, and as many calls with single images
+
+FEW_FLIPS = 2
+"""Images whose class may change with the batch in any case: rounding decides near ties."""
 
 _ROUNDING = 1e-3
 """Difference of logits, relative to the range of all, up to which other kernels for another batch explain it in fp32."""
@@ -29,14 +37,16 @@ class Consistency:
 
     images: that many of the clean set, from all classes. sizes: of the batches that the engine computed: 1, 7, the audit's
     own, more than twice that; of an engine that takes certain batches alone its smallest, usual and largest ones, and the
-    powers of two between with their neighbours. Larger ones than there are images hold each image several times; every row
-    of every batch counts. repeats: whether the same batch gave the same bits both times. identical: whether batch size and
-    order change no bit either. largest: difference of any logit between two of the ways, relative to the range of all.
-    flips: images that are not answered alike in all of them. whole: images of all sets that were answered once more, in the
-    largest batch that the engine takes, if that is more than the audit's own, or singly, where logits move by more than
-    rounding explains; they count in `identical`, `largest`, `flips`.
-    odd: frames that no camera takes and a service may get (black, white, grey, noise, a checkerboard) to which the engine
-    answers NaN or infinity.
+    powers of two between with their neighbours; of one that takes any, one batch each of many more sizes; and some that the
+    audit's seed draws. Larger ones than there are images hold each image several times; every row of every batch counts.
+    repeats: whether the same batch gave the same bits both times. identical: whether batch size and order change no bit
+    either. largest: difference of any logit between two of the ways, relative to the range of all. flips: images that are
+    not answered alike in all of them. whole: images of all sets that were answered once more, in the largest batch that the
+    engine takes, if that is more than the audit's own, or singly, where logits move by more than rounding explains and
+    hardly a class did; they count in `identical`, `largest`, `flips`. odd: frames that no camera takes and a service may get
+    (see skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity. later: images of all sets that
+    were answered again, in the same batches, when all else was done; later_changed: those whose logits had changed by then;
+    later_largest, later_flips: as `largest` and `flips`, of these.
     """
 
     images: Count
@@ -47,19 +57,28 @@ class Consistency:
     flips: Count
     odd: tuple[str, ...]
     whole: Count = 0
+    later: Count = 0
+    later_changed: Count = 0
+    later_largest: float = 0.0
+    later_flips: Count = 0
 
 
-def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int) -> Consistency:
-    """Run images of a set in every way that Consistency names, but for `whole`. Raises EngineError on NaN or infinity."""
+def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int, seed: int) -> Consistency:
+    """Run images of a set in every way that Consistency names, but for `whole` and `later`.
+
+    seed: of the sizes and frames that are drawn. Raises EngineError on NaN or infinity.
+    """
+    generator = np.random.default_rng(seed)
     batch = np.stack([images.image(index) for index in spread_over_classes(images.labels, count=_IMAGES)])
-    sizes = batch_sizes(engine.description.batches, batch_size=batch_size)
-    named = named_sizes(engine.description.batches, batch_size=batch_size)
+    ranges, side = engine.description.batches, batch.shape[2]
+    named = named_sizes(ranges, batch_size=batch_size)
+    further = further_sizes(ranges, batch_size=batch_size, side=side, generator=generator)
     expected = low = high = None
     repeats = identical = True
     flipped = np.zeros(len(batch), dtype=bool)
-    for size in sizes:
-        for shift in (0, len(batch) // 2 + 1):
-            rows, logits = _in_batches(engine, batch, size, shift=shift)
+    for size in sorted(named | further):
+        for shift in (0, len(batch) // 2 + 1) if ranges or size in named else (int(generator.integers(len(batch))),):
+            rows, logits = _in_batches(engine, batch, size, shift=shift, once=size not in named and not ranges)
             if shift == 0 and size in named:
                 repeats &= logits.tobytes() == _in_batches(engine, batch, size, shift=shift)[1].tobytes()
             if expected is None or low is None or high is None:
@@ -73,12 +92,12 @@ def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int
     assert high is not None
     return Consistency(
         images=len(batch),
-        sizes=sizes,
+        sizes=tuple(sorted(named | further)),
         repeats=repeats,
         identical=identical,
         largest=float((high.astype(np.float64) - low).max()) / _width(low, high),
         flips=int(flipped.sum()),
-        odd=unanswered_frames(engine, batch.shape[2]),
+        odd=unanswered_frames(engine, odd_frames(images, generator)),
     )
 
 
@@ -88,22 +107,45 @@ def answer_once_more(
     """Let the engine answer whole sets in batches of another size, and compare with `answered`, by `batch_size`.
 
     That is the largest batch that it takes, if that is larger than `batch_size`; of an engine that takes any, single
-    images, if the few images of check_consistency moved by more than rounding explains. Raises EngineError.
+    images, if the few images of check_consistency moved by more than rounding explains and nearly all kept their classes:
+    how many classes change has to be known of more. Raises EngineError.
     """
     ranges = engine.description.batches
     size = max((limits.largest for limits in ranges), default=SIZES[0])
-    if size <= batch_size if ranges else consistency.largest <= _ROUNDING:
+    enough = size <= batch_size if ranges else consistency.flips > FEW_FLIPS or consistency.largest <= _ROUNDING
+    if enough:
         return consistency
     for stored in answered:
         logits = np.concatenate([engine.logits(batch) for batch in stored.images.batches(size)])
-        low, high = np.minimum(logits, stored.logits), np.maximum(logits, stored.logits)
-        moved = float((high.astype(np.float64) - low).max()) / _width(low, high)
         consistency = replace(
             consistency,
             identical=consistency.identical and np.array_equal(logits, stored.logits),
-            largest=max(consistency.largest, moved),
+            largest=max(consistency.largest, _moved(logits, stored.logits)),
             flips=consistency.flips + int((predictions(logits) != stored.answers).sum()),
             whole=consistency.whole + len(logits),
+        )
+    return consistency
+
+
+def answer_later(
+    consistency: Consistency, engine: Engine, answered: Sequence[AnsweredSet], *, batch_size: int, seed: int
+) -> Consistency:
+    """Let the engine answer some of the batches again that gave `answered`, when everything else is done.
+
+    One batch of each set, which `seed` draws: whoever counts calls cannot know which. Raises EngineError.
+    """
+    generator = np.random.default_rng(seed)
+    for stored in answered:
+        chosen = int(generator.integers(-(-len(stored.logits) // batch_size)))
+        batch = next(islice(stored.images.batches(batch_size), chosen, None))
+        before = stored.logits[chosen * batch_size :][: len(batch)]
+        logits = engine.logits(batch)
+        consistency = replace(
+            consistency,
+            later=consistency.later + len(logits),
+            later_changed=consistency.later_changed + int((logits != before).any(axis=1).sum()),
+            later_largest=max(consistency.later_largest, _moved(logits, before)),
+            later_flips=consistency.later_flips + int((predictions(logits) != predictions(before)).sum()),
         )
     return consistency
 
@@ -125,14 +167,31 @@ def named_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> frozenset[i
     return frozenset(taken | {size for limits in ranges for size in (limits.smallest, limits.usual, limits.largest)})
 
 
-def batch_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> tuple[int, ...]:
-    """The batches to try, in ascending order, of an engine that takes these ranges (none: any)."""
-    tried = set(named_sizes(ranges, batch_size=batch_size))
+def further_sizes(
+    ranges: Sequence[BatchRange], *, batch_size: int, side: int, generator: np.random.Generator
+) -> frozenset[int]:
+    """More batches to try of an engine that takes these ranges (none: any), some of them drawn.
+
+    side: of the images, in pixels; many large ones in a batch would need more memory than a replay does.
+    """
+    tried: set[int] = set()
+    if not ranges:
+        largest = max(SIZES[-1], (_LARGEST if side <= _SMALL_SIDE else 2) * batch_size)
+        tried = {size for size in _LADDER if size <= largest}
+        return frozenset(tried | set(_drawn(2, largest, generator))) - named_sizes(ranges, batch_size=batch_size)
     power = 2
-    while ranges and power <= max(limits.largest for limits in ranges):
+    while power <= max(limits.largest for limits in ranges):
         tried |= {size for size in (power - 1, power, power + 1) if _takes(ranges, size)}
         power *= 2
-    return tuple(sorted(tried))
+    for limits in ranges:
+        tried |= set(_drawn(limits.smallest, limits.largest, generator))
+    return frozenset(tried) - named_sizes(ranges, batch_size=batch_size)
+
+
+def _drawn(smallest: int, largest: int, generator: np.random.Generator) -> list[int]:
+    """Batch sizes from `smallest` to `largest`, small ones more often: their logarithms are drawn evenly."""
+    logarithms = generator.uniform(np.log(smallest), np.log(largest + 1), _DRAWN)
+    return [min(largest, int(size)) for size in np.exp(logarithms)]
 
 
 def _takes(ranges: Sequence[BatchRange], size: int) -> bool:
@@ -140,34 +199,19 @@ def _takes(ranges: Sequence[BatchRange], size: int) -> bool:
 
 
 def _in_batches(
-    engine: Engine, images: NDArray[np.uint8], size: int, *, shift: int
+    engine: Engine, images: NDArray[np.uint8], size: int, *, shift: int, once: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """The logits of all images in batches of `size`, from image `shift` on and round, the last batch filled up with further
-    ones; and which image each row is."""
+    ones; and which image each row is. once: of the first batch alone."""
     count = len(images)
-    rows = (np.arange(max(1, -(-count // size)) * size) + shift) % count
+    rows = (np.arange(size if once else -(-count // size) * size) + shift) % count
     return rows, np.concatenate([engine.logits(images[rows[at : at + size]]) for at in range(0, len(rows), size)])
+
+
+def _moved(logits: NDArray[np.float32], before: NDArray[np.float32]) -> float:
+    low, high = np.minimum(logits, before), np.maximum(logits, before)
+    return float((high.astype(np.float64) - low).max()) / _width(low, high)
 
 
 def _width(low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
     return float(high.astype(np.float64).max() - low.astype(np.float64).min()) or 1.0
-
-
-def unanswered_frames(engine: Engine, size: int) -> tuple[str, ...]:
-    """Names of the odd frames, of `size` times `size` pixels, to which the engine answers NaN or infinity."""
-    board = 255 * (np.indices((3, size, size)).sum(axis=0) % 2)
-    frames = {
-        "black": np.zeros((3, size, size)),
-        "white": np.full((3, size, size), 255),
-        "grey": np.full((3, size, size), 128),
-        "noise": np.random.default_rng(0).integers(0, 256, (3, size, size)),
-        "checkerboard": board,
-    }
-    return tuple(name for name, frame in frames.items() if not _finite(engine, frame.astype(np.uint8)[None]))
-
-
-def _finite(engine: Engine, images: NDArray[np.uint8]) -> bool:
-    try:
-        return bool(np.isfinite(engine.logits(images)).all())
-    except EngineError:  # an engine answers with finite logits or not at all
-        return False

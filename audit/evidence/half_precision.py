@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.manifest import resolve
-from skinaudit.audit.evidence.consistency import unanswered_frames
+from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs
-from skinaudit.engines.engine import Engine
+from skinaudit.audit.evidence.odd_frames import Frames, odd_frames, unanswered_frames
+from skinaudit.engines.engine import Engine, EngineDescription
 from skinaudit.engines.half import HALVES
 from skinaudit.engines.open import open_emulated
 from skinaudit.errors import EngineError, MissingDependencyError
 
-_IMAGES = 64
+_OVERFLOWN = -1  # instead of a class
 
 
 @dataclass(frozen=True)
 class HalfPrecision:
-    """The first images of each set on the opened engine and on an emulation that rounds between layers.
+    """Every image of each set on the opened engine and on an emulation that rounds between layers.
 
-    unseen: why no emulation ran; then nothing else is known. overflows: images in batches where the emulation answers NaN or
+    unseen: why no emulation ran; then nothing else is known. overflows: images to which the emulation answers NaN or
     infinity. flips: those of the others that it names otherwise. odd: frames that no camera takes (see Consistency) to
     which it answers NaN or infinity.
     """
@@ -38,10 +40,21 @@ class HalfPrecision:
 
 
 def emulate_half_precision(
-    path: Path, inputs: Inputs, engine: Engine, *, emulated: bool, threads: int | None
+    path: Path,
+    inputs: Inputs,
+    description: EngineDescription,
+    answered: Sequence[AnsweredSet],
+    *,
+    emulated: bool,
+    batch_size: int,
+    threads: int | None,
+    seed: int,
 ) -> HalfPrecision | None:
-    """Compare a half precision file with its emulation if the device computes it in another precision; else None."""
-    manifest, file_layers, executed = inputs.manifest, engine.description.found, engine.description.executed
+    """Compare a half precision file with its emulation if the device computes it in another precision; else None.
+
+    answered: by the engine. seed: of the odd frames. Memory does not grow with the images.
+    """
+    manifest, file_layers, executed = inputs.manifest, description.found, description.executed
     if (
         emulated
         or manifest is None
@@ -58,24 +71,36 @@ def emulate_half_precision(
         halved = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
     except MissingDependencyError as error:
         return HalfPrecision(manifest.asked, unseen=str(error))
-    return compare_with_emulation(manifest.asked, engine, halved, inputs.sets)
+    frames = odd_frames(inputs.clean, np.random.default_rng(seed))
+    return compare_with_emulation(manifest.asked, answered, halved, frames, batch_size=batch_size)
 
 
 def compare_with_emulation(
-    precision: str, engine: Engine, emulated: Engine, sets: Sequence[AdversarialSet]
+    precision: str, answered: Sequence[AnsweredSet], emulated: Engine, frames: Frames, *, batch_size: int
 ) -> HalfPrecision:
-    """Compare the opened engine with `emulated`, its graph in rounded half precision."""
-    images = overflows = flips = size = 0
-    for stored in sets:
-        batch = next(stored.batches(_IMAGES))
-        images, size = images + len(batch), batch.shape[2]
-        answers = engine.logits(batch)
-        try:
-            halved = emulated.logits(batch)
-        except EngineError:  # an engine answers with finite logits or not at all
-            overflows += len(batch)
-            continue
-        finite = np.isfinite(halved).all(axis=1)
-        overflows += int((~finite).sum())
-        flips += int((answers.argmax(axis=1) != halved.argmax(axis=1))[finite].sum())
-    return HalfPrecision(precision, images, overflows, flips, unanswered_frames(emulated, size))
+    """Compare the answers to every image with those of `emulated`, the engine's graph in rounded half precision."""
+    images = overflows = flips = 0
+    for stored in answered:
+        done = 0
+        for batch in stored.images.batches(batch_size):
+            named, expected = _named(emulated, batch), stored.answers[done : done + len(batch)]
+            overflows += int((named == _OVERFLOWN).sum())
+            flips += int(((named != expected) & (named != _OVERFLOWN)).sum())
+            done += len(batch)
+        images += done
+    return HalfPrecision(precision, images, overflows, flips, unanswered_frames(emulated, frames))
+
+
+def _named(engine: Engine, images: NDArray[np.uint8]) -> Indices:
+    """The class of each image, int64 (N,), _OVERFLOWN where it gets NaN or infinity: a batch with one is halved."""
+    try:
+        logits = engine.logits(images)
+    except EngineError:  # an engine answers with finite logits or not at all
+        if len(images) == 1:
+            return np.array([_OVERFLOWN], np.int64)
+        middle = len(images) // 2
+        return np.concatenate([_named(engine, images[:middle]), _named(engine, images[middle:])])
+    finite = np.isfinite(logits).all(axis=1)
+    named = np.full(len(logits), _OVERFLOWN, np.int64)
+    named[finite] = predictions(logits[finite])
+    return named

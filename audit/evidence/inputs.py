@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
-from skinaudit.artifacts.files import digest_file, short
+from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import (
     EngineManifest,
     manifest_path,
@@ -24,8 +23,9 @@ from skinaudit.artifacts.manifest import (
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
-from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.near_copies import Copies, find_copies
+from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.engine_files import digest_engine
@@ -48,30 +48,15 @@ class Rebuilds:
     images: Count
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What was recorded of the sets when the training ended.
-
-    figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the
-    recorded test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by
-    file, why a set that was crafted on the engine's source is none that its run lists.
-    """
-
-    figures: Mapping[str, Mapping[str, float]]
-    differences: tuple[str, ...]
-    own: bool
-    unlisted: Mapping[str, str]
-
-
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
 
     digest: of every file that makes the engine. manifest: None for a foreign engine, which has `contract` instead: what the
     user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
-    lineage lacks.
-    spent: of each adversarial set the share of eps that each image spends, float64 (N,). repeated: clean images that are
-    equal to another one of them. recorded: what the run, or the lineage alone, recorded; None for a foreign engine.
+    lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
+    images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
+    recorded; None for a foreign engine.
     """
 
     digest: str
@@ -82,7 +67,7 @@ class Inputs:
     clean: AdversarialSet
     adversarial: tuple[AdversarialSet, ...]
     spent: tuple[NDArray[np.float64], ...]
-    repeated: int
+    copies: Copies
     recorded: Recorded | None
 
     @property
@@ -123,9 +108,9 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    recorded = _recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial), weights)
-    repeated = _repeated(clean)
-    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, repeated, recorded)
+    recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
+    copies = find_copies(clean)
+    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -149,7 +134,8 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, _repeated(clean), None)
+    copies = find_copies(clean)
+    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -167,34 +153,6 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
         raise InvalidInputError(
             f"{engine}: by its own metadata it {wrong}: file and manifest do not belong together; export it again"
         )
-
-
-def _recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet], weights: str) -> Recorded:
-    """What the run and the lineage recorded of the sets, whichever folder these come from: sets are matched by digest."""
-    run = read_run(folder) if (folder / RUN_FILE).is_file() else None
-    unlisted, clean = {}, sets[0]
-    listed_sets = {} if run is None else run.sets
-    for image_set in sets if run is not None else ():
-        listed = listed_sets.get(image_set.info.name)
-        if image_set.info.source == weights and (listed is None or digest_file(image_set.path) != listed.digest):
-            unlisted[image_set.path.name] = "is not listed" if listed is None else "is listed with another digest"
-    return Recorded(
-        {} if run is None else {name: _figures(results) for name, results in run.results.items()},
-        recorded_split(run, manifest.lineage).differences(clean),
-        clean.info.source == weights,
-        unlisted,
-    )
-
-
-def _figures(results: Mapping[str, object]) -> dict[str, float]:
-    """The numbers among the results of a set."""
-    return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}
-
-
-def _repeated(clean: AdversarialSet) -> int:
-    """Images whose bytes another image of the set has, too."""
-    digests = [hashlib.blake2b(image.tobytes()).digest() for batch in clean.batches(256) for image in batch]
-    return len(digests) - len(set(digests))
 
 
 def _sorted_sets(

@@ -19,13 +19,16 @@ from skinaudit.audit.evidence.probes import Logits, Pixels, Search, Target, load
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError, InvalidInputError
 
+SMALL, SMALL_LEAST_QUERIES = "square", 10
+"""The probe of every audit, and the least number of its queries an image."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProbePlan:
     """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
     to attack at most. threat_model: None takes that of most of the audit's sets. gated: whether the same attack on the
     reference is a fair comparison, so that the difference is a drop and replay can be told from it. by_answers: the search
-    sees nothing but answers.
+    sees nothing but answers. small: the one of every audit, which spends no second search on the stored images.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ProbePlan:
     seed: int
     gated: bool = True
     by_answers: bool = False
+    small: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -73,6 +77,21 @@ def plan_probes(
     return tuple(plans)
 
 
+def small_probe(others: Sequence[ProbePlan], sets: Sequence[AdversarialSet], *, images: int, seed: int) -> ProbePlan | None:
+    """The fresh attack of every audit, for about as many queries as the sets have images; None where one of `others` is it.
+
+    sets: all that are replayed. images: to attack at most; each gets SMALL_LEAST_QUERIES at least.
+    """
+    usual = usual_threat_model(sets)
+    if any(probe.name == SMALL and (probe.threat_model or usual) == usual for probe in others):
+        return None
+    search, defaults = load(SMALL)
+    attacked = min(images, len(sets[0]))
+    queries = max(SMALL_LEAST_QUERIES, sum(map(len, sets)) // attacked)
+    settings = {**defaults, "queries": min(queries, int(defaults["queries"]))}
+    return ProbePlan(SMALL, search, settings, usual, attacked, seed, by_answers=True, small=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Probed:
     """Which images survived a fresh attack; every array is bool (N,) over the attacked images.
@@ -102,15 +121,17 @@ def run_probe(
     clean: AdversarialSet,
     replayed: Sequence[tuple[AdversarialSet, Indices]],
     *,
+    lesions: Indices,
     batch_size: int,
     progress: Progress | None = None,
 ) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    replayed: the adversarial sets with the engine's answers, int64 (N,), to all of their images. The probe is compared with
-    those of its threat model, and a second search with half the queries starts from the first of them. reference: an engine
-    that is attacked with the same random numbers; None for no comparison. Raises InvalidInputError where the search leaves
-    the ball, EngineError on NaN or infinity.
+    lesions: int64 (N,), of the clean images. replayed: the adversarial sets with the engine's answers, int64 (N,), to all
+    of their images. The probe is compared with those of its threat model, and a second search with half the queries starts
+    from the first of them, unless the probe is the small one. reference: an engine that is attacked with the same random
+    numbers; None for no comparison. Raises InvalidInputError where the search leaves the ball, EngineError on NaN or
+    infinity.
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
@@ -124,6 +145,7 @@ def run_probe(
     if same_threat:
         replay_right = np.logical_and.reduce([clean_right, *(answers[rows] == labels for _, answers in same_threat)])
         worst_right = fresh_right & replay_right
+    if same_threat and not probe.small:
         start = _rows_of(same_threat[0][0], rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
@@ -136,7 +158,7 @@ def run_probe(
     return Probed(
         plan=probe,
         threat_model=threat_model,
-        groups=clean.group[rows],
+        groups=lesions[rows],
         queries=queries,
         seconds=seconds,
         clean_right=clean_right,

@@ -55,6 +55,24 @@ class Drift:
     listed: tuple[AtRisk, ...]
 
 
+def median_drift(source: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
+    """The median drift of logits float32 (N, classes) from those of the source to the same images."""
+    drift, _ = _drift_and_margin(source, logits)
+    return float(np.median(drift))
+
+
+def _drift_and_margin(
+    source: NDArray[np.float32], engine: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each image how far the lead of the source's answer moved, and the least such lead: both float64 (N,)."""
+    rows, before = np.arange(len(source)), predictions(source)
+    leads = source[rows, before][:, None].astype(np.float64) - source  # of the source's answer over each class
+    moved = engine[rows, before][:, None].astype(np.float64) - engine
+    drift = np.abs(moved - leads).max(axis=1)
+    leads[rows, before] = np.inf
+    return drift, leads.min(axis=1)
+
+
 def measure_drift(
     source: NDArray[np.float32],
     engine: NDArray[np.float32],
@@ -66,12 +84,7 @@ def measure_drift(
     """Compare logits float32 (N, classes) of the same images; labels, groups int64 (N,)."""
     classes = contract.classes
     before, after = predictions(source), predictions(engine)
-    rows = np.arange(len(labels))
-    leads = source[rows, before][:, None].astype(np.float64) - source  # of the source's answer over each class
-    moved = engine[rows, before][:, None].astype(np.float64) - engine
-    drift = np.abs(moved - leads).max(axis=1)
-    leads[rows, before] = np.inf
-    margin = leads.min(axis=1)
+    drift, margin = _drift_and_margin(source, engine)
     p99 = float(np.quantile(drift, 0.99))
     at_risk = np.flatnonzero((margin <= p99) | (before != after))
     order = np.lexsort((margin[at_risk] / np.maximum(drift[at_risk], 1e-30), before[at_risk] == after[at_risk]))

@@ -15,14 +15,15 @@ from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_in
 class ProbeResult:
     """A fresh attack on the opened engine, beside the same attack on its reference.
 
-    title: of probe and threat model. by_answers: the probe saw nothing but answers, no gradient of the source. images: how
-    many were attacked, the first of the clean set in a random order that the seed fixes. queries: asked of the engine, in
-    all; seconds: of the engine's attack. clean_accuracy: of the engine on these images. replay_accuracy: on the stored
-    adversarial images of the same threat model, all sets together: right in each; None where there is none.
-    fresh_accuracy: right when clean and under this probe. worst_accuracy: right under all of them, and under a probe that
-    starts at the stored images. drop: from the reference's fresh accuracy to the engine's; None without a reference, or
-    where the attack is not a fair comparison. masking: from the engine's replay accuracy to its fresh one, None without a
-    replay: clearly above 0 where stored images miss what a fresh attack finds.
+    title: of probe and threat model. by_answers: the probe saw nothing but answers, no gradient of the source. small: it is
+    the one of every audit, for which nobody asked. images: how many were attacked, the first of the clean set in a random
+    order that the seed fixes. queries: asked of the engine, in all; seconds: of the engine's attack. clean_accuracy: of the
+    engine on these images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together:
+    right in each; None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right
+    under all of them, and under a probe that starts at the stored images, if not small. drop: from the reference's fresh
+    accuracy to the engine's; None without a reference, or where the attack is not a fair comparison. masking: from the
+    engine's replay accuracy to its fresh one, None without a replay: clearly above 0 where stored images miss what a fresh
+    attack finds.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ProbeResult:
     reference_accuracy: Share | None
     drop: PairedDrop | None
     masking: PairedDrop | None
+    small: bool = False
 
 
 def probe_figures(probed: Probed, *, confidence: float) -> ProbeResult:
@@ -68,4 +70,5 @@ def probe_figures(probed: Probed, *, confidence: float) -> ProbeResult:
         reference_accuracy=None if reference is None else float(reference.mean()),
         drop=drop(reference, probed.fresh_right) if reference is not None and probe.gated else None,
         masking=drop(replay, probed.fresh_right) if replay is not None and probe.gated else None,
+        small=probe.small,
     )

@@ -5,17 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.lesions import effective_lesions
+
 KNOWN_FROM = 40
 """Lesions with a rare value from which their data say how images of one lesion go together; below, they are taken as one."""
-
-
-def effective_lesions(groups: NDArray[np.int64]) -> float:
-    """(sum m)^2 / sum m^2 over lesions of m images: their number, if all have equally many images, and fewer otherwise.
-
-    groups: int64 (N,) lesion index. It is N where each image is a lesion of its own. Kish, Survey Sampling (1965), 11.7.
-    """
-    _, sizes = np.unique(groups, return_counts=True)
-    return float(sizes.sum()) ** 2 / float((sizes**2).sum())
 
 
 def differing_lesions(values: NDArray[np.int64], groups: NDArray[np.int64]) -> int:

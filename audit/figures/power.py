@@ -118,7 +118,7 @@ def _probability(
     total, b_of = np.arange(top + 1)[:, None], np.arange(top + 1)[None, :]
     held = (b_of <= total) & (b_of <= np.array(most)[np.clip(total - b_of, 0, top)])
     share = lost / discordance if discordance else 0.0
-    return float((_binomial(n, discordance, top) @ (held * _splits(top, share))).sum())
+    return min(1.0, float((_binomial(n, discordance, top) @ (held * _splits(top, share))).sum()))  # rounding
 
 
 def _binomial(n: int, p: float, top: int) -> NDArray[np.float64]:

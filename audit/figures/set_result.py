@@ -93,7 +93,13 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
         images_digest=images.images_digest,
         control=answered.control,
         comparison=compare(
-            answers, source_answers, engine_clean=None if clean is None else clean.answers, confidence=confidence, **about
+            answers,
+            source_answers,
+            engine_clean=None if clean is None else clean.answers,
+            labels=images.labels,
+            groups=answered.lesions,
+            contract=contract,
+            confidence=confidence,
         ),
         drift=None if source is None else measure_drift(source, answered.logits, **about),
         probabilities=_are_probabilities(answered.logits),

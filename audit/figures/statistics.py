@@ -10,8 +10,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.lesions import effective_lesions
 from skinaudit.artifacts.typed_json import Count, Share
-from skinaudit.audit.figures.lesions import design_effect, differing_lesions, effective_lesions
+from skinaudit.audit.figures.lesions import design_effect, differing_lesions
 from skinaudit.errors import InvalidInputError
 
 

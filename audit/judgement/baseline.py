@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.checks import Earlier
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs, titles
@@ -95,39 +94,38 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
         baseline_digest=pair.before.images_digest,
         baseline=_hits(was),
         engine=_hits(now),
-        drop=paired_drop(was, now, images.group, confidence=confidence),
+        drop=paired_drop(was, now, answered.lesions, confidence=confidence),
         malignant=int(np.isin(images.labels, contract.malignant_labels).sum()),
         malignant_to_benign=int(turned_benign(called, answers, images.labels, contract.malignant_labels).sum()),
-        pooled=_pooled(called, answers, images, confidence=confidence) if known else None,
-        classes=tuple(_malignant_classes(was, now, images, contract, confidence=confidence)),
+        pooled=_pooled(called, answered, confidence=confidence) if known else None,
+        classes=tuple(_malignant_classes(was, now, answered, contract, confidence=confidence)),
     )
 
 
-def _pooled(
-    called: NDArray[np.bool_], answers: Indices, images: AdversarialSet, *, confidence: float
-) -> BaselineClass | None:
-    malignant = images.info.contract.malignant_labels
+def _pooled(called: NDArray[np.bool_], answered: AnsweredSet, *, confidence: float) -> BaselineClass | None:
+    labels, answers = answered.images.labels, answered.answers
+    malignant = answered.images.info.contract.malignant_labels
     drop = called_malignant_drop(
-        called, answers, labels=images.labels, groups=images.group, malignant=malignant, confidence=confidence
+        called, answers, labels=labels, groups=answered.lesions, malignant=malignant, confidence=confidence
     )
     if drop is None:
         return None
-    ill = np.isin(images.labels, malignant)
+    ill = np.isin(labels, malignant)
     return BaselineClass(MALIGNANT_CALLS, _hits(called[ill]), _hits(np.isin(answers[ill], malignant)), drop)
 
 
 def _malignant_classes(
     was: NDArray[np.bool_],
     now: NDArray[np.bool_],
-    images: AdversarialSet,
+    answered: AnsweredSet,
     contract: InputContract,
     *,
     confidence: float,
 ) -> Iterator[BaselineClass]:
     for name, label in zip(contract.malignant, contract.malignant_labels, strict=True):
-        rows = images.labels == label
+        rows = answered.images.labels == label
         if rows.any():
-            drop = paired_drop(was[rows], now[rows], images.group[rows], confidence=confidence)
+            drop = paired_drop(was[rows], now[rows], answered.lesions[rows], confidence=confidence)
             yield BaselineClass(name, _hits(was[rows]), _hits(now[rows]), drop)
 
 

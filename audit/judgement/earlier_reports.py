@@ -17,8 +17,8 @@ _POLICY = {
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
-    "consistency": {"whole": 0},
-    "policy": _POLICY,
+    "consistency": {"whole": 0, "later": 0, "later_changed": 0, "later_largest": 0.0, "later_flips": 0},
+    "policy": {**_POLICY, "probe_required": False, "probe_images": 100, "probe_prove": False},
 }
 """Fields of today's format that its first reports do not have, with what held then, or with today's default."""
 
@@ -40,6 +40,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **changed[name]}
+    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):

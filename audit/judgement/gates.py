@@ -50,8 +50,7 @@ def judge(
 ) -> tuple[Gate, ...]:
     """All gates, set by set, then those of the probes, and last those against an earlier engine."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
-    opened += [_drop_gate("probe-drop", probe.title, "accuracy", probe.drop, policy.probe_margin, policy)
-               for probe in probes if probe.drop is not None]  # fmt: skip
+    opened += [_probe_gate(probe, probe.drop, policy) for probe in probes if probe.drop is not None]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
@@ -127,6 +126,12 @@ def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: fl
     )  # fmt: skip
     p = p_above(drop, margin=limit)
     return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
+
+
+def _probe_gate(probe: ProbeResult, drop: PairedDrop, policy: Policy) -> _Open:
+    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it."""
+    opened = _drop_gate("probe-drop", probe.title, "accuracy", drop, policy.probe_margin, policy)
+    return replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
 
 
 def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:

@@ -58,10 +58,12 @@ class Policy:
     as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
     class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
     named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
-    the engine more than its reference. baseline_margin: points of accuracy that a set may lose against an earlier engine
-    (`--baseline`); the sensitivity to a malignant class has its class margin there as well. baseline_malignant_to_benign:
-    percent of a set's malignant images, rounded down to images, that the earlier engine may get right and this one call
-    benign.
+    the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm
+    and eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has
+    to show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of
+    accuracy that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class
+    margin there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
+    earlier engine may get right and this one call benign.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -88,6 +90,9 @@ class Policy:
     agreement_only: AgreementOnly = "pass"
     floors: Mapping[str, Floor] = field(default_factory=dict)
     probe_margin: float = 5.0
+    probe_required: bool = True
+    probe_images: int = 100
+    probe_prove: bool = False
     baseline_margin: float = 1.0
     baseline_malignant_to_benign: float = 5.0
 
@@ -121,7 +126,11 @@ class Policy:
                 f"policy baseline_malignant_to_benign = {self.baseline_malignant_to_benign}: give percent of the malignant "
                 "images from 0 to below 100, such as 5.0"
             )
-        for name, images in (("minimal_images", self.minimal_images), ("many_malignant", self.many_malignant)):
+        for name, images in (
+            ("minimal_images", self.minimal_images),
+            ("many_malignant", self.many_malignant),
+            ("probe_images", self.probe_images),
+        ):
             if not 1 <= images <= MAX_IMAGES:
                 raise InvalidInputError(f"policy {name} = {images}: give at least 1 and at most {MAX_IMAGES:,}")
         if self.agreement_only not in get_args(AgreementOnly):
@@ -211,6 +220,14 @@ percent = {DEFAULT.turned_benign}
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
+# Every audit runs a small one, Square in the norm and eps of most sets, on this many clean images that its seed draws. It
+# has about as many queries as the replay has images, at least 10 an image. Without it (`--no-probe`) the audit is
+# INCONCLUSIVE, and has a warning where this is false.
+required = {str(DEFAULT.probe_required).lower()}
+images = {DEFAULT.probe_images}
+# Whether the small one must show that the engine keeps within the margin. So few images seldom can, so by default it only
+# finds clear losses; to prove more, attack some 400 images.
+prove = {str(DEFAULT.probe_prove).lower()}
 
 # Points of accuracy that a set may lose against an earlier engine (`--baseline audit.json`), on the same images. The
 # sensitivity to a malignant class has its margin of [sensitivity_margin] there, too.
@@ -235,12 +252,13 @@ malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 _SETTINGS = {
     "malignant": {"margin": "malignant_margin", "margin_of_many": "malignant_margin_many", "many": "many_malignant"},
     "malignant_to_benign": {"percent": "turned_benign", "limit": "malignant_to_benign"},
-    "probe": {"margin": "probe_margin"},
+    "probe": {"margin": "probe_margin", "required": "probe_required", "images": "probe_images", "prove": "probe_prove"},
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
 }
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
-_COUNTED = ("limit", "many")
+_NOT_FLOATS = ("limit", "many", "required", "images", "prove")
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
+_PROBE = Known({"margin": float, "required": bool, "images": int, "prove": bool}, others=False)
 _FILE = Known(
     {
         "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
@@ -251,7 +269,7 @@ _FILE = Known(
             Mapping[str, Any], Known({"margin": float, "margin_of_many": float, "many": int}, others=False)
         ],
         "malignant_to_benign": Annotated[Mapping[str, Any], Known({"percent": float, "limit": int}, others=False)],
-        "probe": Annotated[Mapping[str, Any], Known({"margin": float}, others=False)],
+        "probe": Annotated[Mapping[str, Any], _PROBE],
         "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
         "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],
     },
@@ -285,7 +303,7 @@ def read_policy(path: Path) -> Policy:
             settings[setting] = table.pop(key)
     for name, names in _SETTINGS.items():
         for key, value in file.get(name, {}).items():
-            settings[names[key]] = value if key in _COUNTED else float(value)
+            settings[names[key]] = value if key in _NOT_FLOATS else float(value)
     floors = {name: Floor(**_floats(floor)) for name, floor in file.get("floor", {}).items()}
     try:
         return Policy(**settings, margins=margins, class_margins=class_margins, floors=floors)

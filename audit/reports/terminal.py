@@ -27,6 +27,7 @@ from skinaudit.audit.reports.parts.wording import (
     lineage_text,
     margin_points,
     own_sets_compared,
+    powers_text,
     precision_text,
     turned_benign_text,
 )
@@ -67,10 +68,8 @@ def print_audit(result: AuditResult, console: Console) -> None:
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
-    powers = [f"{gate.set} {gate.subject} {power_text(gate.power)}" for gate in result.gates
-              if gate.power is not None and gate.lesion_class is None]  # fmt: skip
-    if powers:
-        _line(console, f"power, how likely an engine as good as its source passes: {', '.join(powers)}")
+    if any(gate.power is not None for gate in result.gates):
+        _line(console, f"power, how likely an engine as good as its source passes: {powers_text(result)}")
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
     if result.description.batches:

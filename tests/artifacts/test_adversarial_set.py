@@ -66,7 +66,7 @@ def test_round_trip(make_set: MakeSet, tmp_path: Path) -> None:
 def recorded(count: int = 5) -> AttackRecord:
     gradient = (np.arange(count) % 3).astype(np.uint8)
     path = np.linspace(-3, 3, count * POINTS, dtype=np.float32).reshape(count, POINTS)
-    return AttackRecord(gradient, path, np.arange(-1, count - 1, dtype=np.int32))
+    return AttackRecord(gradient, path, np.arange(-1, count - 1, dtype=np.int32), np.ones(count, np.float32))
 
 
 def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeSet, tmp_path: Path) -> None:
@@ -91,6 +91,7 @@ def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeS
         ({"attack_gradient": np.full(5, 3, np.uint8)}, "holds values that mean nothing"),
         ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "holds values that mean nothing"),
         ({"attack_success": np.full(5, -2, np.int32)}, "holds values that mean nothing"),
+        ({"attack_kept": np.full(5, 1.5, np.float32)}, "holds values that mean nothing"),
         ({"attack_success": np.full(5, 2, np.int64)}, "tensor attack_success is missing or not I32"),
     ],
 )

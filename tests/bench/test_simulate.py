@@ -49,5 +49,24 @@ def test_lesions_are_those_of_ham10000(simulate: ModuleType) -> None:
 def test_lesions_widen_the_interval(simulate: ModuleType) -> None:
     import numpy as np
 
-    effects = [simulate._drawn(400, 0.1, np.random.default_rng(seed)).design_effect for seed in range(20)]
+    generator = np.random.default_rng(0)
+    effects = []
+    for _ in range(20):
+        outcome = simulate._outcome(simulate._ham10000(400, generator), 0.1, simulate.MARGIN, 0.5, generator)
+        effects.append(simulate._drop(*outcome).design_effect)
     assert np.mean(effects) > 1.05
+
+
+@pytest.mark.parametrize(("row", "discordance"), [("20 of 50 images", 0.01), ("50 of 100 images", 0.015)])
+def test_few_lesions_never_pass_a_drop_of_the_margin(simulate: ModuleType, row: str, discordance: float) -> None:
+    passed, _, _ = simulate._wrong(dict(simulate.LESIONS)[row], discordance, 1.0, 60, 0)
+    assert passed <= 0.05
+
+
+def test_the_share_of_lost_images_is_the_one_asked_for(simulate: ModuleType) -> None:
+    import numpy as np
+
+    difference, groups = simulate._outcome(np.full(20_000, 3), 0.04, 0.02, 0.5, np.random.default_rng(0))
+    assert difference.mean() == pytest.approx(0.02, abs=0.004)
+    assert np.abs(difference).mean() == pytest.approx(0.04, abs=0.004)
+    assert len(groups) == 60_000

@@ -222,7 +222,7 @@ def _overflowing(lab: Lab, name: str, model: ModelProto, channel: int, factor: f
 
 BUILD_FAULTS = (
     Fault("standard for hardened", "the standard model's engine under the hardened run's manifest",
-          of_weights(standard_weights, "standard"), ("malignant flips", "class sensitivity")),
+          of_weights(standard_weights, "standard"), ("malignant flips", "malignant sensitivity", "class sensitivity")),
     Fault("earlier epoch", "exported from a checkpoint of the same training", of_weights(lambda lab: lab.early, "early"),
           ANY_LOSS),
     Fault("trained again", "trained on after the sets were written", of_weights(lambda lab: lab.again, "again"),

@@ -51,9 +51,14 @@ def rewrite(
     images = arrays.get("images", images_of(old))
     values = {"images": images, "labels": old.labels, "group": old.group, "ids": old.ids, "source_logits": old.source_logits}
     if "images" in arrays and logits:
-        engine = open_engine(engine_of(run), threads=THREADS)
-        values["source_logits"] = np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
+        values["source_logits"] = answers_to(run, images)
     write_set(path, info(old.info), **{**values, **arrays})
+
+
+def answers_to(run: Path, images: Images) -> NDArray[np.float32]:
+    """What the run's engine answers."""
+    engine = open_engine(engine_of(run), threads=THREADS)
+    return np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
 
 
 def seal(run: Path) -> Path:
@@ -122,6 +127,13 @@ def unperturbed(run: Path, path: Path) -> None:
     rewrite(run, path, images=images_of(clean(run)))
 
 
+def half_unperturbed(run: Path, path: Path) -> None:
+    """Every other image was never attacked."""
+    images, original = images_of(open_set(path)), images_of(clean(run))
+    images[::2] = original[::2]
+    rewrite(run, path, images=images)
+
+
 def random_signs(run: Path, path: Path) -> None:
     """Random noise of full eps in the place of an attack."""
     original = images_of(clean(run)).astype(np.int64)
@@ -143,6 +155,30 @@ def labels_everywhere(share: float) -> Callable[[Lab, Path], Path]:
     return write
 
 
+def _wrong(run: Path, count: int) -> NDArray[np.int64]:
+    """The first clean images that the source names wrongly."""
+    one = clean(run)
+    return np.flatnonzero(one.source_logits.argmax(1) != one.labels)[:count]
+
+
+def awkward_images_dropped(lab: Lab, folder: Path) -> Path:
+    run = copied(lab, folder)
+    kept = np.setdiff1d(np.arange(len(clean(run))), _wrong(run, 9))
+
+    def keep(one: AdversarialSet) -> dict[str, Any]:
+        arrays = {"images": images_of(one), "source_logits": one.source_logits, "labels": one.labels, "group": one.group}
+        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(one.ids[row] for row in kept)}
+
+    return _everywhere(run, keep)
+
+
+def ten_labels_changed(lab: Lab, folder: Path) -> Path:
+    run = copied(lab, folder)
+    labels = clean(run).labels.copy()
+    labels[_wrong(run, 10)] = (labels[_wrong(run, 10)] + 1) % 7
+    return _everywhere(run, lambda one: {"labels": labels})
+
+
 def repeated_images(lab: Lab, folder: Path) -> Path:
     """Every other image twice, under two names and lesions: more images than there are."""
     run = copied(lab, folder)
@@ -154,6 +190,29 @@ def repeated_images(lab: Lab, folder: Path) -> Path:
         return {**pixels, "group": np.arange(count), "ids": tuple(f"copy{row}" for row in range(count))}
 
     return _everywhere(run, repeat)
+
+
+def few_lesions(lab: Lab, folder: Path) -> Path:
+    """All images are of ten lesions: where none is lost, nothing tells how images of a lesion go together."""
+    run = copied(lab, folder)
+    count = len(clean(run).labels)
+    return _everywhere(run, lambda one: {"group": np.arange(count) * 10 // count})
+
+
+def near_copies(lab: Lab, folder: Path) -> Path:
+    """Every fifth image five times, mirrored, turned and shifted, each under a lesion of its own: no fewer images."""
+    run = copied(lab, folder)
+    rows = np.arange(0, len(clean(run).labels), 5)
+
+    def edited(one: AdversarialSet) -> dict[str, Any]:
+        kept = images_of(one)[rows]
+        edits = (kept, kept[..., ::-1], kept[..., ::-1, :], np.rot90(kept, 1, (2, 3)), np.roll(kept, 1, 3))
+        images = np.ascontiguousarray(np.concatenate(edits))
+        ids = tuple(f"picture{row}" for row in range(len(images)))
+        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(one.labels[rows], len(edits))}
+        return {**new, "group": np.arange(len(images)), "ids": ids}
+
+    return _everywhere(run, edited)
 
 
 def _everywhere(run: Path, arrays: Callable[[AdversarialSet], dict[str, Any]]) -> Path:
@@ -203,9 +262,16 @@ SET_FAULTS = (
           ("recorded results",)),
     Fault("stored logits tampered with", "every tenth row rolled, digests right", edited_sets(foreign_logits), ("control",)),
     Fault("unperturbed set", "the clean images as an adversarial set", edited_sets(unperturbed), ("attack strength",)),
+    Fault("half of the set unperturbed", "every other image is the clean one", edited_sets(half_unperturbed),
+          ("attack quality",)),
+    Fault("awkward images dropped", "nine wrongly named images less, in all sets", awkward_images_dropped, ("test split",)),
+    Fault("ten labels changed", "ten wrongly named images under another label", ten_labels_changed, ("test split",)),
     Fault("noise for an attack", "random noise within eps as pgd", edited_sets(random_signs), ("recorded results",)),
     Fault("set of another model", "crafted on the standard model, claimed white-box", stale_sets, ("recorded results",)),
     Fault("images repeated", "each image twice, to have enough", repeated_images, ("repeated images",)),
+    Fault("few lesions", "all images said to be of ten lesions", few_lesions, ("undecided drop",)),
+    Fault("near-copies", "images mirrored, turned and shifted under invented lesions, to have enough", near_copies,
+          ("near-copies",)),
     Fault("control taken away", "another model, its own answers stored as the source's, no reference", control_taken_away,
           ("control run",)),
 )  # fmt: skip

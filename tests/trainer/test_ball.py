@@ -165,3 +165,19 @@ def test_the_clean_image_stays_the_clean_image(norm: str) -> None:
     every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
     rounded = ball.to_grid(every.float() / 255, every, threat_model=ThreatModel(norm, Fraction(8)))  # type: ignore[arg-type]
     assert torch.equal(rounded, every)
+
+
+def test_a_small_l2_perturbation_keeps_its_length_on_the_grid() -> None:
+    """Nearest rounding would leave the clean image: every value moves by less than half a step."""
+    images = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
+    offset = torch.linspace(-0.45, 0.45, 192).view(1, 3, 8, 8)
+    threat_model = ThreatModel("l2", Fraction(8))
+    perturbed = (images + offset) / 255
+    grid = ball.to_grid(perturbed, images, threat_model=threat_model)
+    moved = (grid.double() - images.double()).flatten()
+    assert moved.square().sum() == int(offset.square().sum())
+    sizes = offset.flatten().abs()
+    assert sizes[moved != 0].min() >= sizes[moved == 0].max() - 1e-6  # the values nearest to their next step
+    assert (moved * offset.flatten() >= 0).all()
+    assert ball.kept_share(perturbed, images, images).tolist() == [0.0]
+    assert 0.4 < float(ball.kept_share(perturbed, grid, images)) < 0.5

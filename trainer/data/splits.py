@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.lesions import effective_lesions
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.dataset import Dataset, Split
 
@@ -16,6 +17,9 @@ SplitKind = Literal["lesion", "paper", "official"]
 
 PAPER_SIZES = (8111, 902, 1002)
 """Train, validation and test images of HAM10000's 10,015 in Huq & Pervin (2020), drawn image by image."""
+
+DECISIVE = 476
+"""Effective lesions of a test part on which an audit can decide: a quarter more than the 381 that a PASS needs."""
 
 
 def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
@@ -31,12 +35,16 @@ def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
             assert_never(kind)
 
 
-def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Split:
+def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, float] | None = None) -> Split:
     """Split so that no lesion lies in two parts, and each class has about `fractions` of its images in each part.
 
-    A class with three lesions or more is in all three parts; of two lesions one trains and one tests; a single one
-    trains. A lesion counts for the class of its first image.
+    fractions: of training, validation and test; None: validation has a tenth, and testing what `test_fraction` says. A class
+    with three lesions or more is in all three parts; of two lesions one trains and one tests; a single one trains. A
+    lesion counts for the class of its first image.
     """
+    if fractions is None:
+        tested_share = test_fraction(dataset.groups)
+        fractions = (0.9 - tested_share, 0.1, tested_share)
     if min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0):
         raise InvalidInputError(f"split fractions {fractions}: must be positive and sum to 1")
     generator = _generator(seed)
@@ -50,6 +58,16 @@ def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, 
         part_of_lesion[mine[:tested]] = 2
         part_of_lesion[mine[tested:tuned]] = 1
     return _from_parts(dataset, part_of_lesion[np.searchsorted(lesions, dataset.groups)])
+
+
+def test_fraction(groups: NDArray[np.int64]) -> float:
+    """The share of the images that is kept for testing: a tenth, or more where an audit could not decide on a tenth.
+
+    groups: int64 (N,) lesion of each image. Up to a quarter is taken if that gives DECISIVE effective lesions; if even a
+    quarter does not, it stays a tenth.
+    """
+    needed = DECISIVE / max(effective_lesions(groups), 1.0)
+    return needed if 0.1 < needed <= 0.25 else 0.1
 
 
 def paper_split(dataset: Dataset, *, seed: int) -> Split:

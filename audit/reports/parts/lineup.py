@@ -13,7 +13,7 @@ from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import PairedDrop
 from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.verdict import exit_code
-from skinaudit.audit.reports.parts.wording import precision_text
+from skinaudit.audit.reports.parts.wording import first_lines, precision_text
 
 _RANKS = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 _WORST_FIRST = (2, 1, 3, 0)
@@ -44,7 +44,8 @@ class SetEntry:
 class Entry:
     """One audited engine. label: distinct in the lineup. worst: the gate that holds least, None without gates.
 
-    clinical: what the audit says where no class is malignant; None where clinical gates were applied.
+    clinical: what the audit says where no class is malignant; None where clinical gates were applied. first_lines: what
+    every report says before its figures.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Entry:
     verdict: Verdict
     reason: str
     clinical: str | None
+    first_lines: tuple[str, ...]
     worst: Gate | None
     sets: tuple[SetEntry, ...]
     probes: tuple[ProbeResult, ...]
@@ -140,6 +142,7 @@ def _entry(label: str, result: AuditResult, first_digests: dict[str, str]) -> En
         verdict=result.verdict,
         reason=result.reason,
         clinical=next((finding.text for finding in result.findings if finding.rule == "clinical"), None),
+        first_lines=tuple(first_lines(result)),
         worst=worst_gate(result.gates),
         sets=tuple(
             _set_entry(

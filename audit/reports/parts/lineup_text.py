@@ -45,6 +45,7 @@ def notes(lineup: Lineup) -> tuple[str, ...]:
     emulated = [entry.label for entry in lineup.audited if entry.emulated]
     if emulated:
         lines.append(f"ONNX emulation, the engine itself was not run: {', '.join(emulated)}")
+    lines += [f"{entry.label}: {line}" for entry in lineup.audited for line in entry.first_lines]
     lines += [f"{entry.label}: {entry.clinical}" for entry in lineup.audited if entry.clinical is not None]
     if not all(set_entry.comparable for set_entry in sets):
         lines.append(f"{OTHER_IMAGES} other images than in the first audit with a set of this title: not comparable")

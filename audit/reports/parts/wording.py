@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, percent
+from skinaudit.audit.figures.text import NOTHING, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.engines.engine import UNREPORTED
@@ -64,21 +64,25 @@ def precision_text(result: AuditResult) -> str:
     return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
-_LISTED = 6
-"""More sizes of batches are counted."""
-
-
 def batches_text(result: AuditResult) -> str:
     """The batches that were tried and, where the engine takes no others, those that it takes."""
-    sizes = result.consistency.sizes
-    tried = f"batches tried: {', '.join(map(str, sizes))}"
-    if len(sizes) > _LISTED:
-        tried = f"batches tried: {len(sizes)} from {sizes[0]} to {sizes[-1]}"
+    tried = f"batches tried: {_runs(result.consistency.sizes)}"
     ranges = [
         f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"{limits.smallest} alone"
         for limits in result.description.batches
     ]
     return f"{tried}; the engine takes {' or '.join(ranges)}" if ranges else tried
+
+
+def _runs(sizes: Sequence[int]) -> str:
+    """Ascending whole numbers, neighbours of which there are three or more as a span."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and size == runs[-1][-1] + 1:
+            runs[-1].append(size)
+        else:
+            runs.append([size])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def baseline_text(baseline: BaselineResult) -> str:
@@ -124,3 +128,20 @@ def markdown_text(text: str) -> str:
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
     return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+
+
+def powers_text(result: AuditResult) -> str:
+    """The power of each gate that is not of a single class, set by set: `clean: accuracy 73%; pgd linf 2/255: ...`."""
+    by_set: dict[str, list[str]] = {}
+    for gate in result.gates:
+        if gate.power is not None and gate.lesion_class is None:
+            what = _GATE_NAMES.get(gate.rule, "{subject}").format(subject=gate.subject)
+            by_set.setdefault(gate.set, []).append(f"{what} {power_text(gate.power)}")
+    return "; ".join(f"{title}: {', '.join(powers)}" for title, powers in by_set.items())
+
+
+_GATE_NAMES = {
+    "turned-benign": "turned benign",
+    "floor": "floor of {subject}",
+    "baseline-drop": "{subject} since the baseline",
+}

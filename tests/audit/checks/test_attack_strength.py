@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from linear_run import change_inputs, change_set
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.attack_strength import check
 
+
+def lost_to_rounding(honest: Evidence) -> Evidence:
+    (attacked,) = honest.inputs.adversarial
+    assert attacked.attack is not None
+    record = replace(attacked.attack, kept=np.full(len(attacked), 0.5, np.float32))
+    return change_inputs(honest, adversarial=(replace(attacked, attack=record),))
+
+
 DAMAGES = {
     "half of eps": lambda honest: change_inputs(honest, spent=(np.full(700, 0.5),)),
     "all of eps on a few images": lambda honest: change_inputs(honest, spent=(np.where(np.arange(700) < 300, 1.0, 0.4),)),
+    "lost to rounding": lambda honest: lost_to_rounding(honest),
     "the clean images": lambda honest: change_set(honest, 1, images_digest=honest.clean.images_digest),
     "better than clean": lambda honest: change_set(change_set(honest, 0, source_accuracy=0.5), 1, source_accuracy=0.6),
 }

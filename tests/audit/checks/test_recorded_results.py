@@ -6,7 +6,7 @@ from linear_run import change_inputs, change_set
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.recorded_results import check
-from skinaudit.audit.evidence.inputs import Recorded
+from skinaudit.audit.evidence.recorded import Recorded
 
 
 def recorded(honest: Evidence, figures: dict[str, Any]) -> Evidence:

@@ -7,7 +7,7 @@ from linear_run import change_inputs
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.recorded_split import check
-from skinaudit.audit.evidence.inputs import Recorded
+from skinaudit.audit.evidence.recorded import Recorded
 
 
 def recorded(honest: Evidence, **changes: Any) -> Evidence:

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from linear_run import change_inputs
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.repeated_images import check
 
-DAMAGES = {"copies": lambda honest: change_inputs(honest, repeated=350)}
+DAMAGES = {"copies": lambda honest: change_inputs(honest, copies=replace(honest.inputs.copies, repeated=350))}
 
 
 @pytest.mark.parametrize(("repeated", "severity"), [(7, Severity.WARNING), (8, Severity.INCONCLUSIVE)])
 def test_more_than_a_hundredth_forbids_pass(honest: Evidence, repeated: int, severity: Severity) -> None:
     assert len(honest.inputs.clean) == 700
-    (finding,) = check(change_inputs(honest, repeated=repeated))
+    (finding,) = check(change_inputs(honest, copies=replace(honest.inputs.copies, repeated=repeated)))
     assert finding.severity is severity
+
+
+def test_near_copies_are_told_and_counted(honest: Evidence) -> None:
+    copies = replace(honest.inputs.copies, joined=3)
+    (finding,) = check(change_inputs(honest, copies=copies))
+    assert (finding.rule, finding.severity) == ("near-copies", Severity.WARNING)
+    assert finding.text == "3 lesions look like near-copies of other lesions and count as one with them, which leaves 525"

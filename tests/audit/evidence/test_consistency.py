@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,11 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.consistency import (
     Consistency,
+    answer_later,
     answer_once_more,
-    batch_sizes,
     check_consistency,
+    further_sizes,
+    named_sizes,
     spread_over_classes,
 )
 from skinaudit.audit.evidence.reference import Control
@@ -25,7 +28,7 @@ from skinaudit.engines.engine import BatchRange, EngineDescription
 def checked(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> Consistency:
     planted = lab.plant(tmp_path, images=100, settings={"fault": fault})
     found: Consistency = check_consistency(
-        lab.LinearEngine(planted.engine), open_set(planted.run / "sets" / "clean.safetensors"), batch_size=64
+        lab.LinearEngine(planted.engine), open_set(planted.run / "sets" / "clean.safetensors"), batch_size=64, seed=0
     )
     return found
 
@@ -33,7 +36,8 @@ def checked(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> Consiste
 @pytest.mark.parametrize("fault", [None, "scaled", "constant"])
 def test_an_answer_that_hangs_on_its_image_alone(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> None:
     found = checked(tmp_path, lab, fault)
-    assert found == Consistency(35, (1, 7, 64, 129), True, True, 0.0, 0, ())
+    assert found == Consistency(35, found.sizes, True, True, 0.0, 0, ())
+    assert {*range(1, 9), 64, 129, 256} <= set(found.sizes)
 
 
 def test_another_answer_when_run_again(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -68,18 +72,6 @@ class Plan:
         return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
 
 
-class OfAnyBatch(Plan):
-    """The same without bounds."""
-
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-        self.description = EngineDescription("fake", "1", "cpu", "a CPU", 1, {}, 8, 2)
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = images.reshape(len(images), -1).astype(np.float32)
-        return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
-
-
 def from_row(row: int) -> Fault:
     return lambda logits: np.where(np.arange(len(logits))[:, None] >= row, -logits, logits)
 
@@ -100,18 +92,18 @@ def noise(tmp_path: Path, lab: SimpleNamespace) -> Any:
      where_many(9, 15), where_many(65, 127), where_many(128, 128), where_many(33, 63)],
 )  # fmt: skip
 def test_every_row_and_range_of_batches_counts(noise: Any, fault: Fault) -> None:
-    found = check_consistency(Plan(fault), noise, batch_size=64)
+    found = check_consistency(Plan(fault), noise, batch_size=64, seed=0)
     assert not found.identical
     assert found.largest > 0.1
     assert found.flips > 0
-    honest = check_consistency(Plan(lambda logits: logits), noise, batch_size=64)
+    honest = check_consistency(Plan(lambda logits: logits), noise, batch_size=64, seed=0)
     assert honest.identical
 
 
 def test_a_fixed_batch_is_tried_with_every_image_in_several_rows(noise: Any) -> None:
     fixed = BatchRange(100, 100, 100)
-    assert check_consistency(Plan(lambda logits: logits, taken=fixed), noise, batch_size=64).sizes == (100,)
-    assert not check_consistency(Plan(from_row(70), taken=fixed), noise, batch_size=64).identical
+    assert check_consistency(Plan(lambda logits: logits, taken=fixed), noise, batch_size=64, seed=0).sizes == (100,)
+    assert not check_consistency(Plan(from_row(70), taken=fixed), noise, batch_size=64, seed=0).identical
 
 
 def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
@@ -123,8 +115,8 @@ def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
 
     engine = Plan(rare, taken=BatchRange(1, 32, 256))
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0)
-    before = check_consistency(engine, noise, batch_size=64)
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    before = check_consistency(engine, noise, batch_size=64, seed=0)
     found = answer_once_more(before, engine, [answered], batch_size=64)
     assert before.identical
     assert (found.whole, found.flips, found.identical) == (100, 1, False)
@@ -133,14 +125,14 @@ def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
 
 def test_whole_sets_are_answered_singly_where_logits_move_with_the_batch(noise: Any) -> None:
     """Quantisation with ranges of the batch: logits move, and whether classes do has to be known of all images."""
-    engine = OfAnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
+    engine = AnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
     logits = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0)
-    found = answer_once_more(check_consistency(engine, noise, batch_size=64), engine, [answered], batch_size=64)
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
+    found = answer_once_more(check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered], batch_size=64)
     assert (found.whole, found.flips) == (100, 0)
     assert found.largest > 0.05
-    steady = OfAnyBatch(lambda logits: logits)
-    before = check_consistency(steady, noise, batch_size=64)
+    steady = AnyBatch(lambda logits: logits)
+    before = check_consistency(steady, noise, batch_size=64, seed=0)
     assert answer_once_more(before, steady, [answered], batch_size=64) is before
 
 
@@ -151,6 +143,55 @@ def test_rare_classes_are_among_the_images() -> None:
     assert spread_over_classes(labels[:4], count=35) == [0, 1, 2, 3]
 
 
-def test_an_engine_that_takes_any_batch_gets_the_usual_four() -> None:
-    assert batch_sizes((), batch_size=64) == (1, 7, 64, 129)
-    assert batch_sizes((BatchRange(8, 16, 24),), batch_size=64) == (8, 9, 15, 16, 17, 24)
+def test_an_engine_that_takes_any_batch_gets_many_and_no_two_audits_the_same() -> None:
+    assert named_sizes((), batch_size=64) == {1, 7, 64, 129}
+    further = [further_sizes((), batch_size=64, side=64, generator=np.random.default_rng(seed)) for seed in range(20)]
+    assert all({2, 3, 4, 5, 6, 33, 256} <= sizes and max(sizes) <= 256 for sizes in further)
+    assert len(set(further)) > 15
+    assert max(further_sizes((), batch_size=64, side=224, generator=np.random.default_rng(0))) <= 128  # memory
+
+
+def test_no_batch_leaves_the_ranges_of_an_engine() -> None:
+    ranges = (BatchRange(8, 16, 24),)
+    assert named_sizes(ranges, batch_size=64) == {8, 16, 24}
+    for seed in range(20):
+        further = further_sizes(ranges, batch_size=64, side=64, generator=np.random.default_rng(seed))
+        assert {9, 15, 17} >= {size for size in further if size in (7, 9, 15, 17, 25)} >= {9, 15}
+        assert all(8 <= size <= 24 for size in further)
+
+
+class AnyBatch(Plan):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.description = replace(self.description, batches=())
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = images.reshape(len(images), -1).astype(np.float32)
+        return self._fault(np.stack([pixels.mean(axis=1), pixels[:, 0]], axis=1))
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 6), (8, 31), (65, 127), (130, 10**6), (24, 24), (256, 256)])
+def test_an_engine_of_any_batch_is_caught_at_unusual_ones(noise: Any, low: int, high: int) -> None:
+    found = check_consistency(AnyBatch(where_many(low, high)), noise, batch_size=64, seed=0)
+    assert not found.identical
+    assert found.flips > 0
+
+
+@pytest.mark.parametrize(("calls", "changed"), [(10**6, 0), (2, 100)])
+def test_the_same_images_are_shown_again_at_the_end(noise: Any, calls: int, changed: int) -> None:
+    """An engine that answers otherwise after some calls."""
+    used = 0
+
+    def worn(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal used
+        used += 1
+        return logits if used <= calls else -logits
+
+    engine = AnyBatch(worn)
+    honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
+    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    before = Consistency(35, (1,), True, True, 0.0, 0, ())
+    found = answer_later(before, engine, [answered], batch_size=64, seed=0)
+    assert found.later in (36, 64)
+    assert found.later_changed == min(changed, found.later)
+    assert (found.later_flips > 0) == (found.later_largest > 0.1) == bool(changed)

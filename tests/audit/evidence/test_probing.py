@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.perturbation import within
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.checks import Severity
 from skinaudit.audit.evidence.probes import load, names
-from skinaudit.audit.evidence.probing import plan_probes
-from skinaudit.audit.judgement.result import Verdict
+from skinaudit.audit.evidence.probing import plan_probes, small_probe
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import InvalidInputError
 
 SIDE = 12
@@ -131,15 +134,52 @@ def test_a_probe_attacks_engine_and_reference_alike(tmp_path: Path, lab: SimpleN
     assert again.probes[0].queries == probe.queries
 
 
+def failing(result: AuditResult) -> set[str]:
+    return {finding.rule for finding in result.findings if finding.severity is Severity.FAIL}
+
+
 @pytest.mark.usefixtures("opened")
-def test_an_engine_that_is_weaker_off_the_stored_images_passes_replay_and_fails_the_probe(
-    tmp_path: Path, lab: SimpleNamespace
-) -> None:
-    """It has learnt the stored images by heart, and is wrong on any other."""
+def test_every_audit_finds_an_engine_that_knows_the_stored_images_by_heart(tmp_path: Path, lab: SimpleNamespace) -> None:
+    """It is right on the stored images, and wrong on any other."""
     planted = lab.plant(tmp_path, settings={"fault": "memory", "sets": str(tmp_path / "sets")})
-    assert audit_engine(planted.engine).verdict is Verdict.PASS
-    probes = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
-    result = audit_engine(planted.engine, probes=probes)
-    assert result.verdict is Verdict.FAIL
-    assert {one.rule for one in result.findings if one.severity.value == "fail"} == {"probe-drop"}
-    assert "masking" in {one.rule for one in result.findings}
+    result = audit_engine(planted.engine)
+    assert failing(result) == {"probe-drop", "nearby-images"}
+    assert "masking" in {finding.rule for finding in result.findings}
+    (probe,) = result.probes
+    assert probe.small
+    assert probe.worst_accuracy <= probe.fresh_accuracy < 0.1
+    replayed = audit_engine(planted.engine, small_probe=False)
+    assert all(gate.judgement.verdict is Verdict.PASS for gate in replayed.gates if gate.binding)
+    plans = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
+    asked = audit_engine(planted.engine, probes=plans)
+    assert [one.small for one in asked.probes] == [False]  # the larger one stands for the small one
+    assert "probe-drop" in failing(asked)
+
+
+@pytest.mark.usefixtures("opened")
+def test_the_small_probe_asks_no_more_than_a_replay_and_binds_nothing(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, settings={})
+    result = audit_engine(planted.engine, policy=Policy(probe_images=70))
+    (probe,) = result.probes
+    assert (probe.small, probe.by_answers, probe.images, probe.settings["queries"]) == (True, True, 70, 20)
+    assert probe.queries <= 1400 + 2 * 70
+    (gate,) = (gate for gate in result.gates if gate.rule == "probe-drop")
+    assert (gate.binding, gate.judgement.verdict) == (False, Verdict.INCONCLUSIVE)  # 70 images cannot show 5 points
+    assert result.verdict is Verdict.PASS
+    proving = audit_engine(planted.engine, policy=Policy(probe_images=70, probe_prove=True))
+    assert proving.verdict is Verdict.INCONCLUSIVE
+
+
+def test_another_probe_stands_for_the_small_one_only_if_it_is_the_same_attack(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path, images=140, eps=24)
+    sets = [open_set(planted.run / "sets" / f"{name}.safetensors") for name in ("clean", "pgd")]
+
+    def left_out(name: str, eps: int | None) -> bool:
+        threat_model = None if eps is None else ThreatModel("linf", Fraction(eps))
+        others = plan_probes([name], threat_model=threat_model, images=9, queries=9, seed=0)
+        return small_probe(others, sets, images=100, seed=0) is None
+
+    assert left_out("square", None)
+    assert left_out("square", 24)
+    assert not left_out("square", 2)
+    assert not left_out("spsa", None)

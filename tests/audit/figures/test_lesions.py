@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skinaudit.audit.figures.lesions import KNOWN_FROM, design_effect, differing_lesions, effective_lesions
+from skinaudit.artifacts.lesions import effective_lesions
+from skinaudit.audit.figures.lesions import KNOWN_FROM, design_effect, differing_lesions
 from skinaudit.audit.figures.statistics import accuracy_interval, paired_drop, wilson_interval
 
 

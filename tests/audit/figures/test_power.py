@@ -38,6 +38,13 @@ def test_full_agreement_passes_for_certain_or_never() -> None:
     assert fail_probability(10**5, 0, 0, **MARGIN) == 0
 
 
+def test_rounding_makes_no_power_above_one() -> None:
+    """A report refuses such a share when it is read."""
+    for images in range(380, 1_400, 17):
+        for rate in (0.0005, 0.002):
+            assert 0 <= pass_probability(images, rate, rate, margin=0.2, confidence=0.95) <= 1
+
+
 def test_a_total_loss_fails_for_certain() -> None:
     assert fail_probability(300, 1, 0, **MARGIN) == pytest.approx(1)
     assert pass_probability(300, 1, 0, **MARGIN) == 0

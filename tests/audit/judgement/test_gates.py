@@ -178,6 +178,21 @@ def test_a_malignant_class_of_few_images_binds_only_where_it_is_asked_to(
     assert (gate.images, gate.judgement.verdict, gate.binding) == (40, INCONCLUSIVE, binding)
 
 
+@pytest.mark.parametrize(("count", "binding"), [(90, False), (130, True)])
+@pytest.mark.parametrize("exchanged", [0, 12])
+def test_a_malignant_class_binds_by_the_power_of_its_images_whatever_the_engine_changes(
+    lab: SimpleNamespace, count: int, binding: bool, exchanged: int
+) -> None:
+    """An engine that loses as many melanomas as it gains has less power to pass, and is not released from the gate."""
+    labels = np.concatenate([np.zeros(count, np.int64), LABELS[LABELS != 0]])
+    source, engine = labels.copy(), labels.copy()
+    source[:exchanged], engine[exchanged : 2 * exchanged] = 2, 2
+    gate = named(judge([lab.entry(lab.compared(engine, source, labels))], [], Policy()), "class-sensitivity", "mel")
+    assert gate.binding is binding
+    assert (gate.power or 0.0) < 0.8 or exchanged == 0
+    assert gate.judgement.verdict is (INCONCLUSIVE if exchanged else PASS)
+
+
 def test_a_benign_class_never_holds_a_pass_back(lab: SimpleNamespace) -> None:
     labels = np.concatenate([np.full(5, 5), LABELS[LABELS != 5]])
     gates = judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(prove="always"))

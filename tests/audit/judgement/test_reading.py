@@ -48,6 +48,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "malignant_margin": st.floats(0.5, 99), "malignant_margin_many": st.floats(0.5, 99),
         "many_malignant": st.integers(1, 9), "turned_benign": st.floats(0.5, 99),
         "malignant_to_benign": st.none() | st.integers(0, 9), "minimal_images": st.integers(1, 9),
+        "probe_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
@@ -180,6 +181,9 @@ FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "clas
 
 
 LATER = (
+    ("consistency", "later"), ("consistency", "later_changed"), ("consistency", "later_largest"),
+    ("consistency", "later_flips"), ("policy", "probe_required"), ("policy", "probe_images"), ("policy", "probe_prove"),
+    ("probes", 0, "small"),
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),

@@ -27,7 +27,7 @@ from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
 from skinaudit.audit.reports.html import render
-from skinaudit.audit.reports.page import words
+from skinaudit.audit.reports.page import gallery, words
 from skinaudit.audit.reports.page.charts import drop_chart
 from skinaudit.audit.reports.page.drawing import COLOURS
 from skinaudit.errors import MissingDependencyError
@@ -414,3 +414,15 @@ def test_a_missing_library_is_one_line_with_the_command(
     message = rf"the HTML report needs {library}, .*pip install 'skinaudit\[report\]'"
     with pytest.raises(MissingDependencyError, match=message):
         render(losing)
+
+
+def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
+    audits: dict[str, AuditResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = audits["melanoma to nevus"]
+    for shelf in gallery.shelves(result, pictures=False):
+        assert sum(card.flip.malignant_to_benign for card in shelf.cards) == 100
+    monkeypatch.setattr(gallery, "CANCERS", 40)
+    for shelf in gallery.shelves(result, pictures=False):
+        assert sum(card.flip.malignant_to_benign for card in shelf.cards) == 40
+        assert "60 more malignant images turned benign; the JSON report names all." in shelf.notes

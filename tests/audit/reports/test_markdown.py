@@ -34,7 +34,7 @@ def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[s
     for result in audits.values():
         found = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
         assert sorted(found) == sorted((one.severity.value, one.rule) for one in result.findings)
-    assert "20 of 20 gates passed" in render(audits["pass"])
+    assert "22 of 22 gates passed" in render(audits["pass"])
     assert "### Findings" not in render(audits["pass"])
 
 

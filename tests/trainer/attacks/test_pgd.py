@@ -279,7 +279,7 @@ def test_a_loss_that_softmax_rounds_away_is_followed_all_the_same(tiny: Tiny) ->
         trace = AttackTrace()
         found = pgd.attack(tempered, images, labels, generator=seeded(), trace=trace, **settings)
         broken.append(float(loss_and_broken(model, found, labels)[1].float().mean()))
-        records.append(trace.record())
+        records.append(trace.record(torch.ones(len(images))))
     assert 0.1 < broken[0] < 1
     assert broken[1] >= broken[0]
     assert (records[0].gradient == LOSS_GRADIENT).all()
@@ -324,9 +324,9 @@ def test_a_trace_tells_where_nothing_could_be_followed() -> None:
     model, trace = HalfBlind(3), AttackTrace()
     images = torch.full((2, 3, 3, 3), 0.3)
     pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), steps=3, restarts=2, trace=trace)
-    assert trace.record().gradient.tolist() == [LOSS_GRADIENT, NO_GRADIENT]
-    assert trace.record().silent.tolist() == [False, True]
-    assert trace.record().path[1].std() == 0
+    assert trace.record(torch.ones(len(images))).gradient.tolist() == [LOSS_GRADIENT, NO_GRADIENT]
+    assert trace.record(torch.ones(len(images))).silent.tolist() == [False, True]
+    assert trace.record(torch.ones(len(images))).path[1].std() == 0
     with pytest.raises(InvalidInputError, match="a trace tells of the full budget"):
         pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), stop_margin=0.0, trace=trace)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data import splits
 from skinaudit.trainer.data.dataset import Dataset, Split
 from skinaudit.trainer.data.splits import SplitKind, lesion_split, official_split, paper_split, split
 
@@ -49,6 +50,19 @@ def check(dataset: Dataset, found: Split) -> None:
     assert found.leaked_lesions == len(seen & set(dataset.groups[found.test].tolist()))
 
 
+@pytest.mark.parametrize(
+    ("lesions", "views", "share"),
+    [(9520, 1, 0.1), (4760, 1, 0.1), (2380, 1, 0.2), (1904, 1, 0.25), (1900, 1, 0.1), (2380, 3, 0.2)],
+)
+def test_the_test_part_is_as_large_as_an_audit_needs(lesions: int, views: int, share: float) -> None:
+    """476 effective lesions, from a tenth to a quarter; views of one lesion add none."""
+    assert splits.test_fraction(np.repeat(np.arange(lesions), views)) == pytest.approx(share)
+    labels, groups = [0] * lesions * views, np.repeat(np.arange(lesions), views).tolist()
+    found = lesion_split(dataset_of(labels, groups), seed=0)
+    assert len(found.test) / len(labels) == pytest.approx(share, abs=0.01)
+    assert len(found.val) / len(labels) == pytest.approx(0.1, abs=0.01)
+
+
 @settings(deadline=None)
 @given(lesions=st.integers(0, 200), seed=st.integers(0, 1000))
 def test_lesion_split_keeps_lesions_whole_and_every_class_everywhere(lesions: int, seed: int) -> None:
@@ -64,7 +78,7 @@ def test_lesion_split_keeps_lesions_whole_and_every_class_everywhere(lesions: in
 
 def test_lesion_split_is_stratified_by_images() -> None:
     dataset = skewed(6000)
-    found = lesion_split(dataset, seed=0)
+    found = lesion_split(dataset, seed=0, fractions=(0.8, 0.1, 0.1))
     for label in range(7):
         total = (dataset.labels == label).sum()
         for part, fraction in ((found.train, 0.8), (found.val, 0.1), (found.test, 0.1)):

@@ -1,0 +1,56 @@
+"""The reference in the half precision of the engine: how far honest rounding of this very model moves its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.manifest import resolve
+from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.engines.half import HALVES
+from skinaudit.engines.open import open_emulated
+from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
+
+_IMAGES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class HalvedAnswers:
+    """Logits, float32 (N, classes), to the first images of the white-box set of this title.
+
+    source: as they are stored. engine: of the engine. halved: of its fp32 reference, emulated in the precision that was
+    asked for.
+    """
+
+    title: str
+    source: NDArray[np.float32]
+    engine: NDArray[np.float32]
+    halved: NDArray[np.float32]
+
+
+def answer_in_halves(
+    path: Path, inputs: Inputs, answered: Sequence[AnsweredSet], *, threads: int | None
+) -> tuple[HalvedAnswers, ...]:
+    """Emulate the reference of a half precision engine; empty for others, and where there is no ONNX file to emulate."""
+    manifest = inputs.manifest
+    if manifest is None or manifest.asked not in HALVES or Path(manifest.reference.file).suffix != ".onnx":
+        return ()
+    if not (path.parent / manifest.reference.file).is_file():
+        return ()
+    try:
+        halved = open_emulated(resolve(path.parent, manifest.reference), precision=manifest.asked, threads=threads)
+        answers = []
+        for stored in answered:
+            if stored.white_box:
+                logits = halved.logits(next(stored.images.batches(_IMAGES)))
+                count = len(logits)
+                source = stored.images.source_logits[:count]
+                answers.append(HalvedAnswers(stored.title, source, stored.logits[:count], logits))
+        return tuple(answers)
+    except (EngineError, InvalidInputError, MissingDependencyError):  # then the bound of all models holds
+        return ()

@@ -1,0 +1,102 @@
+"""Images that no set holds, beside the stored ones: a step away, and between the steps of the 8-bit grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.logits import predictions
+from skinaudit.audit.evidence.consistency import spread_over_classes
+from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.audit.evidence.reference import Reference
+from skinaudit.engines.engine import Engine, Images
+from skinaudit.errors import EngineError
+
+_IMAGES = 35
+_FLOATS = ("float32", "float16")
+STORED, STEP, BETWEEN = "stored images", "images one step away", "images between the steps"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two ways of answering differ on images of one kind.
+
+    median: over the images, of the largest difference of any logit, relative to the range of all. flips: images that are
+    not named alike.
+    """
+
+    median: float
+    flips: int
+
+
+@dataclass(frozen=True)
+class NearbyImages:
+    """Some clean images: as they are stored, with every pixel one step up or down, with every pixel up to half a step off.
+
+    images: of each kind. reference: the engine against its reference by kind, empty without another reference. own: the
+    engine against its own answers to the stored images, of the other kinds. Of an engine whose input is of whole numbers
+    nothing lies between the steps. unanswered: kinds to which the engine answers NaN or infinity.
+    """
+
+    images: int
+    reference: Mapping[str, Difference]
+    own: Mapping[str, Difference]
+    unanswered: tuple[str, ...]
+
+
+def try_nearby_images(engine: Engine, reference: Reference, inputs: Inputs, *, batch_size: int, seed: int) -> NearbyImages:
+    """Show images of all three kinds to the engine and to its reference; `seed` draws them."""
+    whole_numbers = inputs.contract is not None and inputs.contract.dtype not in _FLOATS
+    compared = None if reference.is_subject else reference.engine
+    kinds = _kinds(inputs.clean, np.random.default_rng(seed), between=not whole_numbers)
+    return compare_nearby(engine, compared, kinds, batch_size=batch_size)
+
+
+def compare_nearby(
+    engine: Engine, reference: Engine | None, kinds: Mapping[str, Images], *, batch_size: int
+) -> NearbyImages:
+    """Compare the answers to images by kind, STORED among them; every array is (N, 3, size, size)."""
+    answers = {kind: _answers(engine, images, batch_size) for kind, images in kinds.items()}
+    stored = answers[STORED]
+    own = {
+        kind: _difference(stored, logits)
+        for kind, logits in answers.items()
+        if kind != STORED and stored is not None and logits is not None
+    }
+    beside = {}
+    for kind, logits in answers.items():
+        expected = None if reference is None else _answers(reference, kinds[kind], batch_size)
+        if expected is not None and logits is not None:
+            beside[kind] = _difference(expected, logits)
+    unanswered = tuple(kind for kind, logits in answers.items() if logits is None)
+    return NearbyImages(len(kinds[STORED]), beside, own, unanswered)
+
+
+def _kinds(clean: AdversarialSet, generator: np.random.Generator, *, between: bool) -> dict[str, Images]:
+    chosen = spread_over_classes(clean.labels, count=_IMAGES)
+    stored = np.stack([clean.image(index) for index in chosen])
+    steps = generator.choice(np.array([-1, 1], np.int16), stored.shape)
+    kinds: dict[str, Images] = {STORED: stored, STEP: np.clip(stored + steps, 0, 255).astype(np.uint8)}
+    if between:
+        parts = generator.uniform(-0.5, 0.5, stored.shape)
+        kinds[BETWEEN] = np.clip(stored + parts, 0, 255).astype(np.float32)
+    return kinds
+
+
+def _answers(engine: Engine, images: Images, batch_size: int) -> NDArray[np.float32] | None:
+    """float32 (N, classes); None where any is NaN or infinite."""
+    try:
+        logits = np.concatenate([engine.logits(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])
+    except EngineError:  # an engine answers with finite logits or not at all
+        return None
+    return logits if np.isfinite(logits).all() else None
+
+
+def _difference(expected: NDArray[np.float32], logits: NDArray[np.float32]) -> Difference:
+    width = (float(expected.max()) - float(expected.min())) or 1.0
+    largest = np.abs(logits.astype(np.float64) - expected).max(axis=1)
+    return Difference(float(np.median(largest)) / width, int((predictions(logits) != predictions(expected)).sum()))

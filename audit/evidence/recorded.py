@@ -1,0 +1,71 @@
+"""What a run recorded of its sets when its training ended, compared with those at hand, whichever folder these come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
+from skinaudit.artifacts.run_folder import RUN_FILE
+from skinaudit.artifacts.run_sets import recorded_split
+from skinaudit.errors import InvalidInputError
+
+NOT_LISTED = "is not listed"
+CHANGED = "is listed with another digest"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded of the sets when the training ended.
+
+    figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the recorded
+    test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by file,
+    why a set that was crafted on the engine's source is none that its run lists, NOT_LISTED or CHANGED.
+    """
+
+    figures: Mapping[str, Mapping[str, float]]
+    differences: tuple[str, ...]
+    own: bool
+    unlisted: Mapping[str, str]
+
+
+def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet]) -> Recorded:
+    """What the run in `folder`, if it is there, and the lineage of its engine recorded. sets: the clean one first."""
+    run = read_run(folder) if (folder / RUN_FILE).is_file() else None
+    split, clean, weights = recorded_split(run, manifest.lineage), sets[0], manifest.lineage["weights"]
+    own = [image_set for image_set in sets if image_set.info.source == weights]
+    reasons = {} if run is None else {image_set.path.name: _unlisted(image_set, folder, run) for image_set in own}
+    return Recorded(
+        figures={} if run is None else {name: _figures(results) for name, results in run.results.items()},
+        differences=split.differences(clean),
+        own=clean.info.source == weights,
+        unlisted={file: reason for file, reason in reasons.items() if reason},
+    )
+
+
+def _unlisted(image_set: AdversarialSet, folder: Path, run: RunManifest) -> str:
+    """Why a set is none that its run lists; empty where one of these has its digest, or its images and logits."""
+    listed = run.sets.get(image_set.info.name)
+    if digest_file(image_set.path) in {file.digest for file in run.sets.values()}:
+        return ""
+    if listed is None:
+        return NOT_LISTED
+    try:
+        own_set = open_set(resolve(folder, listed))
+    except InvalidInputError:  # without it nothing says that the two are different attacks
+        return CHANGED
+    if own_set.images_digest == image_set.images_digest and np.array_equal(own_set.source_logits, image_set.source_logits):
+        return ""  # written again, in another format
+    own, given = own_set.info, image_set.info
+    same = (own.attack, own.threat_model, own.settings) == (given.attack, given.threat_model, given.settings)
+    return CHANGED if same else NOT_LISTED
+
+
+def _figures(results: Mapping[str, object]) -> dict[str, float]:
+    """The numbers among the results of a set."""
+    return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}

@@ -1,0 +1,78 @@
+"""Pictures made of a few soft spots: as different from each other as pictures of lesions are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.audit.evidence.near_copies import _join_pairs, join_copies, reduced_luminance
+
+SIDE, COUNT = 48, 60
+Pictures = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    drawn = np.full((COUNT, 3, SIDE, SIDE), 190.0)
+    for picture in drawn:
+        middle = [(SIDE / 2, SIDE / 2, 12, 70)]
+        spots = [(*generator.uniform(0, SIDE, 2), generator.uniform(2, 6), generator.uniform(-50, 50)) for _ in range(12)]
+        for down, right, size, depth in (*middle, *spots):
+            picture -= depth * np.exp(-((rows - down) ** 2 + (columns - right) ** 2) / (2 * size**2))
+    return np.clip(drawn + generator.normal(0, 2, drawn.shape), 0, 255).astype(np.uint8)
+
+
+def noisy(pictures: Pictures) -> Pictures:
+    return np.clip(pictures + np.random.default_rng(1).normal(0, 8, pictures.shape), 0, 255).astype(np.uint8)
+
+
+def coarse(pictures: Pictures) -> Pictures:
+    """As a strong compression leaves them: every 2 x 2 pixels alike."""
+    return pictures[:, :, ::2, ::2].repeat(2, axis=2).repeat(2, axis=3)
+
+
+def cropped(pictures: Pictures) -> Pictures:
+    """Without a border of one pixel, enlarged to the whole side."""
+    kept = np.clip(np.rint(np.linspace(1, SIDE - 2, SIDE)), 0, SIDE - 1).astype(int)
+    return pictures[:, :, kept][:, :, :, kept]
+
+
+EDITS: dict[str, Callable[[Pictures], Pictures]] = {
+    "brighter": lambda pictures: np.clip(pictures * 1.15, 0, 255).astype(np.uint8),
+    "darker": lambda pictures: (pictures * 0.8).astype(np.uint8),
+    "coarse": coarse,
+    "noisy": noisy,
+    "mirrored": lambda pictures: pictures[..., ::-1],
+    "turned": lambda pictures: np.rot90(pictures, 1, (2, 3)),
+    "shifted by one": lambda pictures: np.pad(pictures, ((0, 0), (0, 0), (1, 0), (0, 1)), mode="edge")[:, :, :-1, 1:],
+    "cropped": cropped,
+    "mirrored and noisy": lambda pictures: noisy(pictures[..., ::-1, :]),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_picture_is_no_new_lesion(pictures: Pictures, edit: str) -> None:
+    both = np.concatenate([pictures, EDITS[edit](pictures)])
+    joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
+    assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
+    assert len(np.unique(joined[:COUNT])) == COUNT
+
+
+def test_different_pictures_stay_different(pictures: Pictures) -> None:
+    assert join_copies(reduced_luminance(pictures), np.arange(COUNT)).tolist() == list(range(COUNT))
+
+
+def test_pictures_without_detail_are_like_no_other() -> None:
+    flat = np.arange(0, 200, 20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 16, 16), np.uint8)
+    assert join_copies(reduced_luminance(flat), np.arange(10)).tolist() == list(range(10))
+
+
+def test_lesions_join_through_others() -> None:
+    lesions = np.array([0, 1, 2, 3, 3, 4])
+    assert _join_pairs(lesions, np.array([0, 2, 4]), np.array([2, 3, 5])).tolist() == [0, 1, 0, 0, 0, 0]
+    assert _join_pairs(lesions, np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == lesions.tolist()
