@@ -171,7 +171,7 @@ def refused(path: Path, text: str) -> str:
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    assert len(message) < len(str(path)) + 700
+    assert len(message) < len(str(path)) + 900
     assert "audit" in message
     return message
 
