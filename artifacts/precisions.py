@@ -27,7 +27,7 @@ KINDS: Mapping[str, Kind] = {
     "fp16": Kind("Half precision weights and arithmetic.", explained_drift=0.04, layers=("cast",)),
     "bf16": Kind("bfloat16 weights and arithmetic (plans, OpenVINO).", explained_drift=0.3, layers=("cast",)),
     "fp8": Kind(
-        "E4M3 weights and activations, calibrated on training images (plans).", explained_drift=2.0, layers=("rounding",)
+        "E4M3 weights and activations, calibrated on training images (plans).", explained_drift=5.0, layers=("rounding",)
     ),
     "int8": Kind(
         "Static quantisation, calibrated on training images.",

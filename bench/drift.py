@@ -15,8 +15,8 @@ from onnx import numpy_helper
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RunFolder
-from skinaudit.audit.checks.fidelity import EXPLAINED
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures.drift import measure_drift
 from skinaudit.bench.report import table
@@ -43,7 +43,10 @@ def main() -> None:
     parser.add_argument("--turned", type=int, default=6, help="kernels to turn, of each run")
     options = parser.parse_args()
     rows = [row for run in options.runs for row in _rows(run, options.threads, options.turned)]
-    allowed = ", ".join(f"{name} {share:g}" for name, share in EXPLAINED.items())
+    allowed = ", ".join(
+        f"{name} {kind.explained_drift:g}{''.join(f' ({where} {share:g})' for where, share in kind.by_runtime.items())}"
+        for name, kind in KINDS.items()
+    )
     options.output.write_text(
         f"""# How far an honest engine's logits lie from its source's
 
@@ -52,9 +55,9 @@ def main() -> None:
 Engines that `skinaudit export` built and compared; graphs in fp8, and in the half precisions, emulated by ONNX Runtime. The
 drift of an image is the largest change of the lead that the source's answer has over any other class; its margin is the
 least such lead. Near ties: the margin is at most the image's own drift. An audit doubts an engine whose median drift exceeds
-a share of the median margin: {allowed}. In fp16 and bf16 it compares with the emulation of the very model instead: "times
-emulated" is the median drift over that of the fp32 reference emulated in the same precision. "Turned": one 3x3 kernel of the
-fp16 graph, turned by 90 degrees, in a layer and a channel that are drawn.
+a share of the median margin: {allowed}. In fp16 and bf16 it compares
+with the emulation of the model itself: "times emulated" is the median drift over that of the fp32 reference,
+emulated in the same precision. "Turned": one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
 
 {table(_HEADS, rows)}""",
         encoding="utf-8",

@@ -6,6 +6,7 @@ A check file defines `ABOUT`, the part of the audit that it looks at; `RULES`, t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
@@ -131,13 +132,17 @@ class Check(Protocol):
 
 def names(about: About | None = None) -> tuple[str, ...]:
     """The checks that are there, by file, in alphabetical order; with `about` those that look at it."""
-    check_names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return tuple(name for name in check_names if about is None or load(name)[0] == about)
+    return tuple(name for name in _files() if about is None or load(name)[0] == about)
+
+
+@functools.cache
+def _files() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def load(name: str) -> tuple[About, Mapping[str, Rule], Check]:
     """What a check looks at, its rules, and the check; raises InvalidInputError on another name."""
-    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+    if name not in _files():
         raise InvalidInputError(f"check {name!r}: there is none of that name")
     module = importlib.import_module(f"{__name__}.{name}")
     about: About = module.ABOUT
