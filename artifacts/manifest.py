@@ -55,7 +55,8 @@ class RunManifest:
     """A trained model. `weights` names the source model: its digest is what adversarial sets carry as `source`.
 
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
-    recipe, hardening and seed with every setting. results: measured figures on the test split.
+    recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
+    model, recorded before any export; None in runs of earlier versions.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RunManifest:
     calibration: FileRecord
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
+    structure: FileRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
             value["data"] = {("majority_share" if name == "majority_baseline" else name): data[name] for name in data}
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
+    if kind == _RUN:
+        value.setdefault("structure", None)  # earlier versions recorded none
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest
 

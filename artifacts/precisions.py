@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -11,20 +12,29 @@ class Kind:
     """What every part must know of a precision.
 
     help: the line of `skinaudit export --help`. explained_drift: the median drift of the logits over the median logit margin
-    that the precision explains; by_runtime: of runtimes that need another bound.
+    that the precision explains; by_runtime: of runtimes that need another bound. layers: kinds of layers
+    (skinaudit.engines.networks) that it adds to a network.
     """
 
     help: str
     explained_drift: float
     by_runtime: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[Literal["rounding", "cast"], ...] = ()
 
 
 KINDS: Mapping[str, Kind] = {
     "fp32": Kind("Single precision.", explained_drift=1e-4),
-    "fp16": Kind("Half precision weights and arithmetic.", explained_drift=0.04),
-    "bf16": Kind("bfloat16 weights and arithmetic (plans, OpenVINO).", explained_drift=0.3),
-    "fp8": Kind("E4M3 weights and activations, calibrated on training images (plans).", explained_drift=5.0),
-    "int8": Kind("Static quantisation, calibrated on training images.", explained_drift=1.2, by_runtime={"openvino": 4.5}),
+    "fp16": Kind("Half precision weights and arithmetic.", explained_drift=0.04, layers=("cast",)),
+    "bf16": Kind("bfloat16 weights and arithmetic (plans, OpenVINO).", explained_drift=0.3, layers=("cast",)),
+    "fp8": Kind(
+        "E4M3 weights and activations, calibrated on training images (plans).", explained_drift=5.0, layers=("rounding",)
+    ),
+    "int8": Kind(
+        "Static quantisation, calibrated on training images.",
+        explained_drift=1.2,
+        by_runtime={"openvino": 4.5},
+        layers=("rounding",),
+    ),
 }
 """Precisions by name. The bounds of drift are three times the largest of honest exports (docs/results/drift.md); of fp32,
 where that is no more than the last bits, twenty times. An audit has a closer bound for fp16 and bf16: what rounding does to

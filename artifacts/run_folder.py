@@ -17,7 +17,7 @@ class RunFolder:
     """The paths in a run's folder; nothing says that a file is there.
 
     While a training is under way there are `checkpoint`, `best` and `log`; a finished run has `manifest`, `weights`,
-    `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`.
+    `structure`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`.
     """
 
     path: Path
@@ -31,6 +31,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The kept weights of the source model."""
         return self.path / "weights.safetensors"
+
+    @property
+    def structure(self) -> Path:
+        """Operators and connections of the source model, without its weights."""
+        return self.path / "structure.json"
 
     @property
     def calibration(self) -> Path:

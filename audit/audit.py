@@ -18,8 +18,10 @@ from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.nearby_images import try_nearby_images
 from skinaudit.audit.evidence.probing import run_probe, small_probe
+from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
+from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
 from skinaudit.audit.figures.set_result import set_results
 from skinaudit.audit.judgement.baseline import compare_baseline, pair_with
 from skinaudit.audit.judgement.gate_findings import gate_findings
@@ -79,6 +81,7 @@ def gather(
         emulated=request.emulate,
         reference=reference,
         conditions=compare_conditions(path, inputs, control=request.control),
+        proof=prove(path, inputs),
         consistency=consistency,
         nearby=nearby,
         computed_precision=measure_precision(
@@ -179,6 +182,8 @@ def _result(
         consistency=evidence.consistency,
         emulated=evidence.emulated,
         rebuilds=inputs.rebuilds,
+        labels=pack_numbers(inputs.clean.labels),
+        lesions=pack_numbers(lesion_numbers(inputs.copies.lesions)),
         sets=evidence.sets,
         probes=evidence.probes,
         baseline=baseline,

@@ -224,6 +224,7 @@ def _set(comparison: Comparison, attacked: bool) -> SetResult:
         norm="linf" if attacked else None, eps="2/255" if attacked else None, settings={}, clean=not attacked,
         white_box=True, source="", images_digest=title, control=Control(False, ""), comparison=comparison, drift=None,
         probabilities=False, images_per_second=1.0, flipped=(), right="", called_malignant="",
+        engine_answers="", source_answers="",
     )  # fmt: skip
 
 

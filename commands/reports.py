@@ -33,6 +33,7 @@ def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
 
     targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
     result = read_audit(audit)
+    _say_unproved(audit, result.by_image)
     printed = write_targets(targets, result)
     if printed is not None:
         click.echo(printed, nl=False)
@@ -63,7 +64,10 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
     targets = parse_targets(report_texts, taken=audits, kind="lineup")
     if as_json and any(target.path is None for target in targets):
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
-    lineup = line_up([(path, read_audit(path)) for path in audits])
+    results = [(path, read_audit(path)) for path in audits]
+    for path, result in results:
+        _say_unproved(path, result.by_image)
+    lineup = line_up(results)
     printed = write_targets(targets, lineup, "lineup")
     if as_json:
         click.echo(reports.render("json", lineup, "lineup"), nl=False)
@@ -71,6 +75,13 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
         click.echo(printed, nl=False)
     elif not targets:
         print_lineup(lineup, console())
+
+
+def _say_unproved(audit: Path, by_image: bool) -> None:
+    """Tell on stderr of a report whose figures cannot be computed again."""
+    if not by_image:
+        text = "of an earlier version, without answers by image: its figures are not proved; audit the engine again"
+        click.echo(f"{audit}: {text}", err=True)
 
 
 @click.command(short_help="Print the transfer matrix of runs.")

@@ -21,6 +21,7 @@ from skinaudit.engines import onnx_graph
 from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.half import HALVES, has_half, to_half
+from skinaudit.engines.networks.of_onnx import network_of_file
 from skinaudit.engines.plans.cuda_device import cuda_devices
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
@@ -274,4 +275,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-RUNTIME = Runtime((".onnx",), "cpu", open_session, conditions={".onnx": onnx_graph.conditions_of_file})
+RUNTIME = Runtime(
+    (".onnx",), "cpu", open_session,
+    conditions={".onnx": onnx_graph.conditions_of_file}, networks={".onnx": network_of_file},
+)  # fmt: skip

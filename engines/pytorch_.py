@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.program_structure import structure_of
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.networks.layers import Layer
+from skinaudit.engines.networks.of_structure import network_of
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
 from skinaudit.errors import EngineError, missing
 from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
+_MODEL = "model."
+"""Start of the names that the exporter gives to the weights of a program."""
 _WEIGHTED = ("conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm")
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -61,13 +66,7 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     torch = import_torch(path)
     if provider == "cuda" and not torch.cuda.is_available():
         raise EngineError(f"{path}: provider cuda was asked for and torch finds no device; pass --provider cpu")
-    _check_payloads(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
-            program = torch.export.load(path)
-    except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
-        raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
+    program = _load(torch, path)
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch.device(provider)
@@ -82,6 +81,25 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     )
     ports = _ports(program, where=path)
     return PytSession(program.module().to(device), torch, device, description, ports)
+
+
+def network_of_file(path: Path) -> Layer:
+    """The layer that makes the answers of a program; raises as open_session."""
+    program = _load(import_torch(path), path)
+    image, _ = _ports(program, where=path)
+    structure = structure_of(program, size=image.shape[-1] or 0, prefix=_MODEL)
+    weights = {name.removeprefix(_MODEL): value.detach().numpy() for name, value in program.state_dict.items()}
+    return network_of(structure, weights)
+
+
+def _load(torch: Any, path: Path) -> Any:
+    _check_payloads(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
+            return torch.export.load(path)
+    except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
+        raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
 
 
 def import_torch(path: Path) -> Any:
@@ -150,4 +168,4 @@ def _port(name: str, value: Any) -> Port:
     return Port(name, shape, np.dtype(str(value.dtype).removeprefix("torch.")).name)
 
 
-RUNTIME = Runtime((".pt2",), "cpu", open_session)
+RUNTIME = Runtime((".pt2",), "cpu", open_session, networks={".pt2": network_of_file})

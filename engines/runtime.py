@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.networks.layers import Layer
 from skinaudit.engines.session import Session
 
 
@@ -25,6 +26,7 @@ class Runtime:
     takes `allow_code: bool`, too, and refuses such a file without it. plan_options: fields of PlanOptions that have a
     meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the operators of
     a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read for that.
+    networks: by suffix, what reads a file as layers that can be compared with those of its run.
     """
 
     suffixes: tuple[str, ...]
@@ -35,6 +37,7 @@ class Runtime:
     runs_code: bool = False
     plan_options: tuple[str, ...] = ()
     conditions: Mapping[str, Callable[[Path], Mapping[str, int]]] = field(default_factory=dict)
+    networks: Mapping[str, Callable[[Path], Layer]] = field(default_factory=dict)
 
     @property
     def by_default(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.engines.engine_files import digest_engine
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 CONFIDENCE = 0.95
@@ -38,7 +39,8 @@ class SourceFigures:
 class FiledAudit:
     """A JSON report of an audit, with the digest of the file that it was read from.
 
-    engine_now: `same` where the run's engine file is the one that was audited, else `changed` or `missing`.
+    engine_now: `same` where the run's engine is the one that was audited, `partly` where an earlier report tells that of its
+    first file alone, else `changed` or `missing`.
     """
 
     path: Path
@@ -156,10 +158,19 @@ def _audits(folder: Path, audits: Path, manifest: RunManifest, left_out: dict[st
             left_out[f"audit {path.name}"] = f"is about {whose}"
             continue
         engine = RunFolder(folder).engines / PurePath(filed.result.engine).name
-        now = "missing"
-        if engine.is_file():
-            now = "same" if digest_file(engine) == filed.result.engine_digest else "changed"
-        yield FiledAudit(filed.path, filed.digest, filed.result, now)
+        yield FiledAudit(filed.path, filed.digest, filed.result, _engine_now(engine, filed.result.engine_digest))
+
+
+def _engine_now(engine: Path, audited: str) -> str:
+    """Whether an engine is the audited one; earlier reports have the digest of its first file alone."""
+    if not engine.is_file():
+        return "missing"
+    try:
+        if digest_engine(engine) == audited:
+            return "same"
+    except SkinauditError:
+        return "changed"
+    return "partly" if digest_file(engine) == audited else "changed"
 
 
 def _reason(error: SkinauditError, folder: Path) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
+from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import SetInfo, open_set, write_set
 from skinaudit.artifacts.attack_record import LOSS_GRADIENT, POINTS, AttackRecord
@@ -28,6 +29,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
     write_run,
 )
+from skinaudit.artifacts.structure import Structure, write_structure
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine, gather
 from skinaudit.audit.checks import Evidence
@@ -102,7 +104,9 @@ class LinearEngine:
 def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> None:
     """Write the file of a LinearEngine; its graph holds `operators`, which LinearEngine never runs."""
     nodes = [helper.make_node(name, ["image"], ["logits"]) for name in operators or ("Identity",)]
-    model = helper.make_model(helper.make_graph(nodes, "linear", [], []))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])
+    model = helper.make_model(helper.make_graph(nodes, "linear", [image], [logits]))
     helper.set_model_props(model, {"linear": json.dumps(settings)})
     path.write_bytes(model.SerializeToString())
 
@@ -142,7 +146,8 @@ def plant(
     """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
     run = folder
     (run / "engines").mkdir(parents=True, exist_ok=True)
-    write_json(run / "weights.safetensors", {"seed": seed})
+    save_file({"seed": np.array(seed)}, run / "weights.safetensors")
+    write_structure(run / "structure.json", Structure("image", "image", SIZE, (), {}, {}))  # what `write_planted` writes
     write_json(run / "calibration.safetensors", {"seed": seed})
     weights = record(run / "weights.safetensors", relative_to=run)
     pixels, labels = pictures(images, seed=data_seed, labels=labels)
@@ -172,6 +177,7 @@ def plant(
             calibration=record(run / "calibration.safetensors", relative_to=run),
             sets=sets,
             created_with={},
+            structure=record(run / "structure.json", relative_to=run),
         ),
     )
     reference = run / "engines" / "fp32.onnx"
@@ -315,6 +321,8 @@ def entry(comparison: Comparison, *, clean: bool = False, white_box: bool = True
         flipped=(),
         right="",
         called_malignant="",
+        engine_answers="",
+        source_answers="",
     )
 
 

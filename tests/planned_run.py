@@ -16,9 +16,12 @@ from skinaudit.artifacts.manifest import (
     BUILT_TYPED,
     EngineManifest,
     read_engine_manifest,
+    read_run,
     record,
     write_engine_manifest,
+    write_run,
 )
+from skinaudit.artifacts.structure import Step, Structure, write_structure
 from skinaudit.engines.half import HALVES, to_half
 
 PIXELS = 3 * SIZE * SIZE
@@ -72,6 +75,19 @@ def typed_graph(precision: str) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
+def _record_structure(folder: Path) -> None:
+    """The structure of `linear_graph` in the run's records."""
+    steps = (
+        Step("centred", "sub.Tensor", ("step:image", "weight:half")),
+        Step("flat", "flatten.using_ints", ("step:centred", 1)),
+        Step("logits", "linear.default", ("step:flat", "weight:weights")),
+    )
+    weights = tuple(map(float, templates(0).T.reshape(-1)))
+    constants, shapes = {"half": (0.5,), "weights": weights}, {"half": (1,), "weights": (CLASSES, PIXELS)}
+    write_structure(folder / "structure.json", Structure("image", "logits", SIZE, steps, constants, shapes))
+    write_run(folder, replace(read_run(folder), structure=record(folder / "structure.json", relative_to=folder)))
+
+
 def plant_plan(
     folder: Path,
     precision: str,
@@ -87,6 +103,7 @@ def plant_plan(
     compute: the precision that it computes in instead of the promised one.
     """
     run = plant(folder, settings={}, images=images, asked=precision)
+    _record_structure(run.run)
     earlier = read_engine_manifest(run.reference)
     engines = run.reference.parent
     onnx.save(linear_graph(), str(run.reference))

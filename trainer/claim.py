@@ -23,7 +23,16 @@ def claim_folder(out: Path, *, resume: bool) -> None:
         raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
     if files.checkpoint.exists() and not resume:
         raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
-    unfinished = (files.best, files.checkpoint, files.log, files.weights, files.calibration, files.curves, files.sets)
+    unfinished = (
+        files.best,
+        files.checkpoint,
+        files.log,
+        files.weights,
+        files.structure,
+        files.calibration,
+        files.curves,
+        files.sets,
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         # A killed run leaves temporary files, whose names start with a dot.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from skinaudit.artifacts.program_structure import structure_of
+from skinaudit.artifacts.structure import Structure
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import architectures
 
@@ -93,6 +95,22 @@ def _foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d
         for (name, layer), (_, following) in pairwise(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
                 yield f"{path}.{name}" if path else name, layer, following
+
+
+def recorded_structure(model: nn.Module, *, size: int) -> Structure:
+    """Operators and connections of a model in evaluation mode; the model is left as it was."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                model,
+                (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            )
+    finally:
+        model.train(was_training)
+    return structure_of(program, size=size)
 
 
 def channels_last(model: nn.Module) -> nn.Module:

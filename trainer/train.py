@@ -19,6 +19,7 @@ from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import TEST_SET
+from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
@@ -31,7 +32,7 @@ from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Epoch, Examples, fit
-from skinaudit.trainer.models import build, folded, parameter_count
+from skinaudit.trainer.models import build, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe
 from skinaudit.trainer.weaknesses import weaknesses
@@ -126,6 +127,7 @@ def train_run(
     draw_curves(history, files.curves, title=f"{out.name}: {summary.title}")
     checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
     weights = record(files.weights, relative_to=out)
+    write_structure(files.structure, recorded_structure(model, size=training.size))
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
     weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
@@ -149,6 +151,7 @@ def train_run(
         calibration=calibration,
         sets={opened.info.name: record(opened.path, relative_to=out) for opened in sets},
         created_with=versions("torch", "torchvision", "numpy", "pillow"),
+        structure=record(files.structure, relative_to=out),
     )
     write_run(out, manifest)
     for path in (files.checkpoint, files.best):

@@ -57,6 +57,9 @@ def _about_the_report(baseline: Earlier) -> Iterator[Finding]:
     if absent:
         text = f"sets of the baseline that were not replayed here: {', '.join(absent)}"
         yield Finding(Severity.WARNING, "baseline-coverage", None, text)
+    if not baseline.report.by_image:
+        text = "the baseline's report is of an earlier version and keeps no answers by image: its figures are not proved"
+        yield Finding(Severity.NOTE, "baseline-coverage", None, text)
     if baseline.report.emulated:
         text = "the baseline was an emulation: what its file answers is unknown"
         yield Finding(Severity.WARNING, "baseline-coverage", None, text)

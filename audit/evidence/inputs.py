@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
-from skinaudit.artifacts.files import digest_file, short
+from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import (
     EngineManifest,
     manifest_path,
@@ -28,6 +28,7 @@ from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
+from skinaudit.engines.engine_files import digest_engine
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -51,11 +52,11 @@ class Rebuilds:
 class Inputs:
     """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
 
-    manifest: None for a foreign engine, which has `contract` instead: what the user's contract file says of it. weights:
-    digest of the source model, None where it is unknown. lineage_gaps: what the lineage lacks.
-    spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean images are
-    copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone, recorded;
-    None for a foreign engine.
+    digest: of every file that makes the engine. manifest: None for a foreign engine, which has `contract` instead: what the
+    user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
+    lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
+    images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
+    recorded; None for a foreign engine.
     """
 
     digest: str
@@ -109,7 +110,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
     copies = find_copies(clean)
-    return Inputs(manifest.engine.digest, manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
+    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -134,7 +135,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
     copies = find_copies(clean)
-    return Inputs(digest_file(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
+    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:

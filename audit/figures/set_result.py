@@ -17,6 +17,7 @@ from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.drift import Drift, measure_drift
 from skinaudit.audit.figures.flips import Flip, worst_flips
+from skinaudit.audit.figures.image_answers import pack_numbers
 from skinaudit.audit.figures.right_answers import pack_right
 
 
@@ -30,7 +31,9 @@ class SetResult:
     images_per_second: of the engine, reading included. flipped: all cancers that turned benign and the worst of the other
     images that the engine loses, see flips.LIMIT; empty where nothing was compared. right: which images the engine names
     rightly; called_malignant: which it calls malignant, both as skinaudit.audit.figures.right_answers packs them. A report
-    of an earlier version does not say which are called malignant; the text is empty then.
+    of an earlier version does not say which are called malignant; the text is empty then. engine_answers, source_answers:
+    the classes that they name, by number, as skinaudit.audit.figures.image_answers packs them; empty in reports of earlier
+    versions, and source_answers where nothing was compared.
     """
 
     name: str
@@ -53,6 +56,8 @@ class SetResult:
     flipped: tuple[Flip, ...]
     right: str
     called_malignant: str
+    engine_answers: str
+    source_answers: str
 
 
 def set_results(answered: Sequence[AnsweredSet], *, engine: Path, confidence: float) -> tuple[SetResult, ...]:
@@ -102,6 +107,8 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
         flipped=flipped,
         right=pack_right(answers == images.labels),
         called_malignant=pack_right(np.isin(answers, contract.malignant_labels)),
+        engine_answers=pack_numbers(answers),
+        source_answers="" if source_answers is None else pack_numbers(source_answers),
     )
 
 

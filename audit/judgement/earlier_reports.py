@@ -11,14 +11,14 @@ from skinaudit.audit.figures.statistics import wilson_interval
 
 EARLIER_FORMAT = "skinaudit-audit/1"
 
-_CLINICAL = {
+_POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
-    "agreement_only": "pass",
+    "agreement_only": "pass", "proof": "optional",
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
     "consistency": {"whole": 0, "later": 0, "later_changed": 0, "later_largest": 0.0, "later_flips": 0},
-    "policy": {**_CLINICAL, "probe_required": False, "probe_images": 100, "probe_prove": False},
+    "policy": {**_POLICY, "probe_required": False, "probe_images": 100, "probe_prove": False},
 }
 """Fields of today's format that its first reports do not have, with what held then, or with today's default."""
 
@@ -33,7 +33,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report of today's format with the fields that its first ones lack.
 
     They are batches of the engine, what was run of it, lesions and power, the interval of the malignant sensitivity, which
-    was that of single images then, the clinical endpoint, and which images are called malignant.
+    was that of single images then, the clinical endpoint, which images are called malignant, and the answers by image.
     """
     changed: dict[str, Any] = _with_lesions(dict(report))
     changed["gates"] = _each(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
@@ -45,11 +45,17 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", **changed}
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
-    changed = {"called_malignant": "", **result, "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip})}
+    changed = {
+        "called_malignant": "",
+        "engine_answers": "",
+        "source_answers": "",
+        **result,
+        "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
+    }
     if isinstance(result.get("comparison"), dict):
         changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
     return changed

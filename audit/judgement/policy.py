@@ -16,6 +16,7 @@ from skinaudit.errors import InvalidInputError
 Prove = Literal["where possible", "always"]
 Requirement = Literal["required", "optional"]
 Clinical = Literal["required", "none"]
+Proof = Literal["where readable", "always", "optional"]
 AgreementOnly = Literal["pass", "inconclusive"]
 
 MAX_IMAGES = 1_000_000
@@ -52,9 +53,11 @@ class Policy:
     lie below. malignant_to_benign: how many of these one set may hold; None for no limit beside turned_benign.
     agreement_only: what a source brings about that keeps no robustness under any threat model: `pass` permits a PASS that
     says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
-    stored in the sets, `optional` warns. clinical: `required` forbids PASS where the contract names no malignant class;
-    `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are named,
-    their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points that a fresh attack may cost
+    stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
+    of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
+    as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
+    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
+    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
     the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm
     and eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has
     to show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of
@@ -79,6 +82,7 @@ class Policy:
     benign_margin: float = 20.0
     prove: Prove = "where possible"
     control: Requirement = "required"
+    proof: Proof = "where readable"
     clinical: Clinical = "required"
     clinical_reason: str = ""
     turned_benign: float = 5.0
@@ -133,6 +137,8 @@ class Policy:
             raise InvalidInputError(f"policy agreement_only = {self.agreement_only!r}: choose 'pass' or 'inconclusive'")
         if self.control not in get_args(Requirement):
             raise InvalidInputError(f"policy control = {self.control!r}: choose 'required' or 'optional'")
+        if self.proof not in get_args(Proof):
+            raise InvalidInputError(f"policy proof = {self.proof!r}: choose {', '.join(map(repr, get_args(Proof)))}")
         if self.clinical not in get_args(Clinical):
             raise InvalidInputError(f"policy clinical = {self.clinical!r}: choose 'required' or 'none'")
         if self.clinical == "none" and not self.clinical_reason.strip():
@@ -169,6 +175,10 @@ minimal_images = {DEFAULT.minimal_images}
 # Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
 # audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
+# Layers and weights of the file that runs are compared with those of its run (structure.json and weights.safetensors). Where
+# this was not possible: "where readable" warns for formats that nobody can read (plans, compiled packages), notes runs of
+# earlier versions, and leaves the audit INCONCLUSIVE otherwise; "always" leaves it INCONCLUSIVE; "optional" warns.
+proof = "{DEFAULT.proof}"
 # Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
 # with "required"; with "none" it may pass, and every report prints the reason.
 clinical = "{DEFAULT.clinical}"
@@ -252,7 +262,7 @@ _PROBE = Known({"margin": float, "required": bool, "images": int, "prove": bool}
 _FILE = Known(
     {
         "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
-        "agreement_only": AgreementOnly,
+        "proof": Proof, "agreement_only": AgreementOnly,
         "margin": Mapping[str, float],
         "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
         "malignant": Annotated[
@@ -265,7 +275,7 @@ _FILE = Known(
     },
     others=False,
 )  # fmt: skip
-_PLAIN = ("confidence", "minimal_images", "control", "clinical", "clinical_reason", "agreement_only")
+_PLAIN = ("confidence", "minimal_images", "control", "proof", "clinical", "clinical_reason", "agreement_only")
 _AGAIN = "`skinaudit policy` prints one to start from"
 
 

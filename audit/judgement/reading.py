@@ -7,6 +7,7 @@ from pathlib import Path
 from skinaudit.artifacts.plain_values import printable, read_json, show
 from skinaudit.artifacts.typed_json import build
 from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed, upgraded
+from skinaudit.audit.judgement.rederived import disagreement
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
 from skinaudit.errors import InvalidInputError
@@ -21,7 +22,8 @@ def read_audit(path: Path) -> AuditResult:
     """Read what `skinaudit audit` wrote as JSON. Invariant: to_json of the result is what the file holds.
 
     Raises InvalidInputError for another kind of file, for whatever skinaudit.artifacts.typed_json refuses, and for a verdict
-    of a gate or of the whole that does not follow from the report's own figures, gates and findings.
+    of a gate or of the whole that does not follow from the report's own figures, gates and findings, or for figures that do
+    not follow from its answers by image (a report of an earlier version keeps none).
     """
     value = read_json(path, what="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
     kind = value.pop("kind", None)
@@ -32,7 +34,10 @@ def read_audit(path: Path) -> AuditResult:
             f"{path}: kind should be {AUDIT_FORMAT}, found {show(kind)}; name the JSON report that `skinaudit audit` wrote"
         )
     result: AuditResult = build(AuditResult, completed(value), where=str(path), again=_AGAIN)
-    wrong = contradiction(result.sets, result.gates, result.policy)
+    try:
+        wrong = contradiction(result.sets, result.gates, result.policy) or disagreement(result)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}: {_CHANGED}") from error
     if wrong:
         raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")
     verdict, reason = conclude(result.sets, result.gates, result.findings, result.policy)

@@ -142,7 +142,9 @@ class AuditResult:
     its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
     command line that gives this audit again. classes: in the contract's order; malignant: those of them that the contract
     names so, the most important one first. baseline: the comparison with an earlier audit, None where none was named.
-    agreement_only: the source keeps no robustness under attack, so that only agreement with it can be shown.
+    agreement_only: the source keeps no robustness under attack, so that only agreement with it can be shown. labels,
+    lesions: of each image, the same in all sets, as skinaudit.audit.figures.image_answers packs them; empty in reports of
+    earlier versions.
     """
 
     engine: Path
@@ -162,6 +164,8 @@ class AuditResult:
     consistency: Consistency
     emulated: bool
     rebuilds: Rebuilds | None
+    labels: str
+    lesions: str
     sets: tuple[SetResult, ...]
     probes: tuple[ProbeResult, ...]
     baseline: BaselineResult | None
@@ -177,6 +181,11 @@ class AuditResult:
         for finding in self.findings:
             if finding.rule not in RULES:
                 raise InvalidInputError(f"finding of rule {finding.rule!r}: there are {', '.join(RULES)}")
+
+    @property
+    def by_image(self) -> bool:
+        """Whether the report keeps the answers to single images, from which its figures can be computed again."""
+        return bool(self.labels)
 
     @property
     def engine_text(self) -> str:

@@ -14,7 +14,12 @@ from skinaudit.audit.reports.parts.wording import margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.run_record import FiledAudit, RunRecord
 
-_NOW = {"same": "", "changed": ", of an earlier build", "missing": ", the file is not in the run"}
+_NOW = {
+    "same": "",
+    "changed": ", of an earlier build",
+    "missing": ", the file is not in the run",
+    "partly": ", audited without a digest of its weights",
+}
 _ANSWERS = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "open": "open"}
 
 
@@ -78,7 +83,8 @@ def _verdict(filed: FiledAudit) -> str:
     counts = ", ".join(f"{answers[key]} {word}" for key, word in _ANSWERS.items() if answers[key])
     about = result.description
     return _row((
-        safe(f"{_name(filed)}{_NOW[filed.engine_now]}{', emulated' if result.emulated else ''}"),
+        safe(f"{_name(filed)}{_NOW[filed.engine_now]}{', emulated' if result.emulated else ''}"
+             f"{'' if result.by_image else ', figures not proved'}"),
         safe(f"{about.runtime} {about.version} {about.provider}"), safe(precision_text(result)),
         f"**{result.verdict.value}**", counts, safe(result.reason),
     ))  # fmt: skip

@@ -58,6 +58,7 @@ RULES: Mapping[str, tuple[str, Severity | None]] = {
     "logits near the source's": ("fidelity", None),
     "batches": ("batch-dependence", None),
     "conditions in the graph": ("conditions", None),
+    "layers and weights of the run": ("unexplained", None),
     "odd frames": ("odd-frames", None),
     "half precision emulated": ("execution", None),
     "recorded results": ("results", None),

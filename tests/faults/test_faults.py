@@ -58,8 +58,9 @@ def test_the_control_stops_an_audit_whose_reference_is_wrong(fault: Fault, lab: 
     assert set(outcome.checks) & {"control", "finite logits", "logits, not probabilities"}, outcome.texts
 
 
-def test_the_bait_is_right_until_it_is_quantised(lab: Lab, tmp_path: Path) -> None:
-    assert judge(bait_unsprung(lab, tmp_path)).verdict == "PASS"
+def test_the_bait_is_seen_before_it_is_quantised(lab: Lab, tmp_path: Path) -> None:
+    outcome = judge(bait_unsprung(lab, tmp_path))
+    assert (outcome.verdict, outcome.checks) == ("INCONCLUSIVE", ("layers and weights of the run",)), outcome.texts
 
 
 def test_the_emulation_sees_what_overflows_in_fp16(lab: Lab, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def concluded(result: AuditResult) -> AuditResult:
         replace(gate, judgement=replace(gate.judgement, verdict=_possible(gate, result.policy)[-1]))
         for gate in (*result.gates, *drops, *malignant)
     )
-    result = replace(result, gates=gates)
+    result = replace(result, gates=gates, labels="")  # without answers by image, which any figures would contradict
     return replace(result, verdict=conclude(result.sets, result.gates, result.findings, result.policy)[0])
 
 
@@ -171,7 +171,7 @@ def refused(path: Path, text: str) -> str:
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    assert len(message) < len(str(path)) + 700
+    assert len(message) < len(str(path)) + 900
     assert "audit" in message
     return message
 
@@ -186,7 +186,8 @@ LATER = (
     ("probes", 0, "small"),
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
-    ("policy", "turned_benign"), ("policy", "agreement_only"), ("sets", 0, "called_malignant"),
+    ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
+    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip
@@ -230,7 +231,7 @@ def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]
             free_text = (
                 isinstance(old, str)
                 and wrong == "word"
-                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove", "clinical")
+                and place[-1] not in ("kind", "rule", "verdict", "severity", "prove", "clinical", "proof")
             )
             if (
                 old is None

@@ -1,0 +1,74 @@
+"""The structure of a run's model, recorded when its training ends: operators, connections and settings without the weights.
+
+What an engine file computes can be compared with it and with weights.safetensors, without torch and without any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.plain_values import read_json
+from skinaudit.artifacts.typed_json import build
+from skinaudit.errors import InvalidInputError
+
+_KIND = "skinaudit-structure/1"
+_AGAIN = "restore it or train again"
+STEP, WEIGHT = "step:", "weight:"
+"""Starts of an argument that is the result of a step, and of one that is a tensor of the weights or of `constants`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator. operator: torch's name of it, such as `conv2d.default`.
+
+    arguments: in the operator's order: numbers, lists of numbers, null, or a text that starts with STEP or WEIGHT.
+    """
+
+    name: str
+    operator: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A model from the image to the logits. steps: in the order of their computation; the image is the step `input`.
+
+    constants: tensors that are not among the weights, such as those of the normalisation, flat; shapes: of these.
+    Invariant: each step takes only earlier ones.
+    """
+
+    input: str
+    output: str
+    size: int
+    steps: tuple[Step, ...]
+    constants: Mapping[str, tuple[float, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        known = {self.input}
+        for step in self.steps:
+            for argument in step.arguments:
+                if isinstance(argument, str) and argument.startswith(STEP) and argument.removeprefix(STEP) not in known:
+                    raise InvalidInputError(f"step {step.name} takes {argument}, which no step before it makes")
+            known.add(step.name)
+        if self.output not in known:
+            raise InvalidInputError(f"output {self.output} is made by no step")
+
+
+def write_structure(path: Path, structure: Structure) -> None:
+    """Write it as JSON, atomically; equal structures give equal bytes."""
+    write_json(path, {"kind": _KIND, **asdict(structure)})
+
+
+def read_structure(path: Path) -> Structure:
+    """Read what `write_structure` wrote; raises InvalidInputError for a damaged file or one of another kind."""
+    value = read_json(path, what="record of a model's structure", again=_AGAIN)
+    kind = value.pop("kind", None)
+    if kind != _KIND:
+        raise InvalidInputError(f"{path}: kind should be {_KIND}; {_AGAIN}")
+    structure: Structure = build(Structure, value, where=str(path), again=_AGAIN)
+    return structure

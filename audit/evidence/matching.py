@@ -1,0 +1,313 @@
+"""Two networks compared layer by layer, with every number: does a file compute what its run's weights do?
+
+Channels between two layers may stand in another order, and where nothing but homogeneous steps (ReLU, pools) lies between
+they may be scaled, undone by the next layer: neither changes the function, and optimisers and equalisation do both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.engines.networks.layers import Array, Constant, Kind, Layer
+
+_SIGMAS = 3.0
+"""Of the error of a scale that is estimated from rounded weights."""
+_CUT = 1e-3
+"""Relative error of where a function cuts."""
+_TINY = 1e-30
+_NEGLIGIBLE = 1e-6
+"""Of a row's largest weight: what a sum in another order may move."""
+
+
+class DiffersError(Exception):
+    """Where the two networks part. found: the layer of the file; expected: of the run."""
+
+    def __init__(self, expected: Layer, found: Layer, text: str) -> None:
+        super().__init__(text)
+        self.expected, self.found, self.text = expected, found, text
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """How the channels of the file's layer belong to the run's: file[j] = scale[j] * run[order[j]].
+
+    loose: relative error of each scale, 0 where it is exact.
+    """
+
+    order: NDArray[np.intp]
+    scale: Array
+    loose: Array
+
+    @property
+    def unscaled(self) -> bool:
+        """Whether every scale is 1 but for its error."""
+        return bool((np.abs(self.scale - 1) <= self.loose + _NEGLIGIBLE).all())
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are the same ones, unscaled."""
+        return self.unscaled and bool((self.order == np.arange(len(self.order))).all())
+
+    def same(self, other: Channels) -> bool:
+        """Whether both are the same but for the error of their scales."""
+        if len(self.order) != len(other.order) or not (self.order == other.order).all():
+            return False
+        slack = (self.loose + other.loose + _NEGLIGIBLE) * self.scale
+        return bool((np.abs(self.scale - other.scale) <= slack).all())
+
+    def repeated(self, times: int) -> Channels:
+        """Of a map of `times` positions, flattened: all positions of a channel stand together."""
+        order = (self.order[:, None] * times + np.arange(times)).reshape(-1)
+        return Channels(order, np.repeat(self.scale, times), np.repeat(self.loose, times))
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may differ. kinds: layers of the file that its precision explains: roundings and casts.
+
+    corrected: biases that were corrected on calibration images, within what rounding can have shifted them.
+    """
+
+    kinds: Collection[Kind] = ()
+    corrected: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Matcher:
+    """One comparison; remembers which pairs of layers it has compared."""
+
+    allowed: Allowed = field(default_factory=Allowed)
+    _known: dict[tuple[int, int], Channels | DiffersError] = field(default_factory=dict)
+
+    def match(self, expected: Layer, found: Layer) -> Channels:
+        """The channels of `found` by those of `expected`; raises DiffersError where the two do not compute the same."""
+        key = (id(expected), id(found))
+        if key not in self._known:
+            try:
+                self._known[key] = self._match(expected, found)
+            except DiffersError as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, DiffersError):
+            raise known
+        return known
+
+    def _match(self, expected: Layer, found: Layer) -> Channels:
+        if found.kind in self.allowed.kinds:
+            return self._through(expected, found)
+        if expected.kind != found.kind or (expected.kind == "other" and expected.settings != found.settings):
+            raise DiffersError(expected, found, f"the run's model has {expected.origin} there")
+        if expected.settings != found.settings and not _same_activation(expected, found):
+            raise DiffersError(expected, found, f"it has other settings than {expected.origin} of the run's model")
+        if len(expected.inputs) != len(found.inputs):
+            raise DiffersError(expected, found, f"it has other inputs than {expected.origin} of the run's model")
+        if expected.kind == "sum":
+            return self._sum(expected, found)
+        _check_shapes(expected, found)
+        if not expected.inputs:
+            return _same_channels(expected.shape[0] if expected.shape else 0)
+        before = self.match(expected.inputs[0], found.inputs[0])
+        return self._behind(expected, found, before)
+
+    def _through(self, expected: Layer, found: Layer) -> Channels:
+        """Behind a rounding or a cast. A rounding to at least 0 stands in for the ReLU that was left out before it."""
+        below = found.inputs[0]
+        while below.kind in self.allowed.kinds:
+            below = below.inputs[0]
+        cut = found.kind == "rounding" and found.settings[0] == 0 and expected.kind == "activation"
+        if cut and below.kind != "activation" and found.settings[1] <= expected.settings[1] * (1 + _CUT):
+            return self.match(expected.inputs[0], found.inputs[0])
+        return self.match(expected, found.inputs[0])
+
+    def _sum(self, expected: Layer, found: Layer) -> Channels:
+        first_error = None
+        for pair in (found.inputs, found.inputs[::-1]):
+            try:
+                channels = [self.match(one, other) for one, other in zip(expected.inputs, pair, strict=True)]
+            except DiffersError as error:
+                first_error = first_error or error
+                continue
+            if channels[0].same(channels[1]):
+                return channels[0]
+        raise first_error or DiffersError(expected, found, "its inputs do not have the same channels")
+
+    def _behind(self, expected: Layer, found: Layer, before: Channels) -> Channels:
+        """The channels behind a layer whose inputs match."""
+        if expected.kind in ("convolution", "dense"):
+            return self._weighted(expected, found, before)
+        if expected.kind == "flatten":
+            return before.repeated(expected.shape[0] // max(len(before.order), 1))
+        if expected.kind == "activation" and not _homogeneous(expected) and not before.unscaled:
+            raise DiffersError(expected, found, "it cuts channels that are scaled")
+        if expected.kind in ("affine", "other"):
+            if not before.plain:
+                raise DiffersError(expected, found, "its channels are in another order")
+            _check_constants(expected, found)
+        elif expected.kind == "pool":
+            _check_constants(expected, found)
+        return before
+
+    def _weighted(self, expected: Layer, found: Layer, before: Channels) -> Channels:
+        weight, run_weight = _of(found.weight), _of(expected.weight)
+        own = _own_channels(expected)
+        if own:
+            weight = _scaled(weight, before.scale, axis=0)
+            looseness = before.loose[:, None] * np.ones((1, weight.value[0].size))
+        else:
+            weight = _reordered(_scaled(weight, before.scale, axis=1), before.order)
+            loose = np.empty_like(before.loose)
+            loose[before.order] = before.loose
+            per_place = loose.reshape((1, -1) + (1,) * (weight.value.ndim - 2)) * np.ones((1, *weight.value.shape[1:]))
+            looseness = per_place.reshape(1, -1)
+        rows = _Rows(weight, _of(found.bias), looseness, self._bias_slack(found, weight))
+        order = before.order if own else None
+        return rows.fitted(run_weight, _of(expected.bias), expected, found, order=order)
+
+    def _bias_slack(self, found: Layer, weight: Constant) -> Array:
+        """How far correction may have moved each bias: what rounding shifts a sum by at most."""
+        if not self.allowed.corrected:
+            return np.zeros(len(weight.value))
+        below = found.inputs[0]
+        while below.kind == "cast":
+            below = below.inputs[0]
+        if below.kind != "rounding":
+            return np.zeros(len(weight.value))
+        low, high, step = below.settings
+        flat = (len(weight.value), -1)
+        reach = max(abs(low), abs(high)) * weight.slack.reshape(flat).sum(axis=1)
+        return np.asarray(reach + step * np.abs(weight.value.reshape(flat)).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The file's weights by output channel, their inputs in the run's order and scale.
+
+    loose: relative error of the scale of each input, (1 or O, inputs). corrected: what correction may add to each bias.
+    """
+
+    weight: Constant
+    bias: Constant
+    loose: Array
+    corrected: Array
+
+    def fitted(
+        self, weight: Constant, bias: Constant, expected: Layer, found: Layer, *, order: NDArray[np.intp] | None
+    ) -> Channels:
+        """Which rows of the run's they are, by which factor; `order` where that is settled already."""
+        value, wanted = (part.value.reshape(len(part.value), -1) for part in (self.weight, weight))
+        order = np.arange(len(wanted)) if order is None else order
+        wrong, factors, loose = self._compared(value, weight, bias, order)
+        if wrong.any() and not _own_channels(expected):
+            order = _nearest(value, self.bias.value, wanted, bias.value)
+            if len(set(order.tolist())) == len(order):
+                wrong, factors, loose = self._compared(value, weight, bias, order)
+        if wrong.any():
+            raise DiffersError(
+                expected, found, f"{int(wrong.sum())} of its {len(wrong)} channels have other weights than {expected.origin}"
+            )
+        return Channels(order, factors, loose)
+
+    def _compared(
+        self, value: Array, weight: Constant, bias: Constant, order: NDArray[np.intp]
+    ) -> tuple[NDArray[np.bool_], Array, Array]:
+        """Rows that differ, and the factor of each row with its error; 1 where that fits."""
+        rows = (len(value), -1)
+        wanted, run_slack = weight.value.reshape(rows)[order], weight.slack.reshape(rows)[order]
+        run_bias, bias_slack = bias.value[order], bias.slack[order]
+        slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
+        slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
+        exact = (np.abs(value - wanted) <= slack + run_slack).all(axis=1) & ~self.loose.any(axis=1)
+        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
+        factors, loose = np.where(exact, 1.0, factors), np.where(exact, 0.0, loose)
+        scaled, by = wanted * factors[:, None], np.abs(factors)
+        near = np.abs(value - scaled) <= slack + by[:, None] * run_slack + loose[:, None] * np.abs(scaled)
+        shift = np.abs(self.bias.value - factors * run_bias)
+        allowed = self.bias.slack + by * bias_slack + loose * np.abs(factors * run_bias) + self.corrected
+        allowed = allowed + _NEGLIGIBLE * np.abs(self.bias.value)
+        right = near.all(axis=1) & (factors > 0) & (shift <= allowed)
+        return ~right, factors, loose
+
+    def _factors(self, value: Array, wanted: Array, bias: Constant, slack: Array) -> tuple[Array, Array]:
+        """The factor of each row by least squares, or by its bias where that tells more; and its relative error."""
+        lengths = np.square(wanted).sum(axis=1)
+        free = np.where(lengths > 0, lengths, 1)
+        of_weights = np.where(lengths > 0, (value * wanted).sum(axis=1) / free, 1.0)
+        error = _SIGMAS / np.sqrt(3) * np.sqrt(np.square(slack * wanted).sum(axis=1)) / free
+        by_weights = error / np.maximum(np.abs(of_weights), _TINY)
+        by_bias = (self.bias.slack + self.corrected) / np.maximum(np.abs(self.bias.value), _TINY)
+        by_bias = by_bias + bias.slack / np.maximum(np.abs(bias.value), _TINY)
+        of_bias = self.bias.value / np.where(bias.value == 0, np.inf, bias.value)
+        better = (of_bias > 0) & (by_bias < by_weights)
+        return np.where(better, of_bias, of_weights), np.where(better, by_bias, by_weights)
+
+
+def _nearest(value: Array, bias: Array, wanted: Array, run_bias: Array) -> NDArray[np.intp]:
+    """For each of the file's rows the run's row that points most nearly the same way."""
+    ours, theirs = (
+        np.column_stack([rows, shift]) / np.maximum(np.linalg.norm(np.column_stack([rows, shift]), axis=1), _TINY)[:, None]
+        for rows, shift in ((value, bias), (wanted, run_bias))
+    )
+    return np.asarray((ours @ theirs.T).argmax(axis=1))
+
+
+def _same_channels(count: int) -> Channels:
+    return Channels(np.arange(count), np.ones(count), np.zeros(count))
+
+
+def _own_channels(layer: Layer) -> bool:
+    """Whether each output channel of a convolution has an input channel of its own."""
+    weight = layer.weight
+    return (
+        layer.kind == "convolution"
+        and weight is not None
+        and layer.settings[1] == weight.value.shape[0]
+        and weight.value.shape[1] == 1
+    )
+
+
+def _same_activation(expected: Layer, found: Layer) -> bool:
+    return expected.kind == "activation" and bool(np.allclose(expected.settings, found.settings, rtol=_CUT, atol=0))
+
+
+def _homogeneous(activation: Layer) -> bool:
+    """Whether it cuts at 0 and nowhere else, so that a factor passes through."""
+    return bool(activation.settings == (0.0, np.inf))
+
+
+def _check_shapes(expected: Layer, found: Layer) -> None:
+    for mine, other in ((expected.weight, found.weight), (expected.bias, found.bias)):
+        if (mine is None) != (other is None) or (
+            mine is not None and other is not None and mine.value.shape != other.value.shape
+        ):
+            raise DiffersError(expected, found, f"its weights have another shape than those of {expected.origin}")
+
+
+def _check_constants(expected: Layer, found: Layer) -> None:
+    for mine, other in ((expected.weight, found.weight), (expected.bias, found.bias)):
+        if mine is None or other is None:
+            continue
+        allowed = mine.slack + other.slack + _NEGLIGIBLE * np.abs(mine.value).max(initial=0)
+        if not (np.abs(mine.value - other.value) <= allowed).all():
+            raise DiffersError(expected, found, f"its constants are not those of {expected.origin}")
+
+
+def _of(part: Constant | None) -> Constant:
+    assert part is not None  # the weights of a layer that _check_shapes has seen
+    return part
+
+
+def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:
+    shape = [-1 if at == axis else 1 for at in range(weight.value.ndim)]
+    by = factors.reshape(shape)
+    return Constant(weight.value * by, weight.slack * np.abs(by))
+
+
+def _reordered(weight: Constant, order: NDArray[np.intp]) -> Constant:
+    """The inputs in the run's order."""
+    value, slack = np.empty_like(weight.value), np.empty_like(weight.slack)
+    value[:, order], slack[:, order] = weight.value, weight.slack
+    return Constant(value, slack)

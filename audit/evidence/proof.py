@@ -1,0 +1,115 @@
+"""Whether the file that runs is the run's model: its layers and numbers beside those of structure.json and the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
+from skinaudit.artifacts.precisions import KINDS
+from skinaudit.artifacts.run_folder import RUN_FILE
+from skinaudit.artifacts.structure import read_structure
+from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
+from skinaudit.engines.networks.layers import Layer, layers_of
+from skinaudit.engines.networks.of_structure import network_of
+from skinaudit.engines.open import RUNTIMES
+from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
+
+Lack = Literal["format", "record", "file"]
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came of comparing a file with its run.
+
+    file: the one that was read. lack: why a part stays unproved, None where nothing does: its `format` cannot be read, the
+    run of an earlier version has no `record` of its structure, or a `file` is missing here; unproved: the same in words.
+    difference: the layer of the file that the run does not explain, in words; empty where all of it is explained.
+    """
+
+    file: str
+    lack: Lack | None = None
+    unproved: str = ""
+    difference: str = ""
+
+
+def prove(path: Path, inputs: Inputs) -> Proof:
+    """Compare the engine at `path` with its run, or, where its format cannot be read, the graph that it was built from.
+
+    Raises InvalidInputError where a file of the run is damaged or not the one that its manifest means, EngineError where the
+    engine's file is damaged.
+    """
+    manifest = inputs.manifest
+    if manifest is None:
+        return Proof(path.name, "format", "it is another tool's, and no weights of its own are at hand")
+    read = _reader(path, manifest.runtime)
+    if read is not None:
+        return _proved(path, read, path, manifest)
+    unproved = f"the format of {path.name} cannot be read: nothing shows that it holds the weights of its run"
+    graph = path.parent / manifest.graph.file
+    read = _reader(graph, "onnxruntime")
+    if read is None or not graph.is_file():
+        return Proof(path.name, "format", unproved)
+    of_graph = _proved(resolve(path.parent, manifest.graph), read, path, manifest)
+    if of_graph.difference or of_graph.lack is not None:
+        return of_graph
+    return Proof(graph.name, "format", f"{unproved}; {graph.name}, which it was built from by its manifest, does")
+
+
+def _reader(file: Path, runtime: str) -> Callable[[Path], Layer] | None:
+    """What reads a file as layers; None for a format that cannot be read."""
+    return RUNTIMES[runtime].networks.get(file.suffix.lower()) if runtime in RUNTIMES else None
+
+
+def _proved(file: Path, read: Callable[[Path], Layer], engine: Path, manifest: EngineManifest) -> Proof:
+    folder = (engine.parent / manifest.run).resolve()
+    if not (folder / RUN_FILE).is_file():
+        return Proof(file.name, "file", f"its run is not at hand ({RUN_FILE} and what it names)")
+    run = read_run(folder)
+    if run.structure is None:
+        return Proof(file.name, "record", "its run was trained before structures were recorded")
+    for part in (run.structure, run.weights):
+        if not (folder / part.file).is_file():
+            return Proof(file.name, "file", f"{part.file} of its run is missing")
+    try:
+        found = read(file)
+    except MissingDependencyError as error:
+        return Proof(file.name, "file", str(error))
+    expected = _of_run(folder, run)
+    kind = KINDS[manifest.asked]
+    allowed = Allowed(kind.layers, corrected=bool(manifest.settings.get("corrected_biases")))
+    try:
+        with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
+            channels = Matcher(allowed).match(expected, found)
+    except DiffersError as error:
+        return Proof(file.name, difference=_in_words(error, found))
+    if not channels.plain:
+        return Proof(file.name, difference=f"{found.origin}: its answers are scaled or in another order")
+    return Proof(file.name)
+
+
+def _of_run(folder: Path, run: RunManifest) -> Layer:
+    assert run.structure is not None
+    path = resolve(folder, run.weights)
+    try:
+        weights = load_file(path)
+        return network_of(read_structure(resolve(folder, run.structure)), weights)
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path}: not a readable safetensors file ({error}); restore it or train again") from error
+    except KeyError as error:
+        raise EngineError(f"{path}: holds no {error.args[0]}, which the run's structure names; train again") from error
+
+
+def _in_words(error: DiffersError, network: Layer) -> str:
+    """Where file and run part, and the nodes that are no layer of any classifier."""
+    odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.found.origin})
+    more = f"; besides, no layer of the run: {', '.join(odd[:_LISTED])}{' and others' if len(odd) > _LISTED else ''}"
+    return f"{error.found.origin}: {error.text}{more if odd else ''}"

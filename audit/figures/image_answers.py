@@ -1,0 +1,42 @@
+"""What a report keeps of single images, as short texts: labels, lesions, and the classes that source and engine name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.logits import Indices
+from skinaudit.errors import InvalidInputError
+
+_KIND = np.dtype("<u4")
+
+
+def pack_numbers(numbers: NDArray[Any]) -> str:
+    """Whole numbers (N,) from 0 to below 2^32 -> base64 of their deflated bytes, four a number, the least first."""
+    return base64.b64encode(zlib.compress(numbers.astype(_KIND).tobytes(), 9)).decode("ascii")
+
+
+def unpack_numbers(text: str, *, images: int, below: int) -> Indices:
+    """The inverse: int64 (images,). Raises InvalidInputError for another text, and for numbers not below `below`."""
+    size = images * _KIND.itemsize
+    try:
+        reader = zlib.decompressobj()
+        content = reader.decompress(base64.b64decode(text, validate=True), size + 1)
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise InvalidInputError(f"answers by image are not readable ({error})") from error
+    if len(content) != size or not reader.eof:
+        raise InvalidInputError(f"answers by image are not those of {images} images")
+    numbers = np.frombuffer(content, _KIND).astype(np.int64)
+    if (numbers >= below).any():
+        raise InvalidInputError(f"answers by image hold a number that is not below {below}")
+    return numbers
+
+
+def lesion_numbers(groups: NDArray[np.int64]) -> Indices:
+    """Lesions (N,) numbered from 0 in the order of their own numbers, which may be any."""
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,80 @@
+"""The figures and gates of a report, computed again from the answers to single images that it keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import Indices
+from skinaudit.audit.figures.comparison import Comparison, compare
+from skinaudit.audit.figures.image_answers import unpack_numbers
+from skinaudit.audit.figures.right_answers import pack_right
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.judgement.gates import judge
+from skinaudit.audit.judgement.result import AuditResult
+
+_TOLERANCE = 1e-9
+_ANY_SIZE = 32
+
+
+def disagreement(result: AuditResult) -> str:
+    """What a report says that its own answers by image rule out, in one clause; empty where nothing is.
+
+    A report of an earlier version keeps no such answers, and nothing is known of it. Raises InvalidInputError for answers
+    that cannot be read.
+    """
+    if not result.by_image:
+        return ""
+    clean: Indices | None = None
+    for entry in result.sets:
+        derived = _derived(result, entry, clean)
+        place = _first_difference(asdict(derived), asdict(entry))
+        if place:
+            return f"{entry.title}: {place} does not follow from its answers by image"
+        clean = _engine_answers(result, entry) if entry.clean else clean
+    gates = judge(result.sets, result.probes, result.policy, baseline=result.baseline)
+    place = _first_difference([asdict(gate) for gate in gates], [asdict(gate) for gate in result.gates])
+    return f"the gates: {place} does not follow from the figures" if place else ""
+
+
+def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> SetResult:
+    """The set with everything that its answers decide computed anew."""
+    contract = InputContract(size=_ANY_SIZE, classes=result.classes, malignant=result.malignant)
+    images, count = entry.comparison.images, len(result.classes)
+    labels = unpack_numbers(result.labels, images=images, below=count)
+    answers = _engine_answers(result, entry)
+    source = unpack_numbers(entry.source_answers, images=images, below=count) if entry.source_answers else None
+    comparison: Comparison = compare(
+        answers, source, engine_clean=None if entry.clean else clean, labels=labels,
+        groups=unpack_numbers(result.lesions, images=images, below=2**32), contract=contract,
+        confidence=result.policy.confidence,
+    )  # fmt: skip
+    called = pack_right(np.isin(answers, contract.malignant_labels))
+    return replace(entry, comparison=comparison, right=pack_right(answers == labels), called_malignant=called)
+
+
+def _engine_answers(result: AuditResult, entry: SetResult) -> Indices:
+    return unpack_numbers(entry.engine_answers, images=entry.comparison.images, below=len(result.classes))
+
+
+def _first_difference(derived: Any, reported: Any, at: str = "") -> str:
+    """The path of the first value that differs; empty where none does."""
+    if isinstance(derived, Mapping) and isinstance(reported, Mapping):
+        keys = [key for key in derived if key in reported]
+        pairs = [(f"{at}.{key}" if at else str(key), derived[key], reported[key]) for key in keys]
+        alike = derived.keys() == reported.keys()
+    elif isinstance(derived, list | tuple) and isinstance(reported, list | tuple):
+        pairs = [(f"{at}[{index}]", *both) for index, both in enumerate(zip(derived, reported, strict=False))]
+        alike = len(derived) == len(reported)
+    elif isinstance(derived, float) and isinstance(reported, int | float):
+        return "" if math.isclose(derived, reported, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE) else at or "a figure"
+    else:
+        return "" if derived == reported else at or "a figure"
+    if not alike:
+        return at or "their number"
+    return next((place for path, one, other in pairs if (place := _first_difference(one, other, path))), "")

@@ -1,0 +1,237 @@
+"""A classifier as a graph of layers in one canonical form: what folding changes is folded, what computes nothing is dropped.
+
+Two files that compute the same function in another arrangement come to the same layers: batch norm in its convolution,
+constants of a normalisation in one affine layer, pools over all of a map as one kind of pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOAT_STEP = 2.0**-21
+"""Relative rounding of a constant that was computed in float32: a few units in its last place."""
+_LARGEST_MAP = 4096
+
+Kind = Literal[
+    "image",
+    "convolution",
+    "dense",
+    "affine",
+    "activation",
+    "sum",
+    "max pool",
+    "pool",
+    "flatten",
+    "rounding",
+    "cast",
+    "other",
+]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Numbers of a file. slack: float64 of the same shape: how far each may lie from what it was rounded from."""
+
+    value: Array
+    slack: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One step of a network.
+
+    shape: of its result without the batch: (C, H, W), or (features,); empty where it is unknown. settings: what else it
+    computes by, in plain numbers. origin: the node of the file, for messages.
+    """
+
+    kind: Kind
+    inputs: tuple[Layer, ...]
+    shape: tuple[int, ...]
+    origin: str
+    settings: tuple[Any, ...] = ()
+    weight: Constant | None = None
+    bias: Constant | None = None
+
+
+def constant(value: Any, *, relative: float = FLOAT_STEP, absolute: float = 0.0) -> Constant:
+    """Numbers with a slack relative to each of them."""
+    numbers = np.asarray(value, np.float64)
+    return Constant(numbers, np.abs(numbers) * relative + absolute)
+
+
+def image(channels: int, size: int) -> Layer:
+    """The input."""
+    return Layer("image", (), (channels, size, size), "the image")
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window moves over a map. pads: (top, left, bottom, right)."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    ceil: bool = False
+
+    def result(self, sides: tuple[int, ...]) -> tuple[int, int]:
+        """The sides of the result."""
+        rounded = math.ceil if self.ceil else math.floor
+        top, left, bottom, right = self.pads
+        spans = [(kernel - 1) * by + 1 for kernel, by in zip(self.kernel, self.dilations, strict=True)]
+        padded = (sides[0] + top + bottom - spans[0], sides[1] + left + right - spans[1])
+        return (rounded(padded[0] / self.strides[0]) + 1, rounded(padded[1] / self.strides[1]) + 1)
+
+
+def convolution(
+    source: Layer, weight: Constant, bias: Constant | None, window: Window, *, groups: int, origin: str
+) -> Layer:
+    """weight: (O, I / groups, height, width)."""
+    shape = (weight.value.shape[0], *window.result(source.shape[1:])) if len(source.shape) == 3 else ()
+    bias = bias or constant(np.zeros(weight.value.shape[0]))
+    return Layer("convolution", (source,), shape, origin, (window, groups), weight, bias)
+
+
+def dense(source: Layer, weight: Constant, bias: Constant | None, *, origin: str) -> Layer:
+    """weight: (O, I)."""
+    bias = bias or constant(np.zeros(len(weight.value)))
+    return Layer("dense", (source,), weight.value.shape[:1], origin, (), weight, bias)
+
+
+def affine(source: Layer, factor: Constant, shift: Constant, *, origin: str) -> Layer:
+    """factor * source + shift, both of one number a channel; folded into the layer before it where that has weights."""
+    if source.weight is None or source.bias is None:
+        if bool((factor.value == 1).all() and (shift.value == 0).all()):
+            return source
+        return Layer("affine", (source,), source.shape, origin, (), factor, shift)
+    weight, bias = source.weight, source.bias
+    shape = (-1,) + (1,) * (weight.value.ndim - 1)
+    return replace(
+        source, weight=_product(weight, factor, shape=shape), bias=_total(_product(bias, factor, shape=(-1,)), shift)
+    )
+
+
+def batch_norm(source: Layer, parts: Sequence[Constant], *, epsilon: float, origin: str) -> Layer:
+    """parts: weight, bias, mean and variance of each channel."""
+    weight, bias, mean, variance = parts
+    spread = variance.value + epsilon
+    factor = weight.value / np.sqrt(spread)
+    off = weight.slack / np.sqrt(spread) + np.abs(factor) * (variance.slack / spread / 2 + FLOAT_STEP)
+    shift = bias.value - mean.value * factor
+    moved = bias.slack + np.abs(factor) * mean.slack + np.abs(mean.value) * off
+    return affine(source, Constant(factor, off), Constant(shift, moved), origin=origin)
+
+
+def activation(source: Layer, low: float, high: float, *, origin: str) -> Layer:
+    """Values cut at `low` and at `high`."""
+    if source.kind == "activation":
+        before = source.settings
+        return replace(source, settings=(max(low, before[0]), min(high, before[1])))
+    if (low, high) == (-math.inf, math.inf):
+        return source
+    return Layer("activation", (source,), source.shape, origin, (low, high))
+
+
+def pool(source: Layer, matrix: Array, sides: tuple[int, int], *, origin: str) -> Layer:
+    """Averages of a map: matrix (positions of the result, positions of the map), rows that sum to 1."""
+    if matrix.shape[0] == matrix.shape[1] and np.allclose(matrix, np.eye(len(matrix)), atol=1e-6):
+        return source
+    return Layer("pool", (source,), (source.shape[0], *sides), origin, sides, constant(matrix))
+
+
+def averages(sides: tuple[int, ...], window: Window) -> Array | None:
+    """The matrix of an average pool without padding over a map of these sides; None for one that is too large to write."""
+    if any(window.pads) or math.prod(sides) > _LARGEST_MAP:
+        return None
+    rows = []
+    for top in range(0, sides[0] - window.kernel[0] + 1, window.strides[0]):
+        for left in range(0, sides[1] - window.kernel[1] + 1, window.strides[1]):
+            area = np.zeros(sides)
+            area[top : top + window.kernel[0], left : left + window.kernel[1]] = 1
+            rows.append(area.reshape(-1) / area.sum())
+    return np.array(rows)
+
+
+def adaptive(sides: tuple[int, ...], result: tuple[int, int]) -> Array:
+    """The matrix of an average pool whose result has given sides, whatever the map's (torch's AdaptiveAvgPool2d)."""
+    rows = []
+    for row in range(result[0]):
+        for column in range(result[1]):
+            area = np.zeros(sides)
+            spans = [
+                slice(at * side // count, -(-(at + 1) * side // count))
+                for at, side, count in zip((row, column), sides, result, strict=True)
+            ]
+            area[spans[0], spans[1]] = 1
+            rows.append(area.reshape(-1) / area.sum())
+    return np.array(rows)
+
+
+def flatten(source: Layer, *, origin: str) -> Layer:
+    """(C, H, W) as one row of features; a map of a single position is its channels already."""
+    if len(source.shape) < 2:
+        return source
+    if math.prod(source.shape[1:]) == 1:
+        return replace(source, shape=source.shape[:1])
+    return Layer("flatten", (source,), (math.prod(source.shape),), origin)
+
+
+def layers_of(root: Layer) -> list[Layer]:
+    """Every layer that the root's result depends on, each once."""
+    seen: dict[int, Layer] = {}
+    waiting = [root]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in seen:
+            seen[id(layer)] = layer
+            waiting += layer.inputs
+    return list(seen.values())
+
+
+def _product(one: Constant, other: Constant, *, shape: tuple[int, ...]) -> Constant:
+    value, slack = other.value.reshape(shape), other.slack.reshape(shape)
+    product = one.value * value
+    return Constant(product, one.slack * np.abs(value) + np.abs(one.value) * slack + np.abs(product) * FLOAT_STEP)
+
+
+def _total(one: Constant, other: Constant) -> Constant:
+    total = one.value + other.value
+    return Constant(total, one.slack + other.slack + (np.abs(one.value) + np.abs(other.value)) * FLOAT_STEP)
+
+
+def max_pool(source: Layer, window: Window, *, origin: str) -> Layer:
+    """The largest value in each window."""
+    return Layer("max pool", (source,), (source.shape[0], *window.result(source.shape[1:])), origin, (window,))
+
+
+def arithmetic(source: Layer, operation: str, value: Constant, *, origin: str) -> Layer | None:
+    """A layer and a constant of one number a channel, or of one number: add, sub, mul, div; None for any other."""
+    channels = _by_channel(value, source)
+    if channels is None or operation not in ("add", "sub", "mul", "div"):
+        return None
+    ones, zeros = constant(np.ones_like(channels.value)), constant(np.zeros_like(channels.value))
+    if operation == "mul":
+        return affine(source, channels, zeros, origin=origin)
+    if operation == "div":
+        return affine(source, constant(1 / channels.value), zeros, origin=origin)
+    sign = 1 if operation == "add" else -1
+    return affine(source, ones, Constant(sign * channels.value, channels.slack), origin=origin)
+
+
+def _by_channel(value: Constant, source: Layer) -> Constant | None:
+    """A constant as one number a channel of `source`; None for one that differs along another axis."""
+    channels = source.shape[0] if source.shape else 0
+    if value.value.size == 1:
+        return Constant(np.full(channels, value.value.item()), np.full(channels, value.slack.item())) if channels else None
+    shape = value.value.shape
+    wanted = (channels,) + (1,) * (len(source.shape) - 1)
+    if not channels or value.value.size != channels or (1,) * (len(source.shape) + 1 - len(shape)) + shape != (1, *wanted):
+        return None
+    return Constant(value.value.reshape(-1), value.slack.reshape(-1))

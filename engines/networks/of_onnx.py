@@ -1,0 +1,73 @@
+"""The layers of an ONNX file: standard operators, and those that ONNX Runtime's own optimiser writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx.external_data_helper
+import onnx.inliner
+from onnx import ModelProto, NodeProto, helper
+from onnx.checker import ValidationError
+
+from skinaudit.engines import onnx_graph
+from skinaudit.engines.networks.layers import Layer, image
+from skinaudit.engines.networks.onnx_operators import OPERATORS, Call
+from skinaudit.engines.networks.stored import Stored, folded, stored
+from skinaudit.errors import EngineError
+
+_UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
+
+
+def network_of_file(path: Path) -> Layer:
+    """The layer that makes the answers of an ONNX file, its external data read; raises EngineError as onnx_graph.load."""
+    model = onnx_graph.load(path)
+    try:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, RuntimeError, ValidationError) as error:
+        raise EngineError(f"{path}: its external data cannot be read ({error}); keep all of its files together") from error
+    return network_of_model(model)
+
+
+def network_of_model(model: ModelProto) -> Layer:
+    """The layer that makes the first output of a graph. What is no layer of a classifier becomes one of kind `other`."""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    graph = model.graph
+    values: dict[str, Layer | Stored] = {tensor.name: stored(tensor) for tensor in graph.initializer}
+    for port in graph.input:
+        sides = [side.dim_value for side in port.type.tensor_type.shape.dim]
+        values.setdefault(port.name, image(sides[1], sides[2]) if len(sides) == 4 else _unknown(port.name))
+    for number, node in enumerate(graph.node):
+        results = _results(node, values, origin=f"{node.name or f'node {number}'} ({node.op_type})")
+        values.update((name, result) for name, result in zip(node.output, results, strict=False) if name)
+    answer = values.get(graph.output[0].name) if graph.output else None
+    return answer if isinstance(answer, Layer) else _unknown("an answer that no image enters")
+
+
+def _unknown(origin: str) -> Layer:
+    return Layer("other", (), (), origin, (origin,))
+
+
+def _results(node: NodeProto, values: Mapping[str, Layer | Stored], *, origin: str) -> list[Layer | Stored]:
+    attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    if node.op_type == "Constant" and "value" in attributes:
+        return [stored(attributes["value"])]
+    inputs = [values.get(name) if name else None for name in node.input]
+    result: Layer | Stored | None = None
+    try:
+        constants = [value for value in inputs if not isinstance(value, Layer)]
+        if inputs and len(constants) == len(inputs):
+            result = folded(node, constants, attributes)
+        elif node.op_type in OPERATORS and isinstance(inputs[0], Layer | Stored):
+            result = OPERATORS[node.op_type](Call(node.op_type, node.domain, inputs, attributes, origin))
+    except _UNFIT:
+        result = None
+    if result is not None:
+        return [result]
+    layers = tuple(value for value in inputs if isinstance(value, Layer))
+    settings = (node.op_type, *sorted((name, str(value)) for name, value in attributes.items()))
+    numbers = tuple(str(value.integers()) for value in inputs[1:] if isinstance(value, Stored) and value.raw.size < 64)
+    return [Layer("other", layers, (), origin, (*settings, *numbers, place)) for place in range(len(node.output))]

@@ -1,0 +1,148 @@
+"""Constants of an ONNX graph: what is stored, what follows from it alone, and how far rounding may have moved it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, numpy_helper
+from onnx.helper import tensor_dtype_to_np_dtype
+from onnx.reference import ReferenceEvaluator
+
+from skinaudit.engines.networks.layers import FLOAT_STEP, Constant
+
+_ROUNDING: Mapping[int, tuple[float, float]] = {
+    TensorProto.FLOAT: (FLOAT_STEP, 0.0),
+    TensorProto.DOUBLE: (FLOAT_STEP, 0.0),
+    TensorProto.FLOAT16: (2.0**-11 * 1.01, 2.0**-24),
+    TensorProto.BFLOAT16: (2.0**-8, 0.0),
+    TensorProto.FLOAT8E4M3FN: (2.0**-4, 2.0**-9),
+    TensorProto.FLOAT8E5M2: (2.0**-3, 2.0**-16),
+}
+"""By type: how far a stored number may lie from what it was rounded from, relative to itself and absolutely."""
+_HALF_STEP = 0.505
+"""Of an integer code; a little more than half for the arithmetic of float32."""
+_LEVELS = 100
+"""At least so many steps make the largest weight of a tensor: 127 where a channel has a step of its own."""
+_TINY_BIAS = 1e-3
+_FOLDED = frozenset(
+    {
+        "Add", "Sub", "Mul", "Div", "Neg", "Reciprocal", "Sqrt", "Pow", "Concat", "Gather", "Slice", "Shape", "Expand",
+        "ReduceProd", "ReduceMean", "ReduceSum", "Range", "ConstantOfShape", "Max", "Min",
+    }
+)  # fmt: skip
+"""Operators without chance or state whose result is a constant where their inputs are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A constant in the type of its file, and the slack of each number."""
+
+    raw: NDArray[Any]
+    slack: NDArray[np.float64]
+
+    @property
+    def constant(self) -> Constant:
+        """As numbers of a layer."""
+        return Constant(np.asarray(self.raw, np.float64), self.slack)
+
+    def integers(self) -> tuple[int, ...]:
+        """As whole numbers, such as axes."""
+        return tuple(int(value) for value in np.asarray(self.raw, np.float64).reshape(-1))
+
+    def number(self) -> float:
+        """As one number; raises ValueError for several."""
+        return float(np.asarray(self.raw, np.float64).item())
+
+
+def stored(tensor: TensorProto) -> Stored:
+    """A tensor of a file, its external data loaded."""
+    raw = numpy_helper.to_array(tensor)
+    relative, absolute = _ROUNDING.get(tensor.data_type, (0.0, 0.0))
+    numbers = np.abs(np.asarray(raw, np.float64)) if raw.dtype.kind in "fiubV" else np.zeros(raw.shape)
+    return Stored(raw, numbers * relative + absolute)
+
+
+def plain(raw: NDArray[Any]) -> Stored:
+    """A constant that was computed in float32."""
+    return Stored(raw, np.abs(np.asarray(raw, np.float64)) * FLOAT_STEP)
+
+
+def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored | None:
+    """The result of a node whose inputs are all constants; None for an operator that is not folded here."""
+    first = inputs[0]
+    if first is None:
+        return None
+    if node.op_type == "DequantizeLinear":
+        return _dequantised(inputs, attributes)
+    move = _moved(node, inputs, attributes)
+    if move is not None:
+        return Stored(move(first.raw), move(first.slack))
+    if node.op_type == "Cast":
+        if attributes["to"] in (TensorProto.FLOAT, TensorProto.DOUBLE):
+            return Stored(np.asarray(first.raw, np.float64), first.slack)
+        return _cast(first, attributes["to"])
+    if node.op_type not in _FOLDED or node.domain not in ("", "ai.onnx"):
+        return None
+    feeds = {name: value.raw for name, value in zip(node.input, inputs, strict=True) if value is not None}
+    same = {name: np.asarray(raw, np.float32) if raw.dtype.kind == "f" else raw for name, raw in feeds.items()}
+    results: Any = ReferenceEvaluator(node).run(None, same)
+    return plain(np.asarray(results[0]))
+
+
+def _moved(
+    node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str, Any]
+) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """What a node does that keeps its numbers as they are; None for others."""
+    second = inputs[1] if len(inputs) > 1 else None
+    axes: tuple[int, ...] = tuple(attributes.get("axes", ())) if second is None else second.integers()
+    if node.op_type == "Identity":
+        return lambda value: value
+    if node.op_type == "Transpose":
+        return lambda value: np.transpose(value, attributes.get("perm"))
+    if node.op_type == "Reshape":
+        return lambda value: value.reshape([value.shape[at] if side == 0 else side for at, side in enumerate(axes)])
+    if node.op_type == "Unsqueeze":
+        return lambda value: np.expand_dims(value, axes)
+    if node.op_type == "Squeeze":
+        return lambda value: np.squeeze(value, axes or None)
+    return None
+
+
+def _cast(first: Stored, to: int) -> Stored:
+    """A constant in another type, as it is there: rounded if that is half precision, whole if it is an integer."""
+    raw = first.raw.astype(tensor_dtype_to_np_dtype(to))
+    relative, absolute = _ROUNDING.get(to, (0.0, 0.0))
+    return Stored(raw, first.slack + np.abs(np.asarray(raw, np.float64)) * relative + absolute)
+
+
+def _dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
+    """Codes of a file as the numbers that they stand for, each rounded by at most half a step.
+
+    Steps are as small as 8 bits allow, or the weights would be free: those of codes beyond that have no slack. Codes of 32
+    bits are biases.
+    """
+    codes, scale, *rest = inputs
+    assert codes is not None
+    assert scale is not None
+    zero = rest[0] if rest else None
+    sides = codes.raw.ndim
+    axis = attributes.get("axis", 1) % max(sides, 1)
+
+    def by_channel(part: Stored) -> NDArray[np.float64]:
+        shape = [-1 if at == axis else 1 for at in range(sides)] if part.raw.size > 1 else [1] * sides
+        return np.asarray(part.raw, np.float64).reshape(shape)
+
+    steps = np.abs(by_channel(scale))
+    value = (np.asarray(codes.raw, np.float64) - (0 if zero is None else by_channel(zero))) * by_channel(scale)
+    if codes.raw.dtype.kind not in "iu":
+        return Stored(value, np.asarray(codes.slack * steps))
+    largest = np.abs(value).max(initial=0)
+    if codes.raw.dtype.itemsize == 1:
+        slack = np.where(steps <= largest / _LEVELS, _HALF_STEP * steps, 0)
+    else:
+        slack = np.minimum(_HALF_STEP * steps, max(largest / 16, _TINY_BIAS))
+    return Stored(value, np.broadcast_to(slack, value.shape))

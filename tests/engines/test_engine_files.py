@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from skinaudit.artifacts.files import digest_file
+from skinaudit.engines.engine_files import digest_engine, weight_files
+from skinaudit.errors import InvalidInputError
+
+
+def with_external_data(path: Path) -> Path:
+    weights = numpy_helper.from_array(np.arange(512, dtype=np.float32), "weights")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [512]) for name in ("image", "logits")]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["image", "weights"], ["logits"])], "g", ports[:1], ports[1:], [weights]
+    )
+    onnx.save_model(
+        helper.make_model(graph), str(path), save_as_external_data=True, location="model.onnx.data", size_threshold=0
+    )
+    return path
+
+
+def test_other_weights_beside_the_graph_are_another_engine(tmp_path: Path) -> None:
+    engine = with_external_data(tmp_path / "model.onnx")
+    before, graph = digest_engine(engine), digest_file(engine)
+    assert [file.name for file in weight_files(engine)] == ["model.onnx.data"]
+    (tmp_path / "model.onnx.data").write_bytes(np.ones(512, np.float32).tobytes())
+    assert digest_file(engine) == graph
+    assert digest_engine(engine) != before
+
+
+def test_a_weight_file_under_another_name_counts_too(tmp_path: Path) -> None:
+    (tmp_path / "e.xml").write_text("<net/>")
+    (tmp_path / "e.bin").write_bytes(b"one")
+    before = digest_engine(tmp_path / "e.xml")
+    (tmp_path / "e.bin").write_bytes(b"two")
+    assert digest_engine(tmp_path / "e.xml") != before
+
+
+def test_an_engine_of_one_file_keeps_the_digest_of_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "e.plan"
+    path.write_bytes(b"plan")
+    assert digest_engine(path) == digest_file(path)
+
+
+@pytest.mark.parametrize("name", ["model.onnx.data", "e.bin"])
+def test_a_missing_weight_file_is_named(tmp_path: Path, name: str) -> None:
+    engine = with_external_data(tmp_path / "model.onnx") if name.startswith("model") else tmp_path / "e.xml"
+    (tmp_path / "e.xml").write_text("<net/>")
+    (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(InvalidInputError, match=name):
+        digest_engine(engine)

@@ -1,0 +1,89 @@
+"""Layers and weights of a file beside those of its run: what is planted is named, and no honest rewriting is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto
+
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
+from skinaudit.audit.evidence.proof import Proof, prove
+from skinaudit.engines.half import to_half
+from skinaudit.export.calibration import Calibration, read_calibration
+from skinaudit.export.precision import PRECISIONS
+from skinaudit.tests.faults.detectors import DETECTORS
+from skinaudit.tests.faults.lab import SIZE, Lab, plant
+from skinaudit.tests.faults.reexports import Reexport, reexports
+from skinaudit.tests.faults.surgery import Surgery, change
+
+HALVED = ("batch_norm_unfolded", "rescaled_layers")
+REWRITTEN = tuple(one for one in reexports() if one.precision == "fp32" or one.rewrite in HALVED)
+
+
+def proof_of(engine: Path) -> Proof:
+    inputs: Any = SimpleNamespace(manifest=read_engine_manifest(engine))
+    return prove(engine, inputs)
+
+
+def converted(lab: Lab, name: str) -> Path:
+    """The lab's fp32 graph in a precision of the exporter, with what its manifest would say."""
+    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    rules = PRECISIONS[name]
+    result = rules.convert(lab.model(), Calibration(whole.images[:32], whole.digest), where="test")
+    return plant(
+        lab, f"proof-{name}", result.model, claim=lambda one: replace(one, asked=rules.name, settings=result.settings)
+    )
+
+
+@pytest.mark.parametrize("graph", ["fp32", "fp16", "int8-u8s8"])
+def test_honest_engines_are_proved(lab: Lab, graph: str) -> None:
+    assert proof_of(lab.engine(graph)) == Proof(f"{graph}.onnx")
+
+
+@pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda one: f"{one.rewrite}-{one.precision}")
+def test_honest_rewritings_explain_themselves(lab: Lab, reexport: Reexport) -> None:
+    assert proof_of(reexport.write(lab)).difference == ""
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp8"])
+def test_other_precisions_are_proved(lab: Lab, name: str) -> None:
+    assert proof_of(converted(lab, name)).difference == ""
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("base", ["fp32", "fp16", "int8-u8s8"])
+def test_what_is_planted_is_named(lab: Lab, detector: Surgery, base: str) -> None:
+    model = lab.model()
+    detector(model)
+    if base == "fp16":
+        model = to_half(model, TensorProto.FLOAT16, where="test")[0]
+    proof = proof_of(plant(lab, f"{detector.__name__}-{base}", model, base=base))
+    assert "(" in proof.difference
+    assert proof.lack is None
+
+
+def test_in_int8_weights_are_known_within_their_steps(lab: Lab) -> None:
+    model = lab.model("int8-u8s8")
+    codes = next(one for one in model.graph.initializer if one.data_type == TensorProto.INT8 and len(one.dims) == 4)
+    raw = bytearray(codes.raw_data)
+    raw[5] = (raw[5] + 40) % 256
+    codes.raw_data = bytes(raw)
+    assert "other weights" in proof_of(plant(lab, "int8-nudged", model, base="int8-u8s8")).difference
+
+
+def test_steps_as_large_as_the_weights_hide_nothing(lab: Lab) -> None:
+    model = lab.model("int8-u8s8")
+    tensors = {one.name: one for one in model.graph.initializer}
+    large = {name for name, one in tensors.items() if one.data_type == TensorProto.INT8 and len(one.dims) == 4}
+    node = [one for one in model.graph.node if one.op_type == "DequantizeLinear" and one.input[0] in large][2]
+    change(tensors[node.input[1]], lambda value: value * 100)
+    change(tensors[node.input[0]], lambda value: (value / 100).round().astype(value.dtype))
+    assert "other weights" in proof_of(plant(lab, "int8-coarse", model, base="int8-u8s8")).difference
