@@ -6,6 +6,8 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_json
@@ -13,9 +15,11 @@ from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.tests.audit.ci.conftest import write_linear
-from skinaudit.tests.linear_run import plant, templates
+from skinaudit.tests.linear_run import Planted, plant, templates
+from skinaudit.tests.planned_run import record_structure
 
-IMAGES = 420  # of the clean set: 381 are needed to show a loss below 1 point
+IMAGES = 588  # of the clean set: they count as 392 lesions, and 381 are needed to show a loss below 1 point
+_PAST_IMAGES = 420  # those that the report of the earlier format is about
 _EARLIER = Path(__file__).resolve().parents[1] / "data" / "earlier"
 _EARLIER_RUN, _EARLIER_AUDIT = _EARLIER / "trained" / "run.json", _EARLIER / "audit.json"
 _FOREIGN = """
@@ -65,17 +69,13 @@ _PARITY = {
 
 def build_workplace(folder: Path) -> Path:
     """A run of a linear model with an engine that passes, policy, contract and earlier report; and a run without files."""
-    planted = plant(folder / "run", images=IMAGES, settings={})
-    _write_run(planted.run)
-    write_linear(planted.reference, templates(0))
-    write_linear(planted.engine, templates(0), note="subject")
-    reference = record(planted.reference, relative_to=planted.reference.parent)
-    for engine in (planted.reference, planted.engine):
-        _write_engine(engine, reference)
+    planted = _build_run(folder / "run", images=IMAGES)
+    past = _build_run(folder / "past", images=_PAST_IMAGES)
     shutil.copy(planted.engine, folder / "foreign.onnx")
     (folder / "contract.toml").write_text(_FOREIGN)
     (folder / "policy.toml").write_text(_POLICY)
-    shutil.copy(_EARLIER_AUDIT, folder / "format-1.json")
+    (folder / "wide.toml").write_text("[margin]\ndefault = 3.0\n[baseline]\nmargin = 3.0\n")
+    write_json(folder / "format-1.json", _earlier_audit(past.run))
     write_json(folder / "earlier.json", to_json(audit_engine(planted.engine, threads=1)))
     epoch = {
         "epoch": 1, "seconds": 1.5, "images_per_second": 80.5, "learning_rate": 0.003, "loss": 2.0, "train_accuracy": 0.4,
@@ -88,6 +88,25 @@ def build_workplace(folder: Path) -> Path:
     return folder
 
 
+def _earlier_audit(run: Path) -> dict[str, Any]:
+    """The report of the earlier format, of the same images; the run tells other lesions of them now, so other digests."""
+    report: dict[str, Any] = json.loads(_EARLIER_AUDIT.read_text(encoding="utf-8"))
+    for one, name in zip(report["sets"], ("clean", "pgd"), strict=True):
+        one["images_digest"] = open_set(run / "sets" / f"{name}.safetensors").images_digest
+    return report
+
+
+def _build_run(folder: Path, *, images: int) -> Planted:
+    planted = plant(folder, images=images, settings={})
+    _write_run(planted.run)
+    write_linear(planted.reference, templates(0))
+    write_linear(planted.engine, templates(0), note="subject")
+    reference = record(planted.reference, relative_to=planted.reference.parent)
+    for engine in (planted.reference, planted.engine):
+        _write_engine(engine, reference)
+    return planted
+
+
 def _write_run(folder: Path) -> None:
     """Give the planted run a manifest with all that a real training notes."""
     trained, manifest = json.loads(_EARLIER_RUN.read_text(encoding="utf-8")), read_run(folder)
@@ -95,9 +114,23 @@ def _write_run(folder: Path) -> None:
     for name in manifest.sets:
         opened = open_set(folder / "sets" / f"{name}.safetensors")
         right = opened.source_logits.argmax(axis=1) == opened.labels
-        results[name] = {**trained["results"]["clean"], "accuracy": float(right.mean())}
+        sensitivity = {
+            one: float(right[opened.labels == label].mean()) for label, one in enumerate(manifest.contract.classes)
+        }
+        results[name] = {
+            "accuracy": float(right.mean()),
+            "balanced_accuracy": fmean(sensitivity.values()),
+            **{f"sensitivity_{one}": sensitivity[one] for one in manifest.contract.malignant},
+        }
+    clean, past = open_set(folder / "sets" / "clean.safetensors"), trained["data"]
+    test_images = {one: int((clean.labels == label).sum()) for label, one in enumerate(manifest.contract.classes)}
+    parts = {"part_images": len(clean), "part_lesions": len(set(clean.group.tolist()))}
+    whole = {name: {**past[name], "test": count} for name, count in parts.items()}
     data = {
-        **trained["data"], "digest": manifest.data["digest"], "size": manifest.contract.size,
+        **past, **whole, "digest": manifest.data["digest"], "size": manifest.contract.size,
+        "counts": {one: {**past["counts"][one], "test": count} for one, count in test_images.items()},
+        "images": sum(whole["part_images"].values()), "lesions": sum(whole["part_lesions"].values()),
+        "majority_baseline": test_images[past["majority_class"]] / len(clean),
         "skipped": [{"image_id": "x", "reason": "no image"}],
     }  # fmt: skip
     changed = replace(
@@ -105,6 +138,7 @@ def _write_run(folder: Path) -> None:
         created_with=trained["created_with"],
     )  # fmt: skip
     write_run(folder, changed)
+    record_structure(folder)
 
 
 def _write_engine(engine: Path, reference: FileRecord) -> None:
