@@ -78,9 +78,10 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
         return lambda done, total: bars.setdefault(title, []).append((done, total))
 
     given = [engines / name for name in ("worse.onnx", "bare.onnx", "fp32.onnx")]
+    settings = {"threads": 1, "seed": 0}
     answers = audit_several(
-        given, {"threads": 1, "seed": 0}, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
-    )  # fmt: skip
+        given, settings, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
+    )
     assert sorted(told, key=lambda one: given.index(one[0])) == list(zip(given, answers, strict=True))
     worse, bare, fp32 = answers
     assert isinstance(bare, str)
