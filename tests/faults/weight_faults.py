@@ -133,7 +133,7 @@ WEIGHT_FAULTS = (
     edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits", DROP),
     edited(flipped_low_bit, "a bit flip in memory: one weight times 16", *ANY_LOSS),
     edited(four_bit_weights, "weights compressed to 4 bits and stored as fp32", *ANY_LOSS),
-    edited(pruned, "half of the weights pruned, no fine-tuning", DROP),
+    edited(pruned, "half of the weights pruned, no fine-tuning", *ANY_LOSS),
     edited(dropout_left_on, "exported in training mode: dropout", "repeatability"),
     edited(cross_talk, "a row's answer depends on its neighbours", *ANY_LOSS),
     edited(wrong_alone, "right in batches, wrong for the single image that a service sends", "batches"),
