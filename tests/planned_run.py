@@ -75,7 +75,7 @@ def typed_graph(precision: str) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-def _record_structure(folder: Path) -> None:
+def record_structure(folder: Path) -> None:
     """The structure of `linear_graph` in the run's records."""
     steps = (
         Step("centred", "sub.Tensor", ("step:image", "weight:half")),
@@ -103,7 +103,7 @@ def plant_plan(
     compute: the precision that it computes in instead of the promised one.
     """
     run = plant(folder, settings={}, images=images, asked=precision)
-    _record_structure(run.run)
+    record_structure(run.run)
     earlier = read_engine_manifest(run.reference)
     engines = run.reference.parent
     onnx.save(linear_graph(), str(run.reference))

@@ -50,8 +50,18 @@ class Copies:
         return len(np.unique(self.lesions))
 
 
+_found: dict[str, Copies] = {}
+"""By the images digest, which covers pictures and lesions: engines of one run share their clean set."""
+
+
 def find_copies(images: AdversarialSet) -> Copies:
-    """Compare all pictures of a set of clean images with each other."""
+    """Compare all pictures of a set of clean images with each other; once for each set in a process."""
+    if images.images_digest not in _found:
+        _found[images.images_digest] = _compare_all(images)
+    return _found[images.images_digest]
+
+
+def _compare_all(images: AdversarialSet) -> Copies:
     digests, reduced = [], []
     for batch in images.batches(256):
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in batch]
@@ -60,6 +70,7 @@ def find_copies(images: AdversarialSet) -> Copies:
     _, same = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
     equal = _join_equal(lesions.astype(np.int64), same.astype(np.int64))
     joined = join_copies(np.concatenate(reduced), equal)
+    joined.setflags(write=False)
     return Copies(joined, len(np.unique(lesions)) - len(np.unique(joined)), len(same) - len(np.unique(same)))
 
 

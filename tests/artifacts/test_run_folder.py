@@ -30,7 +30,7 @@ def test_no_other_module_spells_a_name() -> None:
 
 def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     run = RunFolder(audited_run)
-    for path in (run.manifest, run.weights, run.calibration, run.log, run.curves, run.reference):
+    for path in (run.manifest, run.weights, run.structure, run.calibration, run.log, run.curves, run.reference):
         assert path.is_file(), path
     assert not run.checkpoint.exists()
     assert not run.best.exists()
@@ -39,7 +39,8 @@ def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     assert run.engine_names() == ["fp16.onnx", "fp32.onnx"]
     assert all(run.audit_of(name).is_file() for name in run.engine_names())
     written = {path.name for path in audited_run.iterdir()}
-    known = {run.manifest, run.weights, run.calibration, run.log, run.curves, run.sets, run.engines, run.audits}
+    stored = {run.manifest, run.weights, run.structure, run.calibration, run.log, run.curves}
+    known = {*stored, run.sets, run.engines, run.audits}
     assert written == {path.name for path in known}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -40,12 +42,21 @@ def square(images: int = 100, queries: int = 100) -> tuple[ProbePlan, ...]:
     return plan_probes(["square"], threat_model=None, images=images, queries=queries, seed=0)
 
 
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Path:
+    """A folder with `last`, the run of the last release, and `last.json`, the JSON report of its engine. Read only."""
+    folder = tmp_path_factory.mktemp("released")
+    planted = lab.plant(folder / "last", settings={}, eps=12, images=IMAGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+        write_json(folder / "last.json", to_json(audit_engine(planted.engine)))
+    return folder
+
+
 @pytest.fixture
-def report(tmp_path: Path, lab: SimpleNamespace) -> Path:
-    """The JSON report of the last release."""
-    planted = lab.plant(tmp_path / "last", settings={}, eps=12, images=IMAGES)
-    write_json(tmp_path / "last.json", to_json(audit_engine(planted.engine)))
-    return tmp_path / "last.json"
+def report(tmp_path: Path, released: Path) -> Path:
+    """A copy of the report, beside a copy of the run."""
+    return Path(shutil.copytree(released, tmp_path / "released")) / "last.json"
 
 
 def retrained(report: Path, lab: SimpleNamespace, seed: int = EQUAL, **settings: Any) -> AuditResult:
@@ -118,8 +129,8 @@ def test_without_the_flag_it_is_refused_with_the_flag_as_a_way_out(report: Path,
 
 
 def test_the_flag_changes_nothing_where_both_answered_the_same_images(report: Path, lab: SimpleNamespace) -> None:
-    planted = lab.plant(report.parent / "last", settings={}, eps=12, images=IMAGES)
-    plain, own = (audit_engine(planted.engine, baseline=report, baseline_own_sets=flag) for flag in (False, True))
+    engine = report.parent / "last" / "engines" / "subject.onnx"
+    plain, own = (audit_engine(engine, baseline=report, baseline_own_sets=flag, seed=0) for flag in (False, True))
     assert own.verdict is plain.verdict is PASS
     assert (own.baseline, own.gates, own.findings) == (plain.baseline, plain.gates, plain.findings)
 
@@ -220,6 +231,8 @@ def test_of_two_sets_of_one_attack_the_one_with_the_same_settings_is_taken(repor
 
 
 Change = Callable[[dict[str, Any]], None]
+BY_IMAGE = ("labels", "lesions", "engine_answers", "source_answers")
+UNPROVED = "does not follow from its answers by image: the report was changed; audit the engine again"
 
 
 def other_steps(value: dict[str, Any]) -> None:
@@ -273,6 +286,17 @@ def of_an_earlier_version(value: dict[str, Any]) -> None:
     del value["sets"][1]["settings"]
 
 
+def without_answers(change: Change) -> Change:
+    """The change, in a report of an earlier version, which keeps no answers by image."""
+
+    def changed(value: dict[str, Any]) -> None:
+        for part, name in itertools.product((value, *value["sets"]), BY_IMAGE):
+            part.pop(name, None)
+        change(value)
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -282,9 +306,15 @@ def of_an_earlier_version(value: dict[str, Any]) -> None:
         (another_attack_under_the_title, f"its set {PGD} has digest .*: other images; audit both"),
         (other_clean_images, "its set clean has digest 000000000000, .*: other images; .* same data and split"),
         (other_clean_images_under_another_title, f"its set {PGD} has digest .*: other images; audit both"),
-        (right_turned, f"{PGD}: .* images of .* are marked right, its figures say .*; the report was changed"),
-        (accuracy_raised, rf"{PGD}: accuracy 0\.5000, but"),
-        (fewer_images, f"{PGD}: right answers are not those of {IMAGES} images; the report was changed"),
+        (right_turned, f"{PGD}: right {UNPROVED}"),
+        (
+            without_answers(right_turned),
+            f"{PGD}: .* images of .* are marked right, its figures say .*; the report was changed",
+        ),
+        (accuracy_raised, rf"{PGD}: comparison\.engine_accuracy {UNPROVED}"),
+        (without_answers(accuracy_raised), rf"{PGD}: accuracy 0\.5000, but"),
+        (fewer_images, f"answers by image are not those of {IMAGES - 8} images: the report was changed"),
+        (without_answers(fewer_images), f"{PGD}: right answers are not those of {IMAGES} images; the report was changed"),
         (
             of_an_earlier_version,
             r"sets\[1\].settings is missing, expected an object; not as this version of skinaudit writes it, so audit",

@@ -48,7 +48,7 @@ TRAIN += ["--threads", "1"]
 def test_a_finished_run_is_complete_and_holds_no_leftovers(tiny_run: Path) -> None:
     found = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
     assert found == {
-        "run.json", "weights.safetensors", "calibration.safetensors", "log.jsonl", "curves.png",
+        "run.json", "weights.safetensors", "structure.json", "calibration.safetensors", "log.jsonl", "curves.png",
         "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-linf-4.safetensors",
     }  # fmt: skip
 

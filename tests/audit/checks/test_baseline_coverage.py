@@ -12,10 +12,13 @@ from skinaudit.audit.judgement.result import Verdict
 
 
 def against(
-    honest: Evidence, *, verdict: Verdict = Verdict.PASS, emulated: bool = False, pairs: str = "both", digest: str = "other"
-) -> Evidence:
+    honest: Evidence, *, verdict: Verdict = Verdict.PASS, emulated: bool = False, pairs: str = "both", digest: str = "other",
+    by_image: bool = True,
+) -> Evidence:  # fmt: skip
     """Against an earlier audit with the same sets. pairs: both, clean, other box or absent."""
-    report = SimpleNamespace(sets=honest.sets, verdict=verdict, emulated=emulated, findings=(), engine_digest=digest)
+    report = SimpleNamespace(
+        sets=honest.sets, verdict=verdict, emulated=emulated, findings=(), engine_digest=digest, by_image=by_image
+    )
     clean, attacked = (Pair(result, own=False) for result in honest.sets)
     chosen = {
         "both": (clean, attacked),
@@ -45,3 +48,9 @@ def test_the_earlier_verdict_is_noted(honest: Evidence) -> None:
     assert list(check(against(honest))) == []
     (finding,) = check(against(honest, verdict=Verdict.FAIL))
     assert (finding.severity, finding.text) == (Severity.NOTE, "the baseline's own verdict was FAIL")
+
+
+def test_a_report_without_answers_by_image_is_noted(honest: Evidence) -> None:
+    (finding,) = check(against(honest, by_image=False))
+    assert finding.severity is Severity.NOTE
+    assert "keeps no answers by image: its figures are not proved" in finding.text

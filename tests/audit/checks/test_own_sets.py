@@ -14,7 +14,7 @@ from skinaudit.audit.judgement.result import Verdict
 
 def on_own_sets(honest: Evidence, *probes: ProbeResult, findings: tuple[Finding, ...] = ()) -> Evidence:
     report = SimpleNamespace(
-        sets=honest.sets, findings=findings, emulated=False, verdict=Verdict.PASS, engine_digest="other"
+        sets=honest.sets, findings=findings, emulated=False, verdict=Verdict.PASS, engine_digest="other", by_image=True
     )
     earlier = Earlier(report, (None, None))  # type: ignore[arg-type]
     return replace(honest, baseline=earlier, own_sets=frozenset({honest.sets[1].title}), probes=probes)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from planned_run import record_structure
 
 from skinaudit.artifacts.manifest import read_engine_manifest, record, write_engine_manifest
 
@@ -42,6 +43,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
                 lineage={**manifest.lineage, "onnx": reference.digest},
             )  # fmt: skip
             write_engine_manifest(changed, engine=engine)
+        record_structure(planted.run)
     return folder
 
 

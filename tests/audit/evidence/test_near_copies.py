@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skinaudit.audit.evidence.near_copies import _join_pairs, join_copies, reduced_luminance
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.audit.evidence.near_copies import _join_pairs, find_copies, join_copies, reduced_luminance
 
 SIDE, COUNT = 48, 60
 Pictures = NDArray[np.uint8]
@@ -76,3 +78,14 @@ def test_lesions_join_through_others() -> None:
     lesions = np.array([0, 1, 2, 3, 3, 4])
     assert _join_pairs(lesions, np.array([0, 2, 4]), np.array([2, 3, 5])).tolist() == [0, 1, 0, 0, 0, 0]
     assert _join_pairs(lesions, np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == lesions.tolist()
+
+
+def test_a_set_is_compared_once_and_another_one_anew(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    """Also where another set lies under the same name: what is kept is kept by the digest of the pictures and lesions."""
+    path = make_set(tmp_path / "clean.safetensors", count=6)
+    first = find_copies(open_set(path))
+    assert find_copies(open_set(path)) is first
+    again = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+    again[5] = again[0]
+    assert (first.repeated, find_copies(open_set(make_set(path, images=again))).repeated) == (0, 1)
+    assert find_copies(open_set(make_set(path, images=again, group=np.zeros(6, np.int64)))).lesions_left == 1

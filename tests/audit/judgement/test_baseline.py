@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,12 +41,21 @@ def told(result: AuditResult, severity: Severity) -> list[str]:
     return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
 
 
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Path:
+    """A folder with `run`, a run of a faithful engine, and `last.json`, the JSON report of that engine. Read only."""
+    folder = tmp_path_factory.mktemp("released")
+    planted = lab.plant(folder / "run", settings={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+        write_json(folder / "last.json", to_json(audit_engine(planted.engine)))
+    return folder
+
+
 @pytest.fixture
-def report(tmp_path: Path, lab: SimpleNamespace) -> Path:
-    """The JSON report of a faithful engine of a run in tmp_path/run."""
-    planted = lab.plant(tmp_path / "run", settings={})
-    write_json(tmp_path / "last.json", to_json(audit_engine(planted.engine)))
-    return tmp_path / "last.json"
+def report(tmp_path: Path, released: Path) -> Path:
+    """A copy of the report, beside a copy of the run."""
+    return Path(shutil.copytree(released, tmp_path / "released")) / "last.json"
 
 
 def again(report: Path, lab: SimpleNamespace, **settings: Any) -> AuditResult:
@@ -247,6 +258,8 @@ def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(
 
 
 Change = Callable[[dict[str, Any]], None]
+BY_IMAGE = ("labels", "lesions", "engine_answers", "source_answers")
+UNPROVED = "does not follow from its answers by image: the report was changed; audit the engine again"
 
 
 def accuracy_told_otherwise(value: dict[str, Any]) -> None:
@@ -262,10 +275,11 @@ def other_images(value: dict[str, Any]) -> None:
 
 
 def nothing_in_common(value: dict[str, Any]) -> None:
+    renamed = {one["title"]: f"other {one['title']}" for one in value["sets"]}
     for one in value["sets"]:
-        one["images_digest"], one["title"] = "sha256:" + "0" * 64, f"other {one['title']}"
+        one["images_digest"], one["title"] = "sha256:" + "0" * 64, renamed[one["title"]]
     for gate in value["gates"]:
-        gate["set"] = f"other {gate['set']}"
+        gate["set"] = renamed.get(gate["set"], gate["set"])  # that of a fresh attack is named after the attack
 
 
 def other_classes(value: dict[str, Any]) -> None:
@@ -276,14 +290,31 @@ def of_an_earlier_version(value: dict[str, Any]) -> None:
     del value["sets"][0]["right"]
 
 
+def without_answers(change: Change) -> Change:
+    """The change, in a report of an earlier version, which keeps no answers by image."""
+
+    def changed(value: dict[str, Any]) -> None:
+        for part, name in itertools.product((value, *value["sets"]), BY_IMAGE):
+            part.pop(name, None)
+        change(value)
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (accuracy_told_otherwise, r"pgd linf 24/255: accuracy 0\.9900, but .* of its images are marked right"),
-        (right_cut, "clean: right answers are not those of 700 images"),
+        (accuracy_told_otherwise, rf"pgd linf 24/255: comparison\.engine_accuracy {UNPROVED}"),
+        (
+            without_answers(accuracy_told_otherwise),
+            r"pgd linf 24/255: accuracy 0\.9900, but .* of its images are marked right",
+        ),
+        (right_cut, f"clean: right {UNPROVED}"),
+        (without_answers(right_cut), "clean: right answers are not those of 700 images"),
         (other_images, "its set pgd linf 24/255 has digest 000000000000, that of this engine .*: other images; audit both"),
         (nothing_in_common, "no set of it is among those of this engine; audit both engines on the same sets"),
-        (other_classes, "its classes are vasc df bkl"),
+        (other_classes, rf"clean: comparison\.\w+ {UNPROVED}"),
+        (without_answers(other_classes), "its classes are vasc df bkl"),
         (
             of_an_earlier_version,
             r"sets\[0\].right is missing, expected a text; not as this version of skinaudit writes it, so audit the engine",
