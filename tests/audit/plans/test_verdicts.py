@@ -39,9 +39,7 @@ def audited(
     run = plant_plan(folder, precision, images=images, **planted)
     policy = COARSE if precision == "fp8" else DEFAULT
     with pytest.MonkeyPatch.context() as patch:
-        if not planted.get(
-            "host_code"
-        ):  # tests/test_cli_plans.py opens plans in a child process first
+        if not planted.get("host_code"):  # tests/test_cli_plans.py opens plans in a child process first
             patch.setattr("skinaudit.engines.plans.open_plan.try_plan", lambda *_, **__: None)
         return audit_engine(run.engine, threads=1, plan=plan or PlanOptions(), allow_code=allow, policy=policy, seed=0)
 
