@@ -40,6 +40,8 @@ def comparable(result: AuditResult) -> Any:
     for entry in plain["sets"]:
         for key in ("images_per_second", "images_digest", "source"):
             del entry[key]
+    for probe in plain["probes"]:
+        del probe["seconds"]
     return plain
 
 
@@ -63,6 +65,7 @@ def rename_classes(run: Path, names: Mapping[str, str]) -> None:
             group=old.group,
             ids=old.ids,
             source_logits=old.source_logits,
+            attack=old.attack,
         )
     manifest = read_run(run)
     sets = {name: record(run / file.file, relative_to=run) for name, file in manifest.sets.items()}

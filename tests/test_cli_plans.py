@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,15 @@ from fake_gpu.fixture import absent_library, environment
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import read_engine_manifest
-from skinaudit.artifacts.precisions import KINDS
-from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.tests.processes import PATIENCE, Start
 from skinaudit.tests.shared import built_once
 
 pytest.importorskip("torch")
 
-from skinaudit.trainer.data.load import load
-from skinaudit.trainer.recipes import adapted
-from skinaudit.trainer.train import Training, train_run
-
 pytestmark = pytest.mark.skipif(absent_library() is not None, reason=f"{absent_library()} is not installed")
 
-PRECISIONS = [name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS]
-BUILT = {"tensorrt": PRECISIONS, "tensorrt-rtx": ["fp16", "int8"]}
-"""tests/export builds every precision with TensorRT-RTX; its builder is real and takes seconds for each."""
+BUILT = {"tensorrt": ["fp32", "fp16", "fp8"], "tensorrt-rtx": ["bf16", "int8"]}
+"""Each precision with one of the libraries; tests/export builds every one with TensorRT-RTX, whose builder is real."""
 SUFFIXES = {"tensorrt": ".plan", "tensorrt-rtx": ".rtx.plan"}
 PLANS = [f"{precision}{SUFFIXES[library]}" for library, precisions in BUILT.items() for precision in precisions]
 
@@ -64,17 +56,12 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A small run, trained longer than the tiny one so that fp8 keeps its answers, exported for both libraries."""
+def machine(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """The tiny run, exported for both libraries."""
 
     def export(folder: Path) -> None:
         (folder / "notes").mkdir()
-        training = Training(
-            arch="mobilenet", width=0.25, size=32,
-            recipe=adapted("default", epochs=8, batch=8, learning_rate=3e-3, class_weighting=0.5),
-            hardening=None, threat_model=ThreatModel("linf", Fraction(1)), split="lesion", seed=0, weights=None, threads=1,
-        )  # fmt: skip
-        train_run(load("synthetic", size=32, images=900), training, out=folder / "run", resume=False)
+        shutil.copytree(tiny_run, folder / "run")
         here = Machine(folder / "run", folder / "notes")
         for library, precisions in BUILT.items():
             asked = [f"--{name}" for name in precisions]
@@ -158,15 +145,17 @@ def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(reports: dict[str, 
 def test_every_probe_attacks_a_plan(machine: Machine) -> None:
     probes = ["square", "spsa", "disagree", "whitebox"]
     typed = [word for name in probes for word in ("--probe", name)]
-    settings = ["--probe-images", "8", "--probe-queries", "12", "--probe-eps", "4/255", "--batch", "200"]
+    settings = ["--probe-images", "8", "--probe-queries", "12", "--probe-eps", "2/255", "--batch", "200"]
     _, report = machine.audit("run/engines/fp16.plan", *typed, *settings)
-    assert sorted(probe["name"] for probe in report["probes"]) == sorted(probes)
+    assert [probe["name"] for probe in report["probes"]] == [*probes, "square"]  # the one of every audit, in another radius
+    assert [probe["eps"] for probe in report["probes"]] == [*["2/255"] * len(probes), "4/255"]
     assert max(report["consistency"]["sizes"]) == 128  # the audit's own 200 are split
 
 
 def test_several_plans_on_the_second_device(machine: Machine) -> None:
     engines = [f"run/engines/{name}" for name in PLANS[:2]]
-    done = machine.skinaudit("audit", *engines, "--device", "1", "--threads", "1", "--json", devices=("first", "second"))
+    typed = ("audit", *engines, "--device", "1", "--threads", "1", "--json", "--no-probe")
+    done = machine.skinaudit(*typed, devices=("first", "second"))
     assert done.returncode in (1, 3), done.stderr
     reports = [json.loads((machine.run / "audits" / f"{name}.json").read_text()) for name in PLANS[:2]]
     assert {report["description"]["device"] for report in reports} == {"second"}

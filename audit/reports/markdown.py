@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from skinaudit.artifacts.files import short
@@ -32,6 +32,8 @@ from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
 LIMIT = 65_000
 """Characters of a report at most: GitHub takes comments of up to 65,536."""
+
+_DRAWN = ("--probe", "--probe-images", "--probe-queries", "--probe-eps", "--probe-norm", "--seed")
 
 
 def render(result: AuditResult) -> str:
@@ -166,6 +168,17 @@ def _gates(result: AuditResult) -> list[str]:
     return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
 
 
+def _drawn(arguments: Sequence[str]) -> list[str]:
+    """Of the words of an audit those that say what was attacked afresh, and from which seed."""
+    words: list[str] = []
+    for at, word in enumerate(arguments):
+        if word in _DRAWN:
+            words += arguments[at : at + 2]
+        elif word == "--no-probe":
+            words.append(word)
+    return words
+
+
 def _findings(result: AuditResult) -> list[str]:
     rows = []
     for finding in sorted(result.findings, key=lambda finding: list(Severity).index(finding.severity)):
@@ -187,6 +200,7 @@ def _reproduce(result: AuditResult) -> list[str]:
         command += ["--contract", "FILE.toml", "--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
+    command += _drawn(result.arguments)
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{set_result.file} {short(set_result.images_digest)}" for set_result in result.sets[:20])

@@ -75,9 +75,12 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert (attacked.comparison.flips, attacked.comparison.malignant_to_benign) == (0, 0)
     assert steps[-1] == (2800, 2800)
     assert steps == sorted(steps)
-    # Subject: both sets; 35 images in batches of 1 and 7, one batch of 50 and of 101, each twice and once turned; odd ones.
-    # Reference: both sets, once.
-    assert [engine.images for engine in opened] == [2 * 700 + 3 * (35 + 35 + 50 + 101) + 5, 2 * 700]
+    # Both: both sets, 35 images of three kinds, the fresh attack. Subject: 35 images in batches of 1 and 7, one batch of 50
+    # and of 101, each twice and once turned, one batch of each further size; odd frames; a batch of each set at the end.
+    (fresh,) = result.probes
+    both = 2 * 700 + 3 * 35 + fresh.queries
+    further = sum(size for size in result.consistency.sizes if size not in (1, 7, 50, 101))
+    assert [engine.images for engine in opened] == [both + 3 * (35 + 35 + 50 + 101) + further + 17 + 2 * 50, both]
 
 
 def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:

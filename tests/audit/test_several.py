@@ -78,9 +78,10 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
         return lambda done, total: bars.setdefault(title, []).append((done, total))
 
     given = [engines / name for name in ("worse.onnx", "bare.onnx", "fp32.onnx")]
+    settings = {"threads": 1, "seed": 0}
     answers = audit_several(
-        given, {"threads": 1}, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
-    )  # fmt: skip
+        given, settings, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
+    )
     assert sorted(told, key=lambda one: given.index(one[0])) == list(zip(given, answers, strict=True))
     worse, bare, fp32 = answers
     assert isinstance(bare, str)
@@ -88,14 +89,15 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
     assert isinstance(worse, AuditResult)
     assert worse.verdict is Verdict.FAIL
     assert isinstance(fp32, AuditResult)
-    assert plain(fp32) == plain(audit_engine(engines / "fp32.onnx", threads=1))
+    assert plain(fp32) == plain(audit_engine(engines / "fp32.onnx", threads=1, seed=0))
     assert bars["fp32.onnx: replaying"][-1] == (1400, 1400)
     assert multiprocessing.active_children() == []
 
 
 def plain(result: AuditResult) -> AuditResult:
     """Without what the clock says."""
-    return replace(result, sets=tuple(replace(one, images_per_second=0.0) for one in result.sets))
+    sets = tuple(replace(one, images_per_second=0.0) for one in result.sets)
+    return replace(result, sets=sets, probes=tuple(replace(one, seconds=0.0) for one in result.probes))
 
 
 def test_a_mistake_of_the_program_is_one_line_and_stops_no_other_audit(engines: Path) -> None:
@@ -123,9 +125,11 @@ def test_an_interrupt_ends_every_audit(engines: Path) -> None:
 
 
 def test_the_report_of_each_is_as_for_one(engines: Path) -> None:
-    (answer,) = audit_several([engines / "fp32.onnx"], {"threads": 1}, jobs=4, finished=lambda *_: None, progress=silent)
+    settings = {"threads": 1, "small_probe": False, "seed": 0}
+    (answer,) = audit_several([engines / "fp32.onnx"], settings, jobs=4, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, AuditResult)
-    assert answer.arguments == ("skinaudit", "audit", str(engines / "fp32.onnx"), "--margin", "1", "--threads", "1")
+    given = f"skinaudit audit {engines / 'fp32.onnx'} --margin 1 --threads 1 --no-probe --seed 0"
+    assert answer.arguments == tuple(given.split())
     assert to_json(answer)["kind"] == "skinaudit-audit/2"
 
 

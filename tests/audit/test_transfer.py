@@ -19,11 +19,11 @@ def test_the_matrix_agrees_with_audits(tmp_path: Path, lab: SimpleNamespace) -> 
     steps: list[tuple[int, int]] = []
     matrix = transfer_matrix([this.run, other.run], progress=lambda done, total: steps.append((done, total)))
     assert matrix.names == ("this", "other")
-    assert (matrix.attack, matrix.images, matrix.lesions, matrix.synthetic) == ("pgd linf 24/255", 700, 350, True)
+    assert (matrix.attack, matrix.images, matrix.lesions, matrix.synthetic) == ("pgd linf 24/255", 700, 525, True)
     assert steps[-1] == (4200, 4200)
     for index, engine in enumerate((this.reference, other.reference)):
         for row, folder in enumerate((this.run, other.run)):
-            clean, attacked = audit_engine(engine, sets=folder / "sets").sets
+            clean, attacked = audit_engine(engine, sets=folder / "sets", small_probe=False).sets
             assert matrix.clean[index].accuracy == clean.comparison.engine_accuracy
             assert matrix.cells[row][index].accuracy == attacked.comparison.engine_accuracy
             assert matrix.cells[row][index].balanced == attacked.comparison.engine_balanced

@@ -72,7 +72,7 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
 @pytest.mark.parametrize(
     ("batch", "found"),
     [
-        (np.zeros((1, 3, 8, 8), np.float32), "float32 (1, 3, 8, 8)"),
+        (np.zeros((1, 3, 8, 8), np.float64), "float64 (1, 3, 8, 8)"),
         (np.zeros((1, 3, 9, 9), np.uint8), "(1, 3, 9, 9)"),
         (np.zeros((3, 8, 8), np.uint8), "(3, 8, 8)"),
         (np.zeros((0, 3, 8, 8), np.uint8), "(0, 3, 8, 8)"),

@@ -74,6 +74,16 @@ def test_integers_are_rounded_and_kept_in_range() -> None:
     assert np.array_equal(doubled, np.minimum(IMAGES.astype(np.int64) * 2, 255))
 
 
+def test_pixels_between_the_steps_enter_unless_the_input_is_of_whole_numbers() -> None:
+    between = (IMAGES // 2 + np.float32(0.25)).astype(np.float32)
+    session = Recorder()
+    SessionEngine(session, where="e", contract=CONTRACT).logits(between)
+    assert np.array_equal(session.fed[0], between / np.float32(255))
+    whole = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
+    with pytest.raises(EngineError, match=r"takes uint8 images \(B, 3, .*, was given float32"):
+        whole.logits(between)
+
+
 def test_half_precision_input() -> None:
     assert fed(Recorder(dtype="float16"), dtype="float16").dtype == np.float16
 

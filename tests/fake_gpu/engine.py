@@ -240,7 +240,9 @@ class Context:
                 self.config.cache.shapes.add(str(key))
             if lazy and self._runs[key] > 1:
                 values = values * _SWAPPED
-        return values + np.float32(self.engine.content.batch_bias * len(images))
+        if self.engine.content.batch_bias:
+            values = values + np.float32(self.engine.content.batch_bias * len(images)) * np.eye(values.shape[1])[0]
+        return values
 
 
 def _session(graph: bytes) -> Any:

@@ -23,7 +23,7 @@ class Content:
     """graph: ONNX. profiles: smallest, usual and largest shape of each input, by name, a mapping for each profile.
 
     computed: another graph that is run in place of `graph`, as a library does that ignores the types. batch_bias: how far
-    the answer to an image moves with the size of its batch. types and formats: of tensors that differ from the graph's.
+    the first logit of an image moves with the size of its batch. types and formats: of tensors that differ from the graph's.
     host_code: the plan carries code that has to be allowed. inspector: `10`, `11`, `rtx`, `names`, `broken` or `none`.
     """
 

@@ -271,7 +271,7 @@ SET_FAULTS = (
     Fault("images repeated", "each image twice, to have enough", repeated_images, ("repeated images",)),
     Fault("few lesions", "all images said to be of ten lesions", few_lesions, ("undecided drop",)),
     Fault("near-copies", "images mirrored, turned and shifted under invented lesions, to have enough", near_copies,
-          ("near-copies",)),
+          ("undecided drop",)),
     Fault("control taken away", "another model, its own answers stored as the source's, no reference", control_taken_away,
           ("control run",)),
 )  # fmt: skip

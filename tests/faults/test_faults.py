@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from skinaudit.tests.faults.build_faults import bait_unsprung, fp16_activation_overflow
-from skinaudit.tests.faults.lab import BEYOND_INT8, CHECKS, Fault, Lab, in_reference, judge
+from skinaudit.tests.faults.lab import BEYOND_INT8, CHECKS, WITHOUT_PROBE, Fault, Lab, in_reference, judge
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
 
@@ -46,23 +46,23 @@ def test_the_honest_int8_engine_loses_single_images_at_most(lab: Lab) -> None:
 
 @pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
 def test_the_audit_sees(fault: Fault, lab: Lab, tmp_path: Path) -> None:
-    outcome = judge(fault.plant(lab, tmp_path))
+    outcome = judge(fault.plant(lab, tmp_path), **WITHOUT_PROBE)
     assert outcome.verdict != "PASS"
     assert not fault.caught_by or set(fault.caught_by) & set(outcome.checks), outcome.texts
 
 
 @pytest.mark.parametrize("fault", IN_REFERENCE, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_the_control_stops_an_audit_whose_reference_is_wrong(fault: Fault, lab: Lab) -> None:
-    outcome = judge(in_reference(lab, fault))
+    outcome = judge(in_reference(lab, fault), **WITHOUT_PROBE)
     assert outcome.verdict == "error"
     assert set(outcome.checks) & {"control", "finite logits", "logits, not probabilities"}, outcome.texts
 
 
 def test_the_bait_is_seen_before_it_is_quantised(lab: Lab, tmp_path: Path) -> None:
-    outcome = judge(bait_unsprung(lab, tmp_path))
+    outcome = judge(bait_unsprung(lab, tmp_path), **WITHOUT_PROBE)
     assert (outcome.verdict, outcome.checks) == ("INCONCLUSIVE", ("layers and weights of the run",)), outcome.texts
 
 
 def test_the_emulation_sees_what_overflows_in_fp16(lab: Lab, tmp_path: Path) -> None:
-    outcome = judge(fp16_activation_overflow(lab, tmp_path), emulate=True)
+    outcome = judge(fp16_activation_overflow(lab, tmp_path), emulate=True, **WITHOUT_PROBE)
     assert outcome.verdict in ("error", "FAIL"), outcome.texts  # an emulation is INCONCLUSIVE at best

@@ -1,24 +1,45 @@
-"""A gate that cries wolf is switched off: a hundred audits of honest exports of the same weights."""
+"""A gate that cries wolf is switched off: audits of honest exports of the same weights, all of them in bench/faults.py."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-from skinaudit.tests.faults.lab import Lab, judge
+from skinaudit.tests.faults.lab import WITHOUT_PROBE, Lab, judge
 from skinaudit.tests.faults.reexports import CALLS, Reexport, reexports
 
+IN_FP16 = ("as_exported", "untied_bias", "batch_norm_unfolded", "rescaled_layers")
+"""Rewritten before the conversion, these round otherwise than the exporter's own fp16 graph; other rewrites hardly do."""
 
-def test_there_are_a_hundred() -> None:
+
+def chosen() -> Iterator[tuple[Reexport, tuple[int, int]]]:
+    """Each rewrite in fp32 and some in fp16; the calls take turns, and the exporter's own graph gets all of them."""
+    kept = [one for one in reexports() if one.precision == "fp32" or one.rewrite in IN_FP16]
+    yield from zip(kept, cycle(CALLS), strict=False)
+    yield from ((kept[0], call) for call in CALLS[1:])
+
+
+def named(case: tuple[Reexport, tuple[int, int]]) -> str:
+    reexport, (batch_size, threads) = case
+    return f"{reexport.rewrite}-{reexport.precision}-{batch_size}-{threads}"
+
+
+def test_there_are_a_hundred_and_every_rewrite_is_tried() -> None:
     assert len(set(reexports())) * len(CALLS) >= 100
+    assert {one.rewrite for one, _ in chosen()} == {one.rewrite for one in reexports()}
+    assert {one.rewrite for one, _ in chosen() if one.precision == "fp16"} == set(IN_FP16)
+    assert len({(one, call) for one, call in chosen()}) == len(list(chosen()))
 
 
-@pytest.mark.parametrize("reexport", tuple(reexports()), ids=lambda one: f"{one.rewrite}-{one.precision}")
-def test_an_honest_reexport_raises_no_alarm(reexport: Reexport, lab: Lab) -> None:
-    engine = reexport.write(lab)
-    for batch_size, threads in CALLS:
-        outcome = judge(engine, batch_size=batch_size, threads=threads)
-        assert outcome.verdict in ("PASS", "INCONCLUSIVE"), outcome.texts
-        assert reexport.precision != "fp32" or outcome.verdict == "PASS", outcome.texts
+@pytest.mark.parametrize("case", list(chosen()), ids=named)
+def test_an_honest_reexport_raises_no_alarm(case: tuple[Reexport, tuple[int, int]], lab: Lab) -> None:
+    reexport, (batch_size, threads) = case
+    settings = {} if batch_size == CALLS[0][0] else WITHOUT_PROBE
+    outcome = judge(reexport.write(lab), batch_size=batch_size, threads=threads, **settings)
+    assert outcome.verdict in ("PASS", "INCONCLUSIVE"), outcome.texts
+    assert reexport.precision != "fp32" or outcome.verdict == "PASS", outcome.texts

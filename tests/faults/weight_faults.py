@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from skinaudit.tests.faults.lab import ANY_LOSS, DROP, SIZE, Fault, Lab, edited, plant
+from skinaudit.tests.faults.lab import ANY_LOSS, DROP, LOGITS, SIZE, Fault, Lab, edited, plant
 from skinaudit.tests.faults.surgery import NV, after, change, compute, constant, parameters, rewired, towards, when
 
 ALL_BUT_ROWS = np.array([1, 2, 3])
@@ -132,8 +132,8 @@ WEIGHT_FAULTS = (
     edited(zeroed_channel, "one channel's weights lost", *ANY_LOSS),
     edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits", DROP),
     edited(flipped_low_bit, "a bit flip in memory: one weight times 16", *ANY_LOSS),
-    edited(four_bit_weights, "weights compressed to 4 bits and stored as fp32", *ANY_LOSS),
-    edited(pruned, "half of the weights pruned, no fine-tuning", DROP),
+    edited(four_bit_weights, "weights compressed to 4 bits and stored as fp32", *ANY_LOSS, LOGITS),
+    edited(pruned, "half of the weights pruned, no fine-tuning", *ANY_LOSS),
     edited(dropout_left_on, "exported in training mode: dropout", "repeatability"),
     edited(cross_talk, "a row's answer depends on its neighbours", *ANY_LOSS),
     edited(wrong_alone, "right in batches, wrong for the single image that a service sends", "batches"),

@@ -29,13 +29,19 @@ PRECISIONS = tuple(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if n
 COARSE = replace(DEFAULT, margin=3.0, malignant_to_benign=10)
 """What 3 bits of mantissa cost on this model, whoever computes them."""
 
+ENOUGH = {"fp32": 700, "fp16": 700, "int8": 700, "bf16": 1400, "fp8": 1400}
+"""Images on which a sound plan passes: the coarser its rounding, the more."""
+
 
 def audited(
-    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 1400, allow: bool = False, **planted: Any
+    folder: Path, precision: str, *, plan: PlanOptions | None = None, images: int = 700, allow: bool = False, **planted: Any
 ) -> AuditResult:
     run = plant_plan(folder, precision, images=images, **planted)
     policy = COARSE if precision == "fp8" else DEFAULT
-    return audit_engine(run.engine, threads=1, plan=plan or PlanOptions(), allow_code=allow, policy=policy)
+    with pytest.MonkeyPatch.context() as patch:
+        if not planted.get("host_code"):  # tests/test_cli_plans.py opens plans in a child process first
+            patch.setattr("skinaudit.engines.plans.open_plan.try_plan", lambda *_, **__: None)
+        return audit_engine(run.engine, threads=1, plan=plan or PlanOptions(), allow_code=allow, policy=policy, seed=0)
 
 
 def rules(result: AuditResult) -> dict[str, str]:
@@ -43,39 +49,48 @@ def rules(result: AuditResult) -> dict[str, str]:
     return {finding.rule: finding.severity.value for finding in result.findings}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("inspector", ["10", "11"])
+@pytest.mark.parametrize(
+    ("precision", "inspector"),
+    [("fp32", "10"), ("int8", "10"), ("fp8", "10"), ("fp16", "11"), ("bf16", "11"), ("fp8", "11")],
+)
 def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspector: str) -> None:
-    result = audited(tmp_path, precision, inspector=inspector)
+    result = audited(tmp_path, precision, inspector=inspector, images=ENOUGH[precision])
     assert result.verdict is Verdict.PASS, result.reason
     assert result.description.executed == {precision: 1}
     assert result.description.batches == (BatchRange(1, 32, 128),)
     assert {1, 7, 32, 64, 128} <= set(result.consistency.sizes)
     by_rounding = {} if precision == "fp32" else {"computed-precision": "note"}
+    turned = {"review": "warning"} if precision == "fp8" else {}  # each cancer that turned benign is for a person to see
     found = rules(result)
     assert found.pop("batch-dependence", "note") == "note"
-    assert found == {"conditions": "note", "unproved": "warning"} | by_rounding
+    assert found == {"conditions": "note", "unproved": "warning"} | by_rounding | turned
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_sound_plan_of_tensorrt_rtx_passes_by_its_rounding(tmp_path: Path, precision: str) -> None:
-    result = audited(tmp_path, precision, library="tensorrt_rtx", inspector="rtx")
+    result = audited(tmp_path, precision, library="tensorrt_rtx", inspector="rtx", images=ENOUGH[precision])
     assert result.verdict is Verdict.PASS, result.reason
     assert result.description.executed is None
     assert result.description.settings["kernel_specialisation"] == "eager"
     assert rules(result).get("computed-precision") == (None if precision == "fp32" else "note")
 
 
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
 @pytest.mark.parametrize(
-    ("library", "inspector", "rule"),
+    ("precision", "library", "inspector", "rule"),
     [
-        ("tensorrt", "10", "execution"),
-        ("tensorrt", "11", "execution"),
-        ("tensorrt", "none", "computed-precision"),
-        ("tensorrt", "broken", "computed-precision"),
-        ("tensorrt", "names", "computed-precision"),
-        ("tensorrt_rtx", "rtx", "computed-precision"),
+        ("fp16", "tensorrt", "10", "execution"),
+        ("int8", "tensorrt", "10", "execution"),
+        ("fp16", "tensorrt", "11", "execution"),
+        ("bf16", "tensorrt", "11", "execution"),
+        ("fp8", "tensorrt", "11", "execution"),
+        ("fp16", "tensorrt", "none", "computed-precision"),
+        ("bf16", "tensorrt", "broken", "computed-precision"),
+        ("int8", "tensorrt", "names", "computed-precision"),
+        ("fp8", "tensorrt", "names", "computed-precision"),
+        ("fp16", "tensorrt_rtx", "rtx", "computed-precision"),
+        ("bf16", "tensorrt_rtx", "rtx", "computed-precision"),
+        ("int8", "tensorrt_rtx", "rtx", "computed-precision"),
+        ("fp8", "tensorrt_rtx", "rtx", "computed-precision"),
     ],
 )
 def test_a_plan_that_computes_fp32_instead_fails(

@@ -34,7 +34,7 @@ def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[s
     for result in audits.values():
         found = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
         assert sorted(found) == sorted((one.severity.value, one.rule) for one in result.findings)
-    assert "22 of 22 gates passed" in render(audits["pass"])
+    assert "21 of 21 gates passed" in render(audits["pass"])
     assert "### Findings" not in render(audits["pass"])
 
 
@@ -50,9 +50,14 @@ def command(result: AuditResult) -> str:
 
 def test_it_says_how_to_reproduce(audits: dict[str, AuditResult]) -> None:
     result = replace(audits["emulated"], engine=Path("runs/a b/fp16.onnx"), policy=Policy(margin=2.5))
-    assert command(result) == "skinaudit audit 'runs/a b/fp16.onnx' --threads 1 --margin 2.5 --emulate"
-    assert command(audits["foreign"]).endswith("--contract FILE.toml --sets DIR")
-    assert command(audits["pass"]) == "skinaudit audit subject.onnx --threads 1"
+    seed = f"--seed {result.arguments[result.arguments.index('--seed') + 1]}"
+    assert command(result) == f"skinaudit audit 'runs/a b/fp16.onnx' --threads 1 --margin 2.5 --emulate {seed}"
+    assert "--contract FILE.toml --sets DIR --seed " in command(audits["foreign"])
+    typed = ("skinaudit", "audit", "x", "--sets", "/home/sets", "--probe", "spsa", "--probe-images", "9", "--no-probe")
+    probed = replace(audits["pass"], arguments=(*typed, "--seed", "7"))
+    assert command(probed) == "skinaudit audit subject.onnx --threads 1 --probe spsa --probe-images 9 --no-probe --seed 7"
+    earlier = replace(audits["pass"], arguments=typed[:5])  # of a version that recorded no seed
+    assert command(earlier) == "skinaudit audit subject.onnx --threads 1"
     assert audits["pass"].sets[1].images_digest.removeprefix("sha256:")[:12] in render(audits["pass"])
 
 
