@@ -36,7 +36,7 @@ MARKER = "demo.txt"
 class DemoSettings:
     """Sizes that keep the demo within minutes on two cores, with enough test images for a PASS at the default margin."""
 
-    images: int = 4000
+    images: int = 5000
     size: int = 64
     width: float = 0.25
     eps: Fraction = Fraction(4)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data import splits
 from skinaudit.trainer.data.dataset import Dataset, Split
@@ -51,14 +52,18 @@ def check(dataset: Dataset, found: Split) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lesions", "views", "share"),
-    [(9520, 1, 0.1), (4760, 1, 0.1), (2380, 1, 0.2), (1904, 1, 0.25), (1900, 1, 0.1), (2380, 3, 0.2)],
-)
-def test_the_test_part_is_as_large_as_an_audit_needs(lesions: int, views: int, share: float) -> None:
-    """476 effective lesions, from a tenth to a quarter; views of one lesion add none."""
-    assert splits.test_fraction(np.repeat(np.arange(lesions), views)) == pytest.approx(share)
-    labels, groups = [0] * lesions * views, np.repeat(np.arange(lesions), views).tolist()
-    found = lesion_split(dataset_of(labels, groups), seed=0)
+    ("lesions", "views", "malignant", "share"),
+    [
+        (9140, 1, 0, 0.1), (4570, 1, 0, 0.1), (2285, 1, 0, 0.2), (1828, 1, 0, 0.25), (1820, 1, 0, 0.1), (2285, 3, 0, 0.2),
+        (4570, 1, 880, 0.1), (4570, 1, 550, 0.16), (4570, 2, 550, 0.16), (4570, 1, 340, 0.1),
+    ],
+)  # fmt: skip
+def test_the_test_part_is_as_large_as_an_audit_needs(lesions: int, views: int, malignant: int, share: float) -> None:
+    """457 effective lesions, 88 of them malignant, from a tenth to a quarter; views of one lesion add none."""
+    groups = np.repeat(np.arange(lesions), views)
+    labels = np.where(groups < malignant, CLASSES.index(MALIGNANT[0]), CLASSES.index("nv"))
+    assert splits.test_fraction(groups, malignant=groups < malignant) == pytest.approx(share)
+    found = lesion_split(dataset_of(labels.tolist(), groups.tolist()), seed=0)
     assert len(found.test) / len(labels) == pytest.approx(share, abs=0.01)
     assert len(found.val) / len(labels) == pytest.approx(0.1, abs=0.01)
 
