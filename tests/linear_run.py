@@ -25,11 +25,12 @@ from skinaudit.artifacts.manifest import (
     EngineManifest,
     RunManifest,
     manifest_path,
+    read_run,
     record,
     write_engine_manifest,
     write_run,
 )
-from skinaudit.artifacts.structure import Structure, write_structure
+from skinaudit.artifacts.structure import Step, Structure, write_structure
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine, gather
 from skinaudit.audit.checks import Evidence
@@ -212,6 +213,20 @@ def plant(
         own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
         write_engine_manifest(own, engine=engine)
     return Planted(run, engine, reference)
+
+
+def record_structure(folder: Path) -> None:
+    """The structure of a graph in the run's records: pixels minus one half, flat, times the templates of seed 0."""
+    pixels = 3 * SIZE * SIZE
+    steps = (
+        Step("centred", "sub.Tensor", ("step:image", "weight:half")),
+        Step("flat", "flatten.using_ints", ("step:centred", 1)),
+        Step("logits", "linear.default", ("step:flat", "weight:weights")),
+    )
+    weights = tuple(map(float, templates(0).T.reshape(-1)))
+    constants, shapes = {"half": (0.5,), "weights": weights}, {"half": (1,), "weights": (CLASSES, pixels)}
+    write_structure(folder / "structure.json", Structure("image", "logits", SIZE, steps, constants, shapes))
+    write_run(folder, replace(read_run(folder), structure=record(folder / "structure.json", relative_to=folder)))
 
 
 def pictures(

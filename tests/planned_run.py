@@ -9,19 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 from fake_gpu.plan_bytes import Content, note, packed
-from linear_run import CLASSES, SIZE, Planted, plant, templates
+from linear_run import CLASSES, SIZE, Planted, plant, record_structure, templates
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from skinaudit.artifacts.manifest import (
     BUILT_TYPED,
     EngineManifest,
     read_engine_manifest,
-    read_run,
     record,
     write_engine_manifest,
-    write_run,
 )
-from skinaudit.artifacts.structure import Step, Structure, write_structure
 from skinaudit.engines.half import HALVES, to_half
 
 PIXELS = 3 * SIZE * SIZE
@@ -73,19 +70,6 @@ def typed_graph(precision: str) -> ModelProto:
     ]
     graph = helper.make_graph(nodes, "linear", model.graph.input, model.graph.output, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-
-
-def record_structure(folder: Path) -> None:
-    """The structure of `linear_graph` in the run's records."""
-    steps = (
-        Step("centred", "sub.Tensor", ("step:image", "weight:half")),
-        Step("flat", "flatten.using_ints", ("step:centred", 1)),
-        Step("logits", "linear.default", ("step:flat", "weight:weights")),
-    )
-    weights = tuple(map(float, templates(0).T.reshape(-1)))
-    constants, shapes = {"half": (0.5,), "weights": weights}, {"half": (1,), "weights": (CLASSES, PIXELS)}
-    write_structure(folder / "structure.json", Structure("image", "logits", SIZE, steps, constants, shapes))
-    write_run(folder, replace(read_run(folder), structure=record(folder / "structure.json", relative_to=folder)))
 
 
 def plant_plan(

@@ -50,7 +50,7 @@ def fails(order: Order) -> Path:
 
 
 def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
-    text = section(run, "--only", "ours u8s8", "ours s8s8")
+    text = section(run, "--only", "ours u8s8", "ours fp8")
     assert text.startswith(f"# int8\n\nKept.\n\n## {quantisers.TITLE}: run\n\n    skinaudit train ")
     sets = sets_of(run)
     agreement, worth = text.split("Agreement with the source")[1].split("Accuracy / balanced")
@@ -63,14 +63,14 @@ def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
 
 
 def test_peers_that_are_absent_or_fail_are_named_and_stop_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours_u8s8 = ours.QUANTISERS[0]
-    lacking = Quantiser("peer A", "TensorRT", fails, ours_u8s8.open, absent)
-    broken = replace(ours_u8s8, name="peer B", quantise=fails)
-    monkeypatch.setattr(quantisers, "QUANTISERS", (lacking, broken, ours_u8s8))
+    (fp8,) = (one for one in ours.QUANTISERS if one.name == "ours fp8")
+    lacking = Quantiser("peer A", "TensorRT", fails, fp8.open, absent)
+    broken = replace(fp8, name="peer B", quantise=fails)
+    monkeypatch.setattr(quantisers, "QUANTISERS", (lacking, broken, fp8))
     text = section(run)
     assert "- left out: peer A: peer: not installed: install it\n" in text
     assert "- left out: peer B: no such layer\n" in text
-    assert text.count("\n| ours u8s8 |") == 2
+    assert text.count("\n| ours fp8 |") == 2
     assert "\n| peer" not in text
 
 
@@ -137,11 +137,11 @@ def test_a_killed_comparison_keeps_what_it_has(run: Path, monkeypatch: pytest.Mo
     def killed(order: Order) -> Path:
         raise KeyboardInterrupt
 
-    ours_u8s8 = ours.QUANTISERS[0]
-    monkeypatch.setattr(quantisers, "QUANTISERS", (ours_u8s8, replace(ours_u8s8, name="slow", quantise=killed)))
+    (fp8,) = (one for one in ours.QUANTISERS if one.name == "ours fp8")
+    monkeypatch.setattr(quantisers, "QUANTISERS", (fp8, replace(fp8, name="slow", quantise=killed)))
     with pytest.raises(KeyboardInterrupt):
         section(run)
-    assert (run / "int8.md").read_text().count("\n| ours u8s8 |") == 2
+    assert (run / "int8.md").read_text().count("\n| ours fp8 |") == 2
 
 
 def test_what_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,7 @@ from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.tests.audit.ci.conftest import write_linear
-from skinaudit.tests.linear_run import Planted, plant, templates
-from skinaudit.tests.planned_run import record_structure
+from skinaudit.tests.linear_run import Planted, plant, record_structure, templates
 
 IMAGES = 588  # of the clean set: they count as 392 lesions, and 381 are needed to show a loss below 1 point
 _PAST_IMAGES = 420  # those that the report of the earlier format is about

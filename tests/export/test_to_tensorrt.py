@@ -60,9 +60,9 @@ def traced(arch: str) -> ModelProto:
     return to_onnx(model.eval(), size=32)
 
 
-# Every precision of one architecture, and of the others those whose graphs differ most: a build takes seconds.
+# Every precision of one architecture, and one of each other: a build takes seconds.
 @pytest.mark.parametrize(
-    ("arch", "precision"), [*(("mobilenet", name) for name in GRAPHS), ("mobilenet_v2", "int8"), ("vgg16", "fp8")]
+    ("arch", "precision"), [*(("mobilenet", name) for name in GRAPHS), ("mobilenet_v2", "fp16"), ("vgg16", "fp8")]
 )
 def test_plans_of_every_model_hold_what_was_asked_for(
     arch: str, precision: str, calibration: Calibration, tmp_path: Path

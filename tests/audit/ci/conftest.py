@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from planned_run import record_structure
 
 from skinaudit.artifacts.manifest import read_engine_manifest, record, write_engine_manifest
+from skinaudit.tests.linear_run import record_structure
 
 SIZE, CLASSES, SEED = 6, 7, 0
 Run = Callable[..., subprocess.CompletedProcess[str]]

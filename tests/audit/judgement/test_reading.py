@@ -234,8 +234,9 @@ def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
 
 
 def test_no_value_can_be_of_another_type(tmp_path: Path, written: dict[str, Any]) -> None:
-    for place in places(written):
-        for wrong in (1, "word", True, [[[["x"]]]], float("nan")):
+    values = (1, "word", True, [[[["x"]]]], float("nan"))
+    for number, place in enumerate(places(written)):
+        for wrong in (values[number % 5], values[(number + 2) % 5]):  # every value at some place of each kind
 
             def put(inner: Any, key: Any, wrong: Any = wrong) -> None:
                 inner[key] = wrong
