@@ -31,6 +31,7 @@ from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Verdict
 from skinaudit.audit.judgement.verdict import conclude
+from skinaudit.bench.report import table
 
 CONTRACT = InputContract(size=8)
 SHARES: Mapping[str, float] = {
@@ -91,20 +92,20 @@ def main() -> None:
 
 def _honest(draws: int, seed: int) -> str:
     """Engines that are equal to their source: verdicts before and after, in percent."""
-    lines = [*_heading("flips, images", *(f"{size:,}" for size in SIZES))]
+    rows = []
     for flips in FLIPS:
         cells = []
         for size in SIZES:
             before, after = _verdicts(Truth(flips), size, draws, seed)
             print(f"{flips:.2%} {size:,}: {_shares(before)}; {_shares(after)}", file=sys.stderr, flush=True)
             cells.append(f"{_shares(before)}; {_shares(after)}")
-        lines.append(_row(f"{flips:.2%}", *cells))
-    return "\n".join(lines)
+        rows.append([f"{flips:.2%}", *cells])
+    return table(["flips, images", *(f"{size:,}" for size in SIZES)], rows)
 
 
 def _at_margin(draws: int, seed: int) -> str:
     """Engines that lose exactly a margin on the adversarial set: the share that passes, wrongly, in percent."""
-    lines = [*_heading("what is lost on the adversarial set", "flips", *(f"{size:,}" for size in SIZES[:4]))]
+    rows = []
     worst = 0.0
     kinds = ("accuracy", "malignant called malignant", "turned benign, as many gained")
     for kind in kinds:
@@ -116,8 +117,9 @@ def _at_margin(draws: int, seed: int) -> str:
                 print(f"{kind} {flips:.1%} {size:,}: {_shares(after)}", file=sys.stderr, flush=True)
                 worst = max(worst, passed)
                 cells.append(f"{100 * passed:.1f} / {100 * after[Verdict.FAIL] / draws:.1f}")
-            lines.append(_row(kind, f"{flips:.1%}", *cells))
-    return "\n".join([*lines, "", f"Largest share of wrong PASS: {100 * worst:.1f}%."])
+            rows.append([kind, f"{flips:.1%}", *cells])
+    header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in SIZES[:4])]
+    return f"{table(header, rows)}\nLargest share of wrong PASS: {100 * worst:.1f}%."
 
 
 def _losing(kind: str, flips: float, size: int) -> Truth:
@@ -259,14 +261,6 @@ others are gained. In percent of audits: PASS, which is wrong, / FAIL. At most {
 
 {at_margin}
 """
-
-
-def _heading(*cells: str) -> list[str]:
-    return [_row(*cells), _row("---", *(["---:"] * (len(cells) - 1)))]
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

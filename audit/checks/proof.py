@@ -31,8 +31,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     binding = policy == "always" or (policy == "where readable" and proof.lack == "file")
     severity = Severity.INCONCLUSIVE if binding else Severity.WARNING
-    earlier = proof.lack == "record" and policy != "always"
-    if earlier or evidence.inputs.manifest is None:
-        severity = Severity.NOTE  # nothing is to be done about either; a foreign engine never passes
+    if evidence.inputs.manifest is None:
+        severity = Severity.NOTE  # nothing is to be done about it, and a foreign engine never passes
     text = f"layers and weights of {proof.file} are not proved: {proof.unproved}"
     yield Finding(severity, "unproved", None, text)

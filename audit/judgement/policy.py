@@ -55,7 +55,7 @@ class Policy:
     says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
     stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
     of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
-    as plans, and notes runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
+    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
     class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
     named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
     the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm
@@ -176,8 +176,8 @@ minimal_images = {DEFAULT.minimal_images}
 # audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
 control = "{DEFAULT.control}"
 # Layers and weights of the file that runs are compared with those of its run (structure.json and weights.safetensors). Where
-# this was not possible: "where readable" warns for formats that nobody can read (plans, compiled packages), notes runs of
-# earlier versions, and leaves the audit INCONCLUSIVE otherwise; "always" leaves it INCONCLUSIVE; "optional" warns.
+# this was not possible: "where readable" warns for formats that nobody can read (plans, compiled packages) and for runs
+# of earlier versions, and leaves the audit INCONCLUSIVE otherwise; "always" leaves it INCONCLUSIVE; "optional" warns.
 proof = "{DEFAULT.proof}"
 # Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
 # with "required"; with "none" it may pass, and every report prints the reason.
