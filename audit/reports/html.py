@@ -28,6 +28,10 @@ from skinaudit.audit.reports.parts.wording import (
 NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
 
 
+MANY_CLASSES = 10
+"""Beyond it classes stand in rows, and above the columns of a matrix upright."""
+
+
 def render(result: AuditResult, *, pictures: bool = True) -> str:
     """The whole report as the text of an HTML file; equal results and set files give equal text.
 
@@ -51,6 +55,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
                 severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
             },
             malignant=result.malignant,
+            many_classes=len(result.classes) > MANY_CLASSES,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),

@@ -191,6 +191,9 @@ def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, t
         manifest, contract=contract, data={**manifest.data, "classes_from": made},
         training={**manifest.training, "head": "binary", "threshold": 0.3},
     )  # fmt: skip
+    card = model_card(replace(record, manifest=own))
+    assert "one logit, that of cancer, " in card
+    assert "above 0.3, rest elsewhere" in card
     text = "\n".join(reproduce(replace(record, manifest=own, sets=(), audits=())))
     path = tmp_path / "classes.toml"
     path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
