@@ -17,6 +17,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.reports.parts.wording import (
+    MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     batches_text,
@@ -26,10 +27,6 @@ from skinaudit.audit.reports.parts.wording import (
 )
 
 NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}, extra="report")
-
-
-MANY_CLASSES = 10
-"""Beyond it classes stand in rows, and above the columns of a matrix upright."""
 
 
 def render(result: AuditResult, *, pictures: bool = True) -> str:
