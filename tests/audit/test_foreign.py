@@ -18,6 +18,7 @@ from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import accuracy, best_order
 from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.engines.draft import draft_contract
 from skinaudit.errors import EngineError, InvalidInputError
 
 SIZE = 6
@@ -234,3 +235,9 @@ def test_an_answer_in_a_column_that_is_not_used_is_wrong(workplace: SimpleNamesp
     assert (named == "nv").any()
     assert result.sets[0].comparison.engine_accuracy == np.mean(np.where(named == "nv", "background", named) == truth)
     assert not any(one.rule == "class-absent" for one in result.findings)
+
+
+def test_a_draft_for_one_column_asks_for_its_class(workplace: SimpleNamespace) -> None:
+    contract, notes = draft_contract(binary_model(workplace.engine, workplace.weights))
+    assert (contract.classes, contract.positive, contract.answer) == (("class_0", "class_1"), "class_1", "probabilities")
+    assert {"classes", "positive", "threshold", "answer"} <= notes.keys()
