@@ -25,8 +25,8 @@ CLASSES: Mapping[str, str] = {
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--by", type=click.Choice(["part", "site"]), default="part", show_default=True,
-              help="part: train|val|test/CLASS of five classes, lesions whole. site: the 30 commonest pairs of diagnosis and "
-              "site.")  # fmt: skip
+              help="part: train|val|test/CLASS of five classes, lesions whole. site: the 30 commonest pairs of diagnosis "
+              "and site.")  # fmt: skip
 def main(source: Path, target: Path, by: str) -> None:
     """Link the images of SOURCE into folders below TARGET that are named after classes."""
     with next(source.rglob("HAM10000_metadata.csv")).open(encoding="utf-8") as stream:
