@@ -183,10 +183,9 @@ def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, t
 
 def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, tmp_path: Path) -> None:
     manifest = record.manifest
-    contract = replace(
-        manifest.contract, classes=("rest", "cancer, \"x\""), malignant=("cancer, \"x\"",), positive="cancer, \"x\""
-    )  # fmt: skip
-    made = {"rest": ("nv", "bkl", "df", "vasc"), "cancer, \"x\"": ("mel", "bcc", "akiec")}  # fmt: skip
+    ill = 'cancer, "x"'
+    contract = replace(manifest.contract, classes=("rest", ill), malignant=(ill,), positive=ill, threshold=0.3)
+    made = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
     own = replace(
         manifest, contract=contract, data={**manifest.data, "classes_from": made},
         training={**manifest.training, "head": "binary", "threshold": 0.3},
