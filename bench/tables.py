@@ -9,7 +9,7 @@ from typing import Any
 
 
 def rows(report: dict[str, Any]) -> list[list[str]]:
-    """One row a set: source and engine accuracy, balanced accuracy, sensitivity to the first malignant class, drop, flips, verdict."""
+    """One row a set: source and engine accuracy, balanced accuracy, first malignant class, drop, flips, verdict."""
     made = []
     verdicts = {gate["set"]: gate["judgement"]["verdict"] for gate in report["gates"] if gate["rule"] == "drop"}
     for one in report["sets"]:

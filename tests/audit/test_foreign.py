@@ -241,3 +241,17 @@ def test_a_draft_for_one_column_asks_for_its_class(workplace: SimpleNamespace) -
     contract, notes = draft_contract(binary_model(workplace.engine, workplace.weights))
     assert (contract.classes, contract.positive, contract.answer) == (("class_0", "class_1"), "class_1", "probabilities")
     assert {"classes", "positive", "threshold", "answer"} <= notes.keys()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('positive = "ill"', 'positive = "benign"'), ('ill = ["mel", "bcc", "akiec"]\nbenign =', 'benign = ["mel", "bcc", "akiec"]\nill =')],
+)  # fmt: skip
+def test_a_wrong_positive_class_or_mapping_is_noticed(workplace: SimpleNamespace, old: str, new: str) -> None:
+    assert old in BINARY
+    binary_model(workplace.engine, workplace.weights)
+    workplace.contract.write_text(BINARY.replace(old, new))
+    result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+    assert result.verdict is not Verdict.PASS
+    assert "is not above that of always answering" in doubts(result)
+    assert "far better if they are read as" in doubts(result)
