@@ -25,7 +25,7 @@ def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | 
 
     classes: of the columns. mapping: by column the classes of the sets that it stands for; None where they are the same.
     Columns that stand for the same ones are one class of the task. Raises InvalidInputError where a column is missing,
-    unknown, or stands for a part of what another one stands for.
+    unknown, or stands for a part of what another one stands for, and where a single class is left.
     """
     if mapping is None:
         return tuple(TaskClass(name, (place,), (name,)) for place, name in enumerate(classes))
@@ -47,6 +47,8 @@ def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | 
             f"puts {first_few(shared)} into several columns that do not stand for the same classes; the engine cannot be "
             "judged by it"
         )
+    if sum(1 for key in places if key[-1]) < 2:
+        raise InvalidInputError("leaves a single class of the sets, so there is nothing to tell apart")
     return tuple(
         TaskClass(" / ".join(classes[place] for place in columns), tuple(columns), key if key[-1] else ())
         for key, columns in places.items()

@@ -42,7 +42,7 @@ def test_every_entry_is_kept(tmp_path: Path) -> None:
 
 
 def test_entries_of_one_column_and_of_a_mapping_are_kept(tmp_path: Path) -> None:
-    path, mapping = tmp_path / "c.toml", {"mel": ("a", "b"), "nv": ()}
+    path, mapping = tmp_path / "c.toml", {"mel": ("a", "b"), "nv": ("c",)}
     contract = replace(CONTRACT, positive="nv", threshold=0.2, mapping=mapping)
     path.write_text(write_toml(contract, notes={"positive": "which"}))
     assert read_engine_contract(path) == contract

@@ -25,6 +25,7 @@ def test_columns_are_grouped_with_the_classes_that_they_stand_for() -> None:
     [
         ({"a": ("x",)}, r"says nothing of column b; give its classes, or \[\] if it is not used"),
         ({"a": ("x",), "b": ("y",), "c": ()}, "names c, which is no column; the columns are a, b"),
+        ({"a": ("x", "y"), "b": ()}, "leaves a single class of the sets"),
         ({"a": ("x", "y"), "b": ("y",)}, "puts y into several columns that do not stand for the same classes"),
     ],
 )
