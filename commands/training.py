@@ -17,9 +17,9 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 
 
 @click.command(short_help="Train a classifier and craft its sets.")
-@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
-              help=f"Folder laid out as {listed(names_in('trainer/data/layouts'))}, a MedMNIST file, or the embedded "
-              "synthetic images.")  # fmt: skip
+@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE|synthetic",
+              help=f"Folder with the table of an archive ({listed(names_in('trainer/data/archives'))}), the table, folders "
+              "named after classes, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Merges, renames and orders the classes of the data, and marks the malignant ones.")  # fmt: skip
 @click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
