@@ -17,7 +17,8 @@ from skinaudit.trainer.data.records import Listing, Row, assemble
 from skinaudit.trainer.data.subgroups import NAMES, spelled
 from skinaudit.trainer.data.tables import OVERLONG, Table, known, read_table
 
-LOOKS_FOR = f"the table of an archive ({', '.join(sorted({one.title for one in archives.known().values()}))})"
+_TITLES = ", ".join(sorted({one.title for one in archives.known().values()}))
+LOOKS_FOR = f"the table of an archive, such as HAM10000_metadata.csv (known are {_TITLES})"
 
 _PARTS = {"train(ing)?": 0, "val(id|idation)?": 1, "test(ing)?": 2}
 
