@@ -56,8 +56,8 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
               help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default=None,
-              help="lesion: no lesion on both sides. paper: random, which leaks. official: the data's own  [default: "
-              "official where there is one, else lesion].")  # fmt: skip
+              help="lesion: no lesion or known patient on both sides. paper: random, which leaks. official: the data's own  "
+              "[default: official where there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")

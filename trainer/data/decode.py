@@ -1,6 +1,6 @@
 """Picture files to square uint8 arrays: 8-bit RGB, the right way up, the whole frame squashed with an antialiased filter.
 
-Every picture becomes 8-bit RGB by one rule (docs/decisions/pictures.md):
+Every picture becomes 8-bit RGB by one rule (docs/decisions/data.md):
 
 - an orientation tag (EXIF) is applied;
 - grey gets three equal channels; a palette is looked up; CMYK and YCbCr are converted by Pillow, without colour profiles;

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +13,10 @@ from skinaudit.trainer.data.cache import CacheEntry, cache_key, dataset_digest, 
 from skinaudit.trainer.data.dataset import Dataset, Skipped
 from skinaudit.trainer.data.decode import DECODER, decode_files, digest_copies
 from skinaudit.trainer.data.joined import joined
+from skinaudit.trainer.data.reading import Reading, pictures_of, turned_of
 from skinaudit.trainer.data.records import Listing, Record, refuse_bad
 from skinaudit.trainer.data.subgroups import NAMES
 from skinaudit.trainer.data.unreadable import Unreadable
-
-_TURNED, _ALIKE = "turned", "alike"
 
 
 def read_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None = None) -> Dataset:
@@ -38,7 +35,7 @@ def read_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, pr
     read = [pair for pair in zip(listing.records, digests, strict=True) if isinstance(pair[1], str)]
 
     key = cache_key(images=[digest for _, digest in read], size=size, decoder=DECODER)
-    reading = _Reading([record.files[0] for record, _ in read], size, progress)
+    reading = Reading(lambda: decode_files([record.files[0] for record, _ in read], size=size, progress=progress))
     entry = entry_of(cache, key, reading.pixels, size=size, details=reading.details)
     corrupt = [Skipped(read[position][0].image_id, reason) for position, reason in entry.unreadable.items()]
     skipped += refuse_bad(corrupt, where=listing.table, skip_bad=skip_bad)
@@ -48,9 +45,7 @@ def read_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, pr
 
 def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, skipped: tuple[Skipped, ...]) -> Dataset:
     labels = np.array([listing.classes.index(record.label) for record in records], np.int64)
-    pictures = np.arange(len(records))
-    for first, *others in entry.details[_ALIKE]:
-        pictures[others] = first
+    pictures = pictures_of(entry)
     groups = joined(_indices([record.lesion_id for record in records]), pictures)
     patients = _indices([record.patient_id for record in records])
     ids = tuple(record.image_id for record in records)
@@ -71,7 +66,7 @@ def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, ski
         patients=patients if (patients >= 0).any() else None,
         pictures=pictures,
         subgroups={name: values for name, values in told.items() if any(values)},
-        turned=len(entry.details[_TURNED]),
+        turned=turned_of(entry),
         notes=listing.notes,
     )
 
@@ -80,27 +75,3 @@ def _indices(names: Sequence[str]) -> NDArray[np.int64]:
     """The place of each name among all of them, sorted; -1 for an empty one."""
     places = {name: index for index, name in enumerate(sorted(set(names) - {""}))}
     return np.array([places.get(name, -1) for name in names], np.int64)
-
-
-class _Reading:
-    """Pictures while they are decoded, and what is noted of them; positions count the readable ones."""
-
-    def __init__(self, paths: Sequence[Path], size: int, progress: Progress | None) -> None:
-        self._paths, self._size, self._progress = paths, size, progress
-        self.details: dict[str, list[Any]] = {_TURNED: [], _ALIKE: []}
-        """The positions that were turned, and, once all are read, those of identical pictures."""
-
-    def pixels(self) -> Iterator[NDArray[np.uint8] | Unreadable]:
-        """Yield uint8 (3, size, size) of each path, or why it could not be read."""
-        frames: dict[str, list[int]] = defaultdict(list)
-        position = 0
-        for decoded in decode_files(self._paths, size=self._size, progress=self._progress):
-            if isinstance(decoded, Unreadable):
-                yield decoded
-                continue
-            if decoded.turned:
-                self.details[_TURNED].append(position)
-            frames[decoded.digest].append(position)
-            position += 1
-            yield decoded.pixels
-        self.details[_ALIKE].extend(same for same in frames.values() if len(same) > 1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
@@ -23,8 +24,10 @@ from skinaudit.trainer.data.cache import (
 from skinaudit.trainer.data.classes import ClassPlan, regrouped
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.decode import DECODER
+from skinaudit.trainer.data.joined import joined
 from skinaudit.trainer.data.layouts import archive
 from skinaudit.trainer.data.listed import read_listing
+from skinaudit.trainer.data.reading import Reading, pictures_of
 from skinaudit.trainer.data.records import find_files
 from skinaudit.trainer.data.tables import may_be_table
 
@@ -95,16 +98,19 @@ def _of_task(dataset: Dataset, classes: ClassPlan | None, where: str, *, remedy:
 def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | None) -> Dataset:
     listing = medmnist.list_medmnist(path)
     key = cache_key(npz=digest_file(path), size=size, decoder=DECODER)
-    entry = entry_of(cache, key, lambda: medmnist.read_images(path, listing, size=size, progress=progress), size=size)
+    reading = Reading(lambda: medmnist.read_images(path, listing, size=size, progress=progress))
+    entry = entry_of(cache, key, reading.pixels, size=size, details=reading.details)
+    pictures = pictures_of(entry)
     return _dataset(
         entry,
         labels=listing.labels,
-        groups=range(len(listing.labels)),
+        groups=joined(pictures),
         ids=listing.ids,
         classes=listing.classes,
         malignant=listing.malignant,
         title=listing.title if listing.side == size else f"{listing.title}, resized to {size}x{size}",
         parts=listing.official_split,
+        pictures=pictures,
     )
 
 
@@ -131,12 +137,13 @@ def _dataset(
     entry: CacheEntry,
     *,
     labels: Sequence[int],
-    groups: Sequence[int],
+    groups: Sequence[int] | NDArray[np.int64],
     ids: Sequence[str],
     classes: Sequence[str],
     malignant: Sequence[str],
     title: str,
     parts: Sequence[int] = (),
+    pictures: NDArray[np.int64] | None = None,
 ) -> Dataset:
     label_array = np.asarray(labels, dtype=np.int64)
     group_array = np.asarray(groups, dtype=np.int64)
@@ -151,6 +158,7 @@ def _dataset(
         synthetic=False,
         digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
         official_split=np.asarray(parts, dtype=np.int64) if parts else None,
+        pictures=pictures,
     )
 
 

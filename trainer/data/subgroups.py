@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from skinaudit.artifacts.plain_values import printable
+from skinaudit.artifacts.set_subgroups import LONGEST
 from skinaudit.trainer.data.tables import known
 
 _ROMAN = ("I", "II", "III", "IV", "V", "VI")
@@ -45,5 +47,5 @@ VI, source (hospital or collection)."""
 
 
 def spelled(name: str, value: str) -> str:
-    """A value in the one spelling; nothing where the table says nothing that can be read."""
-    return _SPELLING[name](value) if known(value) else ""
+    """A value in the one spelling, cut to what a set can hold; nothing where the table says nothing that can be read."""
+    return printable(_SPELLING[name](value))[:LONGEST] if known(value) else ""
