@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
 """Endings of files that are looked at as pictures, whatever their capitals."""
 
 _HIDDEN = (".", "__MACOSX")
@@ -20,12 +20,16 @@ def is_picture(path: Path) -> bool:
     return path.suffix.casefold() in SUFFIXES and not hidden
 
 
+_NOT_READ = (".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".pdf", ".raw")
+
+
 class Pictures:
     """The pictures among files, by name. Opened once for a folder, asked for each line of its table."""
 
     def __init__(self, files: Collection[Path]) -> None:
         self._exact: dict[str, list[Path]] = defaultdict(list)
         self._alike: dict[str, list[Path]] = defaultdict(list)
+        self._not_read = {_simple(path.stem): path.name for path in files if path.suffix.casefold() in _NOT_READ}
         for path in files:
             if is_picture(path):
                 self._exact[path.stem].append(path)
@@ -34,6 +38,10 @@ class Pictures:
     def of(self, name: str) -> tuple[Path, ...]:
         """Every file of this name (without its ending); else those that differ in capitals or `_downsampled` alone."""
         return tuple(self._exact.get(name) or self._alike.get(_simple(name)) or ())
+
+    def not_read(self, name: str) -> str:
+        """The file of this name in a format that is known and not read, such as HEIC; nothing where there is none."""
+        return self._not_read.get(_simple(name), "")
 
     def an_example(self) -> str:
         """The name of one of the files; nothing where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -10,7 +11,8 @@ from skinaudit.artifacts.files import digest_file
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import archives
 from skinaudit.trainer.data.archives._archive import Archive
-from skinaudit.trainer.data.tables import is_spreadsheet, may_be_table, read_header, read_table
+from skinaudit.trainer.data.pictures import is_picture
+from skinaudit.trainer.data.tables import is_spreadsheet, may_be_table, mentions, read_header, read_table
 
 _LOOKED_AT = 50  # lines of an unknown table that are searched for names of images
 _GUESSES = "submission"  # in the name of a table that has the columns of a ground truth and holds guesses
@@ -47,8 +49,12 @@ def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | 
             "itself as --data FILE"
         )
     archive = next(iter(found.values()))
-    others = _once(path for path, columns in headers.items() if path not in found and archive.image in columns)
-    return Tables(archive, _once(found), others)
+    return Tables(archive, _once(found), _once(path for path, columns in headers.items() if _adds(archive, columns)))
+
+
+def _adds(archive: Archive, columns: Sequence[str]) -> bool:
+    """Whether a table of these columns may tell more of the archive's images, without being one of labels itself."""
+    return archive.image in columns and not any(one.fits(columns) for one in archives.known().values())
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -72,7 +78,7 @@ def _archive_of(path: Path, columns: Sequence[str]) -> Archive | None:
 
 def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Path]) -> None:
     """Raise for a table that is no archive's and yet says something of images: its labels must not go unread."""
-    stems = {path.stem for path in files if not may_be_table(path)}
+    stems = {path.stem for path in files if is_picture(path)}
     for path, columns in headers.items():
         if _GUESSES in path.name.casefold():
             continue
@@ -84,14 +90,18 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
                 f"{path}: no column {first_few(lacking)}; the columns are {first_few(read_table(path).shown, limit=12)}; "
                 f"nearest is the table of {archive.title}: mend the columns, or take the table out of the folder"
             )
-    sheet = next((path for path in files if is_spreadsheet(path)), None)
-    if sheet is not None:
-        raise InvalidInputError(f"{sheet}: a spreadsheet is not read; save it as CSV")
+    for path in files:
+        if is_spreadsheet(path) and mentions(path, sorted(stems)):
+            raise InvalidInputError(f"{path}: a spreadsheet is not read; save it as CSV, or take it out of the folder")
 
 
 def _names_images(path: Path, stems: set[str]) -> bool:
+    """Whether at least half of the first lines name a picture in one column."""
     try:
         rows = read_table(path).rows[:_LOOKED_AT]
     except InvalidInputError:
         return False
-    return any(bool(cell) and {cell, PureWindowsPath(cell).stem} & stems for row in rows for cell in row.values())
+    named: Counter[str] = Counter()
+    for row in rows:
+        named.update(column for column, cell in row.items() if {cell, PureWindowsPath(cell).stem} & stems)
+    return 2 * max(named.values(), default=0) >= len(rows)

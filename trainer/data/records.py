@@ -116,7 +116,7 @@ def assemble(
     bad: list[Skipped] = []
     for image_id, same in sorted(by_id.items()):
         row = same[0]
-        problem = _problem(same, diagnoses, found=bool(files.get(image_id)))
+        problem = _problem(same, diagnoses) or _missing(image_id, pictures)
         if problem or row.label is None:
             bad.append(Skipped(image_id, problem))
             continue
@@ -145,7 +145,14 @@ def _diagnoses(rows: Sequence[Row]) -> Mapping[str, set[str]]:
     return diagnoses
 
 
-def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]], *, found: bool) -> str:
+def _missing(image_id: str, pictures: Pictures) -> str:
+    if pictures.of(image_id):
+        return ""
+    other = pictures.not_read(image_id)
+    return f"{other}: this format is not read; save it as PNG or JPEG" if other else f"no image file {image_id}"
+
+
+def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]]) -> str:
     row = same[0]
     if not row.image_id:
         return "a line without an image id"
@@ -155,4 +162,4 @@ def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]], *, found: b
         return row.problem
     if row.lesion_id and len(diagnoses[row.lesion_id]) > 1:
         return f"lesion {row.lesion_id} has several diagnoses: {', '.join(sorted(diagnoses[row.lesion_id]))}"
-    return "" if found else f"no image file {row.image_id}"
+    return ""

@@ -9,6 +9,8 @@ import codecs
 import csv
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,20 @@ def may_be_table(path: Path) -> bool:
 def is_spreadsheet(path: Path) -> bool:
     """Whether a file is a table of a spreadsheet program, which has to be saved as CSV first."""
     return path.suffix.casefold() in _SPREADSHEETS and not path.name.startswith((".", "~$"))
+
+
+def mentions(path: Path, names: Sequence[str]) -> bool:
+    """Whether a spreadsheet holds one of the first, middle and last of `names`; False for a file that cannot be read."""
+    wanted = [names[place].encode() for place in (0, len(names) // 2, -1)] if names else []
+    try:
+        if not zipfile.is_zipfile(path):
+            content = path.read_bytes()
+            return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
+        with zipfile.ZipFile(path) as book:
+            texts = [book.read(part) for part in book.namelist() if part.endswith("xml")]
+        return any(name in text for name in wanted for text in texts)
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+        return False
 
 
 def read_header(path: Path) -> tuple[str, ...]:
@@ -123,7 +139,8 @@ def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> N
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    """The lines of a table as cells."""
+    """The lines of a table as cells, from the first one that is not empty."""
+    text = text.lstrip("\r\n")
     first, _, rest = text.partition("\n")
     asked = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
     if asked:

@@ -27,6 +27,7 @@ TEXT = 'image_id,dx,note\nISIC_1,mel,\nISIC_2,nv,"a, b"\n'
         b'"image_id";"dx";"note"\nISIC_1;mel;\nISIC_2;nv;a, b\n',
         b"image_id\tdx\tnote\nISIC_1\tmel\nISIC_2\tnv\ta, b\n",
         b"image_id|dx|note\nISIC_1|mel|\nISIC_2|nv|a, b\n",
+        b"\r\n\nimage_id\tdx\tnote\nISIC_1\tmel\t\nISIC_2\tnv\ta, b\n",
         b"sep=;\nimage_id;dx;note\nISIC_1;mel;\n;;\nISIC_2;nv;a, b\n\n",
         'image_id,dx,note\nISIC_1,mel,\n" ISIC_2 ","nv","a, b"\n\n'.encode("utf-16"),
     ],

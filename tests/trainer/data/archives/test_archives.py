@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -214,7 +215,10 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
             {"a.csv": "isic_id,age\na,5\n"},
             "no column diagnosis_1; the columns are isic_id, age; nearest is the table of ISIC A",
         ),
-        ({"metadata.xlsx": "zip"}, "metadata.xlsx: a spreadsheet is not read; save it as CSV"),
+        (
+            {"metadata.xls": "a\0b\0c"},
+            "metadata.xls: a spreadsheet is not read; save it as CSV, or take it out",
+        ),
         (
             {"a.csv": "target,image_name,dx,lesion_id,image_id\n1,a,mel,H,a\n"},
             "has the columns of several archives; keep only",
@@ -230,6 +234,40 @@ def test_near_misses_are_named(tmp_path: Path, tables: Mapping[str, str], told: 
         listing(tmp_path, tables)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_spreadsheet_that_names_pictures_is_refused_and_another_one_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "ISIC_1.jpg").touch()
+    for text, told in (("<t>costs</t>", False), ("<t>ISIC_1</t>", True)):
+        with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
+            book.writestr("xl/sharedStrings.xml", text)
+        files = find_files(tmp_path)
+        if not told:
+            assert archive.find(files) is None
+            continue
+        with pytest.raises(InvalidInputError, match=r"book\.xlsx: a spreadsheet is not read; save it as CSV"):
+            archive.find(files)
+
+
+def test_a_table_that_hardly_names_a_picture_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "3.jpg").touch()
+    (tmp_path / "log.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n")
+    assert archive.find(find_files(tmp_path)) is None
+
+
+def test_a_chosen_table_is_read_alone(tmp_path: Path) -> None:
+    one, other = HAM + "HAM_1,a,mel,,,,,\n", HAM + "HAM_2,a,nv,,,,,\n"
+    for name, text in {"one.csv": one, "other.csv": other}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "a.jpg").touch()
+    chosen = tmp_path / "one.csv"
+    found = archive.list_images(chosen, find_files(tmp_path), only=chosen)
+    assert [(record.label, record.lesion_id) for record in found.records] == [("mel", "HAM_1")]
+
+
+def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
+    found = listing(tmp_path, MADE["ham10000"], pictures="a.jpg b.HEIC")
+    assert [bad.reason for bad in found.bad] == ["b.HEIC: this format is not read; save it as PNG or JPEG"]
 
 
 def test_a_submission_is_no_ground_truth(tmp_path: Path) -> None:
