@@ -25,7 +25,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, __version__, features
+from PIL import Image, UnidentifiedImageError, __version__, features
 
 from skinaudit.artifacts.files import Progress
 from skinaudit.trainer.data import dicom
@@ -43,6 +43,16 @@ _TRANSPARENT = ("LA", "PA", "La", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _CONVERTED = (*_GREY, *_TRANSPARENT, "RGB", "RGBA", "RGBX", "P", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by the value of its tag; 1 is upright, others mean nothing (EXIF 2.3, 4.6.4)."""
 _BATCH = 256
 
 T = TypeVar("T")
@@ -89,8 +99,10 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
                 return Unreadable(f"{frames} frames, expected one picture")
             # Loading drops the layout of the pixels, and from TIFF the tag; asking a PNG for its tag loads it.
             sixteen = _has_16_bits(image)
-            turned = image.getexif().get(_ORIENTATION) in range(2, 9)
-            rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image, sixteen=sixteen)
+            turned = _turn(image) is not None
+            image.load()
+            left = _turn(image)  # of a TIFF Pillow has turned already
+            rgb = _to_rgb(image if left is None else image.transpose(left), sixteen=sixteen)
             return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
         return Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")
@@ -102,6 +114,14 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
 
 def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
     return Decoded(resize(rgb, size=size), turned, frame_digest(rgb))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings a picture upright by its tag; None where it is, or where its EXIF data are damaged, as viewers show it."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):
+        return None
 
 
 def _has_16_bits(image: Image.Image) -> bool:

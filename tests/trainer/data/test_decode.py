@@ -157,6 +157,26 @@ def test_orientation_tags_are_applied(tmp_path: Path, file: str, tag: int) -> No
     assert np.abs(found.pixels.astype(int) - upright.transpose(2, 0, 1)).mean() < 6
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of some of them when it opens a JPEG
+@pytest.mark.parametrize("file", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"garbage here",
+        b"II*\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0\xff\xff\xff\x7f\0\0\0\0",
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0",
+    ],
+    ids=["no-head", "short", "beyond-the-end", "many-entries", "text"],
+)
+def test_damaged_exif_data_make_no_picture_unreadable(tmp_path: Path, file: str, exif: bytes) -> None:
+    Image.new("RGB", (16, 8), (200, 100, 50)).save(tmp_path / file, exif=b"Exif\0\0" + exif, lossless=True)
+    found = decode_file(tmp_path / file, size=8)
+    assert isinstance(found, Decoded)
+    assert not found.turned
+
+
 def test_the_content_tells_the_format_whatever_the_name(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (10, 20, 30)).save(tmp_path / "a.jpg", format="TIFF")
     assert rgb_at(tmp_path / "a.jpg") == (10, 20, 30)
