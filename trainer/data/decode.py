@@ -119,7 +119,7 @@ def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What brings a picture upright by its tag; None where it is, or where its EXIF data are damaged, as viewers show it."""
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION))
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):
         return None
 
