@@ -14,6 +14,8 @@ from skinaudit.artifacts.plain_values import printable
 from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 
+_LONGEST = 300  # letters of a contradiction: a manifest holds them
+
 
 @dataclass(frozen=True)
 class DataSummary:
@@ -133,8 +135,15 @@ def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
     order = np.argsort(dataset.pictures, kind="stable")
     _, starts = np.unique(dataset.pictures[order], return_index=True)
     found = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
-    named = [" = ".join(f"{dataset.ids[row]} {dataset.classes[dataset.labels[row]]}" for row in same) for same in found]
-    return len(dataset) - len(starts), tuple(printable(text) for text in named)
+    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in found)
+
+
+def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:
+    """The first image of each label of a picture, and how many more there are."""
+    _, first = np.unique(dataset.labels[same], return_index=True)
+    shown = [f"{dataset.ids[row]} {dataset.classes[dataset.labels[row]]}" for row in same[np.sort(first)]]
+    more = f" and {len(same) - len(shown)} more" if len(same) > len(shown) else ""
+    return printable(" = ".join(shown) + more)[:_LONGEST]
 
 
 def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, ...]:
