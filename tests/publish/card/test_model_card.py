@@ -74,7 +74,8 @@ def test_class_counts_and_leaks(record: RunRecord) -> None:
     data = {**record.manifest.data, "leaked_lesions": 7, "split": "paper"}
     leaking = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
     assert re.search(r"\*\*Leaked lesions: 7 of \d+ .* too good\.\*\*", leaking)
-    assert "patients" not in text + leaking
+    assert "eaked patients" not in text + leaking
+    assert "all patients" not in text
     assert "pixels" not in text
 
 
