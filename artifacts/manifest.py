@@ -56,7 +56,8 @@ class RunManifest:
 
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
-    model, recorded before any export; None in runs of earlier versions.
+    model, recorded before any export; pictures: which the data hold, and how they look. Both are None in runs of earlier
+    versions.
     """
 
     name: str
@@ -71,6 +72,7 @@ class RunManifest:
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
     structure: FileRecord | None = None
+    pictures: FileRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
     if kind == _RUN:
-        value.setdefault("structure", None)  # earlier versions recorded none
+        for name in ("structure", "pictures"):  # earlier versions recorded none
+            value.setdefault(name, None)
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest
 

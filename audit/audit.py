@@ -20,6 +20,7 @@ from skinaudit.audit.evidence.nearby_images import try_nearby_images
 from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
+from skinaudit.audit.figures.external import external_result
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
 from skinaudit.audit.figures.set_result import set_results
@@ -93,6 +94,7 @@ def gather(
         ),
         halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
+        external=None if inputs.external is None else external_result(inputs.external, answered, confidence=confidence),
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
         baseline=earlier,
@@ -193,6 +195,7 @@ def _result(
         verdict=verdict,
         reason=reason,
         agreement_only=agreement_only(findings),
+        external=evidence.external,
         versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 

@@ -116,6 +116,7 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit runs/hardened/engines/int8.onnx --sets runs/hardened/external/hospital-b
       skinaudit audit engine.plan --device 1
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
@@ -152,7 +153,7 @@ def audit(
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
     }  # fmt: skip
     planned: dict[str, Any] = {
-        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,
         "remark": note,
     }  # fmt: skip
     if len(engines) > 1:

@@ -24,6 +24,7 @@ from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.external import ExternalImages, external_paths, read_external_images
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.engines import onnx_graph
@@ -56,7 +57,7 @@ class Inputs:
     user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
     lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
     images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
-    recorded; None for a foreign engine.
+    recorded of its own sets; None for a foreign engine and for external sets. external: what is known of external sets.
     """
 
     digest: str
@@ -69,6 +70,7 @@ class Inputs:
     spent: tuple[NDArray[np.float64], ...]
     copies: Copies
     recorded: Recorded | None
+    external: ExternalImages | None = None
 
     @property
     def sets(self) -> tuple[AdversarialSet, ...]:
@@ -108,9 +110,15 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
+    folder, described, recorded, external = (engine.parent / manifest.run).resolve(), external_paths(sets), None, None
+    if described is None:
+        recorded = read_recorded(folder, manifest, (clean, *adversarial))
+    else:
+        external = read_external_images(described[0], (clean, *adversarial), folder=folder)
     copies = find_copies(clean)
-    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
+    return Inputs(
+        digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded, external
+    )
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
@@ -134,8 +142,9 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
-    copies = find_copies(clean)
-    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
+    copies, described = find_copies(clean), external_paths(sets)
+    external = None if described is None else read_external_images(described[0], (clean, *adversarial), folder=None)
+    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None, external)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
@@ -234,7 +243,8 @@ def _set_paths(
 
 
 def _sets_in(folder: Path) -> list[Path]:
-    paths = set_files(folder)
+    described = external_paths(folder)
+    paths = set_files(folder) if described is None else described[1]
     if not paths:
         raise _no_sets(folder)
     return paths

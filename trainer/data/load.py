@@ -38,13 +38,15 @@ def load(
     cache: Path | None = None,
     skip_bad: bool = False,
     images: int | None = None,
+    every_class: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
 
     Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
     `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
-    Dataset.skipped. Raises InvalidInputError for a source that cannot be used and for a class without any image.
+    Dataset.skipped. Raises InvalidInputError for a source that cannot be used and, if `every_class`, for a class without any
+    image.
     """
     if size not in SIZES:
         raise InvalidInputError(f"size {size}: choose a side between {SIZES.start} and {SIZES.stop - 1} pixels")
@@ -66,7 +68,8 @@ def load(
     else:
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
     _refuse_unprintable(dataset, str(path))
-    _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
+    if every_class:
+        _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
     return dataset
 
 
