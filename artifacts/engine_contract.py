@@ -18,6 +18,7 @@ Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["float32", "float16", "uint8", "int8"]
 Colour = Literal["RGB", "BGR"]
 Answer = Literal["logits", "probabilities"]
+Normalise = Literal["constants", "per image"]
 
 CHANNELS = 3
 MAX_BATCH = 4096
@@ -32,7 +33,9 @@ class EngineContract:
     rational, so that 1/255 is a division by 255 and not a product with its rounded inverse. mean, std: per channel in the
     order of `colour`, in units of p * scale. classes: meaning of the columns of the answer, in their order. answer: logits,
     or probabilities that sum to 1. input, output: names of the tensors, None where the engine has only one of each. batch:
-    images in every call of the service that the engine is for; None where that may be any number.
+    images in every call of the service that the engine is for; None where that may be any number. normalise: `per image`
+    standardises each image by its own mean and standard deviation, instead of mean and std. crop: share of the side that is
+    cut from the middle of the frame, and enlarged to the size again.
     """
 
     size: int
@@ -47,6 +50,8 @@ class EngineContract:
     input: str | None = None
     output: str | None = None
     batch: int | None = None
+    normalise: Normalise = "constants"
+    crop: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,6 +67,7 @@ _INPUT = Known(
         "name": str, "size": Annotated[int, Range(1, MAX_SIZE)], "layout": Layout, "dtype": Dtype, "colour": Colour,
         "batch": Annotated[int, Range(1, MAX_BATCH)], "scale": int | float | str,
         "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
+        "normalise": Normalise, "crop": Annotated[float, Range(0.1, 1)],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
@@ -91,6 +97,7 @@ def read_engine_contract(path: Path) -> EngineContract:
         size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
         output=answered.get("name"), batch=given.get("batch"),
+        normalise=given.get("normalise", "constants"), crop=float(given.get("crop", 1)),
     )  # fmt: skip
 
 
@@ -109,6 +116,12 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         f'scale = "{contract.scale}"',
         f"mean = {list(contract.mean)}",
         f"std = {list(contract.std)}",
+        *(
+            ['normalise = "per image"   # by its own mean and standard deviation']
+            if contract.normalise == "per image"
+            else []
+        ),
+        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 else []),
         "# batch = 1   # images in every call of the service, if it is always the same number: judged at that alone"
         if contract.batch is None
         else f"batch = {contract.batch}",

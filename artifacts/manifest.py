@@ -131,7 +131,10 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
         raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
     path = manifest_path(engine)
     if not path.is_file():
-        raise InvalidInputError(f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`")
+        raise InvalidInputError(
+            f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`, or, if "
+            "another tool made it, `skinaudit contract ENGINE -o FILE.toml` drafts the --contract that an audit needs"
+        )
     value = read_json(path, what="engine manifest", again=_EXPORT)
     manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)
     _check_files(manifest, where=str(path))

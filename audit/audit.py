@@ -9,6 +9,7 @@ from typing import Unpack
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Evidence, Finding, run_checks
+from skinaudit.audit.contract_search import Search, search_contract
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
@@ -32,7 +33,7 @@ from skinaudit.audit.judgement.result import AuditResult, BaselineResult
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import LIBRARIES
+from skinaudit.engines.open import LIBRARIES, open_session
 
 ProbeProgress = Callable[[str], Progress | None]
 """Gives what is called with images done and in all, for a probe by its name."""
@@ -94,6 +95,7 @@ def gather(
         ),
         halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
+        search=_search(request, inputs),
         external=None if inputs.external is None else external_result(inputs.external, answered, confidence=confidence),
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
@@ -130,6 +132,18 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         plan=request.plan, allow_code=request.allow_code,
     )  # fmt: skip
     return engine, reference
+
+
+def _search(request: Request, inputs: Inputs) -> Search | None:
+    """Usual preprocessings and orders of classes, tried on a foreign engine; None where columns are no single classes."""
+    contract = inputs.contract
+    if contract is None or len(contract.classes) != len(inputs.clean.info.contract.classes):
+        return None
+    session = open_session(
+        request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,
+        allow_code=request.allow_code,
+    )  # fmt: skip
+    return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True)
 
 
 def _attack_afresh(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports none of them
+    from skinaudit.audit.contract_search import Search
     from skinaudit.audit.evidence.computed_precision import ComputedPrecision
     from skinaudit.audit.evidence.conditions import Conditions
     from skinaudit.audit.evidence.consistency import Consistency
@@ -92,9 +93,9 @@ class Evidence:
     its layers and weights with those of its run. nearby: answers to images that no set
     holds. half_precision: None where no emulation of it is called for. halved_reference: empty but for half precision.
     computed_precision: None where the runtime reports the precision. sets: the clean set first. external: own test beside
-    external validation, None where the sets are not external. baseline: None where no
-    earlier engine is compared. own_sets: titles of sets on which engine and baseline were each attacked with images of their
-    own.
+    external validation, None where the sets are not external. search: other readings of a foreign engine. baseline: None
+    where no earlier engine is compared. own_sets: titles of sets on which engine and baseline were each attacked with
+    images of their own.
     """
 
     inputs: Inputs
@@ -115,6 +116,7 @@ class Evidence:
     own_sets: frozenset[str]
     policy: Policy
     external: ExternalResult | None = None
+    search: Search | None = None
 
     @property
     def clean(self) -> SetResult:
