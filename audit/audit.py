@@ -34,6 +34,7 @@ from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.open import LIBRARIES, open_session
+from skinaudit.errors import EngineError
 
 ProbeProgress = Callable[[str], Progress | None]
 """Gives what is called with images done and in all, for a probe by its name."""
@@ -143,7 +144,10 @@ def _search(request: Request, inputs: Inputs) -> Search | None:
         request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,
         allow_code=request.allow_code,
     )  # fmt: skip
-    return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True)
+    try:
+        return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True)
+    except EngineError:  # it answers to its own contract alone, so there is no other one to name
+        return None
 
 
 def _attack_afresh(
