@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import class_title
-from skinaudit.artifacts.engine_contract import Colour, EngineContract
+from skinaudit.artifacts.engine_contract import CHANNELS, Colour, EngineContract, Layout
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.figures.column_order import FittedOrder, fit_order
@@ -243,7 +243,9 @@ def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[st
     ports = {port.name: port for port in session.inputs}
     port = ports.get(base.input or "", session.inputs[0])
     plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0)
-    layouts = [layout for layout, axis in (("NCHW", 1), ("NHWC", 3)) if port.shape[axis] in (3, None)]
+    layouts: list[Layout] = []
+    layouts += ["NCHW"] if port.shape[1] in (CHANNELS, None) else []
+    layouts += ["NHWC"] if port.shape[3] in (CHANNELS, None) else []
     for layout in layouts:
         told = f", {layout}" if len(layouts) > 1 else ""
         for colour in ("RGB", "BGR"):
