@@ -75,6 +75,11 @@ class Search:
             return False
         return not any(_same(reading.contract, contract) for reading in self.rivals)
 
+    def surpasses(self, contract: EngineContract) -> bool:
+        """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
+        useful = self.ranked[0].interval.low > 1 / len(contract.classes)
+        return self.chosen is None and useful and all(_key(one.contract) != _key(contract) for one in self.rivals)
+
 
 def search_contract(
     session: Session,

@@ -40,7 +40,15 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if comparison.top_answer_share >= _ALMOST_ALL:
         yield _doubt(f"{comparison.top_answer} takes {comparison.top_answer_share:.1%} of all answers")
     search, contract = evidence.search, evidence.inputs.contract
-    if search is None or contract is None or search.chosen is None or not search.beats(contract):
+    if search is None or contract is None:
+        return
+    if search.surpasses(contract):
+        best = search.ranked[0]
+        yield _doubt(
+            f"other preprocessings fit {search.images:,} of these images clearly better, the best one ({best.name}) with "
+            f"balanced accuracy {best.balanced:.1%}; `skinaudit contract ENGINE --sets DIR` ranks them"
+        )
+    if search.chosen is None or not search.beats(contract):
         return
     changes = ", ".join(changed_entries(contract, search.chosen.contract))
     text = (

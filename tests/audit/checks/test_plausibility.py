@@ -28,12 +28,25 @@ def read_otherwise(honest: Evidence) -> Evidence:
     return replace(change_inputs(foreign(honest), contract=contract), search=found)
 
 
+def surpassed(honest: Evidence) -> Evidence:
+    """Two other preprocessings are clearly better, and nothing decides between them."""
+    evidence = read_otherwise(honest)
+    assert evidence.search is not None
+    (reading,) = evidence.search.ranked
+    other = replace(reading, name="0 to 255", contract=replace(reading.contract, scale=Fraction(1)))
+    both = replace(
+        evidence.search, ranked=(reading, other), rivals=(reading, other), chosen=None, reason="more images decide"
+    )
+    return replace(evidence, search=both)
+
+
 DAMAGES = {
     "no better than the majority class": lambda honest: foreign(
         honest, engine_accuracy=honest.clean.comparison.majority_share
     ),
     "one answer for all": lambda honest: foreign(honest, top_answer_share=0.96),
     "another contract": read_otherwise,
+    "one of two others": surpassed,
 }
 
 
