@@ -138,7 +138,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
 def _search(request: Request, inputs: Inputs) -> Search | None:
     """Usual preprocessings and orders of classes, tried on a foreign engine; None where columns are no single classes."""
     contract = inputs.contract
-    if contract is None or len(contract.classes) != len(inputs.clean.info.contract.classes):
+    if contract is None or contract.mapping is not None:
         return None
     session = open_session(
         request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,

@@ -166,7 +166,9 @@ class _Rounds:
 
     def _logits(self, contract: EngineContract, images: Images) -> tuple[EngineContract, NDArray[np.float32]] | None:
         """The contract with the kind of answer that it has, and the answers in the engine's own columns; None for none."""
-        raw = replace(contract, classes=tuple(f"column {index}" for index in range(len(contract.classes))))
+        columns = tuple(f"column {index}" for index in range(len(contract.classes)))
+        positive = None if contract.positive is None else columns[contract.classes.index(contract.positive)]
+        raw = replace(contract, classes=columns, positive=positive)
         for answer in (contract.answer, "probabilities" if contract.answer == "logits" else "logits"):
             try:
                 engine = SessionEngine(self.session, where=self.where, contract=replace(raw, answer=answer))
@@ -196,7 +198,8 @@ class _Rounds:
         ill = np.isin(labels, about.malignant_labels)
         malignant = float(np.isin(answers[ill], about.malignant_labels).mean()) if ill.any() else None
         interval = Interval(max(0.0, balanced - math.sqrt(below) / count), min(1.0, balanced + math.sqrt(above) / count))
-        whole = replace(contract, classes=tuple(named))
+        positive = None if contract.positive is None else named[contract.classes.index(contract.positive)]
+        whole = replace(contract, classes=tuple(named), positive=positive)
         return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), right, labels)
 
 

@@ -27,6 +27,7 @@ from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.external import ExternalImages, external_paths, read_external_images
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
+from skinaudit.audit.evidence.regrouping import regrouped
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.engine_files import digest_engine
@@ -141,12 +142,17 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; --data DIR makes a "
                 "clean set of the engine's size from images"
             )
-        if len(expected.classes) != len(engine_contract.classes):
+        if engine_contract.mapping is None and len(expected.classes) != len(engine_contract.classes):
             raise InvalidInputError(
                 f"{contract}: names {len(engine_contract.classes)} classes, {image_set.path} has {len(expected.classes)}: "
-                f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
+                f"{', '.join(expected.classes)}; say with [output.mapping] which of them each column stands for"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets, alone=(sets / EXTERNAL_FILE).exists())
+    if engine_contract.mapping is not None:
+        clean, *others = (
+            regrouped(image_set, engine_contract.tasks, where=str(contract)) for image_set in (clean, *adversarial)
+        )
+        adversarial = tuple(others)
     copies, described = find_copies(clean), external_paths(sets)
     external = None if described is None else read_external_images(described[0], (clean, *adversarial), folder=None)
     return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None, external)
@@ -188,7 +194,7 @@ def _sorted_sets(
 
 def check_contract(contract: InputContract, expected: InputContract, *, what: str, other: str) -> None:
     """Raise InvalidInputError, naming what differs, unless both contracts agree on pixels and on the columns of logits."""
-    for field in ("classes", "malignant", "size", "layout", "dtype", "scale", "resize"):
+    for field in ("classes", "malignant", "positive", "threshold", "size", "layout", "dtype", "scale", "resize"):
         actual, wanted = getattr(contract, field), getattr(expected, field)
         if actual != wanted:
             raise InvalidInputError(

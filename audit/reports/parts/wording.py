@@ -15,6 +15,8 @@ from skinaudit.audit.judgement.result import AuditResult, BaselineClass, Baselin
 from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
 from skinaudit.engines.engine import UNREPORTED
 
+MANY_CLASSES = 10
+"""With more, classes stand in rows of tables, and upright above the columns of a matrix."""
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 
