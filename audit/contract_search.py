@@ -19,7 +19,7 @@ from skinaudit.artifacts.contract import class_title
 from skinaudit.artifacts.engine_contract import CHANNELS, Colour, EngineContract, Layout
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import Indices
-from skinaudit.audit.figures.column_order import FittedOrder, fit_order
+from skinaudit.audit.figures.column_order import FittedOrder, fit_order, speaking_for
 from skinaudit.audit.figures.statistics import Interval, wilson_interval
 from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError, InvalidInputError
@@ -107,14 +107,14 @@ def search_contract(
     own = [("that of the contract", base)] if given else []
     candidates = list({_key(one): (name, one) for name, one in (*own, *_preprocessings(base, session))}.values())
     first = found.answers(candidates, each=_FIRST, most=_MOST_FIRST)
-    best = sorted(first, key=lambda read: -read.reading.balanced)[:_FINALISTS]
+    best = sorted(first, key=lambda read: -read.whole)[:_FINALISTS]
     finalists = [(read.reading.name, read.reading.contract) for read in best]
     if given and all(_key(contract) != _key(base) for _, contract in finalists):
         finalists += own
     finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
                   if contract.crop == 1]  # fmt: skip
     second = found.answers(finalists, each=_SECOND, most=_MOST_SECOND)
-    second.sort(key=lambda read: -read.reading.balanced)
+    second.sort(key=lambda read: -read.whole)
     return _decided(second, classes, tried=len(candidates) + 2)
 
 
@@ -134,11 +134,17 @@ def search_lines(search: Search) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A reading with its answers: bool (N,) which images it names rightly; labels int64 (N,)."""
+    """A reading with how well it fits each image. fit: float64 (N,), 1 if it names the image rightly, plus the rank, 0 to 1,
+    of the column of its class there. labels: int64 (N,)."""
 
     reading: Reading
-    right: NDArray[np.bool_]
+    fit: NDArray[np.float64]
     labels: Indices
+
+    @property
+    def whole(self) -> float:
+        """The mean fit, every class counting the same."""
+        return float(np.mean([self.fit[self.labels == index].mean() for index in np.unique(self.labels)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +206,8 @@ class _Rounds:
         interval = Interval(max(0.0, balanced - math.sqrt(below) / count), min(1.0, balanced + math.sqrt(above) / count))
         positive = None if contract.positive is None else named[contract.classes.index(contract.positive)]
         whole = replace(contract, classes=tuple(named), positive=positive)
-        return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), right, labels)
+        fit = speaking_for(logits)[np.arange(len(labels)), np.array(order.order)[labels]]
+        return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), fit, labels)
 
 
 def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Search:
@@ -234,12 +241,12 @@ def _chosen(rivals: Sequence[Reading], classes: Sequence[str]) -> tuple[Reading 
 
 
 def _lead(best: _Read, other: _Read, z: float) -> float:
-    """The lower bound of by how much the best one's balanced accuracy is greater, on the same images."""
+    """The lower bound of by how much better the best one fits the same images, every class counting the same."""
     difference, variance = 0.0, 0.0
     present = np.unique(best.labels)
     for index in present:
         rows = best.labels == index
-        paired = best.right[rows].astype(np.float64) - other.right[rows]
+        paired = best.fit[rows] - other.fit[rows]
         difference += float(paired.mean()) / len(present)
         # One differing image more than were seen: none seen among few images is not none.
         variance += (float(paired.var()) + 1 / len(paired)) / len(paired) / len(present) ** 2

@@ -58,7 +58,7 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
     path = folder / f"{CLEAN}{SET_SUFFIX}"
     no_model = np.zeros((len(dataset), len(dataset.classes)), np.float32)  # no source, so no logits of one
     write_set(path, info, images=np.asarray(dataset.images), labels=dataset.labels, group=dataset.groups, ids=dataset.ids,
-              source_logits=no_model)  # fmt: skip
+              source_logits=no_model, subgroups=dataset.subgroups)  # fmt: skip
     files = {CLEAN: record(path, relative_to=folder)}
     write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created))
     return folder

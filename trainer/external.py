@@ -18,7 +18,7 @@ from skinaudit.artifacts.run_folder import RunFolder, set_files
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.checkpoint import load_run_model
-from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.dataset import Dataset, of_rows
 from skinaudit.trainer.generate import AttackPlan, write_adversarial_set, write_clean_set
 from skinaudit.trainer.models import folded
 
@@ -60,7 +60,7 @@ def attack_external(
             folder / f"{CLEAN}.safetensors", model,
             images=dataset.images[kept], labels=dataset.labels[kept], group=dataset.groups[kept],
             ids=tuple(dataset.ids[index] for index in kept), source=manifest.weights.digest, contract=manifest.contract,
-            dataset=dataset.title, synthetic=dataset.synthetic,
+            dataset=dataset.title, synthetic=dataset.synthetic, subgroups=of_rows(dataset, kept).subgroups,
         )  # fmt: skip
         versions_now = versions("torch", "torchvision")
         before = ExternalSets(name, dataset.title, dataset.digest, left_out, {}, versions_now)

@@ -34,7 +34,7 @@ def fit_order(
     logits: float32 (N, columns), as many columns as classes. Each class takes the column that its images name most often and
     that is large on them beside all other images; the sum over all classes is as large as it can be (Kuhn 1955).
     """
-    scores = _scores(logits)
+    scores = speaking_for(logits)
     classes = logits.shape[1]
     means = np.array([scores[labels == index].mean(axis=0) if (labels == index).any() else np.zeros(classes)
                       for index in range(classes)])  # fmt: skip
@@ -78,7 +78,7 @@ def assign(values: Array) -> Order:
     return tuple(int(column) for column in columns)
 
 
-def _scores(logits: NDArray[np.float32]) -> Array:
+def speaking_for(logits: NDArray[np.float32]) -> Array:
     """How much each image speaks for each column: 1 where it names it, and its rank among all images there, 0 to 1."""
     wide = logits.astype(np.float64)
     shifted = wide - wide.max(axis=1, keepdims=True)
