@@ -32,4 +32,4 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         f"attacked by its answers alone: {found or 'not at all'}. That bounds robust accuracy from above; an attack that "
         "follows gradients finds more, and nothing tells what the export lost"
     )
-    yield Finding(Severity.NOTE, "answers-alone", None, text)
+    yield Finding(Severity.WARNING, "answers-alone", None, text)
