@@ -254,4 +254,4 @@ def test_a_wrong_positive_class_or_mapping_is_noticed(workplace: SimpleNamespace
     result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
     assert result.verdict is not Verdict.PASS
     assert "is not above that of always answering" in doubts(result)
-    assert "far better if they are read as" in doubts(result)
+    assert "far better if they are read otherwise: benign as ill, ill as benign" in doubts(result)

@@ -46,6 +46,7 @@ DAMAGES = {
     ),
     "one answer for all": lambda honest: foreign(honest, top_answer_share=0.96),
     "another contract": read_otherwise,
+    "mapped columns exchanged": lambda honest: foreign(honest, better_order=(CLASSES[1], CLASSES[0], *CLASSES[2:])),
     "one of two others": surpassed,
 }
 
