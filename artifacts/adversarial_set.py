@@ -24,7 +24,9 @@ from skinaudit.artifacts import attack_record
 from skinaudit.artifacts.attack_record import AttackRecord
 from skinaudit.artifacts.contract import InputContract, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
-from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
+from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.contract import MAX_SIZE
-from skinaudit.artifacts.plain_values import read_toml, show
+from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from skinaudit.artifacts.outside import open_regular
 from skinaudit.errors import InvalidInputError
 
 _CHUNK = 1 << 20
@@ -69,12 +70,12 @@ def write_json(target: Path, value: Any) -> None:
 def digest_file(path: Path) -> str:
     """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
     value = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
+    with open_regular(path, what="file") as stream:
+        try:
             while chunk := stream.read(_CHUNK):
                 value.update(chunk)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+        except OSError as error:
+            raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     return f"sha256:{value.hexdigest()}"
 
 

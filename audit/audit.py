@@ -62,7 +62,7 @@ def gather(
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
     policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
-    inputs = read_inputs(path, sets=request.sets, contract=request.contract)
+    inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)

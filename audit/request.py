@@ -27,6 +27,7 @@ class Settings(TypedDict, total=False):
     """The fields of a Request but its engine, as keywords."""
 
     sets: Path | None
+    run: Path | None
     contract: Path | None
     control: Path | None
     policy: Policy
@@ -48,7 +49,8 @@ class Settings(TypedDict, total=False):
 class Request:
     """An engine to audit, and how.
 
-    sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
+    sets: a folder of sets instead of those of the engine's run. run: its folder, where it lies neither around the engine nor
+    below the engine's folder. contract: the file that describes a foreign engine, whose
     figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
     of the one that the manifest names. runtime: instead of the one that the manifest names. emulate: run the ONNX graph that
     the engine was built from on the CPU, in the engine's place; such an audit never passes. plan: how a plan is run.
@@ -61,6 +63,7 @@ class Request:
 
     engine: Path
     sets: Path | None = None
+    run: Path | None = None
     contract: Path | None = None
     control: Path | None = None
     policy: Policy = field(default_factory=Policy)
@@ -100,7 +103,9 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     threads: that the engine ran with. Bounds of the policy that have no option are left out.
     """
     options: dict[str, object] = {"margin": f"{request.policy.margin:g}", "threads": threads}
-    options |= {name: getattr(request, name) for name in ("sets", "contract", "control", "runtime", "provider", "baseline")}
+    options |= {
+        name: getattr(request, name) for name in ("sets", "run", "contract", "control", "runtime", "provider", "baseline")
+    }
     if request.batch_size != DEFAULT_BATCH:
         options["batch"] = request.batch_size
     typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]

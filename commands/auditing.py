@@ -29,6 +29,10 @@ from skinaudit.errors import InvalidInputError
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
 )
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None, metavar="DIR",
+    help="The run of an engine that lies elsewhere; by default it is around the engine, or below the engine's folder.",
+)  # fmt: skip
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
@@ -75,6 +79,7 @@ from skinaudit.errors import InvalidInputError
 def audit(
     engines: tuple[Path, ...],
     sets: Path | None,
+    run: Path | None,
     contract: Path | None,
     control: Path | None,
     runtime: str | None,
@@ -143,10 +148,11 @@ def audit(
     seed = draw_seed() if seed is None else seed
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
-        others=_source_probes(engines, probe_names),
+        others=_source_probes(engines, probe_names, run=run),
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
+        "sets": sets, "run": run, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate,
+        "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
@@ -221,7 +227,7 @@ def _audit_several(
     click.get_current_context().exit(worst_exit_code(lineup))
 
 
-def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
     """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
     from skinaudit.audit.evidence.probes import names
 
@@ -235,10 +241,10 @@ def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[s
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
 
-    run = engine.parent / read_engine_manifest(engine).run
+    folder = engine.parent / read_engine_manifest(engine, run=run).run
     need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
     from skinaudit.trainer import probes
     from skinaudit.trainer.checkpoint import load_run_model
 
-    model = load_run_model(run)
+    model = load_run_model(folder)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}

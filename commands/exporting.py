@@ -68,6 +68,7 @@ def export(
       skinaudit export runs/hardened --format openvino --int8
       skinaudit export runs/hardened --fp16 -o engine.plan
     """
+    from skinaudit.artifacts.outside import lies_in
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
     from skinaudit.export.formats import format_of
@@ -97,6 +98,8 @@ def export(
             + (f"  {again['builds']} builds: {again['files']} files" if again else "")
             + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
+        if not (lies_in(run, exported.path.parent) or lies_in(exported.path.parent, run)):
+            note(f"{exported.path}: lies outside of its run; audit it with --run {run}")
     *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
         None
     ]  # formats of a graph fail in the same words

@@ -84,16 +84,17 @@ class Inputs:
         return Rebuilds(noted["builds"], noted["files"], noted["flips"], noted["images"])
 
 
-def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
+def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None, run: Path | None = None) -> Inputs:
     """Read and verify what lies beside `engine` and the sets to replay on it.
 
     Without `contract`: the manifest, its run, and the run's sets or all those in the folder `sets`. With it, the file is a
-    foreign engine: `sets` must be given, and agree with the contract in size and class names. Raises InvalidInputError where
-    a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
+    foreign engine: `sets` must be given, and agree with the contract in size and class names. run: the engine's run, where
+    the user names it. Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, a set is
+    lacking, or a manifest leads out of the run.
     """
     if contract is not None:
         return _read_foreign(engine, sets=sets, contract=contract)
-    manifest = read_engine_manifest(engine)
+    manifest = read_engine_manifest(engine, run=run)
     weights = manifest.lineage.get("weights")
     if not weights:
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_file, read_run, resolve
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE
 from skinaudit.artifacts.structure import read_structure
@@ -58,7 +58,7 @@ def prove(path: Path, inputs: Inputs) -> Proof:
     read = _reader(graph, "onnxruntime")
     if read is None or not graph.is_file():
         return Proof(path.name, "format", unproved)
-    of_graph = _proved(resolve(path.parent, manifest.graph), read, path, manifest)
+    of_graph = _proved(engine_file(path, manifest, manifest.graph), read, path, manifest)
     if of_graph.difference or of_graph.lack is not None:
         return of_graph
     return Proof(graph.name, "format", f"{unproved}; {graph.name}, which it was built from by its manifest, does")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, __version__, features
 
-from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.files import Progress, digest_file
+from skinaudit.artifacts.outside import open_regular
+from skinaudit.errors import InvalidInputError
 
 # JPEG's scaled decoding (Image.draft) would be faster, and would not be the resize that the input contract names: it
 # moves pixels by up to 19 of 255 on HAM10000.
@@ -26,6 +27,8 @@ DECODER = f"whole frame, antialiased bilinear, 1; Pillow {__version__}, libjpeg 
 _FORMATS = ("JPEG", "PNG")
 _MODES = ("RGB", "RGBA", "L", "P", "CMYK")
 _BATCH = 256
+_PIXELS = 2**26
+"""Of one image: five times those of the cameras in dermatoscopy, and 200 MB decoded."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -52,7 +55,9 @@ def decode_file(path: Path, *, size: int) -> NDArray[np.uint8] | Unreadable:
     Orientation tags are ignored. A JPEG with damaged pixels and an intact end decodes: the format carries no checksum.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with open_regular(path, what="image") as stream, Image.open(stream, formats=_FORMATS) as image:
+            if image.width * image.height > _PIXELS:
+                return Unreadable(f"more than {_PIXELS:,} pixels")
             if image.mode not in _MODES:
                 return Unreadable(f"pixel format {image.mode}, expected 8-bit colour")
             return resize(image, size=size)
@@ -60,6 +65,8 @@ def decode_file(path: Path, *, size: int) -> NDArray[np.uint8] | Unreadable:
         return Unreadable("not a JPEG or PNG image")
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
+    except InvalidInputError as error:
+        return Unreadable(str(error))
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
 
@@ -81,9 +88,9 @@ def digest_copies(files: Sequence[tuple[Path, ...]]) -> list[str | Unreadable]:
 
 def _digest_one(copies: tuple[Path, ...]) -> str | Unreadable:
     try:
-        digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in copies}
-    except OSError as error:
-        return Unreadable(f"cannot be read: {error.strerror}")
+        digests = {digest_file(path).removeprefix("sha256:") for path in copies}
+    except InvalidInputError as error:
+        return Unreadable(str(error))
     if len(digests) > 1:
         return Unreadable(f"{len(copies)} files of this name that differ: {', '.join(path.parent.name for path in copies)}")
     return digests.pop()

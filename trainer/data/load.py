@@ -10,7 +10,7 @@ import numpy as np
 
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import layouts, medmnist, synthetic
 from skinaudit.trainer.data.cache import (

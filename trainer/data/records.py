@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.outside import MAX_TABLE, read_regular
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Skipped
 
@@ -79,7 +80,7 @@ def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises InvalidInputError where the file is not text, lacks a column or holds no line.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path, what="table of images", limit=MAX_TABLE).decode("utf-8-sig")
         delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
         header = [name.strip() for name in reader.fieldnames or ()]
@@ -90,8 +91,6 @@ def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
                 f"{path}: no column {first_few(absent)}; the columns are {first_few(header) or 'none at all'}"
             )
         rows = [{name: line[name].strip() for name in columns} for line in reader]
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
     if not rows:
