@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.contract import MAX_SIZE
 from skinaudit.artifacts.plain_values import read_toml
-from skinaudit.artifacts.printable import show
+from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
 
@@ -122,13 +122,13 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     made = []
     for row in rows:
         entry = row.partition(" = ")[0]
-        made += [f"# CHECK: {notes[entry]}"] if entry in notes else []
+        made += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
         made.append(row)
     return "\n".join(made) + "\n"
 
 
 def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = printable(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

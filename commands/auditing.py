@@ -11,7 +11,7 @@ from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
-from skinaudit.commands.screen import bars, console, note
+from skinaudit.commands.screen import bars, console, note, say
 from skinaudit.commands.shared_options import (
     allow_code_option,
     plan_options,
@@ -178,7 +178,7 @@ def audit(
     else:
         print_audit(result, console())
         if plan.report is not None:
-            click.echo(f"report: {plan.report}")
+            say(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
 
 

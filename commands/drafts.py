@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from skinaudit.commands.screen import say
 from skinaudit.errors import InvalidInputError
 
 
@@ -47,4 +48,4 @@ def contract(engine: Path, output: Path | None, force: bool) -> None:
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        click.echo(f"{output}: {len(notes)} entries to check")
+        say(f"{output}: {len(notes)} entries to check")

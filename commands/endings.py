@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
+from skinaudit.artifacts.printable import printable
 from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
 
 FAILED_TO_RUN = 2
@@ -89,7 +90,7 @@ def _line(error: BaseException) -> str:
 def _print(line: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
-            print(f"skinaudit: {line}", file=sys.stderr)
+            print(f"skinaudit: {printable(line)}", file=sys.stderr)
 
 
 def _nobody_reads() -> bool:

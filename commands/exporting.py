@@ -10,7 +10,7 @@ import click
 
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.commands.run_folders import LATEST
-from skinaudit.commands.screen import bars, note
+from skinaudit.commands.screen import bars, note, say
 from skinaudit.commands.shared_options import thread_count, threads_option
 from skinaudit.errors import SkinauditError
 
@@ -91,7 +91,7 @@ def export(
         parity, layer_counts = exported.manifest.parity, exported.manifest.found
         again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in layer_counts.items())
-        click.echo(
+        say(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")

@@ -66,9 +66,14 @@ def decode_file(path: Path, *, size: int) -> NDArray[np.uint8] | Unreadable:
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
     except InvalidInputError as error:
-        return Unreadable(str(error))
+        return _unreadable(error)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
+
+
+def _unreadable(error: InvalidInputError) -> Unreadable:
+    """The reason without the path, which tells of a machine."""
+    return Unreadable(str(error).rpartition(": ")[2])
 
 
 def decode_files(
@@ -90,7 +95,7 @@ def _digest_one(copies: tuple[Path, ...]) -> str | Unreadable:
     try:
         digests = {digest_file(path).removeprefix("sha256:") for path in copies}
     except InvalidInputError as error:
-        return Unreadable(str(error))
+        return _unreadable(error)
     if len(digests) > 1:
         return Unreadable(f"{len(copies)} files of this name that differ: {', '.join(path.parent.name for path in copies)}")
     return digests.pop()
