@@ -18,20 +18,21 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2
 """Control characters, line separators, marks that reorder what a reader sees, and halves of surrogate pairs: files that
 hold them are refused."""
 _UNSEEN = re.compile(
-    f"{UNPRINTABLE.pattern[:-1]}\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
+    f"{UNPRINTABLE.pattern[:-1]}\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\U000e0000-\U000e0fff]"
 )
 """Those, and what else takes no room or turns the order of what stands beside it; a few languages write some of these."""
 _BLANKS = re.compile("[ \u00a0\u115f\u1160\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]{4,}")
 """So many blanks that a narrow screen could begin a line behind them."""
+_BREAKS = re.compile("[\t\n\r]+")
 _SHOWN = 40
 
 _T = TypeVar("_T")
 
 
 def printable(text: str) -> str:
-    """The text in one line: a question mark for each character that is not seen or that controls the screen, runs of blanks
-    shortened, cut to MAX_TEXT characters."""
+    """The text in one line: a blank for line breaks and tabs, a question mark for any other character that is not seen or that
+    controls the screen, runs of blanks shortened, cut to MAX_TEXT characters."""
     return _visible(text[:MAX_TEXT])
 
 
@@ -60,7 +61,7 @@ def show(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    return _BLANKS.sub("   ", _UNSEEN.sub("?", text))
+    return _BLANKS.sub("   ", _UNSEEN.sub("?", _BREAKS.sub(" ", text)))
 
 
 def _cleaned(value: Any) -> Any:

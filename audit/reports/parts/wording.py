@@ -130,7 +130,7 @@ def markdown_text(text: str) -> str:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
     line = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
     line = re.sub(r"^([-+=]|[0-9]{1,9}(?=[.)]))", _escaped_start, line)
-    return re.sub(r"(://|www(?=\.))", "\\1\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
+    return re.sub(r"(?=://)|(?<=www)(?=\.)", "\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
 
 
 def _escaped_start(found: re.Match[str]) -> str:
