@@ -31,8 +31,8 @@ _T = TypeVar("_T")
 
 
 def printable(text: str) -> str:
-    """The text in one line: a blank for line breaks and tabs, a question mark for any other character that is not seen or that
-    controls the screen, runs of blanks shortened, cut to MAX_TEXT characters."""
+    """The text in one line: a blank for line breaks and tabs, a question mark for other characters that are not seen or that
+    control the screen, runs of blanks shortened, cut to MAX_TEXT characters."""
     return _visible(text[:MAX_TEXT])
 
 
