@@ -35,7 +35,7 @@ def invoke() -> int:
         note(usage.getvalue().removesuffix("\n"))
         return error.exit_code
     except click.Abort as error:
-        raise KeyboardInterrupt from error
+        raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt()) from error
 
 
 def _ask_for_tracebacks(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:

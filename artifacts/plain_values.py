@@ -25,6 +25,8 @@ MAX_DEPTH = 32
 MAX_KEY = 300  # characters; a set's name is a key and a file name
 _DIGITS = 30  # of an integer that is parsed at all: more than 64 bits have, so that the rest changes no answer
 _PLACE = 160
+_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+'))+")
+"""A dotted key of TOML; numbers and versions are some, too, with few dots."""
 
 
 def read_json(path: Path, *, what: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
     """Read a TOML file as checked plain values; the same for tables as `read_json` is for objects."""
     text = read_text(path, what=what, again=again, limit=_TOML_BYTES)
     try:
+        if any(found[0].count(".") > MAX_DEPTH for found in _DOTTED.finditer(text)):  # the parser's time is their square
+            raise UnfitError(f"a key should have at most {MAX_DEPTH} parts")
         value = tomllib.loads(text)
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:

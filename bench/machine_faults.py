@@ -130,6 +130,7 @@ def run(command: str, folder: Path, *, kind: str, at: int) -> None:
     os.dup2(screen, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 (until the end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without it
     sys.argv = ["skinaudit", *shlex.split(command)]
     hook = Hook(kind, at)
     files.at_step = hook

@@ -1,11 +1,11 @@
-"""Where an ONNX graph keeps weights that are not in its own file."""
+"""What of an ONNX graph can lead elsewhere or grow: weights in other files, functions that call one another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from skinaudit.artifacts.outside import inside
@@ -16,6 +16,32 @@ def external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
     one that lies elsewhere."""
     locations = sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
     return tuple(inside(path.parent, location, named_by=str(path)) for location in locations)
+
+
+def unfolded_nodes(model: ModelProto) -> float:
+    """How many nodes a graph has once its functions are written out; infinity where one calls itself."""
+    functions = {(function.domain, function.name): function for function in model.functions}
+    known: dict[tuple[str, str], float] = {}
+
+    def of_nodes(nodes: Iterable[NodeProto]) -> float:
+        return sum(1 + of_call((node.domain, node.op_type)) + sum(map(of_nodes, _inner(node))) for node in nodes)
+
+    def of_call(name: tuple[str, str]) -> float:
+        if name in functions and name not in known:
+            known[name] = float("inf")  # what a call of itself finds
+            known[name] = of_nodes(functions[name].node)
+        return known.get(name, 0)
+
+    try:
+        return of_nodes(model.graph.node)
+    except RecursionError:
+        return float("inf")
+
+
+def _inner(node: NodeProto) -> Iterator[Iterable[NodeProto]]:
+    """The nodes of each graph that a node holds."""
+    for attribute in node.attribute:
+        yield from (graph.node for graph in (attribute.g, *attribute.graphs))
 
 
 def _external(model: ModelProto) -> Iterator[TensorProto]:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from skinaudit.artifacts.outside import MAX_MODEL, check_regular, read_regular
-from skinaudit.engines.external_data import external_files
+from skinaudit.engines.external_data import external_files, unfolded_nodes
 from skinaudit.engines.integers import Codes
 from skinaudit.errors import EngineError
 
@@ -54,6 +54,8 @@ _EIGHT_BIT: Mapping[int, str] = {
 }
 _LONGEST = 2**20
 """Characters of a list of class names; a million classes are no classifier of lesions."""
+_MOST_NODES = 100_000
+"""Of a graph whose functions are written out; large classifiers have some thousands."""
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
 
@@ -103,10 +105,12 @@ def parse(content: bytes, *, where: str) -> ModelProto:
     """Parse the bytes of an ONNX file; raises EngineError naming `where` where they are truncated or not ONNX."""
     try:
         model = onnx.load_model_from_string(content)
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise EngineError(f"{where}: truncated or not an ONNX file ({error}); export it again") from error
     if not model.graph.node:
         raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
+    if model.functions and unfolded_nodes(model) > _MOST_NODES:
+        raise EngineError(f"{where}: its functions call one another more than {_MOST_NODES:,} times; it is no classifier")
     return model
 
 
@@ -141,11 +145,14 @@ def output_codes(model: ModelProto) -> dict[str, Codes]:
     for node in model.graph.node:
         if node.op_type != "QuantizeLinear" or outputs.isdisjoint(node.output) or not set(node.input[1:2]) & set(constants):
             continue
-        scale = onnx.numpy_helper.to_array(constants[node.input[1]])
-        shift = constants.get(node.input[2]) if len(node.input) > 2 else None
-        zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
-        if scale.size == 1:
-            codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+        try:
+            scale = onnx.numpy_helper.to_array(constants[node.input[1]])
+            shift = constants.get(node.input[2]) if len(node.input) > 2 else None
+            zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
+            if scale.size == 1:
+                codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+        except (ValueError, TypeError, IndexError):  # damaged constants: a runtime will refuse them
+            continue
     return codes
 
 

@@ -53,7 +53,7 @@ HOSTILE = (
 )
 UNSEEN = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
-    "\U000e0000-\U000e0fff]| {100}"
+    "\U000e0000-\U000e007f]| {100}"
 )
 """Written by hand and not taken from the program; a form may be indented, but not by a hundred blanks."""
 
