@@ -48,7 +48,7 @@ def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
     text = read_text(path, what=what, again=again, limit=_TOML_BYTES)
     try:
         if any(found[0].count(".") > MAX_DEPTH for found in _DOTTED.finditer(text)):  # the parser's time is their square
-            raise UnfitError(f"a key should have at most {MAX_DEPTH} parts")
+            raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
         value = tomllib.loads(text)
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:
