@@ -15,7 +15,7 @@ from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.session import SessionEngine
+from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
 
 _FILES = {
@@ -28,6 +28,33 @@ RUNTIMES: Mapping[str, Runtime] = {name: file.RUNTIME for name, file in _FILES.i
 
 LIBRARIES = tuple(dict.fromkeys(library for file in _FILES.values() for library in getattr(file, "LIBRARIES", ())))
 """Distributions of the runtimes, for the record of versions."""
+
+
+_KERAS = "in Python, with keras 3.8 or later, keras.models.load_model({file!r}).export('model.onnx', format='onnx')"
+_TORCH = "in Python, load the model, then torch.onnx.export(model.eval(), (images,), 'model.onnx', dynamo=True)"
+CONVERSIONS: Mapping[str, str] = {
+    ".keras": _KERAS.format(file="model.keras"),
+    ".h5": f"{_KERAS.format(file='model.h5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.h5 --output "
+    "model.onnx",
+    ".hdf5": f"{_KERAS.format(file='model.hdf5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.hdf5 "
+    "--output model.onnx",
+    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx, FOLDER being that of saved_model.pb",
+    ".pth": _TORCH,
+    ".pt": _TORCH,
+    ".ckpt": _TORCH,
+    ".safetensors": _TORCH,
+}
+"""Suffix of a file that no runtime opens -> how it becomes ONNX."""
+
+
+def refuse_convertible(path: Path) -> None:
+    """Raise EngineError for a file of a training library, saying how it becomes ONNX."""
+    how = CONVERSIONS.get(path.suffix.lower())
+    if how is not None:
+        raise EngineError(
+            f"{path}: a file of weights or of a training library, no engine; make it ONNX: {how}; then `skinaudit contract "
+            "model.onnx -o model.toml` drafts its contract"
+        )
 
 
 def open_engine(
@@ -51,6 +78,20 @@ def open_engine(
     EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
     do not agree, and as the runtime does.
     """
+    session = open_session(path, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
+    return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
+
+
+def open_session(
+    path: Path,
+    *,
+    runtime: str | None = None,
+    provider: Provider | None = None,
+    threads: int | None = None,
+    plan: PlanOptions | None = None,
+    allow_code: bool = False,
+) -> Session:
+    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`."""
     name = _named(runtime, path) if runtime else runtime_of(path)
     chosen = RUNTIMES[name]
     settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
@@ -59,8 +100,7 @@ def open_engine(
         raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(field)}; leave it out")
     if chosen.plan_options:
         settings["options"] = plan
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
-    return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
+    return chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
 
 
 def takers_of(plan_option: str) -> str:
@@ -101,6 +141,7 @@ def runtime_of(path: Path) -> str:
         if runtime.recognises is None:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    refuse_convertible(path)
     raise EngineError(
         f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(suffixes)}"
     )
