@@ -43,7 +43,8 @@ def answer_in_halves(
     if not (path.parent / manifest.reference.file).is_file():
         return ()
     try:
-        halved = open_emulated(engine_file(path, manifest, manifest.reference), precision=manifest.asked, threads=threads)
+        file = engine_file(path, manifest, manifest.reference)
+        halved = open_emulated(file, precision=manifest.asked, threads=threads, own=manifest.contract)
         answers = []
         for stored in answered:
             if stored.white_box:

@@ -36,7 +36,7 @@ from skinaudit.engines.openvino_ import conditions_of_file
 from skinaudit.errors import SkinauditError
 from skinaudit.export.calibration import read_calibration
 from skinaudit.tests.fuzz import mutations as change
-from skinaudit.trainer.data.records import read_table
+from skinaudit.trainer.data.tables import read_table
 
 OUTCOMES = ("taken", "refused in one line", "traceback", "no answer", "wrongly taken")
 LIMIT = 60.0
@@ -104,9 +104,7 @@ READERS: Mapping[str, Reader] = {
     "report": Reader("audit.json", change.json_changed, read_audit, passed),
     "contract": Reader("contract.toml", change.toml_changed, read_engine_contract, unprintable),
     "policy": Reader("policy.toml", change.toml_changed, read_policy, unprintable),
-    "table of images": Reader(
-        "table.csv", change.table_changed, lambda path: read_table(path, columns=("lesion_id", "image_id", "dx")), never
-    ),
+    "table of images": Reader("table.csv", change.table_changed, read_table, never),
     "graph .onnx": Reader("graph.onnx", change.graph_changed, of_graph, never),
     "graph .xml": Reader("graph.xml", change.xml_changed, conditions_of_file, never),
 }
