@@ -55,7 +55,7 @@ def main() -> None:
     {command}
 
 took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file is a whole one of which bytes, values,
-keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Taken: what is left of it is valid, such as another bound in a
+keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Taken: what is left is valid, such as another bound in a
 policy. Wrongly taken: a set whose content differs, a FAIL that is read as a PASS, a text that acts upon a terminal.
 
 {table(("reader", "tried", *OUTCOMES), rows)}
