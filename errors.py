@@ -29,6 +29,10 @@ class NoDeviceError(EngineError):
     """An engine needs a device, such as a CUDA GPU, that this machine does not have."""
 
 
+class EngineStoppedError(SkinauditError):
+    """The process of an engine was ended by a limit or a crash: no EngineError, so that nobody takes it for an answer."""
+
+
 class UnusableDeviceError(EngineError):
     """A device may be there, and cannot be used as things are, such as a CUDA GPU whose driver is too old."""
 

@@ -14,6 +14,7 @@ from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import (
     allow_code_option,
+    limit_options,
     plan_options,
     provider_option,
     report_option,
@@ -71,6 +72,7 @@ from skinaudit.errors import InvalidInputError
 @plan_options
 @provider_option
 @allow_code_option
+@limit_options
 @threads_option
 def audit(
     engines: tuple[Path, ...],
@@ -101,6 +103,8 @@ def audit(
     cuda_graphs: bool,
     provider: Any,
     allow_code: bool,
+    limit_seconds: float | None,
+    limit_memory: float | None,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -135,6 +139,7 @@ def audit(
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.request import draw_seed
+    from skinaudit.engines.isolation.limits import Limits
     from skinaudit.engines.plans.options import PlanOptions
 
     bounds = DEFAULT if policy is None else read_policy(policy)
@@ -150,6 +155,7 @@ def audit(
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
+        "limits": Limits(limit_seconds, None if limit_memory is None else int(limit_memory * 2**30)),
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,

@@ -69,6 +69,21 @@ def allow_code_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def limit_options(command: _Command) -> _Command:
+    """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened."""
+    options = (
+        click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), default=None, metavar="SECONDS",
+                     help="Longest that an engine may take to open, or to answer one batch  [default: 300, more for large "
+                     "files]."),
+        click.option("--limit-memory", type=click.FloatRange(0, min_open=True), default=None, metavar="GIB",
+                     help="Most memory that an engine may take, in GiB  [default: 4 and 20 times its file, at most 90% of "
+                     "the machine's]."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def json_option(command: _Command) -> _Command:
     """`--json`, shared by every command that prints a table."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)

@@ -10,6 +10,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from skinaudit.artifacts.files import digest_file, digest_parts
 from skinaudit.engines import onnx_graph
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.errors import InvalidInputError
 
 _SECOND = {".xml": ".bin"}
@@ -38,12 +39,31 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     suffix = path.suffix.lower()
     files = [path.with_suffix(_SECOND[suffix])] if suffix in _SECOND else []
     if suffix == ".onnx":
-        locations = {ExternalDataInfo(tensor).location for tensor in _external(onnx_graph.load(path))}
-        files = [path.parent / location for location in sorted(locations)]
+        files = [path.parent / location for location in call_remote(f"{__name__}:locations", str(path), path=path)]
     for file in files:
         if ".." in file.parts[len(path.parent.parts) :] or not file.is_file():
             raise InvalidInputError(f"{file}: holds weights of {path.name} but is missing; keep all of its files together")
     return tuple(files)
+
+
+def locations(file: str) -> list[str]:
+    """Names of the files in which an ONNX file keeps weights, sorted; called in a process of its own."""
+    return sorted({ExternalDataInfo(tensor).location for tensor in _external(onnx_graph.load(Path(file)))})
+
+
+def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """What the metadata of an ONNX file says: the digest of its weights, and its class names; None where it does not.
+
+    Raises EngineError for a file that cannot be read.
+    """
+    weights, classes = call_remote(f"{__name__}:own_words", str(path), path=path)
+    return weights, None if classes is None else tuple(map(str, classes))
+
+
+def own_words(file: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """The same, called in a process of its own."""
+    model = onnx_graph.load(Path(file))
+    return onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
 
 
 def _external(model: ModelProto) -> Iterator[TensorProto]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skinaudit import engines
 from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.artifacts.typed_json import build
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.isolation.launching import isolated
+from skinaudit.engines.isolation.remote import open_remote
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.session import SessionEngine
+from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
 
 _FILES = {
@@ -40,24 +44,60 @@ def open_engine(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
-    """Open the engine at `path`.
+    """Open the engine at `path` in a process of its own.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
     one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
     EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
-    do not agree, and as the runtime does.
+    do not agree, and as the runtime does; EngineStoppedError where a limit or a crash ends the process.
     """
     name = _named(runtime, path) if runtime else runtime_of(path)
-    chosen = RUNTIMES[name]
-    settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
     plan = plan or PlanOptions()
-    for field, flag in plan.beyond(chosen.plan_options).items():
-        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(field)}; leave it out")
+    for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
+        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(name_of)}; leave it out")
+    opening = Opening(path, name, provider, threads, plan, allow_code)
+    return SessionEngine(open_session(opening), where=str(path), contract=contract, order=order)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a file is opened. runtime: None for the emulation of a graph in `precision`. The rest: see open_engine."""
+
+    path: Path
+    runtime: str | None
+    provider: Provider | None = None
+    threads: int | None = None
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    allow_code: bool = False
+    precision: str | None = None
+
+
+def open_session(opening: Opening) -> Session:
+    """Open a file in a process of its own, which is confined unless its engine runs on a GPU."""
+    if not isolated():
+        return open_here(opening)
+    runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]
+    on_gpu = "cuda" in (opening.provider, None if runtime is None else runtime.provider)
+    cache = opening.plan.runtime_cache
+    writes = [] if cache is None else [cache.parent]
+    return open_remote(asdict(opening), path=opening.path, confined=not on_gpu, writes=writes)
+
+
+def open_here(opening: Opening) -> Session:
+    """Open a file in this process; raises as its runtime does."""
+    if opening.runtime is None:
+        return ort.open_emulated(opening.path, precision=opening.precision, threads=opening.threads)
+    chosen = RUNTIMES[opening.runtime]
+    settings: dict[str, Any] = {"allow_code": opening.allow_code} if chosen.runs_code else {}
     if chosen.plan_options:
-        settings["options"] = plan
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
-    return SessionEngine(session, where=str(path), contract=contract, order=order)
+        settings["options"] = opening.plan
+    return chosen.open(opening.path, provider=opening.provider or chosen.provider, threads=opening.threads, **settings)
+
+
+def serve(opening: dict[str, Any]) -> Session:
+    """As open_here, from the plain values of an Opening."""
+    return open_here(build(Opening, opening, where="the audit", again="start it again"))
 
 
 def takers_of(plan_option: str) -> str:
@@ -72,7 +112,8 @@ def open_emulated(graph: Path, *, precision: str | None = None, threads: int | N
     precision: that of the engine, where its builder made it of an fp32 graph. Raises as `open_engine`, and InvalidInputError
     where a weight lies beyond it.
     """
-    return SessionEngine(ort.open_emulated(graph, precision=precision, threads=threads), where=str(graph))
+    opening = Opening(graph, None, threads=threads, precision=precision)
+    return SessionEngine(open_session(opening), where=str(graph))
 
 
 def _named(runtime: str, path: Path) -> str:

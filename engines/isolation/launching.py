@@ -1,0 +1,160 @@
+"""Starts the server of engines' processes, and shares it between the engines of one audit."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.plain_values import printable
+from skinaudit.engines.isolation import wire
+from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
+from skinaudit.errors import EngineError
+
+_GRACE = 10.0
+_PRINTED = 2000
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[3])
+from skinaudit.engines.isolation.server import main
+main(int(sys.argv[1]), sys.argv[2])
+"""
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # so that the server has one thread, and a fork of it copies no lock
+
+
+class Server:
+    """The process that makes the engines' processes, and the scratch folder that it removes when it ends."""
+
+    def __init__(self) -> None:
+        """Start it without waiting for it. Raises EngineError where there is no folder for temporary files."""
+        try:
+            self.scratch = Path(tempfile.mkdtemp(prefix="skinaudit-"))
+        except OSError as error:
+            raise EngineError(
+                f"no folder for temporary files ({error.strerror or error}); free some, or set TMPDIR to another folder"
+            ) from error
+        ours, theirs = socket.socketpair()
+        path = [entry for entry in sys.path if entry]
+        with theirs, (self.scratch / "server").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(self.scratch), json.dumps(path)],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env={**os.environ, **_ONE_THREAD},
+            )  # fmt: skip
+        self._channel, self._ready, self._lock = ours, False, threading.Lock()
+        self._folders: dict[int, Path] = {}
+        self.close = weakref.finalize(self, _stop, ours, process)
+        """Ends the server, its processes and its folder; also when nothing refers to it any more."""
+
+    def start(self, descriptor: int, *, where: str) -> int:
+        """Start the process of an engine at the other end of this socket; its number. where: the engine's file."""
+        started = self._asked({"start": True}, descriptor, where=where)
+        self._folders[started["process"]] = self.scratch / started["folder"]
+        return int(started["process"])
+
+    def wait(self, process: int) -> int:
+        """The exit code of a process that ended or closed its socket, negative for a signal."""
+        return int(self._asked({"wait": process}, where="an engine")["status"])
+
+    def printed(self, process: int) -> str:
+        """The last line that a process printed."""
+        return _last_line(self._folders[process] / "output")
+
+    def _asked(self, message: dict[str, object], descriptor: int | None = None, *, where: str) -> dict[str, Any]:
+        with self._lock:
+            try:
+                if not self._ready:
+                    wire.receive(self._channel, where=where)
+                    self._ready = True
+                wire.send(self._channel, message, [] if descriptor is None else [descriptor])
+                return wire.receive(self._channel, where=where)[0]
+            except (EOFError, OSError) as error:
+                told = _last_line(self.scratch / "server") or "it gave no reason"
+                raise EngineError(f"{where}: no process can be started for it ({told})") from error
+
+
+def _stop(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    channel.close()  # which it sees, and ends with all of its own
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_line(file: Path) -> str:
+    with suppress(OSError), file.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _PRINTED))
+        lines = stream.read().decode(errors="replace").strip().splitlines()
+        return printable(lines[-1].strip())[:300] if lines else ""
+    return ""
+
+
+_shared: Server | None = None
+
+
+_limits = NO_LIMITS
+
+
+@contextmanager
+def engine_processes(limits: Limits = NO_LIMITS) -> Iterator[None]:
+    """One server for all engines that are opened inside, and these limits; at its end none of their processes is left.
+
+    In a block inside another one the server is that of the outer one.
+    """
+    global _shared, _limits
+    outer, before = _shared, _limits
+    _limits = limits
+    if outer is None and _isolated:
+        _shared = Server()
+    try:
+        yield
+    finally:
+        server, _shared, _limits = _shared, outer, before
+        if server is not None and server is not outer:
+            server.close()
+
+
+def current_limits() -> Limits:
+    """Those of the block around."""
+    return _limits
+
+
+def current_server() -> Server:
+    """The server of the block around, or one for a single engine."""
+    return _shared or Server()
+
+
+_isolated = True
+
+
+def isolated() -> bool:
+    """Whether files are opened in processes of their own."""
+    return _isolated
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Open files in this process, with all of its rights and without limits: for tests that are about something else."""
+    global _isolated
+    before, _isolated = _isolated, False
+    try:
+        yield
+    finally:
+        _isolated = before
+
+
+def called(function: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
