@@ -14,6 +14,7 @@ from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.isolation.confine import missing_confinement
 from skinaudit.engines.isolation.launching import isolated
 from skinaudit.engines.isolation.remote import open_remote
 from skinaudit.engines.plans.options import PlanOptions
@@ -79,9 +80,20 @@ def open_session(opening: Opening) -> Session:
         return open_here(opening)
     runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]
     on_gpu = "cuda" in (opening.provider, None if runtime is None else runtime.provider)
+    if runtime is not None and runtime.confined and not opening.allow_code:
+        _check_confinement(opening, on_gpu=on_gpu)
     cache = opening.plan.runtime_cache
     writes = [] if cache is None else [cache.parent]
     return open_remote(asdict(opening), path=opening.path, confined=not on_gpu, writes=writes)
+
+
+def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:
+    lacking = "a process that uses a GPU cannot be confined" if on_gpu else missing_confinement()
+    if lacking:
+        raise EngineError(
+            f"{opening.path}: such a file might run code when it is opened, and cannot be confined here ({lacking}); pass "
+            "--allow-code if you trust where it comes from"
+        )
 
 
 def open_here(opening: Opening) -> Session:

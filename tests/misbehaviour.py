@@ -60,10 +60,6 @@ def scratch() -> str:
         return str(Path(file.name).parent)
 
 
-def own_number() -> int:
-    return os.getpid()
-
-
 def abort() -> None:
     os.abort()
 

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ class Child:
         finally:
             theirs.close()
         self._channel, self._ended = ours, ""
+        self.close = weakref.finalize(self, _end, ours, server, self._process)
+        """Ends the process; also when nothing refers to it any more."""
 
     def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Send a message and wait for its answer.
@@ -61,12 +64,6 @@ class Child:
         if "error" in answer:
             raise self._told(answer)
         return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._channel.close()
-        with suppress(ProcessLookupError):
-            os.kill(self._process, signal.SIGKILL)
 
     def _wait(self) -> None:
         """Wait for an answer; raises EngineStoppedError where a limit is reached first."""
@@ -119,6 +116,13 @@ class Child:
         if isinstance(kind, type) and issubclass(kind, SkinauditError):
             return kind(text)
         return EngineError(f"{self._where}: cannot be read or run ({text}); export it again")
+
+
+def _end(channel: socket.socket, server: Server, process: int) -> None:
+    channel.close()
+    if server.close.alive:  # or its processes ended with it, and their numbers may be those of others
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _memory_of(process: int) -> int:

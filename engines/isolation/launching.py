@@ -19,7 +19,7 @@ from typing import Any
 from skinaudit.artifacts.plain_values import printable
 from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
-from skinaudit.errors import EngineError
+from skinaudit.errors import EngineError, in_one_line
 
 _GRACE = 10.0
 _PRINTED = 2000
@@ -79,7 +79,7 @@ class Server:
                 wire.send(self._channel, message, [] if descriptor is None else [descriptor])
                 return wire.receive(self._channel, where=where)[0]
             except (EOFError, OSError) as error:
-                told = _last_line(self.scratch / "server") or "it gave no reason"
+                told = _last_line(self.scratch / "server") or in_one_line(error)
                 raise EngineError(f"{where}: no process can be started for it ({told})") from error
 
 

@@ -18,7 +18,7 @@ def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[
     """Send one message, and with it copies of open files."""
     content = json.dumps(message, default=str).encode()
     if len(content) > MAX_BYTES:
-        raise InvalidInputError(f"answers with {len(content):,} bytes, at most {MAX_BYTES:,} are read")
+        raise ValueError(f"answers with {len(content):,} bytes, at most {MAX_BYTES:,} are read")
     data = len(content).to_bytes(_HEADER, "big") + content
     sent = socket.send_fds(channel, [data], list(descriptors)) if descriptors else channel.send(data)
     channel.sendall(data[sent:])
