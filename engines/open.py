@@ -75,7 +75,7 @@ class Opening:
 
 
 def open_session(opening: Opening) -> Session:
-    """Open a file in a process of its own, which is confined unless its engine runs on a GPU."""
+    """Open a file in a process of its own, which is confined unless its engine runs on a GPU or its code was allowed."""
     if not isolated():
         return open_here(opening)
     runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]
@@ -84,7 +84,8 @@ def open_session(opening: Opening) -> Session:
         _check_confinement(opening, on_gpu=on_gpu)
     cache = opening.plan.runtime_cache
     writes = [] if cache is None else [cache.parent]
-    return open_remote(asdict(opening), path=opening.path, confined=not on_gpu, writes=writes)
+    trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may call what it likes
+    return open_remote(asdict(opening), path=opening.path, confined=not (on_gpu or trusted), writes=writes)
 
 
 def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:

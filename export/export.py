@@ -41,7 +41,7 @@ from skinaudit.errors import (
     NoDeviceError,
     SkinauditError,
     UnusableDeviceError,
-    missing,
+    not_imported,
 )
 from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration, read_calibration
@@ -209,7 +209,7 @@ def _reference(build: _Build) -> Exported:
 
         model = load_run_model(build.run)  # may bring what its architecture needs
     except ImportError as error:
-        raise missing(error.name or "torch", "train", f"{build.run}: export") from error
+        raise not_imported(error, error.name or "torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(model, size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import time
@@ -19,12 +20,11 @@ from skinaudit.artifacts.plain_values import printable
 from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.launching import Server
 from skinaudit.engines.isolation.limits import Bounds
-from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, SkinauditError
+from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, SkinauditError, about_memory
 
 _POLL = 0.05
-_MEMORY_WORDS = re.compile(r"bad_?alloc|cannot allocate|out of memory|fail\w* to allocate|alloc\w* fail|MemoryError", re.I)
-_DISK_WORDS = re.compile(r"no space left on device|disk quota exceeded|file too large", re.I)
-_OUTPUT = 4096
+_DISK_WORDS = re.compile(r"no space left on device|disk quota exceeded", re.I)
+_ROOM = 2**18
 
 
 class Child:
@@ -94,7 +94,7 @@ class Child:
         """Why a process closed its end, from its exit code and the last line that it printed."""
         status = self._server.wait(self._process)
         last = self._server.printed(self._process)
-        if _MEMORY_WORDS.search(last):
+        if about_memory(last):
             return f"ran out of memory ({last}); free some, or raise --limit-memory if it is sound"
         if status == -signal.SIGKILL:
             return "its process was killed by SIGKILL, as systems do where memory runs out; free some"
@@ -106,16 +106,31 @@ class Child:
     def _told(self, answer: Mapping[str, Any]) -> SkinauditError:
         """The error that a process tells, as what it is."""
         text = printable(str(answer.get("text", "")))
-        if answer.get("memory") or _MEMORY_WORDS.search(text):
-            return self._stopped(f"ran out of memory ({text.removeprefix(f'{self._where}: ')}); free some, or raise "
-                                 "--limit-memory if it is sound")  # fmt: skip
-        if answer.get("full") or _DISK_WORDS.search(text):
-            return self._stopped(f"no space left for temporary files in {self._server.scratch.parent}; free some, or set "
-                                 "TMPDIR to another folder")  # fmt: skip
-        kind = getattr(errors, str(answer["error"]), None)
-        if isinstance(kind, type) and issubclass(kind, SkinauditError):
+        kind, reason = _kind(str(answer["error"])), text.removeprefix(f"{self._where}: ")
+        if not issubclass(kind, EngineError):
             return kind(text)
-        return EngineError(f"{self._where}: cannot be read or run ({text}); export it again")
+        if answer.get("memory") or about_memory(text):
+            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if it is sound")
+        if "file too large" in text.lower():
+            written = f"{self._bounds.written / 2**20:,.0f} MiB"
+            return self._stopped(f"writes more than {written} into a temporary file; do not trust this file")
+        if answer.get("full") or _DISK_WORDS.search(text) or self._is_disk_full():
+            where = self._server.scratch.parent
+            return self._stopped(f"no space left for temporary files in {where} ({reason}); free some, or set TMPDIR to "
+                                 "another folder")  # fmt: skip
+        return (
+            kind(text) if answer["error"] else EngineError(f"{self._where}: cannot be read or run ({text}); export it again")
+        )
+
+    def _is_disk_full(self) -> bool:
+        """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they could not write one."""
+        return shutil.disk_usage(self._server.scratch).free < self._bounds.size + _ROOM
+
+
+def _kind(name: str) -> type[SkinauditError]:
+    """The class of errors of this name; EngineError for any other name."""
+    kind = getattr(errors, name, None) if name else None
+    return kind if isinstance(kind, type) and issubclass(kind, SkinauditError) else EngineError
 
 
 def _end(channel: socket.socket, server: Server, process: int) -> None:

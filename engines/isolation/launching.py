@@ -19,13 +19,14 @@ from typing import Any
 from skinaudit.artifacts.plain_values import printable
 from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
-from skinaudit.errors import EngineError, in_one_line
+from skinaudit.errors import EngineError, EngineStoppedError, about_memory, in_one_line
 
 _GRACE = 10.0
 _PRINTED = 2000
 _START = """
 import json, sys
-sys.path[:] = json.loads(sys.argv[3])
+sys.path[:], absent = json.loads(sys.argv[3])
+sys.modules.update(dict.fromkeys(absent))
 from skinaudit.engines.isolation.server import main
 main(int(sys.argv[1]), sys.argv[2])
 """
@@ -44,10 +45,10 @@ class Server:
                 f"no folder for temporary files ({error.strerror or error}); free some, or set TMPDIR to another folder"
             ) from error
         ours, theirs = socket.socketpair()
-        path = [entry for entry in sys.path if entry]
+        given = [entry for entry in sys.path if entry], [name for name, module in sys.modules.items() if module is None]
         with theirs, (self.scratch / "server").open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(self.scratch), json.dumps(path)],
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(self.scratch), json.dumps(given)],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env={**os.environ, **_ONE_THREAD},
             )  # fmt: skip
@@ -80,7 +81,8 @@ class Server:
                 return wire.receive(self._channel, where=where)[0]
             except (EOFError, OSError) as error:
                 told = _last_line(self.scratch / "server") or in_one_line(error)
-                raise EngineError(f"{where}: no process can be started for it ({told})") from error
+                hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(told) else ""
+                raise EngineStoppedError(f"{where}: no process can be started for it ({told}){hint}") from error
 
 
 def _stop(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:

@@ -43,11 +43,13 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits worked out for one file. written: bytes of any file that the process writes into its scratch folder."""
+    """Limits worked out for one file. written: bytes of any file that the process writes into its scratch folder.
+    size: of the engine's file."""
 
     seconds: float
     memory: int
     written: int
+    size: int
 
 
 def bounds_of(path: Path, limits: Limits) -> Bounds:
@@ -61,6 +63,7 @@ def bounds_of(path: Path, limits: Limits) -> Bounds:
         seconds=limits.seconds or _SECONDS + _SECONDS_PER_MIB * size / 2**20,
         memory=limits.memory or memory,
         written=_WRITTEN + _WRITTEN_PER_BYTE * size,
+        size=size,
     )
 
 
