@@ -25,6 +25,7 @@ from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError,
 _POLL = 0.05
 _DISK_WORDS = re.compile(r"no space left on device|disk quota exceeded", re.I)
 _ROOM = 2**18
+_AGAIN = "; export it again"
 
 
 class Child:
@@ -106,7 +107,8 @@ class Child:
     def _told(self, answer: Mapping[str, Any]) -> SkinauditError:
         """The error that a process tells, as what it is."""
         text = printable(str(answer.get("text", "")))
-        kind, reason = _kind(str(answer["error"])), text.removeprefix(f"{self._where}: ")
+        kind = _kind(str(answer["error"]))
+        reason = text.removeprefix(f"{self._where}: ").removesuffix(_AGAIN)
         if not issubclass(kind, EngineError):
             return kind(text)
         if answer.get("memory") or about_memory(text):
@@ -118,12 +120,10 @@ class Child:
             where = self._server.scratch.parent
             return self._stopped(f"no space left for temporary files in {where} ({reason}); free some, or set TMPDIR to "
                                  "another folder")  # fmt: skip
-        return (
-            kind(text) if answer["error"] else EngineError(f"{self._where}: cannot be read or run ({text}); export it again")
-        )
+        return kind(text) if answer["error"] else EngineError(f"{self._where}: cannot be read or run ({text}){_AGAIN}")
 
     def _is_disk_full(self) -> bool:
-        """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they could not write one."""
+        """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they wrote none."""
         return shutil.disk_usage(self._server.scratch).free < self._bounds.size + _ROOM
 
 
