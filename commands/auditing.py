@@ -131,6 +131,13 @@ def audit(
     """
     from dataclasses import replace
 
+    from skinaudit.engines.isolation.launching import engine_processes
+    from skinaudit.engines.isolation.limits import Limits
+
+    limits = Limits(limit_seconds, None if limit_memory is None else int(limit_memory * 2**30))
+    if len(engines) == 1:  # it gets ready while this process imports what an audit needs
+        click.get_current_context().with_resource(engine_processes(limits))
+
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
     from skinaudit.audit.evidence.probing import plan_probes
@@ -139,7 +146,6 @@ def audit(
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
     from skinaudit.audit.request import draw_seed
-    from skinaudit.engines.isolation.limits import Limits
     from skinaudit.engines.plans.options import PlanOptions
 
     bounds = DEFAULT if policy is None else read_policy(policy)
@@ -155,7 +161,7 @@ def audit(
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
-        "limits": Limits(limit_seconds, None if limit_memory is None else int(limit_memory * 2**30)),
+        "limits": limits,
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,

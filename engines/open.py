@@ -82,10 +82,8 @@ def open_session(opening: Opening) -> Session:
     on_gpu = "cuda" in (opening.provider, None if runtime is None else runtime.provider)
     if runtime is not None and runtime.confined and not opening.allow_code:
         _check_confinement(opening, on_gpu=on_gpu)
-    cache = opening.plan.runtime_cache
-    writes = [] if cache is None else [cache.parent]
     trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may call what it likes
-    return open_remote(asdict(opening), path=opening.path, confined=not (on_gpu or trusted), writes=writes)
+    return open_remote(asdict(opening), path=opening.path, confined=not (on_gpu or trusted))
 
 
 def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:

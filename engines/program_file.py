@@ -3,7 +3,8 @@
 torch.export.load unpickles sample inputs and older weights, evaluates the texts of symbolic sizes as Python, executes
 guards, imports modules that the file names, finds operators by name anywhere in torch, and loads compiled libraries. Here an
 archive is read as plain JSON and numbers; what is needed and harmless is written into a new archive, in memory, and torch
-reads that one only. The rest is left out where no answer hangs on it, and otherwise the file is refused.
+reads that one only. The rest is left out where no answer hangs on it, and otherwise the file is refused; so is one
+whose sample inputs are more than tensors, though nobody needs them: it would run code where it is deployed.
 Source: torch/_export/serde/serialize.py and torch/export/pt2_archive/_package.py of torch 2.9 to 2.14.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
@@ -49,6 +51,13 @@ _OPERATOR = re.compile(
     re.ASCII,
 )
 _NO_OPERATOR = re.compile(r"from_file|_operator\.(attrgetter|methodcaller|itemgetter|call|setitem|delitem)")
+_TENSORS = re.compile(
+    r"torch\._utils _rebuild_(tensor_v2|parameter)|collections OrderedDict|torch [A-Z][A-Za-z0-9]{2,20}Storage"
+    r"|torch (float|bfloat|int|uint)\d{1,2}|torch (device|Size)"
+)
+"""What a pickle of tensors names."""
+_CALLS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BUILD"})
+"""Steps of a pickle by which it could name, or set, something else."""
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
@@ -71,6 +80,7 @@ def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
         for name, member in members.items():
             if re.fullmatch(_SAMPLES, name):
+                _check_samples(archive.read(member), path)
                 content = b""  # pickled, and needed by nobody
             elif re.fullmatch(f"{_MODEL}|{_CONFIG}", name):
                 content = _checked_json(archive.read(member), name, path)
@@ -106,6 +116,18 @@ def _checked_json(content: bytes, name: str, path: Path) -> bytes:
         return json.dumps(_cleaned(value, path)).encode()
     except RecursionError as error:
         raise _refused(path, "a description nested too deeply") from error
+
+
+def _check_samples(content: bytes, path: Path) -> None:
+    """Raise EngineError for sample inputs that are more than tensors: wherever torch opens such a file, they run code."""
+    if not content:
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        pickles = [archive.read(member) for member in archive.infolist() if member.filename.endswith(".pkl")]
+    for code, argument, _ in (step for pickled in pickles for step in pickletools.genops(pickled)):
+        called = code.name in _CALLS or (code.name == "GLOBAL" and not _TENSORS.fullmatch(str(argument)))
+        if called:
+            raise _refused(path, "sample inputs that run code when torch opens them")
 
 
 def _is_plain(payload: Mapping[str, Any]) -> bool:

@@ -59,7 +59,7 @@ def missing_confinement() -> str:
     return " and ".join(missing)
 
 
-def confine(*, reads: Iterable[Path], writes: Iterable[Path]) -> None:
+def confine(*, reads: Iterable[Path], writes: Path) -> None:
     """Leave this process to read the folders and files `reads`, Python's own and the system's, and to write into `writes`.
 
     No socket can be opened and no process started, stopped or looked into. What the kernel does not offer is left out; see
@@ -85,7 +85,7 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], writes: Iterable[Path]) -> None:
+def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], writes: Path) -> None:
     handled = _EXECUTE | _WRITE | _READ | _LIST | _CHANGES
     handled |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     attribute = struct.pack("QQQ", handled, _TCP, _SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
@@ -97,8 +97,7 @@ def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], w
             _allow(libc, ruleset, path, _READ | _LIST)
         for path in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
             _allow(libc, ruleset, path, _READ | _LIST | _WRITE)
-        for path in writes:
-            _allow(libc, ruleset, path, handled & ~_EXECUTE)
+        _allow(libc, ruleset, writes, handled & ~_EXECUTE)
         _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)

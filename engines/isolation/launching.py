@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from skinaudit.artifacts.plain_values import printable
 from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
-from skinaudit.errors import EngineError, EngineStoppedError, about_memory, in_one_line
+from skinaudit.errors import EngineStoppedError, about_memory, debugging, in_one_line
 
 _GRACE = 10.0
 _PRINTED = 2000
@@ -37,21 +39,18 @@ class Server:
     """The process that makes the engines' processes, and the scratch folder that it removes when it ends."""
 
     def __init__(self) -> None:
-        """Start it without waiting for it. Raises EngineError where there is no folder for temporary files."""
+        """Start it without waiting for it. Raises EngineStoppedError where the machine has no room for it."""
         try:
             self.scratch = Path(tempfile.mkdtemp(prefix="skinaudit-"))
+            ours, process = _started(self.scratch)
         except OSError as error:
-            raise EngineError(
-                f"no folder for temporary files ({error.strerror or error}); free some, or set TMPDIR to another folder"
-            ) from error
-        ours, theirs = socket.socketpair()
-        given = [entry for entry in sys.path if entry], [name for name, module in sys.modules.items() if module is None]
-        with theirs, (self.scratch / "server").open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(self.scratch), json.dumps(given)],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, **_ONE_THREAD},
-            )  # fmt: skip
+            if hasattr(self, "scratch"):
+                shutil.rmtree(self.scratch, ignore_errors=True)
+            told, room = (
+                in_one_line(error),
+                "memory" if about_memory(str(error)) else "space, or set TMPDIR to another folder",
+            )
+            raise EngineStoppedError(f"no process can be started for engines ({told}); free some {room}") from error
         self._channel, self._ready, self._lock = ours, False, threading.Lock()
         self._folders: dict[int, Path] = {}
         self.close = weakref.finalize(self, _stop, ours, process)
@@ -85,6 +84,20 @@ class Server:
                 raise EngineStoppedError(f"{where}: no process can be started for it ({told}){hint}") from error
 
 
+def _started(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The server's process, and the socket to talk to it; what it prints goes to a file, or to stderr for a debugger."""
+    given = [entry for entry in sys.path if entry], [name for name, module in sys.modules.items() if module is None]
+    ours, theirs = socket.socketpair()
+    with theirs, (scratch / "server").open("wb") as file:
+        output = sys.stderr.fileno() if debugging() else file.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(scratch), json.dumps(given)],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, **_ONE_THREAD},
+        )  # fmt: skip
+    return ours, process
+
+
 def _stop(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
     channel.close()  # which it sees, and ends with all of its own
     try:
@@ -102,39 +115,34 @@ def _last_line(file: Path) -> str:
     return ""
 
 
-_shared: Server | None = None
-
-
-_limits = NO_LIMITS
+_current: ContextVar[tuple[Server | None, Limits]] = ContextVar("engine_processes", default=(None, NO_LIMITS))
 
 
 @contextmanager
-def engine_processes(limits: Limits = NO_LIMITS) -> Iterator[None]:
+def engine_processes(limits: Limits | None = None) -> Iterator[None]:
     """One server for all engines that are opened inside, and these limits; at its end none of their processes is left.
 
-    In a block inside another one the server is that of the outer one.
+    A block inside another one of the same thread has the server of the outer one, and its limits where it names none.
     """
-    global _shared, _limits
-    outer, before = _shared, _limits
-    _limits = limits
-    if outer is None and _isolated:
-        _shared = Server()
+    outer, given = _current.get()
+    server = outer or (Server() if _isolated else None)
+    token = _current.set((server, limits or given))
     try:
         yield
     finally:
-        server, _shared, _limits = _shared, outer, before
+        _current.reset(token)
         if server is not None and server is not outer:
             server.close()
 
 
 def current_limits() -> Limits:
     """Those of the block around."""
-    return _limits
+    return _current.get()[1]
 
 
 def current_server() -> Server:
     """The server of the block around, or one for a single engine."""
-    return _shared or Server()
+    return _current.get()[0] or Server()
 
 
 _isolated = True

@@ -75,15 +75,13 @@ class RemoteSession:
             raise EngineError(f"{self._where}: its process answers with no tensor; {_AGAIN}") from error
 
 
-def open_remote(opening: Mapping[str, Any], *, path: Path, confined: bool, writes: Iterable[Path] = ()) -> RemoteSession:
+def open_remote(opening: Mapping[str, Any], *, path: Path, confined: bool) -> RemoteSession:
     """Open a file in a process of its own. opening: what skinaudit.engines.open.open_here takes.
 
-    confined: without a network and without files beyond those of Python, the system, and the file's folder. writes: folders
-    that it may write to, besides its scratch folder. Raises as the runtime does, and EngineStoppedError.
+    confined: without a network and without files beyond those of Python, the system, and the file's folder. Raises as the
+    runtime does, and EngineStoppedError.
     """
-    answer, child = _first(
-        {"opening": dict(opening)}, path=path, confined=confined, reads=(), writes=writes
-    )  # fmt: skip
+    answer, child = _first({"opening": dict(opening)}, path=path, confined=confined, reads=())
     try:
         opened = build(_Opened, answer.get("session"), where=str(path), again=_AGAIN)
     except InvalidInputError as error:
@@ -99,23 +97,19 @@ def call_remote(function: str, *arguments: Any, path: Path, reads: Iterable[Path
     """
     if not isolated():
         return json.loads(json.dumps(called(function)(*arguments)))
-    answer, child = _first(
-        {"function": function, "arguments": list(arguments)}, path=path, confined=True, reads=reads, writes=()
-    )  # fmt: skip
+    answer, child = _first({"function": function, "arguments": list(arguments)}, path=path, confined=True, reads=reads)
     child.close()
     return answer.get("value")
 
 
-def _first(
-    message: Mapping[str, Any], *, path: Path, confined: bool, reads: Iterable[Path], writes: Iterable[Path]
-) -> tuple[dict[str, Any], Child]:
+def _first(message: Mapping[str, Any], *, path: Path, confined: bool, reads: Iterable[Path]) -> tuple[dict[str, Any], Child]:
     bounds = bounds_of(path, current_limits())
     child = Child(current_server(), where=str(path), bounds=bounds)
     folders = {path.parent.absolute(), path.resolve().parent, *(folder.absolute() for folder in reads)}
     try:
         answer = child.ask({
             **message, "confined": confined, "reads": sorted(map(str, folders)), "cwd": str(Path.cwd()),
-            "writes": [str(folder.absolute()) for folder in writes], "written": bounds.written,
+            "written": bounds.written,
         })  # fmt: skip
     except BaseException:
         child.close()

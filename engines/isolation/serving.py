@@ -67,7 +67,7 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
         if first["confined"]:
-            confine(reads=map(Path, first["reads"]), writes=[scratch, *map(Path, first["writes"])])
+            confine(reads=map(Path, first["reads"]), writes=scratch)
         if "function" in first:
             wire.send(channel, {"value": called(first["function"])(*first["arguments"])})
         else:

@@ -95,6 +95,18 @@ def in_a_size(parts: dict[str, bytes], marker: Path) -> None:
     parts[name] = f"{model[:start]}{text}{model[start + end :]}".encode()
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_sample_inputs_that_run_code_are_told(program: Path, tmp_path: Path, protocol: int) -> None:
+    buffer = io.BytesIO()
+    torch.save((Payload(tmp_path / "marker"),), buffer, pickle_protocol=protocol)
+    content = buffer.getvalue()
+    path = rewritten(
+        program, tmp_path / "planted.pt2", lambda parts: parts.update({first(parts, "data/sample_inputs/"): content})
+    )
+    with pytest.raises(EngineError, match="sample inputs that run code when torch opens them"):
+        harmless_program(path)
+
+
 WAYS = [in_samples, in_older_weights, in_a_weight, in_a_size]
 
 
