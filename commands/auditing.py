@@ -15,6 +15,7 @@ from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import (
     allow_code_option,
     limit_options,
+    limits_of,
     plan_options,
     provider_option,
     report_option,
@@ -132,9 +133,8 @@ def audit(
     from dataclasses import replace
 
     from skinaudit.engines.isolation.launching import engine_processes
-    from skinaudit.engines.isolation.limits import Limits
 
-    limits = Limits(limit_seconds, None if limit_memory is None else int(limit_memory * 2**30))
+    limits = limits_of(limit_seconds, limit_memory)
     if len(engines) == 1:  # it gets ready while this process imports what an audit needs
         click.get_current_context().with_resource(engine_processes(limits))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from skinaudit.commands.shared_options import limit_options, limits_of
 from skinaudit.errors import InvalidInputError
 
 
@@ -26,7 +27,10 @@ def policy() -> None:
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-def contract(engine: Path, output: Path | None, force: bool) -> None:
+@limit_options
+def contract(
+    engine: Path, output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None
+) -> None:
     """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
 
     What the file cannot prove is marked CHECK: a person has to.
@@ -38,10 +42,12 @@ def contract(engine: Path, output: Path | None, force: bool) -> None:
     from skinaudit.artifacts.engine_contract import write_toml
     from skinaudit.artifacts.files import write_bytes
     from skinaudit.engines.draft import draft_contract
+    from skinaudit.engines.isolation.launching import engine_processes
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
-    drafted, notes = draft_contract(engine)
+    with engine_processes(limits_of(limit_seconds, limit_memory)):
+        drafted, notes = draft_contract(engine)
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
