@@ -62,7 +62,7 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
-    with engine_processes(request.limits):
+    with engine_processes(request.limits, at_once=True):
         return _gathered(request, progress=progress, probe_progress=probe_progress)
 
 

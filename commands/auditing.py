@@ -136,7 +136,7 @@ def audit(
 
     limits = limits_of(limit_seconds, limit_memory)
     if len(engines) == 1:  # it gets ready while this process imports what an audit needs
-        click.get_current_context().with_resource(engine_processes(limits))
+        click.get_current_context().with_resource(engine_processes(limits, at_once=True))
 
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine

@@ -32,6 +32,7 @@ from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import TEST_SET, open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.session import SessionEngine
@@ -117,13 +118,14 @@ def export_run(
         return _write_engine(build, path_of(form, precision), form=form, precision=precision, graph=graph(name))
 
     exported = []
-    for form, precision in planned:
-        try:
-            exported.append(engine(form, precision))
-        except SkinauditError as error:
-            if refused is None:
-                raise
-            refused(error)
+    with engine_processes():
+        for form, precision in planned:
+            try:
+                exported.append(engine(form, precision))
+            except SkinauditError as error:
+                if refused is None:
+                    raise
+                refused(error)
     return tuple(exported)
 
 

@@ -19,6 +19,7 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 CONFIDENCE = 0.95
@@ -77,7 +78,8 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
         raise InvalidInputError(f"{audits}: no such folder of JSON reports of audits")
     left_out: dict[str, str] = {}
     sets = tuple(_sets(folder, manifest, left_out))
-    filed = tuple(_audits(folder, audits or files.audits, manifest, left_out))
+    with engine_processes():
+        filed = tuple(_audits(folder, audits or files.audits, manifest, left_out))
     audited_names = {
         PurePath(audit.result.engine).name for audit in filed if audit.engine_now == "same" and not audit.result.emulated
     }

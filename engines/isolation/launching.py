@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,34 +116,51 @@ def _last_line(file: Path) -> str:
     return ""
 
 
-_current: ContextVar[tuple[Server | None, Limits]] = ContextVar("engine_processes", default=(None, NO_LIMITS))
+@dataclass(eq=False)
+class _Block:
+    """What the engines that are opened in a block share. server: from the first engine on."""
+
+    limits: Limits
+    server: Server | None = None
+
+
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("engine_processes", default=())
 
 
 @contextmanager
-def engine_processes(limits: Limits | None = None) -> Iterator[None]:
+def engine_processes(limits: Limits | None = None, *, at_once: bool = False) -> Iterator[None]:
     """One server for all engines that are opened inside, and these limits; at its end none of their processes is left.
 
     A block inside another one of the same thread has the server of the outer one, and its limits where it names none.
+    at_once: start the server now, so that it gets ready meanwhile, instead of with the first engine.
     """
-    outer, given = _current.get()
-    server = outer or (Server() if _isolated else None)
-    token = _current.set((server, limits or given))
+    outer = _blocks.get()
+    block = _Block(limits or current_limits())
+    token = _blocks.set((*outer, block))
     try:
+        if at_once and _isolated:
+            current_server()
         yield
     finally:
-        _current.reset(token)
-        if server is not None and server is not outer:
-            server.close()
+        _blocks.reset(token)
+        if block.server is not None:
+            block.server.close()
 
 
 def current_limits() -> Limits:
     """Those of the block around."""
-    return _current.get()[1]
+    blocks = _blocks.get()
+    return blocks[-1].limits if blocks else NO_LIMITS
 
 
 def current_server() -> Server:
-    """The server of the block around, or one for a single engine."""
-    return _current.get()[0] or Server()
+    """The server of the outermost block around, or one for a single engine."""
+    blocks = _blocks.get()
+    if not blocks:
+        return Server()
+    if blocks[0].server is None:
+        blocks[0].server = Server()
+    return blocks[0].server
 
 
 _isolated = True

@@ -25,7 +25,7 @@ def server() -> Iterator[None]:
     """One server for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SKINAUDIT_TEST_AUDIT", str(os.getpid()))
-        with engine_processes():
+        with engine_processes(at_once=True):
             yield
 
 

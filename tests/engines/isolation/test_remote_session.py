@@ -28,7 +28,7 @@ pytestmark = pytest.mark.isolated
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
     """One server for all tests of this file."""
-    with engine_processes():
+    with engine_processes(at_once=True):
         yield
 
 
