@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import tempfile
@@ -46,22 +47,35 @@ class RemoteSession:
         )  # fmt: skip
         self._child, self._where = child, where
         self._shared: mmap.mmap | None = None
+        self._unsent: int | None = None
+
+    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Memory for a tensor that `run` need not copy: float32 of this shape. It is overwritten by the answer."""
+        shared = self._with_room(4 * math.prod(shape))
+        return np.frombuffer(shared, np.float32, math.prod(shape)).reshape(shape)
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
         """See Session; raises EngineStoppedError, too, where a limit or a crash ends the process."""
-        descriptors = []
-        if self._shared is None or len(self._shared) < tensor.nbytes:
-            descriptors.append(_shared_file(max(tensor.nbytes, _LEAST)))
-            self._shared = mmap.mmap(descriptors[0], 0)
-        try:
-            place = np.frombuffer(self._shared, tensor.dtype, tensor.size).reshape(tensor.shape)
+        place = np.frombuffer(self._with_room(tensor.nbytes), tensor.dtype, tensor.size).reshape(tensor.shape)
+        if place.ctypes.data != tensor.ctypes.data:
             np.copyto(place, tensor)
-            call = {"dtype": tensor.dtype.name, "shape": list(tensor.shape), "input": input, "output": output}
+        call = {"dtype": tensor.dtype.name, "shape": list(tensor.shape), "input": input, "output": output}
+        descriptors, self._unsent = [] if self._unsent is None else [self._unsent], None
+        try:
             answer = self._child.ask(call, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return self._copied(answer)
+
+    def _with_room(self, size: int) -> mmap.mmap:
+        """The shared memory, at least so large."""
+        if self._shared is None or size > len(self._shared):
+            if self._unsent is not None:
+                os.close(self._unsent)
+            self._unsent = _shared_file(max(size, _LEAST))
+            self._shared = mmap.mmap(self._unsent, 0)
+        return self._shared
 
     def _copied(self, answer: Mapping[str, Any]) -> NDArray[Any]:
         assert self._shared is not None
