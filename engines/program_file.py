@@ -73,9 +73,9 @@ def harmless_program(path: Path) -> io.BytesIO:
 
 
 def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
-    members = _members(archive, path)
-    if not any(re.fullmatch(_MODEL, name) for name in members):
+    if not any(re.fullmatch(_MODEL, name.partition("/")[2]) for name in archive.namelist()):
         raise EngineError(f"{path}: holds no exported program; a compiled package needs --runtime aotinductor")
+    members = _members(archive, path)
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
         for name, member in members.items():
