@@ -153,6 +153,11 @@ def current_limits() -> Limits:
     return blocks[-1].limits if blocks else NO_LIMITS
 
 
+def shared() -> bool:
+    """Whether a server is that of a block, which ends it."""
+    return bool(_blocks.get())
+
+
 def current_server() -> Server:
     """The server of the outermost block around, or one for a single engine."""
     blocks = _blocks.get()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines.isolation.child import Child
-from skinaudit.engines.isolation.launching import called, current_limits, current_server, isolated
+from skinaudit.engines.isolation.launching import Server, called, current_limits, current_server, isolated, shared
 from skinaudit.engines.isolation.limits import bounds_of
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, InvalidInputError
@@ -95,11 +95,11 @@ def open_remote(opening: Mapping[str, Any], *, path: Path, confined: bool) -> Re
     confined: without a network and without files beyond those of Python, the system, and the file's folder. Raises as the
     runtime does, and EngineStoppedError.
     """
-    answer, child = _first({"opening": dict(opening)}, path=path, confined=confined, reads=())
+    answer, child, server = _first({"opening": dict(opening)}, path=path, confined=confined, reads=())
     try:
         opened = build(_Opened, answer.get("session"), where=str(path), again=_AGAIN)
     except InvalidInputError as error:
-        child.close()
+        _end(child, server)
         raise EngineError(str(error)) from error
     return RemoteSession(child, opened, where=str(path))
 
@@ -111,14 +111,19 @@ def call_remote(function: str, *arguments: Any, path: Path, reads: Iterable[Path
     """
     if not isolated():
         return json.loads(json.dumps(called(function)(*arguments)))
-    answer, child = _first({"function": function, "arguments": list(arguments)}, path=path, confined=True, reads=reads)
-    child.close()
+    answer, child, server = _first(
+        {"function": function, "arguments": list(arguments)}, path=path, confined=True, reads=reads
+    )
+    _end(child, server)
     return answer.get("value")
 
 
-def _first(message: Mapping[str, Any], *, path: Path, confined: bool, reads: Iterable[Path]) -> tuple[dict[str, Any], Child]:
+def _first(
+    message: Mapping[str, Any], *, path: Path, confined: bool, reads: Iterable[Path]
+) -> tuple[dict[str, Any], Child, Server]:
     bounds = bounds_of(path, current_limits())
-    child = Child(current_server(), where=str(path), bounds=bounds)
+    server = current_server()
+    child = Child(server, where=str(path), bounds=bounds)
     folders = {path.parent.absolute(), path.resolve().parent, *(folder.absolute() for folder in reads)}
     try:
         answer = child.ask({
@@ -126,9 +131,16 @@ def _first(message: Mapping[str, Any], *, path: Path, confined: bool, reads: Ite
             "written": bounds.written,
         })  # fmt: skip
     except BaseException:
-        child.close()
+        _end(child, server)
         raise
-    return answer, child
+    return answer, child, server
+
+
+def _end(child: Child, server: Server) -> None:
+    """End a process, and a server that was started for it alone."""
+    child.close()
+    if not shared():
+        server.close()
 
 
 def _shared_file(size: int) -> int:

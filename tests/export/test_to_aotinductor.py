@@ -20,6 +20,7 @@ from skinaudit.artifacts.adversarial_set import open_set  # noqa: E402
 from skinaudit.artifacts.manifest import read_engine_manifest  # noqa: E402
 from skinaudit.engines.aotinductor_ import METADATA, found_in  # noqa: E402
 from skinaudit.engines.engine import Engine  # noqa: E402
+from skinaudit.engines.isolation.launching import engine_processes  # noqa: E402
 from skinaudit.engines.open import open_emulated, open_engine, runtime_of  # noqa: E402
 from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, NoDeviceError  # noqa: E402
 from skinaudit.export.build import BuildOptions  # noqa: E402
@@ -195,7 +196,10 @@ def test_damaged_code_ends_its_own_process_alone(package: Exported, tmp_path: Pa
     cut = changed(
         package.path, tmp_path / "cut.pt2", lambda name, content: content[:999] if name.endswith(".so") else content
     )
-    with pytest.raises(EngineStoppedError, match=r"cut\.pt2: its process was ended by SIG[A-Z]+") as error:
+    with (
+        engine_processes(),
+        pytest.raises(EngineStoppedError, match=r"cut\.pt2: its process was ended by SIG[A-Z]+") as error,
+    ):
         opened(cut)
     assert "\n" not in str(error.value)
 
