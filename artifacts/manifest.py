@@ -56,7 +56,8 @@ class RunManifest:
 
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
-    model, recorded before any export; None in runs of earlier versions.
+    model, recorded before any export; pictures: which the data hold, and how they look. Both are None in runs of earlier
+    versions.
     """
 
     name: str
@@ -71,6 +72,7 @@ class RunManifest:
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
     structure: FileRecord | None = None
+    pictures: FileRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
         raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
     path = manifest_path(engine)
     if not path.is_file():
-        raise InvalidInputError(f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`")
+        raise InvalidInputError(
+            f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`, or, if "
+            "another tool made it, `skinaudit contract ENGINE -o FILE.toml` drafts the --contract that an audit needs"
+        )
     value = read_json(path, what="engine manifest", again=_EXPORT)
     manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)
     _check_files(manifest, where=str(path))
@@ -202,7 +207,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     if "contract" in value:
         value["contract"] = completed(value["contract"])
     if kind == _RUN:
-        value.setdefault("structure", None)  # earlier versions recorded none
+        for name in ("structure", "pictures"):  # earlier versions recorded none
+            value.setdefault(name, None)
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest
 

@@ -33,6 +33,10 @@ from skinaudit.errors import InvalidInputError
 )
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+@click.option("--data", default=None, metavar="DIR|FILE.npz",
+              help="With --contract: images of known classes, of which the clean set is made; the engine is attacked by its "
+              "answers alone.")  # fmt: skip
+@click.option("--name", default=None, metavar="NAME", help="What the images of --data are called  [default: after --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
 @click.option("--runtime", default=None, metavar="NAME",
@@ -79,6 +83,8 @@ def audit(
     engines: tuple[Path, ...],
     sets: Path | None,
     contract: Path | None,
+    data: str | None,
+    name: str | None,
     control: Path | None,
     runtime: str | None,
     emulate: bool,
@@ -121,6 +127,7 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit runs/hardened/engines/int8.onnx --sets runs/hardened/external/hospital-b
       skinaudit audit engine.plan --device 1
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
@@ -129,6 +136,7 @@ def audit(
       skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
       skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
+      skinaudit audit other.onnx --contract other.toml --data HospitalB/ --name hospital-b
     """
     from dataclasses import replace
 
@@ -152,6 +160,10 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
+    if data is not None or name is not None:
+        sets = _engine_images(engines, data, name=name, sets=sets, contract=contract)
+        if not probe_names and not no_probe:  # all that attacks an engine without its model
+            probe_names, (probe_images, probe_queries) = ("square",), _by_answers(probe_images, probe_queries)
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
         others=_source_probes(engines, probe_names),
@@ -164,7 +176,7 @@ def audit(
         "limits": limits,
     }  # fmt: skip
     planned: dict[str, Any] = {
-        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,
         "remark": note,
     }  # fmt: skip
     if len(engines) > 1:
@@ -186,6 +198,34 @@ def audit(
         if plan.report is not None:
             click.echo(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
+
+
+def _engine_images(
+    engines: tuple[Path, ...], data: str | None, *, name: str | None, sets: Path | None, contract: Path | None
+) -> Path:
+    """The folder of the clean set that --data makes for an engine of another tool."""
+    from skinaudit.artifacts.engine_contract import read_engine_contract
+    from skinaudit.commands.engine_images import images_for
+
+    (engine, *others) = engines
+    if data is None:
+        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+    if others or sets is not None:
+        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
+    if contract is None:
+        raise InvalidInputError(
+            f"{engine}: --data is for engines of other tools, with --contract FILE, which `skinaudit contract ENGINE --data "
+            "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
+            "as --sets"
+        )
+    return images_for(engine, data, size=read_engine_contract(contract).size, name=name)
+
+
+def _by_answers(images: int, queries: int) -> tuple[int, int]:
+    """Images and queries of the attack on an engine without its model: fewer than those of a probe that was asked for."""
+    source = click.get_current_context().get_parameter_source
+    given = [source(option) is click.core.ParameterSource.COMMANDLINE for option in ("probe_images", "probe_queries")]
+    return images if given[0] else min(images, 100), queries if given[1] else min(queries, 200)
 
 
 def _audit_several(

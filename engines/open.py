@@ -35,6 +35,33 @@ LIBRARIES = tuple(dict.fromkeys(library for file in _FILES.values() for library 
 """Distributions of the runtimes, for the record of versions."""
 
 
+_KERAS = "in Python, with keras 3.8 or later, keras.models.load_model({file!r}).export('model.onnx', format='onnx')"
+_TORCH = "in Python, load the model, then torch.onnx.export(model.eval(), (images,), 'model.onnx', dynamo=True)"
+CONVERSIONS: Mapping[str, str] = {
+    ".keras": _KERAS.format(file="model.keras"),
+    ".h5": f"{_KERAS.format(file='model.h5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.h5 --output "
+    "model.onnx",
+    ".hdf5": f"{_KERAS.format(file='model.hdf5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.hdf5 "
+    "--output model.onnx",
+    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx, FOLDER being that of saved_model.pb",
+    ".pth": _TORCH,
+    ".pt": _TORCH,
+    ".ckpt": _TORCH,
+    ".safetensors": _TORCH,
+}
+"""Suffix of a file that no runtime opens -> how it becomes ONNX."""
+
+
+def refuse_convertible(path: Path) -> None:
+    """Raise EngineError for a file of a training library, saying how it becomes ONNX."""
+    how = CONVERSIONS.get(path.suffix.lower())
+    if how is not None:
+        raise EngineError(
+            f"{path}: a file of weights or of a training library, no engine; make it ONNX: {how}; then `skinaudit contract "
+            "model.onnx -o model.toml` drafts its contract"
+        )
+
+
 def open_engine(
     path: Path,
     *,
@@ -56,12 +83,25 @@ def open_engine(
     EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
     do not agree, and as the runtime does; EngineStoppedError where a limit or a crash ends the process.
     """
+    session = open_session(path, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
+    return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
+
+
+def open_session(
+    path: Path,
+    *,
+    runtime: str | None = None,
+    provider: Provider | None = None,
+    threads: int | None = None,
+    plan: PlanOptions | None = None,
+    allow_code: bool = False,
+) -> Session:
+    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`."""
     name = _named(runtime, path) if runtime else runtime_of(path)
     plan = plan or PlanOptions()
     for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
         raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(name_of)}; leave it out")
-    opening = Opening(path, name, provider, threads, plan, allow_code)
-    return SessionEngine(open_session(opening), where=str(path), contract=contract, order=order, own=own)
+    return open_isolated(Opening(path, name, provider, threads, plan, allow_code))
 
 
 @dataclass(frozen=True)
@@ -77,7 +117,7 @@ class Opening:
     precision: str | None = None
 
 
-def open_session(opening: Opening) -> Session:
+def open_isolated(opening: Opening) -> Session:
     """Open a file in a process of its own, which is confined unless its engine runs on a GPU or its code was allowed."""
     if not isolated():
         return open_here(opening)
@@ -129,7 +169,7 @@ def open_emulated(
     `open_engine`, and InvalidInputError where a weight lies beyond it.
     """
     opening = Opening(graph, None, threads=threads, precision=precision)
-    return SessionEngine(open_session(opening), where=str(graph), own=own)
+    return SessionEngine(open_isolated(opening), where=str(graph), own=own)
 
 
 def _named(runtime: str, path: Path) -> str:
@@ -153,6 +193,7 @@ def runtime_of(path: Path) -> str:
         if runtime.recognises is None:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    refuse_convertible(path)
     raise EngineError(
         f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(suffixes)}"
     )

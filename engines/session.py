@@ -14,6 +14,7 @@ from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
 from skinaudit.artifacts.logits import threshold_logit, two_logits
 from skinaudit.engines.engine import BatchRange, EngineDescription, Images
 from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_odds, log_probabilities
+from skinaudit.engines.pixels import middle, standardise
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
@@ -117,6 +118,7 @@ class SessionEngine:
         )
         self._mean = mean if mean.any() else None
         self._std = std if (std != 1).any() else None
+        self._plain = self._mean is None and self._std is None and self._contract.normalise == "constants"
 
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
@@ -159,11 +161,13 @@ class SessionEngine:
     def _tensor(self, images: Images) -> NDArray[Any]:
         """The engine's input: the pixels in its colour order, layout, scale and dtype."""
         contract = self._contract
+        if contract.crop < 1:
+            images = middle(images, contract.crop)
         if contract.colour == "BGR":
             images = images[:, ::-1]
         if contract.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
-        if contract.dtype == "uint8" and contract.scale == 1 and self._mean is None and self._std is None:
+        if contract.dtype == "uint8" and contract.scale == 1 and images.dtype == np.uint8 and self._plain:
             return np.ascontiguousarray(images)
         if len(images) > len(self._buffer):
             self._buffer = self._make_buffer(images.shape)
@@ -173,6 +177,8 @@ class SessionEngine:
             np.multiply(pixels, np.float32(contract.scale.numerator), out=pixels)
         if contract.scale.denominator != 1:
             np.divide(pixels, np.float32(contract.scale.denominator), out=pixels)
+        if contract.normalise == "per image":
+            standardise(pixels)
         if self._mean is not None:
             np.subtract(pixels, self._mean, out=pixels)
         if self._std is not None:

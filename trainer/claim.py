@@ -29,6 +29,7 @@ def claim_folder(out: Path, *, resume: bool) -> None:
         files.log,
         files.weights,
         files.structure,
+        files.pictures,
         files.calibration,
         files.curves,
         files.sets,

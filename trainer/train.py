@@ -18,6 +18,7 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
 from skinaudit.artifacts.set_subgroups import of_rows
@@ -142,6 +143,8 @@ def train_run(
     checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
     weights = record(files.weights, relative_to=out)
     write_structure(files.structure, recorded_structure(model, size=training.size))
+    all_parts = (parts.train, parts.val, parts.test)
+    write_pictures(files.pictures, dataset.images, dataset.ids, all_parts, seed=training.seed)
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
     weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
@@ -166,6 +169,7 @@ def train_run(
         sets={opened.info.name: record(opened.path, relative_to=out) for opened in sets},
         created_with=versions("torch", "torchvision", "numpy", "pillow"),
         structure=record(files.structure, relative_to=out),
+        pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
     for path in (files.checkpoint, files.best):

@@ -11,6 +11,7 @@ from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.evidence.consistency import Consistency
 from skinaudit.audit.evidence.inputs import Rebuilds
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
@@ -144,7 +145,7 @@ class AuditResult:
     names so, the most important one first. baseline: the comparison with an earlier audit, None where none was named.
     agreement_only: the source keeps no robustness under attack, so that only agreement with it can be shown. labels,
     lesions: of each image, the same in all sets, as skinaudit.audit.figures.image_answers packs them; empty in reports of
-    earlier versions.
+    earlier versions. external: own test beside external validation; None where the sets are not external.
     """
 
     engine: Path
@@ -176,6 +177,7 @@ class AuditResult:
     reason: str
     agreement_only: bool
     versions: Mapping[str, str]
+    external: ExternalResult | None = None
 
     def __post_init__(self) -> None:
         for finding in self.findings:

@@ -12,18 +12,21 @@ from rich.text import Text
 from skinaudit.artifacts.contract import short_title
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.parts.wording import (
+    EXTERNAL_NOTE,
     MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     baseline_text,
     batches_text,
     clinical_rows,
+    external_rows,
     first_lines,
     lineage_text,
     margin_points,
@@ -91,6 +94,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
         lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
                 if compared is None]  # fmt: skip
         _line(console, f"malignant images called so by the baseline and benign now: {'; '.join(lost) or NOTHING}")
+    if result.external is not None and result.external.figures:
+        console.print()
+        print_table(_external(result.external), console, keys=2)
+        _line(console, EXTERNAL_NOTE)
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -290,6 +297,18 @@ def _baseline(result: AuditResult) -> Table:
         figures = (share(compared.baseline), share(compared.engine), drop_text(compared.drop), margin_text(100 * gate.limit))
         verdict = gate.judgement.verdict
         table.add_row(title, *figures, Text(verdict.value, style=_STYLES[verdict]))
+    return table
+
+
+def _external(external: ExternalResult) -> Table:
+    """Own test beside external validation."""
+    table = _table("set")
+    table.add_column("figure", no_wrap=True)
+    for title in ("own test", external.name, "engine there", "difference"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("explained by", no_wrap=True)
+    for row in external_rows(external):
+        table.add_row(*row)
     return table
 
 

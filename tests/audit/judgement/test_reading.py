@@ -202,7 +202,7 @@ LATER = (
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
-    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",),
+    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip
