@@ -11,6 +11,7 @@ from typing import TypedDict
 from skinaudit.audit.evidence.probing import ProbePlan
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError
 
@@ -43,6 +44,7 @@ class Settings(TypedDict, total=False):
     allow_code: bool
     small_probe: bool
     seed: int | None
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Request:
     which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
     that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
     small_probe: run the fresh attack of every audit. seed: of all that is drawn; None takes that of the probes or, without
-    any, draws a new one, so that no engine can know what it will be asked.
+    any, draws a new one, so that no engine can know what it will be asked. limits: of the processes that open files.
     """
 
     engine: Path
@@ -79,6 +81,7 @@ class Request:
     allow_code: bool = False
     small_probe: bool = True
     seed: int | None = None
+    limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:
         if self.seed is None:
@@ -112,6 +115,7 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     typed += request.plan.given()
     typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
     typed += ["--allow-code"] if request.allow_code else []
+    typed += request.limits.given()
     for probe in request.probes:
         typed += ["--probe", probe.name]
     if request.probes:

@@ -14,6 +14,8 @@ from skinaudit.commands.names import listed, names_in, runtime_names
 from skinaudit.commands.screen import bars, console, note, say
 from skinaudit.commands.shared_options import (
     allow_code_option,
+    limit_options,
+    limits_of,
     plan_options,
     provider_option,
     report_option,
@@ -79,6 +81,7 @@ from skinaudit.errors import InvalidInputError
 @plan_options
 @provider_option
 @allow_code_option
+@limit_options
 @threads_option
 def audit(
     engines: tuple[Path, ...],
@@ -112,6 +115,8 @@ def audit(
     cuda_graphs: bool,
     provider: Any,
     allow_code: bool,
+    limit_seconds: float | None,
+    limit_memory: float | None,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -139,6 +144,12 @@ def audit(
       skinaudit audit other.onnx --contract other.toml --data HospitalB/ --name hospital-b
     """
     from dataclasses import replace
+
+    from skinaudit.engines.isolation.launching import engine_processes
+
+    limits = limits_of(limit_seconds, limit_memory)
+    if len(engines) == 1:  # it gets ready while this process imports what an audit needs
+        click.get_current_context().with_resource(engine_processes(limits, at_once=True))
 
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
@@ -168,6 +179,7 @@ def audit(
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
+        "limits": limits,
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,

@@ -7,7 +7,8 @@ from pathlib import Path
 from skinaudit.artifacts.files import digest_file, digest_parts
 from skinaudit.artifacts.outside import check_regular, inside
 from skinaudit.engines import onnx_graph
-from skinaudit.engines.external_data import external_files
+from skinaudit.engines.external_data import external_names
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.errors import InvalidInputError
 
 _SECOND = {".xml": ".bin"}
@@ -36,9 +37,32 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     suffix = path.suffix.lower()
     files = [inside(path.parent, path.with_suffix(_SECOND[suffix]).name, named_by=str(path))] if suffix in _SECOND else []
     if suffix == ".onnx":
-        files = list(external_files(onnx_graph.load(path), path))
+        files = [
+            inside(path.parent, location, named_by=str(path))
+            for location in call_remote(f"{__name__}:locations", str(path), path=path)
+        ]
     for file in files:
         if not file.exists():
             raise InvalidInputError(f"{file}: holds weights of {path.name} but is missing; keep all of its files together")
         check_regular(file, what=f"weights of {path.name}")
     return tuple(files)
+
+
+def locations(file: str) -> list[str]:
+    """Names of the files in which an ONNX file keeps weights, sorted; called in a process of its own."""
+    return external_names(onnx_graph.load(Path(file)))
+
+
+def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """What the metadata of an ONNX file says: the digest of its weights, and its class names; None where it does not.
+
+    Raises EngineError for a file that cannot be read.
+    """
+    weights, classes = call_remote(f"{__name__}:own_words", str(path), path=path)
+    return weights, None if classes is None else tuple(map(str, classes))
+
+
+def own_words(file: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """The same, called in a process of its own."""
+    model = onnx_graph.load(Path(file))
+    return onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)

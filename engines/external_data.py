@@ -14,8 +14,12 @@ from skinaudit.artifacts.outside import inside
 def external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
     """The files beside `path`, which the model was read from, that hold its weights, sorted; raises InvalidInputError for
     one that lies elsewhere."""
-    locations = sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
-    return tuple(inside(path.parent, location, named_by=str(path)) for location in locations)
+    return tuple(inside(path.parent, location, named_by=str(path)) for location in external_names(model))
+
+
+def external_names(model: ModelProto) -> list[str]:
+    """The names that a graph has for the files of its weights, sorted."""
+    return sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
 
 
 def unfolded_nodes(model: ModelProto) -> float:

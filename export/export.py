@@ -34,6 +34,7 @@ from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import TEST_SET, open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.session import SessionEngine
@@ -43,7 +44,7 @@ from skinaudit.errors import (
     NoDeviceError,
     SkinauditError,
     UnusableDeviceError,
-    missing,
+    not_imported,
 )
 from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration, read_calibration
@@ -121,13 +122,14 @@ def export_run(
         return _write_engine(build, path_of(form, precision), form=form, precision=precision, graph=graph(name))
 
     exported = []
-    for form, precision in planned:
-        try:
-            exported.append(engine(form, precision))
-        except SkinauditError as error:
-            if refused is None:
-                raise
-            refused(error)
+    with engine_processes():
+        for form, precision in planned:
+            try:
+                exported.append(engine(form, precision))
+            except SkinauditError as error:
+                if refused is None:
+                    raise
+                refused(error)
     return tuple(exported)
 
 
@@ -214,7 +216,7 @@ def _reference(build: _Build) -> Exported:
 
         model = load_run_model(build.run)  # may bring what its architecture needs
     except ImportError as error:
-        raise missing(error.name or "torch", "train", f"{build.run}: export") from error
+        raise not_imported(error, error.name or "torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(exported_part(model), size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)

@@ -10,6 +10,7 @@ from pathlib import Path
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, engine_file
 from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.open import RUNTIMES
 
 
@@ -71,5 +72,13 @@ def _readable(file: Path) -> bool:
 
 
 def _counted(file: Path) -> Mapping[str, int]:
-    suffix = file.suffix.lower()
-    return next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)(file)
+    counts: Mapping[str, int] = call_remote(f"{__name__}:count", str(file), path=file)
+    return counts
+
+
+def count(file: str) -> dict[str, int]:
+    """The operators by which an answer can hang on a condition, with their number; called in a process of its own."""
+    path = Path(file)
+    suffix = path.suffix.lower()
+    read = next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)
+    return dict(read(path))

@@ -28,9 +28,8 @@ from skinaudit.audit.evidence.external import ExternalImages, external_paths, re
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.audit.evidence.regrouping import regrouped
-from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.engine_files import digest_engine, read_own_words
 from skinaudit.engines.open import refuse_convertible
 from skinaudit.errors import InvalidInputError, first_few
 
@@ -163,8 +162,7 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
     """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
     if engine.suffix.lower() != ".onnx":
         return
-    model = onnx_graph.load(engine)
-    own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
+    own_weights, classes = read_own_words(engine)
     wrong = ""
     if own_weights is not None and own_weights != weights:
         wrong = f"was built from weights {short(own_weights)}, its manifest names {short(weights)}"
