@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.contract import MAX_SIZE
 from skinaudit.artifacts.logits import check_positive
-from skinaudit.artifacts.plain_values import read_toml, show
+from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.task_classes import TaskClass, task_classes
 from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
@@ -178,7 +179,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     made = []
     for row in rows:
         entry = row.partition(" = ")[0]
-        made += [f"# CHECK: {notes[entry]}"] if entry in notes else []
+        made += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
         made.append(row)
     return "\n".join(made) + "\n"
 
@@ -202,7 +203,7 @@ def _mapping_rows(contract: EngineContract) -> list[str]:
 
 
 def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = printable(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

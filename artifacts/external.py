@@ -13,7 +13,8 @@ from pathlib import Path
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord
 from skinaudit.artifacts.manifest_keys import COUNT
-from skinaudit.artifacts.plain_values import read_json, show
+from skinaudit.artifacts.plain_values import read_json
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import EXTERNAL_FILE
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import atomic_path
-from skinaudit.artifacts.plain_values import check_regular
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.errors import InvalidInputError
 
 PARTS = ("train", "val", "test")

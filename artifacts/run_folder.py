@@ -31,6 +31,16 @@ class RunFolder:
         return self.path / RUN_FILE
 
     @property
+    def training_lock(self) -> Path:
+        """Held while a training writes into the folder."""
+        return self.path / ".training.lock"
+
+    @property
+    def manifest_lock(self) -> Path:
+        """Held for the moment in which the manifest is changed."""
+        return self.path / ".run.lock"
+
+    @property
     def weights(self) -> Path:
         """The kept weights of the source model."""
         return self.path / "weights.safetensors"

@@ -33,6 +33,7 @@ from skinaudit.audit.judgement.result import AuditResult, BaselineResult
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_session
 from skinaudit.errors import EngineError
 
@@ -64,8 +65,15 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
+    with engine_processes(request.limits, at_once=True):
+        return _gathered(request, progress=progress, probe_progress=probe_progress)
+
+
+def _gathered(
+    request: Request, *, progress: Progress | None, probe_progress: ProbeProgress | None
+) -> tuple[Evidence, BaselineResult | None]:
     policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
-    inputs = read_inputs(path, sets=request.sets, contract=request.contract)
+    inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)

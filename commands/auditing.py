@@ -11,9 +11,11 @@ from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
-from skinaudit.commands.screen import bars, console, note
+from skinaudit.commands.screen import bars, console, note, say
 from skinaudit.commands.shared_options import (
     allow_code_option,
+    limit_options,
+    limits_of,
     plan_options,
     provider_option,
     report_option,
@@ -29,6 +31,10 @@ from skinaudit.errors import InvalidInputError
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
 )
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None, metavar="DIR",
+    help="The run of an engine that lies elsewhere; by default it is around the engine, or below the engine's folder.",
+)  # fmt: skip
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
@@ -75,10 +81,12 @@ from skinaudit.errors import InvalidInputError
 @plan_options
 @provider_option
 @allow_code_option
+@limit_options
 @threads_option
 def audit(
     engines: tuple[Path, ...],
     sets: Path | None,
+    run: Path | None,
     contract: Path | None,
     data: str | None,
     name: str | None,
@@ -107,6 +115,8 @@ def audit(
     cuda_graphs: bool,
     provider: Any,
     allow_code: bool,
+    limit_seconds: float | None,
+    limit_memory: float | None,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -135,6 +145,12 @@ def audit(
     """
     from dataclasses import replace
 
+    from skinaudit.engines.isolation.launching import engine_processes
+
+    limits = limits_of(limit_seconds, limit_memory)
+    if len(engines) == 1:  # it gets ready while this process imports what an audit needs
+        click.get_current_context().with_resource(engine_processes(limits, at_once=True))
+
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
     from skinaudit.audit.evidence.probing import plan_probes
@@ -155,13 +171,15 @@ def audit(
             probe_names, (probe_images, probe_queries) = ("square",), _by_answers(probe_images, probe_queries)
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
-        others=_source_probes(engines, probe_names),
+        others=_source_probes(engines, probe_names, run=run),
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
+        "sets": sets, "run": run, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate,
+        "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
+        "limits": limits,
     }  # fmt: skip
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,
@@ -184,7 +202,7 @@ def audit(
     else:
         print_audit(result, console())
         if plan.report is not None:
-            click.echo(f"report: {plan.report}")
+            say(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
 
 
@@ -261,7 +279,7 @@ def _audit_several(
     click.get_current_context().exit(worst_exit_code(lineup))
 
 
-def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
     """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
     from skinaudit.audit.evidence.probes import names
 
@@ -275,10 +293,10 @@ def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[s
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
 
-    run = engine.parent / read_engine_manifest(engine).run
+    folder = engine.parent / read_engine_manifest(engine, run=run).run
     need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
     from skinaudit.trainer import probes
     from skinaudit.trainer.checkpoint import load_run_model
 
-    model = load_run_model(run)
+    model = load_run_model(folder)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from skinaudit.commands.engine_images import images_for
-from skinaudit.commands.screen import bars, note
-from skinaudit.commands.shared_options import thread_count, threads_option
+from skinaudit.commands.screen import bars, note, say
+from skinaudit.commands.shared_options import limit_options, limits_of, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -41,10 +41,11 @@ def policy() -> None:
               help="Write reading N of the ranking, where nothing decides or you know better.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
+@limit_options
 @threads_option
 def contract(
     engine: Path, sets: Path | None, data: str | None, classes: Path | None, take: int | None, output: Path | None,
-    force: bool, threads: int | None,
+    force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
 
@@ -61,9 +62,11 @@ def contract(
     from skinaudit.artifacts.engine_contract import write_toml
     from skinaudit.artifacts.files import write_bytes
     from skinaudit.engines.draft import draft_contract
+    from skinaudit.engines.isolation.launching import engine_processes
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    click.get_current_context().with_resource(engine_processes(limits_of(limit_seconds, limit_memory)))
     drafted, notes = draft_contract(engine)
     if sets is None and data is None:
         if take is not None or classes is not None:
@@ -78,7 +81,7 @@ def contract(
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        click.echo(f"{output}: {len(notes)} entries to check")
+        say(f"{output}: {len(notes)} entries to check")
 
 
 def _searched(

@@ -11,7 +11,7 @@ import click
 from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.names import listed, names_in
 from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
-from skinaudit.commands.screen import bars, reporter
+from skinaudit.commands.screen import bars, reporter, say
 from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
 
@@ -141,9 +141,9 @@ def train(as_json: bool, **options: Any) -> None:
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
     _figures_row(always, manifest.data["majority_share"], 1 / present, None)
-    click.echo(f"run: {out}")
+    say(f"run: {out}")
     for weakness in manifest.training["weaknesses"]:
-        click.echo(f"WARNING: {weakness}")
+        say(f"WARNING: {weakness}")
 
 
 @click.command(short_help="Write more adversarial sets of a run.")
@@ -234,8 +234,8 @@ def _attack_external(
         written = attack_external(run, dataset, plans, name=name, seed=seed, progress=bar)
     _told(written.sets, open_set(resolve(written.folder, written.external.sets[CLEAN])))
     for reason, count in written.external.left_out.items():
-        click.echo(f"left out: {count:,} {reason}")
-    click.echo(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
+        say(f"left out: {count:,} {reason}")
+    say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
 
 
 def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
@@ -244,12 +244,12 @@ def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
 
     for opened in written:
         correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
-        click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+        say(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
     for remark in (remark for opened in written if opened.info.threat_model for remark in attack_remarks(opened, clean)):
-        click.echo(f"WARNING: {remark}")
+        say(f"WARNING: {remark}")
 
 
 def _figures_row(title: str, *figures: float | str | None) -> None:
     """A line of a table: shares of 1 as percentages."""
     cells = (figure if isinstance(figure, str) else "-" if figure is None else f"{figure:.1%}" for figure in figures)
-    click.echo(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))
+    say(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))

@@ -10,7 +10,7 @@ import numpy as np
 
 from skinaudit.artifacts.engine_contract import CHANNELS, Dtype, EngineContract, Layout
 from skinaudit.engines.integers import are_probabilities
-from skinaudit.engines.open import RUNTIMES, runtime_of
+from skinaudit.engines.open import open_session
 from skinaudit.engines.session import Port, Session
 from skinaudit.errors import EngineError
 
@@ -22,8 +22,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
 
     Raises EngineError for a file without one image-like input, NoDeviceError for a plan where no GPU is.
     """
-    runtime = RUNTIMES[runtime_of(path)]
-    session = runtime.open(path, provider=runtime.provider, threads=threads)
+    session = open_session(path, threads=threads)
     images = [port for port in session.inputs if len(port.shape) == 4]
     if len(session.inputs) != 1 or len(images) != 1:
         ports = ", ".join(map(str, session.inputs)) or "none"

@@ -19,6 +19,7 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 CONFIDENCE = 0.95
@@ -79,7 +80,8 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     left_out: dict[str, str] = {}
     sets = tuple(_sets(folder, manifest, left_out))
     own_images = None if not sets or sets[0].info.threat_model is not None else sets[0].images_digest
-    filed = tuple(_audits(folder, audits or files.audits, manifest, left_out, own_images=own_images))
+    with engine_processes():
+        filed = tuple(_audits(folder, audits or files.audits, manifest, left_out, own_images=own_images))
     audited_names = {
         PurePath(audit.result.engine).name
         for audit in filed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, first_few
 

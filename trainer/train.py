@@ -18,6 +18,7 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
@@ -98,11 +99,18 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`).
+    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`), and
+    where another training writes there.
     """
     report = report or Reporter()
-    files = RunFolder(out)
     claim_folder(out, resume=resume)
+    with one_writer(RunFolder(out).training_lock, what=str(out), say=report.say):
+        claim_folder(out, resume=resume)  # once more, as another training may have ended in between
+        return _train(dataset, training, out=out, resume=resume, report=report)
+
+
+def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter) -> RunManifest:
+    files = RunFolder(out)
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

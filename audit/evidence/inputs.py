@@ -28,9 +28,8 @@ from skinaudit.audit.evidence.external import ExternalImages, external_paths, re
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.audit.evidence.regrouping import regrouped
-from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.engine_files import digest_engine, read_own_words
 from skinaudit.engines.open import refuse_convertible
 from skinaudit.errors import InvalidInputError, first_few
 
@@ -88,17 +87,18 @@ class Inputs:
         return Rebuilds(noted["builds"], noted["files"], noted["flips"], noted["images"])
 
 
-def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
+def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None, run: Path | None = None) -> Inputs:
     """Read and verify what lies beside `engine` and the sets to replay on it.
 
     Without `contract`: the manifest, its run, and the run's sets or all those in the folder `sets`. With it, the file is a
-    foreign engine: `sets` must be given, and agree with the contract in size and class names. Raises InvalidInputError where
-    a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
+    foreign engine: `sets` must be given, and agree with the contract in size and class names. run: the engine's run, where
+    the user names it. Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, a set is
+    lacking, or a manifest leads out of the run.
     """
     refuse_convertible(engine)
     if contract is not None:
         return _read_foreign(engine, sets=sets, contract=contract)
-    manifest = read_engine_manifest(engine)
+    manifest = read_engine_manifest(engine, run=run)
     weights = manifest.lineage.get("weights")
     if not weights:
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
@@ -162,8 +162,7 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
     """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
     if engine.suffix.lower() != ".onnx":
         return
-    model = onnx_graph.load(engine)
-    own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
+    own_weights, classes = read_own_words(engine)
     wrong = ""
     if own_weights is not None and own_weights != weights:
         wrong = f"was built from weights {short(own_weights)}, its manifest names {short(weights)}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path, PurePath
 
+from skinaudit.artifacts.printable import printable_value
 from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.evidence.consistency import Consistency
@@ -135,7 +136,8 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.judgement.verdict.conclude holds.
+    """A whole audit. Invariants: verdict is PASS only if every rule of skinaudit.audit.judgement.verdict.conclude holds; all
+    texts are printable, on one line and without hidden characters, whatever names came from outside.
 
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
@@ -180,6 +182,8 @@ class AuditResult:
     external: ExternalResult | None = None
 
     def __post_init__(self) -> None:
+        for item in fields(self):  # here, so that no report of any form can hold what a terminal or a page would act upon
+            object.__setattr__(self, item.name, printable_value(getattr(self, item.name)))
         for finding in self.findings:
             if finding.rule not in RULES:
                 raise InvalidInputError(f"finding of rule {finding.rule!r}: there are {', '.join(RULES)}")

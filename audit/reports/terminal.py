@@ -17,7 +17,7 @@ from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
-from skinaudit.audit.reports.parts.columns import print_table
+from skinaudit.audit.reports.parts.columns import plain_console, print_table
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
     MANY_CLASSES,
@@ -51,7 +51,7 @@ _FINDINGS = {
 def render(result: AuditResult) -> str:
     """What print_audit prints, as text without colours."""
     stream = io.StringIO()
-    print_audit(result, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False, highlight=False))
+    print_audit(result, plain_console(stream, width=_WIDTH))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
@@ -109,7 +109,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print()
         console.print(_findings(result))
     console.print()
-    _line(console, f"{result.verdict.value}: {result.reason}", style=_STYLES[result.verdict])
+    _verdict_line(result, console)
 
 
 def print_transfer(matrix: TransferMatrix, console: Console) -> None:
@@ -345,6 +345,13 @@ def _verdict(judgement: Judgement | None) -> Text:
 
 def _controlled(result: AuditResult) -> bool:
     return any(set_result.control.ran for set_result in result.sets)
+
+
+def _verdict_line(result: AuditResult, console: Console) -> None:
+    """The verdict with its reason; further lines begin with blanks, so that no name in it looks like another verdict."""
+    text = Text(f"{result.verdict.value}: {result.reason}", style=_STYLES[result.verdict])
+    first, *further = text.wrap(console, max(console.width - 2, 1), tab_size=1)
+    console.print(first, *(Text("  ").append_text(line) for line in further), sep="\n")
 
 
 def _line(console: Console, text: str, *, style: str = "") -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import layouts, medmnist, synthetic
 from skinaudit.trainer.data.cache import (

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from skinaudit.artifacts.files import short
+from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
@@ -173,11 +174,18 @@ def lineage_text(result: AuditResult) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
-    line = " ".join(text.split())
+    """On one line, not too long, and without anything that Markdown, a table, HTML, mentions or links would act on."""
+    line = " ".join(printable(text).split())
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
-    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+    line = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+    line = re.sub(r"^([-+=]|[0-9]{1,9}(?=[.)]))", _escaped_start, line)
+    return re.sub(r"(?=://)|(?<=www)(?=\.)", "\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    """The beginning of a line that would make it an item of a list, or the line above it a heading."""
+    return f"{found[0]}\N{ZERO WIDTH NON-JOINER}" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def powers_text(result: AuditResult) -> str:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
-from skinaudit.artifacts.plain_values import UNPRINTABLE
+from skinaudit.artifacts.printable import UNPRINTABLE
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Finding
