@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
-from skinaudit.engines.networks.of_onnx import network_of_file
+from skinaudit.engines.networks import of_onnx, of_openvino
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, missing
@@ -238,5 +238,5 @@ RUNTIME = Runtime(
     open_session,
     on_request=(".onnx",),
     conditions={".xml": conditions_of_file},
-    networks={".onnx": network_of_file},
+    networks={".onnx": of_onnx.network_of_file, ".xml": of_openvino.network_of_file},
 )

@@ -85,7 +85,8 @@ def _proved(file: Path, read: Callable[[Path], Layer], engine: Path, manifest: E
         return Proof(file.name, "file", str(error))
     expected = _of_run(folder, run)
     kind = KINDS[manifest.asked]
-    allowed = Allowed(kind.layers, corrected=bool(manifest.settings.get("corrected_biases")))
+    corrected = bool(manifest.settings.get("corrected_biases"))
+    allowed = Allowed(kind.layers, corrected=corrected, half=manifest.asked == "fp16")
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, found)
