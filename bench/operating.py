@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections import Counter
@@ -271,7 +270,7 @@ def _shares(verdicts: Counter[Verdict]) -> str:
 def _page(honest: str, at_margin: str, options: argparse.Namespace, minutes: float) -> str:
     return f"""# Operating characteristics: how whole audits end
 
-    {shlex.join(["python", "bench/operating.py", "--margin-draws", str(options.margin_draws), "--output", "docs/results/operating.md"])}
+    python bench/operating.py --margin-draws {options.margin_draws} --output docs/results/operating.md
 
 took {minutes:.0f} minutes with {options.draws} and {options.margin_draws} audits a cell and seed {options.seed}. Answers
 are drawn, no model and no image is involved. Each audit has a clean and an adversarial set of the same images, with
