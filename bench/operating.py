@@ -55,6 +55,8 @@ MALIGNANT_RIGHT = (0.75, 0.55)
 TOGETHER = 0.5
 """Probability that an image goes with its lesion, in the source's answers and in the engine's flips."""
 SIZES = (400, 1_000, 3_000, 10_000, 50_000)
+LOSING_SIZES = (400, 800, 1_000, 3_000, 10_000)
+TURNED = "turned benign, as many gained"
 FLIPS = (0.0005, 0.001, 0.005, 0.02, 0.045)
 BEFORE = Policy(malignant_to_benign=0)
 RESAMPLES = 1_000
@@ -141,20 +143,35 @@ def _at_margin(cells: Cells, draws: int, seed: int) -> str:
     """Engines that lose exactly a margin on the adversarial set: the share that passes, wrongly, in percent."""
 
     def cell(kind: str, flips: float, size: int) -> str:
-        sets = _draws(_losing(kind, flips, size), size, draws, seed)
-        after = Counter(_verdict(today, Policy()) for today, _ in sets)
-        return f"{100 * after[Verdict.PASS] / draws:.1f} / {100 * after[Verdict.FAIL] / draws:.1f}"
+        counts = Counter[tuple[Verdict, bool]]()
+        for today, _ in _draws(_losing(kind, flips, size), size, draws, seed):
+            counts[_verdict(today, Policy()), _binds(kind, today)] += 1
+        shares = (
+            counts[Verdict.PASS, True] + counts[Verdict.PASS, False], counts[Verdict.PASS, False],
+            counts[Verdict.FAIL, True] + counts[Verdict.FAIL, False],
+        )  # fmt: skip
+        return "{:.1f} ({:.1f}) / {:.1f}".format(*(100 * share / draws for share in shares))
 
-    rows = []
-    worst = 0.0
-    kinds = ("accuracy", "malignant called malignant", "turned benign, as many gained")
-    for kind in kinds:
+    rows, passed, bound = [], [0.0], [0.0]
+    for kind in ("accuracy", "malignant called malignant", TURNED):
         for flips in (0.001, 0.01):
-            row = [cells.measured(f"{kind} {flips:.1%} {size:,}", partial(cell, kind, flips, size)) for size in SIZES[:4]]
-            worst = max(worst, *(float(text.partition(" ")[0]) for text in row))
+            row = [cells.measured(f"{kind} {flips:.1%} {size:,}", partial(cell, kind, flips, size)) for size in LOSING_SIZES]
             rows.append([kind, f"{flips:.1%}", *row])
-    header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in SIZES[:4])]
-    return f"{table(header, rows)}\nLargest share of wrong PASS: {worst:.1f}%."
+            for text in row:
+                wrong, free = (float(part.strip("()")) for part in text.split()[:2])
+                passed.append(wrong)
+                bound.append(wrong - free)
+    header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in LOSING_SIZES)]
+    return (
+        f"{table(header, rows)}\nLargest share of wrong PASS: {max(passed):.1f}%; where the gate binds: {max(bound):.1f}%."
+    )
+
+
+def _binds(kind: str, sets: list[SetResult]) -> bool:
+    """Whether the gate on what is lost on the adversarial set could forbid a PASS."""
+    if kind != TURNED:
+        return True
+    return any(gate.rule == "turned-benign" and gate.binding for gate in gates.judge(sets[1:], [], Policy()))
 
 
 def _losing(kind: str, flips: float, size: int) -> Truth:
@@ -162,7 +179,7 @@ def _losing(kind: str, flips: float, size: int) -> Truth:
     if kind == "accuracy":
         return Truth(flips, lost=policy.margin / 100)
     malignant = round(size * sum(SHARES[name] for name in CONTRACT.malignant))
-    if kind.startswith("turned"):
+    if kind == TURNED:
         return Truth(flips, turned=policy.turned_benign / 100)
     return Truth(flips, malignant=policy.margin_of_malignant(malignant) / 100)
 
@@ -289,7 +306,9 @@ PASS / INCONCLUSIVE / FAIL with a limit of 0 malignant images turned benign, the
 
 They lose it on the adversarial set: 1 point of accuracy; 5 points of malignant called malignant (2.5 from 400 malignant
 images on) while accuracy stays the same; or 5% of the malignant images that the source calls malignant, while as many
-others are gained. In percent of audits: PASS, which is wrong, / FAIL. At most {100 * Policy().alpha:.1f}% may pass.
+others are gained. In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not
+bind) / FAIL. At most {100 * Policy().alpha:.1f}% may pass. The last gate does not bind where the source calls so few cancers
+malignant that full agreement would not show 5%, and fewer than 5% turned benign were seen; such an audit has a warning.
 
 {at_margin}
 """

@@ -25,6 +25,11 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
+_SINCE_ANSWERS = frozenset({"agreement_only", "labels", "lesions"})
+_SINCE_ANSWERS_OF_SETS = frozenset({"called_malignant", "engine_answers", "source_answers"})
+_SINCE_ANSWERS_OF_POLICIES = frozenset({*_POLICY, "probe_required", "probe_images", "probe_prove"})
+"""Fields that no report without answers by image has: they came with the version that writes those."""
+
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
@@ -40,12 +45,25 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **changed[name]}
-    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, **probe})
+    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
     return {"agreement_only": False, "labels": "", "lesions": "", **changed}
+
+
+def must_hold_answers(report: Mapping[str, Any]) -> bool:
+    """Whether a report, as its file has it, is of a version that keeps the answers by image. Taking them out does not make
+    it an earlier one: other fields of that version tell."""
+    sets, policy = report.get("sets"), report.get("policy")
+    return bool(
+        _SINCE_ANSWERS & report.keys()
+        or (isinstance(policy, dict) and _SINCE_ANSWERS_OF_POLICIES & policy.keys())
+        or any(
+            isinstance(one, dict) and _SINCE_ANSWERS_OF_SETS & one.keys() for one in (sets if isinstance(sets, list) else [])
+        )
+    )
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def judge(
 ) -> tuple[Gate, ...]:
     """All gates, set by set, then those of the probes, and last those against an earlier engine."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
-    opened += [_probe_gate(probe, probe.drop, policy) for probe in probes if probe.drop is not None]
+    opened += [open_gate for probe in probes for open_gate in _probe_gates(probe, policy)]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
@@ -128,10 +128,16 @@ def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: fl
     return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
 
 
-def _probe_gate(probe: ProbeResult, drop: PairedDrop, policy: Policy) -> _Open:
-    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it."""
-    opened = _drop_gate("probe-drop", probe.title, "accuracy", drop, policy.probe_margin, policy)
-    return replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
+def _probe_gates(probe: ProbeResult, policy: Policy) -> Iterator[_Open]:
+    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it. The same holds of
+    malignant called malignant under any probe, which attacks too few malignant images to show that they hold."""
+    if probe.drop is not None:
+        opened = _drop_gate("probe-drop", probe.title, "accuracy", probe.drop, policy.probe_margin, policy)
+        yield replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
+    if probe.malignant_drop is not None:
+        margin, alone = policy.margin_of_malignant(probe.malignant_drop.images), replace(policy, minimal_images=1)
+        opened = _drop_gate("probe-drop", probe.title, MALIGNANT_CALLS, probe.malignant_drop, margin, alone)
+        yield replace(opened, gate=replace(opened.gate, binding=policy.probe_prove))
 
 
 def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
