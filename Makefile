@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # onnxruntime and onnxruntime-gpu fill the same module, so one of them is chosen: gpu where an NVIDIA driver answers.
 RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
-# Tests in as many processes as there are CPUs, at most 4: each loads torch and needs up to 3 GB.
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+# Tests in as many processes as there are CPUs, at most 4: each loads torch and needs up to 3 GB. They write bytecode,
+# whatever the machine's setting: the hundreds of programs that tests start would compile the package again, each for itself.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check schema bench clean
@@ -14,8 +15,8 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 help:
 	@echo "make install  virtual environment with everything that runs here"
 	@echo "make demo     train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
-	@echo "make test     run the tests"
-	@echo "make check    ruff, mypy --strict, pytest"
+	@echo "make test     run the tests, without the slow ones"
+	@echo "make check    ruff, mypy --strict, all tests"
 	@echo "make schema   docs/audit.schema.json anew from the code"
 	@echo "make bench    skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
 	@echo "make clean    remove the virtual environment, builds and caches"
@@ -34,7 +35,7 @@ demo: install
 	$(BIN)/skinaudit demo
 
 test: install
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
 
 check: install
 	@mkdir -p .typing && ln -sfn .. .typing/skinaudit

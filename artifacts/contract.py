@@ -39,6 +39,9 @@ def short_title(name: str) -> str:
     return title if len(title) <= _SHORT else name
 
 
+MAX_CLASSES = 30
+"""Beyond it reports and charts would not be readable; `skinaudit train --classes FILE.toml` merges classes."""
+
 MAX_SIZE = 2**14
 """Side of an image in pixels; beyond it a damaged number would ask for memory that no machine has."""
 

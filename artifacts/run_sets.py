@@ -26,6 +26,9 @@ def open_clean_set(run: Path, manifest: RunManifest) -> AdversarialSet:
     return clean
 
 
+CLASSES_FROM = "classes_from"
+"""Key of a run's data: by class those of the distribution that it was made of, where a file named the task's classes."""
+
 TEST_SET = "test_set"
 """Key of a run's data and of an engine's lineage: images digest of the clean set, as it was when training ended."""
 

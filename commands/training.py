@@ -20,6 +20,8 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
               help=f"Folder laid out as {listed(names_in('trainer/data/layouts'))}, a MedMNIST file, or the embedded "
               "synthetic images.")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="Merges, renames and orders the classes of the data, and marks the malignant ones.")  # fmt: skip
 @click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
 @click.option(
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
@@ -53,8 +55,9 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
               "paper].")  # fmt: skip
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
               help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
-@click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default="lesion", show_default=True,
-              help="lesion: no lesion on both sides. paper: random, which leaks. official: MedMNIST's own.")  # fmt: skip
+@click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default=None,
+              help="lesion: no lesion on both sides. paper: random, which leaks. official: the data's own  [default: "
+              "official where there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
@@ -77,9 +80,12 @@ def train(as_json: bool, **options: Any) -> None:
     import json
 
     need("train", *TRAINING)
+    from skinaudit.artifacts.contract import short_title
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.claim import claim_folder
+    from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
+    from skinaudit.trainer.data.splits import usual_split
     from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
     from skinaudit.trainer.train import Training, threat_model, train_run
 
@@ -94,17 +100,18 @@ def train(as_json: bool, **options: Any) -> None:
         train_eps_255=None if options["hardening_eps"] is None else parse_eps(options["hardening_eps"]),
     )  # fmt: skip
     out: Path = options["out"] or free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
+    plan = None if options["classes"] is None else read_classes(options["classes"])
     check_out(out)
     claim_folder(out, resume=options["resume"])
     with bars() as bar:
         dataset = load(
             options["data"], size=options["size"], seed=options["seed"], images=options["images"],
-            skip_bad=options["skip_bad"], progress=bar("reading images"),
+            skip_bad=options["skip_bad"], classes=plan, progress=bar("reading images"),
         )  # fmt: skip
         training = Training(
             arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
-            threat_model=bounds, split=options["split"], seed=options["seed"], weights=options["weights"],
-            threads=thread_count(options["threads"]),
+            threat_model=bounds, split=options["split"] or usual_split(dataset), seed=options["seed"],
+            weights=options["weights"], threads=thread_count(options["threads"]),
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
     point_latest(out)
@@ -117,9 +124,10 @@ def train(as_json: bool, **options: Any) -> None:
         return
     if dataset.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
-    _figures_row("test set", "accuracy", "balanced", "melanoma")
+    first = (manifest.contract.malignant or ("",))[0]  # the most important one
+    _figures_row("test set", "accuracy", "balanced", short_title(first) or None)
     for name, figures in manifest.results.items():
-        _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get("sensitivity_mel"))
+        _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get(f"sensitivity_{first}"))
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
     _figures_row(always, manifest.data["majority_share"], 1 / present, None)

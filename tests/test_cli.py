@@ -18,10 +18,10 @@ from command_line import remarks
 
 from skinaudit import cli
 from skinaudit.commands import run_folders
+from skinaudit.tests.journey import Journey
 from skinaudit.tests.processes import ADOPTS, PATIENCE, Start, members, still_running
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["--images", "300", "--size", "32", "--width", "0.25", "--epochs", "1", "--threads", "1"]
 
 
 def skinaudit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,14 +33,10 @@ def skinaudit(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the user's three commands have run, small."""
-    folder = tmp_path_factory.mktemp("workplace")
-    cache = str(tmp_path_factory.mktemp("cache"))
-    for arguments in (["train", *SMALL], ["export", "--fp16", "--threads", "1"]):
-        done = skinaudit(*arguments, cwd=folder, SKINAUDIT_CACHE=cache)
-        assert done.returncode == 0, done.stderr
-    return folder
+    folder = tmp_path_factory.mktemp("workplace") / "work"
+    return Path(shutil.copytree(journey.place.folder / "work", folder, symlinks=True))
 
 
 def test_three_commands(workplace: Path) -> None:
@@ -259,7 +255,6 @@ def test_usage_error_is_short_and_exits_2(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
     code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); from skinaudit import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)

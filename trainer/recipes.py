@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import MAX_CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer import architectures
 
 
@@ -117,7 +117,7 @@ class Hardening:
 def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     """The named recipe for an arch, with those fields replaced that are not None.
 
-    Raises InvalidInputError for an unknown name or arch, and for a cost of an unknown class or of 0 or less.
+    Raises InvalidInputError for an unknown name or arch, and for a cost of 0 or less.
     """
     if name not in RECIPES:
         raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
@@ -127,9 +127,16 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
         recipe = replace(recipe, learning_rate=own_rate)
     recipe = replace(recipe, **{key: value for key, value in settings.items() if value is not None})
     for one, cost in recipe.class_costs.items():
-        if one not in CLASSES or not 0 < cost < math.inf:
-            raise InvalidInputError(f"class cost {one}={cost:g}: give a number above 0 to one of {', '.join(CLASSES)}")
+        if not 0 < cost < math.inf:
+            raise InvalidInputError(f"class cost {one}={cost:g}: give a number above 0")
     return recipe
+
+
+def check_costs(recipe: Recipe, classes: Sequence[str]) -> None:
+    """Raise InvalidInputError where the recipe gives a cost to a class that the data do not have."""
+    for name, cost in recipe.class_costs.items():
+        if name not in classes:
+            raise InvalidInputError(f"class cost {name}={cost:g}: the classes are {first_few(classes, limit=MAX_CLASSES)}")
 
 
 def parse_costs(texts: Sequence[str]) -> dict[str, float]:

@@ -14,11 +14,11 @@ import torch
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
-from skinaudit.artifacts.contract import MALIGNANT, InputContract
+from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
-from skinaudit.artifacts.run_sets import TEST_SET
+from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -34,7 +34,7 @@ from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.models import build, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
-from skinaudit.trainer.recipes import Hardening, Recipe
+from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
 from skinaudit.trainer.weaknesses import weaknesses
 
 CALIBRATION_IMAGES = 512
@@ -99,7 +99,8 @@ def train_run(
     parts = split(dataset, kind=training.split, seed=training.seed)
     summary = summarise(dataset, parts)
     report.data(summary)
-    contract = InputContract(size=training.size)
+    contract = InputContract(training.size, classes=dataset.classes, malignant=dataset.malignant)
+    check_costs(training.recipe, contract.classes)
     classes = len(contract.classes)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
@@ -114,6 +115,7 @@ def train_run(
         "width": training.width,
         "data": dataset.digest,
         "split": training.split,
+        "classes": contract.classes,
     }
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     history = fit(
@@ -136,7 +138,7 @@ def train_run(
         name=out.name,
         contract=contract,
         model={"arch": training.arch, "width": training.width, "parameters": parameters},
-        data={**summary.to_json(), "split": training.split, TEST_SET: sets[0].images_digest},
+        data={**_description(summary, dataset), "split": training.split, TEST_SET: sets[0].images_digest},
         synthetic=dataset.synthetic,
         training={
             **training.to_json(),
@@ -209,13 +211,19 @@ def _write_sets(
     return [clean, *crafted]
 
 
+def _description(summary: DataSummary, dataset: Dataset) -> dict[str, Any]:
+    """What the run notes of its images, with the origin of its classes where a file named them."""
+    made = {name: list(members) for name, members in dataset.classes_from.items()}
+    return {**summary.to_json(), **({CLASSES_FROM: made} if made else {})}
+
+
 def _results(opened: AdversarialSet) -> Mapping[str, float]:
     """The source model's figures on a stored set, from the stored logits: shares of 1."""
     classes = opened.info.contract.classes
     predictions = opened.source_logits.argmax(1)
     sensitivity = {
         f"sensitivity_{name}": float((predictions[opened.labels == classes.index(name)] == classes.index(name)).mean())
-        for name in MALIGNANT
+        for name in opened.info.contract.malignant
         if (opened.labels == classes.index(name)).any()
     }
     return {**accuracies(predictions, opened.labels, classes=len(classes)), **sensitivity}

@@ -93,6 +93,7 @@ def test_what_needs_a_device_says_so(built: tuple[str, dict[str, Any]]) -> None:
     assert "Not run: it needs a CUDA device." in built[1]["parts"]["session"]["text"]
 
 
+@pytest.mark.slow
 def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     small = ("--images", "140", "--size", "32", "--width", "0.25", "--epochs", "1")
     _, content = measured(run, "training", more=small)
@@ -102,6 +103,7 @@ def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     assert len(figures["epochs"]) == 1
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(
     run: Path, built: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

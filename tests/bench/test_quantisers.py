@@ -49,6 +49,7 @@ def fails(order: Order) -> Path:
     raise ValueError("no such\nlayer")
 
 
+@pytest.mark.slow
 def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
     text = section(run, "--only", "ours u8s8", "ours fp8")
     assert text.startswith(f"# int8\n\nKept.\n\n## {quantisers.TITLE}: run\n\n    skinaudit train ")
@@ -62,6 +63,7 @@ def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
     assert "left out" not in text
 
 
+@pytest.mark.slow
 def test_peers_that_are_absent_or_fail_are_named_and_stop_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fp8,) = (one for one in ours.QUANTISERS if one.name == "ours fp8")
     lacking = Quantiser("peer A", "TensorRT", fails, fp8.open, absent)
@@ -133,6 +135,7 @@ def test_without_any_quantiser_nothing_is_written(run: Path, monkeypatch: pytest
     assert (run / "int8.md").read_text() == "# int8\n\nKept.\n"
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_keeps_what_it_has(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(order: Order) -> Path:
         raise KeyboardInterrupt

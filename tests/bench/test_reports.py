@@ -17,6 +17,7 @@ def run(exported_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_both_audits_run_to_their_verdict(run: Path) -> None:
     figures = measure_reports(run / "engines" / "fp32.onnx", run, rounds=1, threads=1)
     assert figures.forms == reports.names()

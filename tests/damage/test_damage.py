@@ -25,7 +25,7 @@ from skinaudit.tests.damage.damages import changed, damaged, places, to_json
 from skinaudit.tests.damage.kinds import KINDS, Kind, Outcome, Trial, attempt, named, run, trials
 from skinaudit.tests.damage.workplace import build_workplace
 
-MOST = 120  # damages of one kind that are tried here, evenly spread; bench/damage.py tries all
+MOST = 70  # damages of one kind that are tried here, evenly spread; bench/damage.py tries all
 VERDICTS = (0, 1, 3)
 READERS: dict[str, Callable[[Path], object]] = {
     "run/run.json": lambda folder: read_run(folder / "run"),

@@ -61,9 +61,13 @@ def traced(arch: str) -> ModelProto:
 
 
 # Every precision of one architecture, and one of each other: a build takes seconds.
-@pytest.mark.parametrize(
-    ("arch", "precision"), [*(("mobilenet", name) for name in GRAPHS), ("mobilenet_v2", "fp16"), ("vgg16", "fp8")]
-)
+BUILDS = [
+    *(("mobilenet", name) for name in GRAPHS), ("vgg16", "fp8"),
+    pytest.param("mobilenet_v2", "fp16", marks=pytest.mark.slow),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arch", "precision"), BUILDS)
 def test_plans_of_every_model_hold_what_was_asked_for(
     arch: str, precision: str, calibration: Calibration, tmp_path: Path
 ) -> None:

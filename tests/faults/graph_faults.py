@@ -101,7 +101,7 @@ def constant_nevus(model: ModelProto) -> None:
 
 GRAPH_FAULTS = (
     edited(normalised_twice, "the service normalises, and the graph does too", DROP),
-    edited(not_normalised, "the normalisation layer was left out of the export", DROP),
+    edited(not_normalised, "the normalisation layer was left out of the export", *ANY_LOSS),
     edited(bgr, "an OpenCV reader in front", DROP, "malignant flips", "malignant sensitivity"),
     edited(bytes_for_shares, "pixels 0..255 where 0..1 are due", DROP),
     edited(scaled_by_256, "pixels divided by 256", *ANY_LOSS, LOGITS),

@@ -10,7 +10,7 @@ import pytest
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, hardening_of, parse_costs
+from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, check_costs, hardening_of, parse_costs
 
 LINF4 = ThreatModel("linf", Fraction(4))
 
@@ -136,7 +136,6 @@ def test_costs_are_read_by_class() -> None:
         (["mel"], "class cost 'mel': write it as CLASS=NUMBER, for example mel=1.5"),
         (["mel=much"], "class cost 'mel=much': write it"),
         (["mel=2", "mel=3"], "class cost 'mel=3': mel has one already, 2"),
-        (["mole=2"], "class cost mole=2: give a number above 0 to one of mel, nv"),
         (["mel=0"], "class cost mel=0: give a number"),
         (["mel=nan"], "class cost mel=nan: give a number above 0"),
     ],
@@ -144,3 +143,10 @@ def test_costs_are_read_by_class() -> None:
 def test_costs_that_mean_nothing_are_refused(texts: list[str], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         adapted("default", class_costs=parse_costs(texts))
+
+
+def test_a_cost_of_a_class_that_the_data_do_not_have_is_refused() -> None:
+    recipe = adapted("default", class_costs=parse_costs(["mole=2"]))
+    check_costs(recipe, ["mole", "nv"])
+    with pytest.raises(InvalidInputError, match="class cost mole=2: the classes are mel, nv"):
+        check_costs(recipe, ["mel", "nv"])

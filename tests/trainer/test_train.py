@@ -134,8 +134,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(run.rglob("*.safetensors"))}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hardening", ["none", "pgd"])
+@pytest.mark.parametrize("hardening", [pytest.param("none", marks=pytest.mark.slow), "pgd"])
 def test_killed_and_resumed_ends_with_the_same_bytes(
     tmp_path: Path, hardening: str, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,24 +22,30 @@ class Dataset:
     """Decoded images with labels. Invariant: all arrays and `ids` have the same length N and a fixed order.
 
     images: uint8 (N, 3, size, size), RGB, read-only, memory-mapped where it comes from the cache.
-    labels: int64 (N,), index into skinaudit.artifacts.contract.CLASSES.
+    labels: int64 (N,), index into `classes`.
     groups: int64 (N,), lesion index; images of one lesion share it.
     ids: the distribution's own image names.
+    classes: names of the classes, in the order of the labels. malignant: those that are known to be malignant, the most
+    important one first.
     title: for people, such as `HAM10000` or `synthetic (procedural, seed 0)`.
     synthetic: true for generated images; every output says so.
     digest: of images, labels, groups and ids.
-    official_split: int64 (N,) 0 train, 1 validation, 2 test where the distribution brings its own (MedMNIST).
+    official_split: int64 (N,) 0 train, 1 validation, 2 test where the distribution brings its own.
+    classes_from: by class the distribution's own classes that it was made of; empty where these are the classes.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    malignant: tuple[str, ...]
     title: str
     synthetic: bool
     digest: str
     official_split: NDArray[np.int64] | None = None
     skipped: tuple[Skipped, ...] = field(default=())
+    classes_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

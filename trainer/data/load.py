@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
 from skinaudit.artifacts.plain_values import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
@@ -20,6 +20,7 @@ from skinaudit.trainer.data.cache import (
     open_entry,
     write_entry,
 )
+from skinaudit.trainer.data.classes import ClassPlan, regrouped
 from skinaudit.trainer.data.dataset import Dataset, Skipped
 from skinaudit.trainer.data.decode import DECODER, Unreadable, decode_files, digest_copies
 from skinaudit.trainer.data.records import Listing, refuse_bad
@@ -38,13 +39,15 @@ def load(
     cache: Path | None = None,
     skip_bad: bool = False,
     images: int | None = None,
+    classes: ClassPlan | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
 
     Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
     `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
-    Dataset.skipped. Raises InvalidInputError for a source that cannot be used and for a class without any image.
+    Dataset.skipped. classes: how the source's classes become those of the task; None takes them as they are. Raises
+    InvalidInputError for a source that cannot be used, for a class without any image and for too few or too many classes.
     """
     if size not in SIZES:
         raise InvalidInputError(f"size {size}: choose a side between {SIZES.start} and {SIZES.stop - 1} pixels")
@@ -52,8 +55,7 @@ def load(
     if source == "synthetic":
         count = SYNTHETIC_IMAGES if images is None else images
         dataset = _load_synthetic(count=count, size=size, seed=seed, cache=folder, progress=progress)
-        _refuse_empty_class(dataset, "synthetic data", remedy=f"use more than {count} images")
-        return dataset
+        return _of_task(dataset, classes, "synthetic data", remedy=f"use more than {count} images")
     if images is not None:
         raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
     path = Path(source).expanduser()
@@ -66,8 +68,21 @@ def load(
     else:
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
     _refuse_unprintable(dataset, str(path))
-    _refuse_empty_class(dataset, str(path), remedy="add images of it: training and audit need every class")
-    return dataset
+    remedy = "add images of it, or name the classes of the task in a file for --classes: training and audit need every class"
+    return _of_task(dataset, classes, str(path), remedy=remedy)
+
+
+def _of_task(dataset: Dataset, classes: ClassPlan | None, where: str, *, remedy: str) -> Dataset:
+    """The dataset with the classes of the task; raises InvalidInputError where they are too many or one has no image."""
+    wanted = dataset if classes is None else regrouped(dataset, classes)
+    count = len(wanted.classes)
+    if not 2 <= count <= MAX_CLASSES:
+        raise InvalidInputError(
+            f"{where}: {count} classes ({first_few(wanted.classes)}); a task has 2 to {MAX_CLASSES}: merge them in a "
+            "file for --classes"
+        )
+    _refuse_empty_class(wanted, where, remedy=remedy)
+    return wanted
 
 
 def _load_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None) -> Dataset:
@@ -94,10 +109,13 @@ def _load_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, p
     lesions = {lesion: index for index, lesion in enumerate(sorted({record.lesion_id for record in records}))}
     return _dataset(
         entry,
-        labels=[CLASSES.index(record.label) for record in records],
+        labels=[listing.classes.index(record.label) for record in records],
         groups=[lesions[record.lesion_id] for record in records],
         ids=[record.image_id for record in records],
+        classes=listing.classes,
+        malignant=listing.malignant,
         title=listing.title,
+        parts=[record.part for record in records],
         skipped=skipped,
     )
 
@@ -109,14 +127,16 @@ def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | N
     if entry is None:
         write_entry(cache, key, medmnist.read_images(path, listing, size=size, progress=progress), size=size)
         entry = _reopen(cache, key)
-    dataset = _dataset(
+    return _dataset(
         entry,
         labels=listing.labels,
         groups=range(len(listing.labels)),
         ids=listing.ids,
+        classes=listing.classes,
+        malignant=listing.malignant,
         title=listing.title if listing.side == size else f"{listing.title}, resized to {size}x{size}",
+        parts=listing.official_split,
     )
-    return dataclasses.replace(dataset, official_split=np.asarray(listing.official_split, dtype=np.int64))
 
 
 def _load_synthetic(*, count: int, size: int, seed: int, cache: Path, progress: Progress | None) -> Dataset:
@@ -134,7 +154,8 @@ def _load_synthetic(*, count: int, size: int, seed: int, cache: Path, progress: 
         }
         write_entry(cache, key, made.images, size=size, details=details)
         entry = _reopen(cache, key)
-    dataset = _dataset(entry, **{name: entry.details[name] for name in ("labels", "groups", "ids", "title")})
+    told = {name: entry.details[name] for name in ("labels", "groups", "ids", "title")}
+    dataset = _dataset(entry, **told, classes=CLASSES, malignant=MALIGNANT)
     return dataclasses.replace(dataset, synthetic=True, digest=entry.details["digest"])
 
 
@@ -153,7 +174,10 @@ def _dataset(
     labels: Sequence[int],
     groups: Sequence[int],
     ids: Sequence[str],
+    classes: Sequence[str],
+    malignant: Sequence[str],
     title: str,
+    parts: Sequence[int | None] = (),
     skipped: tuple[Skipped, ...] = (),
 ) -> Dataset:
     label_array = np.asarray(labels, dtype=np.int64)
@@ -163,22 +187,25 @@ def _dataset(
         labels=label_array,
         groups=group_array,
         ids=tuple(ids),
+        classes=tuple(classes),
+        malignant=tuple(malignant),
         title=title,
         synthetic=False,
         digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
+        official_split=np.asarray(parts, dtype=np.int64) if parts and None not in parts else None,
         skipped=skipped,
     )
 
 
 def _refuse_unprintable(dataset: Dataset, where: str) -> None:
     """Before any time is spent: a set that holds such a name, or a manifest with such a title, could not be written."""
-    strange = [name for name in (dataset.title, *dataset.ids) if UNPRINTABLE.search(name)]
+    strange = [name for name in (dataset.title, *dataset.classes, *dataset.ids) if UNPRINTABLE.search(name)]
     if strange:
         raise InvalidInputError(f"{where}: the name {show(strange[0])} holds control characters; rename it")
 
 
 def _refuse_empty_class(dataset: Dataset, where: str, *, remedy: str) -> None:
-    counts = np.bincount(dataset.labels, minlength=len(CLASSES))
-    empty = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    empty = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 0]
     if empty:
-        raise InvalidInputError(f"{where}: no image of class {first_few(empty, limit=len(CLASSES))}; {remedy}")
+        raise InvalidInputError(f"{where}: no image of class {first_few(empty, limit=MAX_CLASSES)}; {remedy}")

@@ -1,4 +1,6 @@
-"""MedMNIST's DermaMNIST at 28, 64, 128 or 224 pixels: HAM10000 in one `.npz`, with its own split and without lesion ids.
+"""MedMNIST's colour sets at 28, 64, 128 or 224 pixels: one `.npz` with its own split and without lesion ids or class names.
+
+The classes of DermaMNIST, which is HAM10000, are known by the file's name; those of other files are called by their numbers.
 
 Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023), https://medmnist.com
 """
@@ -18,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.decode import resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 """DermaMNIST's own order of the labels 0 to 6."""
+_DERMA = "dermamnist"
 
 PARTS = ("train", "val", "test")
 
@@ -37,31 +40,36 @@ class MedmnistListing:
     side: int
     labels: tuple[int, ...]
     ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    malignant: tuple[str, ...]
     official_split: tuple[int, ...]
 
 
 def list_medmnist(path: Path) -> MedmnistListing:
-    """Read labels and shapes without the pixels; labels become indices into CLASSES.
+    """Read labels and shapes without the pixels; those of DermaMNIST become indices into CLASSES.
 
-    Raises InvalidInputError for a file that is not DermaMNIST: other keys, shapes, types, or labels out of range.
+    Raises InvalidInputError for a file that is not of MedMNIST's form: other keys, shapes, types, or labels out of range.
     """
+    derma = path.stem.lower().startswith(_DERMA)
     labels: list[int] = []
     ids: list[str] = []
     parts: list[int] = []
     sides: set[int] = set()
-    to_ours = np.array([CLASSES.index(name) for name in MEDMNIST_CLASSES])
     for number, part in enumerate(PARTS):
         count, side = _check_images(path, f"{part}_images")
-        values = _read_labels(path, f"{part}_labels", count=count)
+        values = _read_labels(path, f"{part}_labels", count=count, classes=len(CLASSES) if derma else MAX_CLASSES)
         sides.add(side)
-        labels.extend(to_ours[values].tolist())
+        labels.extend(values.tolist())
         ids.extend(f"{part}/{index:05d}" for index in range(count))
         parts.extend([number] * count)
     if len(sides) > 1:
         raise InvalidInputError(f"{path}: the parts have images of different sizes {sorted(sides)}; download it again")
     side = sides.pop()
     title = f"MedMNIST {path.stem}, {side}x{side} (no lesion ids: each image is its own lesion)"
-    return MedmnistListing(title, side, tuple(labels), tuple(ids), tuple(parts))
+    named = MEDMNIST_CLASSES if derma else tuple(map(str, range(max(labels) + 1)))
+    classes = CLASSES if derma else named
+    ours = tuple(classes.index(named[label]) for label in labels)
+    return MedmnistListing(title, side, ours, tuple(ids), classes, MALIGNANT if derma else (), tuple(parts))
 
 
 def read_images(
@@ -80,22 +88,23 @@ def read_images(
 def _check_images(path: Path, key: str) -> tuple[int, int]:
     shape, dtype = _read_header(path, key)
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
-        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected uint8 (N, side, side, 3); only DermaMNIST fits")
+        raise InvalidInputError(
+            f"{path}: {key} is {dtype} {shape}, expected uint8 (N, side, side, 3); only sets in colour fit"
+        )
     if 0 in shape:
         raise InvalidInputError(f"{path}: {key} is empty {shape}; download it again")
     return shape[0], shape[1]
 
 
-def _read_labels(path: Path, key: str, *, count: int) -> NDArray[np.int64]:
+def _read_labels(path: Path, key: str, *, count: int, classes: int) -> NDArray[np.int64]:
     shape, dtype = _read_header(path, key)
     if shape not in ((count, 1), (count,)) or dtype.kind not in "iu":
         raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one an image")
     values = _read_array(path, key).reshape(-1).astype(np.int64)
-    outside = values[(values < 0) | (values >= len(CLASSES))]
+    outside = values[(values < 0) | (values >= classes)]
     if outside.size:
         raise InvalidInputError(
-            f"{path}: {outside.size} of {key} lie outside 0 to {len(CLASSES) - 1}, the first is {outside[0]}; "
-            "only DermaMNIST has the seven classes"
+            f"{path}: {outside.size} of {key} lie outside 0 to {classes - 1}, the first is {outside[0]}; download it again"
         )
     return values
 

@@ -29,20 +29,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """One usable image. `files` holds every file of that name below the folder; they must turn out to be copies of one."""
+    """One usable image. `files` holds every file of that name below the folder; they must turn out to be copies of one.
+
+    part: 0 train, 1 validation, 2 test where the folder says so.
+    """
 
     image_id: str
     lesion_id: str
     label: str
     files: tuple[Path, ...]
+    part: int | None = None
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder offers, before any image is read. Invariant: `records` is sorted by image id, without repeats."""
+    """What a folder offers, before any image is read. Invariant: `records` is sorted by image id, without repeats.
+
+    table: what a message about the whole names, a file or a folder. classes: in the order of the labels. malignant: those
+    that the distribution's documentation calls malignant, the most important one first.
+    """
 
     title: str
     table: Path
+    classes: tuple[str, ...]
+    malignant: tuple[str, ...]
     records: tuple[Record, ...]
     bad: tuple[Skipped, ...]
 
@@ -99,7 +109,15 @@ def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def assemble(title: str, table: Path, rows: Sequence[Row], files: Collection[Path]) -> Listing:
+def assemble(
+    title: str,
+    table: Path,
+    rows: Sequence[Row],
+    files: Collection[Path],
+    *,
+    classes: Sequence[str],
+    malignant: Sequence[str],
+) -> Listing:
     """Match rows with image files, found anywhere below the folder by their stem, and set aside what cannot be used."""
     images: dict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -122,7 +140,7 @@ def assemble(title: str, table: Path, rows: Sequence[Row], files: Collection[Pat
             # Equal lines contradict nothing, so one of them stands; the others are still reported.
             bad.append(Skipped(image_id, f"listed {len(same)} times, kept once"))
         records.append(Record(image_id, row.lesion_id, row.label, tuple(images[image_id])))
-    return Listing(title=title, table=table, records=tuple(records), bad=tuple(bad))
+    return Listing(title, table, tuple(classes), tuple(malignant), tuple(records), tuple(bad))
 
 
 def refuse_bad(bad: Sequence[Skipped], *, where: Path, skip_bad: bool) -> tuple[Skipped, ...]:

@@ -8,9 +8,8 @@ from typing import Literal, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.artifacts.lesions import effective_lesions
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Dataset, Split
 
 SplitKind = Literal["lesion", "paper", "official"]
@@ -44,7 +43,7 @@ def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, 
     lesion counts for the class of its first image.
     """
     if fractions is None:
-        malignant = np.isin(dataset.labels, [CLASSES.index(name) for name in MALIGNANT])
+        malignant = np.isin(dataset.labels, [dataset.classes.index(name) for name in dataset.malignant])
         tested_share = test_fraction(dataset.groups, malignant=malignant)
         fractions = (0.9 - tested_share, 0.1, tested_share)
     if min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0):
@@ -52,7 +51,7 @@ def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, 
     generator = _generator(seed)
     lesions, first, counts = np.unique(dataset.groups, return_index=True, return_counts=True)
     part_of_lesion = np.zeros(len(lesions), dtype=np.int64)
-    for label in range(len(CLASSES)):
+    for label in range(len(dataset.classes)):
         mine = generator.permutation(np.flatnonzero(dataset.labels[first] == label))
         images = np.cumsum(counts[mine])
         tested = _cut(images, fractions[2], least=1, most=len(mine) - 2 if len(mine) > 2 else len(mine) - 1)
@@ -90,10 +89,40 @@ def paper_split(dataset: Dataset, *, seed: int) -> Split:
 
 
 def official_split(dataset: Dataset) -> Split:
-    """The split that comes with the distribution (MedMNIST); InvalidInputError where there is none."""
+    """The split that comes with the distribution; InvalidInputError where there is none.
+
+    Without validation images of its own, a tenth of the training images of each class is taken for them, whole lesions,
+    always the same ones.
+    """
     if dataset.official_split is None:
         raise InvalidInputError(f"{dataset.title}: comes without a split of its own; choose --split lesion or --split paper")
-    return _from_parts(dataset, dataset.official_split)
+    parts = dataset.official_split
+    untrained = [dataset.classes[label] for label in np.setdiff1d(dataset.labels, dataset.labels[parts == 0])]
+    if untrained:
+        raise InvalidInputError(
+            f"{dataset.title}: no training image of class {first_few(untrained)}; add some, or choose another --split"
+        )
+    if not (parts == 1).any():
+        parts = parts.copy()
+        rows = np.flatnonzero(parts == 0)
+        parts[rows[_drawn(dataset, rows, fraction=0.1)]] = 1
+    return _from_parts(dataset, parts)
+
+
+def _drawn(dataset: Dataset, rows: NDArray[np.int64], *, fraction: float) -> NDArray[np.bool_]:
+    """Which of `rows` are of the lesions drawn for validation, about `fraction` of the images of each class."""
+    generator = _generator(0)
+    lesions, first, counts = np.unique(dataset.groups[rows], return_index=True, return_counts=True)
+    drawn = np.zeros(len(lesions), np.bool_)
+    for label in range(len(dataset.classes)):
+        mine = generator.permutation(np.flatnonzero(dataset.labels[rows][first] == label))
+        drawn[mine[: _cut(np.cumsum(counts[mine]), fraction, least=1, most=len(mine) - 1)]] = True
+    return np.asarray(drawn[np.searchsorted(lesions, dataset.groups[rows])])
+
+
+def usual_split(dataset: Dataset) -> SplitKind:
+    """The distribution's own split where there is one, else that by lesion."""
+    return "lesion" if dataset.official_split is None else "official"
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.plain_values import printable
 from skinaudit.errors import first_few
@@ -46,13 +45,14 @@ class DataSummary:
     def lines(self) -> list[str]:
         """The same for people, as a few lines of text."""
         parts = list(self.part_images)
+        width = max(8, *(len(name) + 1 for name in self.counts))
         text = [
             f"{self.title}: {self.images:,} images of {self.lesions:,} lesions",
             f"{self.size}x{self.size} pixels, data {short(self.digest)}",
-            f"{'':8}" + "".join(f"{part:>8}" for part in parts),
-            *(f"{name:8}" + "".join(f"{count[part]:8,}" for part in parts) for name, count in self.counts.items()),
-            f"{'images':8}" + "".join(f"{self.part_images[part]:8,}" for part in parts),
-            f"{'lesions':8}" + "".join(f"{self.part_lesions[part]:8,}" for part in parts),
+            f"{'':{width}}" + "".join(f"{part:>8}" for part in parts),
+            *(f"{name:{width}}" + "".join(f"{count[part]:8,}" for part in parts) for name, count in self.counts.items()),
+            f"{'images':{width}}" + "".join(f"{self.part_images[part]:8,}" for part in parts),
+            f"{'lesions':{width}}" + "".join(f"{self.part_lesions[part]:8,}" for part in parts),
             f"always answering {self.majority_class} scores {self.majority_share:.1%} on test",
             f"leaked lesions: {self.leaked_lesions:,} of {self.part_lesions['test']:,} in test",
         ]
@@ -65,7 +65,7 @@ class DataSummary:
 def summarise(dataset: Dataset, split: Split) -> DataSummary:
     """Count classes, lesions and leaks of `dataset` under `split`."""
     indices = {"train": split.train, "val": split.val, "test": split.test}
-    by_part = {part: np.bincount(dataset.labels[index], minlength=len(CLASSES)) for part, index in indices.items()}
+    by_part = {part: np.bincount(dataset.labels[index], minlength=len(dataset.classes)) for part, index in indices.items()}
     tested = by_part["test"]
     return DataSummary(
         title=dataset.title,
@@ -74,10 +74,13 @@ def summarise(dataset: Dataset, split: Split) -> DataSummary:
         size=dataset.size,
         images=len(dataset),
         lesions=len(np.unique(dataset.groups)),
-        counts={name: {part: int(counts[label]) for part, counts in by_part.items()} for label, name in enumerate(CLASSES)},
+        counts={
+            name: {part: int(counts[label]) for part, counts in by_part.items()}
+            for label, name in enumerate(dataset.classes)
+        },
         part_images={part: len(index) for part, index in indices.items()},
         part_lesions={part: len(np.unique(dataset.groups[index])) for part, index in indices.items()},
-        majority_class=CLASSES[int(np.argmax(tested))],
+        majority_class=dataset.classes[int(np.argmax(tested))],
         majority_share=float(tested.max() / tested.sum()),
         leaked_lesions=split.leaked_lesions,
         skipped=dataset.skipped,
@@ -96,7 +99,11 @@ def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, .
         )
     if split.leaked_lesions:
         notes.append("test lesions are also seen in training: test figures are too good; --split lesion avoids that")
-    absent = [name for name, count in zip(CLASSES, tested, strict=True) if count == 0]
+    if not dataset.malignant:
+        notes.append(
+            "no class is marked as malignant, so missed cancers will not be measured; mark them in a file for --classes"
+        )
+    absent = [name for name, count in zip(dataset.classes, tested, strict=True) if count == 0]
     if absent:
         notes.append(f"no test image of class {', '.join(absent)}: its sensitivity cannot be measured")
     return tuple(notes)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.trainer.data.dataset import Dataset
 
 VIEWS = 2
@@ -90,7 +90,10 @@ def make_dataset() -> Callable[..., Dataset]:
 
     def make(labels: Sequence[int], groups: Sequence[int], **settings: object) -> Dataset:
         number = len(labels)
-        values = {"title": "test data", "synthetic": False, "digest": "sha256:0123456789abcdef", **settings}
+        values = {
+            "title": "test data", "synthetic": False, "digest": "sha256:0123456789abcdef",
+            "classes": CLASSES, "malignant": MALIGNANT, **settings,
+        }  # fmt: skip
         return Dataset(
             images=np.zeros((number, 3, 1, 1), np.uint8),
             labels=np.asarray(labels, np.int64),

@@ -111,14 +111,14 @@ def broken(kind: str) -> Arrays:
         ("empty", "test_images is empty (0, 28, 28, 3)"),
         ("short", "test_labels is uint8 (13, 1), expected whole numbers (14, 1)"),
         ("one-hot", "test_labels is uint8 (14, 7), expected whole numbers (14, 1)"),
-        ("eight", "3 of train_labels lie outside 0 to 6, the first is 7; only DermaMNIST has the seven classes"),
+        ("eight", "3 of train_labels lie outside 0 to 6, the first is 7; download it again"),
         ("negative", "3 of train_labels lie outside 0 to 6, the first is -1"),
         ("pickle", "train_labels is object (21, 1), expected whole numbers"),
         ("class", "no image of class vasc"),
     ],
 )
 def test_unusable_content(tmp_path: Path, kind: str, expected: str) -> None:
-    path = write(tmp_path / "some.npz", broken(kind))
+    path = write(tmp_path / "dermamnist.npz", broken(kind))
     with pytest.raises(InvalidInputError) as caught:
         load(str(path), size=28, cache=tmp_path / "cache")
     assert str(caught.value).startswith(f"{path}: {expected}")

@@ -23,6 +23,8 @@ def dataset_of(labels: list[int], groups: list[int]) -> Dataset:
         labels=np.array(labels),
         groups=np.array(groups),
         ids=tuple(map(str, range(number))),
+        classes=CLASSES,
+        malignant=MALIGNANT,
         title="test data",
         synthetic=False,
         digest="",
@@ -147,7 +149,7 @@ def test_paper_split_of_single_views_leaks_nothing() -> None:
 
 
 def test_official_split(make_dataset: Make) -> None:
-    dataset = make_dataset([0, 1, 2, 3], [0, 1, 0, 2], official_split=np.array([0, 1, 2, 0]))
+    dataset = make_dataset([0, 1, 0, 1], [0, 1, 0, 2], official_split=np.array([0, 1, 2, 0]))
     found = official_split(dataset)
     check(dataset, found)
     assert (found.train.tolist(), found.val.tolist(), found.test.tolist()) == ([0, 3], [1], [2])

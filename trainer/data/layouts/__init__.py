@@ -1,8 +1,8 @@
 """Layouts in which folders of images are distributed, one a file; the help of the command line lists them by these names.
 
 A layout file defines `LOOKS_FOR`, what it knows its folders by, in words; `find(files) -> Path | None`, that thing among the
-files of a folder; and `list_images(found, files) -> Listing`, every image with its class and lesion. Nothing else needs to
-change when a file is added.
+files of a folder; and `list_images(found, files) -> Listing`, every image with its class and lesion. `LAST = True` has a
+layout tried where no other fits. Nothing else needs to change when a file is added.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def recognise(folder: Path) -> Listing:
     known: list[Layout] = [importlib.import_module(f"{__name__}.{name}") for name in names()]
     finds = [(layout, layout.find(files)) for layout in known]
     fitting = [(layout, found) for layout, found in finds if found is not None]
+    if len(fitting) > 1:
+        fitting = [(layout, found) for layout, found in fitting if not getattr(layout, "LAST", False)]
     if len(fitting) > 1:
         both = " and ".join(found.name for _, found in fitting)
         raise InvalidInputError(f"{folder}: holds both {both}; give the folder of one of them")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.trainer.data.records import Listing, Row, assemble, find_table, read_table
 
 TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
@@ -31,4 +31,4 @@ def list_images(table: Path, files: Collection[Path]) -> Listing:
         known = line["dx"] in CLASSES
         problem = "" if known else f"unknown dx {line['dx']!r}, expected one of {' '.join(CLASSES)}"
         rows.append(Row(line["image_id"], line["lesion_id"], line["dx"] if known else None, problem))
-    return assemble("HAM10000", table, rows, files)
+    return assemble("HAM10000", table, rows, files, classes=CLASSES, malignant=MALIGNANT)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.trainer.data.records import Listing, Row, assemble, find_table, read_table
 
 TABLE = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -43,7 +43,7 @@ def list_images(table: Path, files: Collection[Path]) -> Listing:
     title = (
         "ISIC 2018 Task 3" if groupings is not None else f"ISIC 2018 Task 3 (no {GROUPINGS}: each image is its own lesion)"
     )
-    return assemble(title, table, rows, files)
+    return assemble(title, table, rows, files, classes=CLASSES, malignant=MALIGNANT)
 
 
 def _read_one_hot(line: Mapping[str, str]) -> tuple[str | None, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.artifacts.files import Progress, digest_parts
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.dataset import Dataset
@@ -50,6 +50,8 @@ def generate(*, images: int = 2600, size: int = 64, seed: int = 0, progress: Pro
         labels=labels,
         groups=groups,
         ids=tuple(ids),
+        classes=CLASSES,
+        malignant=MALIGNANT,
         title=f"synthetic (procedural, seed {seed}, {images} images)",
         synthetic=True,
         digest=digest_parts(pixels.tobytes(), labels.tobytes(), groups.tobytes(), "\n".join(ids).encode()),

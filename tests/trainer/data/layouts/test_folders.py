@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.load import load
+from skinaudit.trainer.data.splits import split, usual_split
+
+
+def tree(folder: Path, *paths: str) -> Path:
+    for number, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (10 * number, 0, 0)).save(folder / path)
+    return folder
+
+
+def test_folders_are_classes(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "nevus/1.jpg", "melanoma/1.jpg", "melanoma/._1.jpg", "__MACOSX/1.jpg")
+    dataset = load(str(folder), size=8, cache=tmp_path / "cache")
+    assert (dataset.classes, dataset.malignant) == (("melanoma", "nevus"), ())
+    assert dataset.ids == ("melanoma/1.jpg", "nevus/1.jpg")
+    assert dataset.labels.tolist() == [0, 1]
+    assert dataset.title == "set (folders, no lesion ids: each image is its own lesion)"
+    assert usual_split(dataset) == "lesion"
+
+
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "valid", "TEST")])
+def test_parts_are_kept(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    paths = [f"{part}/{name}/{number}.jpg" for part in parts for name in ("a", "b") for number in range(2)]
+    dataset = load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
+    assert usual_split(dataset) == "official"
+    found = split(dataset, kind="official", seed=0)
+    for part, rows in zip(parts, (found.train, found.val, found.test), strict=True):
+        assert [dataset.ids[row].split("/")[0] for row in rows] == [part] * 4
+
+
+def test_without_validation_images_some_of_the_training_images_are_taken(tmp_path: Path) -> None:
+    paths = [f"{part}/{name}/{number}.jpg" for part in ("train", "test") for name in ("a", "b") for number in range(8)]
+    dataset = load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
+    found = split(dataset, kind="official", seed=5)
+    assert sorted(dataset.labels[found.val].tolist()) == [0, 1]
+    assert (len(found.train), len(found.test)) == (14, 16)
+    assert found.val.tolist() == split(dataset, kind="official", seed=6).val.tolist()
+
+
+def test_a_part_alone_is_a_tree_of_classes(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "train/a/1.jpg", "train/b/1.jpg")
+    assert load(str(folder / "train"), size=8, cache=tmp_path / "cache").classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (("a/1.jpg", "a/2.jpg"), "no data set recognised"),
+        (("1.jpg", "a/2.jpg"), "no data set recognised"),
+        (("a/1.jpg", "b/c/2.jpg"), "no data set recognised"),
+        (("train/a/1.jpg", "test/a/2.jpg"), "1 classes (a)"),
+    ],
+)
+def test_what_is_no_tree_of_classes_is_refused(tmp_path: Path, paths: tuple[str, ...], told: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_of_the_images_is_not_passed_over(tmp_path: Path, encoding: str) -> None:
+    folder = tree(tmp_path / "set", "part_1/ISIC_1.jpg", "part_2/ISIC_2.jpg")
+    (folder / "labels (1).csv").write_text("id;dx\nISIC_1;mel\nISIC_2;nv\n", encoding=encoding)
+    with pytest.raises(InvalidInputError) as caught:
+        load(str(folder), size=8, cache=tmp_path / "cache")
+    assert "labels (1).csv: lists images such as ISIC_1, and no known layout has this table" in str(caught.value)
+
+
+def test_classes_without_a_training_image_are_refused(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "train/a/1.jpg", "val/a/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
+    dataset = load(str(folder), size=8, cache=tmp_path / "cache")
+    assert np.bincount(dataset.labels).tolist() == [3, 1]
+    with pytest.raises(InvalidInputError, match="no training image of class b"):
+        split(dataset, kind="official", seed=0)

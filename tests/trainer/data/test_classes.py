@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.data.classes import read_classes, regrouped
+from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.splits import lesion_split
+from skinaudit.trainer.data.summary import summarise
+
+Make = Callable[..., Dataset]
+NAMES = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")
+
+
+@pytest.fixture
+def regroup(make_dataset: Make, tmp_path: Path) -> Callable[[str], Dataset]:
+    """Seven images of as many classes, regrouped by the text of a file."""
+
+    def run(text: str) -> Dataset:
+        path = tmp_path / "classes.toml"
+        path.write_text(text, encoding="utf-8")
+        return regrouped(make_dataset(range(7), range(7)), read_classes(path))
+
+    return run
+
+
+def test_classes_are_merged_renamed_ordered_and_marked(regroup: Callable[[str], Dataset]) -> None:
+    made = regroup('malignant = ["melanoma"]\n[classes]\nother = "*"\nmelanoma = "mel"\n')
+    assert (made.classes, made.malignant) == (("other", "melanoma"), ("melanoma",))
+    assert made.labels.tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert made.classes_from == {"other": ("nv", "bcc", "akiec", "bkl", "df", "vasc"), "melanoma": ("mel",)}
+
+
+def test_malignant_classes_follow_those_of_the_data_where_none_is_named(regroup: Callable[[str], Dataset]) -> None:
+    made = regroup('[classes]\nbenign = "*"\nkeratinocyte = ["bcc", "akiec"]\nmelanoma = "mel"\n')
+    assert made.malignant == ("melanoma", "keratinocyte")
+
+
+def test_what_is_left_out_has_no_image(regroup: Callable[[str], Dataset]) -> None:
+    made = regroup('leave_out = ["df", "vasc"]\nmalignant = []\n[classes]\nill = ["mel", "bcc", "akiec"]\nwell = "*"\n')
+    assert (len(made), made.malignant, made.ids[-1]) == (5, (), "image_4")
+    assert made.labels.tolist() == [0, 1, 0, 0, 1]
+    assert regroup('leave_out = ["*"]\n[classes]\na = "mel"\nb = "nv"\n').labels.tolist() == [0, 1]
+
+
+def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str], Dataset]) -> None:
+    text = 'malignant = ["a"]\n[classes]\na = "mel"\nb = "*"\n'
+    assert regroup(text).digest == regroup(text).digest != regroup(text.replace('"mel"', '"nv"')).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[classes]\na = "mel"\nb = ["nv", "mel"]\n', "names mel twice"),
+        ('[classes]\na = "mel"\nb = "*"\nc = "*"\n', "names * twice"),
+        ('[classes]\na = "mel"\nb = ["nv", "bcc"]\n', "says nothing of akiec, bkl, df, vasc; put them into a class"),
+        ('[classes]\na = "melanoma"\nb = "*"\n', "names melanoma; the classes of the data are mel, nv, bcc"),
+        ('malignant = ["mel"]\n[classes]\na = "mel"\nb = "*"\n', "malignant names mel; the classes are a, b"),
+        ('[classes]\na = "mel"\nb = "*"\n', "b mixes malignant bcc, akiec with other classes"),
+        ("[classes]\na = []\n", "class 'a' is made of no class"),
+        ('[class]\na = "mel"\n', "did you mean 'classes'?"),
+        ("[classes]\na = 3\n", "classes.a should be"),
+        ("", "classes is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_one_line(regroup: Callable[[str], Dataset], text: str, told: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        regroup(text)
+    assert told in str(caught.value)
+    assert "classes.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_splits_and_summaries_know_no_names_of_classes(make_dataset: Make) -> None:
+    labels, groups = np.repeat(np.arange(7), 30), np.arange(210)
+    known = make_dataset(labels, groups)
+    # other names, other flags: as if diagnosis 3 were the malignant one
+    other = make_dataset(labels, groups, classes=tuple("gfedcba"), malignant=("d",))
+    same_flags = make_dataset(labels, groups, classes=tuple("gfedcba"), malignant=("g", "e", "d"))
+    first, second = lesion_split(known, seed=3), lesion_split(same_flags, seed=3)
+    assert first.test.tolist() == second.test.tolist()
+    assert list(summarise(other, second).counts) == list("gfedcba")
+    assert not any("--classes" in note for note in summarise(other, second).notes)
+    unmarked = make_dataset(labels, groups, malignant=())
+    assert any("no class is marked as malignant" in note for note in summarise(unmarked, first).notes)

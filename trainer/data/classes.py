@@ -1,0 +1,135 @@
+"""The classes of a task: those of the data as they are, or merged, renamed, ordered and marked by a TOML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from skinaudit.artifacts.contract import MAX_CLASSES
+from skinaudit.artifacts.files import digest_parts
+from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.typed_json import Known, build
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data.dataset import Dataset
+
+REST = "*"
+"""In a class of the file, or left out: all classes of the data that the file does not name."""
+
+_AGAIN = "see `skinaudit train --help`"
+_FILE = Known(
+    {"classes": Mapping[str, str | tuple[str, ...]], "malignant": tuple[str, ...], "leave_out": tuple[str, ...]},
+    required=("classes",),
+    others=False,
+)
+
+
+@dataclass(frozen=True)
+class ClassPlan:
+    """How the classes of the data become those of a task.
+
+    where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns.
+    malignant: classes of the task, the most important one first; None where the file leaves it to the data. left_out:
+    classes of the data whose images are not used.
+    """
+
+    where: str
+    members: Mapping[str, tuple[str, ...]]
+    malignant: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def read_classes(path: Path) -> ClassPlan:
+    """Read the file of `--classes`; raises InvalidInputError naming the file and what is wrong with it.
+
+    Its table `classes` gives each class of the task the data's classes that it is made of, one or a list, `*` for all that
+    are named nowhere. `malignant` lists the malignant ones, `leave_out` the data's classes that are not used.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
+    plain = read_toml(path, what="file of classes", again=_AGAIN)
+    entries: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
+    members = {name: (of,) if isinstance(of, str) else of for name, of in entries["classes"].items()}
+    plan = ClassPlan(str(path), members, entries.get("malignant"), entries.get("leave_out", ()))
+    named = [*(member for of in members.values() for member in of), *plan.left_out]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    unknown = [name for name in plan.malignant or () if name not in members]
+    hollow = [name for name, of in members.items() if not of or not name or not all(of)]
+    problem = ""
+    if twice:
+        problem = f"names {first_few(twice)} twice; each class of the data goes to one class of the task"
+    elif unknown:
+        problem = f"malignant names {first_few(unknown)}; the classes are {first_few(list(members), limit=MAX_CLASSES)}"
+    elif hollow:
+        problem = f"class {hollow[0]!r} is made of no class of the data; name one"
+    if problem:
+        raise InvalidInputError(f"{path}: {problem}")
+    return plan
+
+
+def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
+    """The dataset with the classes of the plan, without the images that it leaves out.
+
+    Raises InvalidInputError where the plan names a class that the data do not have, passes one over, or does not say whether
+    a class that mixes malignant and benign ones is malignant.
+    """
+    members = _members(dataset, plan)
+    classes = tuple(members)
+    of_task = {name: classes.index(task) for task, of in members.items() for name in of}
+    labels = np.array([of_task.get(name, -1) for name in dataset.classes], np.int64)[dataset.labels]
+    kept = np.flatnonzero(labels >= 0)
+    if len(kept) == 0:
+        raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; name its classes")
+    whole = len(kept) == len(labels)
+    noted = json.dumps([list(members.items()), plan.left_out])
+    return replace(
+        dataset,
+        images=dataset.images if whole else dataset.images[kept],
+        labels=labels[kept],
+        groups=dataset.groups[kept],
+        ids=tuple(dataset.ids[row] for row in kept),
+        classes=classes,
+        malignant=_malignant(dataset, plan, members),
+        digest=digest_parts(dataset.digest.encode(), noted.encode()),
+        official_split=None if dataset.official_split is None else dataset.official_split[kept],
+        classes_from=members,
+    )
+
+
+def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
+    """By class of the task those of the data, `*` written out."""
+    named = {member for of in (*plan.members.values(), plan.left_out) for member in of}
+    unknown = sorted(named - {REST} - set(dataset.classes))
+    rest = tuple(name for name in dataset.classes if name not in named)
+    theirs = first_few(dataset.classes, limit=MAX_CLASSES)
+    if unknown:
+        raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
+    if rest and REST not in named:
+        raise InvalidInputError(
+            f"{plan.where}: says nothing of {first_few(rest)}; put them into a class, or into leave_out = [...]"
+        )
+    if REST in named and not rest:
+        raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
+    return {
+        task: tuple(name for member in of for name in (rest if member == REST else (member,)))
+        for task, of in plan.members.items()
+    }
+
+
+def _malignant(dataset: Dataset, plan: ClassPlan, members: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The plan's malignant classes; where it names none those whose members all are, in the data's order."""
+    if plan.malignant is not None:
+        return plan.malignant
+    for task, of in members.items():
+        ill = [name for name in of if name in dataset.malignant]
+        if ill and len(ill) < len(of):
+            raise InvalidInputError(
+                f"{plan.where}: {task} mixes malignant {first_few(ill)} with other classes; say with malignant = [...] "
+                "which classes of the task are malignant"
+            )
+    ill_tasks = (task for name in dataset.malignant for task, of in members.items() if name in of)
+    return tuple(dict.fromkeys(ill_tasks))
