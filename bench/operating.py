@@ -308,7 +308,7 @@ They lose it on the adversarial set: 1 point of accuracy; 5 points of malignant 
 images on) while accuracy stays the same; or 5% of the malignant images that the source calls malignant, while as many
 others are gained. In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not
 bind) / FAIL. At most {100 * Policy().alpha:.1f}% may pass. The last gate does not bind where the source calls so few cancers
-malignant that full agreement would not show 5%, and fewer than 5% turned benign were seen; such an audit has a warning.
+malignant that full agreement would not show 5%, and too few turned benign to doubt it; such an audit has a warning.
 
 {at_margin}
 """

@@ -27,6 +27,9 @@ from skinaudit.audit.figures.statistics import (
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
 
+_DOUBTFUL = 2
+"""Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few."""
+
 
 @dataclass(frozen=True)
 class _Open:
@@ -91,10 +94,12 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         margin = policy.margin_of_malignant(pooled.images)
         yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
     if turned is not None:
+        limit = policy.turned_benign / 100
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = _enough(turned, policy.turned_benign / 100, alone)
-        binding = policy.prove == "always" or provable or turned.value >= policy.turned_benign / 100
-        power = _power_of_turned(turned, policy.turned_benign / 100, policy) if provable else 0.0
+        provable = _enough(turned, limit, alone)
+        doubtful = turned.value >= limit or (turned.lost > 0 and turned.interval.high >= _DOUBTFUL * limit)
+        binding = policy.prove == "always" or provable or doubtful
+        power = _power_of_turned(turned, limit, policy) if provable else 0.0
         yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
     count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
     if count is not None and limit is not None:
