@@ -94,12 +94,12 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         margin = policy.margin_of_malignant(pooled.images)
         yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
     if turned is not None:
-        limit = policy.turned_benign / 100
+        bound = policy.turned_benign / 100
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = _enough(turned, limit, alone)
-        doubtful = turned.value >= limit or (turned.lost > 0 and turned.interval.high >= _DOUBTFUL * limit)
+        provable = _enough(turned, bound, alone)
+        doubtful = turned.value >= bound or (turned.lost > 0 and turned.interval.high >= _DOUBTFUL * bound)
         binding = policy.prove == "always" or provable or doubtful
-        power = _power_of_turned(turned, limit, policy) if provable else 0.0
+        power = _power_of_turned(turned, bound, policy) if provable else 0.0
         yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
     count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
     if count is not None and limit is not None:

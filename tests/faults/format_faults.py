@@ -230,7 +230,8 @@ IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised"
 """What OpenVINO reads of ONNX, and does not fold."""
 
 FORMAT_FAULTS: tuple[Fault, ...] = (
-    *(_in_graph(surgery, base) for base in ("fp32", "fp16", "int8-u8s8") for surgery in DETECTORS),
+    *(_in_graph(surgery, base) for base in ("fp32", "fp16") for surgery in DETECTORS),
+    *(_in_graph(surgery, "int8-u8s8") for surgery in DETECTORS if surgery is not nudged_bias),
     *(
         _in_openvino(surgery, precision)
         for precision in ("fp32", "fp16")
@@ -239,4 +240,5 @@ FORMAT_FAULTS: tuple[Fault, ...] = (
     *(_in_weights(edit, precision) for precision in ("fp32", "fp16", "int8") for edit in EDITS),
     *(_in_program(*program) for program in PROGRAMS),
 )
-"""Beside those of the zoo; bench/faults.py audits them after `export_all`."""
+"""Beside those of the zoo; bench/faults.py audits them after `export_all`. An int8 file whose biases were corrected is not
+told from one whose bias was nudged by as little as rounding can shift it."""
