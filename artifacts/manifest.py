@@ -217,9 +217,11 @@ def _check_data(manifest: RunManifest, *, where: str) -> None:
     ):
         if images and data.get(name, value) != value:
             told = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
-    for name, table in {"part_lesions": data.get("part_lesions", {}), **counts}.items():
+    tables = {"part_lesions": data.get("part_lesions", {}), **{f"counts.{name}": table for name, table in counts.items()}}
+    if data.get("part_patients"):
+        tables["part_patients"] = data["part_patients"]
+    for place, table in tables.items():
         if table.keys() != images.keys():
-            place = name if name == "part_lesions" else f"counts.{name}"
             told = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
     for name in manifest.results.keys() - manifest.sets.keys():
         told = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"

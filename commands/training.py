@@ -17,9 +17,9 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 
 
 @click.command(short_help="Train a classifier and craft its sets.")
-@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
-              help=f"Folder laid out as {listed(names_in('trainer/data/layouts'))}, a MedMNIST file, or the embedded "
-              "synthetic images.")  # fmt: skip
+@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE|synthetic",
+              help=f"Folder with the table of an archive ({listed(names_in('trainer/data/archives'))}), the table, folders "
+              "named after classes, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Merges, renames and orders the classes of the data, and marks the malignant ones.")  # fmt: skip
 @click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
@@ -56,8 +56,8 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
               help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default=None,
-              help="lesion: no lesion on both sides. paper: random, which leaks. official: the data's own  [default: "
-              "official where there is one, else lesion].")  # fmt: skip
+              help="lesion: no lesion or known patient on both sides. paper: random, which leaks. official: the data's own  "
+              "[default: official where there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")

@@ -19,6 +19,7 @@ from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
+from skinaudit.artifacts.set_subgroups import of_rows
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -199,7 +200,7 @@ def _write_sets(
         files.set_file(CLEAN), frozen,
         images=dataset.images[test], labels=dataset.labels[test], group=dataset.groups[test],
         ids=tuple(dataset.ids[index] for index in test), source=weights.digest, contract=contract,
-        dataset=dataset.title, synthetic=dataset.synthetic,
+        dataset=dataset.title, synthetic=dataset.synthetic, subgroups=of_rows(dataset.subgroups, test),
     )  # fmt: skip
     crafted = [
         generate.write_adversarial_set(

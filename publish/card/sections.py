@@ -69,12 +69,18 @@ def data(record: RunRecord) -> Iterator[str]:
         yield _row((":--", *("--:" for _ in parts)))
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
-        for what in ("images", "lesions"):
+        counted = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
+        for what in counted:
             yield _row((f"all {what}", *(f"{facts[f'part_{what}'][part]:,}" for part in parts)))
         yield ""
-        leaked, tested = facts.get("leaked_lesions", 0), facts["part_lesions"].get("test", 0)
-        line = f"Leaked lesions: {leaked:,} of {tested:,} in test are also in training or validation"
-        yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
+        for what in counted[1:]:
+            leaked, tested = facts.get(f"leaked_{what}", 0), facts[f"part_{what}"].get("test", 0)
+            line = f"Leaked {what}: {leaked:,} of {tested:,} in test are also in training or validation"
+            yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
+        if facts.get("identical"):
+            differ = len(facts.get("contradictions") or ())
+            yield f"{facts['identical']:,} images repeat another one's pixels and count as its lesion,"
+            yield f"and {differ:,} of these pictures stand under several labels."
         majority = safe(_text(facts, "majority_class"))
         yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()

@@ -15,7 +15,7 @@ from skinaudit.artifacts.files import digest_parts
 from skinaudit.artifacts.plain_values import read_toml
 from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, first_few
-from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.dataset import Dataset, of_rows
 
 REST = "*"
 """In a class of the file, or left out: all classes of the data that the file does not name."""
@@ -84,18 +84,13 @@ def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
     kept = np.flatnonzero(labels >= 0)
     if len(kept) == 0:
         raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; name its classes")
-    whole = len(kept) == len(labels)
     noted = json.dumps([list(members.items()), plan.left_out])
     return replace(
-        dataset,
-        images=dataset.images if whole else dataset.images[kept],
+        of_rows(dataset, kept),
         labels=labels[kept],
-        groups=dataset.groups[kept],
-        ids=tuple(dataset.ids[row] for row in kept),
         classes=classes,
         malignant=_malignant(dataset, plan, members),
         digest=digest_parts(dataset.digest.encode(), noted.encode()),
-        official_split=None if dataset.official_split is None else dataset.official_split[kept],
         classes_from=members,
     )
 

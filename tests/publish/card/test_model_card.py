@@ -74,6 +74,18 @@ def test_class_counts_and_leaks(record: RunRecord) -> None:
     data = {**record.manifest.data, "leaked_lesions": 7, "split": "paper"}
     leaking = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
     assert re.search(r"\*\*Leaked lesions: 7 of \d+ .* too good\.\*\*", leaking)
+    assert "eaked patients" not in text + leaking
+    assert "all patients" not in text
+    assert "pixels" not in text
+
+
+def test_patients_and_identical_pictures(record: RunRecord) -> None:
+    people = {"patients": 90, "part_patients": {"train": 70, "val": 9, "test": 11}, "leaked_patients": 2}
+    data = {**record.manifest.data, **people, "identical": 12, "contradictions": ("a mel = b nv",)}
+    text = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
+    assert row(text, "all patients")[1:] == ["70", "9", "11"]
+    assert "**Leaked patients: 2 of 11 in test are also in training or validation: the figures below are too good.**" in text
+    assert "12 images repeat another one's pixels and count as its lesion,\nand 1 of these pictures stand" in text
 
 
 def test_engines_with_verdicts_gates_and_what_was_left_out(record: RunRecord) -> None:
