@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts import attack_record, set_subgroups
 from skinaudit.artifacts.attack_record import AttackRecord
-from skinaudit.artifacts.contract import InputContract, upgraded
+from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
 from skinaudit.artifacts.set_subgroups import Subgroups
@@ -302,6 +302,8 @@ def _parse_record(text: str, *, where: str, with_subgroups: bool) -> tuple[_Reco
     if version == 1 and isinstance(value.get("info"), dict) and "contract" in value["info"]:
         contract = upgraded(value["info"]["contract"], where=f"{where}: info.contract", again=_AGAIN)
         value = {**value, "info": {**value["info"], "contract": contract}}
+    if isinstance(value, dict) and isinstance(value.get("info"), dict) and "contract" in value["info"]:
+        value = {**value, "info": {**value["info"], "contract": completed(value["info"]["contract"])}}
     record: _Record = build(_Record, value, where=where, again=_AGAIN)
     return record, description
 

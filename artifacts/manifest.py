@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from skinaudit.artifacts import manifest_keys as keys
-from skinaudit.artifacts.contract import InputContract, upgraded
+from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
 from skinaudit.artifacts.plain_values import parse_json, read_json, show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
@@ -199,6 +199,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
             value["data"] = {("majority_share" if name == "majority_baseline" else name): data[name] for name in data}
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
+    if "contract" in value:
+        value["contract"] = completed(value["contract"])
     if kind == _RUN:
         value.setdefault("structure", None)  # earlier versions recorded none
     manifest: _Manifest = build(hint, value, where=where, again=again)

@@ -27,6 +27,10 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
 @click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
+@click.option("--head", type=click.Choice(["classes", "binary"]), default="classes", show_default=True,
+              help="binary: one column, the logit of the malignant one of two classes.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+              help="Of --head binary: the probability above which the malignant class is named.")  # fmt: skip
 @click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
               help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
@@ -111,7 +115,8 @@ def train(as_json: bool, **options: Any) -> None:
         training = Training(
             arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
             threat_model=bounds, split=options["split"] or usual_split(dataset), seed=options["seed"],
-            weights=options["weights"], threads=thread_count(options["threads"]),
+            weights=options["weights"], threads=thread_count(options["threads"]), head=options["head"],
+            threshold=options["threshold"],
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
     point_latest(out)

@@ -17,6 +17,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.reports.parts.wording import (
+    MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     batches_text,
@@ -51,6 +52,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
                 severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
             },
             malignant=result.malignant,
+            many_classes=len(result.classes) > MANY_CLASSES,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),

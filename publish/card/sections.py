@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from skinaudit.artifacts.contract import class_title
+from skinaudit.artifacts.contract import InputContract, class_title
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING, percent, share
@@ -37,7 +37,18 @@ def head(record: RunRecord) -> Iterator[str]:
     yield f"An image classifier of {kinds} kinds of skin lesions ({safe(architecture)}): {_hardening(record)}."
     yield (
         f"It takes RGB images of {size}x{size} pixels with values from 0 to 1 ({safe(manifest.contract.resize)}) and "
-        f"answers with logits in the order {safe(', '.join(manifest.contract.classes))}; normalisation is inside the model."
+        f"answers with {_answer(manifest.contract)}; normalisation is inside the model."
+    )
+
+
+def _answer(contract: InputContract) -> str:
+    """What the columns of the answer mean, of one column with the threshold."""
+    if contract.positive is None:
+        return f"logits in the order {safe(', '.join(contract.classes))}"
+    (other,) = (name for name in contract.classes if name != contract.positive)
+    return (
+        f"one logit, that of {safe(contract.positive)}: it is named where its probability is above "
+        f"{contract.threshold:g}, {safe(other)} elsewhere"
     )
 
 
