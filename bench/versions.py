@@ -19,8 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.bench.report import machine, table
-
 _SHOWN = 170
 _HERE = Path(__file__).resolve().parents[1]
 
@@ -100,6 +98,8 @@ def _commit(checkout: Path) -> str:
 
 
 def _page(pairs: Sequence[tuple[Path, Audit, Audit]], options: argparse.Namespace, *, commit: str) -> str:
+    from skinaudit.bench.report import machine, table  # large, and a child starts with the memory of its parent
+
     def name(engine: Path) -> str:
         return f"{engine.parents[1].name} {engine.name}"
 
