@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
 """Endings of files that may be tables; Dataverse hands out HAM10000's without any."""
@@ -165,8 +165,3 @@ def _decode(path: Path, data: bytes, *, whole: bool = True) -> str:
             f"{path}: not a CSV text file in UTF-8 or UTF-16 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
     return text.removeprefix("\ufeff")
-
-
-def listed(columns: Sequence[str]) -> str:
-    """Names of columns for a message."""
-    return first_few([name or "(no name)" for name in columns]) or "none at all"
