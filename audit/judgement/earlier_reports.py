@@ -25,11 +25,6 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
-_SINCE_ANSWERS = frozenset({"agreement_only", "labels", "lesions"})
-_SINCE_ANSWERS_OF_SETS = frozenset({"called_malignant", "engine_answers", "source_answers"})
-_SINCE_ANSWERS_OF_POLICIES = frozenset({*_POLICY, "probe_required", "probe_images", "probe_prove"})
-"""Fields that no report without answers by image has: they came with the version that writes those."""
-
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
 
@@ -55,15 +50,23 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def must_hold_answers(report: Mapping[str, Any]) -> bool:
     """Whether a report, as its file has it, is of a version that keeps the answers by image. Taking them out does not make
-    it an earlier one: other fields of that version tell."""
-    sets, policy = report.get("sets"), report.get("policy")
-    return bool(
-        _SINCE_ANSWERS & report.keys()
-        or (isinstance(policy, dict) and _SINCE_ANSWERS_OF_POLICIES & policy.keys())
-        or any(
-            isinstance(one, dict) and _SINCE_ANSWERS_OF_SETS & one.keys() for one in (sets if isinstance(sets, list) else [])
-        )
-    )
+    it an earlier one: it has figures that earlier versions did not compute. An earlier report written again has none."""
+    return _has_figures(report, _FIGURES_WITH_ANSWERS)
+
+
+_FIGURES_WITH_ANSWERS = frozenset(
+    {"effective_lesions", "power", "malignant_drop", "turned_benign", "called_malignant", "engine_answers", "labels"}
+)
+
+
+def _has_figures(value: Any, names: frozenset[str]) -> bool:
+    """Whether one of these stands anywhere in the sets and gates of a report with a value."""
+    if isinstance(value, list):
+        return any(_has_figures(item, names) for item in value)
+    if not isinstance(value, dict):
+        return False
+    parts = [item for key, item in value.items() if key not in ("policy", "findings", "baseline")]
+    return any(value.get(name) not in (None, "", []) for name in names & value.keys()) or _has_figures(parts, names)
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
 
 _DOUBTFUL = 2
-"""Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few."""
+"""Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few. A
+single image may be chance: it is listed for review."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         bound = policy.turned_benign / 100
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
         provable = _enough(turned, bound, alone)
-        doubtful = turned.value >= bound or (turned.lost > 0 and turned.interval.high >= _DOUBTFUL * bound)
+        doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
         binding = policy.prove == "always" or provable or doubtful
         power = _power_of_turned(turned, bound, policy) if provable else 0.0
         yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))

@@ -201,7 +201,7 @@ FREE = ("lineage", "versions", "found", "executed", "settings", "margins", "clas
 LATER = (
     ("consistency", "later"), ("consistency", "later_changed"), ("consistency", "later_largest"),
     ("consistency", "later_flips"), ("policy", "probe_required"), ("policy", "probe_images"), ("policy", "probe_prove"),
-    ("probes", 0, "small"),
+    ("probes", 0, "small"), ("probes", 0, "malignant_drop"),
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
