@@ -45,7 +45,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **changed}
 
 
 def must_hold_answers(report: Mapping[str, Any]) -> bool:

@@ -16,11 +16,13 @@ from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.wording import (
+    EXTERNAL_NOTE,
     OWN_SETS,
     baseline_rows,
     baseline_text,
     batches_text,
     clinical_rows,
+    external_rows,
     first_lines,
     lineage_text,
     margin_points,
@@ -47,7 +49,13 @@ def render(result: AuditResult) -> str:
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
     parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
-    for title, rows in (("", _sets(result)), ("", _clinical(result)), ("", _baseline(result)), *parts.items()):
+    for title, rows in (
+        ("", _sets(result)),
+        ("", _clinical(result)),
+        ("", _external(result)),
+        ("", _baseline(result)),
+        *parts.items(),
+    ):
         fitting, room = _fitting(title, rows, room)
         lines += fitting
     return "\n".join((*lines, *tail)) + "\n"
@@ -156,6 +164,16 @@ def _baseline(result: AuditResult) -> list[str]:
     return [*rows, "", safe(OWN_SETS)] if own_sets_compared(result) else rows
 
 
+def _external(result: AuditResult) -> list[str]:
+    """Own test beside external validation."""
+    external = result.external
+    if external is None or not external.figures:
+        return []
+    heads = ("set", "figure", "own test", safe(external.name), "engine there", "difference", "explained by")
+    rows = [_row(map(safe, row)) for row in external_rows(external)]
+    return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", safe(EXTERNAL_NOTE)]
+
+
 def _gates(result: AuditResult) -> list[str]:
     """All gates in one line, and a table of those that ask for attention."""
     all_cases = cases(result)
@@ -197,7 +215,9 @@ def _reproduce(result: AuditResult) -> list[str]:
     if result.emulated:
         command.append("--emulate")
     if result.foreign:
-        command += ["--contract", "FILE.toml", "--sets", "DIR"]
+        command += ["--contract", "FILE.toml"]
+    if result.foreign or result.external is not None:
+        command += ["--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
     command += _drawn(result.arguments)
