@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from skinaudit.artifacts import manifest_keys as keys
 from skinaudit.artifacts.contract import InputContract, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.plain_values import parse_json, read_json, show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
 from skinaudit.artifacts.typed_json import build
@@ -56,7 +57,8 @@ class RunManifest:
 
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
-    model, recorded before any export; None in runs of earlier versions.
+    model, recorded before any export; None in runs of earlier versions. operating_points: thresholds of the malignant score,
+    fixed on validation images; none where no class is malignant, and in runs of earlier versions.
     """
 
     name: str
@@ -71,6 +73,7 @@ class RunManifest:
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
     structure: FileRecord | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class EngineManifest:
     by precision, read from what was built. graph: the ONNX of the same precision that it was built from, to emulate it
     where it cannot run. reference: the fp32 ONNX of the same weights, for the audit's control. lineage: digests of weights,
     onnx, data and, for int8, calibration. run: the run directory relative to this manifest. parity: measured against the
-    source model.
+    source model. operating_points: those of the run; none in manifests of earlier versions.
     """
 
     engine: FileRecord
@@ -100,6 +103,7 @@ class EngineManifest:
     device: str
     graph: FileRecord
     companions: tuple[FileRecord, ...] = ()
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 def write_run(folder: Path, manifest: RunManifest) -> None:
@@ -201,6 +205,7 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
     if kind == _RUN:
         value.setdefault("structure", None)  # earlier versions recorded none
+    value.setdefault("operating_points", [])  # nor these
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest
 
