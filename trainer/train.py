@@ -136,7 +136,7 @@ def train_run(
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
-    temperature = _calibrated(model, val) if training.calibrate else None
+    temperature = calibrate(model, val) if training.calibrate else None
     points = _operating_points(model, val, contract, training.specificities)
     for line in _of_validation(temperature, points):
         report.say(line)
@@ -190,7 +190,7 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     return ThreatModel(norm, eps_255).on_grid()
 
 
-def _calibrated(model: torch.nn.Module, val: Examples) -> Temperature:
+def calibrate(model: torch.nn.Module, val: Examples) -> Temperature:
     """Fit the temperature on the validation images and divide the model's logits by it."""
     temperature = fit_temperature(logits_of(folded(model), val.images), val.labels)
     cool(model, temperature.value)

@@ -18,17 +18,21 @@ class Operating:
     recorded: bool
 
 
-def operating_point(inputs: Inputs, *, specificity: float) -> Operating:
-    """The threshold that was fixed when the training ended, never one that is chosen on the sets at hand."""
+def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
+    """The threshold that was fixed when the training ended, never one that is chosen on the sets at hand.
+
+    specificity: None takes the lowest that the run recorded.
+    """
     points = () if inputs.recorded is None else inputs.recorded.operating_points
-    found = next((point for point in points if abs(point.specificity - specificity) < 1e-9), None)
-    if found is not None:
+    fitting = [point for point in points if specificity is None or abs(point.specificity - specificity) < 1e-9]
+    if fitting:
+        found = min(fitting, key=lambda point: point.specificity)
         return Operating(found, "", True)
     return Operating(None, _lacking(inputs, points, specificity), bool(points))
 
 
-def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: float) -> str:
-    if points:
+def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: float | None) -> str:
+    if points and specificity is not None:
         names = ", ".join(f"{point.specificity:g}" for point in points)
         return (
             f"the run fixed a threshold for specificity {names}, the policy names {specificity:g}: name one of these, or "

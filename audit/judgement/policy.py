@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from skinaudit.artifacts.operating_point import DEFAULT_SPECIFICITY
 from skinaudit.artifacts.plain_values import read_toml
 from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError
@@ -65,9 +64,9 @@ class Policy:
     accuracy that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class
     margin there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
     earlier engine may get right and this one call benign. operating_specificity: of the threshold, fixed on the run's
-    validation images, at which source and engine are compared; operating_margin: points of sensitivity that a set may lose
-    there, None where that is shown and decides nothing; operating_prevalence: of malignant images, for predictive values,
-    which are not shown without it.
+    validation images, at which source and engine are compared, None for the lowest that the run recorded; operating_margin:
+    points of sensitivity that a set may lose there, None where that is shown and decides nothing; operating_prevalence: of
+    malignant images, for predictive values, which are not shown without it.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -99,7 +98,7 @@ class Policy:
     probe_prove: bool = False
     baseline_margin: float = 1.0
     baseline_malignant_to_benign: float = 5.0
-    operating_specificity: float = DEFAULT_SPECIFICITY
+    operating_specificity: float | None = None
     operating_prevalence: float | None = None
     operating_margin: float | None = None
 
@@ -125,6 +124,8 @@ class Policy:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
             )
+        if self.operating_margin is not None and self.operating_specificity is None:
+            raise InvalidInputError("policy operating_margin: name the specificity that it is for, such as 0.9")
         for name, part in (
             ("operating_specificity", self.operating_specificity),
             ("operating_prevalence", self.operating_prevalence),
@@ -232,12 +233,13 @@ percent = {DEFAULT.turned_benign}
 # limit = 0
 
 # Source and engine are also compared at the threshold of the malignant score that reached this specificity on the run's
-# validation images (`skinaudit train --specificity`).
+# validation images (`skinaudit train --specificity`). Without it, the lowest specificity that the run recorded is taken.
 [operating_point]
-specificity = {DEFAULT.operating_specificity}
+# specificity = 0.9
 # Share of malignant images where the classifier is used: with it, reports show predictive values.
 # prevalence = 0.02
-# Percentage points of sensitivity at that threshold that a set may lose. Without it they are shown and decide nothing.
+# Percentage points of sensitivity at the threshold of that specificity that a set may lose. Without it they are shown and
+# decide nothing.
 # margin = 5.0
 
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
