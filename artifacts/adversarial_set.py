@@ -3,14 +3,16 @@
 One safetensors file holds `images` uint8 (N, 3, H, W), `labels` int64 (N,), `group` int64 (N,) lesion index, `ids` uint8
 (N, L) image names padded with zeros, and `source_logits` float32 (N, classes), computed after the images were rounded to
 8 bit. Beside them an adversarial set has what its attack noted (skinaudit.artifacts.attack_record); sets of earlier formats
-have no such record. Its one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without a threat model.
+have no such record. What the data tell of each image beside its label (age, sex, ...) is there as well
+(skinaudit.artifacts.set_subgroups). The one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without
+a threat model.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
 from typing import Any
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from skinaudit.artifacts import attack_record
+from skinaudit.artifacts import attack_record, set_subgroups
 from skinaudit.artifacts.attack_record import AttackRecord
-from skinaudit.artifacts.contract import InputContract, upgraded
+from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
+from skinaudit.artifacts.set_subgroups import Subgroups
+from skinaudit.artifacts.texts import padded, unpadded
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
@@ -32,6 +36,8 @@ from skinaudit.errors import InvalidInputError
 FORMAT_VERSION = 3
 _EARLIER = (1, 2)
 """1: the contract did not name the malignant classes. 2: no record of the attack."""
+_WITH_SUBGROUPS = 4
+"""The format of sets with subgroups; those without any are of format 3, which earlier versions of skinaudit read."""
 CLEAN = "clean"
 """Name and attack of the set of clean images."""
 MAX_LOGIT = 1e6
@@ -104,7 +110,8 @@ class AdversarialSet:
     """An opened set. Images stay on disk and are read in slices; the other arrays are in memory.
 
     images_digest: of images, labels, groups and ids; it names the images whatever model they were judged by. attack: what
-    the attack noted; None of clean images, and in sets of earlier formats.
+    the attack noted; None of clean images, and in sets of earlier formats. subgroups: what the data tell of each image
+    beside its label.
     """
 
     path: Path
@@ -115,6 +122,7 @@ class AdversarialSet:
     source_logits: NDArray[np.float32]
     images_digest: str
     attack: AttackRecord | None = None
+    subgroups: Subgroups = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -142,20 +150,22 @@ def write_set(
     ids: tuple[str, ...],
     source_logits: NDArray[np.float32],
     attack: AttackRecord | None = None,
+    subgroups: Subgroups | None = None,
 ) -> None:
     """Write a set atomically; equal arguments give equal bytes.
 
     Shapes and dtypes as in the module's docstring. attack: what the attack noted, None of clean images. Raises
     InvalidInputError on values that `open_set` would refuse.
     """
-    width = max((len(name.encode()) for name in ids), default=0) or 1
+    subgroups = subgroups or {}
     arrays: dict[str, NDArray[Any]] = {
         "images": np.ascontiguousarray(images),
         "labels": np.ascontiguousarray(labels),
         "group": np.ascontiguousarray(group),
-        "ids": np.frombuffer(np.array([name.encode() for name in ids], f"S{width}").tobytes(), np.uint8).reshape(-1, width),
+        "ids": padded(ids),
         "source_logits": np.ascontiguousarray(source_logits),
         **({} if attack is None else attack.arrays()),
+        **set_subgroups.tensors(subgroups),
     }
     expected = _TENSORS if attack is None else {**_TENSORS, **attack_record.TENSORS}
     for name, (dtype, axes) in expected.items():
@@ -163,13 +173,14 @@ def write_set(
             raise InvalidInputError(f"{path}: {name} must be {dtype} of {axes} axes, not {arrays[name].dtype}")
     _check_values(str(path), info, arrays["images"].shape, labels, group, ids, source_logits)
     _check_record(str(path), info, attack, len(labels))
+    _check_subgroups(str(path), subgroups, len(labels))
     description = json.dumps(info.to_json(), sort_keys=True)
     images_digest = _images_digest(iter([arrays["images"]]), labels, group, ids)
     record = {
-        "version": FORMAT_VERSION,
+        "version": _WITH_SUBGROUPS if subgroups else FORMAT_VERSION,
         "info": info.to_json(),
         "images_digest": images_digest,
-        "content_digest": _content_digest(images_digest, description, source_logits, attack),
+        "content_digest": _content_digest(images_digest, description, source_logits, attack, subgroups),
     }
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata={_KEY: json.dumps(record, sort_keys=True)})
@@ -213,31 +224,37 @@ def _open_and_verify(path: Path) -> AdversarialSet:
                 raise InvalidInputError(f"{path}: not an adversarial set of skinaudit; `skinaudit attack RUN` writes them")
             found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             recorded = attack_record.TENSORS if found.keys() & attack_record.TENSORS.keys() else {}
-            for name, (dtype, axes) in {**_TENSORS, **recorded}.items():
+            grouped = dict.fromkeys(set_subgroups.names_among(found.keys()), _TENSORS["ids"])
+            for name, (dtype, axes) in {**_TENSORS, **recorded, **grouped}.items():
                 if name not in found or found[name].get_dtype() != dtype or len(found[name].get_shape()) != axes:
                     raise InvalidInputError(
                         f"{path}: tensor {name} is missing or not {dtype} of {axes} axes; write the set again"
                     )
             shape = tuple(found["images"].get_shape())
-            labels, group, padded = (file.get_tensor(name) for name in ("labels", "group", "ids"))
+            labels, group, names = (file.get_tensor(name) for name in ("labels", "group", "ids"))
             source_logits = file.get_tensor("source_logits")
             noted = {name: file.get_tensor(name) for name in recorded}
+            told = {name: file.get_tensor(name) for name in grouped}
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such adversarial set") from error
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); write the set again") from error
-    record, description = _parse_record(metadata, where=str(path))
+    record, description = _parse_record(metadata, where=str(path), with_subgroups=bool(told))
     info = record.info
+    damaged = "image names"
     try:
-        ids = tuple(bytes(row).rstrip(b"\0").decode() for row in padded)
+        ids = unpadded(names)
+        damaged = "subgroups"
+        subgroups = set_subgroups.from_tensors(told)
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path}: the image names are damaged; write the set again") from error
+        raise InvalidInputError(f"{path}: the {damaged} are damaged; write the set again") from error
     _check_values(str(path), info, shape, labels, group, ids, source_logits)
     attack = attack_record.from_arrays(noted) if noted else None
     _check_record(str(path), info, attack, len(labels))
-    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record.images_digest, attack)
+    _check_subgroups(str(path), subgroups, len(labels))
+    opened = AdversarialSet(path, info, labels, group, ids, source_logits, record.images_digest, attack, subgroups)
     images_digest = _images_digest(opened.batches(_ROWS), labels, group, ids)
-    if (images_digest, _content_digest(images_digest, description, source_logits, attack)) != (
+    if (images_digest, _content_digest(images_digest, description, source_logits, attack, subgroups)) != (
         record.images_digest,
         record.content_digest,
     ):
@@ -274,16 +291,19 @@ class _Record:
     content_digest: str
 
 
-def _parse_record(text: str, *, where: str) -> tuple[_Record, str]:
+def _parse_record(text: str, *, where: str, with_subgroups: bool) -> tuple[_Record, str]:
     """The metadata and its description as it was written, which the content digest covers; raises InvalidInputError."""
+    present = _WITH_SUBGROUPS if with_subgroups else FORMAT_VERSION
     value = parse_json(text, where=where, what="description of a set", again=_AGAIN)
     version = value.get("version") if isinstance(value, dict) else None
-    if isinstance(value, dict) and version not in (*_EARLIER, FORMAT_VERSION):
-        raise InvalidInputError(f"{where}: version should be {FORMAT_VERSION}, found {show(version)}; {_AGAIN}")
+    if isinstance(value, dict) and version != present and (with_subgroups or version not in _EARLIER):
+        raise InvalidInputError(f"{where}: version should be {present}, found {show(version)}; {_AGAIN}")
     description = json.dumps(value.get("info"), sort_keys=True) if isinstance(value, dict) else ""
     if version == 1 and isinstance(value.get("info"), dict) and "contract" in value["info"]:
         contract = upgraded(value["info"]["contract"], where=f"{where}: info.contract", again=_AGAIN)
         value = {**value, "info": {**value["info"], "contract": contract}}
+    if isinstance(value, dict) and isinstance(value.get("info"), dict) and "contract" in value["info"]:
+        value = {**value, "info": {**value["info"], "contract": completed(value["info"]["contract"])}}
     record: _Record = build(_Record, value, where=where, again=_AGAIN)
     return record, description
 
@@ -323,6 +343,12 @@ def _check_record(where: str, info: SetInfo, attack: AttackRecord | None, images
         raise InvalidInputError(f"{where}: the record of the attack {problem}; {_AGAIN}")
 
 
+def _check_subgroups(where: str, subgroups: Subgroups, images: int) -> None:
+    problem = set_subgroups.problem(subgroups, images)
+    if problem:
+        raise InvalidInputError(f"{where}: {problem}; {_AGAIN}")
+
+
 def _images_digest(
     images: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64], group: NDArray[np.int64], ids: tuple[str, ...]
 ) -> str:
@@ -331,8 +357,13 @@ def _images_digest(
 
 
 def _content_digest(
-    images_digest: str, description: str, source_logits: NDArray[np.float32], attack: AttackRecord | None
+    images_digest: str,
+    description: str,
+    source_logits: NDArray[np.float32],
+    attack: AttackRecord | None,
+    subgroups: Subgroups,
 ) -> str:
     noted = [] if attack is None else attack.arrays().values()
     parts = [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in (source_logits, *noted)]
+    parts += ["\0".join((name, *subgroups[name])).encode() for name in sorted(subgroups)]
     return digest_parts(images_digest.encode(), description.encode(), *parts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from skinaudit.artifacts.logits import check_positive
 from skinaudit.artifacts.typed_json import Range
 from skinaudit.errors import InvalidInputError, first_few
 
@@ -53,6 +54,8 @@ class InputContract:
     `size` is the side of the square image in pixels. `resize` names how the whole frame was brought to that size, outside
     of the graph. `classes` gives the meaning of the columns of `output`, which are logits. `malignant` names those of the
     classes that count as malignant, the most important one first; where it is empty, nothing clinical can be judged.
+    positive: of a model that answers in one column, the class whose logit that is; None where each class has its column.
+    It is named where its probability is above `threshold`.
     """
 
     size: Annotated[int, Range(1, MAX_SIZE)]
@@ -64,6 +67,8 @@ class InputContract:
     resize: str = "whole frame, antialiased bilinear"
     input: str = "image"
     output: str = "logits"
+    positive: str | None = None
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(set(self.malignant)) != len(self.malignant):
@@ -73,6 +78,8 @@ class InputContract:
             raise InvalidInputError(
                 f"input contract: malignant names {first_few(unknown)}; the classes are {', '.join(self.classes)}"
             )
+        if self.positive is not None:
+            check_positive(self.classes, self.positive, self.threshold)
 
     @property
     def malignant_labels(self) -> tuple[int, ...]:
@@ -82,6 +89,11 @@ class InputContract:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {**asdict(self), "classes": list(self.classes), "malignant": list(self.malignant)}
+
+
+def completed(value: Any) -> Any:
+    """The plain value of a contract with the entries of one column, which those of earlier versions lack."""
+    return {"positive": None, "threshold": 0.5, **value} if isinstance(value, dict) else value
 
 
 def known_malignant(classes: Sequence[str]) -> list[str]:
@@ -100,7 +112,7 @@ def upgraded(value: Any, *, where: str, again: str) -> Any:
     if "malignant" in value:
         raise InvalidInputError(f"{where}.malignant is unknown in this earlier format of the file; {again}")
     classes = value.get("classes")
-    return {**value, "malignant": earlier_malignant(classes if isinstance(classes, list) else [])}
+    return completed({**value, "malignant": earlier_malignant(classes if isinstance(classes, list) else [])})
 
 
 def earlier_malignant(classes: Sequence[object]) -> list[str]:

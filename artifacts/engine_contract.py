@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.contract import MAX_SIZE
+from skinaudit.artifacts.logits import check_positive
 from skinaudit.artifacts.plain_values import read_toml, show
+from skinaudit.artifacts.task_classes import TaskClass, task_classes
 from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
 
@@ -32,7 +34,10 @@ class EngineContract:
     rational, so that 1/255 is a division by 255 and not a product with its rounded inverse. mean, std: per channel in the
     order of `colour`, in units of p * scale. classes: meaning of the columns of the answer, in their order. answer: logits,
     or probabilities that sum to 1. input, output: names of the tensors, None where the engine has only one of each. batch:
-    images in every call of the service that the engine is for; None where that may be any number.
+    images in every call of the service that the engine is for; None where that may be any number. positive: of an engine
+    that answers in one column, as a sigmoid or its logit, which of its two classes that column tells of; it is named where
+    its probability is above `threshold`. mapping: by column the classes of the sets that it stands for, none for a column
+    that is not used; None where columns and sets have the same classes.
     """
 
     size: int
@@ -47,6 +52,19 @@ class EngineContract:
     input: str | None = None
     output: str | None = None
     batch: int | None = None
+    positive: str | None = None
+    threshold: float = 0.5
+    mapping: Mapping[str, tuple[str, ...]] | None = None
+
+    @property
+    def tasks(self) -> tuple[TaskClass, ...]:
+        """The classes by which the engine is judged, in the order of its columns."""
+        return task_classes(self.classes, self.mapping)
+
+    @property
+    def columns(self) -> int:
+        """How many the answer has."""
+        return len(self.classes) if self.positive is None else 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,7 +83,14 @@ _INPUT = Known(
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
-_OUTPUT = Known({"name": str, "answer": Answer, "classes": tuple[str, ...]}, required=("answer", "classes"), others=False)
+_OUTPUT = Known(
+    {
+        "name": str, "answer": Answer, "classes": tuple[str, ...], "positive": str, "threshold": float,
+        "mapping": Mapping[str, tuple[str, ...]],
+    },
+    required=("answer", "classes"),
+    others=False,
+)  # fmt: skip
 _FILE = Known(
     {"input": Annotated[Mapping[str, Any], _INPUT], "output": Annotated[Mapping[str, Any], _OUTPUT]},
     required=("input", "output"),
@@ -86,12 +111,30 @@ def read_engine_contract(path: Path) -> EngineContract:
         raise InvalidInputError(
             f"{path}: output.classes = {classes!r}: give two or more different names in the order of the answer's columns"
         )
+    positive, threshold = answered.get("positive"), answered.get("threshold", 0.5)
+    _check_answer(answered, where=path)
     mean, std = (tuple(float(number) for number in given[entry]) for entry in ("mean", "std"))
     return EngineContract(
         size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
-        output=answered.get("name"), batch=given.get("batch"),
+        output=answered.get("name"), batch=given.get("batch"), positive=positive, threshold=threshold,
+        mapping=answered.get("mapping"),
     )  # fmt: skip
+
+
+def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
+    """Raise InvalidInputError where the entries of one column or of the mapping do not fit the classes."""
+    if "positive" not in answered and "threshold" in answered:
+        raise InvalidInputError(f"{where}: output.threshold is for an answer of one column; name its class as positive, too")
+    if "positive" in answered:
+        try:
+            check_positive(answered["classes"], answered["positive"], answered.get("threshold", 0.5))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{where}: output: {error}") from error
+    try:
+        task_classes(answered["classes"], answered.get("mapping"))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: output.mapping {error}") from error
 
 
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
@@ -115,8 +158,10 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         "",
         "[output]",
         *([] if contract.output is None else [f"name = {_text(contract.output)}"]),
-        f'answer = "{contract.answer}"   # logits, or probabilities that sum to 1',
+        f'answer = "{contract.answer}"   # logits, or probabilities: those of a softmax, or of a sigmoid in one column',
         f"classes = [{', '.join(map(_text, contract.classes))}]   # in the order of the columns",
+        *_one_column_rows(contract),
+        *_mapping_rows(contract),
     ]
     made = []
     for row in rows:
@@ -124,6 +169,24 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         made += [f"# CHECK: {notes[entry]}"] if entry in notes else []
         made.append(row)
     return "\n".join(made) + "\n"
+
+
+def _one_column_rows(contract: EngineContract) -> list[str]:
+    if contract.positive is None:
+        return []
+    return [
+        f"positive = {_text(contract.positive)}   # the class that the one column tells of",
+        f"threshold = {contract.threshold:g}   # it is named where its probability is above",
+    ]
+
+
+def _mapping_rows(contract: EngineContract) -> list[str]:
+    if contract.mapping is None:
+        return [
+            "# [output.mapping]   # if the sets have other classes: column = [classes of the sets], [] if it is not used"
+        ]
+    rows = (f"{_text(name)} = [{', '.join(map(_text, members))}]" for name, members in contract.mapping.items())
+    return ["", "[output.mapping]   # column = [classes of the sets], [] if it is not used", *rows]
 
 
 def _text(value: str) -> str:

@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.errors import EngineError
+from skinaudit.errors import EngineError, InvalidInputError
 
 Indices = NDArray[np.int64]
 """Class indices, one an image."""
+
+
+def check_positive(classes: Sequence[str], positive: str, threshold: float) -> None:
+    """Raise InvalidInputError unless an answer of one column can tell these classes apart by this threshold."""
+    if len(classes) != 2 or positive not in classes:
+        raise InvalidInputError(
+            f"positive = {positive!r}: one column tells of one of two classes, and these are {', '.join(classes)}"
+        )
+    if not 0 < threshold < 1:
+        raise InvalidInputError(f"threshold {threshold:g}: give a probability between 0 and 1, such as 0.5")
+
+
+def threshold_logit(threshold: float) -> float:
+    """The logit of a probability between 0 and 1."""
+    return math.log(threshold) - math.log1p(-threshold)
+
+
+def two_logits(margin: NDArray[np.float64], above: NDArray[np.bool_], *, positive: int) -> NDArray[np.float32]:
+    """An answer of one column as logits float32 (N, 2): the positive class gets its margin, the other 0.
+
+    margin: (N,), the logit of the positive class, whose place is `positive`, 0 or 1, less that of the threshold. above:
+    (N,), whether that class is named: it leads there and nowhere else, whatever rounding did to the margin.
+    """
+    least = float(np.finfo(np.float32).tiny)
+    logits = np.zeros((len(margin), 2), np.float32)
+    logits[:, positive] = np.where(above, np.maximum(margin, least), np.minimum(margin, -least))
+    return logits
+
+
+def named_classes(answers: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The column that leads in each row of raw answers (N, columns); of a single one, a logit, whether it is above 0."""
+    return np.asarray(answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0] > 0, np.intp)
 
 
 def predictions(logits: NDArray[np.floating]) -> Indices:

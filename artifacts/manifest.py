@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from skinaudit.artifacts import manifest_keys as keys
-from skinaudit.artifacts.contract import InputContract, upgraded
+from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
 from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.plain_values import parse_json, read_json, show
@@ -203,6 +203,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
             value["data"] = {("majority_share" if name == "majority_baseline" else name): data[name] for name in data}
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
+    if "contract" in value:
+        value["contract"] = completed(value["contract"])
     if kind == _RUN:
         value.setdefault("structure", None)  # earlier versions recorded none
     value.setdefault("operating_points", [])  # nor these
@@ -222,9 +224,11 @@ def _check_data(manifest: RunManifest, *, where: str) -> None:
     ):
         if images and data.get(name, value) != value:
             told = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
-    for name, table in {"part_lesions": data.get("part_lesions", {}), **counts}.items():
+    tables = {"part_lesions": data.get("part_lesions", {}), **{f"counts.{name}": table for name, table in counts.items()}}
+    if data.get("part_patients"):
+        tables["part_patients"] = data["part_patients"]
+    for place, table in tables.items():
         if table.keys() != images.keys():
-            place = name if name == "part_lesions" else f"counts.{name}"
             told = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
     for name in manifest.results.keys() - manifest.sets.keys():
         told = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"

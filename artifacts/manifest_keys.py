@@ -24,7 +24,9 @@ DATA = Known(
         "counts": Mapping[str, Mapping[str, COUNT]], "part_images": Mapping[str, COUNT],
         "part_lesions": Mapping[str, COUNT], "majority_class": str, "majority_share": Share,
         "leaked_lesions": COUNT, "skipped": tuple[_SKIPPED, ...], "notes": tuple[str, ...], "split": str,
-        "test_set": str, "classes_from": Mapping[str, tuple[str, ...]],
+        "test_set": str, "patients": COUNT, "part_patients": Mapping[str, COUNT], "leaked_patients": COUNT,
+        "identical": COUNT, "contradictions": tuple[str, ...], "turned": COUNT,
+        "classes_from": Mapping[str, tuple[str, ...]],
     },
     required=("title", "digest"),
 )  # fmt: skip

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.errors import InvalidInputError
 
@@ -63,6 +65,18 @@ def malignant_scores(logits: NDArray[np.floating], malignant: Sequence[int], *, 
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(answers[:, list(malignant)].sum(axis=1)) - np.log(answers[:, benign].sum(axis=1)))
     return _log_sum(answers[:, list(malignant)]) - _log_sum(answers[:, benign])
+
+
+def unshifted(logits: NDArray[np.floating], contract: InputContract) -> NDArray[np.floating]:
+    """The logits of which a softmax gives probabilities, (N, classes).
+
+    A model of one column has its logits less that of the threshold from which on its class is named, so that 0 decides.
+    """
+    if contract.positive is None or contract.threshold == 0.5:
+        return logits
+    shift = np.zeros(len(contract.classes))
+    shift[contract.classes.index(contract.positive)] = threshold_logit(contract.threshold)
+    return np.asarray(logits + shift)
 
 
 def fix_operating_point(scores: Scores, ill: NDArray[np.bool_], *, specificity: float) -> OperatingPoint | None:

@@ -136,7 +136,7 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
     for image_set in (clean[0], crafted[0]):
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(path))
     check_perturbation(crafted[0], clean[0])
-    engine = open_engine(path, provider=provider, threads=threads)
+    engine = open_engine(path, own=manifest.contract, provider=provider, threads=threads)
     check_engine(engine, manifest.contract, path=path)
     return _Side(folder, engine, clean[0], crafted[0])
 

@@ -9,21 +9,21 @@ from typing import Any
 
 
 def rows(report: dict[str, Any]) -> list[list[str]]:
-    """One row a set: source and engine accuracy, balanced accuracy, melanoma sensitivity, drop, flips, verdict."""
+    """One row a set: source and engine accuracy, balanced accuracy, first malignant class, drop, flips, verdict."""
     made = []
     verdicts = {gate["set"]: gate["judgement"]["verdict"] for gate in report["gates"] if gate["rule"] == "drop"}
     for one in report["sets"]:
         found = one["comparison"]
         drop = found["drop"]
         low, high = (100 * drop["interval"][side] for side in ("low", "high"))
-        melanoma = next(item for item in found["classes"] if item["name"] == "mel")
+        first = next(item for item in found["classes"] if item["name"] == report["malignant"][0])
         made.append(
             [
                 f"{report['run_name']} {Path(report['engine']).name}{', emulated' if report['emulated'] else ''}",
                 one["title"],
                 pair(found["source_accuracy"], found["engine_accuracy"]),
                 pair(found["source_balanced"], found["engine_balanced"]),
-                pair(share(melanoma["source"]), share(melanoma["engine"])),
+                pair(share(first["source"]), share(first["engine"])),
                 f"{100 * drop['value']:+.1f} [{low:+.1f}, {high:+.1f}]",
                 f"{found['flips']} ({found['malignant_to_benign']})",
                 verdicts[one["title"]],

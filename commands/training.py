@@ -17,9 +17,9 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 
 
 @click.command(short_help="Train a classifier and craft its sets.")
-@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE.npz|synthetic",
-              help=f"Folder laid out as {listed(names_in('trainer/data/layouts'))}, a MedMNIST file, or the embedded "
-              "synthetic images.")  # fmt: skip
+@click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE|synthetic",
+              help=f"Folder with the table of an archive ({listed(names_in('trainer/data/archives'))}), the table, folders "
+              "named after classes, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Merges, renames and orders the classes of the data, and marks the malignant ones.")  # fmt: skip
 @click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
@@ -27,6 +27,10 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
 @click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
+@click.option("--head", type=click.Choice(["classes", "binary"]), default="classes", show_default=True,
+              help="binary: one column, the logit of the malignant one of two classes.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+              help="Of --head binary: the probability above which the malignant class is named.")  # fmt: skip
 @click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
               help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
 @click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
@@ -56,8 +60,8 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
               help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default=None,
-              help="lesion: no lesion on both sides. paper: random, which leaks. official: the data's own  [default: "
-              "official where there is one, else lesion].")  # fmt: skip
+              help="lesion: no lesion or known patient on both sides. paper: random, which leaks. official: the data's own  "
+              "[default: official where there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
 @click.option("--calibrate", is_flag=True, help="Divide the logits by a temperature, fitted on the validation images.")
@@ -115,8 +119,8 @@ def train(as_json: bool, **options: Any) -> None:
         training = Training(
             arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
             threat_model=bounds, split=options["split"] or usual_split(dataset), seed=options["seed"],
-            weights=options["weights"], threads=thread_count(options["threads"]), calibrate=options["calibrate"],
-            specificities=options["specificities"],
+            weights=options["weights"], threads=thread_count(options["threads"]), head=options["head"],
+            threshold=options["threshold"], calibrate=options["calibrate"], specificities=options["specificities"],
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
     point_latest(out)

@@ -49,7 +49,10 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
         answer="probabilities" if _answers_probabilities(session, image, answer, layout, size) else "logits",
         input=image.name or None,
         output=answer.name or None,
+        positive=classes[1] if "positive" in notes else None,
     )
+    if contract.positive is not None:
+        notes["answer"] = "told by the answers to noise alone: those of a sigmoid lie between 0 and 1"
     return contract, notes
 
 
@@ -75,6 +78,13 @@ def _dtype(image: Port, *, where: Path) -> Dtype:
 
 def _classes(session: Session, answer: Port, notes: dict[str, str], *, where: Path) -> tuple[str, ...]:
     columns = [side for side in answer.shape[1:] if side != 1]
+    if not columns and len(answer.shape) in (1, 2):
+        notes["positive"] = "the file does not say which class its one column tells of"
+        notes["threshold"] = "the usual one; write that of the product"
+        if session.labels is not None and len(session.labels) == 2:
+            return session.labels
+        notes["classes"] = "one column tells of one of two classes: name both, as the sets spell them"
+        return ("class_0", "class_1")
     if len(columns) != 1 or columns[0] is None:
         raise EngineError(f"{where}: found {answer}: not one column a class")
     if session.labels is not None and len(session.labels) == columns[0]:
@@ -84,7 +94,8 @@ def _classes(session: Session, answer: Port, notes: dict[str, str], *, where: Pa
 
 
 def _answers_probabilities(session: Session, image: Port, answer: Port, layout: Layout, size: int) -> bool:
-    """Whether the answers to noise are non-negative and sum to 1: logits never do, image for image."""
+    """Whether the answers to noise are non-negative and sum to 1: logits never do, image for image. Of one column, whether
+    all lie between 0 and 1, as logits seldom do."""
     count = image.shape[0] or 4
     shape = (CHANNELS, size, size) if layout == "NCHW" else (size, size, CHANNELS)
     noise = np.random.default_rng(0).uniform(0, 1, (count, *shape))
@@ -92,4 +103,6 @@ def _answers_probabilities(session: Session, image: Port, answer: Port, layout: 
     answers = session.run(tensor, input=image.name, output=answer.name).reshape(count, -1)
     if answer.codes is not None:
         answers = answer.codes.decoded(answers)
+    if answers.shape[1] == 1:
+        return bool(answers.min() >= 0 and answers.max() <= 1)
     return are_probabilities(answers.astype(np.float64), answer.codes)

@@ -38,6 +38,14 @@ def are_probabilities(answers: NDArray[Any], codes: Codes | None) -> bool:
     return bool((answers >= 0).all() and (np.abs(sums - 1) <= slack).all())
 
 
+def log_odds(column: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float64]:
+    """The logits, float64 (N,), of probabilities (N,); 0 and 1 count as half a step of the codes, or of float32 beside 1."""
+    least = np.finfo(np.float32).eps / 4 if codes is None else codes.scale / 2
+    exact = np.clip(column.astype(np.float64), 0.0, 1.0)
+    above, below = np.maximum(exact, np.finfo(np.float32).tiny if codes is None else least), np.maximum(1 - exact, least)
+    return np.asarray(np.log(above) - np.log(below))
+
+
 def log_probabilities(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32]:
     """Their logarithms; zero counts as the smallest normal number, or as half a step where answers are rounded to codes."""
     least = np.finfo(np.float32).tiny if codes is None else np.float32(codes.scale / 2)

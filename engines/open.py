@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skinaudit import engines
+from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
@@ -35,6 +36,7 @@ def open_engine(
     runtime: str | None = None,
     contract: EngineContract | None = None,
     order: Sequence[str] | None = None,
+    own: InputContract | None = None,
     provider: Provider | None = None,
     threads: int | None = None,
     plan: PlanOptions | None = None,
@@ -43,7 +45,8 @@ def open_engine(
     """Open the engine at `path`.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
-    names in the order in which the engine shall answer, by default the contract's. provider: by default the runtime's usual
+    names in the order in which the engine shall answer, by default the contract's. own: the contract of the run of such an
+    engine, which one of a single column needs. provider: by default the runtime's usual
     one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
     EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
     do not agree, and as the runtime does.
@@ -57,7 +60,7 @@ def open_engine(
     if chosen.plan_options:
         settings["options"] = plan
     session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
-    return SessionEngine(session, where=str(path), contract=contract, order=order)
+    return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
 
 
 def takers_of(plan_option: str) -> str:
@@ -65,14 +68,16 @@ def takers_of(plan_option: str) -> str:
     return " and ".join(name for name, runtime in RUNTIMES.items() if plan_option in runtime.plan_options)
 
 
-def open_emulated(graph: Path, *, precision: str | None = None, threads: int | None = None) -> Engine:
+def open_emulated(
+    graph: Path, *, precision: str | None = None, threads: int | None = None, own: InputContract | None = None
+) -> Engine:
     """Open the ONNX graph that an engine was built from, on the CPU: half precision is rounded to between layers, as the
     engine itself would.
 
-    precision: that of the engine, where its builder made it of an fp32 graph. Raises as `open_engine`, and InvalidInputError
-    where a weight lies beyond it.
+    precision: that of the engine, where its builder made it of an fp32 graph. own: as for `open_engine`. Raises as
+    `open_engine`, and InvalidInputError where a weight lies beyond it.
     """
-    return SessionEngine(ort.open_emulated(graph, precision=precision, threads=threads), where=str(graph))
+    return SessionEngine(ort.open_emulated(graph, precision=precision, threads=threads), where=str(graph), own=own)
 
 
 def _named(runtime: str, path: Path) -> str:

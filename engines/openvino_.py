@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.logits import named_classes
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
@@ -139,7 +140,7 @@ def predictions(model: Any, images: NDArray[np.uint8], *, batch: int = 64) -> ND
     request = compiled.create_infer_request()
     starts = range(0, len(images), batch)
     scaled = (images[start : start + batch].astype(np.float32) / np.float32(255) for start in starts)
-    return np.concatenate([request.infer([pixels])[0].argmax(axis=1) for pixels in scaled])
+    return np.concatenate([named_classes(request.infer([pixels])[0]) for pixels in scaled])
 
 
 def found_precisions(model: Any) -> dict[str, int]:

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
+from skinaudit.artifacts.logits import threshold_logit, two_logits
 from skinaudit.engines.engine import BatchRange, EngineDescription, Images
-from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_probabilities
+from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_odds, log_probabilities
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
@@ -75,15 +77,22 @@ class SessionEngine:
     """A session that answers 8-bit images as its contract says. Not for several threads at once: the buffer is shared."""
 
     def __init__(
-        self, session: Session, *, where: str, contract: EngineContract | None = None, order: Sequence[str] | None = None
+        self,
+        session: Session,
+        *,
+        where: str,
+        contract: EngineContract | None = None,
+        order: Sequence[str] | None = None,
+        own: InputContract | None = None,
     ) -> None:
-        """contract: None for an engine of skinaudit's own, which is described by its ports alone. order: class names in the
-        order of the columns of `logits`; the contract's by default.
+        """contract: None for an engine of skinaudit's own, which is described by its ports and, where it answers in one
+        column, by `own`, the contract of its run. order: class names in the order of the columns of `logits`; the
+        contract's by default.
 
         Raises EngineError where ports, contract and order do not fit one another.
         """
         self._session, self._where = session, where
-        self._contract = own_contract(session, where=where) if contract is None else contract
+        self._contract = own_contract(session, own=own, where=where) if contract is None else contract
         image, self._answer = _ports(session, self._contract, where=where)
         self._input, self._fixed = image.name, _served(image.shape[0], self._contract.batch, where=where)
         self._columns = _columns(session, self._contract, order, where=where)
@@ -93,7 +102,7 @@ class SessionEngine:
         self.description = EngineDescription(
             **{name: getattr(about, name) for name in about.__dataclass_fields__},
             size=self._contract.size,
-            classes=len(self._contract.classes),
+            classes=len(self._contract.tasks),
         )
         """What it is."""
         self._buffer = np.empty((0, *self._contract.shape), np.float32)
@@ -107,7 +116,8 @@ class SessionEngine:
 
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
-        probabilities.
+        probabilities. An answer of one column becomes one of two, 0 and the logit of the positive class less that of the
+        threshold.
 
         Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine of a fixed
         batch is called as often as needed, its last call filled up with the last image. Raises EngineError on images of
@@ -126,7 +136,9 @@ class SessionEngine:
                 [self._run_fixed(images[at : at + self._fixed]) for at in range(0, len(images), self._fixed)]
             )
         logits = self._checked(answers)
-        return logits if self._columns is None else np.ascontiguousarray(logits[:, self._columns])
+        if self._columns is None:
+            return logits
+        return np.stack([logits[:, columns].max(axis=1) for columns in self._columns], axis=1)
 
     def _run_fixed(self, images: Images) -> NDArray[np.float32]:
         assert self._fixed is not None
@@ -138,7 +150,7 @@ class SessionEngine:
         tensor = self._session.run(self._tensor(images), input=self._input, output=self._answer.name)
         if self._answer.codes is not None:
             tensor = self._answer.codes.decoded(tensor)
-        return check_logits(tensor, rows=len(images), classes=len(self._contract.classes), where=self._where)
+        return check_logits(tensor, rows=len(images), classes=self._contract.columns, where=self._where)
 
     def _tensor(self, images: Images) -> NDArray[Any]:
         """The engine's input: the pixels in its colour order, layout, scale and dtype."""
@@ -170,6 +182,8 @@ class SessionEngine:
 
     def _checked(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         codes = self._answer.codes
+        if self._contract.positive is not None:
+            return self._two_columns(answers[:, 0], self._contract.positive)
         simplex = are_probabilities(answers, codes)
         if self._contract.answer == "probabilities":
             if not simplex:
@@ -184,10 +198,30 @@ class SessionEngine:
             )
         return answers
 
+    def _two_columns(self, column: NDArray[np.float32], positive: str) -> NDArray[np.float32]:
+        contract = self._contract
+        if contract.answer == "probabilities":
+            if column.min() < 0 or column.max() > 1:
+                raise EngineError(
+                    f"{self._where}: the contract says probabilities, but answers lie outside of 0 to 1; write answer ="
+                    ' "logits"'
+                )
+            margin = log_odds(column, self._answer.codes) - threshold_logit(contract.threshold)
+            above = column > np.float32(contract.threshold)  # as a product compares them
+        else:
+            margin = column.astype(np.float64) - threshold_logit(contract.threshold)
+            above = margin > 0
+        return two_logits(margin, above, positive=contract.classes.index(positive))
+
 
 def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray[np.float32]:
-    """Return `answer` as float32 (rows, classes), trailing sides of 1 dropped, if finite; raises EngineError otherwise."""
+    """Return `answer` as float32 (rows, classes), trailing sides of 1 dropped, if finite; raises EngineError otherwise.
+
+    A single column may also come as (rows,).
+    """
     shape = getattr(answer, "shape", None)
+    if classes == 1 and shape == (rows,):
+        answer = np.reshape(answer, (rows, 1))
     if isinstance(answer, np.ndarray) and answer.ndim > 2 and set(answer.shape[2:]) == {1}:
         answer = answer.reshape(answer.shape[:2])
     if not isinstance(answer, np.ndarray) or answer.dtype not in _FLOATS or answer.shape != (rows, classes):
@@ -203,9 +237,10 @@ def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray
     return logits
 
 
-def own_contract(session: Session, *, where: str) -> EngineContract:
+def own_contract(session: Session, *, own: InputContract | None = None, where: str) -> EngineContract:
     """The contract of an engine that skinaudit exports, its size and number of classes read from the session's ports.
 
+    own: the contract of its run, which says what a single column means.
     Raises EngineError unless it is `image` float32 (batch, 3, size, size) -> `logits` float32 (batch, classes).
     """
     inputs, outputs = session.inputs, session.outputs
@@ -223,7 +258,13 @@ def own_contract(session: Session, *, where: str) -> EngineContract:
         raise EngineError(f"{where}: found {logits}, expected (batch, classes)")
     if image.shape[0] is not None or logits.shape[0] is not None:
         raise EngineError(f"{where}: the batch is fixed at {image.shape[0]}; export it with a dynamic batch")
-    return EngineContract(image.shape[2], tuple(map(str, range(logits.shape[1]))), input=INPUT, output=OUTPUT)
+    one_column = own is not None and own.positive is not None
+    if one_column != (logits.shape[1] == 1):
+        due = "in one column" if one_column else "in one column a class"
+        raise EngineError(f"{where}: found {logits}, its run answers {due}; export it again")
+    named = own.classes if own is not None and one_column else tuple(map(str, range(logits.shape[1])))
+    contract = EngineContract(image.shape[2], named, input=INPUT, output=OUTPUT)
+    return replace(contract, positive=own.positive, threshold=own.threshold) if own is not None and one_column else contract
 
 
 def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[Port, Port]:
@@ -245,14 +286,25 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
     if image.dtype != contract.dtype:
         raise EngineError(f"{where}: found {image}, the contract says {contract.dtype}; correct dtype (and scale with it)")
     columns = [side for side in answer.shape[1:] if side != 1]
-    if columns and columns != [None] and columns != [len(contract.classes)]:
-        raise EngineError(f"{where}: found {answer}, the contract names {len(contract.classes)} classes; name all of them")
+    single = contract.columns == 1
+    if columns not in ([None], [], [contract.columns]) or (not columns and not single and len(answer.shape) > 1):
+        raise EngineError(f"{where}: found {answer}, {_due(contract, columns)}")
     if answer.dtype in INTEGERS and answer.codes is None:
         raise EngineError(
             f"{where}: answers in {answer.dtype} and the file does not say what the integers stand for; convert it with an"
             " output in float32"
         )
     return image, answer
+
+
+def _due(contract: EngineContract, columns: Sequence[int | None]) -> str:
+    """What a contract says of the columns, and how to mend it where the answer has others."""
+    if contract.positive is not None:
+        return f"the contract names {contract.positive} as the positive class of one column; leave positive out"
+    count = len(contract.classes)
+    if not columns and count == 2:
+        return 'the contract names 2 classes; say with positive = "..." which of them the one column tells of'
+    return f"the contract names {count} classes; name all of them"
 
 
 def _served(fixed: int | None, declared: int | None, *, where: str) -> int | None:
@@ -278,8 +330,8 @@ def _listed(ports: Sequence[Port]) -> str:
 
 def _columns(
     session: Session, contract: EngineContract, order: Sequence[str] | None, *, where: str
-) -> NDArray[np.intp] | None:
-    """Positions of the classes of `order` in the engine's answer; None where they agree already."""
+) -> list[list[int]] | None:
+    """For each class of `order` its positions in the engine's answer; None where they agree already."""
     if (
         session.labels is not None
         and sorted(session.labels) == sorted(contract.classes)
@@ -289,12 +341,15 @@ def _columns(
             f"{where}: the file says that its columns are {', '.join(session.labels)}, the contract says "
             f"{', '.join(contract.classes)}; correct the order of classes"
         )
-    if order is None or tuple(order) == contract.classes:
+    tasks = {task.name: list(task.columns) for task in contract.tasks}
+    names = tuple(tasks) if order is None else tuple(order)
+    if names == contract.classes and len(tasks) == len(names):
         return None
-    if sorted(order) != sorted(contract.classes):
-        lacking = sorted(set(order) - set(contract.classes)) or sorted(set(contract.classes) - set(order))
+    if sorted(names) != sorted(tasks):
+        lacking = sorted(set(names) - set(tasks)) or sorted(set(tasks) - set(names))
         raise EngineError(
-            f"{where}: the contract names {', '.join(contract.classes)}, the sets {', '.join(order)}: they differ in "
-            f"{first_few(lacking)}; write the sets' names, in the order of the engine's columns"
+            f"{where}: the contract names {', '.join(tasks)}, the sets {', '.join(names)}: they differ in "
+            f"{first_few(lacking)}; write the sets' names, in the order of the engine's columns, or say with "
+            "[output.mapping] which of them each column stands for"
         )
-    return np.array([contract.classes.index(name) for name in order])
+    return [tasks[name] for name in names]

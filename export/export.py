@@ -206,12 +206,13 @@ def _reference(build: _Build) -> Exported:
     build.progress("fp32: tracing the model")
     try:
         from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
+        from skinaudit.trainer.models import exported_part
 
         model = load_run_model(build.run)  # may bring what its architecture needs
     except ImportError as error:
         raise missing(error.name or "torch", "train", f"{build.run}: export") from error
 
-    source = to_onnx(model, size=build.manifest.contract.size)
+    source = to_onnx(exported_part(model), size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)
 
 
@@ -238,7 +239,7 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
         content = serialise(clean(converted.model), metadata=_metadata(build.manifest, precision.name))
         as_graph = "onnx" not in precision.formats
         session = open_bytes(content, where=str(path), threads=build.threads, as_graph=as_graph)
-        return content, SessionEngine(session, where=str(path)), converted.settings
+        return content, SessionEngine(session, where=str(path), own=build.manifest.contract), converted.settings
 
     build.progress(f"{name}: converting")
     content, engine, settings = convert()
@@ -284,7 +285,7 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
             fresh = onnx_graph.load(graph.path)
             more = form_build(Request(fresh, precision, calibration, build.run, rebuilt_path, str(path), build.options))
             content = _bytes_of([rebuilt_path, *more.companions])
-            return content, _open_built(rebuilt_path, form, threads=build.threads) if hindrance is None else None
+            return content, _open_built(rebuilt_path, form, build) if hindrance is None else None
 
         first_build = (_bytes_of([target, *built.companions]), engine if hindrance is None else None)
         again = _rebuilt(build, label, first_build, rebuild)
@@ -329,14 +330,15 @@ def _to_compare(target: Path, form: Format, graph: Exported, build: _Build, buil
     hindrance = built.incomplete
     if hindrance is None:
         try:
-            return _open_built(target, form, threads=build.threads), None
+            return _open_built(target, form, build), None
         except UnusableDeviceError as error:
             hindrance = str(error)
         except NoDeviceError:
             hindrance = ""
         except MissingDependencyError as error:
             hindrance = str(error)
-    return open_emulated(graph.path, threads=build.threads), hindrance.removeprefix(f"{target}: ")
+    emulation = open_emulated(graph.path, threads=build.threads, own=build.manifest.contract)
+    return emulation, hindrance.removeprefix(f"{target}: ")
 
 
 def _measured_on(hindrance: str | None) -> str:
@@ -345,9 +347,10 @@ def _measured_on(hindrance: str | None) -> str:
     return f"{EMULATED}: {hindrance}" if hindrance else EMULATED
 
 
-def _open_built(path: Path, form: Format, *, threads: int | None) -> Engine:
+def _open_built(path: Path, form: Format, build: _Build) -> Engine:
     """Open what was just built here, so that code in it is our own."""
-    return open_engine(path, runtime=form.runtime, threads=threads, allow_code=True)
+    own = build.manifest.contract
+    return open_engine(path, runtime=form.runtime, own=own, threads=build.threads, allow_code=True)
 
 
 def _rules(precision: str) -> Precision:

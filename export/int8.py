@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from skinaudit.artifacts.logits import named_classes
 from skinaudit.engines.onnx_graph import WEIGHTED
 from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.errors import missing
@@ -81,7 +82,7 @@ def predictions(model: ModelProto, calibration: Calibration) -> NDArray[np.intp]
     session = ort.InferenceSession(model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
     reader = BatchReader(calibration.images, name=model.graph.input[0].name)
     batches = iter(reader.get_next, None)
-    return np.concatenate([session.run(None, batch)[0].argmax(axis=1) for batch in batches])
+    return np.concatenate([named_classes(session.run(None, batch)[0]) for batch in batches])
 
 
 def _with_ranges(

@@ -22,14 +22,15 @@ def build_pytorch(request: Request) -> Built:
 
 
 def source_model(request: Request) -> tuple[Any, Any]:
-    """torch and the run's model in evaluation mode; raises MissingDependencyError without torch."""
+    """torch and what is exported of the run's model, in evaluation mode; raises MissingDependencyError without torch."""
     try:
         import torch
 
         from skinaudit.trainer.checkpoint import load_run_model
+        from skinaudit.trainer.models import exported_part
     except ImportError as error:
         raise missing("torch", "train", f"{request.where}: exporting a program") from error
-    return torch, load_run_model(request.run)
+    return torch, exported_part(load_run_model(request.run))
 
 
 def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> Any:

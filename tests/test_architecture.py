@@ -110,6 +110,28 @@ def test_imports_go_one_way(part: str) -> None:
     assert wrong == []
 
 
+# What may know a diagnosis by its name: the contract's list of HAM10000 and the readers of distributions.
+KNOW_DIAGNOSES = ("artifacts/contract.py", "trainer/data/")
+
+
+def test_what_is_malignant_is_known_by_the_contract_and_the_readers_of_data_alone() -> None:
+    """Elsewhere no text is, or is made of, the name of a malignant class; sentences, as in help, are no such names."""
+    from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
+
+    names = {*MALIGNANT, *(CLASS_TITLES[name] for name in MALIGNANT)}
+    found = []
+    for module, path in MODULES.items():
+        if path.relative_to(ROOT).as_posix().startswith(KNOW_DIAGNOSES):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value.strip():
+                if names & {node.value, *node.value.split("_")}:
+                    found.append(f"{module}: {node.value}")
+            elif isinstance(node, ast.Name) and node.id in ("MALIGNANT", "CLASSES"):
+                found.append(f"{module}: {node.id}")
+    assert found == []
+
+
 def test_the_table_itself_keeps_trainer_and_audit_apart_and_only_the_entry_point_imports_the_command_line() -> None:
     assert "audit" not in MAY_IMPORT["trainer"]
     assert "trainer" not in MAY_IMPORT["audit"]

@@ -17,7 +17,7 @@ from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
 from skinaudit.artifacts.plain_values import check_regular, parse_json
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.models import build
+from skinaudit.trainer.models import build, contract_settings
 
 _KEY = "skinaudit.checkpoint"
 
@@ -80,12 +80,8 @@ def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Modu
     if not {"arch", "width"} <= manifest.model.keys():
         raise InvalidInputError(f"{RunFolder(run).manifest}: names no arch and width to build the model from; train again")
     try:
-        model = build(
-            manifest.model["arch"],
-            width=manifest.model["width"],
-            classes=len(manifest.contract.classes),
-            size=manifest.contract.size,
-        )
+        settings = contract_settings(manifest.contract)
+        model = build(manifest.model["arch"], width=manifest.model["width"], **settings)
     except InvalidInputError as error:
         raise InvalidInputError(f"{RunFolder(run).manifest}: model: {error}") from error
     load_weights(model, resolve(run, manifest.weights))

@@ -19,6 +19,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import open_clean_set
+from skinaudit.artifacts.set_subgroups import Subgroups
 from skinaudit.artifacts.threat_model import Norm, ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
@@ -61,14 +62,18 @@ def write_clean_set(
     contract: InputContract,
     dataset: str,
     synthetic: bool,
+    subgroups: Subgroups | None = None,
 ) -> AdversarialSet:
-    """Write the clean images uint8 (N, 3, H, W) with the folded model's logits, and open them."""
+    """Write the clean images uint8 (N, 3, H, W) with the folded model's logits, and open them.
+
+    subgroups: by name one value an image; sets that are crafted of these images carry them, too.
+    """
     info = SetInfo(
         name=CLEAN, attack=CLEAN, threat_model=None, settings={}, seed=0, source=source, clean="", contract=contract,
         dataset=dataset, synthetic=synthetic, created_with=versions("torch", "torchvision"),
     )  # fmt: skip
     logits = logits_of(model, images)
-    write_set(path, info, images=images, labels=labels, group=group, ids=ids, source_logits=logits)
+    write_set(path, info, images=images, labels=labels, group=group, ids=ids, source_logits=logits, subgroups=subgroups)
     return open_set(path)
 
 
@@ -123,7 +128,7 @@ def write_adversarial_set(
     )  # fmt: skip
     write_set(
         path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
-        source_logits=logits_of(model, images), attack=noted,
+        source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
     )  # fmt: skip
     return open_set(path)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.program_structure import structure_of
 from skinaudit.artifacts.structure import Structure
 from skinaudit.errors import InvalidInputError
@@ -34,18 +37,51 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.std
 
 
-def build(arch: str, *, width: float = 1.0, classes: int = 7, size: int = 224) -> nn.Module:
+class TwoLogits(nn.Module):
+    """One column as two: 0, and the logit of the positive class less `shift`, that of the threshold. It is not exported."""
+
+    def __init__(self, positive: int, shift: float = 0.0) -> None:
+        super().__init__()
+        self.positive, self.shift = positive, shift
+
+    def forward(self, column: Tensor) -> Tensor:
+        margin = column - self.shift
+        both = (torch.zeros_like(margin), margin)
+        return torch.cat(both if self.positive == 1 else both[::-1], dim=1)
+
+
+def build(
+    arch: str, *, width: float = 1.0, classes: int = 7, size: int = 224, positive: int | None = None, threshold: float = 0.5
+) -> nn.Module:
     """Build a classifier with fresh weights from torch's global generator (seed it around the call).
 
     Input float32 RGB (N, 3, size, size) in [0, 1], output logits (N, classes). `width` multiplies the channels;
-    the resolution multiplier of MobileNet is `size`. Raises InvalidInputError on an unknown arch or a size too small.
+    the resolution multiplier of MobileNet is `size`. positive: of two classes, the one whose logit the last layer's only
+    column is, above `threshold` if it is named; None for a column a class. Raises InvalidInputError on an unknown arch or a
+    size too small.
     """
     architecture = architectures.load(arch)
     if not 0 < width <= 4:
         raise InvalidInputError(f"width {width}: must be above 0 and at most 4")
     if size < 32:
         raise InvalidInputError(f"size {size}: {arch} reduces the image 32 times and needs at least 32 pixels")
-    return nn.Sequential(Normalise(), architecture.build(width, classes))
+    if positive is None:
+        return nn.Sequential(Normalise(), architecture.build(width, classes))
+    return nn.Sequential(Normalise(), architecture.build(width, 1), TwoLogits(positive, threshold_logit(threshold)))
+
+
+def exported_part(model: nn.Module) -> nn.Module:
+    """What an engine of the model computes, the same layers: without the last one where it makes two columns of one."""
+    layers = list(model.children())
+    return nn.Sequential(*layers[:-1]) if layers and isinstance(layers[-1], TwoLogits) else model
+
+
+def contract_settings(contract: InputContract) -> dict[str, Any]:
+    """The arguments of `build` that follow from a run's contract."""
+    place = None if contract.positive is None else contract.classes.index(contract.positive)
+    return {
+        "classes": len(contract.classes), "size": contract.size, "positive": place, "threshold": contract.threshold
+    }  # fmt: skip
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -98,13 +134,13 @@ def _foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d
 
 
 def recorded_structure(model: nn.Module, *, size: int) -> Structure:
-    """Operators and connections of a model in evaluation mode; the model is left as it was."""
+    """Operators and connections of what is exported of a model, in evaluation mode; the model is left as it was."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
         with torch.no_grad():
             program = torch.export.export(
-                model,
+                exported_part(model),
                 (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )

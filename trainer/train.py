@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.operating_point import (
     DEFAULT_SPECIFICITY,
@@ -25,6 +26,7 @@ from skinaudit.artifacts.operating_point import (
 )
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
+from skinaudit.artifacts.set_subgroups import of_rows
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -38,7 +40,7 @@ from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Epoch, Examples, fit
-from skinaudit.trainer.models import build, folded, parameter_count, recorded_structure
+from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
@@ -48,13 +50,17 @@ CALIBRATION_IMAGES = 512
 SET_STEPS = 40
 
 
+Head = Literal["classes", "binary"]
+
+
 @dataclass(frozen=True)
 class Training:
     """Every choice of a training. Invariant: equal values and equal data give equal files on one machine.
 
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
-    weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. calibrate: divide
-    the logits by a temperature that is fitted on the validation images. specificities: of the operating points to fix there.
+    weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
+    class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
+    that is fitted on the validation images. specificities: of the operating points to fix there.
     """
 
     arch: str
@@ -69,6 +75,8 @@ class Training:
     threads: int
     calibrate: bool = False
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
+    head: Head = "classes"
+    threshold: float = 0.5
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -79,6 +87,8 @@ class Training:
             "seed": self.seed,
             "weights": self.weights,
             "threads": self.threads,
+            "head": self.head,
+            "threshold": self.threshold,
         }
 
 
@@ -109,12 +119,12 @@ def train_run(
     parts = split(dataset, kind=training.split, seed=training.seed)
     summary = summarise(dataset, parts)
     report.data(summary)
-    contract = InputContract(training.size, classes=dataset.classes, malignant=dataset.malignant)
+    contract = run_contract(dataset, training)
     check_costs(training.recipe, contract.classes)
-    classes = len(contract.classes)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
-        model = build(training.arch, width=training.width, classes=classes, size=training.size)
+        # trained at a threshold of one half: another one only moves the decisions, and must not be unlearnt
+        model = build(training.arch, width=training.width, **{**contract_settings(contract), "threshold": 0.5})
     start = "random weights" if training.weights is None else load_pretrained(model, training.arch, training.weights)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
@@ -140,6 +150,8 @@ def train_run(
     points = _operating_points(model, val, contract, training.specificities)
     for line in _of_validation(temperature, points):
         report.say(line)
+    if contract.positive is not None:
+        model[-1].shift = threshold_logit(contract.threshold)  # type: ignore[index]
     kept = max(past["epoch"] for past in history if past["best"])
     draw_curves(history, files.curves, title=f"{out.name}: {summary.title}")
     checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
@@ -176,6 +188,25 @@ def train_run(
     for path in (files.checkpoint, files.best):
         path.unlink()
     return manifest
+
+
+def run_contract(dataset: Dataset, training: Training) -> InputContract:
+    """What goes into the model of a training and what comes out; raises InvalidInputError where head and classes differ.
+
+    The positive class of one column is the malignant one; the last of the two where not exactly one is malignant.
+    """
+    contract = InputContract(training.size, classes=dataset.classes, malignant=dataset.malignant)
+    if training.head == "classes":
+        if training.threshold != 0.5:
+            raise InvalidInputError(f"threshold {training.threshold:g}: is for --head binary; leave it out")
+        return contract
+    if len(dataset.classes) != 2:
+        raise InvalidInputError(
+            f"--head binary: tells two classes apart, {dataset.title} has {len(dataset.classes)}; merge them in a file for "
+            "--classes"
+        )
+    positive = dataset.malignant[0] if len(dataset.malignant) == 1 else dataset.classes[-1]
+    return replace(contract, positive=positive, threshold=training.threshold)
 
 
 def set_plans(threat_model: ThreatModel, *, steps: int = SET_STEPS) -> tuple[AttackPlan, ...]:
@@ -248,7 +279,7 @@ def _write_sets(
         files.set_file(CLEAN), frozen,
         images=dataset.images[test], labels=dataset.labels[test], group=dataset.groups[test],
         ids=tuple(dataset.ids[index] for index in test), source=weights.digest, contract=contract,
-        dataset=dataset.title, synthetic=dataset.synthetic,
+        dataset=dataset.title, synthetic=dataset.synthetic, subgroups=of_rows(dataset.subgroups, test),
     )  # fmt: skip
     crafted = [
         generate.write_adversarial_set(

@@ -65,7 +65,7 @@ def measure_precision(
     images = next(compared.images.batches(_IMAGES))
     try:
         graph = resolve(path.parent, manifest.graph)
-        logits = open_emulated(graph, precision=manifest.asked, threads=threads).logits(images)
+        logits = open_emulated(graph, precision=manifest.asked, threads=threads, own=manifest.contract).logits(images)
     except (EngineError, InvalidInputError, MissingDependencyError) as error:
         return ComputedPrecision(manifest.asked, unseen=str(error))
     source = compared.images.source_logits[: len(images)]

@@ -68,7 +68,9 @@ def emulate_half_precision(
     if not (path.parent / manifest.graph.file).is_file():
         return HalfPrecision(manifest.asked, unseen=f"{manifest.graph.file}, by which to emulate it, is missing")
     try:
-        halved = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
+        halved = open_emulated(
+            resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads, own=manifest.contract
+        )
     except MissingDependencyError as error:
         return HalfPrecision(manifest.asked, unseen=str(error))
     frames = odd_frames(inputs.clean, np.random.default_rng(seed))

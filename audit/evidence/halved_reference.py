@@ -43,7 +43,8 @@ def answer_in_halves(
     if not (path.parent / manifest.reference.file).is_file():
         return ()
     try:
-        halved = open_emulated(resolve(path.parent, manifest.reference), precision=manifest.asked, threads=threads)
+        file = resolve(path.parent, manifest.reference)
+        halved = open_emulated(file, precision=manifest.asked, threads=threads, own=manifest.contract)
         answers = []
         for stored in answered:
             if stored.white_box:

@@ -26,6 +26,7 @@ from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
+from skinaudit.audit.evidence.regrouping import regrouped
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.engine_files import digest_engine
@@ -128,12 +129,17 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
                 f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; use sets of the "
                 "engine's size"
             )
-        if len(expected.classes) != len(engine_contract.classes):
+        if engine_contract.mapping is None and len(expected.classes) != len(engine_contract.classes):
             raise InvalidInputError(
                 f"{contract}: names {len(engine_contract.classes)} classes, {image_set.path} has {len(expected.classes)}: "
-                f"{', '.join(expected.classes)}; an engine of other classes cannot be audited with these sets"
+                f"{', '.join(expected.classes)}; say with [output.mapping] which of them each column stands for"
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets)
+    if engine_contract.mapping is not None:
+        clean, *others = (
+            regrouped(image_set, engine_contract.tasks, where=str(contract)) for image_set in (clean, *adversarial)
+        )
+        adversarial = tuple(others)
     copies = find_copies(clean)
     return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
 
@@ -173,7 +179,7 @@ def _sorted_sets(
 
 def check_contract(contract: InputContract, expected: InputContract, *, what: str, other: str) -> None:
     """Raise InvalidInputError, naming what differs, unless both contracts agree on pixels and on the columns of logits."""
-    for field in ("classes", "malignant", "size", "layout", "dtype", "scale", "resize"):
+    for field in ("classes", "malignant", "positive", "threshold", "size", "layout", "dtype", "scale", "resize"):
         actual, wanted = getattr(contract, field), getattr(expected, field)
         if actual != wanted:
             raise InvalidInputError(

@@ -109,7 +109,8 @@ def open_subject(
             plan=plan, allow_code=allow_code,
         )  # fmt: skip
     if emulate:
-        emulation = open_emulated(resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads)
+        graph = resolve(path.parent, manifest.graph)
+        emulation = open_emulated(graph, precision=manifest.asked, threads=threads, own=manifest.contract)
         if not emulation.description.found.get(manifest.asked):
             raise InvalidInputError(
                 f"{path}: its builder made it {manifest.asked} of {manifest.graph.file}, which is not {manifest.asked} and "
@@ -122,7 +123,9 @@ def open_subject(
             "with --emulate"
         )
     named = runtime or manifest.runtime
-    return open_engine(path, runtime=named, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
+    return open_engine(
+        path, runtime=named, own=manifest.contract, provider=provider, threads=threads, plan=plan, allow_code=allow_code
+    )
 
 
 def open_reference(
@@ -153,7 +156,7 @@ def open_reference(
         return Reference(None, False, f"not run, reference missing ({record.file})")
     file = resolve(path.parent, record)
     try:
-        reference = open_engine(file, threads=threads)
+        reference = open_engine(file, own=manifest.contract, threads=threads)
     except MissingDependencyError as error:
         return Reference(None, False, f"not run, {error}")
     check_engine(reference, manifest.contract, path=file)
@@ -178,7 +181,9 @@ def _open_control(
     runtime = manifest.runtime
     if plan is not None and runtime in RUNTIMES:
         plan = plan.only(RUNTIMES[runtime].plan_options)  # a plan runs as the one under audit, on the same device
-    reference = open_engine(control, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
+    reference = open_engine(
+        control, runtime=runtime, own=manifest.contract, provider=provider, threads=threads, plan=plan, allow_code=allow_code
+    )
     check_engine(reference, inputs.clean.info.contract, path=control)
     typed = manifest.settings.get("found_in") == BUILT_TYPED
     _check_single(reference, path=control, built=manifest.found if typed else None)

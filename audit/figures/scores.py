@@ -58,8 +58,8 @@ class ScoreComparison:
 
 
 def compare_scores(
-    engine: NDArray[np.float32],
-    source: NDArray[np.float32] | None,
+    engine: NDArray[np.floating],
+    source: NDArray[np.floating] | None,
     *,
     labels: Indices,
     groups: NDArray[np.int64],
@@ -149,7 +149,7 @@ def brier_score(probabilities: NDArray[np.float64], labels: Indices) -> float:
 
 
 def _probabilities(
-    engine: NDArray[np.float32], source: NDArray[np.float32] | None, already: bool
+    engine: NDArray[np.floating], source: NDArray[np.floating] | None, already: bool
 ) -> list[NDArray[np.float64]]:
     own = engine.astype(np.float64) if already else softmax(engine)
     return [own] if source is None else [own, softmax(source)]

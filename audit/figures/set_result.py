@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.operating_point import OperatingPoint, malignant_scores
+from skinaudit.artifacts.operating_point import OperatingPoint, malignant_scores, unshifted
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures.at_threshold import AtThreshold, at_threshold
@@ -91,18 +91,25 @@ def set_results(
 
 
 def _scores(answered: AnsweredSet, *, confidence: float) -> ScoreComparison:
-    images = answered.images
+    images, (engine, source, probabilities) = answered.images, _unshifted(answered)
     return compare_scores(
-        answered.logits, answered.source_logits,
+        engine, source,
         labels=images.labels, groups=answered.lesions, malignant=images.info.contract.malignant_labels,
-        confidence=confidence, probabilities=_are_probabilities(answered.logits),
+        confidence=confidence, probabilities=probabilities,
     )  # fmt: skip
 
 
+def _unshifted(answered: AnsweredSet) -> tuple[NDArray[np.floating], NDArray[np.floating] | None, bool]:
+    """Logits of engine and source of which a softmax gives probabilities; and whether the engine's are probabilities."""
+    contract, source, already = answered.images.info.contract, answered.source_logits, _are_probabilities(answered.logits)
+    engine = answered.logits if already else unshifted(answered.logits, contract)
+    return engine, None if source is None else unshifted(source, contract), already
+
+
 def _at(point: OperatingPoint, answered: AnsweredSet, *, prevalence: float | None, confidence: float) -> AtThreshold:
-    images, source = answered.images, answered.source_logits
+    images, (engine, source, probabilities) = answered.images, _unshifted(answered)
     malignant = images.info.contract.malignant_labels
-    scores = malignant_scores(answered.logits, malignant, probabilities=_are_probabilities(answered.logits))
+    scores = malignant_scores(engine, malignant, probabilities=probabilities)
     return at_threshold(
         scores > point.threshold,
         None if source is None else malignant_scores(source, malignant) > point.threshold,

@@ -18,6 +18,7 @@ from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
 from skinaudit.audit.reports.parts.wording import (
+    MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     batches_text,
@@ -54,6 +55,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             malignant=result.malignant,
             operating=[(entry, rows) for entry in result.sets if (rows := list(operating_rows(entry)))],
             operating_text=operating_text(result),
+            many_classes=len(result.classes) > MANY_CLASSES,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),

@@ -19,6 +19,7 @@ from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.reports.parts.columns import print_table
 from skinaudit.audit.reports.parts.operating import operating_text, short_figures
 from skinaudit.audit.reports.parts.wording import (
+    MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     baseline_text,
@@ -233,6 +234,8 @@ def _operating(result: AuditResult) -> Table:
 
 def _sensitivities(result: AuditResult) -> Table:
     """Rows of a set: source, engine and the power of the gates; columns are classes with their images, malignant first."""
+    if len(result.classes) > MANY_CLASSES:
+        return _many_sensitivities(result)
     powers = {(gate.set, gate.lesion_class): gate.power for gate in result.gates if gate.rule == "class-sensitivity"}
     table = _table("sensitivity, %")
     table.add_column("", no_wrap=True)
@@ -254,6 +257,21 @@ def _sensitivities(result: AuditResult) -> Table:
         of_classes = [powers.get((set_result.title, found.name)) for found in set_result.comparison.classes]
         if any(power is not None for power in of_classes):
             table.add_row("", "power", *map(power_text, of_classes))
+    return table
+
+
+def _many_sensitivities(result: AuditResult) -> Table:
+    """Rows of a class, malignant first; columns are sets, source and engine."""
+    table = _table("sensitivity, %, source -> engine")
+    table.add_column("", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
+    for set_result in result.sets:
+        table.add_column(_name(set_result, result), justify="right")
+    for rows in zip(*(set_result.comparison.classes for set_result in result.sets), strict=True):
+        shares = (
+            f"{_share(found.source)} -> {_share(found.engine)}" if found.source else _share(found.engine) for found in rows
+        )
+        table.add_row(rows[0].name, f"{rows[0].engine.count:,}", *shares)
     return table
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from skinaudit.artifacts.run_sets import CLASSES_FROM
 from skinaudit.publish.run_record import RunRecord, settings
 
 _FORMATS = {
@@ -17,6 +19,7 @@ _FORMATS = {
 _RECIPE = ("epochs", "batch", "learning-rate", "class-weighting")
 """Options of `skinaudit train` that replace a setting of the recipe."""
 _COST = "recipe.class_costs."
+_CLASSES_FILE = "classes.toml"
 
 
 def reproduce(record: RunRecord) -> Iterator[str]:
@@ -25,11 +28,32 @@ def reproduce(record: RunRecord) -> Iterator[str]:
     yield ""
     yield "DATA stands for the images' folder or file. Equal data, settings and threads give equal weights on one machine."
     yield ""
+    yield from _classes_file(record)
     yield "```sh"
     run = f"runs/{record.manifest.name}"
     for command in (train_command(record), *_attack_commands(record, run), *_engine_commands(record, run)):
         yield shlex.join(" ".join(part.split()) for part in command)
     yield "```"
+
+
+def _classes_file(record: RunRecord) -> Iterator[str]:
+    """The file that named the classes of the task, where there was one."""
+    made: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
+    if not made:
+        return
+    yield f"{_CLASSES_FILE}:"
+    yield ""
+    yield "```toml"
+    yield f"malignant = {_texts(record.manifest.contract.malignant)}"
+    yield 'leave_out = ["*"]'
+    yield "[classes]"
+    yield from (f"{json.dumps(name, ensure_ascii=False)} = {_texts(members)}" for name, members in made.items())
+    yield "```"
+    yield ""
+
+
+def _texts(names: Sequence[str]) -> str:
+    return json.dumps(list(names), ensure_ascii=False)
 
 
 def train_command(record: RunRecord) -> tuple[str, ...]:
@@ -41,6 +65,10 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     options |= {
         name: settings_by_name.get(name) for name in ("arch", "width", "size", "split", "weights", "seed", "threads")
     }
+    if settings_by_name.get("head", "classes") != "classes":
+        options |= {name: settings_by_name.get(name) for name in ("head", "threshold")}
+    if CLASSES_FROM in manifest.data:
+        options["classes"] = _CLASSES_FILE
     options |= {"recipe": settings_by_name.get("recipe.name"), "norm": norm, "eps": eps}
     options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _RECIPE}
     if settings_by_name.get("hardening.kind", "none") != "none":

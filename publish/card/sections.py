@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from skinaudit.artifacts.contract import class_title
+from skinaudit.artifacts.contract import InputContract, class_title
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING, percent, share
@@ -37,7 +37,18 @@ def head(record: RunRecord) -> Iterator[str]:
     yield f"An image classifier of {kinds} kinds of skin lesions ({safe(architecture)}): {_hardening(record)}."
     yield (
         f"It takes RGB images of {size}x{size} pixels with values from 0 to 1 ({safe(manifest.contract.resize)}) and "
-        f"answers with logits in the order {safe(', '.join(manifest.contract.classes))}; normalisation is inside the model."
+        f"answers with {_answer(manifest.contract)}; normalisation is inside the model."
+    )
+
+
+def _answer(contract: InputContract) -> str:
+    """What the columns of the answer mean, of one column with the threshold."""
+    if contract.positive is None:
+        return f"logits in the order {safe(', '.join(contract.classes))}"
+    (other,) = (name for name in contract.classes if name != contract.positive)
+    return (
+        f"one logit, that of {safe(contract.positive)}: it is named where its probability is above "
+        f"{contract.threshold:g}, {safe(other)} elsewhere"
     )
 
 
@@ -69,12 +80,18 @@ def data(record: RunRecord) -> Iterator[str]:
         yield _row((":--", *("--:" for _ in parts)))
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
-        for what in ("images", "lesions"):
+        counted = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
+        for what in counted:
             yield _row((f"all {what}", *(f"{facts[f'part_{what}'][part]:,}" for part in parts)))
         yield ""
-        leaked, tested = facts.get("leaked_lesions", 0), facts["part_lesions"].get("test", 0)
-        line = f"Leaked lesions: {leaked:,} of {tested:,} in test are also in training or validation"
-        yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
+        for what in counted[1:]:
+            leaked, tested = facts.get(f"leaked_{what}", 0), facts[f"part_{what}"].get("test", 0)
+            line = f"Leaked {what}: {leaked:,} of {tested:,} in test are also in training or validation"
+            yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
+        if facts.get("identical"):
+            differ = len(facts.get("contradictions") or ())
+            yield f"{facts['identical']:,} images repeat another one's pixels and count as its lesion,"
+            yield f"and {differ:,} of these pictures stand under several labels."
         majority = safe(_text(facts, "majority_class"))
         yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()

@@ -69,6 +69,48 @@ def recorded(count: int = 5) -> AttackRecord:
     return AttackRecord(gradient, path, np.arange(-1, count - 1, dtype=np.int32), np.ones(count, np.float32))
 
 
+def test_subgroups_are_kept_and_covered_by_the_digest(make_set: MakeSet, tmp_path: Path) -> None:
+    subgroups = {"sex": ("male", "", "female", "", ""), "site": ("Rücken", "back", "", "", "")}
+    path = make_set(tmp_path / "clean", subgroups=subgroups)
+    assert open_set(path).subgroups == subgroups
+    assert metadata(path)["version"] == 4
+    sex = load_file(path)["subgroup.sex"].copy()
+    sex[1, :1] = ord("x")
+    rewrite(path, **{"subgroup.sex": sex})
+    with pytest.raises(InvalidInputError, match="content and digest differ"):
+        open_set(path)
+
+
+def test_a_set_without_subgroups_is_of_the_format_that_earlier_versions_read(make_set: MakeSet, tmp_path: Path) -> None:
+    path = make_set(tmp_path / "clean", subgroups={})
+    assert metadata(path)["version"] == 3
+    assert open_set(path).subgroups == {}
+    rewrite(path, record={**metadata(path), "version": 4})
+    with pytest.raises(InvalidInputError, match="version should be 3, found 4"):
+        open_set(path)
+    rewrite(path, record={**metadata(path), "version": 3}, **{"subgroup.sex": np.zeros((5, 1), np.uint8)})
+    with pytest.raises(InvalidInputError, match="version should be 4, found 3"):
+        open_set(path)
+
+
+@pytest.mark.parametrize(
+    ("subgroups", "told"),
+    [
+        ({"sex": ("male",) * 4}, "subgroup sex has 4 values for 5 images"),
+        ({"Sex ": ("male",) * 5}, "a subgroup's name has other characters than a to z and _: 'Sex '"),
+        ({"sex": ("ma\nle",) * 5}, "subgroup sex has a value of control characters"),
+        ({"sex": ("m" * 201,) * 5}, "or more than 200 letters"),
+        ({f"{chr(97 + number)}x": ("",) * 5 for number in range(17)}, "17 subgroups, at most 16 are read"),
+    ],
+)
+def test_subgroups_that_no_reader_takes_are_not_written(
+    make_set: MakeSet, tmp_path: Path, subgroups: dict[str, tuple[str, ...]], told: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        make_set(tmp_path / "clean", subgroups=subgroups)
+    assert told in str(caught.value)
+
+
 def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeSet, tmp_path: Path) -> None:
     path = make_set(tmp_path / "pgd", threat_model=LINF2, clean="sha256:c", attack=recorded())
     found = open_set(path).attack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +39,30 @@ def test_every_entry_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(write_toml(CONTRACT, notes={}))
     assert read_engine_contract(path) == CONTRACT
+
+
+def test_entries_of_one_column_and_of_a_mapping_are_kept(tmp_path: Path) -> None:
+    path, mapping = tmp_path / "c.toml", {"mel": ("a", "b"), "nv": ("c",)}
+    contract = replace(CONTRACT, positive="nv", threshold=0.2, mapping=mapping)
+    path.write_text(write_toml(contract, notes={"positive": "which"}))
+    assert read_engine_contract(path) == contract
+    assert "# CHECK: which\npositive =" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("positive", "message"),
+    [
+        ('positive = "bcc"', "output: positive = 'bcc': one column tells of one of two classes, and these are mel, nv"),
+        ('positive = "nv"\nthreshold = 1', "output: threshold 1: give a probability between 0 and 1"),
+        ("threshold = 0.3", "output.threshold is for an answer of one column"),
+        ('[output.mapping]\nmel = ["a"]', "output.mapping says nothing of column nv"),
+    ],
+)
+def test_one_column_has_two_classes_and_a_threshold(tmp_path: Path, positive: str, message: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"{write_toml(CONTRACT, notes={})}{positive}\n")
+    with pytest.raises(InvalidInputError, match=message):
+        read_engine_contract(path)
 
 
 @pytest.mark.parametrize(

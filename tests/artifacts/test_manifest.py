@@ -60,6 +60,16 @@ def test_a_run_round_trip(tmp_path: Path) -> None:
     assert read_run(tmp_path) == RUN
 
 
+def test_contracts_of_versions_that_knew_no_single_column_are_read(tmp_path: Path, engine: Path) -> None:
+    write_run(tmp_path, RUN)
+    for path in (tmp_path / "run.json", manifest_path(engine)):
+        contract = json.loads(path.read_text())["contract"]
+        assert (contract.pop("positive"), contract.pop("threshold")) == (None, 0.5)
+        edit(path, contract=contract)
+    assert read_run(tmp_path) == RUN
+    assert read_engine_manifest(engine).contract == RUN.contract
+
+
 def test_an_engine_round_trip_beside_the_pure_engine_file(engine: Path) -> None:
     manifest = read_engine_manifest(engine)
     assert manifest.found == {"fp16": 28}

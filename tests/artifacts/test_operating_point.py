@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skinaudit.artifacts.operating_point import OperatingPoint, fix_operating_point, malignant_scores
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.operating_point import OperatingPoint, fix_operating_point, malignant_scores, unshifted
 from skinaudit.errors import InvalidInputError
 
 
@@ -54,3 +55,10 @@ def test_a_specificity_lies_between_none_and_all(specificity: float) -> None:
 def test_a_point_that_does_not_reach_its_specificity_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="reaches specificity"):
         OperatingPoint(0.9, 0.0, 0.8, None, 10, 0)
+
+
+def test_the_score_of_a_model_of_one_column_is_its_own_logit() -> None:
+    contract = InputContract(32, classes=("nv", "mel"), malignant=("mel",), positive="mel", threshold=0.2)
+    logit = np.array([-3.0, 0.0, 2.0])
+    stored = np.stack([np.zeros(3), logit - np.log(0.2 / 0.8)], axis=1).astype(np.float32)
+    np.testing.assert_allclose(malignant_scores(unshifted(stored, contract), (1,)), logit, atol=1e-6)

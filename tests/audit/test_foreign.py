@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("onnxruntime")
 
 from skinaudit.artifacts.adversarial_set import open_set
-from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import accuracy, best_order
 from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.engines.draft import draft_contract
 from skinaudit.errors import EngineError, InvalidInputError
 
 SIZE = 6
@@ -176,3 +177,81 @@ def test_the_best_order_is_found_exactly() -> None:
     order, balanced = best_order(turned[labels], labels, 5)
     assert balanced == 1.0
     assert [order[answer] for answer in turned] == [0, 1, 2, 3, 4]
+
+
+BINARY = CONTRACT.replace(
+    'classes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]',
+    """classes = ["benign", "ill"]
+positive = "ill"
+threshold = 0.25
+[output.mapping]
+ill = ["mel", "bcc", "akiec"]
+benign = ["nv", "bkl", "df", "vasc"]
+""",
+)
+
+
+def binary_model(path: Path, weights: np.ndarray) -> Path:
+    """foreign_model with one column: the summed probability of the malignant classes."""
+    model = onnx.load(str(foreign_model(path, weights)))
+    ill = np.array([[name in MALIGNANT] for name in ALPHABETICAL], np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(ill, "ill"))
+    model.graph.node.append(helper.make_node("MatMul", ["scores", "ill"], ["probability"]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [4, 1]))
+    onnx.save(model, str(path))
+    return path
+
+
+def test_one_column_of_a_coarser_task_is_judged_by_its_own_classes_and_threshold(workplace: SimpleNamespace) -> None:
+    binary_model(workplace.engine, workplace.weights)
+    workplace.contract.write_text(BINARY)
+    result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+    assert (result.classes, result.malignant, result.verdict) == (("benign", "ill"), ("ill",), Verdict.INCONCLUSIVE)
+    for one in result.sets:
+        stored = open_set(workplace.sets / one.file)
+        logits = 0.3 * stored.source_logits.astype(np.float64)
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        malignant = [CLASSES.index(name) for name in MALIGNANT]
+        called, ill = shares[:, malignant].sum(1) > 0.25, np.isin(stored.labels, malignant)
+        assert one.comparison.engine_accuracy == np.mean(called == ill)
+        assert one.comparison.engine_malignant.right == int((called & ill).sum())
+    told = {one.severity: one.text for one in result.findings if one.rule == "class-mapping"}
+    assert told[Severity.NOTE] == "by the contract benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
+    assert "robust accuracy may be overstated" in told[Severity.WARNING]
+
+
+def test_an_answer_in_a_column_that_is_not_used_is_wrong(workplace: SimpleNamespace) -> None:
+    """As many columns as before, but that of nv is called background, and nv is read in that of df."""
+    mapping = "".join(f'{name} = ["{name}"]\n' for name in ALPHABETICAL if name not in ("df", "nv"))
+    workplace.contract.write_text(
+        CONTRACT.replace('"nv"', '"background"') + f'[output.mapping]\n{mapping}df = ["nv", "df"]\nbackground = []\n'
+    )
+    result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+    stored = open_set(workplace.sets / result.sets[0].file)
+    named = np.array(CLASSES)[stored.source_logits.argmax(1)]
+    truth = np.array(["df" if name == "nv" else name for name in np.array(CLASSES)[stored.labels]])
+    assert (named == "nv").any()
+    assert result.sets[0].comparison.engine_accuracy == np.mean(np.where(named == "nv", "background", named) == truth)
+    assert not any(one.rule == "class-absent" for one in result.findings)
+
+
+def test_a_draft_for_one_column_asks_for_its_class(workplace: SimpleNamespace) -> None:
+    contract, notes = draft_contract(binary_model(workplace.engine, workplace.weights))
+    assert (contract.classes, contract.positive, contract.answer) == (("class_0", "class_1"), "class_1", "probabilities")
+    assert {"classes", "positive", "threshold", "answer"} <= notes.keys()
+
+
+MAPPED_WRONGLY = BINARY.replace("ill = [", "other = [").replace("benign = [", "ill = [").replace("other = [", "benign = [")
+
+
+@pytest.mark.parametrize("text", [BINARY.replace('positive = "ill"', 'positive = "benign"'), MAPPED_WRONGLY])
+def test_a_wrong_positive_class_or_mapping_is_noticed(workplace: SimpleNamespace, text: str) -> None:
+    assert text != BINARY
+    binary_model(workplace.engine, workplace.weights)
+    workplace.contract.write_text(text)
+    result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+    assert result.verdict is not Verdict.PASS
+    assert "is not above that of always answering" in doubts(result)
+    assert "far better if they are read as" in doubts(result)

@@ -19,7 +19,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import logits_of
-from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for, write_adversarial_set
+from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for, write_adversarial_set, write_clean_set
 from skinaudit.trainer.models import folded
 
 LINF8 = ThreatModel("linf", Fraction(8))
@@ -64,6 +64,19 @@ def test_a_new_set_enters_the_manifest_with_its_logits_after_rounding(run: Path,
     check_perturbation(written, open_set(resolve(run, after.sets["clean"])))
     assert written.info.threat_model == threat_model
     assert np.array_equal(written.source_logits, logits_of(folded(load_run_model(run)), images(written)))
+
+
+def test_subgroups_travel_from_the_clean_set_to_those_crafted_of_it(run: Path, tmp_path: Path) -> None:
+    model, own = folded(load_run_model(run)), open_set(resolve(run, read_run(run).sets["clean"]))
+    sexes = ("female", "male", "")
+    clean = write_clean_set(
+        tmp_path / "clean.safetensors", model, images=images(own)[:3], labels=own.labels[:3], group=own.group[:3],
+        ids=own.ids[:3], source=own.info.source, contract=own.info.contract, dataset="test", synthetic=True,
+        subgroups={"sex": sexes},
+    )  # fmt: skip
+    plan = AttackPlan("fgsm", LINF8)
+    crafted = write_adversarial_set(tmp_path / "fgsm.safetensors", model, clean, plan, source=own.info.source, seed=0)
+    assert clean.subgroups == crafted.subgroups == {"sex": sexes}
 
 
 def test_equal_seeds_give_equal_bytes(run: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.files import atomic_path, digest_parts, write_json
 from skinaudit.artifacts.plain_values import MAX_BYTES, read_json
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data.decode import Unreadable
+from skinaudit.trainer.data.unreadable import Unreadable
 
 _FORMAT = 1
 _CHUNK = 1 << 20
@@ -54,6 +54,7 @@ def write_entry(
 ) -> None:
     """Store images (uint8 (3, size, size) each) as they come, so that memory does not grow with their number.
 
+    details: what to store beside them; read once all have come, so that they may fill it.
     The JSON is written last: an interrupted write leaves no entry. Raises InvalidInputError for an unwritable folder.
     """
     pixels = hashlib.sha256()
@@ -80,7 +81,7 @@ def write_entry(
         "shape": [count, 3, size, size],
         "pixels": f"sha256:{pixels.hexdigest()}",
         "unreadable": unreadable,
-        "details": dict(details or {}),
+        "details": dict({} if details is None else details),
     }
     write_json(folder / f"{key}.json", {"digest": _seal(content), "content": content})
 
@@ -102,6 +103,29 @@ def open_entry(folder: Path, key: str) -> CacheEntry | None:
     return CacheEntry(
         images=np.asarray(images), pixels_digest=content["pixels"], unreadable=unreadable, details=content["details"]
     )
+
+
+def entry_of(
+    folder: Path,
+    key: str,
+    images: Callable[[], Iterable[NDArray[np.uint8] | Unreadable]],
+    *,
+    size: int,
+    details: Mapping[str, Any] | None = None,
+) -> CacheEntry:
+    """The entry of `key`, made by write_entry where there is none.
+
+    Raises InvalidInputError where it reads back differently from what was written.
+    """
+    entry = open_entry(folder, key)
+    if entry is None:
+        write_entry(folder, key, images(), size=size, details=details)
+        entry = open_entry(folder, key)
+    if entry is None:
+        raise InvalidInputError(
+            f"{folder / key}.npy: reads back differently from what was written; check the disk or choose another folder"
+        )
+    return entry
 
 
 def dataset_digest(pixels: str, labels: NDArray[np.int64], groups: NDArray[np.int64], ids: Iterable[str]) -> str:

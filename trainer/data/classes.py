@@ -15,7 +15,7 @@ from skinaudit.artifacts.files import digest_parts
 from skinaudit.artifacts.plain_values import read_toml
 from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, first_few
-from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.dataset import Dataset, of_rows
 
 REST = "*"
 """In a class of the file, or left out: all classes of the data that the file does not name."""
@@ -23,7 +23,6 @@ REST = "*"
 _AGAIN = "see `skinaudit train --help`"
 _FILE = Known(
     {"classes": Mapping[str, str | tuple[str, ...]], "malignant": tuple[str, ...], "leave_out": tuple[str, ...]},
-    required=("classes",),
     others=False,
 )
 
@@ -32,13 +31,13 @@ _FILE = Known(
 class ClassPlan:
     """How the classes of the data become those of a task.
 
-    where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns.
-    malignant: classes of the task, the most important one first; None where the file leaves it to the data. left_out:
-    classes of the data whose images are not used.
+    where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns;
+    None where they stay as they are. malignant: classes of the task, the most important one first; None where the file
+    leaves it to the data. left_out: classes of the data whose images are not used.
     """
 
     where: str
-    members: Mapping[str, tuple[str, ...]]
+    members: Mapping[str, tuple[str, ...]] | None
     malignant: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
 
@@ -47,20 +46,24 @@ def read_classes(path: Path) -> ClassPlan:
     """Read the file of `--classes`; raises InvalidInputError naming the file and what is wrong with it.
 
     Its table `classes` gives each class of the task the data's classes that it is made of, one or a list, `*` for all that
-    are named nowhere. `malignant` lists the malignant ones, `leave_out` the data's classes that are not used.
+    are named nowhere; without it classes stay as they are. `malignant` lists the malignant ones, `leave_out` the data's
+    classes that are not used, `*` for all others.
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
     plain = read_toml(path, what="file of classes", again=_AGAIN)
     entries: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
-    members = {name: (of,) if isinstance(of, str) else of for name, of in entries["classes"].items()}
-    plan = ClassPlan(str(path), members, entries.get("malignant"), entries.get("leave_out", ()))
+    table = entries.get("classes")
+    members = {name: (of,) if isinstance(of, str) else of for name, of in (table or {}).items()}
+    plan = ClassPlan(str(path), None if table is None else members, entries.get("malignant"), entries.get("leave_out", ()))
     named = [*(member for of in members.values() for member in of), *plan.left_out]
     twice = sorted({name for name in named if named.count(name) > 1})
-    unknown = [name for name in plan.malignant or () if name not in members]
+    unknown = [name for name in plan.malignant or () if table is not None and name not in members]
     hollow = [name for name, of in members.items() if not of or not name or not all(of)]
     problem = ""
-    if twice:
+    if not entries:
+        problem = "says nothing; give a table classes, or list the malignant ones"
+    elif twice:
         problem = f"names {first_few(twice)} twice; each class of the data goes to one class of the task"
     elif unknown:
         problem = f"malignant names {first_few(unknown)}; the classes are {first_few(list(members), limit=MAX_CLASSES)}"
@@ -84,24 +87,21 @@ def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
     kept = np.flatnonzero(labels >= 0)
     if len(kept) == 0:
         raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; name its classes")
-    whole = len(kept) == len(labels)
     noted = json.dumps([list(members.items()), plan.left_out])
     return replace(
-        dataset,
-        images=dataset.images if whole else dataset.images[kept],
+        of_rows(dataset, kept),
         labels=labels[kept],
-        groups=dataset.groups[kept],
-        ids=tuple(dataset.ids[row] for row in kept),
         classes=classes,
         malignant=_malignant(dataset, plan, members),
         digest=digest_parts(dataset.digest.encode(), noted.encode()),
-        official_split=None if dataset.official_split is None else dataset.official_split[kept],
         classes_from=members,
     )
 
 
 def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
     """By class of the task those of the data, `*` written out."""
+    if plan.members is None:
+        return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}
     unknown = sorted(named - {REST} - set(dataset.classes))
     rest = tuple(name for name in dataset.classes if name not in named)
@@ -112,12 +112,20 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
         raise InvalidInputError(
             f"{plan.where}: says nothing of {first_few(rest)}; put them into a class, or into leave_out = [...]"
         )
-    if REST in named and not rest:
+    if not rest and any(REST in of for of in plan.members.values()):
         raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
     return {
         task: tuple(name for member in of for name in (rest if member == REST else (member,)))
         for task, of in plan.members.items()
     }
+
+
+def _as_they_are(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
+    unknown = [name for name in (*(plan.malignant or ()), *plan.left_out) if name not in dataset.classes]
+    if unknown:
+        theirs = first_few(dataset.classes, limit=MAX_CLASSES)
+        raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
+    return {name: (name,) for name in dataset.classes if name not in plan.left_out}
 
 
 def _malignant(dataset: Dataset, plan: ClassPlan, members: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

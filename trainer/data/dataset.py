@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,11 @@ class Dataset:
     digest: of images, labels, groups and ids.
     official_split: int64 (N,) 0 train, 1 validation, 2 test where the distribution brings its own.
     classes_from: by class the distribution's own classes that it was made of; empty where these are the classes.
+    patients: int64 (N,), patient index, -1 where it is not known; None where no patient is.
+    pictures: int64 (N,), index of the picture's content: images with identical pixels share it, and are of one lesion.
+    subgroups: by name of skinaudit.trainer.data.subgroups.NAMES one value an image, empty where it is not told; names of
+    which nothing is told are left out.
+    turned: how many pictures an orientation tag turned. notes: what a person must know of how the images were read.
     """
 
     images: NDArray[np.uint8]
@@ -46,6 +51,11 @@ class Dataset:
     official_split: NDArray[np.int64] | None = None
     skipped: tuple[Skipped, ...] = field(default=())
     classes_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    patients: NDArray[np.int64] | None = None
+    pictures: NDArray[np.int64] | None = None
+    subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    turned: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -54,6 +64,22 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def of_rows(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
+    """The images of `rows`, in that order, with all that is known of each; the digest stays that of the whole."""
+    whole = len(rows) == len(dataset) and bool((np.diff(rows) == 1).all())
+    return replace(
+        dataset,
+        images=dataset.images if whole else dataset.images[rows],
+        labels=dataset.labels[rows],
+        groups=dataset.groups[rows],
+        ids=tuple(dataset.ids[row] for row in rows),
+        official_split=None if dataset.official_split is None else dataset.official_split[rows],
+        patients=None if dataset.patients is None else dataset.patients[rows],
+        pictures=None if dataset.pictures is None else dataset.pictures[rows],
+        subgroups={name: tuple(values[row] for row in rows) for name, values in dataset.subgroups.items()},
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,3 +91,5 @@ class Split:
     test: NDArray[np.int64]
     leaked_lesions: int
     """How many test lesions also have images in train or val (0 under the lesion split)."""
+    leaked_patients: int = 0
+    """How many test patients also have images in train or val (0 under the lesion split)."""

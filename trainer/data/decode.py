@@ -1,4 +1,16 @@
-"""Image files to square uint8 arrays: Pillow, RGB, the whole frame squashed with an antialiased bilinear filter."""
+"""Picture files to square uint8 arrays: 8-bit RGB, the right way up, the whole frame squashed with an antialiased filter.
+
+Every picture becomes 8-bit RGB by one rule (docs/decisions/data.md):
+
+- an orientation tag (EXIF) is applied;
+- grey gets three equal channels; a palette is looked up; CMYK and YCbCr are converted by Pillow, without colour profiles;
+- transparent parts lie on white;
+- of 16 bits the upper 8 count, as in Pillow's own reading of 16-bit colour; a 16-bit picture that uses less than a sixteenth
+  of its range is refused, since its real depth (12 bits, as a rule) is not stated;
+- several frames are refused, and so are floating-point and 32-bit pixels.
+
+DICOM is read by skinaudit.trainer.data.dicom.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +28,44 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, __version__, features
 
 from skinaudit.artifacts.files import Progress
+from skinaudit.trainer.data import dicom
+from skinaudit.trainer.data.unreadable import Unreadable
 
 # JPEG's scaled decoding (Image.draft) would be faster, and would not be the resize that the input contract names: it
 # moves pixels by up to 19 of 255 on HAM10000.
 _LIBJPEG = features.version("libjpeg_turbo") or features.version("jpg")
-DECODER = f"whole frame, antialiased bilinear, 1; Pillow {__version__}, libjpeg {_LIBJPEG}"
+DECODER = f"whole frame, antialiased bilinear, 2; Pillow {__version__}, libjpeg {_LIBJPEG}"
 """Everything beside the file's bytes and the size that decides the pixels: part of the cache key."""
 
-_FORMATS = ("JPEG", "PNG")
-_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+_GREY = ("1", "L")
+_TRANSPARENT = ("LA", "PA", "La", "RGBa")
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_CONVERTED = (*_GREY, *_TRANSPARENT, "RGB", "RGBA", "RGBX", "P", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by the value of its tag; 1 is upright, others mean nothing (EXIF 2.3, 4.6.4)."""
 _BATCH = 256
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands in the place of an image or a digest that could not be had."""
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture of the asked size. `turned`: an orientation tag was applied. `digest`: of the whole frame's RGB pixels."""
 
-    reason: str
+    pixels: NDArray[np.uint8]
+    turned: bool
+    digest: str
 
 
 def resize(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
@@ -46,27 +76,75 @@ def resize(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def decode_file(path: Path, *, size: int) -> NDArray[np.uint8] | Unreadable:
-    """Decode one JPEG or PNG to uint8 (3, size, size); a truncated, damaged or foreign file comes back as Unreadable.
+def frame_digest(image: Image.Image) -> str:
+    """A name for the pixels of an RGB frame and its shape, whatever the file that held them."""
+    value = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    value.update(image.tobytes())
+    return value.hexdigest()
 
-    Orientation tags are ignored. A JPEG with damaged pixels and an intact end decodes: the format carries no checksum.
+
+def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
+    """Decode one JPEG, PNG, TIFF, WebP or DICOM file to uint8 (3, size, size); what cannot be read becomes Unreadable.
+
+    The file's content decides its format, whatever its name. A JPEG with damaged pixels and an intact end decodes: the
+    format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
+        if dicom.is_dicom(path):
+            read = dicom.read_picture(path)
+            return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)
         with Image.open(path, formats=_FORMATS) as image:
-            if image.mode not in _MODES:
-                return Unreadable(f"pixel format {image.mode}, expected 8-bit colour")
-            return resize(image, size=size)
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # the further frames of an MPO are previews or depth
+                return Unreadable(f"{frames} frames, expected one picture")
+            # Loading drops the layout of the pixels, and from TIFF the tag; asking a PNG for its tag loads it.
+            sixteen = _has_16_bits(image)
+            turned = _turn(image) is not None
+            image.load()
+            left = _turn(image)  # of a TIFF Pillow has turned already
+            rgb = _to_rgb(image if left is None else image.transpose(left), sixteen=sixteen)
+            return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
-        return Unreadable("not a JPEG or PNG image")
+        return Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
 
 
-def decode_files(
-    paths: Sequence[Path], *, size: int, progress: Progress | None = None
-) -> Iterator[NDArray[np.uint8] | Unreadable]:
+def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
+    return Decoded(resize(rgb, size=size), turned, frame_digest(rgb))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings a picture upright by its tag; None where it is, or where its EXIF data are damaged, as viewers show it."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):
+        return None
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether the file holds 16 bits a channel; Pillow reads such colour as 8-bit RGB and does not say so."""
+    return image.mode in _SIXTEEN_BITS or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+
+
+def _to_rgb(image: Image.Image, *, sixteen: bool) -> Image.Image | Unreadable:
+    """A loaded picture as 8-bit RGB, by the rule at the head of this file."""
+    if image.mode in _SIXTEEN_BITS:
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode not in _CONVERTED:
+        return Unreadable(f"pixel format {image.mode}, expected 8-bit or 16-bit grey or colour")
+    if image.mode in _TRANSPARENT or image.has_transparency_data:
+        picture = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    rgb = image.convert("RGB")
+    if sixteen and int(np.asarray(rgb).max()) < 16:
+        return Unreadable("16-bit pixels that use less than a sixteenth of their range: save it with 8 bits")
+    return rgb
+
+
+def decode_files(paths: Sequence[Path], *, size: int, progress: Progress | None = None) -> Iterator[Decoded | Unreadable]:
     """Decode many files in order, on as many threads as there are cores, holding a few hundred images at a time."""
     for done, image in enumerate(_threaded(lambda path: decode_file(path, size=size), paths), start=1):
         yield image

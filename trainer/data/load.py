@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
@@ -17,13 +18,18 @@ from skinaudit.trainer.data.cache import (
     CacheEntry,
     cache_key,
     dataset_digest,
+    entry_of,
     open_entry,
-    write_entry,
 )
 from skinaudit.trainer.data.classes import ClassPlan, regrouped
-from skinaudit.trainer.data.dataset import Dataset, Skipped
-from skinaudit.trainer.data.decode import DECODER, Unreadable, decode_files, digest_copies
-from skinaudit.trainer.data.records import Listing, refuse_bad
+from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.decode import DECODER
+from skinaudit.trainer.data.joined import joined
+from skinaudit.trainer.data.layouts import archive
+from skinaudit.trainer.data.listed import read_listing
+from skinaudit.trainer.data.reading import Reading, pictures_of
+from skinaudit.trainer.data.records import find_files
+from skinaudit.trainer.data.tables import may_be_table
 
 SYNTHETIC_IMAGES = 6000
 """Enough that the lesion split's tenth for testing can exclude a loss of one point, with one image lost."""
@@ -44,6 +50,7 @@ def load(
 ) -> Dataset:
     """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
 
+    A table of an archive may be given instead of its folder, where that holds several.
     Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
     `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
     Dataset.skipped. classes: how the source's classes become those of the task; None takes them as they are. Raises
@@ -60,11 +67,14 @@ def load(
         raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
     path = Path(source).expanduser()
     if path.is_dir():
-        dataset = _load_listing(layouts.recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
+        dataset = read_listing(layouts.recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
     elif path.is_file() and path.suffix == ".npz":
         dataset = _load_medmnist(path, size=size, cache=folder, progress=progress)
+    elif path.is_file() and may_be_table(path):
+        listing = archive.list_images(path, find_files(path.parent), only=path)
+        dataset = read_listing(listing, size=size, cache=folder, skip_bad=skip_bad, progress=progress)
     elif path.exists():
-        raise InvalidInputError(f"{path}: give a folder of images, a MedMNIST .npz file, or synthetic")
+        raise InvalidInputError(f"{path}: give a folder of images, an archive's table, a MedMNIST .npz file, or synthetic")
     else:
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
     _refuse_unprintable(dataset, str(path))
@@ -85,57 +95,22 @@ def _of_task(dataset: Dataset, classes: ClassPlan | None, where: str, *, remedy:
     return wanted
 
 
-def _load_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None) -> Dataset:
-    skipped = refuse_bad(listing.bad, where=listing.table, skip_bad=skip_bad)
-    digests = digest_copies([record.files for record in listing.records])
-    unread = [
-        Skipped(record.image_id, digest.reason)
-        for record, digest in zip(listing.records, digests, strict=True)
-        if isinstance(digest, Unreadable)
-    ]
-    skipped += refuse_bad(unread, where=listing.table, skip_bad=skip_bad)
-    read = [pair for pair in zip(listing.records, digests, strict=True) if isinstance(pair[1], str)]
-
-    key = cache_key(images=[digest for _, digest in read], size=size, decoder=DECODER)
-    entry = open_entry(cache, key)
-    if entry is None:
-        decoded = decode_files([record.files[0] for record, _ in read], size=size, progress=progress)
-        write_entry(cache, key, decoded, size=size)
-        entry = _reopen(cache, key)
-    corrupt = [Skipped(read[position][0].image_id, reason) for position, reason in entry.unreadable.items()]
-    skipped += refuse_bad(corrupt, where=listing.table, skip_bad=skip_bad)
-
-    records = [record for position, (record, _) in enumerate(read) if position not in entry.unreadable]
-    lesions = {lesion: index for index, lesion in enumerate(sorted({record.lesion_id for record in records}))}
-    return _dataset(
-        entry,
-        labels=[listing.classes.index(record.label) for record in records],
-        groups=[lesions[record.lesion_id] for record in records],
-        ids=[record.image_id for record in records],
-        classes=listing.classes,
-        malignant=listing.malignant,
-        title=listing.title,
-        parts=[record.part for record in records],
-        skipped=skipped,
-    )
-
-
 def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | None) -> Dataset:
     listing = medmnist.list_medmnist(path)
     key = cache_key(npz=digest_file(path), size=size, decoder=DECODER)
-    entry = open_entry(cache, key)
-    if entry is None:
-        write_entry(cache, key, medmnist.read_images(path, listing, size=size, progress=progress), size=size)
-        entry = _reopen(cache, key)
+    reading = Reading(lambda: medmnist.read_images(path, listing, size=size, progress=progress))
+    entry = entry_of(cache, key, reading.pixels, size=size, details=reading.details)
+    pictures = pictures_of(entry)
     return _dataset(
         entry,
         labels=listing.labels,
-        groups=range(len(listing.labels)),
+        groups=joined(pictures),
         ids=listing.ids,
         classes=listing.classes,
         malignant=listing.malignant,
         title=listing.title if listing.side == size else f"{listing.title}, resized to {size}x{size}",
         parts=listing.official_split,
+        pictures=pictures,
     )
 
 
@@ -152,33 +127,23 @@ def _load_synthetic(*, count: int, size: int, seed: int, cache: Path, progress: 
             "title": made.title,
             "digest": made.digest,
         }
-        write_entry(cache, key, made.images, size=size, details=details)
-        entry = _reopen(cache, key)
+        entry = entry_of(cache, key, lambda: made.images, size=size, details=details)
     told = {name: entry.details[name] for name in ("labels", "groups", "ids", "title")}
     dataset = _dataset(entry, **told, classes=CLASSES, malignant=MALIGNANT)
     return dataclasses.replace(dataset, synthetic=True, digest=entry.details["digest"])
-
-
-def _reopen(cache: Path, key: str) -> CacheEntry:
-    entry = open_entry(cache, key)
-    if entry is None:
-        raise InvalidInputError(
-            f"{cache / key}.npy: reads back differently from what was written; check the disk or choose another folder"
-        )
-    return entry
 
 
 def _dataset(
     entry: CacheEntry,
     *,
     labels: Sequence[int],
-    groups: Sequence[int],
+    groups: Sequence[int] | NDArray[np.int64],
     ids: Sequence[str],
     classes: Sequence[str],
     malignant: Sequence[str],
     title: str,
-    parts: Sequence[int | None] = (),
-    skipped: tuple[Skipped, ...] = (),
+    parts: Sequence[int] = (),
+    pictures: NDArray[np.int64] | None = None,
 ) -> Dataset:
     label_array = np.asarray(labels, dtype=np.int64)
     group_array = np.asarray(groups, dtype=np.int64)
@@ -192,8 +157,8 @@ def _dataset(
         title=title,
         synthetic=False,
         digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
-        official_split=np.asarray(parts, dtype=np.int64) if parts and None not in parts else None,
-        skipped=skipped,
+        official_split=np.asarray(parts, dtype=np.int64) if parts else None,
+        pictures=pictures,
     )
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
 from skinaudit.errors import InvalidInputError, first_few
-from skinaudit.trainer.data.decode import resize
+from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 """DermaMNIST's own order of the labels 0 to 6."""
@@ -72,14 +72,13 @@ def list_medmnist(path: Path) -> MedmnistListing:
     return MedmnistListing(title, side, ours, tuple(ids), classes, MALIGNANT if derma else (), tuple(parts))
 
 
-def read_images(
-    path: Path, listing: MedmnistListing, *, size: int, progress: Progress | None = None
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield each image as uint8 (3, size, size), one part of the file in memory at a time; smaller ones are enlarged."""
+def read_images(path: Path, listing: MedmnistListing, *, size: int, progress: Progress | None = None) -> Iterator[Decoded]:
+    """Yield each image at `size` x `size`, one part of the file in memory at a time; smaller ones are enlarged."""
     done = 0
     for part in PARTS:
         for pixels in _read_array(path, f"{part}_images"):
-            yield resize(Image.fromarray(pixels), size=size)
+            image = Image.fromarray(pixels)
+            yield Decoded(resize(image, size=size), turned=False, digest=frame_digest(image))
             done += 1
             if progress is not None:
                 progress(done, len(listing.labels))

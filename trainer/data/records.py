@@ -1,37 +1,45 @@
-"""The common part of datasets that come as a CSV beside a folder of images: rows, files, and what is wrong with them."""
+"""The common part of data sets that come as a table beside folders of images: rows, files, and what is wrong with them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.artifacts.files import digest_file
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Skipped
+from skinaudit.trainer.data.pictures import Pictures
+from skinaudit.trainer.data.subgroups import NAMES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+UNKNOWN = ("",) * len(NAMES)
+"""The subgroups of an image of which nothing is told."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a distribution's table. `label` is a class name, or None where `problem` says why there is none."""
+    """One line of a distribution's table. `label` is a class name, or None where `problem` says why there is none.
+
+    lesion_id, patient_id: empty where the table names none. part: as in Record. subgroups: one value a name of
+    skinaudit.trainer.data.subgroups.NAMES, empty where it is not told.
+    """
 
     image_id: str
     lesion_id: str
     label: str | None
     problem: str = ""
+    part: int | None = None
+    patient_id: str = ""
+    subgroups: tuple[str, ...] = UNKNOWN
 
 
 @dataclass(frozen=True)
 class Record:
     """One usable image. `files` holds every file of that name below the folder; they must turn out to be copies of one.
 
-    part: 0 train, 1 validation, 2 test where the folder says so.
+    lesion_id is never empty: an image without a lesion is a lesion of its own. part: 0 train, 1 validation, 2 test where
+    the folder says so. patient_id: empty where it is not known. subgroups: as in Row.
     """
 
     image_id: str
@@ -39,6 +47,8 @@ class Record:
     label: str
     files: tuple[Path, ...]
     part: int | None = None
+    patient_id: str = ""
+    subgroups: tuple[str, ...] = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Listing:
     """What a folder offers, before any image is read. Invariant: `records` is sorted by image id, without repeats.
 
     table: what a message about the whole names, a file or a folder. classes: in the order of the labels. malignant: those
-    that the distribution's documentation calls malignant, the most important one first.
+    that the distribution's documentation calls malignant, the most important one first. notes: what people must know.
     """
 
     title: str
@@ -55,6 +65,7 @@ class Listing:
     malignant: tuple[str, ...]
     records: tuple[Record, ...]
     bad: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find_files(folder: Path) -> tuple[Path, ...]:
@@ -75,72 +86,46 @@ def find_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def find_table(files: Collection[Path], names: Sequence[str]) -> Path | None:
-    """The one file that bears one of `names`; copies are fine, two that differ are an InvalidInputError."""
-    tables = [path for path in files if path.name in names]
-    if len({digest_file(path) for path in tables}) > 1:
-        raise InvalidInputError(f"{first_few([str(path) for path in tables])}: these tables differ; keep one of them")
-    return tables[0] if tables else None
-
-
-def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read the wanted columns of a comma- or tab-separated table, stripped; what a short line lacks is empty.
-
-    Raises InvalidInputError where the file is not text, lacks a column or holds no line.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        absent = [name for name in columns if name not in header]
-        if absent:
-            raise InvalidInputError(
-                f"{path}: no column {first_few(absent)}; the columns are {first_few(header) or 'none at all'}"
-            )
-        rows = [{name: line[name].strip() for name in columns} for line in reader]
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
-    if not rows:
-        raise InvalidInputError(f"{path}: has a header and no rows; download it again")
-    return rows
-
-
 def assemble(
     title: str,
     table: Path,
     rows: Sequence[Row],
-    files: Collection[Path],
+    pictures: Pictures,
     *,
     classes: Sequence[str],
     malignant: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> Listing:
-    """Match rows with image files, found anywhere below the folder by their stem, and set aside what cannot be used."""
-    images: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            images[path.stem].append(path)
+    """Match rows with pictures and set aside what cannot be used.
 
+    Raises InvalidInputError where not a single row has a picture: then the folder or the names are the wrong ones.
+    """
     by_id: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_id[row.image_id].append(row)
+    files = {image_id: pictures.of(image_id) for image_id in by_id if image_id}
+    if not any(files.values()):
+        example = pictures.an_example()
+        there = f"such as {example}" if example else "no picture at all"
+        raise InvalidInputError(
+            f"{table}: none of its {len(by_id):,} images, such as {next(iter(files), '(no id)')}, is in the folder, which "
+            f"has {there}; put the table beside its pictures"
+        )
     diagnoses = _diagnoses(rows)
     records: list[Record] = []
     bad: list[Skipped] = []
     for image_id, same in sorted(by_id.items()):
         row = same[0]
-        problem = _problem(same, diagnoses, found=image_id in images)
+        problem = _problem(same, diagnoses) or _missing(image_id, pictures)
         if problem or row.label is None:
             bad.append(Skipped(image_id, problem))
             continue
         if len(same) > 1:
             # Equal lines contradict nothing, so one of them stands; the others are still reported.
             bad.append(Skipped(image_id, f"listed {len(same)} times, kept once"))
-        records.append(Record(image_id, row.lesion_id, row.label, tuple(images[image_id])))
-    return Listing(title, table, tuple(classes), tuple(malignant), tuple(records), tuple(bad))
+        lesion = row.lesion_id or f"image {image_id}"
+        records.append(Record(image_id, lesion, row.label, files[image_id], row.part, row.patient_id, row.subgroups))
+    return Listing(title, table, tuple(classes), tuple(malignant), tuple(records), tuple(bad), tuple(notes))
 
 
 def refuse_bad(bad: Sequence[Skipped], *, where: Path, skip_bad: bool) -> tuple[Skipped, ...]:
@@ -160,16 +145,21 @@ def _diagnoses(rows: Sequence[Row]) -> Mapping[str, set[str]]:
     return diagnoses
 
 
-def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]], *, found: bool) -> str:
+def _missing(image_id: str, pictures: Pictures) -> str:
+    if pictures.of(image_id):
+        return ""
+    other = pictures.not_read(image_id)
+    return f"{other}: this format is not read; save it as PNG or JPEG" if other else f"no image file {image_id}"
+
+
+def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]]) -> str:
     row = same[0]
     if not row.image_id:
         return "a line without an image id"
-    if len(set(same)) > 1:
+    if len({(one.lesion_id, one.label, one.problem, one.patient_id) for one in same}) > 1:
         return f"listed {len(same)} times with different lesions or diagnoses"
     if row.problem:
         return row.problem
-    if not row.lesion_id:
-        return "no lesion id"
-    if len(diagnoses[row.lesion_id]) > 1:
+    if row.lesion_id and len(diagnoses[row.lesion_id]) > 1:
         return f"lesion {row.lesion_id} has several diagnoses: {', '.join(sorted(diagnoses[row.lesion_id]))}"
-    return "" if found else f"no image file {row.image_id}.jpg"
+    return ""

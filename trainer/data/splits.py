@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.lesions import effective_lesions
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Dataset, Split
+from skinaudit.trainer.data.joined import joined
 
 SplitKind = Literal["lesion", "paper", "official"]
 
@@ -36,11 +37,11 @@ def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
 
 
 def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, float] | None = None) -> Split:
-    """Split so that no lesion lies in two parts, and each class has about `fractions` of its images in each part.
+    """Split so that no lesion and no known patient lies in two parts, and each part has its fraction of each class.
 
-    fractions: of training, validation and test; None: validation has a tenth, and testing what `test_fraction` says. A class
-    with three lesions or more is in all three parts; of two lesions one trains and one tests; a single one trains. A
-    lesion counts for the class of its first image.
+    fractions: of training, validation and test; None: validation has a tenth, and testing what `test_fraction` says. What
+    stays together (lesions, and all lesions of a patient) counts for the rarest class among its images. A class that counts
+    three of them or more is in all three parts; of two one trains and one tests; a single one trains.
     """
     if fractions is None:
         malignant = np.isin(dataset.labels, [dataset.classes.index(name) for name in dataset.malignant])
@@ -49,16 +50,32 @@ def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, 
     if min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0):
         raise InvalidInputError(f"split fractions {fractions}: must be positive and sum to 1")
     generator = _generator(seed)
-    lesions, first, counts = np.unique(dataset.groups, return_index=True, return_counts=True)
-    part_of_lesion = np.zeros(len(lesions), dtype=np.int64)
+    families = _families(dataset)
+    label_of, counts = _rarest_labels(dataset.labels, families), np.bincount(families)
+    part_of_family = np.zeros(len(counts), dtype=np.int64)
     for label in range(len(dataset.classes)):
-        mine = generator.permutation(np.flatnonzero(dataset.labels[first] == label))
+        mine = generator.permutation(np.flatnonzero(label_of == label))
         images = np.cumsum(counts[mine])
         tested = _cut(images, fractions[2], least=1, most=len(mine) - 2 if len(mine) > 2 else len(mine) - 1)
         tuned = _cut(images, fractions[2] + fractions[1], least=tested + 1, most=len(mine) - 1)
-        part_of_lesion[mine[:tested]] = 2
-        part_of_lesion[mine[tested:tuned]] = 1
-    return _from_parts(dataset, part_of_lesion[np.searchsorted(lesions, dataset.groups)])
+        part_of_family[mine[:tested]] = 2
+        part_of_family[mine[tested:tuned]] = 1
+    return _from_parts(dataset, part_of_family[families])
+
+
+def _families(dataset: Dataset) -> NDArray[np.int64]:
+    """What a split keeps together, int64 (N,) from 0 on: images of one lesion, and of one patient where that is known."""
+    known = [] if dataset.patients is None else [dataset.patients]
+    return joined(dataset.groups, *known)
+
+
+def _rarest_labels(labels: NDArray[np.int64], families: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The label of each family: that of its images which fewest images of all have."""
+    order = np.argsort(np.bincount(labels), kind="stable")
+    rank = np.argsort(order)
+    least = np.full(families.max() + 1, len(order))
+    np.minimum.at(least, families, rank[labels])
+    return np.asarray(order[least])
 
 
 def test_fraction(groups: NDArray[np.int64], *, malignant: NDArray[np.bool_]) -> float:
@@ -110,14 +127,15 @@ def official_split(dataset: Dataset) -> Split:
 
 
 def _drawn(dataset: Dataset, rows: NDArray[np.int64], *, fraction: float) -> NDArray[np.bool_]:
-    """Which of `rows` are of the lesions drawn for validation, about `fraction` of the images of each class."""
+    """Which of `rows` are drawn for validation: whole families, about `fraction` of the images of each class."""
     generator = _generator(0)
-    lesions, first, counts = np.unique(dataset.groups[rows], return_index=True, return_counts=True)
-    drawn = np.zeros(len(lesions), np.bool_)
+    _, families = np.unique(_families(dataset)[rows], return_inverse=True)
+    label_of, counts = _rarest_labels(dataset.labels[rows], families), np.bincount(families)
+    drawn = np.zeros(len(counts), np.bool_)
     for label in range(len(dataset.classes)):
-        mine = generator.permutation(np.flatnonzero(dataset.labels[rows][first] == label))
+        mine = generator.permutation(np.flatnonzero(label_of == label))
         drawn[mine[: _cut(np.cumsum(counts[mine]), fraction, least=1, most=len(mine) - 1)]] = True
-    return np.asarray(drawn[np.searchsorted(lesions, dataset.groups[rows])])
+    return np.asarray(drawn[families])
 
 
 def usual_split(dataset: Dataset) -> SplitKind:
@@ -141,8 +159,10 @@ def _cut(images: NDArray[np.int64], fraction: float, *, least: int, most: int) -
 
 def _from_parts(dataset: Dataset, parts: NDArray[np.int64]) -> Split:
     leaked = np.intersect1d(dataset.groups[parts == 2], dataset.groups[parts != 2])
+    patients = np.full(len(dataset), -1) if dataset.patients is None else dataset.patients
+    shared = np.intersect1d(patients[parts == 2], patients[parts != 2])
     train, val, test = (np.flatnonzero(parts == part) for part in range(3))
     for name, indices in (("train", train), ("validation", val), ("test", test)):
         if len(indices) == 0:
             raise InvalidInputError(f"{dataset.title}: {len(dataset)} images leave the {name} part empty; use more images")
-    return Split(train=train, val=val, test=test, leaked_lesions=len(leaked))
+    return Split(train=train, val=val, test=test, leaked_lesions=len(leaked), leaked_patients=int((shared >= 0).sum()))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.plain_values import printable
 from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
+
+_LONGEST = 300  # letters of a contradiction: a manifest holds them
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class DataSummary:
     """Figures of one dataset under one split. Invariant: the numbers in `counts` (class, then part) sum to `images`.
 
     `majority_share` is the accuracy of always answering the most frequent class of the test part, `majority_class`.
-    `lesions` counts them all, `part_lesions` those in each part; `leaked_lesions` of the test part are also in the others.
+    `lesions` counts them all, `part_lesions` those in each part; `leaked_lesions` of the test part are also in the others;
+    the same of patients, where any is known. `identical` images have the pixels of another one, and are of its lesion;
+    `contradictions` names those of them whose labels differ. `turned` pictures were turned by their orientation tag.
     """
 
     title: str
@@ -36,30 +41,52 @@ class DataSummary:
     leaked_lesions: int
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    patients: int = 0
+    part_patients: Mapping[str, int] = field(default_factory=dict)
+    leaked_patients: int = 0
+    identical: int = 0
+    contradictions: tuple[str, ...] = ()
+    turned: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         skipped = [{"image_id": printable(item.image_id), "reason": printable(item.reason)} for item in self.skipped]
-        return {**asdict(self), "skipped": skipped, "notes": list(self.notes)}
+        return {**asdict(self), "skipped": skipped, "notes": list(self.notes), "contradictions": list(self.contradictions)}
 
     def lines(self) -> list[str]:
         """The same for people, as a few lines of text."""
         parts = list(self.part_images)
         width = max(8, *(len(name) + 1 for name in self.counts))
+        people = f" of {self.patients:,} patients" if self.patients else ""
         text = [
-            f"{self.title}: {self.images:,} images of {self.lesions:,} lesions",
+            f"{self.title}: {self.images:,} images of {self.lesions:,} lesions{people}",
             f"{self.size}x{self.size} pixels, data {short(self.digest)}",
             f"{'':{width}}" + "".join(f"{part:>8}" for part in parts),
-            *(f"{name:{width}}" + "".join(f"{count[part]:8,}" for part in parts) for name, count in self.counts.items()),
-            f"{'images':{width}}" + "".join(f"{self.part_images[part]:8,}" for part in parts),
-            f"{'lesions':{width}}" + "".join(f"{self.part_lesions[part]:8,}" for part in parts),
+            *(_row(name, count, parts, width) for name, count in self.counts.items()),
+            _row("images", self.part_images, parts, width),
+            _row("lesions", self.part_lesions, parts, width),
+            *([_row("patients", self.part_patients, parts, width)] if self.patients else []),
             f"always answering {self.majority_class} scores {self.majority_share:.1%} on test",
             f"leaked lesions: {self.leaked_lesions:,} of {self.part_lesions['test']:,} in test",
         ]
+        if self.patients:
+            text.append(f"leaked patients: {self.leaked_patients:,} of {self.part_patients['test']:,} in test")
+        if self.identical:
+            text.append(f"identical pictures: {self.identical:,} images repeat another one's pixels and count as its lesion")
+        if self.contradictions:
+            text.append(
+                f"identical pictures with different labels: {len(self.contradictions)}: {first_few(self.contradictions)}"
+            )
+        if self.turned:
+            text.append(f"turned by their orientation tag: {self.turned:,} pictures")
         if self.skipped:
             listed = first_few([f"{item.image_id} ({item.reason})" for item in self.skipped])
             text.append(f"dropped {len(self.skipped):,} images: {listed}")
         return text + [f"note: {note}" for note in self.notes]
+
+
+def _row(name: str, counts: Mapping[str, int], parts: Sequence[str], width: int) -> str:
+    return f"{name:{width}}" + "".join(f"{counts[part]:8,}" for part in parts)
 
 
 def summarise(dataset: Dataset, split: Split) -> DataSummary:
@@ -67,6 +94,8 @@ def summarise(dataset: Dataset, split: Split) -> DataSummary:
     indices = {"train": split.train, "val": split.val, "test": split.test}
     by_part = {part: np.bincount(dataset.labels[index], minlength=len(dataset.classes)) for part, index in indices.items()}
     tested = by_part["test"]
+    people = {part: _count(dataset.patients, index) for part, index in indices.items()}
+    identical, contradictions = _repeated(dataset)
     return DataSummary(
         title=dataset.title,
         synthetic=dataset.synthetic,
@@ -85,11 +114,40 @@ def summarise(dataset: Dataset, split: Split) -> DataSummary:
         leaked_lesions=split.leaked_lesions,
         skipped=dataset.skipped,
         notes=_notes(dataset, split, tested=tested.tolist()),
+        patients=_count(dataset.patients, np.arange(len(dataset))),
+        part_patients=people if dataset.patients is not None else {},
+        leaked_patients=split.leaked_patients,
+        identical=identical,
+        contradictions=contradictions,
+        turned=dataset.turned,
     )
 
 
+def _count(patients: NDArray[np.int64] | None, index: NDArray[np.int64]) -> int:
+    """How many known patients the images of `index` show."""
+    return 0 if patients is None else len(np.setdiff1d(patients[index], [-1]))
+
+
+def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
+    """How many images repeat the pixels of another one, and, by picture, those whose labels differ: `a mel = b nv`."""
+    if dataset.pictures is None:
+        return 0, ()
+    order = np.argsort(dataset.pictures, kind="stable")
+    _, starts = np.unique(dataset.pictures[order], return_index=True)
+    found = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
+    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in found)
+
+
+def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:
+    """The first image of each label of a picture, and how many more there are."""
+    _, first = np.unique(dataset.labels[same], return_index=True)
+    shown = [f"{dataset.ids[row]} {dataset.classes[dataset.labels[row]]}" for row in same[np.sort(first)]]
+    more = f" and {len(same) - len(shown)} more" if len(same) > len(shown) else ""
+    return printable(" = ".join(shown) + more)[:_LONGEST]
+
+
 def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, ...]:
-    notes = []
+    notes = list(dataset.notes)
     if dataset.synthetic:
         notes.append("synthetic images: no figure measured on them says anything about patients")
     if len(np.unique(dataset.groups)) == len(dataset):
@@ -97,8 +155,11 @@ def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, .
             "each image counts as its own lesion: where the source hides that several images show one lesion, as "
             "DermaMNIST does, test lesions may have been trained on, and these files cannot tell"
         )
-    if split.leaked_lesions:
-        notes.append("test lesions are also seen in training: test figures are too good; --split lesion avoids that")
+    if split.leaked_lesions or split.leaked_patients:
+        who = "lesions" if split.leaked_lesions else "patients"
+        notes.append(f"test {who} are also seen in training: test figures are too good; --split lesion avoids that")
+    if dataset.patients is not None and (unknown := int((dataset.patients < 0).sum())):
+        notes.append(f"the patient of {unknown:,} images is not known: they are kept together by lesion alone")
     if not dataset.malignant:
         notes.append(
             "no class is marked as malignant, so missed cancers will not be measured; mark them in a file for --classes"

@@ -13,6 +13,8 @@ from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.engines.engine import UNREPORTED
 
+MANY_CLASSES = 10
+"""With more, classes stand in rows of tables, and upright above the columns of a matrix."""
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 

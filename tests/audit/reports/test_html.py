@@ -428,3 +428,16 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
     for shelf, count in zip(gallery.shelves(result, pictures=False), lost, strict=True):
         assert sum(card.flip.malignant_to_benign for card in shelf.cards) == 40
         assert f"{count - 40} more malignant images turned benign; the JSON report names all." in shelf.notes
+
+
+def test_many_classes_stand_in_rows_and_upright(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = render(losing)
+    assert 'class="confusion many"' not in few
+    monkeypatch.setattr("skinaudit.audit.reports.html.MANY_CLASSES", 3)
+    page = render(losing)
+    Page(page)
+    assert page.count('class="confusion many"') == page.count('class="confusion') == few.count('class="confusion"')
+    table = page.split("Sensitivity by class")[1].split("</table>")[0]
+    rows = re.findall(r'<th scope="row">(\w+)', table)
+    assert rows == [found.name for found in losing.sets[0].comparison.classes]
+    assert table.count("<td>") == len(rows) * (1 + len(losing.sets))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,3 +111,12 @@ def test_colour_only_where_the_console_has_it(result: AuditResult) -> None:
     stream = io.StringIO()
     print_audit(result, Console(file=stream, width=80, force_terminal=True, color_system="standard", no_color=False))
     assert "\x1b[1;31mFAIL" in stream.getvalue()
+
+
+def test_many_classes_have_a_row_each(result: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.audit.reports.terminal.MANY_CLASSES", 3)
+    table = shown(print_audit, result, width=160).split("sensitivity, %, source -> engine")[1]
+    for found in result.sets[0].comparison.classes:
+        (line,) = re.findall(rf"^{found.name} .*", table, re.MULTILINE)
+        assert line.split()[1] == f"{found.engine.count:,}"
+        assert line.count("->") == len(result.sets)

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from skinaudit import cli
 from skinaudit.commands.training import train
-from skinaudit.publish.card.commands import train_command
+from skinaudit.publish.card.commands import reproduce, train_command
 from skinaudit.publish.card.model_card import model_card
 from skinaudit.publish.run_record import RunRecord, read_run_record
+from skinaudit.trainer.data.classes import read_classes
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +75,18 @@ def test_class_counts_and_leaks(record: RunRecord) -> None:
     data = {**record.manifest.data, "leaked_lesions": 7, "split": "paper"}
     leaking = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
     assert re.search(r"\*\*Leaked lesions: 7 of \d+ .* too good\.\*\*", leaking)
+    assert "eaked patients" not in text + leaking
+    assert "all patients" not in text
+    assert "pixels" not in text
+
+
+def test_patients_and_identical_pictures(record: RunRecord) -> None:
+    people = {"patients": 90, "part_patients": {"train": 70, "val": 9, "test": 11}, "leaked_patients": 2}
+    data = {**record.manifest.data, **people, "identical": 12, "contradictions": ("a mel = b nv",)}
+    text = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
+    assert row(text, "all patients")[1:] == ["70", "9", "11"]
+    assert "**Leaked patients: 2 of 11 in test are also in training or validation: the figures below are too good.**" in text
+    assert "12 images repeat another one's pixels and count as its lesion,\nand 1 of these pictures stand" in text
 
 
 def test_engines_with_verdicts_gates_and_what_was_left_out(record: RunRecord) -> None:
@@ -178,3 +191,24 @@ def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, t
     assert output.read_text(encoding="utf-8") == model_card(read_run_record(run))
     assert "exists already" in str(CliRunner().invoke(cli.commands, arguments).exception)
     assert CliRunner().invoke(cli.commands, [*arguments, "--force"]).exit_code == 0
+
+
+def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, tmp_path: Path) -> None:
+    manifest = record.manifest
+    ill = 'cancer, "x"'
+    contract = replace(manifest.contract, classes=("rest", ill), malignant=(ill,), positive=ill, threshold=0.3)
+    made = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
+    own = replace(
+        manifest, contract=contract, data={**manifest.data, "classes_from": made},
+        training={**manifest.training, "head": "binary", "threshold": 0.3},
+    )  # fmt: skip
+    card = model_card(replace(record, manifest=own))
+    assert "one logit, that of cancer, " in card
+    assert "above 0.3, rest elsewhere" in card
+    text = "\n".join(reproduce(replace(record, manifest=own, sets=(), audits=())))
+    path = tmp_path / "classes.toml"
+    path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert dict(read_classes(path).members or {}) == made
+    assert read_classes(path).malignant == contract.malignant
+    given = train.make_context("train", list(train_command(replace(record, manifest=own))[2:])).params
+    assert (given["head"], given["threshold"], given["classes"]) == ("binary", 0.3, Path("classes.toml"))

@@ -47,6 +47,12 @@ def test_what_is_left_out_has_no_image(regroup: Callable[[str], Dataset]) -> Non
     assert regroup('leave_out = ["*"]\n[classes]\na = "mel"\nb = "nv"\n').labels.tolist() == [0, 1]
 
 
+def test_without_a_table_classes_stay_as_they_are(regroup: Callable[[str], Dataset]) -> None:
+    made = regroup('malignant = ["bcc", "mel"]\nleave_out = ["df"]\n')
+    assert (made.classes, made.malignant) == (("mel", "nv", "bcc", "akiec", "bkl", "vasc"), ("bcc", "mel"))
+    assert made.labels.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str], Dataset]) -> None:
     text = 'malignant = ["a"]\n[classes]\na = "mel"\nb = "*"\n'
     assert regroup(text).digest == regroup(text).digest != regroup(text.replace('"mel"', '"nv"')).digest
@@ -64,7 +70,8 @@ def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str
         ("[classes]\na = []\n", "class 'a' is made of no class"),
         ('[class]\na = "mel"\n', "did you mean 'classes'?"),
         ("[classes]\na = 3\n", "classes.a should be"),
-        ("", "classes is missing"),
+        ("", "says nothing; give a table classes"),
+        ('malignant = ["melanoma"]', "names melanoma; the classes of the data are mel"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_one_line(regroup: Callable[[str], Dataset], text: str, told: str) -> None:

@@ -19,12 +19,13 @@ COUNTS = {"train": 21, "val": 7, "test": 14}
 
 
 def arrays(*, side: int = 28) -> Arrays:
-    """Labels run through the seven classes; the red channel of each image is ten times its MedMNIST label."""
+    """Labels run through the seven classes; red is ten times an image's MedMNIST label, green its number, so all differ."""
     made: Arrays = {}
     for part, count in COUNTS.items():
         labels = (np.arange(count) % 7).astype(np.uint8).reshape(-1, 1)
         images = np.full((count, side, side, 3), 7, np.uint8)
         images[..., 0] = 10 * labels[:, :, None]
+        images[..., 1] = (len(made) * 20 + np.arange(count))[:, None, None]
         made |= {f"{part}_images": images, f"{part}_labels": labels}
     return made
 
@@ -41,13 +42,23 @@ def test_labels_are_mapped_to_our_order_and_parts_kept(tmp_path: Path) -> None:
     assert dataset.images.shape == (42, 3, 28, 28)
     for index in range(42):
         assert CLASSES[dataset.labels[index]] == theirs[dataset.images[index, 0, 0, 0] // 10]
-        assert dataset.images[index, 1:].min() == dataset.images[index, 1:].max() == 7
+        assert dataset.images[index, 2].min() == dataset.images[index, 2].max() == 7
     split = official_split(dataset)
     assert [len(part) for part in (split.train, split.val, split.test)] == [21, 7, 14]
     assert dataset.ids[split.val[0]] == "val/00000"
     assert len(np.unique(dataset.groups)) == 42
     assert dataset.title == "MedMNIST dermamnist, 28x28 (no lesion ids: each image is its own lesion)"
     assert lesion_split(dataset, seed=0).leaked_lesions == 0
+
+
+def test_images_that_stand_in_several_parts_are_one_lesion_and_a_leak(tmp_path: Path) -> None:
+    made = arrays()
+    made["test_images"][:3] = made["train_images"][:3]
+    path = write(tmp_path / "dermamnist.npz", made)
+    for _ in range(2):
+        dataset = load(str(path), size=28, cache=tmp_path / "cache")
+        assert len(np.unique(dataset.groups)) == 39
+        assert official_split(dataset).leaked_lesions == 3
 
 
 @pytest.mark.parametrize("size", [14, 56])

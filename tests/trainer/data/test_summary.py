@@ -34,6 +34,14 @@ def test_figures(make_dataset: Make) -> None:
     ]
 
 
+def test_a_picture_under_many_names_is_told_in_a_few_words(make_dataset: Make) -> None:
+    """A black frame may stand a thousand times in a folder, and run.json holds the text."""
+    labels = [0, *[1] * 999, 2, 2]
+    dataset = make_dataset(labels, [0] * 1000 + [1, 2], pictures=np.array([0] * 1000 + [1, 2]))
+    summary = summarise(dataset, some_split([0], [1000], [1001], 0))
+    assert (summary.identical, summary.contradictions) == (999, ("image_0 mel = image_1 nv and 998 more",))
+
+
 def test_text(make_dataset: Make) -> None:
     dataset = make_dataset([0, 1, 1, 1], [0, 1, 1, 2], skipped=(Skipped("x", "corrupt: y"),))
     text = "\n".join(summarise(dataset, some_split([0, 1], [3], [2], 1)).lines())

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Collection
 from pathlib import Path
 
-from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data.records import IMAGE_SUFFIXES, Listing, Record
+from skinaudit.trainer.data.pictures import is_picture
+from skinaudit.trainer.data.records import Listing, Record
 
 LOOKS_FOR = "folders named after the classes (CLASS/*.jpg, or train|val|test/CLASS/*.jpg)"
 LAST = True
 """Folders of images are part of other layouts, too: this one is tried where no other fits."""
 
 _PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
-_TABLES = (".csv", ".tsv", ".tab")
-_TABLE_BYTES = 1 << 16  # of a table that is searched for names of images
 
 
 def find(files: Collection[Path]) -> Path | None:
@@ -30,12 +26,8 @@ def find(files: Collection[Path]) -> Path | None:
 
 
 def list_images(root: Path, files: Collection[Path]) -> Listing:
-    """Every image below `root`, each its own lesion; its name is its path from there.
-
-    Raises InvalidInputError where a table among `files` lists the images: it may say more of them than the folders do.
-    """
+    """Every image below `root`, each its own lesion; its name is its path from there."""
     images = _images(files)
-    _refuse_table(files, {path.stem for path in images})
     divided = any(_part_of(path.parent.parent) is not None and path.parent.parent != root for path in images)
     records = [
         Record(name := path.relative_to(root).as_posix(), name, path.parent.name, (path,),
@@ -48,31 +40,8 @@ def list_images(root: Path, files: Collection[Path]) -> Listing:
 
 
 def _images(files: Collection[Path]) -> list[Path]:
-    """The images among the files, without what systems hide there."""
-    hidden = re.compile(r"^(\.|__MACOSX)")
-    return [
-        path
-        for path in files
-        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden.match(path.name) and not hidden.match(path.parent.name)
-    ]
+    return [path for path in files if is_picture(path)]
 
 
 def _part_of(folder: Path) -> int | None:
     return _PARTS.get(folder.name.lower())
-
-
-def _refuse_table(files: Collection[Path], stems: Collection[str]) -> None:
-    for table in files:
-        if table.suffix.lower() not in _TABLES:
-            continue
-        with table.open("rb") as stream:
-            content = stream.read(_TABLE_BYTES)
-        wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        lines = content.decode("utf-16" if wide else "utf-8", "replace").splitlines()
-        words = (re.split(r"[\s,;\"']+", line) for line in lines)
-        listed = [named for line in words if (named := [word for word in line if word and Path(word).stem in stems])]
-        if 2 * len(listed) >= len(lines) > 0:
-            raise InvalidInputError(
-                f"{table}: lists images such as {listed[0][0]}, and no known layout has this table; take it out of the "
-                "folder to use the names of the folders as the classes"
-            )

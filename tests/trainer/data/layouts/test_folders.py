@@ -73,7 +73,8 @@ def test_a_table_of_the_images_is_not_passed_over(tmp_path: Path, encoding: str)
     (folder / "labels (1).csv").write_text("id;dx\nISIC_1;mel\nISIC_2;nv\n", encoding=encoding)
     with pytest.raises(InvalidInputError) as caught:
         load(str(folder), size=8, cache=tmp_path / "cache")
-    assert "labels (1).csv: lists images such as ISIC_1, and no known layout has this table" in str(caught.value)
+    told = "labels (1).csv: no column lesion_id, image_id; the columns are id, dx; nearest is the table of HAM10000"
+    assert told in str(caught.value)
 
 
 def test_classes_without_a_training_image_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Subgroups of a set's images (age, sex, site, skin type, source): one text an image and subgroup, empty where unknown.
+
+In the file of a set each is a tensor `subgroup.NAME` uint8 (N, L), padded with zeros. Sets without any have none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.plain_values import UNPRINTABLE
+from skinaudit.artifacts.texts import padded, unpadded
+
+Subgroups = Mapping[str, tuple[str, ...]]
+"""By name one value an image."""
+
+_PREFIX = "subgroup."
+_NAME = re.compile(r"[a-z][a-z_]{0,31}")
+LONGEST = 200
+"""Letters of a value."""
+_MOST = 16
+
+
+def tensors(subgroups: Subgroups) -> dict[str, NDArray[np.uint8]]:
+    """Each as the tensor of a set's file, in the order of their names."""
+    return {f"{_PREFIX}{name}": padded(subgroups[name]) for name in sorted(subgroups)}
+
+
+def names_among(keys: Collection[str]) -> tuple[str, ...]:
+    """Those of a file's tensors that hold a subgroup, sorted."""
+    return tuple(sorted(key for key in keys if key.startswith(_PREFIX)))
+
+
+def from_tensors(found: Mapping[str, NDArray[np.uint8]]) -> Subgroups:
+    """The subgroups of those tensors; raises UnicodeDecodeError where one holds no text."""
+    return {key.removeprefix(_PREFIX): unpadded(rows) for key, rows in found.items()}
+
+
+def problem(subgroups: Subgroups, images: int) -> str:
+    """What is wrong with the subgroups of a set of so many images; nothing where they are fine."""
+    if len(subgroups) > _MOST:
+        return f"{len(subgroups)} subgroups, at most {_MOST} are read"
+    for name, values in subgroups.items():
+        if not _NAME.fullmatch(name):
+            return f"a subgroup's name has other characters than a to z and _: {name!r}"
+        if len(values) != images:
+            return f"subgroup {name} has {len(values)} values for {images} images"
+        if any(len(value) > LONGEST or UNPRINTABLE.search(value) for value in values):
+            return f"subgroup {name} has a value of control characters or more than {LONGEST} letters"
+    return ""
+
+
+def of_rows(subgroups: Subgroups, rows: Sequence[int] | NDArray[np.int64]) -> Subgroups:
+    """The subgroups of some of the images, without those of which nothing is known there."""
+    taken = {name: tuple(values[row] for row in rows) for name, values in subgroups.items()}
+    return {name: values for name, values in taken.items() if any(values)}

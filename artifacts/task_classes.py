@@ -1,0 +1,55 @@
+"""The classes by which an engine of another tool is judged: its columns brought together with the classes of the sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from skinaudit.errors import InvalidInputError, first_few
+
+
+@dataclass(frozen=True)
+class TaskClass:
+    """One class of the task. columns: their places among the engine's classes; of several the largest answer counts.
+
+    members: the classes of the sets that it stands for; empty for a column that is not used: an answer there is wrong.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    members: tuple[str, ...]
+
+
+def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> tuple[TaskClass, ...]:
+    """The classes of the task in the order of the engine's columns.
+
+    classes: of the columns. mapping: by column the classes of the sets that it stands for; None where they are the same.
+    Columns that stand for the same ones are one class of the task. Raises InvalidInputError where a column is missing,
+    unknown, or stands for a part of what another one stands for, and where a single class is left.
+    """
+    if mapping is None:
+        return tuple(TaskClass(name, (place,), (name,)) for place, name in enumerate(classes))
+    lacking = [name for name in classes if name not in mapping]
+    unknown = [name for name in mapping if name not in classes]
+    if lacking:
+        raise InvalidInputError(f"says nothing of column {first_few(lacking)}; give its classes, or [] if it is not used")
+    if unknown:
+        raise InvalidInputError(f"names {first_few(unknown)}, which is no column; the columns are {first_few(classes)}")
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, name in enumerate(classes):
+        key = tuple(dict.fromkeys(mapping[name])) or (name, "")  # an unused column is like no other
+        same = next((known for known in places if set(known) == set(key)), key)
+        places.setdefault(same, []).append(place)
+    named: list[str] = [member for key in places if key[-1] for member in key]
+    shared = sorted({member for member in named if named.count(member) > 1})
+    if shared:
+        raise InvalidInputError(
+            f"puts {first_few(shared)} into several columns that do not stand for the same classes; the engine cannot be "
+            "judged by it"
+        )
+    if sum(1 for key in places if key[-1]) < 2:
+        raise InvalidInputError("leaves a single class of the sets, so there is nothing to tell apart")
+    return tuple(
+        TaskClass(" / ".join(classes[place] for place in columns), tuple(columns), key if key[-1] else ())
+        for key, columns in places.items()
+    )

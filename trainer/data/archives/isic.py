@@ -1,0 +1,58 @@
+"""The table that the ISIC Archive hands out today, of a collection or of a search.
+
+Columns, as far as they are read: isic_id, attribution, age_approx, anatom_site_1 to anatom_site_5 (anatom_site_general
+before 2025), diagnosis_1 to diagnosis_5, fitzpatrick_skin_type, lesion_id, patient_id, sex. `diagnosis_1` is Benign,
+Indeterminate or Malignant, and each further level is a finer one. The classes are those of ISIC 2019; other diagnoses are
+benign_other, malignant_other and indeterminate, so that no image is left out. Lesion and patient often are unknown.
+https://www.isic-archive.com; levels and spellings: https://github.com/ImageMarkup/isic-metadata (diagnosis_hierarchical.py)
+"""
+
+from __future__ import annotations
+
+from skinaudit.trainer.data.archives._archive import Archive, Line, NoLabel
+
+_OTHERS = {"benign": "benign_other", "indeterminate": "indeterminate", "malignant": "malignant_other"}
+_BY_LEVELS = (
+    ("mel", "malignant melanocytic proliferations", ""),
+    ("nv", "benign melanocytic proliferations", "nevus"),
+    ("bcc", "malignant adnexal epithelial proliferations", "basal cell carcinoma"),
+    ("ak", "indeterminate epidermal proliferations", "solar or actinic keratosis"),
+    ("bkl", "benign epidermal proliferations", "pigmented benign keratosis"),
+    ("bkl", "benign epidermal proliferations", "seborrheic keratosis"),
+    ("bkl", "benign epidermal proliferations", "solar lentigo"),
+    ("bkl", "benign epidermal proliferations", "lichen planus like keratosis"),
+    ("df", "benign soft tissue proliferations - fibro-histiocytic", "dermatofibroma"),
+    ("vasc", "benign soft tissue proliferations - vascular", ""),
+    ("vasc", "hemorrhagic lesions", ""),
+    ("scc", "malignant epidermal proliferations", "squamous cell carcinoma"),
+)
+"""A class, and how the second and third level of its diagnoses begin. One is not enough: `Nevus anemicus` is vascular."""
+
+
+def _label(line: Line) -> str:
+    first, second, third = (line.get(f"diagnosis_{level}", "").casefold() for level in (1, 2, 3))
+    if first not in _OTHERS:
+        expected = "Benign, Indeterminate or Malignant"
+        raise NoLabel(f"diagnosis_1 {line['diagnosis_1']!r}, expected {expected}" if first else "no diagnosis_1")
+    found = (name for name, of, one in _BY_LEVELS if second.startswith(of) and third.startswith(one))
+    return next(found, _OTHERS[first])
+
+
+ARCHIVE = Archive(
+    title="ISIC Archive",
+    image="isic_id",
+    needs=("isic_id", "diagnosis_1"),
+    label=_label,
+    classes=("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc", *_OTHERS.values()),
+    malignant=("mel", "bcc", "scc", "malignant_other"),
+    rare=frozenset(_OTHERS.values()),
+    lesion="lesion_id",
+    patient="patient_id",
+    subgroups={
+        "age": ("age_approx",),
+        "sex": ("sex",),
+        "site": ("anatom_site_general", "anatom_site_1"),
+        "skin_type": ("fitzpatrick_skin_type",),
+        "source": ("attribution",),
+    },
+)

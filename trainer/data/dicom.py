@@ -1,0 +1,89 @@
+"""DICOM pictures through pydicom, an optional library: one frame, grey, colour or palette, any number of bits up to 16.
+
+Grey is scaled from the bits that are stored (BitsStored) to 8, MONOCHROME1 is inverted (there, 0 is white), a palette is
+looked up, YBR becomes RGB. Windows (VOI) and rescaling are for radiology and are not applied.
+DICOM PS3.3, C.7.6.3 (image pixel module), https://dicom.nema.org/medical/dicom/current/output/html/part03.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from skinaudit.errors import missing
+from skinaudit.trainer.data.unreadable import Unreadable
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_PREAMBLE = 128
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_PALETTE = "PALETTE COLOR"
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file's content, or else its ending, says that it is DICOM."""
+    with path.open("rb") as stream:
+        stream.seek(_PREAMBLE)
+        return stream.read(4) == b"DICM" or path.suffix.casefold() in (".dcm", ".dicom")
+
+
+def read_picture(path: Path) -> Image.Image | Unreadable:
+    """The one frame of a DICOM file as 8-bit RGB; Unreadable where it has several, no pixels or a form that is not read.
+
+    Raises MissingDependencyError without pydicom.
+    """
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise missing("pydicom", "dicom", f"{path.name}: reading DICOM pictures") from error
+    try:
+        dataset = dcmread(path)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        if "PixelData" not in dataset:
+            return Unreadable("DICOM without pixels")
+        if frames != 1:
+            return Unreadable(f"{frames} frames, expected one picture")
+        return _rgb(dataset)
+    except InvalidDicomError:
+        return Unreadable("not a DICOM file")
+    except (AttributeError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
+        return Unreadable(f"corrupt or not supported DICOM: {' '.join(str(error).split())}")
+
+
+def _rgb(dataset: Dataset) -> Image.Image | Unreadable:
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    kind = str(dataset.get("PhotometricInterpretation", "")).strip()
+    stored = int(dataset.BitsStored)
+    if kind in _COLOUR:
+        pixels = _to_8_bits(pixel_array(dataset), stored, signed=False)  # YBR has become RGB
+    elif kind == _PALETTE:
+        looked_up = apply_color_lut(pixel_array(dataset), dataset)
+        pixels = _to_8_bits(looked_up, 8 * looked_up.dtype.itemsize, signed=False)
+    elif kind in _GREY:
+        grey = _to_8_bits(pixel_array(dataset), stored, signed=bool(dataset.get("PixelRepresentation", 0)))
+        pixels = np.repeat((255 - grey if kind == _GREY[0] else grey)[..., None], 3, axis=-1)
+    else:
+        read = ", ".join((*_GREY, *_COLOUR, _PALETTE))
+        return Unreadable(f"DICOM with photometric interpretation {kind or '(none)'}; read are {read}")
+    if pixels.ndim != 3 or pixels.shape[-1] != 3:
+        return Unreadable(f"DICOM with pixels of shape {pixels.shape}, expected one picture")
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _to_8_bits(pixels: NDArray[Any], stored: int, *, signed: bool) -> NDArray[np.uint8]:
+    """The upper 8 of the stored bits; fewer are spread over the whole range."""
+    if not 1 <= stored <= 16:
+        raise ValueError(f"{stored} bits stored")
+    values = pixels.astype(np.int64) + (1 << (stored - 1) if signed else 0)
+    if values.min() < 0 or values.max() >= 1 << stored:
+        raise ValueError(f"pixels outside of the {stored} bits that are stored")
+    scaled = values >> (stored - 8) if stored >= 8 else values * 255 // ((1 << stored) - 1)
+    return np.asarray(scaled.astype(np.uint8))

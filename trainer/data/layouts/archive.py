@@ -1,0 +1,148 @@
+"""Images of an archive: its table beside its pictures, at any depth. skinaudit.trainer.data.archives holds what is known."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
+
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data import archives
+from skinaudit.trainer.data.archives._archive import Archive, Line, NoLabel
+from skinaudit.trainer.data.pictures import SUFFIXES, Pictures
+from skinaudit.trainer.data.recognise import recognise
+from skinaudit.trainer.data.records import Listing, Row, assemble
+from skinaudit.trainer.data.subgroups import NAMES, spelled
+from skinaudit.trainer.data.tables import OVERLONG, Table, known, read_table
+
+_TITLES = ", ".join(sorted({one.title for one in archives.known().values()}))
+LOOKS_FOR = f"the table of an archive, such as HAM10000_metadata.csv (known are {_TITLES})"
+
+_PARTS = {"train(ing)?": 0, "val(id|idation)?": 1, "test(ing)?": 2}
+
+
+def find(files: Collection[Path]) -> Path | None:
+    """The first table with labels; raises InvalidInputError where several contradict or one nearly is an archive's."""
+    tables = recognise(files)
+    return tables.labelled[0] if tables else None
+
+
+def list_images(found: Path, files: Collection[Path], *, only: Path | None = None) -> Listing:
+    """List the images of the archive's tables among `files`; `only` names the one whose labels count.
+
+    Tables of an archive's parts (training, validation, test) are read together, and their names say the part. Tables none of
+    whose pictures is there are left out. Raises InvalidInputError for unusable tables; unusable rows are returned in `bad`.
+    """
+    tables = recognise(files, only=only)
+    if tables is None:
+        raise InvalidInputError(f"{found}: no archive has such a table; looked for {LOOKS_FOR}")
+    archive, pictures = tables.archive, Pictures(files)
+    labelled = _with_pictures([read_table(path) for path in tables.labelled], archive, pictures)
+    _refuse_overlap(labelled, archive)
+    others = _by_image([read_table(path) for path in tables.others], archive)
+    parts = _parts([table.path for table in labelled])
+    rows = [row for table, part in zip(labelled, parts, strict=True) for row in _rows(table, others, archive, part)]
+    title = archive.title
+    if archive.lesion and not any(row.lesion_id for row in rows):
+        title += " (no lesion ids: each image is its own lesion)"
+    present = {row.label for row in rows}
+    classes = tuple(name for name in archive.classes if archive.complete or name in present)
+    malignant = tuple(name for name in archive.malignant if name in classes)
+    notes = [
+        f"{path.name}: none of its pictures is here, so it was left out"
+        for path in tables.labelled
+        if path not in [table.path for table in labelled]
+    ]
+    absent = [name for name in archive.classes if name not in classes and name not in archive.rare]
+    if absent:
+        notes.append(f"no image of class {', '.join(absent)}: the data do not have it, so the model will not know it")
+    return assemble(title, labelled[0].path, rows, pictures, classes=classes, malignant=malignant, notes=notes)
+
+
+def _name(cell: str) -> str:
+    """The image's name: without folders and without the ending of a file."""
+    last = PureWindowsPath(cell).name
+    path = PureWindowsPath(last)
+    return path.stem if path.suffix.casefold() in SUFFIXES else last
+
+
+def _with_pictures(tables: Sequence[Table], archive: Archive, pictures: Pictures) -> list[Table]:
+    """The tables that have a picture here; all of them where none has, so that what is missing gets named."""
+    kept = [table for table in tables if any(pictures.of(_name(line[archive.image])) for line in table.rows)]
+    return kept or list(tables)
+
+
+def _refuse_overlap(tables: Sequence[Table], archive: Archive) -> None:
+    seen: dict[str, Path] = {}
+    for table in tables:
+        for name in {_name(line[archive.image]) for line in table.rows}:
+            if name in seen:
+                raise InvalidInputError(f"{seen[name]}, {table.path}: these tables differ; keep one of them")
+            seen[name] = table.path
+
+
+def _parts(tables: Sequence[Path]) -> list[int | None]:
+    """The part that each table's name tells, where they tell several; raises where only some of them tell one."""
+    told = [[part for word, part in _PARTS.items() if _has_word(path, word)] for path in tables]
+    parts = [of[0] if len(of) == 1 else None for of in told]
+    if len(set(parts)) > 1 and None in parts:
+        raise InvalidInputError(
+            f"{first_few([str(path) for path in tables])}: tables of several parts, and not every name tells which; give "
+            "one of them as --data FILE"
+        )
+    return parts if {0, 2} <= set(parts) else [None] * len(parts)
+
+
+def _has_word(path: Path, word: str) -> bool:
+    return re.search(rf"(?<![a-z]){word}(?![a-z])", path.name, re.IGNORECASE) is not None
+
+
+def _by_image(tables: Sequence[Table], archive: Archive) -> Mapping[str, list[Line]]:
+    lines: dict[str, list[Line]] = defaultdict(list)
+    for table in tables:
+        for line in table.rows:
+            lines[_name(line[archive.image])].append(line)
+    return lines
+
+
+def _rows(table: Table, others: Mapping[str, Sequence[Line]], archive: Archive, part: int | None) -> list[Row]:
+    rows = [_row(line, others.get(_name(line[archive.image]), ()), archive, part) for line in table.rows]
+    if not archive.each_has_lesion or not any(row.lesion_id for row in rows):
+        return rows
+    return [replace(row, label=None, problem="no lesion id") if not (row.lesion_id or row.problem) else row for row in rows]
+
+
+def _row(line: Line, others: Sequence[Line], archive: Archive, part: int | None) -> Row:
+    label, problem = None, line.get(OVERLONG, "")
+    try:
+        label = archive.label(line)
+    except NoLabel as error:
+        problem = problem or str(error)
+    lines = (line, *others)
+    lesions, patients = _told(lines, archive.lesion), _told(lines, archive.patient)
+    for kind, told in (("lesion", lesions), ("patient", patients)):
+        if len(told) > 1:
+            problem = problem or f"the tables tell {len(told)} {kind}s: {first_few(sorted(told))}"
+    return Row(
+        image_id=_name(line[archive.image]),
+        lesion_id=min(lesions, default=""),
+        label=None if problem else label,
+        problem=problem,
+        part=part,
+        patient_id=min(patients, default=""),
+        subgroups=tuple(_subgroup(name, lines, archive) for name in NAMES),
+    )
+
+
+def _told(lines: Sequence[Line], column: str) -> set[str]:
+    return {value for line in lines if (value := known(line.get(column, "")))} if column else set()
+
+
+def _subgroup(name: str, lines: Sequence[Line], archive: Archive) -> str:
+    """The value of the first line and column that tell one."""
+    if name == "source" and archive.source is not None:
+        return next((value for line in lines if (value := archive.source(line))), "")
+    columns = archive.subgroups.get(name, ())
+    return next((value for line in lines for column in columns if (value := spelled(name, line.get(column, "")))), "")

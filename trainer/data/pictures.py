@@ -1,0 +1,52 @@
+"""Picture files of a folder, found by the name that a table gives them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
+"""Endings of files that are looked at as pictures, whatever their capitals."""
+
+_HIDDEN = (".", "__MACOSX")
+_DOWNSAMPLED = "_downsampled"
+"""ISIC 2019 names some images so, and other archives the same images without it."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's name is that of a picture; what systems hide (macOS' `._name.jpg`) is none."""
+    hidden = path.name.startswith(_HIDDEN) or path.parent.name.startswith(_HIDDEN)
+    return path.suffix.casefold() in SUFFIXES and not hidden
+
+
+_NOT_READ = (".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".pdf", ".raw")
+
+
+class Pictures:
+    """The pictures among files, by name. Opened once for a folder, asked for each line of its table."""
+
+    def __init__(self, files: Collection[Path]) -> None:
+        self._exact: dict[str, list[Path]] = defaultdict(list)
+        self._alike: dict[str, list[Path]] = defaultdict(list)
+        self._not_read = {_simple(path.stem): path.name for path in files if path.suffix.casefold() in _NOT_READ}
+        for path in files:
+            if is_picture(path):
+                self._exact[path.stem].append(path)
+                self._alike[_simple(path.stem)].append(path)
+
+    def of(self, name: str) -> tuple[Path, ...]:
+        """Every file of this name (without its ending); else those that differ in capitals or `_downsampled` alone."""
+        return tuple(self._exact.get(name) or self._alike.get(_simple(name)) or ())
+
+    def not_read(self, name: str) -> str:
+        """The file of this name in a format that is known and not read, such as HEIC; nothing where there is none."""
+        return self._not_read.get(_simple(name), "")
+
+    def an_example(self) -> str:
+        """The name of one of the files; nothing where there is none."""
+        return next((path.name for paths in self._exact.values() for path in paths), "")
+
+
+def _simple(name: str) -> str:
+    return name.casefold().removesuffix(_DOWNSAMPLED)

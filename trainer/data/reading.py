@@ -1,0 +1,56 @@
+"""What is noted of pictures while they are decoded into the cache: which were turned, and which have the same pixels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.trainer.data.cache import CacheEntry
+from skinaudit.trainer.data.decode import Decoded
+from skinaudit.trainer.data.unreadable import Unreadable
+
+_TURNED, _ALIKE = "turned", "alike"
+
+
+class Reading:
+    """Pictures on their way into the cache, and what is noted of them; positions count the readable ones.
+
+    decode: gives every picture in order; it is called where the cache does not have them.
+    """
+
+    def __init__(self, decode: Callable[[], Iterator[Decoded | Unreadable]]) -> None:
+        self._decode = decode
+        self.details: dict[str, list[Any]] = {_TURNED: [], _ALIKE: []}
+        """For the cache: the positions that were turned, and, once all are read, those of identical pictures."""
+
+    def pixels(self) -> Iterator[NDArray[np.uint8] | Unreadable]:
+        """Yield uint8 (3, size, size) of each picture, or why it could not be read."""
+        frames: dict[str, list[int]] = defaultdict(list)
+        position = 0
+        for decoded in self._decode():
+            if isinstance(decoded, Unreadable):
+                yield decoded
+                continue
+            if decoded.turned:
+                self.details[_TURNED].append(position)
+            frames[decoded.digest].append(position)
+            position += 1
+            yield decoded.pixels
+        self.details[_ALIKE].extend(same for same in frames.values() if len(same) > 1)
+
+
+def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
+    """The index of each picture's content, int64 (N,): the position of the first picture with the same pixels."""
+    pictures = np.arange(len(entry.images))
+    for first, *others in entry.details[_ALIKE]:
+        pictures[others] = first
+    return pictures
+
+
+def turned_of(entry: CacheEntry) -> int:
+    """How many pictures an orientation tag turned."""
+    return len(entry.details[_TURNED])

@@ -1,0 +1,107 @@
+"""Which archive's table lies in a folder, told by the columns; what comes near is named, so that it can be mended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from skinaudit.artifacts.files import digest_file
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data import archives
+from skinaudit.trainer.data.archives._archive import Archive
+from skinaudit.trainer.data.pictures import is_picture
+from skinaudit.trainer.data.tables import is_spreadsheet, may_be_table, mentions, read_header, read_table
+
+_LOOKED_AT = 50  # lines of an unknown table that are searched for names of images
+_GUESSES = "submission"  # in the name of a table that has the columns of a ground truth and holds guesses
+_TRUTHS = ("metadata", "groundtruth", "ground_truth")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a folder: those with the labels, all of one archive, and those that may tell more of the same images."""
+
+    archive: Archive
+    labelled: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | None:
+    """The tables among `files`; None where none tells anything of images. only: the one whose labels count.
+
+    Raises InvalidInputError, in one line that names the table, where the tables belong to several archives, where one may
+    be of two, and where one is of none and yet names images of the folder or nearly is an archive's.
+    """
+    headers = {path: read_header(path) for path in files if may_be_table(path)}
+    truths = {path: columns for path, columns in headers.items() if only in (None, path)}
+    found = {path: archive for path, columns in truths.items() if (archive := _archive_of(path, columns)) is not None}
+    if not found:
+        _refuse_near_miss(truths, files)
+        return None
+    first = dict(zip((archive.title for archive in reversed(found.values())), reversed(found), strict=True))
+    if len(first) > 1:
+        both = " and ".join(path.name for _, path in sorted(first.items()))
+        titles = " and ".join(sorted(first))
+        raise InvalidInputError(
+            f"{min(found).parent}: holds both {both}, tables of {titles}; give the folder of one of them, or the table "
+            "itself as --data FILE"
+        )
+    archive = next(iter(found.values()))
+    return Tables(archive, _once(found), _once(path for path, columns in headers.items() if _adds(archive, columns)))
+
+
+def _adds(archive: Archive, columns: Sequence[str]) -> bool:
+    """Whether a table of these columns may tell more of the archive's images, without being one of labels itself."""
+    return archive.image in columns and not any(one.fits(columns) for one in archives.known().values())
+
+
+def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Each content once: a copy of a table says nothing new."""
+    first: dict[str, Path] = {}
+    for path in sorted(paths):
+        first.setdefault(digest_file(path), path)
+    return tuple(first.values())
+
+
+def _archive_of(path: Path, columns: Sequence[str]) -> Archive | None:
+    if _GUESSES in path.name.casefold():
+        return None
+    fitting = [one for one in archives.known().values() if one.fits(columns)]
+    narrowest = [one for one in fitting if not any(set(one.needs) < set(other.needs) for other in fitting)]
+    if len(narrowest) > 1:
+        choices = " or ".join(f"{', '.join(one.needs)} ({one.title})" for one in narrowest)
+        raise InvalidInputError(f"{path}: has the columns of several archives; keep only {choices}")
+    return narrowest[0] if narrowest else None
+
+
+def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Path]) -> None:
+    """Raise for a table that is no archive's and yet says something of images: its labels must not go unread."""
+    stems = {path.stem for path in files if is_picture(path)}
+    for path, columns in headers.items():
+        if _GUESSES in path.name.casefold():
+            continue
+        archive = min(archives.known().values(), key=lambda one: len(one.lacks(columns)) / len(one.needs))
+        lacking = archive.lacks(columns)
+        near = archive.image in columns and 2 * len(lacking) <= len(archive.needs)
+        if near or any(word in path.name.casefold() for word in _TRUTHS) or _names_images(path, stems):
+            raise InvalidInputError(
+                f"{path}: no column {first_few(lacking)}; the columns are {first_few(read_table(path).shown, limit=12)}; "
+                f"nearest is the table of {archive.title}: mend the columns, or take the table out of the folder"
+            )
+    for path in files:
+        if is_spreadsheet(path) and mentions(path, sorted(stems)):
+            raise InvalidInputError(f"{path}: a spreadsheet is not read; save it as CSV, or take it out of the folder")
+
+
+def _names_images(path: Path, stems: set[str]) -> bool:
+    """Whether at least half of the first lines name a picture in one column."""
+    try:
+        rows = read_table(path).rows[:_LOOKED_AT]
+    except InvalidInputError:
+        return False
+    named: Counter[str] = Counter()
+    for row in rows:
+        named.update(column for column, cell in row.items() if {cell, PureWindowsPath(cell).stem} & stems)
+    return 2 * max(named.values(), default=0) >= len(rows)

@@ -1,0 +1,167 @@
+"""Tables as people really have them: commas, semicolons or tabs, UTF-8 or UTF-16, capitals or not, with or without a mark.
+
+What is read is decided by rules that are written here; whatever does not fit them is refused with the line and the cause.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.errors import InvalidInputError
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
+"""Endings of files that may be tables; Dataverse hands out HAM10000's without any."""
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_DELIMITERS = (",", ";", "\t", "|")
+_HEAD = 1 << 16
+_MAX_BYTES = 1 << 30
+_NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "-", "?"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a header. `columns` are folded names (see `fold`) in order, `shown` the names as they stand there."""
+
+    path: Path
+    columns: tuple[str, ...]
+    shown: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...]
+    """Each line by folded column, stripped. Under `OVERLONG` stands what is wrong with a line of too many cells."""
+
+
+OVERLONG = "\0overlong"
+"""The key under which a row says that it has more cells than the header: its values may stand under wrong names."""
+
+
+def fold(name: str) -> str:
+    """A column's name without the differences that mean nothing: capitals, spaces, hyphens, a mark at the start."""
+    return re.sub(r"[\s\-]+", "_", name.strip().strip("\ufeff").strip()).casefold()
+
+
+def known(value: str) -> str:
+    """The value, or nothing where it stands for an absent one, such as `NaN` or `unknown`."""
+    return "" if value.casefold() in _NOTHING else value
+
+
+def may_be_table(path: Path) -> bool:
+    """Whether a file's name is that of a table; hidden files, such as macOS' `._name.csv`, never are."""
+    return path.suffix.casefold() in SUFFIXES and not path.name.startswith(".")
+
+
+def is_spreadsheet(path: Path) -> bool:
+    """Whether a file is a table of a spreadsheet program, which has to be saved as CSV first."""
+    return path.suffix.casefold() in _SPREADSHEETS and not path.name.startswith((".", "~$"))
+
+
+def mentions(path: Path, names: Sequence[str]) -> bool:
+    """Whether a spreadsheet holds one of the first, middle and last of `names`; False for a file that cannot be read."""
+    wanted = [names[place].encode() for place in (0, len(names) // 2, -1)] if names else []
+    try:
+        if not zipfile.is_zipfile(path):
+            content = path.read_bytes()
+            return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
+        with zipfile.ZipFile(path) as book:
+            texts = [book.read(part) for part in book.namelist() if part.endswith("xml")]
+        return any(name in text for name in wanted for text in texts)
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+        return False
+
+
+def read_header(path: Path) -> tuple[str, ...]:
+    """The folded names of a table's columns, from its first bytes; nothing where the file is not text.
+
+    Raises InvalidInputError where the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+        text = _decode(path, head, whole=False)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    except InvalidInputError:
+        return ()
+    if "\0" in text:
+        return ()
+    try:
+        names = next(_lines(text), [])
+    except csv.Error:
+        return ()
+    return tuple(fold(name) for name in names)
+
+
+def read_table(path: Path) -> Table:
+    """Read a whole table.
+
+    The delimiter is the one of comma, semicolon, tab and bar that stands in the header most often; a first line `sep=;` as
+    Excel writes it is obeyed. Empty lines are left out. Raises InvalidInputError where the file is no text, has a broken
+    quote, no header, no line, or one column twice.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InvalidInputError(f"{path}: larger than a table of images can be; give the folder of one data set")
+        text = _decode(path, path.read_bytes())
+        lines = list(_lines(text))
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    except csv.Error as error:
+        raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
+    shown = tuple(name.strip().strip("\ufeff").strip() for name in lines[0]) if lines else ()
+    columns = tuple(fold(name) for name in shown)
+    _refuse_twice(path, columns, shown)
+    rows = tuple(_row(columns, cells) for cells in lines[1:] if any(cell.strip() for cell in cells))
+    if not rows:
+        state = "has a header and no rows" if any(columns) else "is empty"
+        raise InvalidInputError(f"{path}: {state}; download it again")
+    return Table(path, columns, shown, rows)
+
+
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
+    padded = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
+    row = dict(zip(columns, padded, strict=False))
+    if any(padded[len(columns) :]):
+        row[OVERLONG] = f"{len(cells)} cells where the header has {len(columns)}: a delimiter stands unquoted in it"
+    return row
+
+
+def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> None:
+    for index, name in enumerate(columns):
+        if name and name in columns[:index]:
+            both = " and ".join(dict.fromkeys((shown[columns.index(name)], shown[index])))
+            raise InvalidInputError(f"{path}: column {both} stands there twice; keep the right one")
+
+
+def _lines(text: str) -> Iterator[list[str]]:
+    """The lines of a table as cells, from the first one that is not empty."""
+    text = text.lstrip("\r\n")
+    first, _, rest = text.partition("\n")
+    asked = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    if asked:
+        text, delimiter = rest, asked[1]
+    else:
+        unquoted = re.sub(r'"[^"]*"', "", first)
+        delimiter = max(_DELIMITERS, key=unquoted.count)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _decode(path: Path, data: bytes, *, whole: bool = True) -> str:
+    """Text in UTF-8 or UTF-16, with or without a byte order mark; `whole`: the end of `data` is the end of the file."""
+    encoding = "utf-8"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif data[:200].count(0) * 3 > len(data[:200]):  # half of the bytes of Latin letters in UTF-16 are zero
+        encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{path}: not a CSV text file in UTF-8 or UTF-16 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    return text.removeprefix("\ufeff")
