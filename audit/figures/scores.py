@@ -78,7 +78,7 @@ def compare_scores(
         scores = [malignant_scores(engine, malignant, probabilities=probabilities)]
         scores += [] if source is None else [malignant_scores(source, malignant)]
         values, covariance = roc_areas(scores, ill, groups)
-        areas = [_area(value, covariance, at, ill, groups, confidence) for at, value in enumerate(values)] + [None]
+        areas = [_area(float(value), covariance, at, ill, groups, confidence) for at, value in enumerate(values)] + [None]
         drop = None if source is None else _drop(values, covariance, confidence)
     models = [
         ModelScores(area, calibration_error(shares, labels), brier_score(shares, labels))
@@ -98,7 +98,7 @@ def roc_areas(
     or fewer than two benign.
     """
     placed = [_placements(model, ill) for model in scores]
-    areas = np.array([float(of_ill.mean()) for of_ill, _ in placed])
+    areas = np.array([of_ill.mean() for of_ill, _ in placed])
     _, index = np.unique(groups, return_inverse=True)
     lesions, m, n = int(index.max()) + 1, int(ill.sum()), int((~ill).sum())
     of_malignant, of_benign = len(np.unique(index[ill])), len(np.unique(index[~ill]))
@@ -185,10 +185,10 @@ def _area(
     """
     rarer = min(len(np.unique(groups[ill])), len(np.unique(groups[~ill])))
     if covariance is None:
-        return RocArea(float(value), Interval(0.0, 1.0))
-    variance, spread = float(covariance[at, at]), float(value * (1 - value))
+        return RocArea(value, Interval(0.0, 1.0))
+    variance, spread = float(covariance[at, at]), value * (1 - value)
     trials = min(spread / variance, float(len(np.unique(groups)))) if variance > 0 and spread > 0 else float(rarer)
-    return RocArea(float(value), wilson_interval(value * trials, trials, confidence=confidence))
+    return RocArea(value, wilson_interval(value * trials, trials, confidence=confidence))
 
 
 def _drop(areas: NDArray[np.float64], covariance: NDArray[np.float64] | None, confidence: float) -> AreaDrop:

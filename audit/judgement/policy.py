@@ -233,7 +233,7 @@ percent = {DEFAULT.turned_benign}
 # limit = 0
 
 # Source and engine are also compared at the threshold of the malignant score that reached this specificity on the run's
-# validation images (`skinaudit train --specificity`). Without it, the lowest specificity that the run recorded is taken.
+# validation images (see `skinaudit train --help`). Without it, the lowest specificity that the run recorded is taken.
 [operating_point]
 # specificity = 0.9
 # Share of malignant images where the classifier is used: with it, reports show predictive values.

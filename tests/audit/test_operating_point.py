@@ -46,8 +46,8 @@ def test_a_loss_of_sensitivity_fails_where_the_policy_bounds_it(
     assert clean.at_threshold.sensitivity_drop is not None
     assert clean.at_threshold.sensitivity_drop.value > 0.1
     assert clean.scores is not None
-    assert clean.scores.area_drop is not None
-    assert clean.scores.area_drop.value > 0
+    assert clean.scores.source is not None
+    assert clean.scores.engine.brier > clean.scores.source.brier
     gates = [gate for gate in result.gates if gate.rule == "operating-sensitivity"]
     assert [gate.set for gate in gates] == [entry.title for entry in result.sets]
     assert gates[0].judgement.verdict is Verdict.FAIL
