@@ -9,8 +9,12 @@ RUNTIME ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 # whatever the machine's setting: the hundreds of programs that tests start would compile the package again, each for itself.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
+# The versions that were tested on this platform and Python; without such a file pip chooses.
+LOCKED := constraints/$(shell $(PYTHON) -c "import platform, sys; print(f'{platform.system()}-{platform.machine()}-py{sys.version_info[0]}.{sys.version_info[1]}'.lower())").txt
+CONSTRAINTS := $(if $(wildcard $(LOCKED)),--constraint $(LOCKED))
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check schema bench clean
+.PHONY: help install demo test check schema bench fuzz constraints audit-dependencies clean
 
 help:
 	@echo "make install  virtual environment with everything that runs here"
@@ -19,16 +23,19 @@ help:
 	@echo "make check    ruff, mypy --strict, all tests"
 	@echo "make schema   docs/audit.schema.json anew from the code"
 	@echo "make bench    skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
+	@echo "make fuzz     changed files for every reader, ten minutes each"
+	@echo "make constraints         versions of this environment anew, for this platform and Python"
+	@echo "make audit-dependencies  known weaknesses of what is installed (pip-audit)"
 	@echo "make clean    remove the virtual environment, builds and caches"
 	@echo "RUNTIME=cpu|gpu chooses the ONNX Runtime build (here: $(RUNTIME))"
 
 install: $(VENV)/.installed-$(RUNTIME)
 
-$(VENV)/.installed-%: pyproject.toml
+$(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
 	@test ! -e $(VENV) -o -e $@ -o -z "$$(ls $(VENV)/.installed-* 2>/dev/null)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[train,$*,rtx,openvino,report,dev]"
+	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[train,$*,rtx,openvino,report,dev]"
 	@touch $@
 
 demo: install
@@ -51,6 +58,24 @@ schema: install
 bench: install
 	$(BIN)/python bench/libraries.py attacks
 	$(BIN)/python bench/run.py $(BENCH)
+
+fuzz: install
+	$(BIN)/python bench/hostile_files.py --seconds 600 --keep build/fuzz --seed $$(date +%s)
+
+constraints: install
+	@mkdir -p constraints
+	(echo "# Versions of the development environment, for make install. Made by: make constraints"; \
+	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$') > $(LOCKED)
+
+# In an environment of its own, so that what it brings does not change what is tested.
+audit-dependencies: install
+	@$(PYTHON) -m venv build/pip-audit && build/pip-audit/bin/pip install --quiet pip-audit \
+	|| { echo "audit-dependencies: pip-audit cannot be installed here; nothing was asked"; exit 0; }; \
+	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > build/installed.txt; \
+	build/pip-audit/bin/pip-audit --no-deps --disable-pip --requirement build/installed.txt > build/pip-audit.txt 2>&1; code=$$?; \
+	if grep -qiE "connection|resolve|unreachable|timed out|HTTPError|ServiceError" build/pip-audit.txt; then \
+	echo "audit-dependencies: the data of known weaknesses cannot be reached from here; nothing was asked"; \
+	else cat build/pip-audit.txt; exit $$code; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis

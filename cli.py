@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ import click
 
 from skinaudit import __version__
 from skinaudit.commands import auditing, completion, demo, doctor, drafts, endings, exporting, publishing, reports, training
+from skinaudit.commands.screen import note
 from skinaudit.errors import DEBUG
 
 
@@ -28,10 +30,12 @@ def invoke() -> int:
         click.echo(error.format_message())
         return error.exit_code
     except click.UsageError as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        note(usage.getvalue().removesuffix("\n"))
         return error.exit_code
     except click.Abort as error:
-        raise KeyboardInterrupt from error
+        raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt()) from error
 
 
 def _ask_for_tracebacks(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:

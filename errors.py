@@ -6,11 +6,17 @@ Other exceptions are faults: they are told in one line, too, and their traceback
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 DEBUG = "SKINAUDIT_DEBUG"
 """The environment variable that asks for tracebacks; `--debug` sets it, also for the processes that are started later."""
 _LONGEST = 300
+
+
+_MEMORY = re.compile(
+    r"bad_?alloc|cannot allocate|cannot map|failed to map|out of memory|fail\w* to allocate|alloc\w* fail|MemoryError", re.I
+)
 
 
 class SkinauditError(Exception):
@@ -29,6 +35,10 @@ class NoDeviceError(EngineError):
     """An engine needs a device, such as a CUDA GPU, that this machine does not have."""
 
 
+class EngineStoppedError(SkinauditError):
+    """The process of an engine was ended by a limit or a crash: no EngineError, so that nobody takes it for an answer."""
+
+
 class UnusableDeviceError(EngineError):
     """A device may be there, and cannot be used as things are, such as a CUDA GPU whose driver is too old."""
 
@@ -44,6 +54,24 @@ class TrainingDivergedError(SkinauditError):
 def missing(library: str, extra: str, purpose: str) -> MissingDependencyError:
     """The error for an absent optional library, naming the extra that brings it."""
     return MissingDependencyError(f"{purpose} needs {library}, which is not installed: pip install 'skinaudit[{extra}]'")
+
+
+def not_imported(error: Exception, library: str, extra: str, purpose: str) -> SkinauditError:
+    """The error for an optional library whose import raised `error`: absent, or there and not to be loaded.
+
+    Where memory lacks, it is no MissingDependencyError: audits go on without what is not installed.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return missing(library, extra, purpose)
+    loaded = f"{purpose} needs {library}, which is installed and cannot be loaded ({in_one_line(error)})"
+    if about_memory(str(error)):
+        return SkinauditError(f"{loaded}: memory lacks; free some, or raise its limit (ulimit -v)")
+    return MissingDependencyError(f"{loaded}; mend it with pip install 'skinaudit[{extra}]'")
+
+
+def about_memory(text: str) -> bool:
+    """Whether a message of a library or of the system is about too little memory."""
+    return bool(_MEMORY.search(text))
 
 
 def first_few(items: Sequence[str], *, limit: int = 5) -> str:

@@ -26,7 +26,9 @@ from skinaudit.artifacts import attack_record, set_subgroups
 from skinaudit.artifacts.attack_record import AttackRecord
 from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import atomic_path, digest_parts
-from skinaudit.artifacts.plain_values import UNPRINTABLE, check_regular, parse_json, show
+from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.artifacts.set_subgroups import Subgroups
 from skinaudit.artifacts.texts import padded, unpadded
 from skinaudit.artifacts.threat_model import ThreatModel

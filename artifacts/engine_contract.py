@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.contract import MAX_SIZE
 from skinaudit.artifacts.logits import check_positive
-from skinaudit.artifacts.plain_values import read_toml, show
+from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.task_classes import TaskClass, task_classes
 from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
@@ -20,6 +21,7 @@ Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["float32", "float16", "uint8", "int8"]
 Colour = Literal["RGB", "BGR"]
 Answer = Literal["logits", "probabilities"]
+Normalise = Literal["constants", "per image"]
 
 CHANNELS = 3
 MAX_BATCH = 4096
@@ -37,7 +39,9 @@ class EngineContract:
     images in every call of the service that the engine is for; None where that may be any number. positive: of an engine
     that answers in one column, as a sigmoid or its logit, which of its two classes that column tells of; it is named where
     its probability is above `threshold`. mapping: by column the classes of the sets that it stands for, none for a column
-    that is not used; None where columns and sets have the same classes.
+    that is not used; None where columns and sets have the same classes. normalise: `per image` standardises each image by
+    its own mean and standard deviation, instead of mean and std. crop: share of the side that is cut from the middle of the
+    frame, and enlarged to the size again.
     """
 
     size: int
@@ -55,6 +59,8 @@ class EngineContract:
     positive: str | None = None
     threshold: float = 0.5
     mapping: Mapping[str, tuple[str, ...]] | None = None
+    normalise: Normalise = "constants"
+    crop: float = 1.0
 
     @property
     def tasks(self) -> tuple[TaskClass, ...]:
@@ -80,6 +86,7 @@ _INPUT = Known(
         "name": str, "size": Annotated[int, Range(1, MAX_SIZE)], "layout": Layout, "dtype": Dtype, "colour": Colour,
         "batch": Annotated[int, Range(1, MAX_BATCH)], "scale": int | float | str,
         "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
+        "normalise": Normalise, "crop": Annotated[float, Range(0.1, 1)],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
@@ -118,7 +125,7 @@ def read_engine_contract(path: Path) -> EngineContract:
         size=given["size"], classes=classes, layout=given["layout"], dtype=given["dtype"], colour=given["colour"],
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
         output=answered.get("name"), batch=given.get("batch"), positive=positive, threshold=threshold,
-        mapping=answered.get("mapping"),
+        mapping=answered.get("mapping"), normalise=given.get("normalise", "constants"), crop=float(given.get("crop", 1)),
     )  # fmt: skip
 
 
@@ -152,6 +159,12 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         f'scale = "{contract.scale}"',
         f"mean = {list(contract.mean)}",
         f"std = {list(contract.std)}",
+        *(
+            ['normalise = "per image"   # by its own mean and standard deviation']
+            if contract.normalise == "per image"
+            else []
+        ),
+        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 else []),
         "# batch = 1   # images in every call of the service, if it is always the same number: judged at that alone"
         if contract.batch is None
         else f"batch = {contract.batch}",
@@ -166,7 +179,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     made = []
     for row in rows:
         entry = row.partition(" = ")[0]
-        made += [f"# CHECK: {notes[entry]}"] if entry in notes else []
+        made += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
         made.append(row)
     return "\n".join(made) + "\n"
 
@@ -190,7 +203,7 @@ def _mapping_rows(contract: EngineContract) -> list[str]:
 
 
 def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = printable(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

@@ -13,9 +13,18 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from skinaudit.artifacts.outside import open_regular
 from skinaudit.errors import InvalidInputError
 
 _CHUNK = 1 << 20
+
+
+def _nothing(step: str, target: Path) -> None:
+    """What happens at a step of a write, but in tests."""
+
+
+at_step: Callable[[str, Path], None] = _nothing
+"""Called at each step of every write. Tests and bench/machine_faults.py put in what kills the process or fills the disk."""
 
 
 @contextmanager
@@ -30,12 +39,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
         temporary = Path(name)
+        at_step("made", target)
         yield temporary
+        at_step("written", target)
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
+        at_step("before it is renamed", target)
         temporary.replace(target)
         temporary = None
+        at_step("renamed", target)
         _sync_folder(target.parent)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
         reason = (error.strerror if isinstance(error, OSError) else None) or error
@@ -61,6 +74,16 @@ def write_bytes(target: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def append_line(target: Path, line: str) -> None:
+    """Append a line to a log, which is the one file that is not replaced; raises InvalidInputError as atomic_path."""
+    try:
+        with target.open("a", encoding="utf-8") as log:
+            at_step("appended to", target)
+            log.write(line)
+    except OSError as error:
+        raise InvalidInputError(f"{target}: cannot be written ({error.strerror}); free some space") from error
+
+
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as indented JSON to `target` atomically; key order is kept, so equal values give equal bytes."""
     write_bytes(target, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -69,12 +92,12 @@ def write_json(target: Path, value: Any) -> None:
 def digest_file(path: Path) -> str:
     """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
     value = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
+    with open_regular(path, what="file") as stream:
+        try:
             while chunk := stream.read(_CHUNK):
                 value.update(chunk)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+        except OSError as error:
+            raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     return f"sha256:{value.hexdigest()}"
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
 
 from skinaudit.artifacts import manifest_keys as keys
 from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
 from skinaudit.artifacts.operating_point import OperatingPoint
-from skinaudit.artifacts.plain_values import parse_json, read_json, show
+from skinaudit.artifacts.outside import check_regular, inside, lies_in
+from skinaudit.artifacts.plain_values import parse_json, read_json
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import InvalidInputError
@@ -33,6 +35,7 @@ _ENGINE = "skinaudit-engine"
 _VERSION = 2  # 1: contracts did not name their malignant classes
 _TRAIN = "restore it or train again"
 _EXPORT = "export the engine again"
+_NAME_RUN = "if it belongs to the engine's run, name that with --run DIR"
 _SECOND_FILE = {".xml": ".bin"}
 """Engine files without their weights -> the companion that holds these."""
 
@@ -57,8 +60,9 @@ class RunManifest:
 
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
-    model, recorded before any export; None in runs of earlier versions. operating_points: thresholds of the malignant score,
-    fixed on validation images; none where no class is malignant, and in runs of earlier versions.
+    model, recorded before any export; pictures: which the data hold, and how they look. Both are None in runs of earlier
+    versions. operating_points: thresholds of the malignant score, fixed on validation images; none where no class is
+    malignant, and in runs of earlier versions.
     """
 
     name: str
@@ -73,6 +77,7 @@ class RunManifest:
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
     structure: FileRecord | None = None
+    pictures: FileRecord | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
 
 
@@ -127,19 +132,29 @@ def write_engine_manifest(manifest: EngineManifest, *, engine: Path) -> None:
     _write(manifest_path(engine), manifest, kind=_ENGINE)
 
 
-def read_engine_manifest(engine: Path) -> EngineManifest:
-    """Read the manifest beside `engine` and verify the engine's digest; raises InvalidInputError otherwise."""
-    if not engine.is_file():
+def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineManifest:
+    """Read the manifest beside `engine` and verify the engine's digest.
+
+    run: the engine's run where the user names it; its path then stands in the manifest's field. By default the manifest
+    names it: a folder around the engine or below the engine's own. Raises InvalidInputError for a digest that does not hold
+    and for files that lie neither below the engine's folder nor in its run.
+    """
+    if not engine.exists():
         raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
+    check_regular(engine, what="engine")
     path = manifest_path(engine)
     if not path.is_file():
-        raise InvalidInputError(f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`")
+        raise InvalidInputError(
+            f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`, or, if "
+            "another tool made it, `skinaudit contract ENGINE -o FILE.toml` drafts the --contract that an audit needs"
+        )
     value = read_json(path, what="engine manifest", again=_EXPORT)
     manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)
     _check_files(manifest, where=str(path))
+    manifest = _confined(manifest, engine, run, where=str(path))
     verify(engine, manifest.engine.digest)
     for companion in manifest.companions:
-        resolve(engine.parent, companion)
+        engine_file(engine, manifest, companion)
     return manifest
 
 
@@ -153,13 +168,22 @@ def record(path: Path, *, relative_to: Path) -> FileRecord:
     return FileRecord(path.relative_to(relative_to).as_posix(), digest_file(path))
 
 
-def resolve(folder: Path, file: FileRecord) -> Path:
-    """The path of a recorded file, its digest verified; raises InvalidInputError where it is missing or was changed."""
-    path = folder / file.file
-    if not path.is_file():
+def resolve(folder: Path, file: FileRecord, *, further: Sequence[Path] = ()) -> Path:
+    """The path of a recorded file, its digest verified.
+
+    further: other folders than `folder` that it may lie in. Raises InvalidInputError where it is missing, was changed or
+    lies outside.
+    """
+    path = inside(folder, file.file, named_by=f"the manifest in {folder}", further=further)
+    if not path.exists():
         raise InvalidInputError(f"{path}: named by the manifest in {folder} but missing; restore it or make it again")
     verify(path, file.digest)
     return path
+
+
+def engine_file(engine: Path, manifest: EngineManifest, file: FileRecord) -> Path:
+    """The path of a file that the manifest of an engine names; raises as `resolve`."""
+    return resolve(engine.parent, file, further=[engine.parent / manifest.run])
 
 
 def verify(path: Path, digest: str) -> None:
@@ -181,6 +205,27 @@ def versions(*distributions: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where: str) -> EngineManifest:
+    """The manifest with the run that the user named; raises InvalidInputError where it leads to files elsewhere.
+
+    What is not there may be named: an engine travels without its run.
+    """
+    folder = engine.parent
+    if run is not None:
+        manifest = replace(manifest, run=str(run.resolve()))
+    elif PurePath(manifest.run).is_absolute():
+        inside(folder, manifest.run, named_by=f"{where}: run", remedy=_NAME_RUN)
+    here = folder / manifest.run
+    own = run is not None or lies_in(here, folder) or lies_in(folder, here)
+    if not own and RunFolder(here).manifest.exists():
+        inside(folder, manifest.run, named_by=f"{where}: run", remedy=_NAME_RUN)
+    for file in (manifest.engine, manifest.reference, manifest.graph, *manifest.companions):
+        if PurePath(file.file).is_absolute() or (folder / file.file).exists():
+            path = inside(folder, file.file, named_by=where, further=[here] if own else [], remedy=_NAME_RUN)
+            check_regular(path, what=f"named by {Path(where).name}")
+    return manifest
 
 
 def _write(path: Path, manifest: RunManifest | EngineManifest, *, kind: str) -> None:
@@ -206,7 +251,8 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     if "contract" in value:
         value["contract"] = completed(value["contract"])
     if kind == _RUN:
-        value.setdefault("structure", None)  # earlier versions recorded none
+        for name in ("structure", "pictures"):  # earlier versions recorded none
+            value.setdefault(name, None)
     value.setdefault("operating_points", [])  # nor these
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import stat
 import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from skinaudit.artifacts.outside import read_regular
+from skinaudit.artifacts.printable import MAX_TEXT, UNPRINTABLE, printable, show
 from skinaudit.errors import InvalidInputError
 
 MAX_BYTES = 16 * 2**20
@@ -22,12 +23,10 @@ MAX_BYTES = 16 * 2**20
 _TOML_BYTES = 2**20  # a person writes them, and they are parsed a hundred times as slowly
 MAX_DEPTH = 32
 MAX_KEY = 300  # characters; a set's name is a key and a file name
-MAX_TEXT = 4096  # characters; the longest path that Linux takes
 _DIGITS = 30  # of an integer that is parsed at all: more than 64 bits have, so that the rest changes no answer
-_SHOWN = 40
 _PLACE = 160
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, marks that reorder what a reader sees, and halves of surrogate pairs."""
+_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+'))+")
+"""A dotted key of TOML; numbers and versions are some, too, with few dots."""
 
 
 def read_json(path: Path, *, what: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
@@ -48,6 +47,8 @@ def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
     """Read a TOML file as checked plain values; the same for tables as `read_json` is for objects."""
     text = read_text(path, what=what, again=again, limit=_TOML_BYTES)
     try:
+        if any(found[0].count(".") > MAX_DEPTH for found in _DOTTED.finditer(text)):  # the parser's time is their square
+            raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
         value = tomllib.loads(text)
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:
@@ -79,15 +80,9 @@ def parse_json(text: str, *, where: str, what: str, again: str, text_limit: int 
 
 def read_text(path: Path, *, what: str, again: str, limit: int = MAX_BYTES) -> str:
     """The text of a regular file of at most `limit` bytes in UTF-8, without a byte order mark. Never waits for a pipe."""
-    check_regular(path, what=what)
+    content = read_regular(path, what=what, limit=limit, again=again)
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise InvalidInputError(f"{path}: not a {what}: has more than {limit:,} bytes; {again}")
         text = content.decode("utf-8")
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InvalidInputError(
             f"{path}: not a {what}: should be text in UTF-8, found other bytes at {error.start:,}; {again}"
@@ -95,37 +90,6 @@ def read_text(path: Path, *, what: str, again: str, limit: int = MAX_BYTES) -> s
     if text.startswith("\ufeff"):
         raise InvalidInputError(f"{path}: not a {what}: begins with a byte order mark; save it as UTF-8 without one")
     return text
-
-
-def check_regular(path: Path, *, what: str) -> None:
-    """Raise InvalidInputError where there is no file, or a folder, a pipe or a device in its place."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{path}: no such {what}") from error
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"{show(str(path))}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise InvalidInputError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({what})")
-
-
-def show(value: Any) -> str:
-    """A value in a message: on one line, short, control characters escaped."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
-    if isinstance(value, dict):
-        return f"an object of {len(value)} entries"
-    if isinstance(value, list):
-        return f"an array of {len(value)} items"
-    return json.dumps(value)[:_SHOWN]
-
-
-def printable(text: str) -> str:
-    """The text with a question mark for each character that no file may hold, cut to the length that one may have."""
-    return UNPRINTABLE.sub("?", text)[:MAX_TEXT]
 
 
 class UnfitError(Exception):

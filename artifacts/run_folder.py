@@ -10,6 +10,8 @@ REFERENCE = "fp32.onnx"
 """File name of the engine that every other engine of a run is compared with."""
 SET_SUFFIX = ".safetensors"
 MANIFEST_SUFFIX = ".json"
+EXTERNAL_FILE = "external.json"
+"""Stands in a folder of sets whose images are of another data set than a run's own."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class RunFolder:
     """The paths in a run's folder; nothing says that a file is there.
 
     While a training is under way there are `checkpoint`, `best` and `log`; a finished run has `manifest`, `weights`,
-    `structure`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`.
+    `structure`, `pictures`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`;
+    `external` holds a folder of sets for each other data set that the run was tried on.
     """
 
     path: Path
@@ -28,6 +31,16 @@ class RunFolder:
         return self.path / RUN_FILE
 
     @property
+    def training_lock(self) -> Path:
+        """Held while a training writes into the folder."""
+        return self.path / ".training.lock"
+
+    @property
+    def manifest_lock(self) -> Path:
+        """Held for the moment in which the manifest is changed."""
+        return self.path / ".run.lock"
+
+    @property
     def weights(self) -> Path:
         """The kept weights of the source model."""
         return self.path / "weights.safetensors"
@@ -36,6 +49,16 @@ class RunFolder:
     def structure(self) -> Path:
         """Operators and connections of the source model, without its weights."""
         return self.path / "structure.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Digests of the pictures of the data, and robust figures of the training pictures."""
+        return self.path / "pictures.safetensors"
+
+    @property
+    def external(self) -> Path:
+        """The folder of folders of external sets, by their names."""
+        return self.path / "external"
 
     @property
     def calibration(self) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.plain_values import UNPRINTABLE
+from skinaudit.artifacts.printable import UNPRINTABLE
 from skinaudit.artifacts.texts import padded, unpadded
 
 Subgroups = Mapping[str, tuple[str, ...]]

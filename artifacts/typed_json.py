@@ -17,7 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from skinaudit.artifacts.plain_values import UnfitError, below, named, show
+from skinaudit.artifacts.plain_values import UnfitError, below, named
+from skinaudit.artifacts.printable import show
 from skinaudit.errors import InvalidInputError, first_few
 
 

@@ -9,6 +9,7 @@ from typing import Unpack
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Evidence, Finding, run_checks
+from skinaudit.audit.contract_search import Search, search_contract
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
@@ -21,6 +22,7 @@ from skinaudit.audit.evidence.operating import operating_point
 from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
+from skinaudit.audit.figures.external import external_result
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
 from skinaudit.audit.figures.set_result import set_results
@@ -32,7 +34,9 @@ from skinaudit.audit.judgement.result import AuditResult, BaselineResult
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.open import LIBRARIES
+from skinaudit.engines.isolation.launching import engine_processes
+from skinaudit.engines.open import LIBRARIES, open_session
+from skinaudit.errors import EngineError
 
 ProbeProgress = Callable[[str], Progress | None]
 """Gives what is called with images done and in all, for a probe by its name."""
@@ -62,8 +66,15 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
 ) -> tuple[Evidence, BaselineResult | None]:
     """Read, open, run and measure: everything but the findings and the verdict."""
+    with engine_processes(request.limits, at_once=True):
+        return _gathered(request, progress=progress, probe_progress=probe_progress)
+
+
+def _gathered(
+    request: Request, *, progress: Progress | None, probe_progress: ProbeProgress | None
+) -> tuple[Evidence, BaselineResult | None]:
     policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
-    inputs = read_inputs(path, sets=request.sets, contract=request.contract)
+    inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
@@ -99,6 +110,8 @@ def gather(
         ),
         halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
         sets=sets,
+        search=_search(request, inputs),
+        external=None if inputs.external is None else external_result(inputs.external, answered, confidence=confidence),
         probes=probes,
         gates=judge(sets, probes, policy, baseline=compared),
         baseline=earlier,
@@ -134,6 +147,21 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         plan=request.plan, allow_code=request.allow_code,
     )  # fmt: skip
     return engine, reference
+
+
+def _search(request: Request, inputs: Inputs) -> Search | None:
+    """Usual preprocessings and orders of classes, tried on a foreign engine; None where columns are no single classes."""
+    contract = inputs.contract
+    if contract is None or contract.mapping is not None:
+        return None
+    session = open_session(
+        request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,
+        allow_code=request.allow_code,
+    )  # fmt: skip
+    try:
+        return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True)
+    except EngineError:  # it answers to its own contract alone, so there is no other one to name
+        return None
 
 
 def _attack_afresh(
@@ -201,6 +229,7 @@ def _result(
         verdict=verdict,
         reason=reason,
         agreement_only=agreement_only(findings),
+        external=evidence.external,
         versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 

@@ -11,6 +11,7 @@ from typing import TypedDict
 from skinaudit.audit.evidence.probing import ProbePlan
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.engines.engine import Provider
+from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError
 
@@ -27,6 +28,7 @@ class Settings(TypedDict, total=False):
     """The fields of a Request but its engine, as keywords."""
 
     sets: Path | None
+    run: Path | None
     contract: Path | None
     control: Path | None
     policy: Policy
@@ -42,13 +44,15 @@ class Settings(TypedDict, total=False):
     allow_code: bool
     small_probe: bool
     seed: int | None
+    limits: Limits
 
 
 @dataclass(frozen=True)
 class Request:
     """An engine to audit, and how.
 
-    sets: a folder of sets instead of those of the engine's run. contract: the file that describes a foreign engine, whose
+    sets: a folder of sets instead of those of the engine's run. run: its folder, where it lies neither around the engine nor
+    below the engine's folder. contract: the file that describes a foreign engine, whose
     figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
     of the one that the manifest names. runtime: instead of the one that the manifest names. emulate: run the ONNX graph that
     the engine was built from on the CPU, in the engine's place; such an audit never passes. plan: how a plan is run.
@@ -56,11 +60,12 @@ class Request:
     which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
     that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
     small_probe: run the fresh attack of every audit. seed: of all that is drawn; None takes that of the probes or, without
-    any, draws a new one, so that no engine can know what it will be asked.
+    any, draws a new one, so that no engine can know what it will be asked. limits: of the processes that open files.
     """
 
     engine: Path
     sets: Path | None = None
+    run: Path | None = None
     contract: Path | None = None
     control: Path | None = None
     policy: Policy = field(default_factory=Policy)
@@ -76,6 +81,7 @@ class Request:
     allow_code: bool = False
     small_probe: bool = True
     seed: int | None = None
+    limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:
         if self.seed is None:
@@ -100,13 +106,16 @@ def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
     threads: that the engine ran with. Bounds of the policy that have no option are left out.
     """
     options: dict[str, object] = {"margin": f"{request.policy.margin:g}", "threads": threads}
-    options |= {name: getattr(request, name) for name in ("sets", "contract", "control", "runtime", "provider", "baseline")}
+    options |= {
+        name: getattr(request, name) for name in ("sets", "run", "contract", "control", "runtime", "provider", "baseline")
+    }
     if request.batch_size != DEFAULT_BATCH:
         options["batch"] = request.batch_size
     typed = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
     typed += request.plan.given()
     typed += ["--baseline-own-sets"] if request.baseline_own_sets else []
     typed += ["--allow-code"] if request.allow_code else []
+    typed += request.limits.given()
     for probe in request.probes:
         typed += ["--probe", probe.name]
     if request.probes:

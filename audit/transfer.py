@@ -17,6 +17,7 @@ from skinaudit.audit.evidence.reference import check_reproduced
 from skinaudit.audit.evidence.replay import replay, whole
 from skinaudit.audit.figures import metrics
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few
 
@@ -79,6 +80,14 @@ def transfer_matrix(
     """
     if len(runs) < 2 or len({run.resolve() for run in runs}) != len(runs):
         raise InvalidInputError("transfer needs two or more different run folders: `skinaudit transfer RUN RUN`")
+    with engine_processes():
+        return _matrix(runs, attack, provider, threads, batch_size, progress)
+
+
+def _matrix(
+    runs: Sequence[Path], attack: str | None, provider: Provider | None, threads: int | None, batch_size: int,
+    progress: Progress | None,
+) -> TransferMatrix:  # fmt: skip
     sides = [_open(run, attack or DEFAULT_ATTACK, provider=provider, threads=threads) for run in runs]
     first = sides[0]
     for side in sides[1:]:

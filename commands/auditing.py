@@ -11,9 +11,11 @@ from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
 from skinaudit.commands.libraries import need
 from skinaudit.commands.names import listed, names_in, runtime_names
-from skinaudit.commands.screen import bars, console, note
+from skinaudit.commands.screen import bars, console, note, say
 from skinaudit.commands.shared_options import (
     allow_code_option,
+    limit_options,
+    limits_of,
     plan_options,
     provider_option,
     report_option,
@@ -29,8 +31,16 @@ from skinaudit.errors import InvalidInputError
 @click.option(
     "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
 )
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None, metavar="DIR",
+    help="The run of an engine that lies elsewhere; by default it is around the engine, or below the engine's folder.",
+)  # fmt: skip
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+@click.option("--data", default=None, metavar="DIR|FILE.npz",
+              help="With --contract: images of known classes, of which the clean set is made; the engine is attacked by its "
+              "answers alone.")  # fmt: skip
+@click.option("--name", default=None, metavar="NAME", help="What the images of --data are called  [default: after --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
 @click.option("--runtime", default=None, metavar="NAME",
@@ -71,11 +81,15 @@ from skinaudit.errors import InvalidInputError
 @plan_options
 @provider_option
 @allow_code_option
+@limit_options
 @threads_option
 def audit(
     engines: tuple[Path, ...],
     sets: Path | None,
+    run: Path | None,
     contract: Path | None,
+    data: str | None,
+    name: str | None,
     control: Path | None,
     runtime: str | None,
     emulate: bool,
@@ -101,6 +115,8 @@ def audit(
     cuda_graphs: bool,
     provider: Any,
     allow_code: bool,
+    limit_seconds: float | None,
+    limit_memory: float | None,
     threads: int | None,
 ) -> None:
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
@@ -116,6 +132,7 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
+      skinaudit audit runs/hardened/engines/int8.onnx --sets runs/hardened/external/hospital-b
       skinaudit audit engine.plan --device 1
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
@@ -124,8 +141,15 @@ def audit(
       skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
       skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
+      skinaudit audit other.onnx --contract other.toml --data HospitalB/ --name hospital-b
     """
     from dataclasses import replace
+
+    from skinaudit.engines.isolation.launching import engine_processes
+
+    limits = limits_of(limit_seconds, limit_memory)
+    if len(engines) == 1:  # it gets ready while this process imports what an audit needs
+        click.get_current_context().with_resource(engine_processes(limits, at_once=True))
 
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
@@ -141,18 +165,24 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
+    if data is not None or name is not None:
+        sets = _engine_images(engines, data, name=name, sets=sets, contract=contract)
+        if not probe_names and not no_probe:  # all that attacks an engine without its model
+            probe_names, (probe_images, probe_queries) = ("square",), _by_answers(probe_images, probe_queries)
     probes = plan_probes(
         probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
-        others=_source_probes(engines, probe_names),
+        others=_source_probes(engines, probe_names, run=run),
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "sets": sets, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate, "policy": bounds,
+        "sets": sets, "run": run, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate,
+        "policy": bounds,
         "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
         "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
+        "limits": limits,
     }  # fmt: skip
     planned: dict[str, Any] = {
-        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline,
+        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,
         "remark": note,
     }  # fmt: skip
     if len(engines) > 1:
@@ -172,8 +202,36 @@ def audit(
     else:
         print_audit(result, console())
         if plan.report is not None:
-            click.echo(f"report: {plan.report}")
+            say(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
+
+
+def _engine_images(
+    engines: tuple[Path, ...], data: str | None, *, name: str | None, sets: Path | None, contract: Path | None
+) -> Path:
+    """The folder of the clean set that --data makes for an engine of another tool."""
+    from skinaudit.artifacts.engine_contract import read_engine_contract
+    from skinaudit.commands.engine_images import images_for
+
+    (engine, *others) = engines
+    if data is None:
+        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+    if others or sets is not None:
+        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
+    if contract is None:
+        raise InvalidInputError(
+            f"{engine}: --data is for engines of other tools, with --contract FILE, which `skinaudit contract ENGINE --data "
+            "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
+            "as --sets"
+        )
+    return images_for(engine, data, size=read_engine_contract(contract).size, name=name)
+
+
+def _by_answers(images: int, queries: int) -> tuple[int, int]:
+    """Images and queries of the attack on an engine without its model: fewer than those of a probe that was asked for."""
+    source = click.get_current_context().get_parameter_source
+    given = [source(option) is click.core.ParameterSource.COMMANDLINE for option in ("probe_images", "probe_queries")]
+    return images if given[0] else min(images, 100), queries if given[1] else min(queries, 200)
 
 
 def _audit_several(
@@ -221,7 +279,7 @@ def _audit_several(
     click.get_current_context().exit(worst_exit_code(lineup))
 
 
-def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[str, Any]:
+def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
     """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
     from skinaudit.audit.evidence.probes import names
 
@@ -235,10 +293,10 @@ def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...]) -> dict[s
     (engine,) = engines
     from skinaudit.artifacts.manifest import read_engine_manifest
 
-    run = engine.parent / read_engine_manifest(engine).run
+    folder = engine.parent / read_engine_manifest(engine, run=run).run
     need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
     from skinaudit.trainer import probes
     from skinaudit.trainer.checkpoint import load_run_model
 
-    model = load_run_model(run)
+    model = load_run_model(folder)
     return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from skinaudit.commands.engine_images import images_for
+from skinaudit.commands.screen import bars, note, say
+from skinaudit.commands.shared_options import limit_options, limits_of, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from skinaudit.artifacts.engine_contract import EngineContract
 
 
 @click.command(short_help="Print the default policy file.")
@@ -24,27 +31,88 @@ def policy() -> None:
 
 @click.command(short_help="Draft the contract of a foreign engine.")
 @click.argument("engine", type=click.Path(path_type=Path))
+@click.option("--sets", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="A folder with a clean set: try the usual preprocessings and orders of classes on it.")  # fmt: skip
+@click.option("--data", default=None, metavar="DIR|FILE.npz",
+              help="Images of known classes instead of --sets; their clean set is written beside the engine.")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="How the classes of --data become those of the engine, as for `skinaudit train`.")  # fmt: skip
+@click.option("--take", type=click.IntRange(1), default=None, metavar="N",
+              help="Write reading N of the ranking, where nothing decides or you know better.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-def contract(engine: Path, output: Path | None, force: bool) -> None:
+@limit_options
+@threads_option
+def contract(
+    engine: Path, sets: Path | None, data: str | None, classes: Path | None, take: int | None, output: Path | None,
+    force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
+) -> None:  # fmt: skip
     """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
 
-    What the file cannot prove is marked CHECK: a person has to.
+    What the file cannot prove is marked CHECK: a person has to. With --sets or --data the engine answers images of known
+    classes under every usual preprocessing and order of classes; the contract is written where one is clearly better, and
+    the ranking is shown. Exit code 3 if nothing decides: --take N then writes the reading that you choose.
 
     \b
-    Example:
+    Examples:
       skinaudit contract other.tflite -o other.toml
+      skinaudit contract other.onnx --sets runs/hardened/sets -o other.toml
+      skinaudit contract other.onnx --data HospitalB/ -o other.toml
     """
     from skinaudit.artifacts.engine_contract import write_toml
     from skinaudit.artifacts.files import write_bytes
     from skinaudit.engines.draft import draft_contract
+    from skinaudit.engines.isolation.launching import engine_processes
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    click.get_current_context().with_resource(engine_processes(limits_of(limit_seconds, limit_memory)))
     drafted, notes = draft_contract(engine)
+    if sets is None and data is None:
+        if take is not None or classes is not None:
+            raise InvalidInputError("--take, --classes: are about images; name these with --sets or --data")
+    else:
+        if sets is None:
+            assert data is not None
+            sets = images_for(engine, data, size=drafted.size, name=None, classes=classes)
+        drafted, notes = _searched(engine, sets, drafted, notes, take=take, threads=thread_count(threads))
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        click.echo(f"{output}: {len(notes)} entries to check")
+        say(f"{output}: {len(notes)} entries to check")
+
+
+def _searched(
+    engine: Path, sets: Path, drafted: EngineContract, notes: dict[str, str], *, take: int | None, threads: int
+) -> tuple[EngineContract, dict[str, str]]:
+    """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
+    from dataclasses import replace
+
+    from skinaudit.audit.contract_search import search_contract, search_lines
+    from skinaudit.audit.evidence.inputs import clean_set_in
+    from skinaudit.engines.open import open_session
+
+    clean = clean_set_in(sets)
+    size = clean.info.contract.size
+    if drafted.size != size and "size" not in notes:
+        raise InvalidInputError(
+            f"{engine}: takes images of {drafted.size} pixels, {clean.path} has {size}; --data DIR makes a clean set of the "
+            "engine's size from images"
+        )
+    base = replace(drafted, size=size)
+    with bars() as bar:
+        search = search_contract(
+            open_session(engine, threads=threads), clean, base, where=str(engine), given=False, progress=bar("trying")
+        )
+    for line in search_lines(search):
+        note(line)
+    if take is not None and take > len(search.ranked):
+        raise InvalidInputError(f"--take {take}: the ranking has {len(search.ranked)} readings")
+    chosen = search.chosen if take is None else search.ranked[take - 1]
+    if chosen is None:
+        note("nothing was written; --take N writes reading N of the ranking")
+        click.get_current_context().exit(3)
+    decided = search.reason if take is None else f"reading {take} of the ranking, chosen by hand"
+    return chosen.contract, {"scale": f"{decided}; {search.images} images of {clean.info.dataset}"}

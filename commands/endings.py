@@ -15,22 +15,30 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
+from skinaudit.artifacts.printable import printable
 from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
 
 FAILED_TO_RUN = 2
 INTERRUPTED = 130
+TERMINATED = 143
 BROKEN_PIPE = 141
 
 _INTERRUPTED = "interrupted; nothing half-written was left"
+_TERMINATED = "told to end; nothing half-written was left"
 _COMMANDS = ("skinaudit.commands.", "skinaudit.__main__", "__main__")
 _RESUME = " (an interrupted training goes on with --resume)"
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program asked this one to end (SIGTERM), as batch systems and containers do; cleaned up as an interrupt is."""
 
 
 def run(program: Callable[[], int]) -> NoReturn:
     """Call the program and exit with the code that it returns; every exception becomes a line and a code of its own.
 
-    Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 141 where
-    nobody reads the output any more. The traceback is printed too where `errors.debugging()` says so.
+    Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 143 where
+    another program told it to end, 141 where nobody reads the output any more. The traceback is printed too where
+    `errors.debugging()` says so.
     """
     try:
         try:
@@ -59,8 +67,9 @@ def _told(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        _print(_INTERRUPTED + _RESUME * (_command_name() == "train"))
-        return INTERRUPTED
+        told, code = (_TERMINATED, TERMINATED) if isinstance(error, Terminated) else (_INTERRUPTED, INTERRUPTED)
+        _print(told + _RESUME * (_command_name() == "train"))
+        return code
     if debugging():
         import traceback
 
@@ -89,7 +98,7 @@ def _line(error: BaseException) -> str:
 def _print(line: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
-            print(f"skinaudit: {line}", file=sys.stderr)
+            print(f"skinaudit: {printable(line)}", file=sys.stderr)
 
 
 def _nobody_reads() -> bool:
@@ -121,18 +130,24 @@ def _listening() -> Iterator[None]:
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
         and threading.current_thread() is threading.main_thread()
     )
+    in_main = threading.current_thread() is threading.main_thread()
+    ends = in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGINT, _interrupt)
+    if ends:
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if ends:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.unraisablehook = hook
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; while a command imports what it needs, end the process here, as nothing was begun.
+    """Raise KeyboardInterrupt, or Terminated; while a command imports what it needs, end here, as nothing was begun.
 
     Libraries in machine code do not survive an exception in the middle of their import: the process would crash.
     """
@@ -143,9 +158,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         frame = frame.f_back
     if importer is not None and str(importer.f_globals.get("__name__")).startswith(_COMMANDS):
         with suppress(OSError):
-            os.write(2, f"skinaudit: {_INTERRUPTED}\n".encode())
-        os._exit(INTERRUPTED)
-    raise KeyboardInterrupt
+            os.write(2, f"skinaudit: {_TERMINATED if number == signal.SIGTERM else _INTERRUPTED}\n".encode())
+        os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _raise_lost_interrupts_again(unraisable: Any) -> None:

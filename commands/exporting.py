@@ -10,7 +10,7 @@ import click
 
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.commands.run_folders import LATEST
-from skinaudit.commands.screen import bars, note
+from skinaudit.commands.screen import bars, note, say
 from skinaudit.commands.shared_options import thread_count, threads_option
 from skinaudit.errors import SkinauditError
 
@@ -68,6 +68,7 @@ def export(
       skinaudit export runs/hardened --format openvino --int8
       skinaudit export runs/hardened --fp16 -o engine.plan
     """
+    from skinaudit.artifacts.outside import lies_in
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
     from skinaudit.export.formats import format_of
@@ -90,13 +91,15 @@ def export(
         parity, layer_counts = exported.manifest.parity, exported.manifest.found
         again = parity.get("rebuilds")
         layers = ", ".join(f"{name} {count}" for name, count in layer_counts.items())
-        click.echo(
+        say(
             f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
             f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
             + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
             + (f"  {again['builds']} builds: {again['files']} files" if again else "")
             + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
+        if not (lies_in(run, exported.path.parent) or lies_in(exported.path.parent, run)):
+            note(f"{exported.path}: lies outside of its run; audit it with --run {run}")
     *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
         None
     ]  # formats of a graph fail in the same words

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from skinaudit.commands.run_folders import LATEST
-from skinaudit.commands.screen import note
+from skinaudit.commands.screen import note, say
 from skinaudit.errors import InvalidInputError
 
 
@@ -45,7 +45,7 @@ def card(
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        click.echo(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+        say(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
 
 
 @click.command(short_help="Log runs and audits to MLflow.")
@@ -74,9 +74,7 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
     where, logged = log_entries(entries, uri=tracking_uri, experiment=experiment)
     for logged_entry in logged:
         under = "" if logged_entry.parent is None else f", under {logged_entry.parent}"
-        click.echo(
-            f"{logged_entry.state:<10} {logged_entry.entry.kind:<6} {logged_entry.entry.name}  {logged_entry.run_id}{under}"
-        )
+        say(f"{logged_entry.state:<10} {logged_entry.entry.kind:<6} {logged_entry.entry.name}  {logged_entry.run_id}{under}")
         for name, reason in logged_entry.entry.left_out.items():
             note(f"left out: {logged_entry.entry.name}: {name}: {reason}")
-    click.echo(f"store: {where}  experiment: {experiment}")
+    say(f"store: {where}  experiment: {experiment}")

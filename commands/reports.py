@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from skinaudit.audit import reports
-from skinaudit.commands.screen import bars, console
+from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import json_option, provider_option, report_option, thread_count, threads_option
 from skinaudit.errors import InvalidInputError
 
@@ -81,7 +81,7 @@ def _say_unproved(audit: Path, by_image: bool) -> None:
     """Tell on stderr of a report whose figures cannot be computed again."""
     if not by_image:
         text = "of an earlier version, without answers by image: its figures are not proved; audit the engine again"
-        click.echo(f"{audit}: {text}", err=True)
+        note(f"{audit}: {text}")
 
 
 @click.command(short_help="Print the transfer matrix of runs.")

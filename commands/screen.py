@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skinaudit.artifacts.printable import printable, printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,7 +24,12 @@ NEXT_LINE = 10.0
 
 def note(text: str) -> None:
     """A remark on stderr, so that standard output holds results alone."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
+
+
+def say(text: str) -> None:
+    """A line of the result on standard output."""
+    click.echo(printable_lines(text))
 
 
 def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
@@ -41,7 +48,7 @@ def console(*, stderr: bool = False) -> Console:
     """Where tables are printed: standard output, unless that is for JSON."""
     from rich.console import Console
 
-    return Console(highlight=False, stderr=stderr)
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
 
 
 @contextmanager
@@ -58,11 +65,17 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
         def render(self, task: Any) -> str:
             return f"{task.speed:,.0f} images/s" if task.speed else ""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, console=Console(stderr=True), transient=True) as progress_bars:
 
         def bar(title: str) -> Progress:
-            task = progress_bars.add_task(title, total=None)
+            task = progress_bars.add_task(printable(title), total=None)
             return lambda done, total: progress_bars.update(task, completed=done, total=total, visible=done < total)
 
         yield bar

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import report_formats
+
+if TYPE_CHECKING:
+    from skinaudit.engines.isolation.limits import Limits
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -65,8 +68,31 @@ def allow_code_option(command: _Command) -> _Command:
     return click.option(
         "--allow-code", is_flag=True,
         help="Open engines that hold program code, such as compiled packages (.aoti.pt2) and version-compatible plans, too. "
-        "Their code runs with your rights as soon as they are opened, so say so only of files whose origin you trust.",
+        "Their code runs with your rights as soon as they are opened, so say so only of files that you trust. Exported "
+        "programs (.pt2) need it where their process cannot be confined; see `skinaudit doctor`.",
     )(command)  # fmt: skip
+
+
+def limit_options(command: _Command) -> _Command:
+    """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened; see `limits_of`."""
+    options = (
+        click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), default=None, metavar="SECONDS",
+                     help="Longest that an engine may take to open, or to answer one batch  [default: 300, more for large "
+                     "files]."),
+        click.option("--limit-memory", type=click.FloatRange(0, min_open=True), default=None, metavar="GIB",
+                     help="Most memory that an engine may take, in GiB  [default: 4 and 20 times its file, at most 90% of "
+                     "the machine's]."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
+    """What the options say."""
+    from skinaudit.engines.isolation.limits import Limits
+
+    return Limits(seconds, None if gibibytes is None else int(gibibytes * 2**30))
 
 
 def json_option(command: _Command) -> _Command:

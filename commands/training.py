@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skinaudit.commands.libraries import TRAINING, need
 from skinaudit.commands.names import listed, names_in
 from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
-from skinaudit.commands.screen import bars, reporter
+from skinaudit.commands.screen import bars, reporter, say
 from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
+from skinaudit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from skinaudit.artifacts.adversarial_set import AdversarialSet
 
 _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augment")
 
@@ -140,15 +145,22 @@ def train(as_json: bool, **options: Any) -> None:
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
     _figures_row(always, manifest.data["majority_share"], 1 / present, None)
-    click.echo(f"run: {out}")
+    say(f"run: {out}")
     for weakness in manifest.training["weaknesses"]:
-        click.echo(f"WARNING: {weakness}")
+        say(f"WARNING: {weakness}")
 
 
 @click.command(short_help="Write more adversarial sets of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
-@click.option("--attack", "attack_names", multiple=True, required=True, metavar="NAME",
-              help=f"{listed(names_in('trainer/attacks'))}; may be repeated.")  # fmt: skip
+@click.option("--attack", "attack_names", multiple=True, metavar="NAME",
+              help=f"{listed(names_in('trainer/attacks'))}; may be repeated  [with --data: fgsm and pgd].")  # fmt: skip
+@click.option("--data", default=None, metavar="DIR|FILE.npz|synthetic",
+              help="Other images than the run's own, in any form that `skinaudit train` takes: external sets.")  # fmt: skip
+@click.option("--name", default=None, metavar="NAME",
+              help="What the other images are called, as hospital-b  [default: after --data].")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="How the classes of --data become those of the run, as for `skinaudit train`.")  # fmt: skip
+@click.option("--skip-bad", is_flag=True, help="Drop unreadable images of --data instead of stopping.")
 @click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=None, help="PGD steps  [default: 40].")
@@ -161,36 +173,87 @@ def train(as_json: bool, **options: Any) -> None:
 @threads_option
 def attack(
     run: Path, attack_names: tuple[str, ...], eps: str | None, norm: Any, steps: int | None, restarts: int | None,
-    targeted: bool, against: Path | None, seed: int, threads: int | None,
+    targeted: bool, against: Path | None, seed: int, threads: int | None, data: str | None, name: str | None,
+    skip_bad: bool, classes: Path | None,
 ) -> None:  # fmt: skip
-    """Write more adversarial sets of a run's test images.
+    """Write more adversarial sets of a run's test images, or clean and adversarial sets of other images.
+
+    With --data they go to the run's folder external/NAME, and images of the run itself are left out. They are white-box for
+    the run's engines: skinaudit audit ENGINE --sets RUN/external/NAME.
 
     \b
     Examples:
       skinaudit attack runs/hardened --attack pgd --eps 8/255 --restarts 5
       skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
+      skinaudit attack runs/hardened --data HospitalB/ --name hospital-b
     """
     import torch
 
     from skinaudit.artifacts.manifest import read_run
     from skinaudit.artifacts.run_sets import open_clean_set
-    from skinaudit.trainer.attack_remarks import attack_remarks
     from skinaudit.trainer.generate import attack_run, plans_for
 
     torch.set_num_threads(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
+    if data is not None:
+        plans = plans_for(run, attack_names or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
+        _attack_external(run, plans, data=data, name=name, skip_bad=skip_bad, against=against, seed=seed, classes=classes)
+        return
+    _refuse_without_data(
+        {"--name": name is not None, "--skip-bad": skip_bad, "--classes": classes is not None}, attack_names
+    )
     plans = plans_for(run, attack_names, norm=norm, eps=eps, settings=settings)
     with bars() as bar:
         written = attack_run(run, plans, against=against, seed=seed, progress=bar("attacking"))
+    _told(written, open_clean_set(run, read_run(run)))
+
+
+def _refuse_without_data(given: Mapping[str, bool], attack_names: tuple[str, ...]) -> None:
+    for flag in (flag for flag, there in given.items() if there):
+        raise InvalidInputError(f"{flag}: is about other images than the run's own; name these with --data")
+    if not attack_names:
+        raise InvalidInputError("attack: name one or more with --attack, such as --attack pgd")
+
+
+def _attack_external(
+    run: Path, plans: Any, *, data: str, name: str | None, skip_bad: bool, against: Path | None, seed: int,
+    classes: Path | None,
+) -> None:  # fmt: skip
+    from skinaudit.artifacts.adversarial_set import CLEAN, open_set
+    from skinaudit.artifacts.external import check_name, name_of
+    from skinaudit.artifacts.manifest import read_run, resolve
+    from skinaudit.trainer.data.classes import read_classes
+    from skinaudit.trainer.data.load import load
+    from skinaudit.trainer.external import attack_external
+
+    if against is not None:
+        raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
+    name = check_name(name or name_of(data))
+    contract = read_run(run).contract
+    with bars() as bar:
+        dataset = load(
+            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes,
+            classes=None if classes is None else read_classes(classes), progress=bar("reading images"),
+        )  # fmt: skip
+        written = attack_external(run, dataset, plans, name=name, seed=seed, progress=bar)
+    _told(written.sets, open_set(resolve(written.folder, written.external.sets[CLEAN])))
+    for reason, count in written.external.left_out.items():
+        say(f"left out: {count:,} {reason}")
+    say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
+
+
+def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
+    """Print a line of each set, and what weakens it."""
+    from skinaudit.trainer.attack_remarks import attack_remarks
+
     for opened in written:
         correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
-        click.echo(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
-    clean = open_clean_set(run, read_run(run))
-    for remark in (remark for opened in written for remark in attack_remarks(opened, clean)):
-        click.echo(f"WARNING: {remark}")
+        say(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+    for remark in (remark for opened in written if opened.info.threat_model for remark in attack_remarks(opened, clean)):
+        say(f"WARNING: {remark}")
 
 
 def _figures_row(title: str, *figures: float | str | None) -> None:
     """A line of a table: shares of 1 as percentages."""
     cells = (figure if isinstance(figure, str) else "-" if figure is None else f"{figure:.1%}" for figure in figures)
-    click.echo(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))
+    say(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))

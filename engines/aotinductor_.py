@@ -26,7 +26,6 @@ from skinaudit.engines.engine import Provider
 from skinaudit.engines.pytorch_ import device_name, import_torch, one_line, precision_name
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import INPUT, OUTPUT, Port, SessionDescription
-from skinaudit.engines.trial import failure
 from skinaudit.errors import EngineError, NoDeviceError
 from skinaudit.true_fp32 import true_fp32
 
@@ -38,11 +37,6 @@ _CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.(dtype|original_fqn) = (?:sta
 """A line of the compiled code's source; torch 2.9 casts the type, later versions do not."""
 _CPUS = ("DEFAULT", "AVX2", "AVX512")
 _LONGEST = 1_000_000
-_RUN = """
-import sys, torch
-path, device, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-torch._inductor.aoti_load_package(path)(torch.zeros(1, 3, size, size, device=device)).cpu()
-"""
 _AGAIN = "export it again on this machine"
 
 
@@ -82,7 +76,7 @@ class AotSession:
 def open_package(path: Path, *, provider: Provider | None, threads: int | None, allow_code: bool = False) -> AotSession:
     """Open a package, which runs machine code of the file: only with `allow_code`.
 
-    A child process runs it first: code of a damaged file, or of another machine, may end the process.
+    Code of a damaged file, or of another machine, may end the process.
     provider: None, or the device that it was compiled for. This sets torch's threads for the whole process. Raises
     EngineError without `allow_code`, for a damaged package, one that skinaudit did not export, or one for another device or
     CPU; NoDeviceError for a CUDA package where torch finds no device; MissingDependencyError without torch.
@@ -95,9 +89,6 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
             "--allow-code if you trust where it comes from"
         )
     _check_device(torch, contents, provider, where=path)
-    reason = failure(_RUN, str(path), contents.device, str(contents.size))
-    if reason is not None:
-        raise EngineError(f"{path}: torch {torch.__version__} cannot run it: {reason}; {_AGAIN}")
     if threads is not None:
         torch.set_num_threads(threads)
     try:

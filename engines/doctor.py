@@ -1,4 +1,4 @@
-"""What this machine can build and run: runtimes, versions, devices, and for what is missing the command that installs it."""
+"""What this machine can build and run: runtimes, versions, devices, and for what is missing what brings it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from skinaudit.engines.isolation.confine import landlock_version, missing_confinement
 from skinaudit.engines.plans.cuda_device import cuda_devices
 from skinaudit.errors import SkinauditError
 
@@ -41,7 +42,16 @@ def examine() -> tuple[RuntimeReport, ...]:
             cuda=cuda, note=_cuda_devices("rtx")[1],
         ),
         _report("cuda-python", ("cuda-bindings", "cuda-python"), None, "", "memory and streams of plans", "gpu", cuda=cuda),
+        _confinement(),
     )  # fmt: skip
+
+
+def _confinement() -> RuntimeReport:
+    """What keeps the process of an engine from the network and from other files."""
+    lacking = missing_confinement()
+    version = None if lacking else f"Landlock {landlock_version()}, seccomp"
+    advice = f"this system offers no {lacking}: engines are limited in time and memory alone; use Linux 5.13 or newer"
+    return RuntimeReport("confinement", version, (), "", "engines on a CPU" if version else "", advice)
 
 
 def _report(

@@ -10,7 +10,7 @@ import numpy as np
 
 from skinaudit.artifacts.engine_contract import CHANNELS, Dtype, EngineContract, Layout
 from skinaudit.engines.integers import are_probabilities
-from skinaudit.engines.open import RUNTIMES, runtime_of
+from skinaudit.engines.open import open_session
 from skinaudit.engines.session import Port, Session
 from skinaudit.errors import EngineError
 
@@ -22,8 +22,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
 
     Raises EngineError for a file without one image-like input, NoDeviceError for a plan where no GPU is.
     """
-    runtime = RUNTIMES[runtime_of(path)]
-    session = runtime.open(path, provider=runtime.provider, threads=threads)
+    session = open_session(path, threads=threads)
     images = [port for port in session.inputs if len(port.shape) == 4]
     if len(session.inputs) != 1 or len(images) != 1:
         ports = ", ".join(map(str, session.inputs)) or "none"
@@ -31,6 +30,8 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     image, answer = images[0], session.outputs[0]
     notes: dict[str, str] = {}
     layout, size = _layout_and_size(image, notes, where=path)
+    if "layout" in notes:
+        layout = _layout_that_runs(session, image, answer, size)
     dtype = _dtype(image, where=path)
     classes = _classes(session, answer, notes, where=path)
     notes["colour"] = "the file does not say whether it wants RGB or BGR"
@@ -59,15 +60,28 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
 def _layout_and_size(image: Port, notes: dict[str, str], *, where: Path) -> tuple[Layout, int]:
     sides = image.shape[1:]
     first, last = sides[0] == CHANNELS, sides[-1] == CHANNELS
-    if first == last:
+    either = sides[0] is None and sides[-1] is None
+    if either:
+        notes["layout"] = "the file does not say: NCHW is usual of PyTorch, NHWC of TensorFlow; --sets DIR finds it"
+    if first == last and not either:
         raise EngineError(f"{where}: found {image}: neither NCHW nor NHWC can be told from it; images need three channels")
-    layout: Layout = "NCHW" if first else "NHWC"
-    spatial = {side for side in (sides[1:] if first else sides[:-1]) if side is not None}
+    layout: Layout = "NCHW" if first or either else "NHWC"
+    spatial = {side for side in (sides[1:] if layout == "NCHW" else sides[:-1]) if side is not None}
     if len(spatial) > 1:
         raise EngineError(f"{where}: found {image}: its images are not square, and sets are")
     if not spatial:
         notes["size"] = "the file takes any size; this is only the usual one"
     return layout, spatial.pop() if spatial else _USUAL_SIZE
+
+
+def _layout_that_runs(session: Session, image: Port, answer: Port, size: int) -> Layout:
+    """The layout in which the file answers a grey image, NCHW where both do."""
+    grey = np.full((image.shape[0] or 1, CHANNELS, size, size), 100).astype(image.dtype)
+    try:
+        session.run(grey, input=image.name, output=answer.name)
+    except EngineError:
+        return "NHWC"
+    return "NCHW"
 
 
 def _dtype(image: Port, *, where: Path) -> Dtype:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, TensorProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
 from skinaudit.artifacts.files import digest_file, digest_parts
+from skinaudit.artifacts.outside import check_regular, inside
 from skinaudit.engines import onnx_graph
+from skinaudit.engines.external_data import external_names
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.errors import InvalidInputError
 
 _SECOND = {".xml": ".bin"}
@@ -36,28 +35,34 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     Raises as digest_engine.
     """
     suffix = path.suffix.lower()
-    files = [path.with_suffix(_SECOND[suffix])] if suffix in _SECOND else []
+    files = [inside(path.parent, path.with_suffix(_SECOND[suffix]).name, named_by=str(path))] if suffix in _SECOND else []
     if suffix == ".onnx":
-        locations = {ExternalDataInfo(tensor).location for tensor in _external(onnx_graph.load(path))}
-        files = [path.parent / location for location in sorted(locations)]
+        files = [
+            inside(path.parent, location, named_by=str(path))
+            for location in call_remote(f"{__name__}:locations", str(path), path=path)
+        ]
     for file in files:
-        if ".." in file.parts[len(path.parent.parts) :] or not file.is_file():
+        if not file.exists():
             raise InvalidInputError(f"{file}: holds weights of {path.name} but is missing; keep all of its files together")
+        check_regular(file, what=f"weights of {path.name}")
     return tuple(files)
 
 
-def _external(model: ModelProto) -> Iterator[TensorProto]:
-    yield from _of_graph(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from (attribute.t for attribute in node.attribute if uses_external_data(attribute.t))
+def locations(file: str) -> list[str]:
+    """Names of the files in which an ONNX file keeps weights, sorted; called in a process of its own."""
+    return external_names(onnx_graph.load(Path(file)))
 
 
-def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from (tensor for tensor in graph.initializer if uses_external_data(tensor))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if uses_external_data(attribute.t):
-                yield attribute.t
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _of_graph(inner)
+def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """What the metadata of an ONNX file says: the digest of its weights, and its class names; None where it does not.
+
+    Raises EngineError for a file that cannot be read.
+    """
+    weights, classes = call_remote(f"{__name__}:own_words", str(path), path=path)
+    return weights, None if classes is None else tuple(map(str, classes))
+
+
+def own_words(file: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """The same, called in a process of its own."""
+    model = onnx_graph.load(Path(file))
+    return onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)

@@ -17,6 +17,8 @@ import onnx.shape_inference
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from skinaudit.artifacts.outside import MAX_MODEL, check_regular, read_regular
+from skinaudit.engines.external_data import external_files, unfolded_nodes
 from skinaudit.engines.integers import Codes
 from skinaudit.errors import EngineError
 
@@ -50,6 +52,10 @@ _EIGHT_BIT: Mapping[int, str] = {
     **dict.fromkeys((TensorProto.INT8, TensorProto.UINT8), "int8"),
     **dict.fromkeys(FP8, "fp8"),
 }
+_LONGEST = 2**20
+"""Characters of a list of class names; a million classes are no classifier of lesions."""
+_MOST_NODES = 100_000
+"""Of a graph whose functions are written out; large classifiers have some thousands."""
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
 
@@ -80,26 +86,31 @@ def conditional_operators(model: ModelProto) -> Counter[str]:
 
 
 def load(path: Path) -> ModelProto:
-    """Parse an ONNX file; external data stays where it is.
+    """Parse an ONNX file; external data stays where it is, which is in the file's own folder.
 
-    Raises EngineError where it is missing, truncated or not ONNX.
+    Raises EngineError where it is missing, truncated or not ONNX, InvalidInputError for a pipe or a device in its place, and
+    for external data elsewhere.
     """
-    try:
-        return parse(path.read_bytes(), where=str(path))
-    except FileNotFoundError as error:
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes") from error
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read ({error.strerror})") from error
+    if not path.exists():
+        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+    content = read_regular(path, what="engine", limit=MAX_MODEL, again="keep its weights in external data")
+    model = parse(content, where=str(path))
+    for file in external_files(model, path):
+        if file.exists():
+            check_regular(file, what=f"weights of {path.name}")
+    return model
 
 
 def parse(content: bytes, *, where: str) -> ModelProto:
     """Parse the bytes of an ONNX file; raises EngineError naming `where` where they are truncated or not ONNX."""
     try:
         model = onnx.load_model_from_string(content)
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise EngineError(f"{where}: truncated or not an ONNX file ({error}); export it again") from error
     if not model.graph.node:
         raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
+    if model.functions and unfolded_nodes(model) > _MOST_NODES:
+        raise EngineError(f"{where}: its functions call one another more than {_MOST_NODES:,} times; it is no classifier")
     return model
 
 
@@ -115,10 +126,15 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
     for key in (CONTRACT, "classes", "labels", "names"):
         value = _literal(entries.get(key, ""))
         if isinstance(value, dict):
-            value = value.get("classes", [value[index] for index in sorted(value)])
+            value = value.get("classes", [value[index] for index in sorted(value, key=_kind_and_index)])
         if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(label, str) for label in value):
             return tuple(value)
     return None
+
+
+def _kind_and_index(index: Any) -> tuple[str, Any]:
+    """So that an odd mixture of numbers and texts can be sorted, too."""
+    return (type(index).__name__, index if isinstance(index, int | float | str) else str(index))
 
 
 def output_codes(model: ModelProto) -> dict[str, Codes]:
@@ -127,21 +143,26 @@ def output_codes(model: ModelProto) -> dict[str, Codes]:
     outputs = {value.name for value in model.graph.output}
     codes = {}
     for node in model.graph.node:
-        if node.op_type != "QuantizeLinear" or outputs.isdisjoint(node.output) or node.input[1] not in constants:
+        if node.op_type != "QuantizeLinear" or outputs.isdisjoint(node.output) or not set(node.input[1:2]) & set(constants):
             continue
-        scale = onnx.numpy_helper.to_array(constants[node.input[1]])
-        shift = constants.get(node.input[2]) if len(node.input) > 2 else None
-        zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
-        if scale.size == 1:
-            codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+        try:
+            scale = onnx.numpy_helper.to_array(constants[node.input[1]])
+            shift = constants.get(node.input[2]) if len(node.input) > 2 else None
+            zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
+            if scale.size == 1:
+                codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
+        except (ValueError, TypeError, IndexError):  # damaged constants: a runtime will refuse them
+            continue
     return codes
 
 
 def _literal(text: str) -> Any:
+    if len(text) > _LONGEST:
+        return None
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):  # nested too deeply, in their words
             continue
     return None
 

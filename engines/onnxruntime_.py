@@ -25,7 +25,7 @@ from skinaudit.engines.networks.of_onnx import network_of_file
 from skinaudit.engines.plans.cuda_device import cuda_devices
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
-from skinaudit.errors import EngineError, missing
+from skinaudit.errors import EngineError, not_imported
 
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
 OPTIMISATION = "all"
@@ -216,7 +216,7 @@ def _import(provider: Provider) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise missing("onnxruntime", _INSTALL[provider], "running an .onnx engine") from error
+        raise not_imported(error, "onnxruntime", _INSTALL[provider], "running an .onnx engine") from error
     return onnxruntime
 
 

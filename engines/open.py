@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skinaudit import engines
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.artifacts.typed_json import build
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
+from skinaudit.engines.isolation.confine import missing_confinement
+from skinaudit.engines.isolation.launching import isolated
+from skinaudit.engines.isolation.remote import open_remote
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
-from skinaudit.engines.session import SessionEngine
+from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.errors import EngineError
 
 _FILES = {
@@ -30,6 +35,33 @@ LIBRARIES = tuple(dict.fromkeys(library for file in _FILES.values() for library 
 """Distributions of the runtimes, for the record of versions."""
 
 
+_KERAS = "in Python, with keras 3.8 or later, keras.models.load_model({file!r}).export('model.onnx', format='onnx')"
+_TORCH = "in Python, load the model, then torch.onnx.export(model.eval(), (images,), 'model.onnx', dynamo=True)"
+CONVERSIONS: Mapping[str, str] = {
+    ".keras": _KERAS.format(file="model.keras"),
+    ".h5": f"{_KERAS.format(file='model.h5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.h5 --output "
+    "model.onnx",
+    ".hdf5": f"{_KERAS.format(file='model.hdf5')}, or, of an older Keras, python -m tf2onnx.convert --keras model.hdf5 "
+    "--output model.onnx",
+    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx, FOLDER being that of saved_model.pb",
+    ".pth": _TORCH,
+    ".pt": _TORCH,
+    ".ckpt": _TORCH,
+    ".safetensors": _TORCH,
+}
+"""Suffix of a file that no runtime opens -> how it becomes ONNX."""
+
+
+def refuse_convertible(path: Path) -> None:
+    """Raise EngineError for a file of a training library, saying how it becomes ONNX."""
+    how = CONVERSIONS.get(path.suffix.lower())
+    if how is not None:
+        raise EngineError(
+            f"{path}: a file of weights or of a training library, no engine; make it ONNX: {how}; then `skinaudit contract "
+            "model.onnx -o model.toml` drafts its contract"
+        )
+
+
 def open_engine(
     path: Path,
     *,
@@ -42,25 +74,84 @@ def open_engine(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
-    """Open the engine at `path`.
+    """Open the engine at `path` in a process of its own.
 
     runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
     names in the order in which the engine shall answer, by default the contract's. own: the contract of the run of such an
     engine, which one of a single column needs. provider: by default the runtime's usual
     one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
     EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
-    do not agree, and as the runtime does.
+    do not agree, and as the runtime does; EngineStoppedError where a limit or a crash ends the process.
     """
-    name = _named(runtime, path) if runtime else runtime_of(path)
-    chosen = RUNTIMES[name]
-    settings: dict[str, Any] = {"allow_code": allow_code} if chosen.runs_code else {}
-    plan = plan or PlanOptions()
-    for field, flag in plan.beyond(chosen.plan_options).items():
-        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(field)}; leave it out")
-    if chosen.plan_options:
-        settings["options"] = plan
-    session = chosen.open(path, provider=provider or chosen.provider, threads=threads, **settings)
+    session = open_session(path, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
     return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
+
+
+def open_session(
+    path: Path,
+    *,
+    runtime: str | None = None,
+    provider: Provider | None = None,
+    threads: int | None = None,
+    plan: PlanOptions | None = None,
+    allow_code: bool = False,
+) -> Session:
+    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`."""
+    name = _named(runtime, path) if runtime else runtime_of(path)
+    plan = plan or PlanOptions()
+    for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
+        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(name_of)}; leave it out")
+    return open_isolated(Opening(path, name, provider, threads, plan, allow_code))
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a file is opened. runtime: None for the emulation of a graph in `precision`. The rest: see open_engine."""
+
+    path: Path
+    runtime: str | None
+    provider: Provider | None = None
+    threads: int | None = None
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    allow_code: bool = False
+    precision: str | None = None
+
+
+def open_isolated(opening: Opening) -> Session:
+    """Open a file in a process of its own, which is confined unless its engine runs on a GPU or its code was allowed."""
+    if not isolated():
+        return open_here(opening)
+    runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]
+    on_gpu = "cuda" in (opening.provider, None if runtime is None else runtime.provider)
+    if runtime is not None and runtime.confined and not opening.allow_code:
+        _check_confinement(opening, on_gpu=on_gpu)
+    trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may call what it likes
+    return open_remote(asdict(opening), path=opening.path, confined=not (on_gpu or trusted))
+
+
+def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:
+    lacking = "a process that uses a GPU cannot be confined" if on_gpu else missing_confinement()
+    if lacking:
+        raise EngineError(
+            f"{opening.path}: such a file might run code when it is opened, and cannot be confined here ({lacking}); pass "
+            "--allow-code if you trust where it comes from"
+        )
+
+
+def open_here(opening: Opening) -> Session:
+    """Open a file in this process; raises as its runtime does."""
+    if opening.runtime is None:
+        return ort.open_emulated(opening.path, precision=opening.precision, threads=opening.threads)
+    chosen = RUNTIMES[opening.runtime]
+    settings: dict[str, Any] = {"allow_code": opening.allow_code} if chosen.runs_code else {}
+    if chosen.plan_options:
+        settings["options"] = opening.plan
+    return chosen.open(opening.path, provider=opening.provider or chosen.provider, threads=opening.threads, **settings)
+
+
+def serve(opening: dict[str, Any]) -> Session:
+    """As open_here, from the plain values of an Opening."""
+    return open_here(build(Opening, opening, where="the audit", again="start it again"))
 
 
 def takers_of(plan_option: str) -> str:
@@ -77,7 +168,8 @@ def open_emulated(
     precision: that of the engine, where its builder made it of an fp32 graph. own: as for `open_engine`. Raises as
     `open_engine`, and InvalidInputError where a weight lies beyond it.
     """
-    return SessionEngine(ort.open_emulated(graph, precision=precision, threads=threads), where=str(graph), own=own)
+    opening = Opening(graph, None, threads=threads, precision=precision)
+    return SessionEngine(open_isolated(opening), where=str(graph), own=own)
 
 
 def _named(runtime: str, path: Path) -> str:
@@ -101,6 +193,7 @@ def runtime_of(path: Path) -> str:
         if runtime.recognises is None:
             return name
     suffixes = dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    refuse_convertible(path)
     raise EngineError(
         f"{path}: no runtime here opens {path.suffix or 'a file without suffix'}; supported: {', '.join(suffixes)}"
     )

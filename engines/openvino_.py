@@ -19,7 +19,7 @@ from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
 from skinaudit.engines.networks.of_onnx import network_of_file
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
-from skinaudit.errors import EngineError, missing
+from skinaudit.errors import EngineError, not_imported
 
 LIBRARIES = ("openvino", "nncf")
 WEIGHTED = frozenset(
@@ -223,7 +223,7 @@ def _import(path: Path) -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise missing("openvino", "openvino", f"{path}: opening it with OpenVINO") from error
+        raise not_imported(error, "openvino", "openvino", f"{path}: opening it with OpenVINO") from error
     return openvino
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +16,10 @@ from skinaudit.artifacts.program_structure import structure_of
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.networks.layers import Layer
 from skinaudit.engines.networks.of_structure import network_of
+from skinaudit.engines.program_file import harmless_program
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
-from skinaudit.errors import EngineError, missing
+from skinaudit.errors import EngineError, not_imported
 from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
@@ -58,10 +57,10 @@ class PytSession:
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> PytSession:
     """Open a program with torch.export.load.
 
-    Files with pickled payloads, which could run code, are refused unopened; for the rest torch's own advice holds, to load
-    programs of known origin only. This sets torch's threads for the whole process. Raises EngineError for a damaged file, a
-    program of several inputs or outputs, or a CUDA provider where torch finds no device; MissingDependencyError without
-    torch.
+    torch reads a copy without anything that is known to run as code, see skinaudit.engines.program_file. It was not written
+    for hostile files, so the process should be confined: see Runtime.confined. This sets torch's threads for the whole
+    process. Raises EngineError for a damaged file, a program of several inputs or outputs, or a CUDA provider where torch
+    finds no device; MissingDependencyError without torch.
     """
     torch = import_torch(path)
     if provider == "cuda" and not torch.cuda.is_available():
@@ -93,11 +92,11 @@ def network_of_file(path: Path) -> Layer:
 
 
 def _load(torch: Any, path: Path) -> Any:
-    _check_payloads(path)
+    program = harmless_program(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
-            return torch.export.load(path)
+            return torch.export.load(program)
     except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
         raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
 
@@ -107,7 +106,7 @@ def import_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise missing("torch", "train", f"{path}: running a .pt2 file") from error
+        raise not_imported(error, "torch", "train", f"{path}: running a .pt2 file") from error
     if not path.is_file():
         raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
     return torch
@@ -132,23 +131,6 @@ def weights_of(program: Any) -> Iterator[Any]:
             yield node.args[2 if name[0] == "addmm" else 1]
 
 
-def _check_payloads(path: Path) -> None:
-    """Raise EngineError unless every weight and constant of the archive is a plain tensor."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            configs = [name for name in archive.namelist() if name.endswith("_config.json")]
-            payloads = [payload for name in configs for payload in json.loads(archive.read(name))["config"].values()]
-            plain = [
-                not payload["use_pickle"] and payload["path_name"].startswith(("weight_", "tensor_")) for payload in payloads
-            ]
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
-    if not configs:
-        raise EngineError(f"{path}: holds no exported program; a compiled package needs --runtime aotinductor")
-    if not all(plain):
-        raise EngineError(f"{path}: holds pickled objects, which could run code; export it again with plain tensors only")
-
-
 def one_line(error: Exception) -> str:
     """The start of a library's message, without its line breaks."""
     return " ".join(str(error).split())[:200] or type(error).__name__
@@ -168,4 +150,4 @@ def _port(name: str, value: Any) -> Port:
     return Port(name, shape, np.dtype(str(value.dtype).removeprefix("torch.")).name)
 
 
-RUNTIME = Runtime((".pt2",), "cpu", open_session, networks={".pt2": network_of_file})
+RUNTIME = Runtime((".pt2",), "cpu", open_session, confined=True, networks={".pt2": network_of_file})

@@ -23,10 +23,11 @@ class Runtime:
     open: `open(path, *, provider, threads) -> Session`, which raises EngineError. on_request: those of the suffixes that it
     opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
     tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
-    takes `allow_code: bool`, too, and refuses such a file without it. plan_options: fields of PlanOptions that have a
-    meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the operators of
-    a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read for that.
-    networks: by suffix, what reads a file as layers that can be compared with those of its run.
+    takes `allow_code: bool`, too, and refuses such a file without it. confined: its files might run code, and are opened
+    only where the system confines the process that opens them, or with `allow_code`. plan_options: fields of PlanOptions
+    that have a meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the
+    operators of a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read
+    for that. networks: by suffix, what reads a file as layers that can be compared with those of its run.
     """
 
     suffixes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Runtime:
     on_request: tuple[str, ...] = ()
     recognises: Callable[[Path], bool] | None = None
     runs_code: bool = False
+    confined: bool = False
     plan_options: tuple[str, ...] = ()
     conditions: Mapping[str, Callable[[Path], Mapping[str, int]]] = field(default_factory=dict)
     networks: Mapping[str, Callable[[Path], Layer]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
 from skinaudit.artifacts.logits import threshold_logit, two_logits
 from skinaudit.engines.engine import BatchRange, EngineDescription, Images
 from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_odds, log_probabilities
+from skinaudit.engines.pixels import middle, standardise
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
@@ -58,7 +59,10 @@ class SessionDescription:
 
 
 class Session(Protocol):
-    """A file opened by a runtime. `labels` are class names that the file itself carries, in the order of its columns."""
+    """A file opened by a runtime. `labels` are class names that the file itself carries, in the order of its columns.
+
+    A session may offer `buffer(shape) -> float32 array` as well: memory in which it takes its tensors without a copy.
+    """
 
     @property
     def description(self) -> SessionDescription: ...
@@ -106,6 +110,7 @@ class SessionEngine:
         )
         """What it is."""
         self._buffer = np.empty((0, *self._contract.shape), np.float32)
+        self._make_buffer = getattr(session, "buffer", _own_buffer)
         sides = (-1, 1, 1) if self._contract.layout == "NCHW" else (-1,)
         mean, std = (
             np.array(channel_values, np.float32).reshape(sides)
@@ -113,6 +118,7 @@ class SessionEngine:
         )
         self._mean = mean if mean.any() else None
         self._std = std if (std != 1).any() else None
+        self._plain = self._mean is None and self._std is None and self._contract.normalise == "constants"
 
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
@@ -155,20 +161,24 @@ class SessionEngine:
     def _tensor(self, images: Images) -> NDArray[Any]:
         """The engine's input: the pixels in its colour order, layout, scale and dtype."""
         contract = self._contract
+        if contract.crop < 1:
+            images = middle(images, contract.crop)
         if contract.colour == "BGR":
             images = images[:, ::-1]
         if contract.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
-        if contract.dtype == "uint8" and contract.scale == 1 and self._mean is None and self._std is None:
+        if contract.dtype == "uint8" and contract.scale == 1 and images.dtype == np.uint8 and self._plain:
             return np.ascontiguousarray(images)
         if len(images) > len(self._buffer):
-            self._buffer = np.empty(images.shape, np.float32)
+            self._buffer = self._make_buffer(images.shape)
         pixels = self._buffer[: len(images)]
         np.copyto(pixels, images)  # twice as fast as a dividing ufunc that converts as it goes
         if contract.scale.numerator != 1:
             np.multiply(pixels, np.float32(contract.scale.numerator), out=pixels)
         if contract.scale.denominator != 1:
             np.divide(pixels, np.float32(contract.scale.denominator), out=pixels)
+        if contract.normalise == "per image":
+            standardise(pixels)
         if self._mean is not None:
             np.subtract(pixels, self._mean, out=pixels)
         if self._std is not None:
@@ -212,6 +222,10 @@ class SessionEngine:
             margin = column.astype(np.float64) - threshold_logit(contract.threshold)
             above = margin > 0
         return two_logits(margin, above, positive=contract.classes.index(positive))
+
+
+def _own_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.empty(shape, np.float32)
 
 
 def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.engines.onnxruntime_ import session_options
-from skinaudit.errors import InvalidInputError, missing
+from skinaudit.errors import InvalidInputError, not_imported
 
 TENSOR = "images"
 BATCH = 32
@@ -143,7 +143,7 @@ def _measured(
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise missing("onnxruntime", "cpu", "measuring activations") from error
+        raise not_imported(error, "onnxruntime", "cpu", "measuring activations") from error
     if not outputs:
         return
     probe = ModelProto()

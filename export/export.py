@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ from skinaudit.artifacts.manifest import (
     versions,
     write_engine_manifest,
 )
+from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import TEST_SET, open_clean_set
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine, EngineDescription
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.onnxruntime_ import open_bytes
 from skinaudit.engines.open import LIBRARIES, open_emulated, open_engine
 from skinaudit.engines.session import SessionEngine
@@ -41,7 +44,7 @@ from skinaudit.errors import (
     NoDeviceError,
     SkinauditError,
     UnusableDeviceError,
-    missing,
+    not_imported,
 )
 from skinaudit.export.build import BuildOptions, Built, Request
 from skinaudit.export.calibration import Calibration, read_calibration
@@ -51,6 +54,8 @@ from skinaudit.export.precision import PRECISIONS, Precision, check_found
 from skinaudit.export.rebuilds import compare_builds
 from skinaudit.export.to_onnx import OPSET, clean, serialise, to_onnx
 
+_PATIENCE = 60.0
+"""Seconds to wait for another export that puts an engine in the same place."""
 EMULATED = "the emulation of its ONNX graph, not the engine"
 
 Report = Callable[[str], None]
@@ -117,13 +122,14 @@ def export_run(
         return _write_engine(build, path_of(form, precision), form=form, precision=precision, graph=graph(name))
 
     exported = []
-    for form, precision in planned:
-        try:
-            exported.append(engine(form, precision))
-        except SkinauditError as error:
-            if refused is None:
-                raise
-            refused(error)
+    with engine_processes():
+        for form, precision in planned:
+            try:
+                exported.append(engine(form, precision))
+            except SkinauditError as error:
+                if refused is None:
+                    raise
+                refused(error)
     return tuple(exported)
 
 
@@ -210,7 +216,7 @@ def _reference(build: _Build) -> Exported:
 
         model = load_run_model(build.run)  # may bring what its architecture needs
     except ImportError as error:
-        raise missing(error.name or "torch", "train", f"{build.run}: export") from error
+        raise not_imported(error, error.name or "torch", "train", f"{build.run}: export") from error
 
     source = to_onnx(exported_part(model), size=build.manifest.contract.size)
     return _write_graph(build, path, name="fp32", source=source)
@@ -248,12 +254,14 @@ def _write_graph(build: _Build, path: Path, *, name: str, source: ModelProto) ->
     parity = measure_parity(engine, build.clean, precision=precision)
     check_parity(parity, precision=precision, where=str(path))
     again = _rebuilt(build, name, (content, engine), lambda: convert()[:2])
-    write_bytes(path, content)
-    manifest = _manifest(
-        build, path, graph=path, asked=precision.name, description=engine.description, found=engine.description.found,
-        parity={**parity.to_json(), **again}, calibration=calibration, settings={"graph": name, "opset": OPSET, **settings},
-    )  # fmt: skip
-    write_engine_manifest(manifest, engine=path)
+    with _placing(path):
+        write_bytes(path, content)
+        manifest = _manifest(
+            build, path, graph=path, asked=precision.name, description=engine.description, found=engine.description.found,
+            parity={**parity.to_json(), **again}, calibration=calibration,
+            settings={"graph": name, "opset": OPSET, **settings},
+        )  # fmt: skip
+        write_engine_manifest(manifest, engine=path)
     return Exported(path, manifest, len(content), time.perf_counter() - started, reused=False)
 
 
@@ -290,17 +298,18 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
         first_build = (_bytes_of([target, *built.companions]), engine if hindrance is None else None)
         again = _rebuilt(build, label, first_build, rebuild)
         files = [target, *built.companions]
-        for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
-            write_bytes(path.with_name(file.name), file.read_bytes())
-    companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
-    manifest = _manifest(
-        build, path, graph=graph.path, asked=precision, description=engine.description, found=built.found,
-        parity={**parity.to_json(), **again, "measured_on": _measured_on(hindrance)},
-        calibration=calibration if built.calibrated else None,
-        settings={"graph": form.graphs[precision], **built.settings}, runtime=form.runtime, companions=companions,
-        inherited=graph.manifest.lineage,
-    )  # fmt: skip
-    write_engine_manifest(manifest, engine=path)
+        with _placing(path):
+            for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
+                write_bytes(path.with_name(file.name), file.read_bytes())
+            companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
+            manifest = _manifest(
+                build, path, graph=graph.path, asked=precision, description=engine.description, found=built.found,
+                parity={**parity.to_json(), **again, "measured_on": _measured_on(hindrance)},
+                calibration=calibration if built.calibrated else None,
+                settings={"graph": form.graphs[precision], **built.settings}, runtime=form.runtime, companions=companions,
+                inherited=graph.manifest.lineage,
+            )  # fmt: skip
+            write_engine_manifest(manifest, engine=path)
     size = sum(path.with_name(file.name).stat().st_size for file in files)
     return Exported(path, manifest, size, time.perf_counter() - started, reused=False)
 
@@ -417,6 +426,12 @@ def _metadata(run: RunManifest, precision: str) -> dict[str, str]:
         onnx_graph.CONTRACT: json.dumps(run.contract.to_json(), sort_keys=True),
         "skinaudit.precision": precision,
     }
+
+
+def _placing(path: Path) -> AbstractContextManager[None]:
+    """Hold the place of an engine while its file and its manifest are exchanged: those of two exports never mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return one_writer(path.with_name(f".{path.name}.lock"), what=str(path), wait=_PATIENCE)
 
 
 def _relative(path: Path, folder: Path) -> str:

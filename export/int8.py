@@ -16,7 +16,7 @@ from onnx import ModelProto
 from skinaudit.artifacts.logits import named_classes
 from skinaudit.engines.onnx_graph import WEIGHTED
 from skinaudit.engines.onnxruntime_ import session_options
-from skinaudit.errors import missing
+from skinaudit.errors import not_imported
 from skinaudit.export.bias_correction import correct_biases
 from skinaudit.export.calibration import BatchReader, Calibration
 from skinaudit.export.equalise import equalise
@@ -78,7 +78,7 @@ def predictions(model: ModelProto, calibration: Calibration) -> NDArray[np.intp]
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise missing("onnxruntime", "cpu", "int8 calibration") from error
+        raise not_imported(error, "onnxruntime", "cpu", "int8 calibration") from error
     session = ort.InferenceSession(model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"])
     reader = BatchReader(calibration.images, name=model.graph.input[0].name)
     batches = iter(reader.get_next, None)
@@ -92,7 +92,7 @@ def _with_ranges(
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.quant_utils import add_pre_process_metadata
     except ImportError as error:
-        raise missing("onnxruntime", "cpu", f"{where}: int8 calibration") from error
+        raise not_imported(error, "onnxruntime", "cpu", f"{where}: int8 calibration") from error
     percentile = method.startswith("percentile")
     graph = ModelProto()
     graph.CopyFrom(prepared)

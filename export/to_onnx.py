@@ -10,7 +10,7 @@ import onnx.checker
 import onnx.helper
 from onnx import GraphProto, ModelProto
 
-from skinaudit.errors import InvalidInputError, missing
+from skinaudit.errors import InvalidInputError, not_imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ def to_onnx(model: nn.Module, *, size: int, input_name: str = "image", output_na
         import onnxscript  # noqa: F401 (torch names it only deep inside its own traceback)
         import torch
     except ImportError as error:
-        raise missing(error.name or "torch", "train", "export to ONNX") from error
+        raise not_imported(error, error.name or "torch", "train", "export to ONNX") from error
     was_training = model.training
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval().requires_grad_(False)  # without gradients torch traces in two thirds of the time

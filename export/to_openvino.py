@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from skinaudit.engines.openvino_ import WEIGHTED, found_precisions, predictions, read_model
-from skinaudit.errors import missing
+from skinaudit.errors import not_imported
 from skinaudit.export.build import Built, Request
 from skinaudit.export.dead_channels import without_dead_channels
 
@@ -37,7 +37,7 @@ def build_openvino(request: Request) -> Built:
     try:
         import openvino as ov
     except ImportError as error:
-        raise missing("openvino", "openvino", f"{request.where}: writing OpenVINO files") from error
+        raise not_imported(error, "openvino", "openvino", f"{request.where}: writing OpenVINO files") from error
     settings: dict[str, Any] = {"openvino": ov.__version__}
     in_float: Sequence[str] = ()
     if request.precision == "int8":
@@ -97,7 +97,7 @@ def _quantised(request: Request) -> _Quantised:
 
         import nncf
     except ImportError as error:
-        raise missing("nncf", "openvino", f"{request.where}: int8 for OpenVINO") from error
+        raise not_imported(error, "nncf", "openvino", f"{request.where}: int8 for OpenVINO") from error
     nncf.set_log_level(logging.ERROR)
     graph, dead = without_dead_channels(request.graph)
     images = request.calibration.images

@@ -6,7 +6,7 @@ from typing import Any
 
 from skinaudit.engines.pytorch_ import found_precisions
 from skinaudit.engines.session import INPUT
-from skinaudit.errors import missing
+from skinaudit.errors import not_imported
 from skinaudit.export.build import Built, Request
 
 
@@ -29,7 +29,7 @@ def source_model(request: Request) -> tuple[Any, Any]:
         from skinaudit.trainer.checkpoint import load_run_model
         from skinaudit.trainer.models import exported_part
     except ImportError as error:
-        raise missing("torch", "train", f"{request.where}: exporting a program") from error
+        raise not_imported(error, "torch", "train", f"{request.where}: exporting a program") from error
     return torch, exported_part(load_run_model(request.run))
 
 

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from skinaudit.artifacts.manifest import BUILT_TYPED
 from skinaudit.engines.plans.error_log import ErrorLog
-from skinaudit.errors import InvalidInputError, first_few, missing
+from skinaudit.errors import InvalidInputError, first_few, not_imported
 from skinaudit.export.build import Build, BuildOptions, Built, Check, Request
 from skinaudit.export.plan_options import add_profile, apply_options, check_batches, check_options
 from skinaudit.export.timing_cache import check_timing_cache, keep_timing_cache, use_timing_cache
@@ -79,7 +79,7 @@ def _imported(library: str, *, where: str) -> Any:
     try:
         return importlib.import_module(library)
     except (ImportError, OSError) as error:
-        raise missing(library, _EXTRAS[library], f"{where}: building a plan") from error
+        raise not_imported(error, library, _EXTRAS[library], f"{where}: building a plan") from error
 
 
 build_tensorrt: Build = partial(build_plan, library="tensorrt")

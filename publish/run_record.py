@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,6 +19,7 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 CONFIDENCE = 0.95
@@ -40,13 +41,14 @@ class FiledAudit:
     """A JSON report of an audit, with the digest of the file that it was read from.
 
     engine_now: `same` where the run's engine is the one that was audited, `partly` where an earlier report tells that of its
-    first file alone, else `changed` or `missing`.
+    first file alone, else `changed` or `missing`. other_images: whether it judged other clean images than the run's own.
     """
 
     path: Path
     digest: str
     result: AuditResult
     engine_now: str = "missing"
+    other_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,13 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
         raise InvalidInputError(f"{audits}: no such folder of JSON reports of audits")
     left_out: dict[str, str] = {}
     sets = tuple(_sets(folder, manifest, left_out))
-    filed = tuple(_audits(folder, audits or files.audits, manifest, left_out))
+    own_images = None if not sets or sets[0].info.threat_model is not None else sets[0].images_digest
+    with engine_processes():
+        filed = tuple(_audits(folder, audits or files.audits, manifest, left_out, own_images=own_images))
     audited_names = {
-        PurePath(audit.result.engine).name for audit in filed if audit.engine_now == "same" and not audit.result.emulated
+        PurePath(audit.result.engine).name
+        for audit in filed
+        if audit.engine_now == "same" and not audit.result.emulated and not audit.other_images
     }
     return RunRecord(
         folder=folder,
@@ -145,7 +151,9 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
         yield SourceFigures(opened.info, opened.images_digest, figures)
 
 
-def _audits(folder: Path, audits: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iterator[FiledAudit]:
+def _audits(
+    folder: Path, audits: Path, manifest: RunManifest, left_out: dict[str, str], *, own_images: str | None
+) -> Iterator[FiledAudit]:
     for path in sorted(audits.glob("*.json")):
         try:
             filed = read_filed_audit(path)
@@ -158,7 +166,9 @@ def _audits(folder: Path, audits: Path, manifest: RunManifest, left_out: dict[st
             left_out[f"audit {path.name}"] = f"is about {whose}"
             continue
         engine = RunFolder(folder).engines / PurePath(filed.result.engine).name
-        yield FiledAudit(filed.path, filed.digest, filed.result, _engine_now(engine, filed.result.engine_digest))
+        clean = filed.result.sets[0].images_digest
+        other = filed.result.external is not None or (own_images is not None and clean != own_images)
+        yield replace(filed, engine_now=_engine_now(engine, filed.result.engine_digest), other_images=other)
 
 
 def _engine_now(engine: Path, audited: str) -> str:

@@ -39,6 +39,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def engines_in_this_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Open engines in the test's own process: a process for each of thousands would take minutes.
+
+    Tests marked `isolated` open them as users do, and so does every program that a test starts.
+    """
+    if request.node.get_closest_marker("isolated"):
+        yield
+        return
+    from skinaudit.engines.isolation.launching import in_this_process
+
+    with in_this_process():
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished standard run: MobileNet x0.25 on 300 synthetic images of 32 x 32. Read only: copy it to change it.

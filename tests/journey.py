@@ -32,6 +32,8 @@ def witness(event, arguments):
     if event.split(".")[0] == "socket" and event not in ("socket.__new__", "socket.gethostname"):
         if event == "socket.connect" and isinstance(arguments[1], (str, bytes)):
             return  # a socket of this machine's own file system
+        if event == "socket.sendmsg" and arguments[1] is None:
+            return  # over a connection that is there already: a pair of sockets inside this machine
         with open(os.environ["WITNESS"], "a") as log:
             log.write(f"{event} {arguments[1:] if event == 'socket.connect' else arguments}\\n")
         raise OSError("no network in this test")

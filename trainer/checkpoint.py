@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.files import atomic_path
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
-from skinaudit.artifacts.plain_values import check_regular, parse_json
+from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.plain_values import parse_json
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.models import build, contract_settings

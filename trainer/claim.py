@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, first_few
 
@@ -29,6 +29,7 @@ def claim_folder(out: Path, *, resume: bool) -> None:
         files.log,
         files.weights,
         files.structure,
+        files.pictures,
         files.calibration,
         files.curves,
         files.sets,

@@ -17,6 +17,7 @@ from skinaudit.artifacts.attack_record import AttackRecord, joined
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
+from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.set_subgroups import Subgroups
@@ -30,6 +31,8 @@ from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 from skinaudit.true_fp32 import true_fp32
 
+_PATIENCE = 60.0
+"""Seconds to wait for another attack that enters its set in the manifest."""
 _SILENT = 0.5
 
 
@@ -179,8 +182,10 @@ def attack_run(
             write_adversarial_set(path, model, clean, plan, name=name, source=weights.digest, seed=seed, progress=progress)
         )
         # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
-        manifest = replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)})
-        write_run(run, manifest)
+        # Read anew, since another attack on the run may have entered a set of its own.
+        with one_writer(RunFolder(run).manifest_lock, what=str(run), wait=_PATIENCE):
+            manifest = read_run(run)
+            write_run(run, replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)}))
     return tuple(opened)
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-from skinaudit.artifacts.files import Progress, write_bytes
+from skinaudit.artifacts.files import Progress, append_line, write_bytes
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import RESUMED
 from skinaudit.artifacts.typed_json import Known, build
@@ -136,8 +136,7 @@ def fit(
         if record["best"]:
             checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
         _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
-        with files.log.open("a", encoding="utf-8") as log:
-            log.write(_line(record))
+        append_line(files.log, _line(record))
         if on_epoch is not None:
             on_epoch(record)
     checkpoint.load_weights(model, files.best)

@@ -18,12 +18,14 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.operating_point import (
     DEFAULT_SPECIFICITY,
     OperatingPoint,
     fix_operating_point,
     malignant_scores,
 )
+from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
 from skinaudit.artifacts.set_subgroups import of_rows
@@ -107,11 +109,18 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`).
+    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`), and
+    where another training writes there.
     """
     report = report or Reporter()
-    files = RunFolder(out)
     claim_folder(out, resume=resume)
+    with one_writer(RunFolder(out).training_lock, what=str(out), say=report.say):
+        claim_folder(out, resume=resume)  # once more, as another training may have ended in between
+        return _train(dataset, training, out=out, resume=resume, report=report)
+
+
+def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter) -> RunManifest:
+    files = RunFolder(out)
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -157,6 +166,8 @@ def train_run(
     checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
     weights = record(files.weights, relative_to=out)
     write_structure(files.structure, recorded_structure(model, size=training.size))
+    all_parts = (parts.train, parts.val, parts.test)
+    write_pictures(files.pictures, dataset.images, dataset.ids, all_parts, seed=training.seed)
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
     weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)
@@ -183,6 +194,7 @@ def train_run(
         created_with=versions("torch", "torchvision", "numpy", "pillow"),
         structure=record(files.structure, relative_to=out),
         operating_points=points,
+        pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
     for path in (files.checkpoint, files.best):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports none of them
+    from skinaudit.audit.contract_search import Search
     from skinaudit.audit.evidence.computed_precision import ComputedPrecision
     from skinaudit.audit.evidence.conditions import Conditions
     from skinaudit.audit.evidence.consistency import Consistency
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports
     from skinaudit.audit.evidence.pairing import Pair
     from skinaudit.audit.evidence.proof import Proof
     from skinaudit.audit.evidence.reference import Reference
+    from skinaudit.audit.figures.external import ExternalResult
     from skinaudit.audit.figures.fresh_attack import ProbeResult
     from skinaudit.audit.figures.set_result import SetResult
     from skinaudit.audit.judgement.policy import Policy
@@ -92,9 +94,10 @@ class Evidence:
     its layers and weights with those of its run. operating: the threshold of the malignant score, or why there is none.
     nearby: answers to images that no set
     holds. half_precision: None where no emulation of it is called for. halved_reference: empty but for half precision.
-    computed_precision: None where the runtime reports the precision. sets: the clean set first. baseline: None where no
-    earlier engine is compared. own_sets: titles of sets on which engine and baseline were each attacked with images of their
-    own.
+    computed_precision: None where the runtime reports the precision. sets: the clean set first. external: own test beside
+    external validation, None where the sets are not external. search: other readings of a foreign engine. baseline: None
+    where no earlier engine is compared. own_sets: titles of sets on which engine and baseline were each attacked with
+    images of their own.
     """
 
     inputs: Inputs
@@ -115,6 +118,8 @@ class Evidence:
     baseline: Earlier | None
     own_sets: frozenset[str]
     policy: Policy
+    external: ExternalResult | None = None
+    search: Search | None = None
 
     @property
     def clean(self) -> SetResult:

@@ -19,7 +19,7 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS without a fresh attack by answers alone in the norm and eps of a set; a policy may make it a warning."""
     threats = {(result.norm, result.eps) for result in evidence.attacked}
-    if any(probe.by_answers and (probe.norm, probe.eps) in threats for probe in evidence.probes):
+    if any(probe.by_answers and (not threats or (probe.norm, probe.eps) in threats) for probe in evidence.probes):
         return
     severity = Severity.INCONCLUSIVE if evidence.policy.probe_required else Severity.WARNING
     text = "no fresh attack in the norm and eps of the sets: how the engine answers images that no set holds is unknown"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from fractions import Fraction
 
+from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "figures"
@@ -18,6 +21,7 @@ RULES = {
 
 _ALMOST_ALL = 0.95
 _ADVICE = "check scale, mean, std, colour and the order of classes in the contract"
+_ENTRIES = ("layout", "colour", "scale", "mean", "std", "normalise", "crop", "answer", "classes", "positive")
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -35,8 +39,39 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         )
     if comparison.top_answer_share >= _ALMOST_ALL:
         yield _doubt(f"{comparison.top_answer} takes {comparison.top_answer_share:.1%} of all answers")
-    if comparison.better_order is not None:
-        yield _doubt(f"the answers fit the labels far better if they are read as {', '.join(comparison.better_order)}")
+    search, contract = evidence.search, evidence.inputs.contract
+    if search is None and comparison.better_order is not None:  # columns are mapped to classes: no contract was searched
+        classes = evidence.inputs.clean.info.contract.classes
+        pairs = [f"{name} as {other}" for name, other in zip(classes, comparison.better_order, strict=True) if name != other]
+        yield _doubt(f"the answers fit the labels far better if they are read otherwise: {', '.join(pairs)}")
+    if search is None or contract is None:
+        return
+    if search.surpasses(contract):
+        best = search.ranked[0]
+        yield _doubt(
+            f"other preprocessings fit {search.images:,} of these images clearly better, the best one ({best.name}) with "
+            f"balanced accuracy {best.balanced:.1%}; `skinaudit contract ENGINE --sets DIR` ranks them"
+        )
+    if search.chosen is None or not search.beats(contract):
+        return
+    changes = ", ".join(changed_entries(contract, search.chosen.contract))
+    text = (
+        f"the answers to {search.images:,} of these images fit the labels clearly better with {changes}: balanced accuracy "
+        f"{search.chosen.balanced:.1%}; `skinaudit contract ENGINE --sets DIR -o FILE` writes this contract"
+    )
+    yield Finding(Severity.INCONCLUSIVE, "plausibility", "clean", text)
+
+
+def changed_entries(contract: EngineContract, other: EngineContract) -> list[str]:
+    """The entries of a contract file that make `contract` the other one, as the file spells them."""
+    pairs = [(name, getattr(contract, name), getattr(other, name)) for name in _ENTRIES]
+    return [f"{name} = {_plain(value)}" for name, before, value in pairs if before != value]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    return json.dumps(str(value)) if isinstance(value, str | Fraction) else str(value)
 
 
 def _doubt(text: str) -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.manifest import resolve
+from skinaudit.artifacts.manifest import engine_file
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.engines.engine import UNREPORTED, EngineDescription
@@ -64,7 +64,7 @@ def measure_precision(
         return ComputedPrecision(manifest.asked, unseen="no set holds the source's logits")
     images = next(compared.images.batches(_IMAGES))
     try:
-        graph = resolve(path.parent, manifest.graph)
+        graph = engine_file(path, manifest, manifest.graph)
         logits = open_emulated(graph, precision=manifest.asked, threads=threads, own=manifest.contract).logits(images)
     except (EngineError, InvalidInputError, MissingDependencyError) as error:
         return ComputedPrecision(manifest.asked, unseen=str(error))

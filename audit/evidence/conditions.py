@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.artifacts.files import digest_file
-from skinaudit.artifacts.manifest import EngineManifest, resolve
+from skinaudit.artifacts.manifest import EngineManifest, engine_file
 from skinaudit.audit.evidence.inputs import Inputs
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.open import RUNTIMES
 
 
@@ -46,7 +47,7 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
             path.name, unseen=f"its format cannot be read, and {file.name}, which it was built from, is no ONNX file here"
         )
     if built_from:
-        resolve(path.parent, manifest.graph)  # or another graph would answer for this one
+        engine_file(path, manifest, manifest.graph)  # or another graph would answer for this one
     operators = Counter(_counted(file))
     if not operators:
         return Conditions(file.name, built_from)
@@ -63,7 +64,7 @@ def _reference(path: Path, manifest: EngineManifest, *, control: Path | None) ->
     file = path.parent / manifest.reference.file if control is None else control
     if not (_readable(file) and file.is_file()):
         return None
-    return resolve(path.parent, manifest.reference) if control is None else control
+    return engine_file(path, manifest, manifest.reference) if control is None else control
 
 
 def _readable(file: Path) -> bool:
@@ -71,5 +72,13 @@ def _readable(file: Path) -> bool:
 
 
 def _counted(file: Path) -> Mapping[str, int]:
-    suffix = file.suffix.lower()
-    return next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)(file)
+    counts: Mapping[str, int] = call_remote(f"{__name__}:count", str(file), path=file)
+    return counts
+
+
+def count(file: str) -> dict[str, int]:
+    """The operators by which an answer can hang on a condition, with their number; called in a process of its own."""
+    path = Path(file)
+    suffix = path.suffix.lower()
+    read = next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)
+    return dict(read(path))

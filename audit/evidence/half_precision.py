@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import Indices, predictions
-from skinaudit.artifacts.manifest import resolve
+from skinaudit.artifacts.manifest import engine_file
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.audit.evidence.odd_frames import Frames, odd_frames, unanswered_frames
@@ -69,7 +69,7 @@ def emulate_half_precision(
         return HalfPrecision(manifest.asked, unseen=f"{manifest.graph.file}, by which to emulate it, is missing")
     try:
         halved = open_emulated(
-            resolve(path.parent, manifest.graph), precision=manifest.asked, threads=threads, own=manifest.contract
+            engine_file(path, manifest, manifest.graph), precision=manifest.asked, threads=threads, own=manifest.contract
         )
     except MissingDependencyError as error:
         return HalfPrecision(manifest.asked, unseen=str(error))

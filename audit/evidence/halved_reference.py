@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.manifest import resolve
+from skinaudit.artifacts.manifest import engine_file
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.engines.half import HALVES
@@ -43,7 +43,7 @@ def answer_in_halves(
     if not (path.parent / manifest.reference.file).is_file():
         return ()
     try:
-        file = resolve(path.parent, manifest.reference)
+        file = engine_file(path, manifest, manifest.reference)
         halved = open_emulated(file, precision=manifest.asked, threads=threads, own=manifest.contract)
         answers = []
         for stored in answered:

@@ -22,14 +22,15 @@ from skinaudit.artifacts.manifest import (
 )
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
-from skinaudit.artifacts.run_folder import RUN_FILE, set_files
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
 from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.evidence.external import ExternalImages, external_paths, read_external_images
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
 from skinaudit.audit.evidence.recorded import Recorded, read_recorded
 from skinaudit.audit.evidence.regrouping import regrouped
-from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
-from skinaudit.engines.engine_files import digest_engine
+from skinaudit.engines.engine_files import digest_engine, read_own_words
+from skinaudit.engines.open import refuse_convertible
 from skinaudit.errors import InvalidInputError, first_few
 
 _LINEAGE = ("weights", "onnx", "data")
@@ -57,7 +58,7 @@ class Inputs:
     user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
     lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
     images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
-    recorded; None for a foreign engine.
+    recorded of its own sets; None for a foreign engine and for external sets. external: what is known of external sets.
     """
 
     digest: str
@@ -70,6 +71,7 @@ class Inputs:
     spent: tuple[NDArray[np.float64], ...]
     copies: Copies
     recorded: Recorded | None
+    external: ExternalImages | None = None
 
     @property
     def sets(self) -> tuple[AdversarialSet, ...]:
@@ -85,16 +87,18 @@ class Inputs:
         return Rebuilds(noted["builds"], noted["files"], noted["flips"], noted["images"])
 
 
-def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None) -> Inputs:
+def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None, run: Path | None = None) -> Inputs:
     """Read and verify what lies beside `engine` and the sets to replay on it.
 
     Without `contract`: the manifest, its run, and the run's sets or all those in the folder `sets`. With it, the file is a
-    foreign engine: `sets` must be given, and agree with the contract in size and class names. Raises InvalidInputError where
-    a digest, a contract, the lineage or an eps does not hold, or a set is lacking.
+    foreign engine: `sets` must be given, and agree with the contract in size and class names. run: the engine's run, where
+    the user names it. Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, a set is
+    lacking, or a manifest leads out of the run.
     """
+    refuse_convertible(engine)
     if contract is not None:
         return _read_foreign(engine, sets=sets, contract=contract)
-    manifest = read_engine_manifest(engine)
+    manifest = read_engine_manifest(engine, run=run)
     weights = manifest.lineage.get("weights")
     if not weights:
         raise InvalidInputError(f"{manifest_path(engine)}: the lineage names no weights; export the engine again")
@@ -109,16 +113,25 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
         check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    recorded = read_recorded((engine.parent / manifest.run).resolve(), manifest, (clean, *adversarial))
+    folder, described, recorded, external = (engine.parent / manifest.run).resolve(), external_paths(sets), None, None
+    if described is None:
+        recorded = read_recorded(folder, manifest, (clean, *adversarial))
+    else:
+        external = read_external_images(described[0], (clean, *adversarial), folder=folder)
     copies = find_copies(clean)
-    return Inputs(digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded)
+    return Inputs(
+        digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded, external
+    )
 
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
     if manifest_path(engine).is_file():
         raise InvalidInputError(f"{engine}: has a manifest, which says all that a contract could; leave --contract out")
     if sets is None:
-        raise InvalidInputError(f"{engine}: a foreign engine has no sets of its own; name a folder of sets with --sets DIR")
+        raise InvalidInputError(
+            f"{engine}: a foreign engine has no sets of its own; name a folder of sets with --sets DIR, or images "
+            "with --data DIR"
+        )
     engine_contract = read_engine_contract(contract)
     opened = [open_set(path) for path in _sets_in(sets)]
     for image_set in opened:
@@ -126,30 +139,30 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
         check_contract(expected, opened[0].info.contract, what=str(image_set.path), other=str(opened[0].path))
         if expected.size != engine_contract.size:
             raise InvalidInputError(
-                f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; use sets of the "
-                "engine's size"
+                f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; --data DIR makes a "
+                "clean set of the engine's size from images"
             )
         if engine_contract.mapping is None and len(expected.classes) != len(engine_contract.classes):
             raise InvalidInputError(
                 f"{contract}: names {len(engine_contract.classes)} classes, {image_set.path} has {len(expected.classes)}: "
                 f"{', '.join(expected.classes)}; say with [output.mapping] which of them each column stands for"
             )
-    clean, adversarial, spent = _sorted_sets(opened, where=sets)
+    clean, adversarial, spent = _sorted_sets(opened, where=sets, alone=(sets / EXTERNAL_FILE).exists())
     if engine_contract.mapping is not None:
         clean, *others = (
             regrouped(image_set, engine_contract.tasks, where=str(contract)) for image_set in (clean, *adversarial)
         )
         adversarial = tuple(others)
-    copies = find_copies(clean)
-    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None)
+    copies, described = find_copies(clean), external_paths(sets)
+    external = None if described is None else read_external_images(described[0], (clean, *adversarial), folder=None)
+    return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None, external)
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
     """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
     if engine.suffix.lower() != ".onnx":
         return
-    model = onnx_graph.load(engine)
-    own_weights, classes = onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)
+    own_weights, classes = read_own_words(engine)
     wrong = ""
     if own_weights is not None and own_weights != weights:
         wrong = f"was built from weights {short(own_weights)}, its manifest names {short(weights)}"
@@ -162,8 +175,9 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
 
 
 def _sorted_sets(
-    opened: list[AdversarialSet], *, where: Path
+    opened: list[AdversarialSet], *, where: Path, alone: bool = False
 ) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[NDArray[np.float64], ...]]:
+    """The clean set, the others, and what they spend of eps. alone: whether the clean set will do without any other."""
     clean = [image_set for image_set in opened if image_set.info.threat_model is None]
     adversarial = [image_set for image_set in opened if image_set.info.threat_model is not None]
     if len(clean) != 1:
@@ -171,7 +185,7 @@ def _sorted_sets(
         raise InvalidInputError(
             f"{where}: needs exactly one set of clean images, found {names}; `skinaudit train` writes it"
         )
-    if not adversarial:
+    if not adversarial and not alone:
         raise InvalidInputError(f"{where}: holds no adversarial set; write some with `skinaudit attack RUN`")
     spent = tuple(check_perturbation(image_set, clean[0]) for image_set in adversarial)
     return clean[0], tuple(adversarial), spent
@@ -244,10 +258,18 @@ def _set_paths(
 
 
 def _sets_in(folder: Path) -> list[Path]:
-    paths = set_files(folder)
+    described = external_paths(folder)
+    paths = set_files(folder) if described is None else described[1]
     if not paths:
         raise _no_sets(folder)
     return paths
+
+
+def clean_set_in(folder: Path) -> AdversarialSet:
+    """The one clean set in a folder; raises InvalidInputError where there is none or there are several."""
+    opened = [open_set(path) for path in _sets_in(folder)]
+    clean, _, _ = _sorted_sets([one for one in opened if one.info.threat_model is None], where=folder, alone=True)
+    return clean
 
 
 def _no_sets(folder: Path) -> InvalidInputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,9 @@ from skinaudit.errors import EngineError, InvalidInputError
 
 SMALL, SMALL_LEAST_QUERIES = "square", 10
 """The probe of every audit, and the least number of its queries an image."""
+
+WITHOUT_SETS = ThreatModel("linf", Fraction(4))
+"""The threat model of probes where no adversarial set names one: that of `skinaudit train`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +51,9 @@ class ProbePlan:
 
 
 def usual_threat_model(sets: Sequence[AdversarialSet]) -> ThreatModel:
-    """The most frequent threat model of the sets; the first of them on a tie."""
+    """The most frequent threat model of the sets; the first of them on a tie. Without an adversarial set the usual one."""
     threat_models = [image_set.info.threat_model for image_set in sets if image_set.info.threat_model is not None]
-    return max(threat_models, key=threat_models.count)
+    return WITHOUT_SETS if not threat_models else max(threat_models, key=threat_models.count)
 
 
 def plan_probes(

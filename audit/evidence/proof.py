@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,12 +10,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_file, read_run, resolve
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import RUN_FILE
 from skinaudit.artifacts.structure import read_structure
 from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
+from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.networks.layers import Layer, layers_of
 from skinaudit.engines.networks.of_structure import network_of
 from skinaudit.engines.open import RUNTIMES
@@ -50,26 +50,24 @@ def prove(path: Path, inputs: Inputs) -> Proof:
     manifest = inputs.manifest
     if manifest is None:
         return Proof(path.name, "format", "it is another tool's, and no weights of its own are at hand")
-    read = _reader(path, manifest.runtime)
-    if read is not None:
-        return _proved(path, read, path, manifest)
+    if _readable(path, manifest.runtime):
+        return _proved(path, manifest.runtime, path, manifest)
     unproved = f"the format of {path.name} cannot be read: nothing shows that it holds the weights of its run"
     graph = path.parent / manifest.graph.file
-    read = _reader(graph, "onnxruntime")
-    if read is None or not graph.is_file():
+    if not _readable(graph, "onnxruntime") or not graph.is_file():
         return Proof(path.name, "format", unproved)
-    of_graph = _proved(resolve(path.parent, manifest.graph), read, path, manifest)
+    of_graph = _proved(engine_file(path, manifest, manifest.graph), "onnxruntime", path, manifest)
     if of_graph.difference or of_graph.lack is not None:
         return of_graph
     return Proof(graph.name, "format", f"{unproved}; {graph.name}, which it was built from by its manifest, does")
 
 
-def _reader(file: Path, runtime: str) -> Callable[[Path], Layer] | None:
-    """What reads a file as layers; None for a format that cannot be read."""
-    return RUNTIMES[runtime].networks.get(file.suffix.lower()) if runtime in RUNTIMES else None
+def _readable(file: Path, runtime: str) -> bool:
+    """Whether a file can be read as layers."""
+    return runtime in RUNTIMES and file.suffix.lower() in RUNTIMES[runtime].networks
 
 
-def _proved(file: Path, read: Callable[[Path], Layer], engine: Path, manifest: EngineManifest) -> Proof:
+def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) -> Proof:
     folder = (engine.parent / manifest.run).resolve()
     if not (folder / RUN_FILE).is_file():
         return Proof(file.name, "file", f"its run is not at hand ({RUN_FILE} and what it names)")
@@ -80,20 +78,27 @@ def _proved(file: Path, read: Callable[[Path], Layer], engine: Path, manifest: E
         if not (folder / part.file).is_file():
             return Proof(file.name, "file", f"{part.file} of its run is missing")
     try:
-        found = read(file)
+        difference = call_remote(
+            f"{__name__}:difference", str(file), runtime, str(folder), manifest.asked,
+            bool(manifest.settings.get("corrected_biases")), path=file, reads=[folder],
+        )  # fmt: skip
     except MissingDependencyError as error:
         return Proof(file.name, "file", str(error))
-    expected = _of_run(folder, run)
-    kind = KINDS[manifest.asked]
-    allowed = Allowed(kind.layers, corrected=bool(manifest.settings.get("corrected_biases")))
+    return Proof(file.name, difference=str(difference))
+
+
+def difference(file: str, runtime: str, run_folder: str, asked: str, corrected: bool) -> str:
+    """Where a file differs from the model of its run, in words; empty where it does not. Called in a process of its own."""
+    folder = Path(run_folder)
+    found = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
+    expected = _of_run(folder, read_run(folder))
+    allowed = Allowed(KINDS[asked].layers, corrected=corrected)
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, found)
     except DiffersError as error:
-        return Proof(file.name, difference=_in_words(error, found))
-    if not channels.plain:
-        return Proof(file.name, difference=f"{found.origin}: its answers are scaled or in another order")
-    return Proof(file.name)
+        return _in_words(error, found)
+    return "" if channels.plain else f"{found.origin}: its answers are scaled or in another order"
 
 
 def _of_run(folder: Path, run: RunManifest) -> Layer:

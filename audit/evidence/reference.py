@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, read_engine_manifest, resolve
+from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, engine_file, read_engine_manifest
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
@@ -109,7 +109,7 @@ def open_subject(
             plan=plan, allow_code=allow_code,
         )  # fmt: skip
     if emulate:
-        graph = resolve(path.parent, manifest.graph)
+        graph = engine_file(path, manifest, manifest.graph)
         emulation = open_emulated(graph, precision=manifest.asked, threads=threads, own=manifest.contract)
         if not emulation.description.found.get(manifest.asked):
             raise InvalidInputError(
@@ -154,7 +154,7 @@ def open_reference(
         return Reference(engine, True, "")
     if not (path.parent / record.file).is_file():
         return Reference(None, False, f"not run, reference missing ({record.file})")
-    file = resolve(path.parent, record)
+    file = engine_file(path, manifest, record)
     try:
         reference = open_engine(file, own=manifest.contract, threads=threads)
     except MissingDependencyError as error:
@@ -173,7 +173,9 @@ def _open_control(
     plan: PlanOptions | None,
     allow_code: bool,
 ) -> Engine:
-    manifest = read_engine_manifest(control)
+    assert inputs.manifest is not None
+    named = Path(inputs.manifest.run)
+    manifest = read_engine_manifest(control, run=named if named.is_absolute() else None)
     if manifest.lineage.get("weights") != inputs.weights:
         raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
     if manifest.asked != "fp32":

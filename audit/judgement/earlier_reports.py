@@ -50,7 +50,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", **_NO_OPERATING_POINT, **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **_NO_OPERATING_POINT, **changed}
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:

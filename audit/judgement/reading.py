@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinaudit.artifacts.plain_values import printable, read_json, show
+from skinaudit.artifacts.plain_values import read_json
+from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.typed_json import build
 from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed, upgraded
 from skinaudit.audit.judgement.rederived import disagreement

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path, PurePath
 
 from skinaudit.artifacts.operating_point import OperatingPoint
+from skinaudit.artifacts.printable import printable_value
 from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.evidence.consistency import Consistency
 from skinaudit.audit.evidence.inputs import Rebuilds
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
@@ -135,7 +137,8 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """A whole audit. Invariant: verdict is PASS only if every rule of skinaudit.audit.judgement.verdict.conclude holds.
+    """A whole audit. Invariants: verdict is PASS only if every rule of skinaudit.audit.judgement.verdict.conclude holds; all
+    texts are printable, on one line and without hidden characters, whatever names came from outside.
 
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
     manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
@@ -146,7 +149,8 @@ class AuditResult:
     operating_point: the threshold of the malignant score at which engine and source are compared. operating_point_lacking:
     why there is none, empty where there is one. agreement_only: the source keeps no robustness under attack, so that only
     agreement with it can be shown. labels, lesions: of each image, the same in all sets, as
-    skinaudit.audit.figures.image_answers packs them; empty in reports of earlier versions.
+    skinaudit.audit.figures.image_answers packs them; empty in reports of earlier versions. external: own
+    test beside external validation; None where the sets are not external.
     """
 
     engine: Path
@@ -180,8 +184,11 @@ class AuditResult:
     reason: str
     agreement_only: bool
     versions: Mapping[str, str]
+    external: ExternalResult | None = None
 
     def __post_init__(self) -> None:
+        for item in fields(self):  # here, so that no report of any form can hold what a terminal or a page would act upon
+            object.__setattr__(self, item.name, printable_value(getattr(self, item.name)))
         for finding in self.findings:
             if finding.rule not in RULES:
                 raise InvalidInputError(f"finding of rule {finding.rule!r}: there are {', '.join(RULES)}")

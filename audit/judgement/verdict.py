@@ -28,13 +28,23 @@ def conclude(
     """
     verdict, reason = _concluded(sets, gates, findings, policy)
     only = "agreement only: the source keeps nothing under attack" if agreement_only(findings) else ""
-    notes = [note for note in (only if "agreement only" not in reason else "", loosened(policy)) if note]
-    return verdict, "; ".join((reason, *notes))
+    notes = [only if "agreement only" not in reason else "", _below_constant(findings, reason), loosened(policy)]
+    return verdict, "; ".join((reason, *(note for note in notes if note)))
 
 
 def agreement_only(findings: Sequence[Finding]) -> bool:
     """Whether the source keeps no robustness under any threat model, so that only agreement can be shown."""
     return any(finding.rule == "agreement-only" and finding.set is None for finding in findings)
+
+
+def _below_constant(findings: Sequence[Finding], reason: str) -> str:
+    """That the engine is less often right than a constant answer, in one clause; empty where it is not, or told already."""
+    below = next((finding for finding in findings if finding.rule == "below-constant"), None)
+    return "" if below is None or below.text in reason else BELOW_CONSTANT
+
+
+BELOW_CONSTANT = "agreement only: less often right on clean images than a constant answer"
+"""What every report says first of an engine whose accuracy lies below that of the majority class."""
 
 
 def _concluded(

@@ -18,11 +18,13 @@ from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
 from skinaudit.audit.reports.parts.wording import (
+    EXTERNAL_NOTE,
     MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     batches_text,
     clinical_rows,
+    external_rows,
     first_lines,
     own_sets_compared,
 )
@@ -48,6 +50,8 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             command=shlex.join(result.arguments),
             clinical_rows=list(clinical_rows(result)),
             emulation=EMULATION,
+            external_note=EXTERNAL_NOTE,
+            external_rows=[] if result.external is None else list(external_rows(result.external)),
             first_lines=list(first_lines(result)),
             findings={
                 severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity

@@ -17,11 +17,13 @@ from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
 from skinaudit.audit.reports.parts.wording import (
+    EXTERNAL_NOTE,
     OWN_SETS,
     baseline_rows,
     baseline_text,
     batches_text,
     clinical_rows,
+    external_rows,
     first_lines,
     lineage_text,
     margin_points,
@@ -52,6 +54,7 @@ def render(result: AuditResult) -> str:
         ("", _sets(result)),
         ("", _clinical(result)),
         ("", _operating(result)),
+        ("", _external(result)),
         ("", _baseline(result)),
         *parts.items(),
     ):
@@ -173,6 +176,16 @@ def _baseline(result: AuditResult) -> list[str]:
     return [*rows, "", safe(OWN_SETS)] if own_sets_compared(result) else rows
 
 
+def _external(result: AuditResult) -> list[str]:
+    """Own test beside external validation."""
+    external = result.external
+    if external is None or not external.figures:
+        return []
+    heads = ("set", "figure", "own test", safe(external.name), "engine there", "difference", "explained by")
+    rows = [_row(map(safe, row)) for row in external_rows(external)]
+    return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", safe(EXTERNAL_NOTE)]
+
+
 def _gates(result: AuditResult) -> list[str]:
     """All gates in one line, and a table of those that ask for attention."""
     all_cases = cases(result)
@@ -214,7 +227,9 @@ def _reproduce(result: AuditResult) -> list[str]:
     if result.emulated:
         command.append("--emulate")
     if result.foreign:
-        command += ["--contract", "FILE.toml", "--sets", "DIR"]
+        command += ["--contract", "FILE.toml"]
+    if result.foreign or result.external is not None:
+        command += ["--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
     command += _drawn(result.arguments)

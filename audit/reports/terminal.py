@@ -12,19 +12,22 @@ from rich.text import Text
 from skinaudit.artifacts.contract import short_title
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
-from skinaudit.audit.reports.parts.columns import print_table
+from skinaudit.audit.reports.parts.columns import plain_console, print_table
 from skinaudit.audit.reports.parts.operating import operating_text, short_figures
 from skinaudit.audit.reports.parts.wording import (
+    EXTERNAL_NOTE,
     MANY_CLASSES,
     OWN_SETS,
     baseline_rows,
     baseline_text,
     batches_text,
     clinical_rows,
+    external_rows,
     first_lines,
     lineage_text,
     margin_points,
@@ -49,7 +52,7 @@ _FINDINGS = {
 def render(result: AuditResult) -> str:
     """What print_audit prints, as text without colours."""
     stream = io.StringIO()
-    print_audit(result, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False, highlight=False))
+    print_audit(result, plain_console(stream, width=_WIDTH))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
@@ -94,6 +97,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
         lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
                 if compared is None]  # fmt: skip
         _line(console, f"malignant images called so by the baseline and benign now: {'; '.join(lost) or NOTHING}")
+    if result.external is not None and result.external.figures:
+        console.print()
+        print_table(_external(result.external), console, keys=2)
+        _line(console, EXTERNAL_NOTE)
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -105,7 +112,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print()
         console.print(_findings(result))
     console.print()
-    _line(console, f"{result.verdict.value}: {result.reason}", style=_STYLES[result.verdict])
+    _verdict_line(result, console)
 
 
 def print_transfer(matrix: TransferMatrix, console: Console) -> None:
@@ -307,6 +314,18 @@ def _baseline(result: AuditResult) -> Table:
     return table
 
 
+def _external(external: ExternalResult) -> Table:
+    """Own test beside external validation."""
+    table = _table("set")
+    table.add_column("figure", no_wrap=True)
+    for title in ("own test", external.name, "engine there", "difference"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("explained by", no_wrap=True)
+    for row in external_rows(external):
+        table.add_row(*row)
+    return table
+
+
 def _findings(result: AuditResult) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
@@ -340,6 +359,13 @@ def _verdict(judgement: Judgement | None) -> Text:
 
 def _controlled(result: AuditResult) -> bool:
     return any(set_result.control.ran for set_result in result.sets)
+
+
+def _verdict_line(result: AuditResult, console: Console) -> None:
+    """The verdict with its reason; further lines begin with blanks, so that no name in it looks like another verdict."""
+    text = Text(f"{result.verdict.value}: {result.reason}", style=_STYLES[result.verdict])
+    first, *further = text.wrap(console, max(console.width - 2, 1), tab_size=1)
+    console.print(first, *(Text("  ").append_text(line) for line in further), sep="\n")
 
 
 def _line(console: Console, text: str, *, style: str = "") -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx.external_data_helper
 import onnx.inliner
 from onnx import ModelProto, NodeProto, helper
@@ -15,10 +17,14 @@ from skinaudit.engines import onnx_graph
 from skinaudit.engines.networks.layers import Layer, image
 from skinaudit.engines.networks.onnx_operators import OPERATORS, Call
 from skinaudit.engines.networks.stored import Stored, folded, stored
-from skinaudit.errors import EngineError
+from skinaudit.errors import EngineError, in_one_line
 
 _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
+
+
+_LARGEST = 2**28
+"""Numbers of a constant that is computed here; VGG16's largest layer has 103 million."""
 
 
 def network_of_file(path: Path) -> Layer:
@@ -28,7 +34,10 @@ def network_of_file(path: Path) -> Layer:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, RuntimeError, ValidationError) as error:
         raise EngineError(f"{path}: its external data cannot be read ({error}); keep all of its files together") from error
-    return network_of_model(model)
+    try:
+        return network_of_model(model)
+    except (*_UNFIT, MemoryError, RecursionError) as error:
+        raise EngineError(f"{path}: not a readable ONNX graph ({in_one_line(error)}); export it again") from error
 
 
 def network_of_model(model: ModelProto) -> Layer:
@@ -47,6 +56,21 @@ def network_of_model(model: ModelProto) -> Layer:
     return answer if isinstance(answer, Layer) else _unknown("an answer that no image enters")
 
 
+def _size(operator: str, constants: Sequence[Stored | None]) -> float:
+    """About how many numbers a constant has that follows from others: more than a file holds, where it repeats them."""
+    raws = [value.raw for value in constants if value is not None]
+    if operator in ("ConstantOfShape", "Expand") and raws:
+        return math.prod(max(float(side), 1.0) for side in raws[-1].reshape(-1)) * raws[0].size
+    if operator == "Range" and len(raws) == 3:
+        start, limit, step = (float(value.reshape(-1)[0]) for value in raws)
+        return abs((limit - start) / step) if step else math.inf
+    if operator == "Gather" and len(raws) == 2:
+        return float(raws[0].size) * raws[1].size
+    if operator in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"):
+        return float(math.prod(np.broadcast_shapes(*(raw.shape for raw in raws))))
+    return 0.0
+
+
 def _unknown(origin: str) -> Layer:
     return Layer("other", (), (), origin, (origin,))
 
@@ -59,7 +83,7 @@ def _results(node: NodeProto, values: Mapping[str, Layer | Stored], *, origin: s
     result: Layer | Stored | None = None
     try:
         constants = [value for value in inputs if not isinstance(value, Layer)]
-        if inputs and len(constants) == len(inputs):
+        if inputs and len(constants) == len(inputs) and _size(node.op_type, constants) <= _LARGEST:
             result = folded(node, constants, attributes)
         elif node.op_type in OPERATORS and isinstance(inputs[0], Layer | Stored):
             result = OPERATORS[node.op_type](Call(node.op_type, node.domain, inputs, attributes, origin))

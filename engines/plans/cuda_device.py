@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from skinaudit.errors import EngineError, NoDeviceError, UnusableDeviceError, missing
+from skinaudit.errors import EngineError, NoDeviceError, UnusableDeviceError, not_imported
 
 BINDINGS = "cuda.bindings.runtime"
 _NO_DEVICE, _DRIVER_TOO_OLD = 100, 35
@@ -22,7 +22,7 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
     try:
         cuda = importlib.import_module(BINDINGS)
     except ImportError as error:
-        raise missing("cuda-python 12.6.2 or newer", extra, purpose) from error
+        raise not_imported(error, "cuda-python 12.6.2 or newer", extra, purpose) from error
     try:
         status, count = cuda.cudaGetDeviceCount()
     except (OSError, RuntimeError) as error:  # the driver's library cannot be loaded

@@ -16,7 +16,7 @@ from skinaudit.engines.plans.plan_file import check_plan_file
 from skinaudit.engines.plans.plan_session import PlanSession
 from skinaudit.engines.plans.trial import try_plan
 from skinaudit.engines.session import SessionDescription
-from skinaudit.errors import EngineError, NoDeviceError, missing
+from skinaudit.errors import EngineError, NoDeviceError, not_imported
 
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
 """The extra of skinaudit that brings each library."""
@@ -50,7 +50,7 @@ def open_plan(
     try:
         trt = importlib.import_module(library)
     except (ImportError, OSError) as error:
-        raise missing(library, EXTRAS[library], f"{path}: running a plan") from error
+        raise not_imported(error, library, EXTRAS[library], f"{path}: running a plan") from error
     try_plan(path, library=library, version=trt.__version__, options=options, allow_code=allow_code)
     checked(cuda.cudaSetDevice(options.device), where=where)
     log = ErrorLog(trt)

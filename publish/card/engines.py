@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import drop_text, margin_text, percent, share
+from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, share
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.parts.cases import Case, cases
-from skinaudit.audit.reports.parts.wording import margin_points, precision_text
+from skinaudit.audit.reports.parts.wording import EXTERNAL_NOTE, external_rows, margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.run_record import FiledAudit, RunRecord
 
@@ -27,7 +27,8 @@ def engines(record: RunRecord) -> Iterator[str]:
     """Verdicts, figures per set, and the gates that were not passed; then what was not audited or could not be read."""
     yield "## Engines and their audits"
     yield ""
-    if record.audits:
+    own_audits = [filed for filed in record.audits if not filed.other_images]
+    if own_audits:
         yield (
             "Each engine against the model above on the same stored images: the drop in points with its interval, and "
             "whether it is below the policy's margin. A PASS says that the file holds what the model scores, not that "
@@ -36,17 +37,18 @@ def engines(record: RunRecord) -> Iterator[str]:
         yield ""
         yield _row(("engine", "runtime", "precision", "verdict", "gates", "why"))
         yield "|:--|:--|:--|:--|:--|:--|"
-        for filed in record.audits:
+        for filed in own_audits:
             yield _verdict(filed)
         yield ""
         yield _row(("engine", "set", "model", "engine", "drop", "margin", "balanced", "malignant", "verdict"))
         yield "|:--|:--|--:|--:|--:|--:|--:|--:|:--|"
-        for filed in record.audits:
+        for filed in own_audits:
             for set_result in filed.result.sets:
                 yield _set(filed.result, set_result)
-        yield from _open_gates(record.audits)
+        yield from _open_gates(own_audits)
     else:
         yield "**No audit of an engine of this model could be read.**"
+    yield from _external([filed for filed in record.audits if filed.other_images])
     if record.unaudited:
         yield ""
         yield f"Not audited as they are now: {safe(', '.join(record.unaudited))}."
@@ -57,6 +59,45 @@ def engines(record: RunRecord) -> Iterator[str]:
         for reason in dict.fromkeys(record.left_out.values()):
             names = [name for name, why in record.left_out.items() if why == reason]
             yield f"- {', '.join(map(safe, names))}: {safe(reason)}"
+
+
+def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
+    """Audits on other images than the run's own: their verdicts, and own test beside external validation."""
+    if not audits:
+        return
+    yield ""
+    yield "### External validation"
+    yield ""
+    yield "Engines on images of other data sets than the run's own test images. A verdict is on these images alone."
+    yield ""
+    yield _row(("engine", "images", "verdict", "why"))
+    yield "|:--|:--|:--|:--|"
+    for filed in audits:
+        yield _row((
+            safe(_name(filed)), safe(_images(filed.result)), f"**{filed.result.verdict.value}**", safe(filed.result.reason)
+        ))  # fmt: skip
+    yield ""
+    yield _row(("engine", "images", "set", "figure", "own test", "external", "engine there", "difference", "explained by"))
+    yield "|:--|:--|:--|:--|--:|--:|--:|--:|:--|"
+    for filed in audits:
+        for row in _external_rows(filed.result):
+            yield _row((safe(_name(filed)), safe(_images(filed.result)), *map(safe, row)))
+    yield ""
+    yield f"{safe(EXTERNAL_NOTE)}."
+
+
+def _external_rows(result: AuditResult) -> Iterator[tuple[str, ...]]:
+    """Rows of the table; of a report that does not say that its images are external, the accuracies alone."""
+    if result.external is not None:
+        yield from external_rows(result.external)
+        return
+    for entry in result.sets:
+        accuracies = (percent(entry.comparison.source_accuracy), percent(entry.comparison.engine_accuracy))
+        yield entry.title, "accuracy", NOTHING, *accuracies, NOTHING, NOTHING
+
+
+def _images(result: AuditResult) -> str:
+    return f"other images of {result.dataset}" if result.external is None else result.external.name
 
 
 def digests(record: RunRecord) -> Iterator[str]:

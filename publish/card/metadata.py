@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from skinaudit.artifacts.contract import class_title
+from skinaudit.artifacts.printable import printable
 from skinaudit.errors import InvalidInputError
 from skinaudit.publish.run_record import RunRecord, SourceFigures, settings
 
@@ -100,7 +101,7 @@ def _metric(kind: str, name: str, value: float | None) -> dict[str, Any]:
 
 def to_yaml(value: Any) -> list[str]:
     """Lines of block-style YAML for mappings, sequences, texts, numbers and booleans; texts are quoted as in
-    JSON, which YAML reads, after their line breaks and control characters became spaces."""
+    JSON, which YAML reads, after printable() cleaned them."""
     return list(_lines(value))
 
 
@@ -126,5 +127,5 @@ def _scalar(value: Any) -> str:
     if isinstance(value, float):  # not as 1e-05, which YAML 1.1 takes for a text
         return f"{value:.6f}"
     if isinstance(value, str):
-        return json.dumps("".join(character if character.isprintable() else " " for character in value), ensure_ascii=False)
+        return json.dumps(printable(value), ensure_ascii=False)
     return json.dumps(value)

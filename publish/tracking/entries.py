@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from skinaudit.artifacts.files import digest_parts
+from skinaudit.artifacts.printable import printable_value
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit import reports
 from skinaudit.audit.checks.emulation import EMULATION
@@ -19,7 +20,7 @@ from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports import html
 from skinaudit.audit.reports.parts.cases import cases
-from skinaudit.audit.reports.parts.wording import precision_text
+from skinaudit.audit.reports.parts.wording import markdown_text, precision_text
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 from skinaudit.publish.card.model_card import model_card
 from skinaudit.publish.run_record import FiledAudit, RunRecord, settings
@@ -80,7 +81,7 @@ def run_entry(record: RunRecord) -> Entry:
         sent[files.curves.name] = _bytes(files.curves)
     else:
         left_out[files.curves.name] = "not in the run"
-    return Entry(
+    entry = Entry(
         kind="run",
         key=manifest.weights.digest,
         content=_content(params, metrics, tags, sent),
@@ -89,12 +90,13 @@ def run_entry(record: RunRecord) -> Entry:
         params=params,
         metrics=metrics,
         tags=tags,
-        note=f"{SYNTHETIC}. {manifest.data.get('title')}" if manifest.synthetic else str(manifest.data.get("title")),
+        note=f"{SYNTHETIC}. " * manifest.synthetic + markdown_text(str(manifest.data.get("title"))),
         files=sent,
         started=ended - sum(_milliseconds(epoch) for epoch in record.history),
         ended=ended,
         left_out=left_out,
     )
+    return printable_value(entry)
 
 
 def audit_entry(filed: FiledAudit) -> Entry:
@@ -117,7 +119,7 @@ def audit_entry(filed: FiledAudit) -> Entry:
         left_out["audit.html"] = str(error)
     warned = [SYNTHETIC] * result.synthetic + [EMULATION] * result.emulated
     weights = result.lineage.get("weights")
-    return Entry(
+    entry = Entry(
         kind="audit",
         key=filed.digest,
         content=filed.digest,
@@ -126,12 +128,13 @@ def audit_entry(filed: FiledAudit) -> Entry:
         params=params,
         metrics=tuple(Metric(key, value, 0, ended) for key, value in _distinct(_audit_figures(result))),
         tags=tags if weights is None else {**tags, "weights": weights},
-        note=". ".join((f"**{result.verdict.value}**: {result.reason}", *warned)),
+        note=". ".join((f"**{result.verdict.value}**: {markdown_text(result.reason)}", *warned)),
         files=files,
         started=ended,
         ended=ended,
         left_out=left_out,
     )
+    return printable_value(entry)
 
 
 def _epochs(record: RunRecord, *, ended: int) -> Iterator[Metric]:

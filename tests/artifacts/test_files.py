@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import (
+    append_line,
     atomic_path,
     can_be_written,
     default_cache_dir,
@@ -136,7 +138,7 @@ def test_digests(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     assert digest_file(tmp_path / "file") == "sha256:" + hashlib.sha256(content).hexdigest()
     assert short("sha256:0123456789abcdef") == "0123456789ab"
-    with pytest.raises(InvalidInputError, match="none: cannot be read"):
+    with pytest.raises(InvalidInputError, match="none: no such file"):
         digest_file(tmp_path / "none")
 
 
@@ -191,3 +193,45 @@ def test_without_a_home_folder_the_cache_has_to_be_named(chosen: str | None, mon
         monkeypatch.setenv("SKINAUDIT_CACHE", chosen)
     with pytest.raises(InvalidInputError, match="no home folder; set SKINAUDIT_CACHE"):
         default_cache_dir()
+
+
+STEPS = ("made", "written", "before it is renamed", "renamed")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_process_that_is_killed_at_a_step_of_a_write_leaves_the_old_file_or_the_new_one(tmp_path: Path, step: str) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom skinaudit.artifacts import files\n"
+        "files.at_step = lambda step, target: step == sys.argv[1] and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_bytes(Path(sys.argv[2]), b'new')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, step, str(target)], check=False).returncode == -9
+    assert target.read_bytes() == (b"new" if step == "renamed" else b"old")
+    assert all(name == "file" or name.startswith(".file.") for name in names(tmp_path))
+    write_bytes(target, b"again")
+    assert target.read_bytes() == b"again"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_at_a_step_of_a_write_is_one_line(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(at: str, target: Path) -> None:
+        if at == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    monkeypatch.setattr("skinaudit.artifacts.files.at_step", full)
+    with pytest.raises(InvalidInputError, match=r"file: cannot be written \(No space left on device\); free some space"):
+        write_bytes(target, b"new")
+    assert names(tmp_path) == ["file"]
+    assert target.read_bytes() == (b"new" if step == "renamed" else b"old")
+
+
+def test_a_full_disk_at_a_log_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_line(tmp_path / "log", "a\n")
+    append_line(tmp_path / "log", "b\n")
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    with pytest.raises(InvalidInputError, match=r"cannot be written \(Is a directory\)"):
+        append_line(tmp_path, "c")

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
-from skinaudit.artifacts.plain_values import MAX_BYTES, MAX_DEPTH, MAX_KEY, MAX_TEXT, parse_json, read_json, read_toml, show
+from skinaudit.artifacts.plain_values import MAX_BYTES, MAX_DEPTH, MAX_KEY, parse_json, read_json, read_toml
+from skinaudit.artifacts.printable import MAX_TEXT, show
 from skinaudit.errors import InvalidInputError
 
 PRINTABLE = st.text(st.characters(exclude_categories=("C", "Z")) | st.sampled_from(" \u200b"), max_size=20)

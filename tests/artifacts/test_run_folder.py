@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ("artifacts", "audit", "commands", "engines", "export", "publish", "trainer")
 NAMES = re.compile(
     r"""["'/](run\.json|log\.jsonl|curves\.png|fp32\.onnx|(weights|calibration|checkpoint|best)\.safetensors)["']"""
-    r"""|/ ["'](sets|engines|audits)["']"""
+    r"""|/ ["'](sets|engines|audits|external)["']"""
 )
 
 
@@ -30,8 +30,9 @@ def test_no_other_module_spells_a_name() -> None:
 
 def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     run = RunFolder(audited_run)
-    for path in (run.manifest, run.weights, run.structure, run.calibration, run.log, run.curves, run.reference):
+    for path in (run.manifest, run.weights, run.structure, run.pictures, run.calibration, run.log, run.curves):
         assert path.is_file(), path
+    assert run.reference.is_file()
     assert not run.checkpoint.exists()
     assert not run.best.exists()
     assert [path.stem for path in set_files(run.sets)] == ["clean", "fgsm-linf-4", "pgd-linf-4"]
@@ -39,7 +40,7 @@ def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     assert run.engine_names() == ["fp16.onnx", "fp32.onnx"]
     assert all(run.audit_of(name).is_file() for name in run.engine_names())
     written = {path.name for path in audited_run.iterdir()}
-    stored = {run.manifest, run.weights, run.structure, run.calibration, run.log, run.curves}
+    stored = {run.manifest, run.weights, run.structure, run.pictures, run.calibration, run.log, run.curves}
     known = {*stored, run.sets, run.engines, run.audits}
     assert written == {path.name for path in known}
 

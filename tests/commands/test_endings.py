@@ -316,3 +316,20 @@ def test_a_module_of_a_standard_name_in_the_folder_is_one_line_and_no_verdict(tm
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from skinaudit.artifacts import files\n"
+        "from skinaudit.commands import endings\n"
+        "files.at_step = lambda step, target: step == sys.argv[1] and os.kill(os.getpid(), signal.SIGTERM)\n"
+        "endings.run(lambda: files.write_bytes(Path('kept'), b'new') or 0)\n"
+    )
+    for step, content in (("made", "old"), ("written", "old"), ("before it is renamed", "old"), ("renamed", "new")):
+        (tmp_path / "kept").write_text("old")
+        done = subprocess.run([sys.executable, "-c", code, step], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (143, "skinaudit: told to end; nothing half-written was left\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+        assert (tmp_path / "kept").read_text() == content

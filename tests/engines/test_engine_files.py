@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.engines.engine_files import digest_engine, weight_files
+from skinaudit.engines.networks.of_onnx import network_of_file
+from skinaudit.engines.onnxruntime_ import open_session
 from skinaudit.errors import InvalidInputError
 
 
@@ -54,3 +57,20 @@ def test_a_missing_weight_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink(missing_ok=True)
     with pytest.raises(InvalidInputError, match=name):
         digest_engine(engine)
+
+
+@pytest.mark.parametrize("location", ["/etc/hostname", "../outside.data", "link.data", "pipe.data", ""])
+def test_external_data_elsewhere_is_not_read(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    engine = with_external_data(folder / "model.onnx")
+    (tmp_path / "outside.data").write_bytes(bytes(2048))
+    (folder / "link.data").symlink_to(tmp_path / "outside.data")
+    os.mkfifo(folder / "pipe.data")
+    model = onnx.load(str(engine), load_external_data=False)
+    (entry,) = (entry for entry in model.graph.initializer[0].external_data if entry.key == "location")
+    entry.value = location
+    engine.write_bytes(model.SerializeToString())
+    for reader in (digest_engine, network_of_file, open_session):
+        with pytest.raises(InvalidInputError, match=r"below its own folder|leads out of its folder|not a regular file"):
+            reader(engine)

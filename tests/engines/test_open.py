@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from skinaudit import engines
+from skinaudit.audit.evidence.inputs import read_inputs
+from skinaudit.engines.draft import draft_contract
 from skinaudit.engines.open import LIBRARIES, RUNTIMES, runtime_of
 from skinaudit.errors import EngineError
 
@@ -37,3 +40,22 @@ def test_a_file_is_opened_by_the_runtime_of_its_suffix(name: str, runtime: str) 
 def test_a_suffix_of_no_runtime_is_refused_with_what_there_is() -> None:
     with pytest.raises(EngineError, match=r"no runtime here opens \.jpg; supported: .*\.onnx"):
         runtime_of(Path("a.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("model.keras", "format='onnx'"),
+        ("model.H5", "python -m tf2onnx.convert --keras model.h5 --output model.onnx"),
+        ("saved_model.pb", "python -m tf2onnx.convert --saved-model FOLDER"),
+        ("weights.pth", "torch.onnx.export"),
+    ],
+)
+def test_a_file_of_a_training_library_is_told_how_it_becomes_onnx(tmp_path: Path, name: str, how: str) -> None:
+    """From whichever side it comes: the engine, its audit or its contract."""
+    path = tmp_path / name
+    path.write_bytes(b"")
+    for attempt in (runtime_of, draft_contract, lambda file: read_inputs(file, sets=None)):
+        with pytest.raises(EngineError, match=re.escape(how)) as error:
+            attempt(path)
+        assert "\n" not in str(error.value)

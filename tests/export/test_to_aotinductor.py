@@ -20,8 +20,9 @@ from skinaudit.artifacts.adversarial_set import open_set  # noqa: E402
 from skinaudit.artifacts.manifest import read_engine_manifest  # noqa: E402
 from skinaudit.engines.aotinductor_ import METADATA, found_in  # noqa: E402
 from skinaudit.engines.engine import Engine  # noqa: E402
+from skinaudit.engines.isolation.launching import engine_processes  # noqa: E402
 from skinaudit.engines.open import open_emulated, open_engine, runtime_of  # noqa: E402
-from skinaudit.errors import EngineError, InvalidInputError, NoDeviceError  # noqa: E402
+from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, NoDeviceError  # noqa: E402
 from skinaudit.export.build import BuildOptions  # noqa: E402
 from skinaudit.export.export import Exported, export_run  # noqa: E402
 from skinaudit.export.to_aotinductor import _typed  # noqa: E402
@@ -188,10 +189,17 @@ def test_damage_is_one_line(package: Exported, tmp_path: Path) -> None:
         open_engine(broken, runtime="aotinductor", allow_code=True)
     with pytest.raises(InvalidInputError, match=r"wrong\.pt2: classes should be an integer"):
         opened(described(package.path, tmp_path / "wrong.pt2", classes="seven"))
+
+
+@pytest.mark.isolated
+def test_damaged_code_ends_its_own_process_alone(package: Exported, tmp_path: Path) -> None:
     cut = changed(
         package.path, tmp_path / "cut.pt2", lambda name, content: content[:999] if name.endswith(".so") else content
     )
-    with pytest.raises(EngineError, match=r"cut\.pt2: torch .* cannot run it: its process ended with -") as error:
+    with (
+        engine_processes(),
+        pytest.raises(EngineStoppedError, match=r"cut\.pt2: its process was ended by SIG[A-Z]+") as error,
+    ):
         opened(cut)
     assert "\n" not in str(error.value)
 

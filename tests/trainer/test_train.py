@@ -10,6 +10,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from safetensors.numpy import load_file
 from skinaudit import cli
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
+from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.operating_point import malignant_scores
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.processes import Start
 from skinaudit.trainer import train
@@ -192,3 +195,16 @@ def test_killed_and_resumed_ends_with_the_same_bytes(
     assert contents(whole / "run") == contents(parts / "run")
     assert len(contents(whole / "run")) == 5
     assert (parts / "runs" / "latest").readlink() == Path("../run")
+
+
+def test_a_folder_that_another_training_writes_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    dataset: Any = None  # refused before anything of it is asked
+    training: Any = None
+    with (
+        one_writer(RunFolder(out).training_lock, what="run"),
+        pytest.raises(InvalidInputError, match=rf"^{out}: is being written by process {os.getpid()} on "),
+    ):
+        train_run(dataset, training, out=out, resume=True)
+    assert not list(out.iterdir())

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.files import atomic_path, digest_parts, write_json
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.plain_values import MAX_BYTES, read_json
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.unreadable import Unreadable
@@ -93,6 +94,7 @@ def open_entry(folder: Path, key: str) -> CacheEntry | None:
         content = sealed.get("content")
         if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content.get("key") != key:
             return None
+        check_regular(folder / f"{key}.npy", what="cache entry")
         images = np.lib.format.open_memmap(folder / f"{key}.npy", mode="r")
         pixels = _digest_from(folder / f"{key}.npy", images.offset)
     except (InvalidInputError, OSError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,6 +95,26 @@ def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
         malignant=_malignant(dataset, plan, members),
         digest=digest_parts(dataset.digest.encode(), noted.encode()),
         classes_from=members,
+    )
+
+
+def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset:
+    """The dataset with its labels as indices into `classes`, of which some may have no image.
+
+    Raises InvalidInputError where the dataset has images of a class that is none of these.
+    """
+    strange = [name for name in (dataset.classes[label] for label in np.unique(dataset.labels)) if name not in classes]
+    if strange:
+        raise InvalidInputError(
+            f"{where}: has images of {first_few(strange)}, and the run's classes are "
+            f"{first_few(classes, limit=MAX_CLASSES)}; say with --classes FILE.toml which of these they are"
+        )
+    numbers = np.array([classes.index(name) if name in classes else -1 for name in dataset.classes], np.int64)
+    return replace(
+        dataset,
+        labels=numbers[dataset.labels],
+        classes=tuple(classes),
+        malignant=tuple(name for name in dataset.malignant if name in classes),
     )
 
 

@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, __version__, features
 
-from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.files import Progress, digest_file
+from skinaudit.artifacts.outside import check_regular
+from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data import dicom
 from skinaudit.trainer.data.unreadable import Unreadable
 
@@ -54,6 +56,9 @@ _TURNS = {
 }
 """What brings a picture upright, by the value of its tag; 1 is upright, others mean nothing (EXIF 2.3, 4.6.4)."""
 _BATCH = 256
+
+_PIXELS = 2**26
+"""Of one image: five times those of the cameras in dermatoscopy, and 200 MB decoded."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -90,10 +95,13 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
     format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
+        check_regular(path, what="image")
         if dicom.is_dicom(path):
             read = dicom.read_picture(path)
             return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)
         with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > _PIXELS:
+                return Unreadable(f"more than {_PIXELS:,} pixels")
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":  # the further frames of an MPO are previews or depth
                 return Unreadable(f"{frames} frames, expected one picture")
@@ -108,6 +116,8 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
         return Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
+    except InvalidInputError as error:
+        return _unreadable(error)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
 
@@ -157,11 +167,16 @@ def digest_copies(files: Sequence[tuple[Path, ...]]) -> list[str | Unreadable]:
     return list(_threaded(_digest_one, files))
 
 
+def _unreadable(error: InvalidInputError) -> Unreadable:
+    """The reason without the path, which tells of a machine."""
+    return Unreadable(str(error).rpartition(": ")[2])
+
+
 def _digest_one(copies: tuple[Path, ...]) -> str | Unreadable:
     try:
-        digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in copies}
-    except OSError as error:
-        return Unreadable(f"cannot be read: {error.strerror}")
+        digests = {digest_file(path).removeprefix("sha256:") for path in copies}
+    except InvalidInputError as error:
+        return _unreadable(error)
     if len(digests) > 1:
         return Unreadable(f"{len(copies)} files of this name that differ: {', '.join(path.parent.name for path in copies)}")
     return digests.pop()

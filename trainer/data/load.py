@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
-from skinaudit.artifacts.plain_values import UNPRINTABLE, show
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import layouts, medmnist, synthetic
 from skinaudit.trainer.data.cache import (
@@ -21,7 +21,7 @@ from skinaudit.trainer.data.cache import (
     entry_of,
     open_entry,
 )
-from skinaudit.trainer.data.classes import ClassPlan, regrouped
+from skinaudit.trainer.data.classes import ClassPlan, in_order, regrouped
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.decode import DECODER
 from skinaudit.trainer.data.joined import joined
@@ -46,6 +46,7 @@ def load(
     skip_bad: bool = False,
     images: int | None = None,
     classes: ClassPlan | None = None,
+    wanted: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
@@ -53,8 +54,9 @@ def load(
     A table of an archive may be given instead of its folder, where that holds several.
     Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
     `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
-    Dataset.skipped. classes: how the source's classes become those of the task; None takes them as they are. Raises
-    InvalidInputError for a source that cannot be used, for a class without any image and for too few or too many classes.
+    Dataset.skipped. classes: how the source's classes become those of the task; None takes them as they are. wanted: classes
+    of a run that the images are tried on; they may lack images of some. Raises InvalidInputError for a source that cannot be
+    used, for too few or too many classes, for one without any image, and for one that is none of those `wanted`.
     """
     if size not in SIZES:
         raise InvalidInputError(f"size {size}: choose a side between {SIZES.start} and {SIZES.stop - 1} pixels")
@@ -62,7 +64,7 @@ def load(
     if source == "synthetic":
         count = SYNTHETIC_IMAGES if images is None else images
         dataset = _load_synthetic(count=count, size=size, seed=seed, cache=folder, progress=progress)
-        return _of_task(dataset, classes, "synthetic data", remedy=f"use more than {count} images")
+        return _of_task(dataset, classes, wanted, "synthetic data", remedy=f"use more than {count} images")
     if images is not None:
         raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
     path = Path(source).expanduser()
@@ -79,20 +81,24 @@ def load(
         raise InvalidInputError(f"{path}: no such folder or file; give a folder, a MedMNIST .npz file, or synthetic")
     _refuse_unprintable(dataset, str(path))
     remedy = "add images of it, or name the classes of the task in a file for --classes: training and audit need every class"
-    return _of_task(dataset, classes, str(path), remedy=remedy)
+    return _of_task(dataset, classes, wanted, str(path), remedy=remedy)
 
 
-def _of_task(dataset: Dataset, classes: ClassPlan | None, where: str, *, remedy: str) -> Dataset:
+def _of_task(
+    dataset: Dataset, classes: ClassPlan | None, wanted: Sequence[str] | None, where: str, *, remedy: str
+) -> Dataset:
     """The dataset with the classes of the task; raises InvalidInputError where they are too many or one has no image."""
-    wanted = dataset if classes is None else regrouped(dataset, classes)
-    count = len(wanted.classes)
+    grouped = dataset if classes is None else regrouped(dataset, classes)
+    if wanted is not None:
+        return in_order(grouped, wanted, where=where)
+    count = len(grouped.classes)
     if not 2 <= count <= MAX_CLASSES:
         raise InvalidInputError(
-            f"{where}: {count} classes ({first_few(wanted.classes)}); a task has 2 to {MAX_CLASSES}: merge them in a "
+            f"{where}: {count} classes ({first_few(grouped.classes)}); a task has 2 to {MAX_CLASSES}: merge them in a "
             "file for --classes"
         )
-    _refuse_empty_class(wanted, where, remedy=remedy)
-    return wanted
+    _refuse_empty_class(grouped, where, remedy=remedy)
+    return grouped
 
 
 def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | None) -> Dataset:

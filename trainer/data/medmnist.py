@@ -30,6 +30,8 @@ MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 _DERMA = "dermamnist"
 
 PARTS = ("train", "val", "test")
+_MOST = 2**32
+"""Bytes of one array; the largest of DermaMNIST at 224 pixels has 1.1 GB."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def _read_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
+        if length > _MOST:
+            raise InvalidInputError(f"{path}: {key} unpacks to {length:,} bytes, more than {_MOST:,}; no MedMNIST file does")
         if length - stream.tell() != math.prod(shape) * dtype.itemsize and not dtype.hasobject:
             raise InvalidInputError(f"{path}: {key} is shorter or longer than its shape {shape} says; download it again")
     return shape, dtype

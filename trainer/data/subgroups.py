@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from skinaudit.artifacts.plain_values import printable
+from skinaudit.artifacts.printable import printable
 from skinaudit.artifacts.set_subgroups import LONGEST
 from skinaudit.trainer.data.tables import known
 

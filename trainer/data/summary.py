@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.files import short
-from skinaudit.artifacts.plain_values import printable
+from skinaudit.artifacts.printable import printable
 from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skinaudit.artifacts.outside import check_regular, open_regular, read_member, read_regular
 from skinaudit.errors import InvalidInputError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
@@ -23,6 +24,7 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
 _MAX_BYTES = 1 << 30
+_SHEET_BYTES = 1 << 28
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "-", "?"})
 
 
@@ -65,13 +67,14 @@ def mentions(path: Path, names: Sequence[str]) -> bool:
     """Whether a spreadsheet holds one of the first, middle and last of `names`; False for a file that cannot be read."""
     wanted = [names[place].encode() for place in (0, len(names) // 2, -1)] if names else []
     try:
+        check_regular(path, what="spreadsheet")
         if not zipfile.is_zipfile(path):
-            content = path.read_bytes()
+            content = read_regular(path, what="spreadsheet", limit=_SHEET_BYTES)
             return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
         with zipfile.ZipFile(path) as book:
-            texts = [book.read(part) for part in book.namelist() if part.endswith("xml")]
+            texts = [read_member(book, part, limit=_SHEET_BYTES) for part in book.namelist() if part.endswith("xml")]
         return any(name in text for name in wanted for text in texts)
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+    except (InvalidInputError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return False
 
 
@@ -80,12 +83,13 @@ def read_header(path: Path) -> tuple[str, ...]:
 
     Raises InvalidInputError where the file cannot be opened.
     """
-    try:
-        with path.open("rb") as stream:
+    with open_regular(path, what="table") as stream:
+        try:
             head = stream.read(_HEAD)
+        except OSError as error:
+            raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
         text = _decode(path, head, whole=False)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     except InvalidInputError:
         return ()
     if "\0" in text:
@@ -105,12 +109,9 @@ def read_table(path: Path) -> Table:
     quote, no header, no line, or one column twice.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InvalidInputError(f"{path}: larger than a table of images can be; give the folder of one data set")
-        text = _decode(path, path.read_bytes())
+        again = "give the folder of one data set"
+        text = _decode(path, read_regular(path, what="table of images", limit=_MAX_BYTES, again=again))
         lines = list(_lines(text))
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
     shown = tuple(name.strip().strip("\ufeff").strip() for name in lines[0]) if lines else ()

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from skinaudit.audit.reports.parts.columns import print_table
+from skinaudit.audit.reports.parts.columns import plain_console, print_table
 from skinaudit.audit.reports.parts.lineup import Lineup
 from skinaudit.audit.reports.parts.lineup_text import Table, notes, tables
 
@@ -19,7 +19,7 @@ _WIDTH = 100
 def render(lineup: Lineup) -> str:
     """What print_lineup prints, as text without colours."""
     stream = io.StringIO()
-    print_lineup(lineup, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False, highlight=False))
+    print_lineup(lineup, plain_console(stream, width=_WIDTH))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 

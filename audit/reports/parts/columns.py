@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -10,6 +11,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _GAP = 2
+
+
+def plain_console(stream: TextIO, *, width: int) -> Console:
+    """A console without colours that prints names as they are: no markup, no pictures for words."""
+    return Console(
+        file=stream, width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
+    )
 
 
 def print_table(table: Table, console: Console, *, keys: int = 1) -> None:

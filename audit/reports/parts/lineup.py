@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from skinaudit.artifacts.printable import printable_value
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
@@ -97,7 +98,7 @@ def line_up(answers: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
         Refusal(label, answer.removeprefix(f"{path}: ")) if isinstance(answer, str) else _entry(label, answer, first_digests)
         for label, (path, answer) in zip(_labels(answers), answers, strict=True)
     ]
-    return Lineup(tuple(first_digests), tuple(entries))
+    return printable_value(Lineup(tuple(first_digests), tuple(entries)))
 
 
 def worst_exit_code(lineup: Lineup) -> int:

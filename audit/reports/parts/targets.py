@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.artifacts.files import can_be_written, write_bytes, write_json
-from skinaudit.artifacts.run_folder import run_of
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RunFolder, run_of
 from skinaudit.audit import reports
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
@@ -92,11 +92,13 @@ def plan_reports(
     report_texts: Sequence[str],
     emulate: bool = False,
     baseline: Path | None = None,
+    sets: Path | None = None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[Plan, ...]:
     """Where the reports on each engine go, checked before the first audit.
 
-    output: of the JSON report, by default the run's audits folder, else beside the engine. report_texts: as parse_targets
+    output: of the JSON report, by default the run's audits folder, else beside the engine; the file is called after the
+    folder `sets`, too, where that is not the run's own. report_texts: as parse_targets
     takes them. Where there are several engines, both need ENGINE in their file names. remark: takes a line where the default
     place cannot be written to, such as a read-only run; the audit is then made without a JSON report. Raises
     InvalidInputError where ENGINE is lacking, where `output` cannot be written, where two reports would go to one place or
@@ -111,7 +113,7 @@ def plan_reports(
     occupied = [*engines, *([] if baseline is None else [baseline])]
     plans = []
     for engine in engines:
-        report = _report_path(engine, output, emulate=emulate)
+        report = _report_path(engine, output, emulate=emulate, sets=sets)
         if _place(report) in [_place(path) for path in occupied]:
             raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
         targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], taken=[*occupied, report])
@@ -128,11 +130,23 @@ def plan_reports(
 _SEVERAL = f"several engines would write to one place; put {ENGINE} into the file's name, such as "
 
 
-def _report_path(engine: Path, output: Path | None, *, emulate: bool) -> Path:
+def _report_path(engine: Path, output: Path | None, *, emulate: bool, sets: Path | None) -> Path:
     if output is not None:
         return Path(str(output).replace(ENGINE, engine.name))
-    name, run = f"{engine.name}{'.emulated' if emulate else ''}", run_of(engine)
+    run = run_of(engine)
+    name = f"{engine.name}{'.emulated' if emulate else ''}{_of_sets(sets, run)}"
     return engine.parent / f"{name}.audit.json" if run is None else run.audit_of(name)
+
+
+def _of_sets(sets: Path | None, run: RunFolder | None) -> str:
+    """What the name of a report says of a folder of sets that is not the run's own, so that it replaces no other report."""
+    if sets is None or (run is not None and sets.resolve() == run.sets.resolve()):
+        return ""
+    if run is None and not (sets / EXTERNAL_FILE).exists():
+        return ""  # an engine without a run has one report beside it
+    folder = sets.resolve()
+    name = folder.parent.name if folder.name == RunFolder(folder.parent).sets.name else folder.name
+    return f".{name}"
 
 
 def _place(path: Path | None) -> Path | None:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from skinaudit.artifacts.files import short
+from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
+from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
+from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
 from skinaudit.engines.engine import UNREPORTED
 
 MANY_CLASSES = 10
@@ -49,6 +52,52 @@ def first_lines(result: AuditResult) -> Iterator[str]:
         yield wide
     if result.agreement_only:
         yield "agreement only: the source keeps nothing under attack, so nothing here tells of robustness"
+    if any(finding.rule == "below-constant" for finding in result.findings):
+        clean = result.sets[0].comparison
+        yield (
+            f"{BELOW_CONSTANT}: {percent(clean.engine_accuracy)}, always {clean.majority_class} "
+            f"{percent(clean.majority_share)}"
+        )
+    if result.external is not None:
+        yield external_text(result.external)
+        rules = {finding.rule for finding in result.findings}
+        if "external-validation" in rules:
+            yield "external figures differ from those of the run's own test by more than chance explains"
+        if "external-looks" in rules:
+            yield "external images look otherwise than those of training"
+
+
+def external_text(external: ExternalResult) -> str:
+    """Which images an external audit is about."""
+    own = "" if external.run_dataset is None else f", not the test images of {external.run_dataset}"
+    return f"EXTERNAL images: {external.name} ({external.dataset}){own}"
+
+
+def external_rows(external: ExternalResult) -> Iterator[tuple[str, str, str, str, str, str, str]]:
+    """What a table of own test beside external validation shows: set, figure, own test, external, engine on the external
+    images, their difference in points, and whether chance explains it."""
+    for figure in external.figures:
+        answer = NOTHING if figure.own is None else "chance" if figure.by_chance else "more than chance"
+        difference = NOTHING
+        if figure.difference is not None and figure.interval is not None:
+            low, high = 100 * figure.interval.low, 100 * figure.interval.high
+            difference = f"{100 * figure.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+        own, there = _estimate_text(figure.own), _estimate_text(figure.external)
+        yield figure.set, figure.figure, own, there, percent(figure.engine), difference, answer
+
+
+def _estimate_text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return NOTHING
+    low, high = 100 * estimate.interval.low, 100 * estimate.interval.high
+    return f"{percent(estimate.value)} [{low:.1f}, {high:.1f}]"
+
+
+EXTERNAL_NOTE = (
+    "own test: the source model on the run's own test images; difference: own test less external, in points; intervals "
+    "allow for all figures of the table"
+)
+"""Stands below a table of own test beside external validation."""
 
 
 def precision_text(result: AuditResult) -> str:
@@ -125,11 +174,18 @@ def lineage_text(result: AuditResult) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """On one line, not too long, and without anything that Markdown, a table, HTML or GitHub's mentions would act upon."""
-    line = " ".join(text.split())
+    """On one line, not too long, and without anything that Markdown, a table, HTML, mentions or links would act on."""
+    line = " ".join(printable(text).split())
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
-    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+    line = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+    line = re.sub(r"^([-+=]|[0-9]{1,9}(?=[.)]))", _escaped_start, line)
+    return re.sub(r"(?=://)|(?<=www)(?=\.)", "\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    """The beginning of a line that would make it an item of a list, or the line above it a heading."""
+    return f"{found[0]}\N{ZERO WIDTH NON-JOINER}" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def powers_text(result: AuditResult) -> str:

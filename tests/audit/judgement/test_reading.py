@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
-from skinaudit.artifacts.plain_values import UNPRINTABLE
+from skinaudit.artifacts.printable import UNPRINTABLE
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Finding
@@ -202,7 +202,7 @@ LATER = (
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
-    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",),
+    ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip

@@ -1,0 +1,74 @@
+"""External sets: clean and adversarial images of another data set than the run's own, bound together by digests.
+
+A folder of sets that holds `external.json` is external: its images are no test split of a run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.manifest import FileRecord
+from skinaudit.artifacts.manifest_keys import COUNT
+from skinaudit.artifacts.plain_values import read_json
+from skinaudit.artifacts.printable import show
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE
+from skinaudit.artifacts.typed_json import build
+from skinaudit.errors import InvalidInputError
+
+_KIND = "skinaudit-external/1"
+_AGAIN = "write the sets again with `skinaudit attack RUN --data DIR`"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+
+
+@dataclass(frozen=True)
+class ExternalSets:
+    """name: of the data set, as its user calls it. dataset: its title; data: its digest, before images were left out.
+
+    left_out: why images were left out -> how many. sets: the files of the folder by the names of the sets.
+    """
+
+    name: str
+    dataset: str
+    data: str
+    left_out: Mapping[str, COUNT]
+    sets: Mapping[str, FileRecord]
+    created_with: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+
+def check_name(name: str) -> str:
+    """The name; raises InvalidInputError for one that is no plain file name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"name {show(name)}: give up to 60 letters, digits, dots, dashes and underscores, such as hospital-b"
+        )
+    return name
+
+
+def name_of(data: str) -> str:
+    """A name made of the last part of a path: `/data/Hospital B` gives `hospital-b`."""
+    return re.sub(r"[^a-z0-9._]+", "-", Path(data).expanduser().resolve().stem.lower()).strip("-._")[:60] or "external"
+
+
+def write_external(folder: Path, external: ExternalSets) -> None:
+    """Write `external.json` into a folder of sets, atomically."""
+    write_json(folder / EXTERNAL_FILE, {"kind": _KIND, **asdict(external)})
+
+
+def read_external(folder: Path) -> ExternalSets | None:
+    """What says that a folder of sets is external; None where nothing does. Raises InvalidInputError where it is damaged."""
+    path = folder / EXTERNAL_FILE
+    if not path.exists():
+        return None
+    value = read_json(path, what="description of external sets", again=_AGAIN)
+    kind = value.pop("kind", None)
+    if kind != _KIND:
+        raise InvalidInputError(f"{path}: kind should be {_KIND}, found {show(kind)}; {_AGAIN}")
+    external: ExternalSets = build(ExternalSets, value, where=str(path), again=_AGAIN)
+    return external

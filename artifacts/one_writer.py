@@ -1,0 +1,140 @@
+"""One writer at a time: a lock that says who holds it, since when and where.
+
+The kernel gives the lock back when its process ends, however that happens. Its file names the owner, for messages, and for
+folders that several machines share, where the kernel of one does not know of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.typed_json import Count, build
+from skinaudit.errors import InvalidInputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_PAUSE = 0.05
+_LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock. start: when it was taken, such as `2026-11-26 16:32:12 UTC`."""
+
+    pid: Count
+    host: str
+    start: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.start}"
+
+
+@contextmanager
+def one_writer(
+    lock: Path, *, what: str, wait: float = 0.0, say: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:  # fmt: skip
+    """Hold the lock file `lock`, in a folder that is there, until the end of the block.
+
+    what: the thing that is written, for messages. wait: seconds to wait for another process on this machine. say: is told of
+    a lock that a process left behind when it was killed; it is taken over. Raises InvalidInputError where another process
+    holds the lock, or another machine left one: nobody here can know whether its process still runs.
+    """
+    until = time.monotonic() + wait
+    while (descriptor := _try(lock, what, say, last=time.monotonic() >= until)) is None:
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a folder that was removed or is read-only now must not hide what came before
+            lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> int | None:
+    """The descriptor of the lock, which is held; None where it has to be tried again."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(lock, flags, 0o666)
+    except OSError as error:
+        raise InvalidInputError(f"{lock}: cannot be made ({error.strerror}); choose a folder that can be written") from error
+    held = False
+    try:
+        owner = _owner(descriptor)
+        if not _locked(descriptor, owner):
+            if last:
+                raise InvalidInputError(
+                    f"{what}: is being written by {owner or 'another process'}; wait for its end, or choose another place"
+                )
+            return None
+        owner = _owner(descriptor)
+        if owner is not None and owner.host != socket.gethostname():
+            raise InvalidInputError(
+                f"{what}: {owner} said that it writes there, and this machine cannot know whether it still does; "
+                f"if it ended, delete {lock}"
+            )
+        if not _same_file(lock, descriptor):  # its owner removed it in the meantime
+            return None
+        if owner is not None:
+            say(f"{what}: {owner} was ended before it was done; this process goes on in its place")
+        _write(descriptor)
+        held = True
+        return descriptor
+    finally:
+        if not held:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int, owner: Owner | None) -> bool:
+    """Lock an open file; false where another process of this machine has it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks: the owner's number has to do
+            pass
+    return owner is None or owner.host != socket.gethostname() or not _alive(owner.pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def _owner(descriptor: int) -> Owner | None:
+    """Who wrote the file; None for one that is empty or damaged, as by a full disk."""
+    text = os.pread(descriptor, _LONGEST, 0).decode(errors="replace")
+    with suppress(InvalidInputError):
+        owner: Owner = build(Owner, parse_json(text, where="lock", what="lock", again=""), where="lock", again="")
+        return owner
+    return None
+
+
+def _same_file(lock: Path, descriptor: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(lock.stat(), os.fstat(descriptor))
+    return False
+
+
+def _write(descriptor: int) -> None:
+    start = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    with suppress(OSError):  # on a full disk the lock holds, and its owner has no name
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), start))).encode(), 0)

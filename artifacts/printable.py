@@ -1,0 +1,91 @@
+"""The one cleaning of text that comes from outside: names of files, sets, attacks and classes, and words of libraries.
+
+What reaches a terminal, a page or a report passes through here, so that no name can move the cursor, turn the reading order
+round, hide what follows or look like a line of its own. It imports the standard library alone, as the last lines need it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+MAX_TEXT = 4096  # characters; the longest path that Linux takes
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, marks that reorder what a reader sees, and halves of surrogate pairs: files that
+hold them are refused."""
+_UNSEEN = re.compile(
+    f"{UNPRINTABLE.pattern[:-1]}\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\U000e0000-\U000e007f]"
+)
+"""Those, and what else takes no room or turns the order of what stands beside it; a few languages write some of these."""
+_BLANKS = re.compile("[ \u00a0\u115f\u1160\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]{4,}")
+"""So many blanks that a narrow screen could begin a line behind them."""
+_BREAKS = re.compile("[\t\n\r]+")
+_SHOWN = 40
+
+_T = TypeVar("_T")
+
+
+def printable(text: str) -> str:
+    """The text in one line: a blank for line breaks and tabs, a question mark for other characters that are not seen or that
+    control the screen, runs of blanks shortened, cut to MAX_TEXT characters."""
+    return _visible(text[:MAX_TEXT])
+
+
+def printable_lines(text: str) -> str:
+    """The same of each line of a text that has several."""
+    return "\n".join(map(_visible, text.split("\n")))
+
+
+def printable_value(value: _T) -> _T:
+    """A value with every text and path in it cleaned, through dataclasses, mappings, lists and tuples.
+
+    What needs no cleaning is returned as it is.
+    """
+    return _cleaned(value)  # type: ignore[no-any-return]
+
+
+def show(value: Any) -> str:
+    """A value in a message: on one line, short, control characters escaped."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
+    if isinstance(value, dict):
+        return f"an object of {len(value)} entries"
+    if isinstance(value, list):
+        return f"an array of {len(value)} items"
+    return json.dumps(value)[:_SHOWN]
+
+
+def _visible(text: str) -> str:
+    return _BLANKS.sub("   ", _UNSEEN.sub("?", _BREAKS.sub(" ", text)))
+
+
+def _cleaned(value: Any) -> Any:
+    if type(value) is str:
+        return value if (clean := _visible(value)) == value else clean
+    if isinstance(value, Path):
+        text = str(value)
+        return value if (clean := _visible(text)) == text else Path(clean)
+    if isinstance(value, tuple | list):
+        items = [_cleaned(item) for item in value]
+        return value if all(map(_is, items, value)) else type(value)(items)
+    if isinstance(value, Mapping):
+        entries = {_cleaned(key): _cleaned(item) for key, item in value.items()}
+        same = len(entries) == len(value) and all(key in value and entries[key] is value[key] for key in entries)
+        return value if same else entries
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            item.name: clean
+            for item in fields(value)
+            if item.init and (clean := _cleaned(old := getattr(value, item.name))) is not old
+        }
+        return replace(value, **changed) if changed else value
+    return value
+
+
+def _is(first: object, second: object) -> bool:
+    return first is second

@@ -1,0 +1,333 @@
+"""Which contract an engine of another tool was trained by: usual preprocessings and orders of classes, tried on a clean set.
+
+What fits clearly best is the contract; what cannot be told apart is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.contract import class_title
+from skinaudit.artifacts.engine_contract import CHANNELS, Colour, EngineContract, Layout
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.logits import Indices
+from skinaudit.audit.figures.column_order import FittedOrder, fit_order, speaking_for
+from skinaudit.audit.figures.statistics import Interval, wilson_interval
+from skinaudit.engines.session import Session, SessionEngine
+from skinaudit.errors import EngineError, InvalidInputError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+"""Of ImageNet in steps of 8 bit, red first; VGG and ResNet of Keras and Caffe take it from BGR pixels."""
+CROP = 0.875
+"""224 of 256: the share of the side that most ImageNet pipelines keep."""
+_FIRST, _SECOND = 20, 60
+"""Images of each class in the first round, over all preprocessings, and in the second, over the best of them."""
+_MOST_FIRST, _MOST_SECOND = 200, 600
+_FINALISTS = 4
+_BATCH = 32
+_CONFIDENCE = 0.99
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to feed an engine and to read its answer. name: of the preprocessing. contract: the whole of it.
+
+    balanced, interval: balanced accuracy on the images tried; malignant: malignant images called malignant, as a share.
+    """
+
+    name: str
+    contract: EngineContract
+    order: FittedOrder
+    balanced: float
+    interval: Interval
+    accuracy: float
+    malignant: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What came of a search. ranked: the best reading first, those of the second round alone. images: of that round. tried:
+    how many preprocessings. rivals: readings that are not clearly worse than the best one, itself included. chosen: the one
+    to write down, None where nothing decides; reason: what decided, or what is lacking.
+    """
+
+    ranked: tuple[Reading, ...]
+    images: int
+    tried: int
+    rivals: tuple[Reading, ...]
+    chosen: Reading | None
+    reason: str
+
+    def beats(self, contract: EngineContract) -> bool:
+        """Whether the chosen reading is another one than `contract`, and clearly better."""
+        if self.chosen is None or self.chosen.contract == contract:
+            return False
+        return not any(_same(reading.contract, contract) for reading in self.rivals)
+
+    def surpasses(self, contract: EngineContract) -> bool:
+        """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
+        useful = self.ranked[0].interval.low > 1 / len(contract.classes)
+        return self.chosen is None and useful and all(_key(one.contract) != _key(contract) for one in self.rivals)
+
+
+def search_contract(
+    session: Session,
+    clean: AdversarialSet,
+    base: EngineContract,
+    *,
+    where: str,
+    given: bool,
+    progress: Progress | None = None,
+) -> Search:
+    """Try the usual preprocessings and orders of classes on a clean set.
+
+    base: what is known of the engine: names, dtype, layout, answer; given: a person wrote it, so that it is tried, too, and
+    its order of classes is a usual one. Raises InvalidInputError for an engine of another number of columns than the set has
+    classes, EngineError where the engine answers to no preprocessing.
+    """
+    classes = clean.info.contract.classes
+    if len(base.classes) != len(classes):
+        raise InvalidInputError(
+            f"{where}: answers {len(base.classes)} columns, {clean.path} has {len(classes)} classes: {', '.join(classes)}; "
+            "the search needs images of the engine's own classes, such as skinaudit contract ENGINE --data DIR"
+        )
+    usual = _usual_orders(base, session, classes)
+    found = _Rounds(session, clean, usual, where, progress)
+    own = [("that of the contract", base)] if given else []
+    candidates = list({_key(one): (name, one) for name, one in (*own, *_preprocessings(base, session))}.values())
+    first = found.answers(candidates, each=_FIRST, most=_MOST_FIRST)
+    best = sorted(first, key=lambda read: -read.whole)[:_FINALISTS]
+    finalists = [(read.reading.name, read.reading.contract) for read in best]
+    if given and all(_key(contract) != _key(base) for _, contract in finalists):
+        finalists += own
+    finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
+                  if contract.crop == 1]  # fmt: skip
+    second = found.answers(finalists, each=_SECOND, most=_MOST_SECOND)
+    second.sort(key=lambda read: -read.whole)
+    return _decided(second, classes, tried=len(candidates) + 2)
+
+
+def search_lines(search: Search) -> Iterator[str]:
+    """The ranking for people, a line each, and what decided."""
+    yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, a lesion once:"
+    for place, reading in enumerate(search.ranked, start=1):
+        interval = f"[{100 * reading.interval.low:.1f}, {100 * reading.interval.high:.1f}]"
+        malignant = "" if reading.malignant is None else f"  malignant called malignant {reading.malignant:.1%}"
+        columns = reading.order.name or " ".join(reading.contract.classes)
+        yield (
+            f"{place:>3}  {reading.name}  balanced {reading.balanced:.1%} {interval}  accuracy {reading.accuracy:.1%}"
+            f"{malignant}  columns: {columns}"
+        )
+    yield search.reason
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A reading with how well it fits each image. fit: float64 (N,), 1 if it names the image rightly, plus the rank, 0 to 1,
+    of the column of its class there. labels: int64 (N,)."""
+
+    reading: Reading
+    fit: NDArray[np.float64]
+    labels: Indices
+
+    @property
+    def whole(self) -> float:
+        """The mean fit, every class counting the same."""
+        return float(np.mean([self.fit[self.labels == index].mean() for index in np.unique(self.labels)]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Rounds:
+    session: Session
+    clean: AdversarialSet
+    usual: dict[str, tuple[int, ...]]
+    where: str
+    progress: Progress | None
+
+    def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, each: int, most: int) -> list[_Read]:
+        """Every candidate's reading on some images of each class, of one lesion one."""
+        rows = _rows(self.clean.labels, self.clean.group, each=each, most=most)
+        images, labels = _pixels(self.clean, rows), self.clean.labels[rows]
+        read = []
+        for done, (name, contract) in enumerate(candidates, start=1):
+            logits = self._logits(contract, images)
+            if logits is not None:
+                read.append(self._read(name, logits[1], logits[0], labels))
+            if self.progress is not None:
+                self.progress(done, len(candidates))
+        if not read:
+            raise EngineError(f"{self.where}: answers to none of the usual preprocessings; write its contract by hand")
+        return read
+
+    def _logits(self, contract: EngineContract, images: Images) -> tuple[EngineContract, NDArray[np.float32]] | None:
+        """The contract with the kind of answer that it has, and the answers in the engine's own columns; None for none."""
+        columns = tuple(f"column {index}" for index in range(len(contract.classes)))
+        positive = None if contract.positive is None else columns[contract.classes.index(contract.positive)]
+        raw = replace(contract, classes=columns, positive=positive)
+        for answer in (contract.answer, "probabilities" if contract.answer == "logits" else "logits"):
+            try:
+                engine = SessionEngine(self.session, where=self.where, contract=replace(raw, answer=answer))
+                parts = [engine.logits(images[first : first + _BATCH]) for first in range(0, len(images), _BATCH)]
+            except EngineError:
+                continue
+            return replace(contract, answer=answer), np.concatenate(parts)
+        return None
+
+    def _read(self, name: str, logits: NDArray[np.float32], contract: EngineContract, labels: Indices) -> _Read:
+        order = fit_order(logits, labels, self.usual)
+        about = self.clean.info.contract
+        classes = about.classes
+        named = list(contract.classes)
+        for index, column in enumerate(order.order):
+            named[column] = classes[index]
+        answers = logits[:, list(order.order)].argmax(axis=1)
+        right = answers == labels
+        shares, below, above = [], 0.0, 0.0
+        for index in np.unique(labels):
+            own = right[labels == index]
+            interval = wilson_interval(int(own.sum()), len(own))
+            shares.append(float(own.mean()))
+            below += (shares[-1] - interval.low) ** 2
+            above += (interval.high - shares[-1]) ** 2
+        balanced, count = float(np.mean(shares)), len(shares)
+        ill = np.isin(labels, about.malignant_labels)
+        malignant = float(np.isin(answers[ill], about.malignant_labels).mean()) if ill.any() else None
+        interval = Interval(max(0.0, balanced - math.sqrt(below) / count), min(1.0, balanced + math.sqrt(above) / count))
+        positive = None if contract.positive is None else named[contract.classes.index(contract.positive)]
+        whole = replace(contract, classes=tuple(named), positive=positive)
+        fit = speaking_for(logits)[np.arange(len(labels)), np.array(order.order)[labels]]
+        return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), fit, labels)
+
+
+def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Search:
+    best = read[0]
+    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
+    rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
+    chosen, reason = _chosen([other.reading for other in rivals], classes)
+    worse = [other.reading for other in read if other not in rivals]
+    if chosen is not None and worse:
+        reason = (
+            f"{reason}: balanced accuracy {chosen.balanced:.1%} [{100 * chosen.interval.low:.1f}, "
+            f"{100 * chosen.interval.high:.1f}], the next preprocessing ({worse[0].name}) {worse[0].balanced:.1%}"
+        )
+    ranked, kept = tuple(other.reading for other in read), tuple(other.reading for other in rivals)
+    return Search(ranked, len(best.labels), tried, kept, chosen, reason)
+
+
+def _chosen(rivals: Sequence[Reading], classes: Sequence[str]) -> tuple[Reading | None, str]:
+    best = rivals[0]
+    if best.interval.low <= 1 / len(classes):
+        return None, "no preprocessing and order of classes is better than a constant answer"
+    if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
+        names = ", ".join(dict.fromkeys(reading.name for reading in rivals))
+        return None, f"these cannot be told apart on these images: {names}; more images decide"
+    whole = next((reading for reading in rivals if reading.contract.crop == 1), best)
+    if whole.order.unsure:
+        pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in whole.order.unsure)
+        return None, f"the columns of {pairs} cannot be told apart on these images; more images decide"
+    order = f"the order of classes is {whole.order.name}" if whole.order.name else "no usual order of classes fits"
+    return whole, f"{whole.name} is clearly better than every other preprocessing, and {order}"
+
+
+def _lead(best: _Read, other: _Read, z: float) -> float:
+    """The lower bound of by how much better the best one fits the same images, every class counting the same."""
+    difference, variance = 0.0, 0.0
+    present = np.unique(best.labels)
+    for index in present:
+        rows = best.labels == index
+        paired = best.fit[rows] - other.fit[rows]
+        difference += float(paired.mean()) / len(present)
+        # One differing image more than were seen: none seen among few images is not none.
+        variance += (float(paired.var()) + 1 / len(paired)) / len(paired) / len(present) ** 2
+    return difference - z * math.sqrt(variance)
+
+
+def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[str, EngineContract]]:
+    """Every usual one that the engine's input can take."""
+    ports = {port.name: port for port in session.inputs}
+    port = ports.get(base.input or "", session.inputs[0])
+    plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0)
+    layouts: list[Layout] = []
+    layouts += ["NCHW"] if port.shape[1] in (CHANNELS, None) else []
+    layouts += ["NHWC"] if port.shape[3] in (CHANNELS, None) else []
+    for layout in layouts:
+        told = f", {layout}" if len(layouts) > 1 else ""
+        for colour in ("RGB", "BGR"):
+            for name, contract in _scalings(replace(plain, layout=layout, colour=colour)):
+                yield f"{name}, {colour}{told}", contract
+
+
+def _scalings(plain: EngineContract) -> Iterator[tuple[str, EngineContract]]:
+    if not plain.dtype.startswith("float"):
+        shift = 128.0 if plain.dtype == "int8" else 0.0
+        yield "whole steps of 8 bit", replace(plain, scale=Fraction(1), mean=(shift,) * 3)
+        return
+    yield "0 to 1", replace(plain, scale=Fraction(1, 255))
+    yield "-1 to 1 (Inception)", replace(plain, scale=Fraction(2, 255), mean=(1.0, 1.0, 1.0))
+    yield "0 to 255", replace(plain, scale=Fraction(1))
+    mean, std, caffe = (_in(plain.colour, values) for values in (IMAGENET_MEAN, IMAGENET_STD, CAFFE_MEAN))
+    yield "ImageNet's mean and std", replace(plain, scale=Fraction(1, 255), mean=mean, std=std)
+    yield "0 to 255 less ImageNet's mean (Caffe)", replace(plain, scale=Fraction(1), mean=caffe)
+    yield "z-score per image", replace(plain, scale=Fraction(1), normalise="per image")
+
+
+def _in(colour: Colour, values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if colour == "RGB" else values[::-1]
+
+
+def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Orders of columns that somebody may have had, by what they are called: by class of the set its column."""
+    named = {
+        "that of the contract": base.classes,
+        "that of the file's labels": session.labels or (),
+        "that of the sets": tuple(classes),
+        "alphabetical": tuple(sorted(classes)),
+        "alphabetical by full names": tuple(sorted(classes, key=class_title)),
+    }
+    return {
+        name: tuple(names.index(one) for one in classes) for name, names in named.items() if sorted(names) == sorted(classes)
+    }
+
+
+def _rows(labels: Indices, groups: Indices, *, each: int, most: int) -> Indices:
+    """Up to `each` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
+    _, first = np.unique(groups, return_index=True)
+    of_class = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
+    each = max(5, min(each, most // len(of_class)))
+    spread = (rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)] for rows in of_class)
+    return np.sort(np.concatenate(list(spread)))
+
+
+def _pixels(images: AdversarialSet, rows: Indices) -> Images:
+    chunks, start = [], 0
+    for batch in images.batches(256):
+        inside = rows[(rows >= start) & (rows < start + len(batch))]
+        chunks.append(batch[inside - start])
+        start += len(batch)
+    return np.concatenate(chunks)
+
+
+def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
+    """What makes two preprocessings the same: the function from pixels to the tensor."""
+    scale = [float(contract.scale) / spread for spread in contract.std]
+    shift = [mean / spread for mean, spread in zip(contract.mean, contract.std, strict=True)]
+    if contract.normalise == "per image":
+        scale, shift = [1.0], [0.0]
+    numbers = tuple(float(f"{number:.5g}") for number in (*scale, *shift))
+    of_crop = contract.crop if crop else 1.0
+    return contract.layout, contract.dtype, contract.colour, contract.normalise, numbers, of_crop
+
+
+def _same(one: EngineContract, other: EngineContract) -> bool:
+    return _key(one) == _key(other) and one.classes == other.classes

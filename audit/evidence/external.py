@@ -1,0 +1,113 @@
+"""External sets beside the run of the engine: what is known of their images, and of the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
+from skinaudit.artifacts.external import ExternalSets, read_external
+from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.pictures import Pictures, measure, name_digests, pixel_digests, read_pictures
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
+from skinaudit.errors import InvalidInputError
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalImages:
+    """External sets beside a run. run_dataset: title of the run's data, None where the run is not at hand; a foreign engine
+    has none. recorded: whether the run says which pictures it was made of. trained_on: how many of the images are, pixel for
+    pixel, of the run's training or validation; tested_on: of its test. same_names: images of other pixels that bear the name
+    of a picture of the run. own_sets: the run's own sets that were crafted like these, clean first; empty without the run.
+    looks, own_looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS), and those of the
+    training pictures; None where the run has none.
+    """
+
+    described: ExternalSets
+    foreign: bool
+    run_dataset: str | None
+    recorded: bool
+    trained_on: int
+    tested_on: int
+    same_names: int
+    own_sets: tuple[AdversarialSet, ...]
+    looks: NDArray[np.float32]
+    own_looks: NDArray[np.float32] | None
+
+
+def external_paths(folder: Path | None) -> tuple[ExternalSets, list[Path]] | None:
+    """The description of a folder of external sets and its files, their digests verified; None where it is no such folder.
+
+    Raises InvalidInputError for a set that the description does not name, and for one that was changed.
+    """
+    described = None if folder is None else read_external(folder)
+    if described is None or folder is None:
+        return None
+    paths = [resolve(folder, file) for file in described.sets.values()]
+    strange = [path.name for path in set_files(folder) if path not in paths]
+    if strange:
+        raise InvalidInputError(
+            f"{folder}: {EXTERNAL_FILE} does not name {strange[0]}; move it away, or write it with "
+            "`skinaudit attack RUN --data DIR`"
+        )
+    return described, paths
+
+
+def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet], *, folder: Path | None) -> ExternalImages:
+    """Compare external sets, the clean one first, with the run in `folder`; None for a foreign engine."""
+    clean = sets[0]
+    images = np.concatenate(list(clean.batches(256)))
+    run = read_run(folder) if folder is not None and (folder / RUN_FILE).is_file() else None
+    own_sets: tuple[AdversarialSet, ...] = ()
+    pictures, seen = None, np.zeros((2, len(clean)), bool)
+    same_names = np.zeros(len(clean), bool)
+    if run is not None and folder is not None:
+        own_sets = _alike(folder, run, sets)
+        pictures = None if run.pictures is None else read_pictures(resolve(folder, run.pictures))
+        seen, same_names = _seen(images, clean.ids, pictures, own_sets)
+    return ExternalImages(
+        described=described,
+        foreign=folder is None,
+        run_dataset=None if run is None else str(run.data["title"]),
+        recorded=pictures is not None,
+        trained_on=int(seen[0].sum()),
+        tested_on=int(seen[1].sum()),
+        same_names=int((same_names & ~seen.any(axis=0)).sum()),
+        own_sets=own_sets,
+        looks=measure(images),
+        own_looks=None if pictures is None else pictures.statistics,
+    )
+
+
+def _alike(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:
+    """The run's clean set and, of its adversarial ones, those of the same attack, threat model and settings."""
+    if CLEAN not in run.sets:
+        return ()
+    wanted = [_recipe(image_set) for image_set in sets]
+    opened = [open_set(resolve(folder, file)) for file in run.sets.values()]
+    own = [image_set for image_set in opened if image_set.info.source == run.weights.digest]
+    return tuple(sorted((one for one in own if _recipe(one) in wanted), key=lambda one: one.info.attack != CLEAN))
+
+
+def _recipe(image_set: AdversarialSet) -> tuple[object, ...]:
+    return image_set.info.attack, image_set.info.threat_model, dict(image_set.info.settings)
+
+
+def _seen(
+    images: NDArray[np.uint8], names: Sequence[str], pictures: Pictures | None, own_sets: Sequence[AdversarialSet]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images are of the run's training or validation and of its test, bool (2, N), and which bear a name of either."""
+    digests = pixel_digests(images)
+    tested = [] if pictures is None else [pictures.those_of("test")]
+    tested_names = [] if pictures is None else [pictures.names]
+    if own_sets:
+        tested.append(pixel_digests(image for batch in own_sets[0].batches(128) for image in batch))
+        tested_names.append(name_digests(own_sets[0].ids))
+    trained = np.zeros(len(images), bool) if pictures is None else np.isin(digests, pictures.those_of("train", "val"))
+    in_test = np.isin(digests, np.concatenate(tested)) if tested else np.zeros(len(images), bool)
+    named = np.isin(name_digests(names), np.concatenate(tested_names)) if tested_names else np.zeros(len(images), bool)
+    return np.stack([trained, in_test]), named

@@ -1,0 +1,108 @@
+"""Which column of an answer stands for which class, by the answers to images of known classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Order = tuple[int, ...]
+"""By class the column that stands for it."""
+
+
+@dataclass(frozen=True)
+class FittedOrder:
+    """order: by class its column. name: of the usual order that it is; empty where it is none of them. unsure: pairs of
+    classes whose columns could as well be exchanged, by their numbers."""
+
+    order: Order
+    name: str
+    unsure: tuple[tuple[int, int], ...]
+
+
+def fit_order(
+    logits: NDArray[np.float32], labels: Indices, usual: Mapping[str, Order], *, confidence: float = 0.99
+) -> FittedOrder:
+    """The order of columns that fits the labels best; a usual one, in the order of `usual`, where none fits clearly better.
+
+    logits: float32 (N, columns), as many columns as classes. Each class takes the column that its images name most often and
+    that is large on them beside all other images; the sum over all classes is as large as it can be (Kuhn 1955).
+    """
+    scores = speaking_for(logits)
+    classes = logits.shape[1]
+    means = np.array([scores[labels == index].mean(axis=0) if (labels == index).any() else np.zeros(classes)
+                      for index in range(classes)])  # fmt: skip
+    best = assign(means)
+    z = NormalDist().inv_cdf(confidence)
+    for name, order in usual.items():
+        if _gain(scores, labels, best, order, z) <= 0:
+            return FittedOrder(order, name, ())
+    pairs = [(first, second) for first in range(classes) for second in range(first + 1, classes)]
+    unsure = [pair for pair in pairs if _gain(scores, labels, best, _exchanged(best, pair), z) <= 0]
+    return FittedOrder(best, "", tuple(unsure))
+
+
+def assign(values: Array) -> Order:
+    """For each row a column of its own, so that the sum of the chosen values (n, n) is largest: the Hungarian method."""
+    count = len(values)
+    cost = values.max() - values
+    of_row, of_column = np.zeros(count + 1), np.zeros(count + 1)
+    row_of = np.zeros(count + 1, int)  # by column, counted from 1; 0 is free
+    for row in range(1, count + 1):
+        row_of[0], column = row, 0
+        least, before = np.full(count + 1, math.inf), np.zeros(count + 1, int)
+        used = np.zeros(count + 1, bool)
+        while row_of[column]:
+            used[column] = True
+            reduced = cost[row_of[column] - 1] - of_row[row_of[column]] - of_column[1:]
+            better = ~used[1:] & (reduced < least[1:])
+            least[1:][better], before[1:][better] = reduced[better], column
+            open_columns = np.flatnonzero(~used[1:]) + 1
+            following = int(open_columns[least[open_columns].argmin()])
+            step = least[following]
+            of_row[row_of[used]] += step
+            of_column[used] -= step
+            least[~used] -= step
+            column = following
+        while column:
+            row_of[column] = row_of[before[column]]
+            column = int(before[column])
+    columns = np.empty(count, int)
+    columns[row_of[1:] - 1] = np.arange(count)
+    return tuple(int(column) for column in columns)
+
+
+def speaking_for(logits: NDArray[np.float32]) -> Array:
+    """How much each image speaks for each column: 1 where it names it, and its rank among all images there, 0 to 1."""
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(axis=1, keepdims=True)
+    shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    ranks = shares.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / max(1, len(logits) - 1)
+    named = np.zeros_like(wide)
+    named[np.arange(len(wide)), wide.argmax(axis=1)] = 1
+    return np.asarray(ranks + named)
+
+
+def _gain(scores: Array, labels: Indices, order: Order, other: Order, z: float) -> float:
+    """The lower bound of by how much `order` fits better than `other`: a sum of means over the images of each class."""
+    gain, variance = 0.0, 0.0
+    for index in np.unique(labels):
+        if order[index] == other[index]:
+            continue
+        rows = scores[labels == index]
+        differences = rows[:, order[index]] - rows[:, other[index]]
+        gain += float(differences.mean())
+        variance += float(differences.var(ddof=1) / len(rows)) if len(rows) > 1 else 1.0
+    return gain - z * math.sqrt(variance)
+
+
+def _exchanged(order: Sequence[int], pair: tuple[int, int]) -> Order:
+    changed = list(order)
+    changed[pair[0]], changed[pair[1]] = changed[pair[1]], changed[pair[0]]
+    return tuple(changed)

@@ -1,0 +1,177 @@
+"""Own test beside external validation: the same figures on both, and whether chance explains their difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.logits import predictions
+from skinaudit.artifacts.pictures import STATISTICS
+from skinaudit.artifacts.typed_json import Count, Share
+from skinaudit.audit.evidence.answers import AnsweredSet
+from skinaudit.audit.evidence.external import ExternalImages
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
+from skinaudit.audit.figures.comparison import Comparison, compare
+from skinaudit.audit.figures.statistics import Interval, wilson_interval
+
+ACCURACY, BALANCED = "accuracy", "balanced accuracy"
+_CENTRAL = (1, 99)
+"""Percentiles of the training pictures between which nearly all of them lie."""
+_OUTSIDE = 0.1
+"""Share of external images outside of these from which they are said to look otherwise."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure over some images, with an interval that allows for all figures that are compared."""
+
+    value: Share
+    interval: Interval
+    images: Count
+
+
+@dataclass(frozen=True)
+class ExternalFigure:
+    """One figure of the source model on the run's own test images and on external ones, and of the engine on these.
+
+    set: title of the external set. figure: ACCURACY, BALANCED or MALIGNANT_CALLS. difference: own less external; by_chance:
+    whether its interval holds 0. own and difference are None where the run has no such set.
+    """
+
+    set: str
+    figure: str
+    own: Estimate | None
+    external: Estimate
+    engine: Share
+    difference: float | None
+    interval: Interval | None
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance explains the difference, or there is none to explain."""
+        return self.interval is None or self.interval.low <= 0 <= self.interval.high
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of STATISTICS. low, middle, high: 1st, 50th and 99th percentile of the training pictures; median: of the external
+    images; outside: which share of these lies outside of low to high. differs: whether that is clearly many, or the median
+    outside of the middle half of the training pictures."""
+
+    name: str
+    low: float
+    middle: float
+    high: float
+    median: float
+    outside: Share
+    differs: bool
+
+
+@dataclass(frozen=True)
+class ExternalResult:
+    """name: of the data set, as its user calls it; dataset: its title. run_dataset: that of the run; None without a run.
+    confidence: of the intervals of figures, so high that of all figures together one is wrongly told apart in at most 5%.
+    """
+
+    name: str
+    dataset: str
+    run_dataset: str | None
+    confidence: Share
+    figures: tuple[ExternalFigure, ...]
+    looks: tuple[Look, ...]
+
+
+def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *, confidence: float) -> ExternalResult:
+    """The table of own test and external validation. confidence: two-sided, before it allows for the number of figures."""
+    pairs = [(stored, _own(stored, external.own_sets)) for stored in answered]
+    compared = max(1, 3 * sum(own is not None for _, own in pairs))
+    adjusted = 1 - (1 - confidence) / compared
+    return ExternalResult(
+        name=external.described.name,
+        dataset=external.described.dataset,
+        run_dataset=external.run_dataset,
+        confidence=adjusted,
+        figures=tuple(figure for stored, own in pairs for figure in _figures(stored, own, confidence=adjusted)),
+        looks=() if external.own_looks is None else looks(external.own_looks, external.looks, confidence=adjusted),
+    )
+
+
+def looks(own: NDArray[np.float32], external: NDArray[np.float32], *, confidence: float) -> tuple[Look, ...]:
+    """How external pictures look beside those of training; both float32 (N, len(STATISTICS)) of at least one picture."""
+    found = []
+    for name, before, now in zip(STATISTICS, own.T.astype(np.float64), external.T.astype(np.float64), strict=True):
+        low, quarter, middle, three_quarters, high = np.percentile(before, [_CENTRAL[0], 25, 50, 75, _CENTRAL[1]])
+        outside = int(((now < low) | (now > high)).sum())
+        counts = {outside: _OUTSIDE, int((now < quarter).sum()): 0.5, int((now > three_quarters).sum()): 0.5}
+        differs = any(wilson_interval(count, len(now), confidence=confidence).low > share for count, share in counts.items())
+        found.append(Look(name, float(low), float(middle), float(high), float(np.median(now)), outside / len(now), differs))
+    return tuple(found)
+
+
+def _own(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
+    info = stored.images.info
+    recipe = (info.attack, info.threat_model, dict(info.settings))
+    return next(
+        (one for one in own_sets if (one.info.attack, one.info.threat_model, dict(one.info.settings)) == recipe), None
+    )
+
+
+def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: float) -> list[ExternalFigure]:
+    images = stored.images
+    contract = images.info.contract
+
+    def figures_of(logits: NDArray[np.float32], labels: NDArray[np.int64], lesions: NDArray[np.int64]) -> Comparison:
+        return compare(
+            predictions(logits), None, engine_clean=None, labels=labels, groups=lesions, contract=contract,
+            confidence=confidence,
+        )  # fmt: skip
+
+    engine = figures_of(stored.logits, images.labels, stored.lesions)
+    source = engine if stored.source_logits is None else figures_of(stored.source_logits, images.labels, stored.lesions)
+    before = None if own is None else figures_of(own.source_logits, own.labels, own.group)
+    both = {kind.name for kind in source.classes if kind.engine.count}
+    both &= {kind.name for kind in (before or source).classes if kind.engine.count}
+    rows = []
+    for name in (ACCURACY, BALANCED, MALIGNANT_CALLS):
+        external, of_engine = _estimate(source, name, both), _estimate(engine, name, both)
+        of_own = None if before is None else _estimate(before, name, both)
+        if external is None or of_engine is None:
+            continue
+        difference = None if of_own is None else of_own.value - external.value
+        interval = None if of_own is None else _of_difference(of_own, external)
+        rows.append(ExternalFigure(stored.title, name, of_own, external, of_engine.value, difference, interval))
+    return rows
+
+
+def _estimate(found: Comparison, name: str, classes: set[str]) -> Estimate | None:
+    """A figure with its interval; balanced accuracy over `classes`; None where there is no image for it."""
+    if name == ACCURACY:
+        return Estimate(found.engine_accuracy, found.engine_accuracy_interval, found.images)
+    if name == MALIGNANT_CALLS:
+        hits = found.engine_malignant
+        return None if hits.share is None else Estimate(hits.share, found.engine_malignant_interval, hits.count)
+    parts = [kind for kind in found.classes if kind.name in classes]
+    shares = [kind.engine.right / kind.engine.count for kind in parts]
+    if not shares:
+        return None
+    value = sum(shares) / len(shares)
+    below = _norm([share - kind.engine_interval.low for share, kind in zip(shares, parts, strict=True)]) / len(shares)
+    above = _norm([kind.engine_interval.high - share for share, kind in zip(shares, parts, strict=True)]) / len(shares)
+    return Estimate(value, Interval(max(0.0, value - below), min(1.0, value + above)), sum(k.engine.count for k in parts))
+
+
+def _of_difference(own: Estimate, external: Estimate) -> Interval:
+    """Of a difference of two independent figures, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    difference = own.value - external.value
+    below = _norm([own.value - own.interval.low, external.interval.high - external.value])
+    above = _norm([own.interval.high - own.value, external.value - external.interval.low])
+    return Interval(max(-1.0, difference - below), min(1.0, difference + above))
+
+
+def _norm(parts: Sequence[float]) -> float:
+    return math.sqrt(sum(part * part for part in parts))

@@ -1,0 +1,64 @@
+"""The clean set of an engine of another tool: any images, at the engine's size, beside the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skinaudit.commands.libraries import need
+from skinaudit.commands.screen import bars
+
+if TYPE_CHECKING:
+    from skinaudit.trainer.data.dataset import Dataset
+
+
+def images_for(
+    engine: Path, data: str, *, size: int, name: str | None, skip_bad: bool = False, classes: Path | None = None
+) -> Path:
+    """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
+
+    classes: a file that merges, renames and orders the classes of the data. A folder that holds the same data is left as it
+    is. Raises InvalidInputError for data that cannot be used and for a folder of other data.
+    """
+    need("--data", "PIL")
+    from skinaudit.artifacts.external import check_name, name_of
+    from skinaudit.trainer.data.classes import read_classes
+    from skinaudit.trainer.data.load import load
+
+    name = check_name(name or name_of(data))
+    with bars() as bar:
+        dataset = load(
+            data, size=size, skip_bad=skip_bad, progress=bar("reading images"),
+            classes=None if classes is None else read_classes(classes),
+        )  # fmt: skip
+    return _write(engine.with_name(f"{engine.name}.external") / name, dataset, name=name)
+
+
+def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
+    import numpy as np
+
+    from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, write_set
+    from skinaudit.artifacts.contract import InputContract
+    from skinaudit.artifacts.external import ExternalSets, read_external, write_external
+    from skinaudit.artifacts.manifest import record, versions
+    from skinaudit.artifacts.run_folder import SET_SUFFIX
+    from skinaudit.errors import InvalidInputError
+
+    before = read_external(folder)
+    if before is not None:
+        if before.data != dataset.digest:
+            raise InvalidInputError(f"{folder}: holds other images already ({before.dataset}); choose another --name")
+        return folder
+    contract = InputContract(size=dataset.size, classes=dataset.classes, malignant=dataset.malignant)
+    created = versions("numpy", "pillow")
+    info = SetInfo(
+        name=CLEAN, attack=CLEAN, threat_model=None, settings={}, seed=0, source="", clean="", contract=contract,
+        dataset=dataset.title, synthetic=dataset.synthetic, created_with=created,
+    )  # fmt: skip
+    path = folder / f"{CLEAN}{SET_SUFFIX}"
+    no_model = np.zeros((len(dataset), len(dataset.classes)), np.float32)  # no source, so no logits of one
+    write_set(path, info, images=np.asarray(dataset.images), labels=dataset.labels, group=dataset.groups, ids=dataset.ids,
+              source_logits=no_model, subgroups=dataset.subgroups)  # fmt: skip
+    files = {CLEAN: record(path, relative_to=folder)}
+    write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created))
+    return folder

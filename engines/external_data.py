@@ -1,0 +1,64 @@
+"""What of an ONNX graph can lead elsewhere or grow: weights in other files, functions that call one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from skinaudit.artifacts.outside import inside
+
+
+def external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
+    """The files beside `path`, which the model was read from, that hold its weights, sorted; raises InvalidInputError for
+    one that lies elsewhere."""
+    return tuple(inside(path.parent, location, named_by=str(path)) for location in external_names(model))
+
+
+def external_names(model: ModelProto) -> list[str]:
+    """The names that a graph has for the files of its weights, sorted."""
+    return sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
+
+
+def unfolded_nodes(model: ModelProto) -> float:
+    """How many nodes a graph has once its functions are written out; infinity where one calls itself."""
+    functions = {(function.domain, function.name): function for function in model.functions}
+    known: dict[tuple[str, str], float] = {}
+
+    def of_nodes(nodes: Iterable[NodeProto]) -> float:
+        return sum(1 + of_call((node.domain, node.op_type)) + sum(map(of_nodes, _inner(node))) for node in nodes)
+
+    def of_call(name: tuple[str, str]) -> float:
+        if name in functions and name not in known:
+            known[name] = float("inf")  # what a call of itself finds
+            known[name] = of_nodes(functions[name].node)
+        return known.get(name, 0)
+
+    try:
+        return of_nodes(model.graph.node)
+    except RecursionError:
+        return float("inf")
+
+
+def _inner(node: NodeProto) -> Iterator[Iterable[NodeProto]]:
+    """The nodes of each graph that a node holds."""
+    for attribute in node.attribute:
+        yield from (graph.node for graph in (attribute.g, *attribute.graphs))
+
+
+def _external(model: ModelProto) -> Iterator[TensorProto]:
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from (attribute.t for attribute in node.attribute if uses_external_data(attribute.t))
+
+
+def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from (tensor for tensor in graph.initializer if uses_external_data(tensor))
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (tensor for tensor in (attribute.t, *attribute.tensors) if uses_external_data(tensor))
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _of_graph(inner)

@@ -1,0 +1,150 @@
+"""The audit's side of an engine's process: it is started, asked within its limits, and ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from skinaudit import errors
+from skinaudit.artifacts.printable import printable
+from skinaudit.engines.isolation import wire
+from skinaudit.engines.isolation.launching import Server
+from skinaudit.engines.isolation.limits import Bounds
+from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, SkinauditError, about_memory
+
+_POLL = 0.05
+_DISK_WORDS = re.compile(r"no space left on device|disk quota exceeded", re.I)
+_ROOM = 2**18
+_AGAIN = "; export it again"
+
+
+class Child:
+    """The process of one engine. Not for several threads at once."""
+
+    def __init__(self, server: Server, *, where: str, bounds: Bounds) -> None:
+        """Start it; where: the file, as messages name it. Raises EngineError where no process can be started."""
+        self._server, self._where, self._bounds = server, where, bounds
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = server.start(theirs.fileno(), where=where)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._channel, self._ended = ours, ""
+        self.close = weakref.finalize(self, _end, ours, server, self._process)
+        """Ends the process; also when nothing refers to it any more."""
+
+    def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        """Send a message and wait for its answer.
+
+        Raises the SkinauditError that the process tells, and EngineStoppedError where a limit or a crash ends it.
+        """
+        if self._ended:
+            raise EngineStoppedError(self._ended)
+        try:
+            wire.send(self._channel, dict(message), descriptors)
+            self._wait()
+            answer, _ = wire.receive(self._channel, where=self._where)
+        except (EOFError, ConnectionError) as error:
+            raise self._stopped(self._cause()) from error
+        except InvalidInputError as error:
+            self.close()
+            raise self._stopped(str(error).removeprefix(f"{self._where}: ")) from error
+        if "error" in answer:
+            raise self._told(answer)
+        return answer
+
+    def _wait(self) -> None:
+        """Wait for an answer; raises EngineStoppedError where a limit is reached first."""
+        deadline = time.monotonic() + self._bounds.seconds
+        while not select.select([self._channel], [], [], _POLL)[0]:
+            if time.monotonic() > deadline:
+                self._kill()
+                raise self._stopped(
+                    f"no answer within {self._bounds.seconds:,.0f} s: it hangs or is too slow; raise --limit-seconds if"
+                    " it is sound"
+                )
+            if _memory_of(self._process) > self._bounds.memory:
+                self._kill()
+                raise self._stopped(self._too_large())
+
+    def _kill(self) -> None:
+        os.kill(self._process, signal.SIGKILL)
+        self._server.wait(self._process)
+
+    def _too_large(self) -> str:
+        return f"takes more than {self._bounds.memory / 2**30:.1f} GiB of memory; raise --limit-memory if it is sound"
+
+    def _stopped(self, reason: str) -> EngineStoppedError:
+        self._ended = self._ended or f"{self._where}: {reason}"
+        return EngineStoppedError(self._ended)
+
+    def _cause(self) -> str:
+        """Why a process closed its end, from its exit code and the last line that it printed."""
+        status = self._server.wait(self._process)
+        last = self._server.printed(self._process)
+        if about_memory(last):
+            return f"ran out of memory ({last}); free some, or raise --limit-memory if it is sound"
+        if status == -signal.SIGKILL:
+            return "its process was killed by SIGKILL, as systems do where memory runs out; free some"
+        ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+        return (
+            f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or hostile, or its runtime has a fault"
+        )
+
+    def _told(self, answer: Mapping[str, Any]) -> SkinauditError:
+        """The error that a process tells, as what it is."""
+        text = printable(str(answer.get("text", "")))
+        kind = _kind(str(answer["error"]))
+        reason = text.removeprefix(f"{self._where}: ").removesuffix(_AGAIN)
+        if not issubclass(kind, EngineError):
+            return kind(text)
+        if answer.get("memory") or about_memory(text):
+            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if it is sound")
+        if "file too large" in text.lower():
+            written = f"{self._bounds.written / 2**20:,.0f} MiB"
+            return self._stopped(f"writes more than {written} into a temporary file; do not trust this file")
+        if answer.get("full") or _DISK_WORDS.search(text) or self._is_disk_full():
+            where = self._server.scratch.parent
+            return self._stopped(f"no space left for temporary files in {where} ({reason}); free some, or set TMPDIR to "
+                                 "another folder")  # fmt: skip
+        return kind(text) if answer["error"] else EngineError(f"{self._where}: cannot be read or run ({text}){_AGAIN}")
+
+    def _is_disk_full(self) -> bool:
+        """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they wrote none."""
+        return shutil.disk_usage(self._server.scratch).free < self._bounds.size + _ROOM
+
+
+def _kind(name: str) -> type[SkinauditError]:
+    """The class of errors of this name; EngineError for any other name."""
+    kind = getattr(errors, name, None) if name else None
+    return kind if isinstance(kind, type) and issubclass(kind, SkinauditError) else EngineError
+
+
+def _end(channel: socket.socket, server: Server, process: int) -> None:
+    channel.close()
+    if server.close.alive:  # or its processes ended with it, and their numbers may be those of others
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _memory_of(process: int) -> int:
+    """Bytes of a process's own memory; 0 where the system does not tell."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    sizes = re.findall(r"^(?:RssAnon|RssShmem):\s+(\d+) kB", status, re.M)
+    return 1024 * sum(map(int, sizes))

@@ -1,0 +1,135 @@
+"""Takes from this process what an engine does not need: the network, other processes, and files outside of a few folders.
+
+Linux alone offers it, by Landlock (files) and seccomp (system calls); both hold until the process ends, and for all threads
+that it starts. Sources: https://docs.kernel.org/userspace-api/landlock.html and
+https://docs.kernel.org/userspace-api/seccomp_filter.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from skinaudit.engines.isolation.system_calls import filter_program, known_processor
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all processors
+_NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER, _DEATH_SIGNAL = 38, 22, 2, 1
+_VERSION_FLAG = 1
+_BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
+_EXECUTE, _WRITE, _READ, _LIST = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_CHANGES = sum(1 << bit for bit in range(4, 13))  # remove and make files of all kinds
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+_TCP = 0b11  # bind and connect
+_SCOPES = 0b11  # abstract sockets and signals beyond the process
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/nix/store",
+    "/proc",
+    "/sys",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/OpenCL",
+    "/etc/vulkan",
+)
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm", "/dev/dri", "/dev/kfd", "/dev/dxg")
+
+
+def landlock_version() -> int:
+    """The version of Landlock that this kernel offers; 0 where it offers none, or the system is another than Linux."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)))
+
+
+def missing_confinement() -> str:
+    """What of the confinement this machine does not offer, as a sentence lists it; empty where nothing is missing."""
+    missing = []
+    if not landlock_version():
+        missing.append("Landlock (files)")
+    if not known_processor():
+        missing.append("a seccomp filter for this processor (network and other processes)")
+    return " and ".join(missing)
+
+
+def confine(*, reads: Iterable[Path], writes: Path) -> None:
+    """Leave this process to read the folders and files `reads`, Python's own and the system's, and to write into `writes`.
+
+    No socket can be opened and no process started, stopped or looked into. What the kernel does not offer is left out; see
+    `missing_confinement`. Raises OSError where the kernel refuses what it offers.
+    """
+    libc = _libc()
+    _checked(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
+    version = landlock_version()
+    if version:
+        _restrict_files(libc, version, reads=[*reads, *_own_folders()], writes=writes)
+    if known_processor():
+        program = filter_program(os.getpid())
+        buffer = ctypes.create_string_buffer(program, len(program))
+        attribute = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
+        _checked(libc.prctl(_SET_SECCOMP, _FILTER, attribute, 0, 0), "seccomp")
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the kernel end this process when its parent ends. parent: its number, which may have ended already."""
+    if sys.platform.startswith("linux"):
+        _checked(_libc().prctl(_DEATH_SIGNAL, 9, 0, 0, 0), "parent death signal")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], writes: Path) -> None:
+    handled = _EXECUTE | _WRITE | _READ | _LIST | _CHANGES
+    handled |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
+    attribute = struct.pack("QQQ", handled, _TCP, _SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = _checked(
+        libc.syscall(_CREATE_RULESET, attribute, ctypes.c_size_t(len(attribute)), 0), "landlock_create_ruleset"
+    )
+    try:
+        for path in (*map(Path, _SYSTEM), *reads):
+            _allow(libc, ruleset, path, _READ | _LIST)
+        for path in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+            _allow(libc, ruleset, path, _READ | _LIST | _WRITE)
+        _allow(libc, ruleset, writes, handled & ~_EXECUTE)
+        _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+    finally:
+        os.close(ruleset)
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    """Grant rights below a path; what is not there needs none."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            rights &= _EXECUTE | _WRITE | _READ | _TRUNCATE
+        rule = struct.pack("=Qi", rights, descriptor)
+        _checked(libc.syscall(_ADD_RULE, ruleset, _BENEATH, rule, 0), f"landlock_add_rule {path}")
+    finally:
+        os.close(descriptor)
+
+
+def _own_folders() -> list[Path]:
+    """Where Python and what it imports lie."""
+    package = Path(__file__).resolve().parents[2]
+    return [Path(sys.prefix), Path(sys.base_prefix), package, *(Path(entry).resolve() for entry in sys.path if entry)]
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result

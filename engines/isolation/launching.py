@@ -1,0 +1,193 @@
+"""Starts the server of engines' processes, and shares it between the engines of one audit."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skinaudit.artifacts.printable import printable
+from skinaudit.engines.isolation import wire
+from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
+from skinaudit.errors import EngineStoppedError, about_memory, debugging, in_one_line
+
+_GRACE = 10.0
+_PRINTED = 2000
+_START = """
+import json, sys
+sys.path[:], absent = json.loads(sys.argv[3])
+sys.modules.update(dict.fromkeys(absent))
+from skinaudit.engines.isolation.server import main
+main(int(sys.argv[1]), sys.argv[2])
+"""
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # so that the server has one thread, and a fork of it copies no lock
+
+
+class Server:
+    """The process that makes the engines' processes, and the scratch folder that it removes when it ends."""
+
+    def __init__(self) -> None:
+        """Start it without waiting for it. Raises EngineStoppedError where the machine has no room for it."""
+        try:
+            self.scratch = Path(tempfile.mkdtemp(prefix="skinaudit-"))
+            ours, process = _started(self.scratch)
+        except OSError as error:
+            if hasattr(self, "scratch"):
+                shutil.rmtree(self.scratch, ignore_errors=True)
+            told, room = (
+                in_one_line(error),
+                "memory" if about_memory(str(error)) else "space, or set TMPDIR to another folder",
+            )
+            raise EngineStoppedError(f"no process can be started for engines ({told}); free some {room}") from error
+        self._channel, self._ready, self._lock = ours, False, threading.Lock()
+        self._folders: dict[int, Path] = {}
+        self.close = weakref.finalize(self, _stop, ours, process)
+        """Ends the server, its processes and its folder; also when nothing refers to it any more."""
+
+    def start(self, descriptor: int, *, where: str) -> int:
+        """Start the process of an engine at the other end of this socket; its number. where: the engine's file."""
+        started = self._asked({"start": True}, descriptor, where=where)
+        self._folders[started["process"]] = self.scratch / started["folder"]
+        return int(started["process"])
+
+    def wait(self, process: int) -> int:
+        """The exit code of a process that ended or closed its socket, negative for a signal."""
+        return int(self._asked({"wait": process}, where="an engine")["status"])
+
+    def printed(self, process: int) -> str:
+        """The last line that a process printed."""
+        return _last_line(self._folders[process] / "output")
+
+    def _asked(self, message: dict[str, object], descriptor: int | None = None, *, where: str) -> dict[str, Any]:
+        with self._lock:
+            try:
+                if not self._ready:
+                    wire.receive(self._channel, where=where)
+                    self._ready = True
+                wire.send(self._channel, message, [] if descriptor is None else [descriptor])
+                return wire.receive(self._channel, where=where)[0]
+            except (EOFError, OSError) as error:
+                told = _last_line(self.scratch / "server") or in_one_line(error)
+                hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(told) else ""
+                raise EngineStoppedError(f"{where}: no process can be started for it ({told}){hint}") from error
+
+
+def _started(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The server's process, and the socket to talk to it; what it prints goes to a file, or to stderr for a debugger."""
+    given = [entry for entry in sys.path if entry], [name for name, module in sys.modules.items() if module is None]
+    ours, theirs = socket.socketpair()
+    with theirs, (scratch / "server").open("wb") as file:
+        output = sys.stderr.fileno() if debugging() else file.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(scratch), json.dumps(given)],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, **_ONE_THREAD},
+        )  # fmt: skip
+    return ours, process
+
+
+def _stop(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    channel.close()  # which it sees, and ends with all of its own
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_line(file: Path) -> str:
+    with suppress(OSError), file.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _PRINTED))
+        lines = stream.read().decode(errors="replace").strip().splitlines()
+        return printable(lines[-1].strip())[:300] if lines else ""
+    return ""
+
+
+@dataclass(eq=False)
+class _Block:
+    """What the engines that are opened in a block share. server: from the first engine on."""
+
+    limits: Limits
+    server: Server | None = None
+
+
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("engine_processes", default=())
+
+
+@contextmanager
+def engine_processes(limits: Limits | None = None, *, at_once: bool = False) -> Iterator[None]:
+    """One server for all engines that are opened inside, and these limits; at its end none of their processes is left.
+
+    A block inside another one of the same thread has the server of the outer one, and its limits where it names none.
+    at_once: start the server now, so that it gets ready meanwhile, instead of with the first engine.
+    """
+    outer = _blocks.get()
+    block = _Block(limits or current_limits())
+    token = _blocks.set((*outer, block))
+    try:
+        if at_once and _isolated:
+            current_server()
+        yield
+    finally:
+        _blocks.reset(token)
+        if block.server is not None:
+            block.server.close()
+
+
+def current_limits() -> Limits:
+    """Those of the block around."""
+    blocks = _blocks.get()
+    return blocks[-1].limits if blocks else NO_LIMITS
+
+
+def shared() -> bool:
+    """Whether a server is that of a block, which ends it."""
+    return bool(_blocks.get())
+
+
+def current_server() -> Server:
+    """The server of the outermost block around, or one for a single engine."""
+    blocks = _blocks.get()
+    if not blocks:
+        return Server()
+    if blocks[0].server is None:
+        blocks[0].server = Server()
+    return blocks[0].server
+
+
+_isolated = True
+
+
+def isolated() -> bool:
+    """Whether files are opened in processes of their own."""
+    return _isolated
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Open files in this process, with all of its rights and without limits: for tests that are about something else."""
+    global _isolated
+    before, _isolated = _isolated, False
+    try:
+        yield
+    finally:
+        _isolated = before
+
+
+def called(function: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

@@ -1,0 +1,71 @@
+"""How long an engine's process may take, and how much memory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.errors import InvalidInputError
+
+_SECONDS, _SECONDS_PER_MIB = 300.0, 1.0
+_MEMORY, _MEMORY_PER_BYTE = 4 * 2**30, 20
+_OF_MACHINE = 0.9
+_WRITTEN, _WRITTEN_PER_BYTE = 2**28, 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one engine's process; None takes the default for the size of its file.
+
+    seconds: to open the file, and to answer one call. memory: bytes of its own at any moment, without what it maps from
+    files. Both are upper bounds of a process that has gone wrong, far above what a sound engine takes.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--limit-seconds", self.seconds), ("--limit-memory", self.memory)):
+            if value is not None and not value > 0:
+                raise InvalidInputError(f"{option}: should be more than 0, found {value:g}; leave it out for the default")
+
+    def given(self) -> tuple[str, ...]:
+        """What to type for them, one word each."""
+        seconds = () if self.seconds is None else ("--limit-seconds", f"{self.seconds:g}")
+        return seconds if self.memory is None else (*seconds, "--limit-memory", f"{self.memory / 2**30:g}")
+
+
+NO_LIMITS = Limits()
+"""Those of the file's size."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits worked out for one file. written: bytes of any file that the process writes into its scratch folder.
+    size: of the engine's file."""
+
+    seconds: float
+    memory: int
+    written: int
+    size: int
+
+
+def bounds_of(path: Path, limits: Limits) -> Bounds:
+    """The bounds for the file at `path`: 5 minutes and a second a MiB, 4 GiB and 20 times its size, but never more than nine
+    tenths of the machine's memory; a missing file counts as empty."""
+    size = 0
+    with suppress(OSError):
+        size = path.stat().st_size
+    memory = min(_MEMORY + _MEMORY_PER_BYTE * size, int(_OF_MACHINE * _machine_memory()))
+    return Bounds(
+        seconds=limits.seconds or _SECONDS + _SECONDS_PER_MIB * size / 2**20,
+        memory=limits.memory or memory,
+        written=_WRITTEN + _WRITTEN_PER_BYTE * size,
+        size=size,
+    )
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

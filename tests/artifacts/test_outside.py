@@ -1,0 +1,90 @@
+"""What is opened from outside: regular files of bounded size, and only where they belong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skinaudit.artifacts.outside import check_regular, inside, open_regular, read_member, read_regular
+from skinaudit.errors import InvalidInputError
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def sock(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # the name of a socket has at most 108 bytes
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo, "a folder": Path.mkdir, "a device": device, "a socket": sock
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path: Path, kind: str) -> None:
+    SPECIAL[kind](tmp_path / "x")
+    for reader in (
+        lambda: check_regular(tmp_path / "x", what="set"),
+        lambda: open_regular(tmp_path / "x", what="set").__enter__(),
+        lambda: read_regular(tmp_path / "x", what="set", limit=10),
+    ):
+        with pytest.raises(InvalidInputError, match=rf"x: is {kind}, not a regular file \(set\)$"):
+            reader()
+
+
+def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("wb") as stream:
+        stream.truncate(2**40)  # holes: reading it would take a terabyte
+    with pytest.raises(InvalidInputError, match=r"x: not a set: has more than 4,096 bytes; write it again$"):
+        read_regular(tmp_path / "x", what="set", limit=4096, again="write it again")
+    (tmp_path / "y").write_bytes(b"12345")
+    assert read_regular(tmp_path / "y", what="set", limit=5) == b"12345"
+
+
+def test_a_member_of_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(100_000))
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert len(read_member(archive, "bomb", limit=100_000)) == 100_000
+        with pytest.raises(zipfile.BadZipFile, match="'bomb' unpacks to more than 99,999 bytes"):
+            read_member(archive, "bomb", limit=99_999)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../x", "a/../../x", "link/x", "out", "loop", "\0", "a/../link/../x"],
+)
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "x").touch()
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "out").symlink_to(tmp_path / "x")
+    (folder / "loop").symlink_to(folder / "loop")
+    with pytest.raises(InvalidInputError, match=r"^run\.json: names ") as raised:
+        inside(folder, name, named_by="run.json")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_stays_inside_is_its_path_also_through_links(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "sets").mkdir(parents=True)
+    (folder / "sets" / "a").touch()
+    (folder / "b").symlink_to("sets/a")
+    (tmp_path / "latest").symlink_to("run")
+    for name in ("sets/a", "b", "sets/../sets/a", "not there", "sets"):
+        assert inside(tmp_path / "latest", name, named_by="x") == tmp_path / "latest" / name
+    assert inside(folder / "sets", "../b", named_by="x", further=[folder]) == folder / "sets" / ".." / "b"

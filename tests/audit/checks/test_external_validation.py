@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from linear_run import change_set
+
+from skinaudit.audit.checks import Evidence, Severity
+from skinaudit.audit.checks.external_validation import check
+from skinaudit.audit.figures.external import BALANCED, Estimate, ExternalFigure, ExternalResult
+from skinaudit.audit.figures.statistics import Interval
+
+
+def external(honest: Evidence, difference: Interval, **clean: object) -> Evidence:
+    own, there = Estimate(0.7, Interval(0.65, 0.75), 400), Estimate(0.5, Interval(0.45, 0.55), 400)
+    figure = ExternalFigure("clean", BALANCED, own, there, 0.5, 0.2, difference)
+    return replace(
+        change_set(honest, 0, **clean), external=ExternalResult("hospital-b", "Hospital B", "A", 0.95, (figure,), ())
+    )
+
+
+WORSE = Interval(0.1, 0.3)
+LOST = {"engine_accuracy": 0.2, "engine_accuracy_interval": Interval(0.15, 0.25), "majority_share": 0.6}
+DAMAGES = {
+    "figures that chance does not explain": lambda honest: external(honest, WORSE),
+    "a model that is lost": lambda honest: external(honest, WORSE, **LOST),
+}
+
+
+@pytest.mark.parametrize(
+    ("difference", "clean", "severities"),
+    [
+        (Interval(-0.1, 0.3), {}, []),
+        (WORSE, {}, [Severity.WARNING]),
+        (Interval(-0.1, 0.3), LOST, []),  # another mix of classes alone
+        (WORSE, LOST, [Severity.WARNING, Severity.INCONCLUSIVE]),
+    ],
+)
+def test_worse_than_chance_is_told_and_a_lost_model_does_not_pass(
+    honest: Evidence, difference: Interval, clean: dict[str, object], severities: list[Severity]
+) -> None:
+    assert [finding.severity for finding in check(external(honest, difference, **clean))] == severities

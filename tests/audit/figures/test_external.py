@@ -1,0 +1,42 @@
+"""Own test beside external validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skinaudit.artifacts.pictures import STATISTICS
+from skinaudit.audit.figures.external import Estimate, ExternalFigure, _of_difference, looks
+from skinaudit.audit.figures.statistics import Interval, wilson_interval
+
+
+@pytest.mark.parametrize(("rights", "by_chance"), [((280, 275), True), ((280, 200), False), ((200, 280), False)])
+def test_chance_explains_a_difference_of_its_own_size(rights: tuple[int, int], by_chance: bool) -> None:
+    own, there = (Estimate(right / 400, wilson_interval(right, 400), 400) for right in rights)
+    figure = ExternalFigure("clean", "accuracy", own, there, 0.5, own.value - there.value, _of_difference(own, there))
+    assert figure.by_chance is by_chance
+
+
+def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
+    """MOVER from Wilson's limits is Newcombe's interval (1998, method 10)."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for first, second in zip(generator.binomial(150, 0.7, 400), generator.binomial(200, 0.6, 400), strict=True):
+        own = Estimate(first / 150, wilson_interval(int(first), 150), 150)
+        there = Estimate(second / 200, wilson_interval(int(second), 200), 200)
+        interval = _of_difference(own, there)
+        covered += interval.low <= 0.1 <= interval.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize(("shift", "spread", "differs"), [(0, 10, False), (4, 10, False), (15, 10, True), (0, 30, True)])
+def test_looks_differ_in_the_middle_or_in_the_ends(shift: float, spread: float, differs: bool) -> None:
+    own = np.random.default_rng(0).normal(100, 10, (500, len(STATISTICS))).astype(np.float32)
+    there = np.random.default_rng(1).normal(100 + shift, spread, (200, len(STATISTICS))).astype(np.float32)
+    found = looks(own, there, confidence=0.95)
+    assert [look.differs for look in found] == [differs] * len(STATISTICS)
+    assert [look.name for look in found] == list(STATISTICS)
+
+
+def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
+    assert ExternalFigure("clean", "accuracy", None, Estimate(0.5, Interval(0.4, 0.6), 90), 0.5, None, None).by_chance

@@ -1,0 +1,150 @@
+"""The usual preprocessings and orders of classes, tried on an engine whose contract is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract, write_toml
+from skinaudit.audit.checks.plausibility import changed_entries
+from skinaudit.audit.contract_search import Search, search_contract, search_lines
+from skinaudit.audit.figures.column_order import assign, fit_order
+from skinaudit.engines.session import Port, SessionDescription
+
+SIZE = 6
+COLOURS, CONTRAST = np.array([0.62, 0.47, 0.30], np.float32), np.float32(0.24)
+PLAIN = EngineContract(SIZE, CLASSES, input="pixels", output="answer")
+
+
+class FedSession:
+    """A linear model that wants pixels as `wanted` says, answers in its order of classes, and names one class where colours
+    or contrast are others than it knows."""
+
+    labels: tuple[str, ...] | None = None
+
+    def __init__(self, weights: NDArray[np.float32], wanted: EngineContract) -> None:
+        self.weights, self.wanted = weights, wanted
+        sides = wanted.shape
+        self.inputs: Sequence[Port] = (Port("pixels", (None, *sides), "float32"),)
+        self.outputs: Sequence[Port] = (Port("answer", (None, len(CLASSES)), "float32"),)
+        self.description = SessionDescription("test", "1", "CPU", "CPU", 1, {"fp32": 1})
+
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        wanted = self.wanted
+        planes = tensor.transpose(0, 3, 1, 2) if wanted.layout == "NHWC" else tensor
+        sides = (3, 1, 1)
+        std, mean = (np.array(values, np.float32).reshape(sides) for values in (wanted.std, wanted.mean))
+        pixels = (planes * std + mean) / np.float32(float(wanted.scale) * 255)
+        pixels = np.clip(pixels, -1, 2)[:, ::-1] if wanted.colour == "BGR" else np.clip(pixels, -1, 2)
+        logits = (pixels - np.float32(0.5)).reshape(len(planes), -1) @ self.weights
+        strange = np.abs(pixels.mean(axis=(2, 3)) - COLOURS).max(axis=1) + np.abs(pixels.std(axis=(1, 2, 3)) - CONTRAST)
+        logits[strange > 0.25] = np.arange(len(CLASSES))
+        return np.asarray(logits[:, [CLASSES.index(name) for name in wanted.classes]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    import linear_run
+
+    folder = tmp_path_factory.mktemp("sets")
+    weights = linear_run.templates(0)
+    generator = np.random.default_rng(3)
+    pixels, labels = linear_run.pictures(420, seed=3)
+    cast = (COLOURS.reshape(1, 3, 1, 1) - 0.5) * 255 + generator.uniform(-5, 5, (420, 3, 1, 1))
+    pixels = np.clip(pixels + cast, 0, 255).astype(np.uint8)
+    linear_run.write_sets(folder, pixels, labels, seed=0, source="sha256:0")
+    return SimpleNamespace(set=open_set(folder / "clean.safetensors"), weights=weights)
+
+
+def searched(clean: SimpleNamespace, wanted: EngineContract, told: EngineContract) -> Search:
+    base = replace(told, layout=wanted.layout)
+    opened: AdversarialSet = clean.set
+    return search_contract(FedSession(clean.weights, wanted), opened, base, where="engine", given=True)
+
+
+ALPHABETICAL = tuple(sorted(CLASSES))
+EXCHANGED = (CLASSES[2], CLASSES[0], CLASSES[1], *CLASSES[3:])
+PM1 = replace(PLAIN, scale=Fraction(2, 255), mean=(1.0, 1.0, 1.0))
+WANTED = {
+    "0 to 1": PLAIN,
+    "-1 to 1": PM1,
+    "0 to 255 NHWC": replace(PLAIN, scale=Fraction(1), layout="NHWC"),
+    "0 to 1 BGR": replace(PLAIN, colour="BGR"),
+    "alphabetical": replace(PM1, classes=ALPHABETICAL),
+    "no usual order": replace(PLAIN, classes=EXCHANGED),
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_the_right_contract_is_found_from_a_wrong_one(clean: SimpleNamespace, name: str) -> None:
+    wanted = WANTED[name]
+    told = PM1 if wanted == PLAIN else PLAIN
+    search = searched(clean, wanted, told)
+    assert search.chosen is not None, search.reason
+    found = search.chosen.contract
+    assert (found.classes, found.colour, found.normalise) == (wanted.classes, wanted.colour, wanted.normalise)
+    assert float(found.scale) == float(wanted.scale)
+    assert found.mean == wanted.mean
+    assert search.beats(replace(told, layout=wanted.layout)) or changed_entries(told, found) == []
+    assert not search.beats(found)
+    assert any(found.classes[0] in line or search.reason in line for line in search_lines(search))
+
+
+def test_what_the_audit_advises_makes_it_right(clean: SimpleNamespace) -> None:
+    """The entries that it names, put into the contract, give the contract that the search found."""
+    search = searched(clean, WANTED["no usual order"], PLAIN)
+    assert search.chosen is not None
+    assert changed_entries(PLAIN, search.chosen.contract) == [
+        "classes = [" + ", ".join(f'"{name}"' for name in EXCHANGED) + "]"
+    ]
+
+
+def test_an_engine_that_guesses_has_no_contract(clean: SimpleNamespace) -> None:
+    noise = np.random.default_rng(5).normal(size=clean.weights.shape).astype(np.float32)
+    search = searched(SimpleNamespace(set=clean.set, weights=noise), PLAIN, PLAIN)
+    assert search.chosen is None
+    assert not search.beats(PLAIN)
+
+
+def test_a_contract_with_standardised_images_and_a_crop_is_written_and_read(tmp_path: Path) -> None:
+    contract = replace(PLAIN, scale=Fraction(1), normalise="per image", crop=0.875)
+    path = tmp_path / "contract.toml"
+    path.write_text(write_toml(contract, notes={}))
+    assert read_engine_contract(path) == contract
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+def test_an_assignment_is_the_best_of_all(count: int) -> None:
+    from itertools import permutations
+
+    values = np.random.default_rng(count).normal(size=(count, count))
+
+    def total(order: Sequence[int]) -> float:
+        return float(sum(values[row, column] for row, column in enumerate(order)))
+
+    assert total(assign(values)) == pytest.approx(max(map(total, permutations(range(count)))))
+
+
+@pytest.mark.parametrize(("strength", "certain"), [(3.0, True), (0.0, False)])
+def test_columns_that_cannot_be_told_apart_are_named(strength: float, certain: bool) -> None:
+    """Two classes without any signal of their own; all others are clear, in no usual order."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 30)
+    logits = generator.normal(size=(120, 4)).astype(np.float32)
+    columns = np.array([1, 0, 3, 2])
+    told = np.array([3.0, 3.0, strength, strength])
+    logits[np.arange(120), columns[labels]] += told[labels]
+    found = fit_order(logits, labels, {"that of the sets": (0, 1, 2, 3)})
+    assert found.name == ""
+    assert found.order[:2] == (1, 0)
+    assert found.unsure == (() if certain else ((2, 3),))
