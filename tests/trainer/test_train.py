@@ -194,7 +194,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(
 
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
     assert contents(whole / "run") == contents(parts / "run")
-    assert len(contents(whole / "run")) == 5
+    assert len(contents(whole / "run")) == 6
     assert (parts / "runs" / "latest").readlink() == Path("../run")
 
 
