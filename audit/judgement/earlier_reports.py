@@ -14,6 +14,7 @@ EARLIER_FORMAT = "skinaudit-audit/1"
 _POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
     "agreement_only": "pass", "proof": "optional",
+    "operating_specificity": None, "operating_prevalence": None, "operating_margin": None,
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
@@ -24,6 +25,10 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
+
+_NO_OPERATING_POINT: Mapping[str, Any] = {
+    "operating_point": None, "operating_point_lacking": "the report is of an earlier version",
+}  # fmt: skip
 
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
@@ -45,7 +50,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **_NO_OPERATING_POINT, **changed}
 
 
 def must_hold_answers(report: Mapping[str, Any]) -> bool:
@@ -74,6 +79,8 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
         "called_malignant": "",
         "engine_answers": "",
         "source_answers": "",
+        "scores": None,
+        "at_threshold": None,
         **result,
         "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
     }

@@ -96,6 +96,7 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
     prefix = {
         "class-sensitivity": f"{what}: ",
         "malignant-sensitivity": f"{what}: ",
+        "operating-sensitivity": f"{what}: ",
         "baseline-drop": f"{what} against the baseline: ",
         "probe-drop": f"{of_clinic}against its reference under the same attack: ",
     }.get(gate.rule, "")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from skinaudit.audit.figures.at_threshold import ABOVE_THRESHOLD
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
@@ -72,6 +73,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
         yield from _clinical_gates(result.title, comparison, policy)
+        yield from _operating_gate(result, policy)
         for class_result in comparison.classes:
             if class_result.drop is not None:
                 yield _class_gate(
@@ -105,6 +107,14 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
     count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
     if count is not None and limit is not None:
         yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _operating_gate(result: SetResult, policy: Policy) -> Iterator[_Open]:
+    """Malignant images above the threshold, where the policy bounds their loss."""
+    drop = None if result.at_threshold is None else result.at_threshold.sensitivity_drop
+    if drop is not None and policy.operating_margin is not None:
+        alone = replace(policy, minimal_images=1)
+        yield _drop_gate("operating-sensitivity", result.title, ABOVE_THRESHOLD, drop, policy.operating_margin, alone)
 
 
 def _power_of_turned(turned: PairedDrop, limit: float, policy: Policy) -> float:

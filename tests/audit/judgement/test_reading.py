@@ -17,12 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skinaudit.artifacts.files import write_json
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.printable import UNPRINTABLE
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Finding
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.judgement import reading
 from skinaudit.audit.judgement.policy import Floor, Policy
@@ -52,9 +54,13 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "probe_images": st.integers(1, 9),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
+        "operating_specificity": st.floats(0.1, 0.9), "operating_prevalence": st.none() | st.floats(0.1, 0.9),
+        "operating_margin": st.none() | st.floats(0.5, 99),
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
         "class_margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
     },
+    SetResult: {"at_threshold": st.none()},  # read back in test_operating_point.py; drawn, reports would run out of data
+    OperatingPoint: {"specificity": st.floats(0, 0.5), "reached": st.floats(0.5, 1)},
     Floor: {
         "accuracy": st.floats(0.5, 99),
         **dict.fromkeys(
