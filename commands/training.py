@@ -222,18 +222,20 @@ def _attack_external(
     from skinaudit.artifacts.adversarial_set import CLEAN, open_set
     from skinaudit.artifacts.external import check_name, name_of
     from skinaudit.artifacts.manifest import read_run, resolve
-    from skinaudit.trainer.data.classes import read_classes
+    from skinaudit.trainer.data.classes import plan_of_run, read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.external import attack_external
 
     if against is not None:
         raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
     name = check_name(name or name_of(data))
-    contract = read_run(run).contract
+    manifest = read_run(run)
+    contract = manifest.contract
+    plan = plan_of_run(run, manifest) if classes is None else read_classes(classes)
     with bars() as bar:
         dataset = load(
-            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes,
-            classes=None if classes is None else read_classes(classes), progress=bar("reading images"),
+            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes, classes=plan,
+            progress=bar("reading images"),
         )  # fmt: skip
         written = attack_external(run, dataset, plans, name=name, seed=seed, progress=bar)
     _told(written.sets, open_set(resolve(written.folder, written.external.sets[CLEAN])))

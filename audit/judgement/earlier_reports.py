@@ -45,12 +45,33 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **changed[name]}
-    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, **probe})
+    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
     return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **_NO_OPERATING_POINT, **changed}
+
+
+def must_hold_answers(report: Mapping[str, Any]) -> bool:
+    """Whether a report, as its file has it, is of a version that keeps the answers by image. Taking them out does not make
+    it an earlier one: it has figures that earlier versions did not compute. An earlier report written again has none."""
+    return _has_figures(report, _FIGURES_WITH_ANSWERS)
+
+
+_FIGURES_WITH_ANSWERS = frozenset(
+    {"effective_lesions", "power", "malignant_drop", "turned_benign", "called_malignant", "engine_answers", "labels"}
+)
+
+
+def _has_figures(value: Any, names: frozenset[str]) -> bool:
+    """Whether one of these stands anywhere in the sets and gates of a report with a value."""
+    if isinstance(value, list):
+        return any(_has_figures(item, names) for item in value)
+    if not isinstance(value, dict):
+        return False
+    parts = [item for key, item in value.items() if key not in ("policy", "findings", "baseline")]
+    return any(value.get(name) not in (None, "", []) for name in names & value.keys()) or _has_figures(parts, names)
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
