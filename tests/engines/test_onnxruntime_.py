@@ -137,8 +137,8 @@ def test_a_truncated_file_is_one_line(write_model: Write, keep: int) -> None:
 def test_a_missing_file_and_an_unknown_suffix_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"no\.onnx: no such engine; `skinaudit export`"):
         open_engine(tmp_path / "no.onnx")
-    with pytest.raises(EngineError, match=r"e\.pt: no runtime here opens \.pt; supported: .*\.onnx"):
-        open_engine(tmp_path / "e.pt")
+    with pytest.raises(EngineError, match=r"e\.bin: no runtime here opens \.bin; supported: .*\.onnx"):
+        open_engine(tmp_path / "e.bin")
 
 
 def test_a_graph_that_the_runtime_refuses_is_one_line(write_model: Write) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest, read_run, resolve, write_run
+from skinaudit.artifacts.manifest import engine_file, manifest_path, read_engine_manifest, read_run, resolve, write_run
 from skinaudit.cli import commands
 from skinaudit.engines.onnx_graph import load, metadata, parse
 from skinaudit.engines.open import open_engine
@@ -112,11 +112,12 @@ def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None
     target = tmp_path / "ship" / "engine.onnx"
     (item,) = export_run(run, precisions=["fp16"], output=target, threads=1)
     assert item.path == target
-    manifest = read_engine_manifest(target)
+    with pytest.raises(InvalidInputError, match=r"engine\.onnx\.json: run: names '\.\./noise', .* name that with --run DIR"):
+        read_engine_manifest(target)
+    manifest = read_engine_manifest(target, run=run)
     assert manifest.engine.file == "engine.onnx"
-    assert manifest.run == "../noise"
-    assert manifest.reference.file == "../noise/engines/fp32.onnx"
-    assert resolve(target.parent, manifest.reference).samefile(run / "engines" / "fp32.onnx")
+    assert json.loads((tmp_path / "ship" / "engine.onnx.json").read_text())["run"] == "../noise"
+    assert engine_file(target, manifest, manifest.reference).samefile(run / "engines" / "fp32.onnx")
     assert open_engine(target, threads=1).description.found == {"fp16": 28}
 
 

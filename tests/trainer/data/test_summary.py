@@ -30,7 +30,7 @@ def test_figures(make_dataset: Make) -> None:
     assert json.loads(json.dumps(summary.to_json())) == summary.to_json()
     assert summary.to_json()["skipped"] == [
         {"image_id": "x", "reason": "corrupt: y"},
-        {"image_id": "z?", "reason": "a?b"},  # or no manifest could hold it
+        {"image_id": "z?", "reason": "a b"},  # or no manifest could hold it
     ]
 
 
