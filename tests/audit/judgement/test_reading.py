@@ -222,8 +222,8 @@ LATER = (
     ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"), ("sets", 0, "scores"), ("sets", 0, "at_threshold"),
-    ("operating_point",), ("operating_point_lacking",), ("policy", "operating_specificity"), ("policy", "operating_prevalence"),
-    ("policy", "operating_margin"),
+    ("operating_point",), ("operating_point_lacking",),
+    ("policy", "operating_specificity"), ("policy", "operating_prevalence"), ("policy", "operating_margin"),
 )  # fmt: skip
 """What the first reports of the format do not have."""
 LATER_ANYWHERE = ("effective_lesions", "discordant_lesions", "power", "engine_malignant_interval")
