@@ -80,6 +80,11 @@ def first_few(items: Sequence[str], *, limit: int = 5) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
+def reason_of(error: BaseException, *, limit: int = 120) -> str:
+    """A library's error for the middle of a message: its first line, which may quote a whole file, cut to `limit`."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+
+
 def debugging() -> bool:
     """Whether tracebacks are asked for: `$SKINAUDIT_DEBUG` is set, and neither empty nor 0."""
     return os.environ.get(DEBUG, "") not in ("", "0")

@@ -33,7 +33,7 @@ from skinaudit.artifacts.set_subgroups import Subgroups
 from skinaudit.artifacts.texts import padded, unpadded
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.artifacts.typed_json import build
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, reason_of
 
 FORMAT_VERSION = 3
 _EARLIER = (1, 2)
@@ -240,7 +240,9 @@ def _open_and_verify(path: Path) -> AdversarialSet:
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such adversarial set") from error
     except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); write the set again") from error
+        raise InvalidInputError(
+            f"{path}: truncated or not a safetensors file ({reason_of(error)}); write the set again"
+        ) from error
     record, description = _parse_record(metadata, where=str(path), with_subgroups=bool(told))
     info = record.info
     damaged = "image names"

@@ -20,6 +20,7 @@ MAX_MODEL = 2**31
 """Bytes of a graph that is read whole; its format (protobuf) ends there."""
 MAX_TABLE = 2**28
 """Bytes of a table of images; HAM10000's has half a megabyte."""
+_PIECE = 2**20
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
@@ -56,9 +57,12 @@ def read_regular(path: Path, *, what: str, limit: int, again: str = "") -> bytes
     """
     with open_regular(path, what=what) as stream:
         try:
-            if os.fstat(stream.fileno()).st_size > limit:
+            size = os.fstat(stream.fileno()).st_size
+            if size > limit:
                 raise _too_long(path, what, limit, again)
-            content = stream.read(limit + 1)  # it may grow
+            content = stream.read(size)  # not limit: that much memory would be asked for
+            while len(content) <= limit and (more := stream.read(_PIECE)):  # it grew
+                content += more
         except OSError as error:
             raise _unreadable(path, error, what=what) from error
     if len(content) > limit:
@@ -69,7 +73,9 @@ def read_regular(path: Path, *, what: str, limit: int, again: str = "") -> bytes
 def read_member(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
     """A file of a ZIP archive; raises zipfile.BadZipFile where it unpacks to more than `limit` bytes."""
     with archive.open(name) as stream:
-        content = stream.read(limit + 1)
+        content = stream.read(_PIECE)
+        while len(content) <= limit and (more := stream.read(_PIECE)):
+            content += more
     if len(content) > limit:
         raise zipfile.BadZipFile(f"{show(name)} unpacks to more than {limit:,} bytes")
     return content

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.engines.onnxruntime_ import session_options
-from skinaudit.errors import InvalidInputError, not_imported
+from skinaudit.errors import InvalidInputError, not_imported, reason_of
 
 TENSOR = "images"
 BATCH = 32
@@ -38,7 +38,9 @@ def read_calibration(path: Path, *, size: int) -> Calibration:
     try:
         images = load_file(path).get(TENSOR)
     except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: truncated or not a safetensors file ({error}); train the run again") from error
+        raise InvalidInputError(
+            f"{path}: truncated or not a safetensors file ({reason_of(error)}); train the run again"
+        ) from error
     if (
         images is None
         or images.dtype != np.uint8

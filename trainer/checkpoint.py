@@ -17,7 +17,7 @@ from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
 from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.plain_values import parse_json
 from skinaudit.artifacts.run_folder import RunFolder
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, reason_of
 from skinaudit.trainer.models import build, contract_settings
 
 _KEY = "skinaudit.checkpoint"
@@ -72,7 +72,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise InvalidInputError(f"{path}: the weights do not fit the run's model ({str(error).splitlines()[0]})") from error
+        raise InvalidInputError(f"{path}: the weights do not fit the run's model ({reason_of(error)})") from error
 
 
 def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Module:

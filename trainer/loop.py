@@ -23,7 +23,7 @@ from skinaudit.artifacts.files import Progress, append_line, write_bytes
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import RESUMED
 from skinaudit.artifacts.typed_json import Known, build
-from skinaudit.errors import InvalidInputError, TrainingDivergedError
+from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
@@ -306,7 +306,7 @@ def _restore(
         checkpoint.restore_optimiser(optimiser, tensors, list(state["groups"]))
         schedule.load_state_dict(dict(state["schedule"]))
     except (RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise InvalidInputError(f"{path}: does not fit this training ({str(error).splitlines()[0]}); {_AGAIN}") from error
+        raise InvalidInputError(f"{path}: does not fit this training ({reason_of(error)}); {_AGAIN}") from error
     return [dict(epoch) for epoch in state["history"]]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, reason_of
 from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
 
@@ -82,8 +82,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         ValueError,
         struct.error,
     ) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise InvalidInputError(f"{path}: not a safe weights file ({reason}); convert it to safetensors") from error
+        raise InvalidInputError(
+            f"{path}: not a safe weights file ({reason_of(error)}); convert it to safetensors"
+        ) from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InvalidInputError(f"{path}: holds no state dict of tensors; save model.state_dict() and give that file")
     return state

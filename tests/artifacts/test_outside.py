@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
         read_regular(tmp_path / "x", what="set", limit=4096, again="write it again")
     (tmp_path / "y").write_bytes(b"12345")
     assert read_regular(tmp_path / "y", what="set", limit=5) == b"12345"
+
+
+def test_no_more_memory_is_asked_for_than_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(b"0123456789")
+    tracemalloc.start()
+    try:
+        assert read_regular(path, what="file", limit=2**28) == b"0123456789"
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_member_of_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
