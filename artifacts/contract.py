@@ -92,8 +92,12 @@ class InputContract:
 
 
 def completed(value: Any) -> Any:
-    """The plain value of a contract with the entries of one column, which those of earlier versions lack."""
-    return {"positive": None, "threshold": 0.5, **value} if isinstance(value, dict) else value
+    """The plain value of a contract with the entries of one column, both of which those of earlier versions lack.
+
+    Where only one of them is missing, it was taken out: a threshold is no default then. `build` refuses it.
+    """
+    earlier = isinstance(value, dict) and not {"positive", "threshold"} & value.keys()
+    return {"positive": None, "threshold": 0.5, **value} if earlier else value
 
 
 def known_malignant(classes: Sequence[str]) -> list[str]:
