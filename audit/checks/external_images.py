@@ -11,7 +11,7 @@ from skinaudit.errors import first_few
 ABOUT: About = "sets"
 RULES = {
     "external": Rule(
-        "External images",
+        "External validation, on images of another data set",
         "The images are of another data set than the run's test images; the verdict is on these images alone.",
         "Read it beside the audit on the run's own test images.",
     ),
@@ -23,7 +23,7 @@ RULES = {
     "external-looks": Rule(
         "External images that look otherwise than those of training",
         "In colour, contrast, sharpness or frame these images are not like those that the model learnt from.",
-        "Look at the images: another camera, another size, another crop, or colours that a conversion changed?",
+        "Look at the images for another camera, another size or crop, or colours that a conversion changed.",
     ),
 }
 

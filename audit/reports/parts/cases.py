@@ -11,6 +11,8 @@ from skinaudit.audit.figures.text import margin_text, percent, power_text, span
 from skinaudit.audit.figures.text import signed_points as points
 from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 
+_OF_SEVERAL = ("baseline-drop", "probe-drop")
+"""Gates of accuracy and, beside it, of malignant images called malignant."""
 _FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
 
@@ -62,7 +64,7 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
     own_subject = gate.rule == "floor" or gate.lesion_class is not None
-    own_subject |= gate.rule == "baseline-drop" and gate.subject == MALIGNANT_CALLS
+    own_subject |= gate.rule in _OF_SEVERAL and gate.subject == MALIGNANT_CALLS
     subject = gate.subject if own_subject else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 

@@ -18,7 +18,7 @@ from skinaudit.audit.reports.page import templates
 jinja2 = pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")
 pytest.importorskip("matplotlib", reason="the HTML report needs the extra `report`")
 
-TEMPLATES = ("page", "sets", "gates", "confusion", "lost", "risk", "provenance", "glossary")
+TEMPLATES = ("page", "sets", "operating", "gates", "confusion", "lost", "risk", "provenance", "glossary")
 
 
 @pytest.fixture

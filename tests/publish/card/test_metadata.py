@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skinaudit.artifacts.printable import printable_value
 from skinaudit.errors import InvalidInputError
 from skinaudit.publish.card.metadata import metadata_block, slug, to_yaml
 from skinaudit.publish.run_record import read_run_record
@@ -17,22 +18,10 @@ VALUES = st.recursive(
 )
 
 
-def printable(value: object) -> object:
-    """With what cannot be printed as spaces."""
-    if isinstance(value, str):
-        return "".join(one if one.isprintable() else " " for one in value)
-    if isinstance(value, list):
-        return [printable(one) for one in value]
-    if isinstance(value, dict):
-        return {printable(key): printable(one) for key, one in value.items()}
-    return value
-
-
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_yaml_is_read_back(value: dict[str, object]) -> None:
     yaml = pytest.importorskip("yaml", reason="pyyaml is not installed")
-    plain = printable(value)
-    assert isinstance(plain, dict)
+    plain = printable_value(value)
     if len(plain) == len(value):
         assert yaml.safe_load("\n".join(to_yaml(value)) or "{}") == plain
 
