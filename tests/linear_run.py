@@ -100,6 +100,13 @@ class LinearEngine:
                     for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
             strange = np.array([one.tobytes() not in seen for one in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
+        elif fault == "subgroup":  # wrong on the images of one value of a column
+            stored = [open_set(path) for path in Path(self.settings["sets"]).glob("*.safetensors")]
+            theirs = {one.image(index).tobytes() for one in stored
+                      for index, value in enumerate(one.subgroups[self.settings["column"]])
+                      if value == self.settings["value"]}  # fmt: skip
+            wrong = np.array([one.tobytes() in theirs for one in images])
+            logits[wrong] = np.roll(logits[wrong], 1, axis=1)
         elif fault == "rare":  # every 50th image of a batch
             logits[::50] = np.roll(logits[::50], 1, axis=1)
         return logits
@@ -146,6 +153,7 @@ def plant(
     eps: int = 24,
     steps: int = 1,
     masked: bool = False,
+    subgroups: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Planted:
     """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
     run = folder
@@ -165,6 +173,7 @@ def plant(
         eps=eps,
         steps=steps,
         masked=masked,
+        subgroups=subgroups,
     )
     sets = {path.stem: record(path, relative_to=run) for path in sorted((run / "sets").glob("*.safetensors"))}
     write_run(
@@ -252,6 +261,7 @@ def write_sets(
     written_eps: int | None = None,
     steps: int = 1,
     masked: bool = False,
+    subgroups: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case.
 
@@ -280,7 +290,10 @@ def write_sets(
         synthetic=True,
         created_with={},
     )
-    write_set(folder / "clean.safetensors", info, images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits)
+    write_set(
+        folder / "clean.safetensors", info,
+        images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits, subgroups=subgroups,
+    )  # fmt: skip
     clean = open_set(folder / "clean.safetensors").images_digest
     threat = ThreatModel("linf", Fraction(written_eps or eps))
     info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": steps}, clean=clean)
@@ -295,6 +308,7 @@ def write_sets(
     write_set(
         folder / "pgd.safetensors", info,
         images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored, attack=noted,
+        subgroups=subgroups,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from skinaudit.audit.figures.drift import Drift, measure_drift
 from skinaudit.audit.figures.flips import Flip, worst_flips
 from skinaudit.audit.figures.image_answers import pack_numbers
 from skinaudit.audit.figures.right_answers import pack_right
+from skinaudit.audit.figures.subgroups import SubgroupColumn, SubgroupResult, subgroup_results
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class SetResult:
     rightly; called_malignant: which it calls malignant, both as skinaudit.audit.figures.right_answers packs them. A report
     of an earlier version does not say which are called malignant; the text is empty then. engine_answers, source_answers:
     the classes that they name, by number, as skinaudit.audit.figures.image_answers packs them; empty in reports of earlier
-    versions, and source_answers where nothing was compared.
+    versions, and source_answers where nothing was compared. subgroups: the figures of every subgroup that the data name.
     """
 
     name: str
@@ -58,21 +59,33 @@ class SetResult:
     called_malignant: str
     engine_answers: str
     source_answers: str
+    subgroups: tuple[SubgroupResult, ...] = ()
 
 
-def set_results(answered: Sequence[AnsweredSet], *, engine: Path, confidence: float) -> tuple[SetResult, ...]:
+def set_results(
+    answered: Sequence[AnsweredSet], *, engine: Path, columns: Sequence[SubgroupColumn], confidence: float
+) -> tuple[SetResult, ...]:
     """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
-    confidence: of every interval, two-sided.
+    columns: subgroups of the clean images, which those of all sets share. confidence: of every interval, two-sided.
     """
     clean = answered[0]
     return tuple(
-        _set_result(answered_set, None if answered_set is clean else clean, engine=engine, confidence=confidence)
+        _set_result(
+            answered_set, None if answered_set is clean else clean, engine=engine, columns=columns, confidence=confidence
+        )
         for answered_set in answered
     )
 
 
-def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Path, confidence: float) -> SetResult:
+def _set_result(
+    answered: AnsweredSet,
+    clean: AnsweredSet | None,
+    *,
+    engine: Path,
+    columns: Sequence[SubgroupColumn],
+    confidence: float,
+) -> SetResult:
     images, answers, source = answered.images, answered.answers, answered.source_logits
     source_answers = None if source is None else predictions(source)
     info, contract = images.info, images.info.contract
@@ -109,7 +122,11 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
         called_malignant=pack_right(np.isin(answers, contract.malignant_labels)),
         engine_answers=pack_numbers(answers),
         source_answers="" if source_answers is None else pack_numbers(source_answers),
-    )
+        subgroups=subgroup_results(
+            answers, source_answers, columns, labels=images.labels, groups=answered.lesions,
+            malignant=contract.malignant_labels, confidence=confidence,
+        ),
+    )  # fmt: skip
 
 
 def _are_probabilities(logits: NDArray[np.float32]) -> bool:

@@ -13,7 +13,7 @@ EARLIER_FORMAT = "skinaudit-audit/1"
 
 _POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
-    "agreement_only": "pass", "proof": "optional",
+    "agreement_only": "pass", "proof": "optional", "subgroups": None, "subgroup_lesions": 30, "subgroup_margin": 5.0,
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
@@ -45,7 +45,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **changed}
+    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": [], **changed}
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
         "called_malignant": "",
         "engine_answers": "",
         "source_answers": "",
+        "subgroups": [],
         **result,
         "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
     }

@@ -1,7 +1,8 @@
 """Every bound of a policy applied to an audit's figures: one gate each.
 
 Multiplicity. PASS needs every gate, an intersection-union test: its error is no larger than that of a single one, and
-nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method.
+nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method;
+subgroups are a family of their own (skinaudit.audit.judgement.subgroup_gates).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.power import POWER, images_to_decide, least_lesions, pass_probability, power_to_pass
+from skinaudit.audit.figures.power import POWER, images_to_decide, pass_probability, power_to_pass
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import (
     Interval,
@@ -24,8 +25,10 @@ from skinaudit.audit.figures.statistics import (
     p_above,
     quantile,
 )
+from skinaudit.audit.judgement.drop_verdict import enough, verdict_of
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
+from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,14 @@ def judge(
     *,
     baseline: BaselineResult | None = None,
 ) -> tuple[Gate, ...]:
-    """All gates, set by set, then those of the probes, and last those against an earlier engine."""
+    """All gates, set by set, then those of the probes, those against an earlier engine, and last those of subgroups."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
     opened += [_probe_gate(probe, probe.drop, policy) for probe in probes if probe.drop is not None]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
-    return tuple(_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened))
+    decided = [_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened)]
+    return (*decided, *subgroup_gates(sets, policy))
 
 
 def set_names(result: SetResult) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
     if turned is not None:
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = _enough(turned, policy.turned_benign / 100, alone)
+        provable = enough(turned, policy.turned_benign / 100, alone)
         binding = policy.prove == "always" or provable or turned.value >= policy.turned_benign / 100
         power = _power_of_turned(turned, policy.turned_benign / 100, policy) if provable else 0.0
         yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
@@ -132,23 +136,6 @@ def _probe_gate(probe: ProbeResult, drop: PairedDrop, policy: Policy) -> _Open:
     """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it."""
     opened = _drop_gate("probe-drop", probe.title, "accuracy", drop, policy.probe_margin, policy)
     return replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
-
-
-def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
-    """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
-
-    FAIL by the p-value; PASS where both intervals lie below the limit and images and lesions are enough; otherwise
-    INCONCLUSIVE.
-    """
-    if p < policy.alpha:
-        return Verdict.FAIL
-    below = drop.interval.high < limit and drop.bootstrap.high < limit
-    return Verdict.PASS if below and _enough(drop, limit, policy) else Verdict.INCONCLUSIVE
-
-
-def _enough(drop: PairedDrop, limit: float, policy: Policy) -> bool:
-    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
-    return drop.images >= policy.minimal_images and lesions >= least_lesions(limit, confidence=policy.confidence)
 
 
 def _power(drop: PairedDrop, limit: float, policy: Policy) -> float:

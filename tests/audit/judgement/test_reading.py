@@ -48,7 +48,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "malignant_margin": st.floats(0.5, 99), "malignant_margin_many": st.floats(0.5, 99),
         "many_malignant": st.integers(1, 9), "turned_benign": st.floats(0.5, 99),
         "malignant_to_benign": st.none() | st.integers(0, 9), "minimal_images": st.integers(1, 9),
-        "probe_images": st.integers(1, 9),
+        "probe_images": st.integers(1, 9), "subgroup_lesions": st.integers(1, 9), "subgroup_margin": st.floats(0.5, 99),
         "benign_margin": st.floats(0.5, 99), "probe_margin": st.floats(0.5, 99), "baseline_margin": st.floats(0.5, 99),
         "baseline_malignant_to_benign": st.floats(0, 99), "clinical_reason": st.just("why"),
         "margins": st.dictionaries(TEXT, st.floats(0.5, 99), max_size=2),
@@ -203,6 +203,8 @@ LATER = (
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
     ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
+    ("subgroups",), ("sets", 0, "subgroups"), ("policy", "subgroups"), ("policy", "subgroup_lesions"),
+    ("policy", "subgroup_margin"),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip
