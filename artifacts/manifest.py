@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from skinaudit.artifacts import manifest_keys as keys
 from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.outside import check_regular, inside, lies_in
 from skinaudit.artifacts.plain_values import parse_json, read_json
 from skinaudit.artifacts.printable import show
@@ -60,7 +61,8 @@ class RunManifest:
     model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
     model, recorded before any export; pictures: which the data hold, and how they look. Both are None in runs of earlier
-    versions.
+    versions. operating_points: thresholds of the malignant score, fixed on validation images; none where no class is
+    malignant, and in runs of earlier versions.
     """
 
     name: str
@@ -76,6 +78,7 @@ class RunManifest:
     created_with: Mapping[str, str]
     structure: FileRecord | None = None
     pictures: FileRecord | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class EngineManifest:
     by precision, read from what was built. graph: the ONNX of the same precision that it was built from, to emulate it
     where it cannot run. reference: the fp32 ONNX of the same weights, for the audit's control. lineage: digests of weights,
     onnx, data and, for int8, calibration. run: the run directory relative to this manifest. parity: measured against the
-    source model.
+    source model. operating_points: those of the run; none in manifests of earlier versions.
     """
 
     engine: FileRecord
@@ -105,6 +108,7 @@ class EngineManifest:
     device: str
     graph: FileRecord
     companions: tuple[FileRecord, ...] = ()
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 def write_run(folder: Path, manifest: RunManifest) -> None:
@@ -249,6 +253,7 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
     if kind == _RUN:
         for name in ("structure", "pictures"):  # earlier versions recorded none
             value.setdefault(name, None)
+    value.setdefault("operating_points", [])  # nor these
     manifest: _Manifest = build(hint, value, where=where, again=again)
     return manifest
 

@@ -41,10 +41,11 @@ _HARDENING = Known(
     },
     required=("kind",),
 )  # fmt: skip
+_TEMPERATURE = Known({"value": Annotated[float, Range(0)], "before": float, "after": float})
 TRAINING = Known({
     "recipe": Annotated[Mapping[str, Any], _RECIPE], "hardening": Annotated[Mapping[str, Any], _HARDENING],
     "threat_model": str, "seed": int, "weights": str | None, "threads": COUNT, "start": str, "kept_epoch": COUNT,
-    "epochs": COUNT, "device": str,
+    "epochs": COUNT, "device": str, "temperature": Annotated[Mapping[str, float], _TEMPERATURE],
 })  # fmt: skip
 RESULT = Known({"accuracy": Share, "balanced_accuracy": Share}, required=("accuracy",))
 _REBUILDS = Known(

@@ -18,6 +18,7 @@ from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
 from skinaudit.audit.evidence.nearby_images import try_nearby_images
+from skinaudit.audit.evidence.operating import operating_point
 from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
@@ -78,13 +79,17 @@ def _gathered(
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
+    operating = operating_point(inputs, specificity=policy.operating_specificity)
     engine, reference = _open(request, inputs)
     consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
     nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
     consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
     columns = columns_of(inputs.clean.subgroups)
-    sets = set_results(answered, engine=path, columns=columns, confidence=confidence)
+    sets = set_results(
+        answered, engine=path, columns=columns, confidence=confidence,
+        point=operating.point, prevalence=policy.operating_prevalence,
+    )  # fmt: skip
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
     consistency = answer_later(consistency, engine, answered, batch_size=request.batch_size, seed=seed)
     compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)
@@ -95,6 +100,7 @@ def _gathered(
         reference=reference,
         conditions=compare_conditions(path, inputs, control=request.control),
         proof=prove(path, inputs),
+        operating=operating,
         consistency=consistency,
         nearby=nearby,
         computed_precision=measure_precision(
@@ -218,6 +224,8 @@ def _result(
         probes=evidence.probes,
         baseline=baseline,
         gates=evidence.gates,
+        operating_point=evidence.operating.point,
+        operating_point_lacking=evidence.operating.lacking,
         policy=request.policy,
         findings=tuple(findings),
         verdict=verdict,

@@ -8,31 +8,42 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_run, resolve, versions
 from skinaudit.bench.report import machine, table
+from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
 from skinaudit.tests.faults.lab import THREADS, Fault, Lab, Outcome, build_lab, in_reference, judge
-from skinaudit.tests.faults.reexports import CALLS, reexports
+from skinaudit.tests.faults.reexports import CALLS, further, reexports
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
 HONEST = ("fp32", "fp16", "int8-u8s8")
+MORE_CALLS = ((33, 1), (128, 2))
+"""Batch size and threads of further audits of honest files, beside those that the tests repeat."""
 
 
 def main() -> None:
     """Build the run, audit everything, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--part", choices=("all", "planted", "honest"), default="all", help="which sections to measure")
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         print("training the run", file=sys.stderr, flush=True)
         lab = build_lab(Path(folder), seed=options.seed)
-        sections = (source(lab), honest(lab), planted(lab), references(lab), false_alarms(lab))
+        export_all(lab)
+        parts: dict[str, list[Callable[[], str]]] = {
+            "planted": [partial(source, lab), partial(honest, lab), partial(planted, lab), partial(references, lab)],
+            "honest": [partial(false_alarms, lab, Path(folder))],
+        }
+        sections = [make() for name, made in parts.items() if options.part in ("all", name) for make in made]
     command = shlex.join(["python", "bench/faults.py", *sys.argv[1:]])
     text = "\n".join((heading(command, seconds=time.perf_counter() - started), *sections))
     if options.output is None:
@@ -77,7 +88,7 @@ def honest(lab: Lab) -> str:
 def planted(lab: Lab) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, seen, lucky = [], 0, 0
-    for fault, outcome in _audited(lab):
+    for fault, outcome in _audited(lab, (*FAULTS, *FORMAT_FAULTS)):
         seen += outcome.verdict != "PASS"
         cells = _cells(outcome)
         if outcome.verdict == "PASS":
@@ -86,7 +97,7 @@ def planted(lab: Lab) -> str:
             lucky += 1
             cells[1] += f" (by luck with these weights: needs {fault.needs})"
         rows.append([fault.name, fault.mimics, *cells])
-    text = f"## Faults\n\n{seen} of {len(FAULTS)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
+    text = f"## Faults\n\n{seen} of {len(rows)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
     return text + table(("fault", "stands for", "verdict", "seen by", "drop"), rows)
 
 
@@ -98,23 +109,33 @@ def references(lab: Lab) -> str:
     return text + table(("stopped by", "faults"), rows)
 
 
-def false_alarms(lab: Lab) -> str:
+def false_alarms(lab: Lab, folder: Path) -> str:
     """Verdicts of the honest re-exports, by precision."""
     counts: Counter[tuple[str, str]] = Counter()
-    for number, reexport in enumerate(reexports()):
-        print(f"re-export {number + 1}: {reexport.rewrite} {reexport.precision}", file=sys.stderr, flush=True)
-        engine = reexport.write(lab)
-        counts.update((reexport.precision, judge(engine, batch_size=b, threads=t).verdict) for b, t in CALLS)
-    alarms = sum(count for (_, verdict), count in counts.items() if verdict in ("FAIL", "error"))
-    calls = ", ".join(f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in CALLS)
-    names = ", ".join(sorted({one.rewrite.replace("_", " ") for one in reexports()}))
+    rewrites, alarmed = set(), []
+    engines = ((one.rewrite, one.precision, one.write(lab)) for one in reexports())
+    for number, (rewrite, precision, engine) in enumerate(chain(engines, further(lab, folder))):
+        print(f"re-export {number + 1}: {rewrite} {precision}", file=sys.stderr, flush=True)
+        rewrites.add(rewrite.replace("_", " "))
+        for batch_size, threads in (*CALLS, *MORE_CALLS):
+            outcome = judge(engine, batch_size=batch_size, threads=threads)
+            counts[precision, outcome.verdict] += 1
+            if outcome.verdict in ("FAIL", "error"):
+                alarmed.append(f"- {rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}")
+    calls = ", ".join(
+        f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in (*CALLS, *MORE_CALLS)
+    )
     rows = [[precision, verdict, str(count)] for (precision, verdict), count in sorted(counts.items())]
-    text = f"## Honest re-exports\n\n{alarms} false alarms (FAIL or error) in {sum(counts.values())} audits: {calls}, of"
-    return f"{text} {names}.\n\n{table(('precision', 'verdict', 'audits'), rows)}"
+    undecided = sum(count for (_, verdict), count in counts.items() if verdict == "INCONCLUSIVE")
+    text = (
+        f"## Honest re-exports\n\n{len(alarmed)} false alarms (FAIL or error) in {sum(counts.values())} audits, "
+        f"{undecided} of them INCONCLUSIVE: {calls}, of {', '.join(sorted(rewrites))}."
+    )
+    return "\n".join((f"{text}\n\n{table(('precision', 'verdict', 'audits'), rows)}", *alarmed))
 
 
-def _audited(lab: Lab) -> Iterator[tuple[Fault, Outcome]]:
-    for fault in FAULTS:
+def _audited(lab: Lab, faults: Sequence[Fault]) -> Iterator[tuple[Fault, Outcome]]:
+    for fault in faults:
         print(f"fault: {fault.name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             yield fault, judge(fault.plant(lab, Path(folder)))

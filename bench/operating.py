@@ -9,10 +9,11 @@ verdict of skinaudit.audit, with a clean and an adversarial set.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.files import write_json
 from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures import statistics
 from skinaudit.audit.figures.comparison import Comparison, compare
@@ -53,6 +55,8 @@ MALIGNANT_RIGHT = (0.75, 0.55)
 TOGETHER = 0.5
 """Probability that an image goes with its lesion, in the source's answers and in the engine's flips."""
 SIZES = (400, 1_000, 3_000, 10_000, 50_000)
+LOSING_SIZES = (400, 800, 1_000, 3_000, 10_000)
+TURNED = "turned benign, as many gained"
 FLIPS = (0.0005, 0.001, 0.005, 0.02, 0.045)
 BEFORE = Policy(malignant_to_benign=0)
 RESAMPLES = 1_000
@@ -83,43 +87,91 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=60, help="Whole audits a cell of honest engines.")
     parser.add_argument("--margin-draws", type=int, default=60, help="Whole audits a cell of engines at the margin.")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cells", type=Path, help="Where each cell is kept once measured; a run that was stopped goes on.")
     options = parser.parse_args()
-    started = time.perf_counter()
-    honest, at_margin = _honest(options.draws, options.seed), _at_margin(options.margin_draws, options.seed)
-    minutes = (time.perf_counter() - started) / 60
-    options.output.write_text(_page(honest, at_margin, options, minutes), encoding="utf-8")
+    cells = Cells(options.cells)
+    at_margin = _at_margin(cells, options.margin_draws, options.seed)
+    honest = _honest(cells, options.draws, options.seed)
+    options.output.write_text(_page(honest, at_margin, options, cells.minutes), encoding="utf-8")
 
 
-def _honest(draws: int, seed: int) -> str:
+class Cells:
+    """The text of each measured cell by its name, and the minutes that all took; kept in a file of JSON if one is given."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.known: dict[str, tuple[str, float]] = {}
+        if path is not None and path.exists():
+            self.known = json.loads(path.read_text(encoding="utf-8"))
+
+    @property
+    def minutes(self) -> float:
+        """Of all cells together."""
+        return sum(seconds for _, seconds in self.known.values()) / 60
+
+    def measured(self, name: str, measure: Callable[[], str]) -> str:
+        """The cell of this name, measured unless it is known."""
+        if name not in self.known:
+            started = time.perf_counter()
+            text = measure()
+            self.known[name] = (text, time.perf_counter() - started)
+            if self.path is not None:
+                write_json(self.path, self.known)
+        print(f"{name}: {self.known[name][0]}", file=sys.stderr, flush=True)
+        return self.known[name][0]
+
+
+def _honest(cells: Cells, draws: int, seed: int) -> str:
     """Engines that are equal to their source: verdicts before and after, in percent."""
-    rows = []
-    for flips in FLIPS:
-        cells = []
-        for size in SIZES:
-            before, after = _verdicts(Truth(flips), size, draws, seed)
-            print(f"{flips:.2%} {size:,}: {_shares(before)}; {_shares(after)}", file=sys.stderr, flush=True)
-            cells.append(f"{_shares(before)}; {_shares(after)}")
-        rows.append([f"{flips:.2%}", *cells])
+
+    def cell(flips: float, size: int) -> str:
+        sets = _draws(Truth(flips), size, draws, seed)
+        before, after = Counter[Verdict](), Counter[Verdict]()
+        for today, earlier in sets:
+            before[_verdict(earlier, BEFORE)] += 1
+            after[_verdict(today, Policy())] += 1
+        return f"{_shares(before)}; {_shares(after)}"
+
+    rows = [
+        [f"{flips:.2%}", *(cells.measured(f"{flips:.2%} {size:,}", partial(cell, flips, size)) for size in SIZES)]
+        for flips in FLIPS
+    ]
     return table(["flips, images", *(f"{size:,}" for size in SIZES)], rows)
 
 
-def _at_margin(draws: int, seed: int) -> str:
+def _at_margin(cells: Cells, draws: int, seed: int) -> str:
     """Engines that lose exactly a margin on the adversarial set: the share that passes, wrongly, in percent."""
-    rows = []
-    worst = 0.0
-    kinds = ("accuracy", "malignant called malignant", "turned benign, as many gained")
-    for kind in kinds:
+
+    def cell(kind: str, flips: float, size: int) -> str:
+        counts = Counter[tuple[Verdict, bool]]()
+        for today, _ in _draws(_losing(kind, flips, size), size, draws, seed):
+            counts[_verdict(today, Policy()), _binds(kind, today)] += 1
+        shares = (
+            counts[Verdict.PASS, True] + counts[Verdict.PASS, False], counts[Verdict.PASS, False],
+            counts[Verdict.FAIL, True] + counts[Verdict.FAIL, False],
+        )  # fmt: skip
+        return "{:.1f} ({:.1f}) / {:.1f}".format(*(100 * share / draws for share in shares))
+
+    rows, passed, bound = [], [0.0], [0.0]
+    for kind in ("accuracy", "malignant called malignant", TURNED):
         for flips in (0.001, 0.01):
-            cells = []
-            for size in SIZES[:4]:
-                _, after = _verdicts(_losing(kind, flips, size), size, draws, seed)
-                passed = after[Verdict.PASS] / draws
-                print(f"{kind} {flips:.1%} {size:,}: {_shares(after)}", file=sys.stderr, flush=True)
-                worst = max(worst, passed)
-                cells.append(f"{100 * passed:.1f} / {100 * after[Verdict.FAIL] / draws:.1f}")
-            rows.append([kind, f"{flips:.1%}", *cells])
-    header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in SIZES[:4])]
-    return f"{table(header, rows)}\nLargest share of wrong PASS: {100 * worst:.1f}%."
+            row = [cells.measured(f"{kind} {flips:.1%} {size:,}", partial(cell, kind, flips, size)) for size in LOSING_SIZES]
+            rows.append([kind, f"{flips:.1%}", *row])
+            for text in row:
+                wrong, free = (float(part.strip("()")) for part in text.split()[:2])
+                passed.append(wrong)
+                bound.append(wrong - free)
+    header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in LOSING_SIZES)]
+    return (
+        f"{table(header, rows)}\nLargest share of wrong PASS: {max(passed):.1f}%; where the gate binds: {max(bound):.1f}%."
+    )
+
+
+def _binds(kind: str, sets: list[SetResult]) -> bool:
+    """Whether the gate on what is lost on the adversarial set could forbid a PASS."""
+    if kind != TURNED:
+        return True
+    return any(gate.rule == "turned-benign" and gate.binding for gate in gates.judge(sets[1:], [], Policy()))
 
 
 def _losing(kind: str, flips: float, size: int) -> Truth:
@@ -127,20 +179,17 @@ def _losing(kind: str, flips: float, size: int) -> Truth:
     if kind == "accuracy":
         return Truth(flips, lost=policy.margin / 100)
     malignant = round(size * sum(SHARES[name] for name in CONTRACT.malignant))
-    if kind.startswith("turned"):
+    if kind == TURNED:
         return Truth(flips, turned=policy.turned_benign / 100)
     return Truth(flips, malignant=policy.margin_of_malignant(malignant) / 100)
 
 
-def _verdicts(truth: Truth, size: int, draws: int, seed: int) -> tuple[Counter[Verdict], Counter[Verdict]]:
-    """How `draws` audits end with the limit of 0 lost cancers that was the default, and with today's default policy."""
-    before, after = Counter[Verdict](), Counter[Verdict]()
+def _draws(truth: Truth, size: int, draws: int, seed: int) -> Iterator[tuple[list[SetResult], list[SetResult]]]:
+    """The sets of `draws` audits: with today's figures, and with those that the limit of 0 lost cancers went by."""
     for draw in range(draws):
         key = [seed, size, *(round(1e6 * share) for share in (truth.flips, truth.lost, truth.malignant, truth.turned)), draw]
         sets = _simulated(truth, size, np.random.default_rng(key))
-        after[_verdict([today for today, _ in sets], Policy())] += 1
-        before[_verdict([earlier for _, earlier in sets], BEFORE)] += 1
-    return before, after
+        yield [today for today, _ in sets], [earlier for _, earlier in sets]
 
 
 def _verdict(sets: list[SetResult], policy: Policy) -> Verdict:
@@ -238,7 +287,7 @@ def _shares(verdicts: Counter[Verdict]) -> str:
 def _page(honest: str, at_margin: str, options: argparse.Namespace, minutes: float) -> str:
     return f"""# Operating characteristics: how whole audits end
 
-    python bench/operating.py --output docs/results/operating.md
+    python bench/operating.py --margin-draws {options.margin_draws} --output docs/results/operating.md
 
 took {minutes:.0f} minutes with {options.draws} and {options.margin_draws} audits a cell and seed {options.seed}. Answers
 are drawn, no model and no image is involved. Each audit has a clean and an adversarial set of the same images, with
@@ -257,7 +306,9 @@ PASS / INCONCLUSIVE / FAIL with a limit of 0 malignant images turned benign, the
 
 They lose it on the adversarial set: 1 point of accuracy; 5 points of malignant called malignant (2.5 from 400 malignant
 images on) while accuracy stays the same; or 5% of the malignant images that the source calls malignant, while as many
-others are gained. In percent of audits: PASS, which is wrong, / FAIL. At most {100 * Policy().alpha:.1f}% may pass.
+others are gained. In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not
+bind) / FAIL. At most {100 * Policy().alpha:.1f}% may pass. The last gate does not bind where the source calls so few cancers
+malignant that full agreement would not show 5%, and too few turned benign to doubt it; such an audit has a warning.
 
 {at_margin}
 """

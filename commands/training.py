@@ -69,6 +69,10 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
               "[default: official where there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
+@click.option("--calibrate", is_flag=True, help="Divide the logits by a temperature, fitted on the validation images.")
+@click.option("--specificity", "specificities", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              default=(0.9,), show_default=True, help="Fix the threshold of the malignant score that reaches it on the "
+              "validation images; may be repeated.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
 @seed_option()
 @click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
@@ -121,7 +125,7 @@ def train(as_json: bool, **options: Any) -> None:
             arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
             threat_model=bounds, split=options["split"] or usual_split(dataset), seed=options["seed"],
             weights=options["weights"], threads=thread_count(options["threads"]), head=options["head"],
-            threshold=options["threshold"],
+            threshold=options["threshold"], calibrate=options["calibrate"], specificities=options["specificities"],
         )  # fmt: skip
         manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
     point_latest(out)
@@ -218,18 +222,20 @@ def _attack_external(
     from skinaudit.artifacts.adversarial_set import CLEAN, open_set
     from skinaudit.artifacts.external import check_name, name_of
     from skinaudit.artifacts.manifest import read_run, resolve
-    from skinaudit.trainer.data.classes import read_classes
+    from skinaudit.trainer.data.classes import plan_of_run, read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.external import attack_external
 
     if against is not None:
         raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
     name = check_name(name or name_of(data))
-    contract = read_run(run).contract
+    manifest = read_run(run)
+    contract = manifest.contract
+    plan = plan_of_run(run, manifest) if classes is None else read_classes(classes)
     with bars() as bar:
         dataset = load(
-            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes,
-            classes=None if classes is None else read_classes(classes), progress=bar("reading images"),
+            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes, classes=plan,
+            progress=bar("reading images"),
         )  # fmt: skip
         written = attack_external(run, dataset, plans, name=name, seed=seed, progress=bar)
     _told(written.sets, open_set(resolve(written.folder, written.external.sets[CLEAN])))

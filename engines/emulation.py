@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import onnx.shape_inference
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.engines.half import HALVES
+
+_MOVING = frozenset({"Relu", "MaxPool", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+"""Operators whose results are among the numbers that enter them, or 0."""
 
 
 def emulated(model: ModelProto) -> ModelProto:
     """The same graph in float32 with every half precision value rounded to its type, weights and results of nodes alike.
 
     Values beyond the type's range become infinite, as they would. What differs from the real thing is the sum within a
-    layer, which is float32 here and may be half precision there.
+    layer, which is float32 here and may be half precision there. A rounding before and behind a ReLU is one behind it, and
+    what only moves values needs none: the same bits, for half of the time.
     """
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     values = (*typed.graph.input, *typed.graph.value_info, *typed.graph.output)
@@ -21,8 +25,9 @@ def emulated(model: ModelProto) -> ModelProto:
     wide.CopyFrom(model)
     graph = wide.graph
     nodes: list[NodeProto] = []
+    exact = _exact(graph, {name for name, kind in kinds.items() if kind in HALVES.values()})
     for node in graph.node:
-        halves = {name: kinds[name] for name in node.output if kinds.get(name) in HALVES.values()}
+        halves = {name: kinds[name] for name in node.output if kinds.get(name) in HALVES.values() and name not in exact}
         if node.op_type == "Cast":
             target = next(attribute for attribute in node.attribute if attribute.name == "to")
             target.i = TensorProto.FLOAT if target.i in HALVES.values() else target.i
@@ -44,3 +49,24 @@ def emulated(model: ModelProto) -> ModelProto:
         graph.ClearField(part)
         getattr(graph, part).extend(copies)
     return wide
+
+
+def _exact(graph: GraphProto, halves: set[str]) -> set[str]:
+    """Half precision values that need no rounding: what only moves rounded ones, and what a ReLU alone reads, behind which
+    it is rounded instead."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    results = {port.name for port in graph.output}
+    deferred = {
+        name
+        for name in halves - results
+        if (reading := readers.get(name)) and all(node.op_type == "Relu" and node.output[0] in halves for node in reading)
+    }
+    moved = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type in _MOVING and node.input[0] in halves - deferred and node.output[0] in halves
+    }
+    return deferred | moved

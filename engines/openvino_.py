@@ -16,7 +16,7 @@ from skinaudit.artifacts.logits import named_classes
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
-from skinaudit.engines.networks.of_onnx import network_of_file
+from skinaudit.engines.networks import of_onnx, of_openvino
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, not_imported
@@ -239,5 +239,5 @@ RUNTIME = Runtime(
     open_session,
     on_request=(".onnx",),
     conditions={".xml": conditions_of_file},
-    networks={".onnx": network_of_file},
+    networks={".onnx": of_onnx.network_of_file, ".xml": of_openvino.network_of_file},
 )

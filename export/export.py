@@ -414,6 +414,7 @@ def _manifest(
         device=description.device,
         graph=FileRecord(_relative(graph, path.parent), digest_file(graph)),
         companions=companions,
+        operating_points=run.operating_points,
     )
 
 

@@ -141,6 +141,7 @@ def _quantised(request: Request) -> _Quantised:
         in_float,
         {
             "quantised_by": "NNCF, its defaults for convolutional networks with the full bias correction",
+            "corrected_biases": len(layers),
             "dead_channels": dead,
             "layers_in_float": sorted(in_float, key=_number),
             "calibration_agreement": {str(count): round(share, 4) for count, share in agreements.items()},

@@ -65,6 +65,7 @@ class LinearEngine:
         self.settings: dict[str, Any] = json.loads(onnx_graph.metadata(onnx_graph.load(path))["linear"])
         self.calls = 0
         self.images = 0
+        self.theirs = _pictures_of(self.settings) if self.settings.get("fault") == "subgroup" else set()
 
     @property
     def description(self) -> EngineDescription:
@@ -101,15 +102,19 @@ class LinearEngine:
             strange = np.array([one.tobytes() not in seen for one in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
         elif fault == "subgroup":  # wrong on the images of one value of a column
-            stored = [open_set(path) for path in Path(self.settings["sets"]).glob("*.safetensors")]
-            theirs = {one.image(index).tobytes() for one in stored
-                      for index, value in enumerate(one.subgroups[self.settings["column"]])
-                      if value == self.settings["value"]}  # fmt: skip
-            wrong = np.array([one.tobytes() in theirs for one in images])
+            wrong = np.array([one.tobytes() in self.theirs for one in images])
             logits[wrong] = np.roll(logits[wrong], 1, axis=1)
         elif fault == "rare":  # every 50th image of a batch
             logits[::50] = np.roll(logits[::50], 1, axis=1)
         return logits
+
+
+def _pictures_of(settings: Mapping[str, Any]) -> set[bytes]:
+    """The pictures of one value of a column, in all sets of a folder."""
+    stored = [open_set(path) for path in Path(settings["sets"]).glob("*.safetensors")]
+    images = (image for one in stored for batch in one.batches(256) for image in batch)
+    values = (value for one in stored for value in one.subgroups[settings["column"]])
+    return {image.tobytes() for image, value in zip(images, values, strict=True) if value == settings["value"]}
 
 
 def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,12 @@ from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
+from skinaudit.artifacts.operating_point import (
+    DEFAULT_SPECIFICITY,
+    OperatingPoint,
+    fix_operating_point,
+    malignant_scores,
+)
 from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import CLASSES_FROM, TEST_SET
@@ -33,12 +39,13 @@ from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
-from skinaudit.trainer.evaluate import accuracies
+from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
 CALIBRATION_IMAGES = 512
@@ -54,7 +61,8 @@ class Training:
 
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
-    class, or one for two classes, the positive one named above `threshold`.
+    class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
+    that is fitted on the validation images. specificities: of the operating points to fix there.
     """
 
     arch: str
@@ -67,6 +75,8 @@ class Training:
     seed: int
     weights: str | None
     threads: int
+    calibrate: bool = False
+    specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
 
@@ -137,13 +147,18 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "classes": contract.classes,
     }
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
+    val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
-        model.to(device), train, Examples(dataset.images[parts.val], dataset.labels[parts.val]),
+        model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
         folder=out, resume=resume,
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
+    temperature = calibrate(model, val) if training.calibrate else None
+    points = _operating_points(model, val, contract, training.specificities)
+    for line in _of_validation(temperature, points):
+        report.say(line)
     if contract.positive is not None:
         model[-1].shift = threshold_logit(contract.threshold)  # type: ignore[index]
     kept = max(past["epoch"] for past in history if past["best"])
@@ -170,6 +185,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
             "epochs": len(history),
             "device": str(device),
             "weaknesses": [*weak, *remarks],
+            **({} if temperature is None else {"temperature": asdict(temperature)}),
         },
         results={opened.info.name: _results(opened) for opened in sets},
         weights=weights,
@@ -177,6 +193,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         sets={opened.info.name: record(opened.path, relative_to=out) for opened in sets},
         created_with=versions("torch", "torchvision", "numpy", "pillow"),
         structure=record(files.structure, relative_to=out),
+        operating_points=points,
         pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
@@ -214,6 +231,38 @@ def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     if eps_255 < 1:
         raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
     return ThreatModel(norm, eps_255).on_grid()
+
+
+def calibrate(model: torch.nn.Module, val: Examples) -> Temperature:
+    """Fit the temperature on the validation images and divide the model's logits by it."""
+    temperature = fit_temperature(logits_of(folded(model), val.images), val.labels)
+    cool(model, temperature.value)
+    return temperature
+
+
+def _operating_points(
+    model: torch.nn.Module, val: Examples, contract: InputContract, specificities: tuple[float, ...]
+) -> tuple[OperatingPoint, ...]:
+    """The thresholds of the malignant score on the validation images; none where no class is malignant, or all are."""
+    malignant = contract.malignant_labels
+    if not 0 < len(malignant) < len(contract.classes):
+        return ()
+    scores, ill = malignant_scores(logits_of(folded(model), val.images), malignant), np.isin(val.labels, malignant)
+    points = [fix_operating_point(scores, ill, specificity=specificity) for specificity in sorted(set(specificities))]
+    return tuple(point for point in points if point is not None)
+
+
+def _of_validation(temperature: Temperature | None, points: tuple[OperatingPoint, ...]) -> Iterator[str]:
+    """What was fixed on the validation images, a line each."""
+    if temperature is not None:
+        likelihoods = f"negative log-likelihood {temperature.before:.3f} -> {temperature.after:.3f}"
+        yield f"temperature {temperature.value:.3g} by validation images ({likelihoods})"
+    for point in points:
+        sensitivity = "" if point.sensitivity is None else f", sensitivity {point.sensitivity:.1%}"
+        yield (
+            f"malignant above {point.probability:.3g}: specificity {point.reached:.1%}{sensitivity} on "
+            f"{point.benign + point.malignant:,} validation images"
+        )
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:

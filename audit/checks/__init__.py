@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a check reads what the later stages hand to it, and imports
     from skinaudit.audit.evidence.halved_reference import HalvedAnswers
     from skinaudit.audit.evidence.inputs import Inputs
     from skinaudit.audit.evidence.nearby_images import NearbyImages
+    from skinaudit.audit.evidence.operating import Operating
     from skinaudit.audit.evidence.pairing import Pair
     from skinaudit.audit.evidence.proof import Proof
     from skinaudit.audit.evidence.reference import Reference
@@ -90,7 +91,8 @@ class Evidence:
     inputs: manifest, contract and sets as they were read. engine: what the opened engine says of itself. emulated: the graph
     that the engine was built from ran in its place. reference: the engine of the control. conditions: operators by which an
     answer can hang on a condition, beside its reference's; None for a foreign engine. proof: what came of comparing
-    its layers and weights with those of its run. nearby: answers to images that no set
+    its layers and weights with those of its run. operating: the threshold of the malignant score, or why there is none.
+    nearby: answers to images that no set
     holds. half_precision: None where no emulation of it is called for. halved_reference: empty but for half precision.
     computed_precision: None where the runtime reports the precision. sets: the clean set first. external: own test beside
     external validation, None where the sets are not external. search: other readings of a foreign engine. baseline: None
@@ -104,6 +106,7 @@ class Evidence:
     reference: Reference
     conditions: Conditions | None
     proof: Proof
+    operating: Operating
     consistency: Consistency
     nearby: NearbyImages
     half_precision: HalfPrecision | None

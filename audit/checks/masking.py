@@ -60,7 +60,11 @@ def _of_sets(evidence: Evidence) -> Iterator[Finding]:
 
 def _settled(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """Norm and eps of the probes that passed and are as strong as replay: a weak attack breaks neither engine."""
-    passed = {gate.set for gate in evidence.gates if gate.rule == "probe-drop" and gate.judgement.verdict.value == "PASS"}
+    passed = {
+        gate.set
+        for gate in evidence.gates
+        if gate.rule == "probe-drop" and gate.subject == "accuracy" and gate.judgement.verdict.value == "PASS"
+    }
     for probe in evidence.probes:
         strong = probe.replay_accuracy is not None and probe.fresh_accuracy <= probe.replay_accuracy
         if probe.title in passed and strong:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.figures.at_threshold import ABOVE_THRESHOLD
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 
 if TYPE_CHECKING:
+    from skinaudit.audit.figures.at_threshold import AtThreshold
     from skinaudit.audit.figures.comparison import Comparison
     from skinaudit.audit.judgement.policy import Policy
     from skinaudit.audit.judgement.result import Gate
@@ -18,12 +20,14 @@ ABOUT: About = "figures"
 _OF_SETS = (
     "drop",
     "malignant-sensitivity",
+    "operating-sensitivity",
     "turned-benign",
     "malignant-to-benign",
     "class-sensitivity",
     "baseline-drop",
     "baseline-malignant-to-benign",
 )
+_CALLS = (MALIGNANT_CALLS, ABOVE_THRESHOLD)
 RULES = {
     "void-gate": Rule(
         "A gate that nothing could fail",
@@ -49,7 +53,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         what = gate.lesion_class or gate.subject
         if gate.counts:
             text = f"{gate.rule}: the limit of {gate.limit:,.0f} images allows to lose all {most:,.0f} that could be lost"
-        elif gate.subject == MALIGNANT_CALLS:
+        elif gate.subject in _CALLS:
             text = f"{gate.rule}: the bound of {100 * gate.limit:g} points lets an engine pass that calls nothing malignant"
         else:
             text = f"{gate.rule} of {what}: the margin of {100 * gate.limit:g} points lets an engine pass that guesses"
@@ -73,8 +77,15 @@ def _most(gate: Gate, evidence: Evidence) -> float | None:
                 most = None if pair is None else _to_lose(gate, pair.before.comparison, of_source=False)
             else:
                 most = _to_lose(gate, result.comparison, of_source=True)
-            return most if most is None or gate.counts or gate.subject == MALIGNANT_CALLS else most - guess
+            if gate.rule == "operating-sensitivity":
+                most = None if result.at_threshold is None else _sensitivity(result.at_threshold)
+            return most if most is None or gate.counts or gate.subject in _CALLS else most - guess
     return None
+
+
+def _sensitivity(at_threshold: AtThreshold) -> float:
+    """What the source has at the operating point."""
+    return 0.0 if at_threshold.source is None else at_threshold.source.sensitivity.share or 0.0
 
 
 def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
@@ -103,6 +114,8 @@ def _default_limit(gate: Gate, evidence: Evidence) -> float:
         return math.floor(default.baseline_malignant_to_benign / 100 * gate.images)
     if gate.rule == "turned-benign":
         return default.turned_benign / 100
+    if gate.rule == "operating-sensitivity":
+        return 0.0
     if gate.subject == MALIGNANT_CALLS:
         return default.margin_of_malignant(gate.images) / 100
     if gate.lesion_class is not None:

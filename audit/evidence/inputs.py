@@ -240,6 +240,10 @@ def _set_paths(
                 f"{engine}: built from data {short(manifest.lineage['data'])}, synthetic {manifest.synthetic}, but "
                 f"{folder / RUN_FILE} has data {short(run.data['digest'])}, synthetic {run.synthetic}; export it again"
             )
+        if manifest.operating_points not in ((), run.operating_points):
+            raise InvalidInputError(
+                f"{engine}: its manifest and {folder / RUN_FILE} hold different operating points; export it again"
+            )
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]
     elif sets is None:

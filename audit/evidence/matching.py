@@ -7,12 +7,12 @@ they may be scaled, undone by the next layer: neither changes the function, and 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.engines.networks.layers import Array, Constant, Kind, Layer
+from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind, Layer
 
 _SIGMAS = 3.0
 """Of the error of a scale that is estimated from rounded weights."""
@@ -21,6 +21,8 @@ _CUT = 1e-3
 _TINY = 1e-30
 _NEGLIGIBLE = 1e-6
 """Of a row's largest weight: what a sum in another order may move."""
+_EXACT = 4 * FLOAT_STEP
+"""Relative error of a scale that is known to the last places of float32."""
 
 
 class DiffersError(Exception):
@@ -69,11 +71,13 @@ class Channels:
 class Allowed:
     """What may differ. kinds: layers of the file that its precision explains: roundings and casts.
 
-    corrected: biases that were corrected on calibration images, within what rounding can have shifted them.
+    corrected: biases that were corrected on calibration images, within what rounding can have shifted them. half: numbers
+    that were rounded to fp16, though the file stores them in fp32, as ONNX Runtime's optimiser does for CPUs without fp16.
     """
 
     kinds: Collection[Kind] = ()
     corrected: bool = False
+    half: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,7 @@ class Matcher:
 
     def _behind(self, expected: Layer, found: Layer, before: Channels) -> Channels:
         """The channels behind a layer whose inputs match."""
+        found = _of_half(found) if self.allowed.half else found
         if expected.kind in ("convolution", "dense"):
             return self._weighted(expected, found, before)
         if expected.kind == "flatten":
@@ -146,6 +151,8 @@ class Matcher:
         if expected.kind in ("affine", "other"):
             if not before.plain:
                 raise DiffersError(expected, found, "its channels are in another order")
+            if expected.kind == "affine":
+                return _scales(expected, found)
             _check_constants(expected, found)
         elif expected.kind == "pool":
             _check_constants(expected, found)
@@ -163,6 +170,7 @@ class Matcher:
             loose[before.order] = before.loose
             per_place = loose.reshape((1, -1) + (1,) * (weight.value.ndim - 2)) * np.ones((1, *weight.value.shape[1:]))
             looseness = per_place.reshape(1, -1)
+        weight = _without_dead(weight, run_weight, expected, before, own=own)
         rows = _Rows(weight, _of(found.bias), looseness, self._bias_slack(found, weight))
         order = before.order if own else None
         return rows.fitted(run_weight, _of(expected.bias), expected, found, order=order)
@@ -220,9 +228,10 @@ class _Rows:
         run_bias, bias_slack = bias.value[order], bias.slack[order]
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
-        exact = (np.abs(value - wanted) <= slack + run_slack).all(axis=1) & ~self.loose.any(axis=1)
         factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
-        factors, loose = np.where(exact, 1.0, factors), np.where(exact, 0.0, loose)
+        fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 is as good as the estimate
+        loose = np.where(fits & ~self.loose.any(axis=1), 0.0, loose + np.where(fits, np.abs(factors - 1), 0.0))
+        factors = np.where(fits, 1.0, factors)
         scaled, by = wanted * factors[:, None], np.abs(factors)
         near = np.abs(value - scaled) <= slack + by[:, None] * run_slack + loose[:, None] * np.abs(scaled)
         shift = np.abs(self.bias.value - factors * run_bias)
@@ -295,9 +304,58 @@ def _check_constants(expected: Layer, found: Layer) -> None:
             raise DiffersError(expected, found, f"its constants are not those of {expected.origin}")
 
 
+def _scales(expected: Layer, found: Layer) -> Channels:
+    """The channels of an affine layer whose factors may stand in the weights of the next layer instead."""
+    factor, shift = _of(found.weight), _of(found.bias)
+    run_factor, run_shift = _of(expected.weight), _of(expected.bias)
+    equal = np.abs(factor.value - run_factor.value) <= factor.slack + run_factor.slack + _NEGLIGIBLE
+    scale = np.where(equal, 1.0, factor.value / np.where(run_factor.value == 0, np.inf, run_factor.value))
+    loose = np.where(equal, 0.0, factor.slack / np.abs(factor.value) + run_factor.slack / np.abs(run_factor.value))
+    allowed = shift.slack + np.abs(scale) * run_shift.slack + loose * np.abs(shift.value) + _NEGLIGIBLE
+    if not ((scale > 0) & (np.abs(shift.value - scale * run_shift.value) <= allowed)).all():
+        raise DiffersError(expected, found, f"its constants are not those of {expected.origin}")
+    return Channels(np.arange(len(scale)), scale, np.where(loose <= _EXACT, 0.0, loose))
+
+
+def _without_dead(weight: Constant, run_weight: Constant, expected: Layer, before: Channels, *, own: bool) -> Constant:
+    """The run's weights in place of the file's for inputs that are 0 for every image: they change nothing."""
+    dead = _dead(expected.inputs[0], run_weight.value.shape[0 if own else 1])
+    if not dead.any():
+        return weight
+    if own:
+        dead = dead[before.order]
+        shape = (-1,) + (1,) * (weight.value.ndim - 1)
+        stand_in = run_weight.value[before.order]
+    else:
+        shape = (1, -1) + (1,) * (weight.value.ndim - 2)
+        stand_in = run_weight.value
+    keep = ~dead.reshape(shape)
+    return Constant(np.where(keep, weight.value, stand_in), weight.slack * keep)
+
+
+def _dead(below: Layer, channels: int) -> NDArray[np.bool_]:
+    """Which channels of a layer are 0 for every image: no weights, a bias that is not positive, and a ReLU."""
+    layer = below.inputs[0] if below.kind == "activation" and below.settings[0] == 0 else None
+    if layer is None or layer.weight is None or layer.bias is None or layer.kind not in ("convolution", "dense"):
+        return np.zeros(channels, bool)
+    silent = ~layer.weight.value.reshape(len(layer.weight.value), -1).any(axis=1) & (layer.bias.value <= 0)
+    return silent if len(silent) == channels else np.zeros(channels, bool)
+
+
 def _of(part: Constant | None) -> Constant:
     assert part is not None  # the weights of a layer that _check_shapes has seen
     return part
+
+
+def _of_half(found: Layer) -> Layer:
+    """Numbers that fp16 holds as they are may have been rounded to it."""
+
+    def rounded(part: Constant | None) -> Constant | None:
+        if part is None or not (part.value.astype(np.float16) == part.value).all():
+            return part
+        return Constant(part.value, np.maximum(part.slack, np.abs(part.value) * 2.0**-11 + 2.0**-24))
+
+    return replace(found, weight=rounded(found.weight), bias=rounded(found.bias))
 
 
 def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:

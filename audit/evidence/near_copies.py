@@ -107,7 +107,7 @@ class _Pictures:
         self._whiten = ((axes / scale) @ axes.T).astype(np.float32)
         self._plain = self._whitened(cells)
         self._turned = [np.ascontiguousarray(self._plain[:, turn]) for turn in _TURNS]
-        self._moved = [self._whitened(_cells(luminance, *move)) for move in _moves()]
+        self._luminance = luminance
 
     def best(self, rows: Indices) -> tuple[Floats, NDArray[np.int8]]:
         """The cosine of each of `rows` with every picture as it is turned best, and that turn."""
@@ -123,13 +123,17 @@ class _Pictures:
     def aligned(self, first: Indices, second: Indices, turn: NDArray[np.int8]) -> Floats:
         """The best cosine of each pair where one of the two is moved."""
         best = np.full(len(first), -1, np.float32)
+        some, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+        first, second = places[: len(first)], places[len(first) :]
+        plain = self._plain[some]
+        moves = [self._whitened(_cells(self._luminance[some], *move)) for move in _moves()] if len(some) else []
         for index, order in enumerate(_TURNS):
             pairs = np.flatnonzero(turn == index)
             if not len(pairs):
                 continue
             one, other = first[pairs], second[pairs]
-            for moved in self._moved:
-                for left, right in ((self._plain, moved), (moved, self._plain)):
+            for moved in moves:
+                for left, right in ((plain, moved), (moved, plain)):
                     found = np.einsum("ij,ij->i", left[one], right[other][:, order])
                     best[pairs] = np.maximum(best[pairs], found)
         return best

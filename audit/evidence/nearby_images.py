@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
 from skinaudit.audit.evidence.consistency import spread_over_classes
 from skinaudit.audit.evidence.inputs import Inputs
@@ -19,6 +18,10 @@ from skinaudit.errors import EngineError
 _IMAGES = 35
 _FLOATS = ("float32", "float16")
 STORED, STEP, BETWEEN = "stored images", "images one step away", "images between the steps"
+ALMOST = "images a tenth of a step away"
+HALFWAY, ALMOST_HALFWAY = "images half a step up", "images a tenth of a step from there"
+_BASE = {ALMOST_HALFWAY: HALFWAY}
+"""What an engine's own answers are compared with, where it is not the stored images."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class NearbyImages:
-    """Some clean images: as they are stored, with every pixel one step up or down, with every pixel up to half a step off.
+    """Some clean images: as they are stored, with every pixel one step up or down, with every pixel up to half a step off,
+    with every pixel up to a tenth of a step off, and the same around the middle between two steps.
 
-    images: of each kind. reference: the engine against its reference by kind, empty without another reference. own: the
-    engine against its own answers to the stored images, of the other kinds. Of an engine whose input is of whole numbers
+    images: of each kind. reference: the engine against its reference by the first three kinds, empty without another
+    reference. own: the engine against its own answers to the stored images, of the other kinds; around the middle between
+    two steps against its answers there. Of an engine whose input is of whole numbers
     nothing lies between the steps. unanswered: kinds to which the engine answers NaN or infinity.
     """
 
@@ -52,7 +57,9 @@ def try_nearby_images(engine: Engine, reference: Reference, inputs: Inputs, *, b
     """Show images of all three kinds to the engine and to its reference; `seed` draws them."""
     whole_numbers = inputs.contract is not None and inputs.contract.dtype not in _FLOATS
     compared = None if reference.is_subject else reference.engine
-    kinds = _kinds(inputs.clean, np.random.default_rng(seed), between=not whole_numbers)
+    chosen = spread_over_classes(inputs.clean.labels, count=_IMAGES)
+    stored = np.stack([inputs.clean.image(index) for index in chosen])
+    kinds = kinds_of(stored, np.random.default_rng(seed), between=not whole_numbers)
     return compare_nearby(engine, compared, kinds, batch_size=batch_size)
 
 
@@ -61,29 +68,33 @@ def compare_nearby(
 ) -> NearbyImages:
     """Compare the answers to images by kind, STORED among them; every array is (N, 3, size, size)."""
     answers = {kind: _answers(engine, images, batch_size) for kind, images in kinds.items()}
-    stored = answers[STORED]
-    own = {
-        kind: _difference(stored, logits)
-        for kind, logits in answers.items()
-        if kind != STORED and stored is not None and logits is not None
-    }
-    beside = {}
+    own = {}
     for kind, logits in answers.items():
+        base = answers[_BASE.get(kind, STORED)]
+        if kind != STORED and base is not None and logits is not None:
+            own[kind] = _difference(base, logits)
+    beside = {}
+    for kind in (STORED, STEP, BETWEEN):
+        logits = answers.get(kind)
+        if logits is None:
+            continue
         expected = None if reference is None else _answers(reference, kinds[kind], batch_size)
-        if expected is not None and logits is not None:
+        if expected is not None:
             beside[kind] = _difference(expected, logits)
     unanswered = tuple(kind for kind, logits in answers.items() if logits is None)
     return NearbyImages(len(kinds[STORED]), beside, own, unanswered)
 
 
-def _kinds(clean: AdversarialSet, generator: np.random.Generator, *, between: bool) -> dict[str, Images]:
-    chosen = spread_over_classes(clean.labels, count=_IMAGES)
-    stored = np.stack([clean.image(index) for index in chosen])
+def kinds_of(stored: NDArray[np.uint8], generator: np.random.Generator, *, between: bool) -> dict[str, Images]:
+    """Images by kind, all of the shape of `stored`. between: also those that are not whole numbers."""
     steps = generator.choice(np.array([-1, 1], np.int16), stored.shape)
     kinds: dict[str, Images] = {STORED: stored, STEP: np.clip(stored + steps, 0, 255).astype(np.uint8)}
     if between:
-        parts = generator.uniform(-0.5, 0.5, stored.shape)
-        kinds[BETWEEN] = np.clip(stored + parts, 0, 255).astype(np.float32)
+        halfway = stored + np.where(stored < 255, 0.5, -0.5)
+        for kind, base, most in ((BETWEEN, stored, 0.5), (ALMOST, stored, 0.1), (ALMOST_HALFWAY, halfway, 0.1)):
+            parts = generator.uniform(-most, most, stored.shape)
+            kinds[kind] = np.clip(base + parts, 0, 255).astype(np.float32)
+        kinds[HALFWAY] = halfway.astype(np.float32)
     return kinds
 
 

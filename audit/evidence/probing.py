@@ -103,7 +103,8 @@ class Probed:
     groups: int64 (N,), their lesions. clean_right: named rightly without an attack. replay_right: and on every stored
     adversarial image of the same threat model; None where there is none. fresh_right: when clean and under this probe.
     worst_right: under all of them, and under a probe that starts at the stored images. reference_right: fresh_right of the
-    reference under the same attack; None where none was attacked.
+    reference under the same attack; None where none was attacked. malignant: images of a malignant class. fresh_called:
+    called malignant when clean and under this probe, whichever malignant class is named; reference_called: by the reference.
     """
 
     plan: ProbePlan
@@ -116,6 +117,19 @@ class Probed:
     fresh_right: NDArray[np.bool_]
     worst_right: NDArray[np.bool_]
     reference_right: NDArray[np.bool_] | None
+    malignant: NDArray[np.bool_]
+    fresh_called: NDArray[np.bool_]
+    reference_called: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Attacked:
+    """right: when clean; still_right: and after the attack. still_called: called malignant in both. queries: spent."""
+
+    right: NDArray[np.bool_]
+    still_right: NDArray[np.bool_]
+    still_called: NDArray[np.bool_]
+    queries: int
 
 
 def run_probe(
@@ -142,34 +156,36 @@ def run_probe(
     images, labels = _rows_of(clean, rows), clean.labels[rows]
     same_threat = [(stored, answers) for stored, answers in replayed if stored.info.threat_model == threat_model]
     tick = _ticks(progress, len(rows) * (1 if reference is None else 2))
-    attack = partial(_attack, probe, threat_model, images, labels)
+    malignant = clean.info.contract.malignant_labels
+    attack = partial(_attack, probe, threat_model, images, labels, malignant)
     started = time.perf_counter()
-    clean_right, fresh_right, queries = attack(_target(engine, batch_size), start=None, tick=tick)
-    replay_right, worst_right = None, fresh_right
+    fresh = attack(_target(engine, batch_size), start=None, tick=tick)
+    queries, replay_right, worst_right = fresh.queries, None, fresh.still_right
     if same_threat:
-        replay_right = np.logical_and.reduce([clean_right, *(answers[rows] == labels for _, answers in same_threat)])
-        worst_right = fresh_right & replay_right
+        replay_right = np.logical_and.reduce([fresh.right, *(answers[rows] == labels for _, answers in same_threat)])
+        worst_right = fresh.still_right & replay_right
     if same_threat and not probe.small:
         start = _rows_of(same_threat[0][0], rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
-        _, still_right, more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
-        worst_right, queries = worst_right & still_right, queries + more
+        more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
+        worst_right, queries = worst_right & more.still_right, queries + more.queries
     seconds = time.perf_counter() - started
-    reference_right = None
-    if reference is not None:
-        _, reference_right, _ = attack(_target(reference, batch_size), start=None, tick=tick)
+    beside = None if reference is None else attack(_target(reference, batch_size), start=None, tick=tick)
     return Probed(
         plan=probe,
         threat_model=threat_model,
         groups=lesions[rows],
         queries=queries,
         seconds=seconds,
-        clean_right=clean_right,
+        clean_right=fresh.right,
         replay_right=replay_right,
-        fresh_right=fresh_right,
+        fresh_right=fresh.still_right,
         worst_right=worst_right,
-        reference_right=reference_right,
+        reference_right=None if beside is None else beside.still_right,
+        malignant=np.isin(labels, malignant),
+        fresh_called=fresh.still_called,
+        reference_called=None if beside is None else beside.still_called,
     )
 
 
@@ -178,23 +194,25 @@ def _attack(
     threat_model: ThreatModel,
     images: Pixels,
     labels: Indices,
+    malignant: Sequence[int],
     target: Target,
     *,
     start: Pixels | None,
     rows: Indices | None = None,
     settings: Mapping[str, int | float] | None = None,
     tick: Callable[[int], None] = lambda _: None,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
-    """Which images are right when clean, which are still right after the attack, and the queries spent.
+) -> _Attacked:
+    """What the search does to the images.
 
     Without `rows` the search gets all images, wrong ones too. Those leave it at once, so the random numbers of the other
     images do not depend on the engine.
     """
-    right = predictions(target(images)) == labels
+    named = predictions(target(images))
+    right, still_called = named == labels, np.isin(named, malignant)
     attacked = np.arange(len(labels)) if rows is None else rows
     still_right = right.copy()
     if len(attacked) == 0:
-        return right, still_right, len(images)
+        return _Attacked(right, still_right, still_called, len(images))
     adversarial, queries = probe.search(
         target, images[attacked], labels[attacked],
         start=None if start is None else start[attacked], threat_model=threat_model,
@@ -202,8 +220,10 @@ def _attack(
     )  # fmt: skip
     if not within(adversarial, images[attacked], threat_model).all():
         raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
-    still_right[attacked] &= predictions(target(adversarial)) == labels[attacked]
-    return right, still_right, len(images) + queries + len(attacked)
+    named = predictions(target(adversarial))
+    still_right[attacked] &= named == labels[attacked]
+    still_called[attacked] &= np.isin(named, malignant)
+    return _Attacked(right, still_right, still_called, len(images) + queries + len(attacked))
 
 
 def _target(engine: Engine, batch_size: int) -> Target:

@@ -92,7 +92,7 @@ def difference(file: str, runtime: str, run_folder: str, asked: str, corrected: 
     folder = Path(run_folder)
     found = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
     expected = _of_run(folder, read_run(folder))
-    allowed = Allowed(KINDS[asked].layers, corrected=corrected)
+    allowed = Allowed(KINDS[asked].layers, corrected=corrected, half=asked == "fp16")
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, found)

@@ -11,6 +11,7 @@ import numpy as np
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.run_folder import RUN_FILE
 from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.errors import InvalidInputError
@@ -25,13 +26,15 @@ class Recorded:
 
     figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the recorded
     test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by file,
-    why a set that was crafted on the engine's source is none that its run lists, NOT_LISTED or CHANGED.
+    why a set that was crafted on the engine's source is none that its run lists, NOT_LISTED or CHANGED. operating_points:
+    of the run, or those that its export copied where the run is not at hand.
     """
 
     figures: Mapping[str, Mapping[str, float]]
     differences: tuple[str, ...]
     own: bool
     unlisted: Mapping[str, str]
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet]) -> Recorded:
@@ -45,6 +48,7 @@ def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversa
         differences=split.differences(clean),
         own=clean.info.source == weights,
         unlisted={file: reason for file, reason in reasons.items() if reason},
+        operating_points=manifest.operating_points if run is None else run.operating_points,
     )
 
 

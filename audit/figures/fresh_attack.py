@@ -21,7 +21,9 @@ class ProbeResult:
     engine on these images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together:
     right in each; None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right
     under all of them, and under a probe that starts at the stored images, if not small. drop: from the reference's fresh
-    accuracy to the engine's; None without a reference, or where the attack is not a fair comparison. masking: from the
+    accuracy to the engine's; None without a reference, or where the attack is not a fair comparison. malignant_drop: the
+    same of malignant images that are called malignant when clean and under this probe, whichever malignant class is named;
+    None, too, where no malignant image was attacked. masking: from the
     engine's replay accuracy to its fresh one, None without a replay: clearly above 0 where stored images miss what a fresh
     attack finds.
     """
@@ -45,6 +47,7 @@ class ProbeResult:
     drop: PairedDrop | None
     masking: PairedDrop | None
     small: bool = False
+    malignant_drop: PairedDrop | None = None
 
 
 def probe_figures(probed: Probed, *, confidence: float) -> ProbeResult:
@@ -71,4 +74,12 @@ def probe_figures(probed: Probed, *, confidence: float) -> ProbeResult:
         drop=drop(reference, probed.fresh_right) if reference is not None and probe.gated else None,
         masking=drop(replay, probed.fresh_right) if replay is not None and probe.gated else None,
         small=probe.small,
+        malignant_drop=_malignant_drop(probed, confidence) if probe.gated else None,
     )
+
+
+def _malignant_drop(probed: Probed, confidence: float) -> PairedDrop | None:
+    rows, before = probed.malignant, probed.reference_called
+    if before is None or not rows.any():
+        return None
+    return paired_drop(before[rows], probed.fresh_called[rows], probed.groups[rows], confidence=confidence)

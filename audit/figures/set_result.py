@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import predictions
+from skinaudit.artifacts.operating_point import OperatingPoint, malignant_scores, unshifted
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.reference import Control
+from skinaudit.audit.figures.at_threshold import AtThreshold, at_threshold
 from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.drift import Drift, measure_drift
 from skinaudit.audit.figures.flips import Flip, worst_flips
 from skinaudit.audit.figures.image_answers import pack_numbers
 from skinaudit.audit.figures.right_answers import pack_right
+from skinaudit.audit.figures.scores import ScoreComparison, compare_scores
 from skinaudit.audit.figures.subgroups import SubgroupColumn, SubgroupResult, subgroup_results
 
 
@@ -34,7 +37,9 @@ class SetResult:
     rightly; called_malignant: which it calls malignant, both as skinaudit.audit.figures.right_answers packs them. A report
     of an earlier version does not say which are called malignant; the text is empty then. engine_answers, source_answers:
     the classes that they name, by number, as skinaudit.audit.figures.image_answers packs them; empty in reports of earlier
-    versions, and source_answers where nothing was compared. subgroups: the figures of every subgroup that the data name.
+    versions, and source_answers where nothing was compared. scores: figures of the probabilities; None in reports of earlier
+    versions. at_threshold: at the operating point; None where there is none. subgroups: the figures of every subgroup that
+    the data name.
     """
 
     name: str
@@ -59,23 +64,63 @@ class SetResult:
     called_malignant: str
     engine_answers: str
     source_answers: str
+    scores: ScoreComparison | None = None
+    at_threshold: AtThreshold | None = None
     subgroups: tuple[SubgroupResult, ...] = ()
 
 
 def set_results(
-    answered: Sequence[AnsweredSet], *, engine: Path, columns: Sequence[SubgroupColumn], confidence: float
+    answered: Sequence[AnsweredSet],
+    *,
+    engine: Path,
+    columns: Sequence[SubgroupColumn] = (),
+    confidence: float,
+    point: OperatingPoint | None = None,
+    prevalence: float | None = None,
 ) -> tuple[SetResult, ...]:
     """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
-    columns: subgroups of the clean images, which those of all sets share. confidence: of every interval, two-sided.
+    columns: subgroups of the clean images, which those of all sets share. confidence: of every interval, two-sided. point:
+    the operating point; prevalence: of malignant images, for predictive values there.
     """
     clean = answered[0]
     return tuple(
-        _set_result(
-            answered_set, None if answered_set is clean else clean, engine=engine, columns=columns, confidence=confidence
+        replace(
+            _set_result(
+                answered_set, None if answered_set is clean else clean, engine=engine, columns=columns, confidence=confidence
+            ),
+            scores=_scores(answered_set, confidence=confidence),
+            at_threshold=None if point is None else _at(point, answered_set, prevalence=prevalence, confidence=confidence),
         )
         for answered_set in answered
     )
+
+
+def _scores(answered: AnsweredSet, *, confidence: float) -> ScoreComparison:
+    images, (engine, source, probabilities) = answered.images, _unshifted(answered)
+    return compare_scores(
+        engine, source,
+        labels=images.labels, groups=answered.lesions, malignant=images.info.contract.malignant_labels,
+        confidence=confidence, probabilities=probabilities,
+    )  # fmt: skip
+
+
+def _unshifted(answered: AnsweredSet) -> tuple[NDArray[np.floating], NDArray[np.floating] | None, bool]:
+    """Logits of engine and source of which a softmax gives probabilities; and whether the engine's are probabilities."""
+    contract, source, already = answered.images.info.contract, answered.source_logits, _are_probabilities(answered.logits)
+    engine = answered.logits if already else unshifted(answered.logits, contract)
+    return engine, None if source is None else unshifted(source, contract), already
+
+
+def _at(point: OperatingPoint, answered: AnsweredSet, *, prevalence: float | None, confidence: float) -> AtThreshold:
+    images, (engine, source, probabilities) = answered.images, _unshifted(answered)
+    malignant = images.info.contract.malignant_labels
+    scores = malignant_scores(engine, malignant, probabilities=probabilities)
+    return at_threshold(
+        scores > point.threshold,
+        None if source is None else malignant_scores(source, malignant) > point.threshold,
+        labels=images.labels, groups=answered.lesions, malignant=malignant, prevalence=prevalence, confidence=confidence,
+    )  # fmt: skip
 
 
 def _set_result(

@@ -14,6 +14,7 @@ EARLIER_FORMAT = "skinaudit-audit/1"
 _POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
     "agreement_only": "pass", "proof": "optional", "subgroups": None, "subgroup_lesions": 30, "subgroup_margin": 5.0,
+    "operating_specificity": None, "operating_prevalence": None, "operating_margin": None,
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},
@@ -24,6 +25,10 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
+
+_NO_OPERATING_POINT: Mapping[str, Any] = {
+    "operating_point": None, "operating_point_lacking": "the report is of an earlier version",
+}  # fmt: skip
 
 _BY_ANSWERS = ("square", "spsa")
 """The probes of that time which saw nothing but answers."""
@@ -40,12 +45,34 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **changed[name]}
-    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, **probe})
+    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": [], **changed}
+    later = {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": []}
+    return {**later, **_NO_OPERATING_POINT, **changed}
+
+
+def must_hold_answers(report: Mapping[str, Any]) -> bool:
+    """Whether a report, as its file has it, is of a version that keeps the answers by image. Taking them out does not make
+    it an earlier one: it has figures that earlier versions did not compute. An earlier report written again has none."""
+    return _has_figures(report, _FIGURES_WITH_ANSWERS)
+
+
+_FIGURES_WITH_ANSWERS = frozenset(
+    {"effective_lesions", "power", "malignant_drop", "turned_benign", "called_malignant", "engine_answers", "labels"}
+)
+
+
+def _has_figures(value: Any, names: frozenset[str]) -> bool:
+    """Whether one of these stands anywhere in the sets and gates of a report with a value."""
+    if isinstance(value, list):
+        return any(_has_figures(item, names) for item in value)
+    if not isinstance(value, dict):
+        return False
+    parts = [item for key, item in value.items() if key not in ("policy", "findings", "baseline")]
+    return any(value.get(name) not in (None, "", []) for name in names & value.keys()) or _has_figures(parts, names)
 
 
 def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +81,8 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
         "engine_answers": "",
         "source_answers": "",
         "subgroups": [],
+        "scores": None,
+        "at_threshold": None,
         **result,
         "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
     }

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from skinaudit.audit.figures.at_threshold import ABOVE_THRESHOLD
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
@@ -29,6 +30,10 @@ from skinaudit.audit.judgement.drop_verdict import enough, verdict_of
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
+
+_DOUBTFUL = 2
+"""Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few. A
+single image may be chance: it is listed for review."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def judge(
 ) -> tuple[Gate, ...]:
     """All gates, set by set, then those of the probes, those against an earlier engine, and last those of subgroups."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
-    opened += [_probe_gate(probe, probe.drop, policy) for probe in probes if probe.drop is not None]
+    opened += [open_gate for probe in probes for open_gate in _probe_gates(probe, policy)]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
@@ -72,6 +77,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
         margin = own_entry(policy.margins, names) or policy.margin
         yield _drop_gate("drop", result.title, "accuracy", comparison.drop, margin, policy)
         yield from _clinical_gates(result.title, comparison, policy)
+        yield from _operating_gate(result, policy)
         for class_result in comparison.classes:
             if class_result.drop is not None:
                 yield _class_gate(
@@ -95,14 +101,24 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         margin = policy.margin_of_malignant(pooled.images)
         yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
     if turned is not None:
+        bound = policy.turned_benign / 100
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = enough(turned, policy.turned_benign / 100, alone)
-        binding = policy.prove == "always" or provable or turned.value >= policy.turned_benign / 100
-        power = _power_of_turned(turned, policy.turned_benign / 100, policy) if provable else 0.0
+        provable = enough(turned, bound, alone)
+        doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
+        binding = policy.prove == "always" or provable or doubtful
+        power = _power_of_turned(turned, bound, policy) if provable else 0.0
         yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
     count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
     if count is not None and limit is not None:
         yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _operating_gate(result: SetResult, policy: Policy) -> Iterator[_Open]:
+    """Malignant images above the threshold, where the policy bounds their loss."""
+    drop = None if result.at_threshold is None else result.at_threshold.sensitivity_drop
+    if drop is not None and policy.operating_margin is not None:
+        alone = replace(policy, minimal_images=1)
+        yield _drop_gate("operating-sensitivity", result.title, ABOVE_THRESHOLD, drop, policy.operating_margin, alone)
 
 
 def _power_of_turned(turned: PairedDrop, limit: float, policy: Policy) -> float:
@@ -132,10 +148,16 @@ def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: fl
     return _Open(gate, p, verdict_of(drop, limit, 1.0, policy) is Verdict.PASS, drop)
 
 
-def _probe_gate(probe: ProbeResult, drop: PairedDrop, policy: Policy) -> _Open:
-    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it."""
-    opened = _drop_gate("probe-drop", probe.title, "accuracy", drop, policy.probe_margin, policy)
-    return replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
+def _probe_gates(probe: ProbeResult, policy: Policy) -> Iterator[_Open]:
+    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it. The same holds of
+    malignant called malignant under any probe, which attacks too few malignant images to show that they hold."""
+    if probe.drop is not None:
+        opened = _drop_gate("probe-drop", probe.title, "accuracy", probe.drop, policy.probe_margin, policy)
+        yield replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
+    if probe.malignant_drop is not None:
+        margin, alone = policy.margin_of_malignant(probe.malignant_drop.images), replace(policy, minimal_images=1)
+        opened = _drop_gate("probe-drop", probe.title, MALIGNANT_CALLS, probe.malignant_drop, margin, alone)
+        yield replace(opened, gate=replace(opened.gate, binding=policy.probe_prove))
 
 
 def _power(drop: PairedDrop, limit: float, policy: Policy) -> float:

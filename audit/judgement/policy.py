@@ -55,17 +55,21 @@ class Policy:
     says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
     stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
     of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
-    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
-    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
-    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
-    the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm
-    and eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has
-    to show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of
-    accuracy that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class
-    margin there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
-    earlier engine may get right and this one call benign. subgroups: columns of the data whose subgroups are judged; None
-    for all that the sets have, an empty list for none. subgroup_lesions: a subgroup that counts as fewer lesions is shown
-    and decides nothing. subgroup_margin: points that it may lose beyond the loss of its whole set; it can only FAIL.
+    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant class;
+    `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are named,
+    their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost the
+    engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm and
+    eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has to
+    show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of accuracy
+    that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class margin
+    there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
+    earlier engine may get right and this one call benign. operating_specificity: of the threshold, fixed on the run's
+    validation images, at which source and engine are compared, None for the lowest that the run recorded; operating_margin:
+    points of sensitivity that a set may lose there, None where that is shown and decides nothing; operating_prevalence: of
+    malignant images, for predictive values, which are not shown without it. subgroups: columns of the data whose subgroups
+    are judged; None for all that the sets have, an empty list for none. subgroup_lesions: a subgroup that counts as fewer
+    lesions is shown and decides nothing. subgroup_margin: points that it may lose beyond the loss of its whole set; it can
+    only FAIL.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -100,12 +104,16 @@ class Policy:
     subgroups: tuple[str, ...] | None = None
     subgroup_lesions: int = 30
     subgroup_margin: float = 5.0
+    operating_specificity: float | None = None
+    operating_prevalence: float | None = None
+    operating_margin: float | None = None
 
     def __post_init__(self) -> None:
         points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
         points |= {"malignant_margin": self.malignant_margin, "malignant_margin_many": self.malignant_margin_many}
         points |= {"turned_benign": self.turned_benign, "subgroup_margin": self.subgroup_margin}
         points |= {"probe_margin": self.probe_margin, "baseline_margin": self.baseline_margin}
+        points |= {} if self.operating_margin is None else {"operating_margin": self.operating_margin}
         points |= {f"margin of {name}": value for name, value in (*self.margins.items(), *self.class_margins.items())}
         for name, value in points.items():
             if not (math.isfinite(value) and 0 < value < 100):
@@ -122,6 +130,14 @@ class Policy:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
             )
+        if self.operating_margin is not None and self.operating_specificity is None:
+            raise InvalidInputError("policy operating_margin: name the specificity that it is for, such as 0.9")
+        for name, part in (
+            ("operating_specificity", self.operating_specificity),
+            ("operating_prevalence", self.operating_prevalence),
+        ):
+            if part is not None and not 0 < part < 1:
+                raise InvalidInputError(f"policy {name} = {part}: give a number between 0 and 1, such as 0.9")
         if self.malignant_to_benign is not None and not 0 <= self.malignant_to_benign <= MAX_IMAGES:
             raise InvalidInputError(
                 f"policy malignant_to_benign = {self.malignant_to_benign}: give 0 or more images, at most {MAX_IMAGES:,}"
@@ -223,6 +239,16 @@ prove = "{DEFAULT.prove}"
 percent = {DEFAULT.turned_benign}
 # limit = 0
 
+# Source and engine are also compared at the threshold of the malignant score that reached this specificity on the run's
+# validation images (see `skinaudit train --help`). Without it, the lowest specificity that the run recorded is taken.
+[operating_point]
+# specificity = 0.9
+# Share of malignant images where the classifier is used: with it, reports show predictive values.
+# prevalence = 0.02
+# Percentage points of sensitivity at the threshold of that specificity that a set may lose. Without it they are shown and
+# decide nothing.
+# margin = 5.0
+
 # Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
@@ -268,9 +294,12 @@ _SETTINGS = {
     "malignant": {"margin": "malignant_margin", "margin_of_many": "malignant_margin_many", "many": "many_malignant"},
     "malignant_to_benign": {"percent": "turned_benign", "limit": "malignant_to_benign"},
     "probe": {"margin": "probe_margin", "required": "probe_required", "images": "probe_images", "prove": "probe_prove"},
+    "operating_point": {
+        "specificity": "operating_specificity", "prevalence": "operating_prevalence", "margin": "operating_margin",
+    },
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
     "subgroups": {"lesions": "subgroup_lesions", "margin": "subgroup_margin", "columns": "subgroups"},
-}
+}  # fmt: skip
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
 _NOT_FLOATS = ("limit", "many", "required", "images", "prove", "lesions", "columns")
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
@@ -287,6 +316,9 @@ _FILE = Known(
         ],
         "malignant_to_benign": Annotated[Mapping[str, Any], Known({"percent": float, "limit": int}, others=False)],
         "probe": Annotated[Mapping[str, Any], _PROBE],
+        "operating_point": Annotated[
+            Mapping[str, Any], Known({"specificity": float, "prevalence": float, "margin": float}, others=False)
+        ],
         "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
         "subgroups": Annotated[Mapping[str, Any], _SUBGROUPS],
         "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],

@@ -7,7 +7,7 @@ from pathlib import Path
 from skinaudit.artifacts.plain_values import read_json
 from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.typed_json import build
-from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed, upgraded
+from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed, must_hold_answers, upgraded
 from skinaudit.audit.judgement.rederived import disagreement
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
@@ -24,7 +24,7 @@ def read_audit(path: Path) -> AuditResult:
 
     Raises InvalidInputError for another kind of file, for whatever skinaudit.artifacts.typed_json refuses, and for a verdict
     of a gate or of the whole that does not follow from the report's own figures, gates and findings, or for figures that do
-    not follow from its answers by image (a report of an earlier version keeps none).
+    not follow from its answers by image, or for a report without them (only those of earlier versions keep none).
     """
     value = read_json(path, what="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
     kind = value.pop("kind", None)
@@ -34,7 +34,10 @@ def read_audit(path: Path) -> AuditResult:
         raise InvalidInputError(
             f"{path}: kind should be {AUDIT_FORMAT}, found {show(kind)}; name the JSON report that `skinaudit audit` wrote"
         )
+    answered = must_hold_answers(value)
     result: AuditResult = build(AuditResult, completed(value), where=str(path), again=_AGAIN)
+    if answered and not result.by_image:
+        raise InvalidInputError(f"{path}: its answers by image were taken out, so its figures are not proved: {_CHANGED}")
     try:
         wrong = contradiction(result.sets, result.gates, result.policy) or disagreement(result)
     except InvalidInputError as error:

@@ -11,9 +11,10 @@ import numpy as np
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import Indices
+from skinaudit.audit.figures.at_threshold import AtThreshold, at_threshold
 from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.image_answers import unpack_numbers
-from skinaudit.audit.figures.right_answers import pack_right
+from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.subgroups import subgroup_results
 from skinaudit.audit.judgement.gates import judge
@@ -57,12 +58,26 @@ def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> Se
         confidence=result.policy.confidence,
     )  # fmt: skip
     called = pack_right(np.isin(answers, contract.malignant_labels))
-    subgroups = subgroup_results(
-        answers, source, result.subgroups, labels=labels, groups=lesions, malignant=contract.malignant_labels,
+    return replace(
+        entry, comparison=comparison, right=pack_right(answers == labels), called_malignant=called,
+        at_threshold=None if entry.at_threshold is None else _at_threshold(result, entry.at_threshold, labels, contract),
+        subgroups=subgroup_results(
+            answers, source, result.subgroups, labels=labels, groups=lesions, malignant=contract.malignant_labels,
+            confidence=result.policy.confidence,
+        ),
+    )  # fmt: skip
+
+
+def _at_threshold(result: AuditResult, entry: AtThreshold, labels: Indices, contract: InputContract) -> AtThreshold:
+    """The figures at the operating point from the calls that the report keeps."""
+    images = len(labels)
+    return at_threshold(
+        unpack_right(entry.engine_calls, images=images),
+        unpack_right(entry.source_calls, images=images) if entry.source_calls else None,
+        labels=labels, groups=unpack_numbers(result.lesions, images=images, below=2**32),
+        malignant=contract.malignant_labels, prevalence=result.policy.operating_prevalence,
         confidence=result.policy.confidence,
     )  # fmt: skip
-    right = pack_right(answers == labels)
-    return replace(entry, comparison=comparison, right=right, called_malignant=called, subgroups=subgroups)
 
 
 def _engine_answers(result: AuditResult, entry: SetResult) -> Indices:

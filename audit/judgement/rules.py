@@ -28,6 +28,11 @@ GATES: Mapping[str, Rule] = {
         "The upper confidence limit of their share does not lie below the policy's bound, or there are some to review.",
         "Look at each of the images that are listed; export in a wider precision, or keep the last layers in it.",
     ),
+    "operating-sensitivity": Rule(
+        "Sensitivity lost at the operating point",
+        "The interval of the paired drop in malignant images above the run's threshold does not lie below the margin.",
+        "Above the margin: export in a wider precision or calibrate on other images. Across it: add malignant images.",
+    ),
     "malignant-to-benign": Rule(
         "More cancers turned benign than the policy's limit",
         "More malignant images than the policy allows are called malignant by the source model and benign by the engine.",

@@ -16,6 +16,7 @@ from skinaudit.audit.reports.page import words
 from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robustness_charts
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
+from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
 from skinaudit.audit.reports.parts.subgroups import parts, subgroups_text
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
@@ -57,6 +58,8 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
                 severity: [finding for finding in result.findings if finding.severity is severity] for severity in Severity
             },
             malignant=result.malignant,
+            operating=[(entry, rows) for entry in result.sets if (rows := list(operating_rows(entry)))],
+            operating_text=operating_text(result),
             many_classes=len(result.classes) > MANY_CLASSES,
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,

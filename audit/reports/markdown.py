@@ -16,6 +16,7 @@ from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.audit.judgement.subgroup_gates import subject_of
 from skinaudit.audit.reports.parts.cases import Case, cases
+from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
 from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
@@ -54,6 +55,7 @@ def render(result: AuditResult) -> str:
     for title, rows in (
         ("", _sets(result)),
         ("", _clinical(result)),
+        ("", _operating(result)),
         ("", _external(result)),
         ("", _subgroups(result)),
         ("", _baseline(result)),
@@ -135,6 +137,16 @@ def _clinical(result: AuditResult) -> list[str]:
         answers = (drop_text(comparison.malignant_drop), margin, _verdict(pooled.judgement), turned_benign_text(turned))
         rows.append(_row((safe(_name(set_result)), f"{pooled.images:,}", *shares, *answers)))
     return rows if len(rows) > 2 else []
+
+
+def _operating(result: AuditResult) -> list[str]:
+    """Malignant against benign without and at a threshold, and how far probabilities can be trusted."""
+    heads = ("set", "figure", "source", "engine", "drop, points")
+    rows = [f"{safe(operating_text(result))}.", "", _row(heads), "|:--|:--|--:|--:|--:|"]
+    for set_result in result.sets:
+        name = safe(_name(set_result))
+        rows += [_row((name, row.name, row.source, row.engine, row.drop)) for row in operating_rows(set_result)]
+    return rows if len(rows) > 4 else []
 
 
 def _baseline(result: AuditResult) -> list[str]:

@@ -19,6 +19,7 @@ from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percen
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
 from skinaudit.audit.judgement.subgroup_gates import subject_of
 from skinaudit.audit.reports.parts.columns import plain_console, print_table
+from skinaudit.audit.reports.parts.operating import operating_text, short_figures
 from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
@@ -61,6 +62,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
     """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
     _head(result, console)
     tables = [(_drops(result), 1), (_clinical(result), 1), (_figures(result), 1), (_sensitivities(result), 2)]
+    tables += [(_operating(result), 1)]
     for table, keys in ((table, keys) for table, keys in tables if table.row_count):
         console.print()
         print_table(table, console, keys=keys)
@@ -76,6 +78,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
     )
     if any(gate.power is not None for gate in result.gates):
         _line(console, f"power, how likely an engine as good as its source passes: {powers_text(result)}")
+    _line(console, operating_text(result))
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
     if result.description.batches:
@@ -230,6 +233,17 @@ def _figures(result: AuditResult) -> Table:
             NOTHING if comparison.flips is None else f"{comparison.flips:,}",
             NOTHING if comparison.malignant_to_benign is None else f"{comparison.malignant_to_benign:,}",
         )
+    return table
+
+
+def _operating(result: AuditResult) -> Table:
+    """Source and engine beside each other: area, sensitivity and specificity at the threshold, calibration."""
+    table = _table("malignant score")
+    for title in ("ROC AUC", "sensitivity", "specificity", "calibration\nerror", "Brier"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for set_result in result.sets:
+        if set_result.scores is not None:
+            table.add_row(_name(set_result, result), *short_figures(set_result))
     return table
 
 

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, helper
 from onnx.checker import ValidationError
 
 from skinaudit.engines import onnx_graph
+from skinaudit.engines.networks.integer_operators import INTEGER
 from skinaudit.engines.networks.layers import Layer, image
 from skinaudit.engines.networks.onnx_operators import OPERATORS, Call
 from skinaudit.engines.networks.stored import Stored, folded, stored
@@ -75,22 +76,33 @@ def _unknown(origin: str) -> Layer:
     return Layer("other", (), (), origin, (origin,))
 
 
+def _layer(call: Call) -> Layer | list[Layer] | None:
+    """The layer that a node is; several of a node with several results."""
+    found = None
+    for table in (INTEGER, OPERATORS):
+        try:
+            found = table[call.operator](call) if found is None and call.operator in table else found
+        except _UNFIT:
+            found = None
+    return found
+
+
 def _results(node: NodeProto, values: Mapping[str, Layer | Stored], *, origin: str) -> list[Layer | Stored]:
     attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     if node.op_type == "Constant" and "value" in attributes:
         return [stored(attributes["value"])]
     inputs = [values.get(name) if name else None for name in node.input]
-    result: Layer | Stored | None = None
+    result: Layer | Stored | list[Layer] | None = None
     try:
         constants = [value for value in inputs if not isinstance(value, Layer)]
         if inputs and len(constants) == len(inputs) and _size(node.op_type, constants) <= _LARGEST:
             result = folded(node, constants, attributes)
-        elif node.op_type in OPERATORS and isinstance(inputs[0], Layer | Stored):
-            result = OPERATORS[node.op_type](Call(node.op_type, node.domain, inputs, attributes, origin))
+        elif inputs and inputs[0] is not None:
+            result = _layer(Call(node.op_type, node.domain, inputs, attributes, origin))
     except _UNFIT:
         result = None
     if result is not None:
-        return [result]
+        return [*result] if isinstance(result, list) else [result]
     layers = tuple(value for value in inputs if isinstance(value, Layer))
     settings = (node.op_type, *sorted((name, str(value)) for name, value in attributes.items()))
     numbers = tuple(str(value.integers()) for value in inputs[1:] if isinstance(value, Stored) and value.raw.size < 64)

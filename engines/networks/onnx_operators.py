@@ -16,7 +16,7 @@ from skinaudit.engines.networks.nchwc import in_plain_order
 from skinaudit.engines.networks.stored import Stored
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_CODES: Mapping[str, tuple[float, float]] = {
+CODES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "float8_e4m3fn": (-448, 448), "float8_e5m2": (-57344, 57344),
 }  # fmt: skip
 """The smallest and the largest number of a type that activations are rounded to."""
@@ -66,7 +66,7 @@ def _convolution(call: Call) -> Layer | None:
     if call.domain == "com.microsoft.nchwc":
         weight, bias, groups = in_plain_order(weight, bias, channels=source.shape[0], groups=groups)
     layer = layers.convolution(
-        source, weight, bias, _window(call, weight.value.shape[2:]), groups=groups, origin=call.origin
+        source, weight, bias, window_of(call, weight.value.shape[2:]), groups=groups, origin=call.origin
     )
     added = call.inputs[3] if len(call.inputs) > 3 else None
     if isinstance(added, Layer):
@@ -76,7 +76,8 @@ def _convolution(call: Call) -> Layer | None:
     return _activated(layer, call)
 
 
-def _window(call: Call, kernel: Any) -> Window:
+def window_of(call: Call, kernel: Any) -> Window:
+    """How the window of a convolution or pool of these sides moves."""
     attributes = call.attributes
     return Window(
         tuple(map(int, kernel)),  # type: ignore[arg-type]
@@ -163,12 +164,12 @@ def _relu(call: Call) -> Layer:
 def _max_pool(call: Call) -> Layer | None:
     if call.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         return None
-    return layers.max_pool(call.source, _window(call, call.attributes["kernel_shape"]), origin=call.origin)
+    return layers.max_pool(call.source, window_of(call, call.attributes["kernel_shape"]), origin=call.origin)
 
 
 def _average_pool(call: Call) -> Layer | None:
     sides = call.source.shape[1:]
-    window = Window(sides) if call.operator == "GlobalAveragePool" else _window(call, call.attributes["kernel_shape"])  # type: ignore[arg-type]
+    window = Window(sides) if call.operator == "GlobalAveragePool" else window_of(call, call.attributes["kernel_shape"])  # type: ignore[arg-type]
     matrix = None if window.ceil else layers.averages(sides, window)
     return None if matrix is None else layers.pool(call.source, matrix, window.result(sides), origin=call.origin)
 
@@ -234,29 +235,6 @@ def _flatten(call: Call) -> Layer | None:
     return layers.flatten(source, origin=call.origin)
 
 
-def _quantise(call: Call) -> Layer | None:
-    """Activations as codes; only a node that reads them back by the same scale makes a layer of it."""
-    scale, zero = call.stored(1), call.stored(2)
-    kind = "uint8" if zero is None else str(zero.raw.dtype)
-    if scale is None or kind not in _CODES:
-        return None
-    shift = 0.0 if zero is None else zero.number()
-    source = call.source
-    return Layer("other", (source,), source.shape, call.origin, ("codes", scale.number(), shift, kind))
-
-
-def _dequantise(call: Call) -> Layer | None:
-    source, scale, zero = call.source, call.stored(1), call.stored(2)
-    shift = 0.0 if zero is None else zero.number()
-    if scale is None or source.settings[:3] != ("codes", scale.number(), shift):
-        return None
-    low, high = _CODES[source.settings[3]]
-    step = scale.number()
-    return Layer(
-        "rounding", source.inputs, source.shape, source.origin, ((low - shift) * step, (high - shift) * step, step)
-    )  # fmt: skip
-
-
 def _cast(call: Call) -> Layer | None:
     if call.attributes["to"] not in _FLOATS:
         return None
@@ -270,6 +248,6 @@ OPERATORS: Mapping[str, Callable[[Call], Layer | None]] = {
     "Identity": _unchanged, "ReorderOutput": _unchanged, "ReorderInput": _unchanged, "Dropout": _dropout,
     "MaxPool": _max_pool, "AveragePool": _average_pool, "GlobalAveragePool": _average_pool, "ReduceMean": _mean,
     "GatherND": _gather, "Transpose": _transpose, "Flatten": _flatten, "Reshape": _flatten, "Squeeze": _flatten,
-    "QuantizeLinear": _quantise, "DequantizeLinear": _dequantise, "Cast": _cast,
+    "Cast": _cast,
 }  # fmt: skip
 """Operators that may be layers; every other one stays what it is."""

@@ -25,8 +25,9 @@ _ROUNDING: Mapping[int, tuple[float, float]] = {
 """By type: how far a stored number may lie from what it was rounded from, relative to itself and absolutely."""
 _HALF_STEP = 0.505
 """Of an integer code; a little more than half for the arithmetic of float32."""
-_LEVELS = 100
-"""At least so many steps make the largest weight of a tensor: 127 where a channel has a step of its own."""
+_LEVELS = 60
+"""At least so many steps make the largest weight of a tensor: 127 where a channel has a step of its own, 63 where weights
+have a bit less so that 16-bit sums do not overflow (NNCF's first layer, reduce_range of ONNX Runtime)."""
 _TINY_BIAS = 1e-3
 _FOLDED = frozenset(
     {
@@ -60,10 +61,19 @@ class Stored:
 
 def stored(tensor: TensorProto) -> Stored:
     """A tensor of a file, its external data loaded."""
-    raw = numpy_helper.to_array(tensor)
-    relative, absolute = _ROUNDING.get(tensor.data_type, (0.0, 0.0))
+    return typed(numpy_helper.to_array(tensor), tensor.data_type)
+
+
+def typed(raw: NDArray[Any], kind: int) -> Stored:
+    """Numbers of a file. kind: their type by ONNX's number."""
+    relative, absolute = _ROUNDING.get(kind, (0.0, 0.0))
     numbers = np.abs(np.asarray(raw, np.float64)) if raw.dtype.kind in "fiubV" else np.zeros(raw.shape)
     return Stored(raw, numbers * relative + absolute)
+
+
+def halves_of_bf16(raw: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """bfloat16 as it lies in a file, as float32."""
+    return (raw.astype(np.uint32) << 16).view(np.float32)
 
 
 def plain(raw: NDArray[Any]) -> Stored:
@@ -77,7 +87,7 @@ def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str
     if first is None:
         return None
     if node.op_type == "DequantizeLinear":
-        return _dequantised(inputs, attributes)
+        return dequantised(inputs, attributes)
     move = _moved(node, inputs, attributes)
     if move is not None:
         return Stored(move(first.raw), move(first.slack))
@@ -119,12 +129,8 @@ def _cast(first: Stored, to: int) -> Stored:
     return Stored(raw, first.slack + np.abs(np.asarray(raw, np.float64)) * relative + absolute)
 
 
-def _dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
-    """Codes of a file as the numbers that they stand for, each rounded by at most half a step.
-
-    Steps are as small as 8 bits allow, or the weights would be free: those of codes beyond that have no slack. Codes of 32
-    bits are biases.
-    """
+def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
+    """Codes of a file as the numbers that they stand for."""
     codes, scale, *rest = inputs
     assert codes is not None
     assert scale is not None
@@ -136,13 +142,24 @@ def _dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> 
         shape = [-1 if at == axis else 1 for at in range(sides)] if part.raw.size > 1 else [1] * sides
         return np.asarray(part.raw, np.float64).reshape(shape)
 
-    steps = np.abs(by_channel(scale))
-    value = (np.asarray(codes.raw, np.float64) - (0 if zero is None else by_channel(zero))) * by_channel(scale)
     if codes.raw.dtype.kind not in "iu":
-        return Stored(value, np.asarray(codes.slack * steps))
+        steps = np.abs(by_channel(scale))
+        return Stored(codes.constant.value * by_channel(scale), np.asarray(codes.slack * steps))
+    shifted = np.asarray(codes.raw, np.float64) - (0 if zero is None else by_channel(zero))
+    return of_codes(shifted, by_channel(scale), bits=8 * codes.raw.dtype.itemsize)
+
+
+def of_codes(codes: NDArray[np.float64], steps: NDArray[np.float64], *, bits: int) -> Stored:
+    """Whole numbers as what they stand for, codes * steps, each rounded by at most half a step.
+
+    Steps are as small as 7 bits allow, or the weights would be free: those of codes beyond that have no slack. Codes of 32
+    bits are biases.
+    """
+    value = codes * steps
+    widths = np.abs(steps)
     largest = np.abs(value).max(initial=0)
-    if codes.raw.dtype.itemsize == 1:
-        slack = np.where(steps <= largest / _LEVELS, _HALF_STEP * steps, 0)
+    if bits == 8:
+        slack = np.where(widths <= largest / _LEVELS, _HALF_STEP * widths, 0)
     else:
-        slack = np.minimum(_HALF_STEP * steps, max(largest / 16, _TINY_BIAS))
-    return Stored(value, np.broadcast_to(slack, value.shape))
+        slack = np.minimum(_HALF_STEP * widths, max(largest / 16, _TINY_BIAS))
+    return Stored(value, np.array(np.broadcast_to(slack, value.shape)))

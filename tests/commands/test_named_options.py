@@ -17,13 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "export": ("export",),
     "engines": ("export", "audit"),
-    "trainer": ("train", "attack"),
+    "trainer": ("train", "attack", "audit"),
     "audit": ("audit", "transfer", "compare", "report", "train", "export"),
 }
 
+OTHERS = ("python -m tf2onnx",)
+"""Commands of other programs that messages name."""
+
 
 def options_of(*names: str) -> set[str]:
-    return {option for name in names for parameter in commands.commands[name].params for option in parameter.opts}
+    own = {option for name in names for parameter in commands.commands[name].params for option in parameter.opts}
+    return {*own, "--help"}
 
 
 def named_options(path: Path) -> Iterator[tuple[int, str]]:
@@ -33,7 +37,8 @@ def named_options(path: Path) -> Iterator[tuple[int, str]]:
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+        text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        if text and not any(program in node.value for program in OTHERS):
             for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", node.value):
                 yield node.lineno, option
 

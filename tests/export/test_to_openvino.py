@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,10 +21,12 @@ pytest.importorskip("openvino", reason="openvino is not installed: pip install '
 pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudit[openvino]'")
 
 from skinaudit.artifacts.adversarial_set import open_set, write_set
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
+from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
+from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.audit.judgement.result import Verdict
 from skinaudit.engines.open import open_engine
 from skinaudit.engines.openvino_ import conditions_of_file, read_model
@@ -32,6 +37,8 @@ from skinaudit.export.calibration import Calibration
 from skinaudit.export.export import Exported, export_run
 from skinaudit.export.precision import check_found
 from skinaudit.export.to_openvino import ENOUGH, build_openvino
+from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.models import recorded_structure
 
 
 def request(graph: ModelProto, calibration: Calibration, target: Path, precision: str) -> Request:
@@ -41,6 +48,8 @@ def request(graph: ModelProto, calibration: Calibration, target: Path, precision
 @pytest.fixture(scope="module")
 def exported(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, ...]:
     run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+    write_structure(run / "structure.json", recorded_structure(load_run_model(run), size=32))
+    write_run(run, replace(read_run(run), structure=record(run / "structure.json", relative_to=run)))
     return export_run(run, precisions=["fp32", "fp16", "int8"], formats=["openvino"], threads=1)
 
 
@@ -74,6 +83,40 @@ def test_each_file_holds_what_was_asked_for(exported: tuple[Exported, ...]) -> N
     assert int8.lineage["calibration"] == read_run(exported[0].path.parents[1]).calibration.digest
     assert "calibration" not in fp32.lineage
     assert fp16.parity["agreement"] > 0.98
+
+
+def proof_of(engine: Path) -> Proof:
+    inputs: Any = SimpleNamespace(manifest=read_engine_manifest(engine))
+    return prove(engine, inputs)
+
+
+def test_layers_and_weights_of_the_files_themselves_are_those_of_the_run(exported: tuple[Exported, ...]) -> None:
+    assert [proof_of(one.path) for one in exported] == [Proof(one.path.name) for one in exported]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_other_weights_are_named_though_the_graph_beside_them_is_honest(
+    exported: tuple[Exported, ...], tmp_path: Path, precision: str
+) -> None:
+    (path,) = [one.path for one in exported if one.manifest.asked == precision]
+    moved = tmp_path / path.name
+    shutil.copy(path, moved)
+    layer = heaviest_constant(moved)
+    weights = bytearray(path.with_suffix(".bin").read_bytes())
+    offset, size = int(layer["offset"]), int(layer["size"])
+    weights[offset : offset + size // 2], weights[offset + size // 2 : offset + size] = (
+        weights[offset + size // 2 : offset + size], weights[offset : offset + size // 2],
+    )  # fmt: skip
+    moved.with_suffix(".bin").write_bytes(weights)
+    manifest = read_engine_manifest(path)
+    run = path.parents[1]
+    inputs: Any = SimpleNamespace(manifest=replace(manifest, run=str(run)))
+    assert "other weights than" in prove(moved, inputs).difference
+
+
+def heaviest_constant(path: Path) -> dict[str, str]:
+    constants = [one.find("data") for one in ElementTree.parse(path).iter("layer") if one.get("type") == "Const"]
+    return max((dict(one.attrib) for one in constants if one is not None), key=lambda data: int(data["size"]))
 
 
 def test_fp32_is_computed_in_fp32_and_answers_as_onnxruntime_does(exported: tuple[Exported, ...]) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.shape_inference
 import onnx.version_converter
 import onnxruntime as ort
+import onnxruntime.quantization as quantization
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.export.calibration import read_calibration
-from skinaudit.export.precision import to_fp16
+from skinaudit.export.precision import PRECISIONS, to_fp16
+from skinaudit.tests.faults.format_faults import calibration
 from skinaudit.tests.faults.graph_faults import MEAN, STD
 from skinaudit.tests.faults.lab import SIZE, Lab, plant
 from skinaudit.tests.faults.surgery import change, constant, parameters, rewired
@@ -186,6 +189,10 @@ FP32_ONLY: Mapping[str, Rewrite] = {
     "optimised_offline_all": optimised("ORT_ENABLE_ALL"),
 }
 """What the conversion to fp16 does not read: ONNX Runtime's own dialect, and constants that are nodes."""
+IN_INT8 = (
+    "as_exported", "untied_bias", "batch_norm_unfolded", "rescaled_layers", "normalised_by_product", "pooled_by_operator",
+    "classifier_as_product", "relu_as_maximum",
+)  # fmt: skip
 CALLS = ((64, 1), (7, 2), (1, 1))
 """Batch size and threads of the audit."""
 
@@ -211,3 +218,50 @@ def reexports() -> Iterator[Reexport]:
     """All of them; each is audited once for every one of CALLS."""
     yield from (Reexport(name, precision) for name in REWRITES for precision in ("fp32", "fp16"))
     yield from (Reexport(name, "fp32") for name in FP32_ONLY)
+
+
+def further(lab: Lab, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """More honest engines, by what was done and precision: int8 of rewritten graphs, files that ONNX Runtime's optimiser
+    wrote, QOperator files, dynamic quantisation, OpenVINO's files and a program. `export_all` has to come before."""
+    for name in IN_INT8:
+        model = lab.model()
+        converted = PRECISIONS["int8-u8s8"].convert(REWRITES[name](model) or model, calibration(lab), where=name)
+        yield name, "int8", _claimed(lab, f"honest-{name}-int8", converted.model, converted.settings)
+    for level in ("BASIC", "EXTENDED", "ALL"):
+        for base in ("fp16", "int8-u8s8"):
+            model = optimised(f"ORT_ENABLE_{level}")(lab.model(base))
+            assert model is not None
+            path = plant(lab, f"honest-{base}-{level}", model, base=base)
+            yield f"optimised_offline_{level.lower()}", base.partition("-")[0], path
+    for name, model in (("qoperator", _qoperator(lab, folder)), ("dynamic", _dynamic(lab, folder))):
+        yield name, "int8", _claimed(lab, f"honest-{name}", model, {})
+    for name in ("fp32.xml", "fp16.xml", "int8.xml", "fp32.pt2"):
+        yield "as_exported", name, lab.run / "engines" / name
+
+
+def _claimed(lab: Lab, name: str, model: ModelProto, settings: Mapping[str, Any]) -> Path:
+    return plant(lab, name, model, base="int8-u8s8", claim=lambda manifest: replace(manifest, settings=settings))
+
+
+def _qoperator(lab: Lab, folder: Path) -> ModelProto:
+    images = calibration(lab).images.astype(np.float32) / np.float32(255)
+
+    class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._images = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self._images, None)
+            return None if image is None else {"image": image[None]}
+
+    target = folder / "qoperator.onnx"
+    quantization.quantize_static(
+        lab.engine("fp32"), target, Images(), quant_format=quantization.QuantFormat.QOperator, per_channel=True,
+        weight_type=quantization.QuantType.QInt8,
+    )  # fmt: skip
+    return onnx.load(target)
+
+
+def _dynamic(lab: Lab, folder: Path) -> ModelProto:
+    quantization.quantize_dynamic(lab.engine("fp32"), folder / "dynamic.onnx")
+    return onnx.load(folder / "dynamic.onnx")

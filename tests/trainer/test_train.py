@@ -21,14 +21,20 @@ from skinaudit import cli
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.artifacts.one_writer import one_writer
+from skinaudit.artifacts.operating_point import malignant_scores
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.processes import Start
 from skinaudit.trainer import train
+from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
+from skinaudit.trainer.evaluate import logits_of
+from skinaudit.trainer.loop import Examples
+from skinaudit.trainer.models import folded, recorded_structure
 from skinaudit.trainer.recipes import adapted
+from skinaudit.trainer.temperature import fit_temperature
 from skinaudit.trainer.train import Training, threat_model, train_run
 
 TRAIN = [
@@ -52,6 +58,7 @@ def test_a_finished_run_is_complete_and_holds_no_leftovers(tiny_run: Path) -> No
     found = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
     assert found == {
         "run.json", "weights.safetensors", "structure.json", "calibration.safetensors", "log.jsonl", "curves.png",
+        "pictures.safetensors",
         "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-linf-4.safetensors",
     }  # fmt: skip
 
@@ -77,6 +84,31 @@ def test_the_manifest_says_what_was_done(tiny_run: Path) -> None:
     assert manifest.training["kept_epoch"] == max(line["epoch"] for line in log if line["best"])
     assert {"torch", "numpy", "skinaudit", "python"} <= set(manifest.created_with)
     assert (tiny_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_operating_point_is_that_of_the_validation_images(tiny_run: Path) -> None:
+    data, manifest = load("synthetic", size=32, images=300), read_run(tiny_run)
+    val = split(data, kind="lesion", seed=0).val
+    logits = logits_of(folded(load_run_model(tiny_run)), data.images[val])
+    ill = np.isin(data.labels[val], manifest.contract.malignant_labels)
+    called = malignant_scores(logits, manifest.contract.malignant_labels) > manifest.operating_points[0].threshold
+    (point,) = manifest.operating_points
+    assert (point.specificity, point.benign, point.malignant) == (0.9, int((~ill).sum()), int(ill.sum()))
+    assert point.reached == pytest.approx((~called[~ill]).mean())
+    assert point.sensitivity == pytest.approx(called[ill].mean())
+    assert "temperature" not in manifest.training
+
+
+def test_a_calibrated_model_keeps_its_layers_and_divides_its_logits(tiny_run: Path) -> None:
+    data, model = load("synthetic", size=32, images=300), load_run_model(tiny_run)
+    val = split(data, kind="lesion", seed=0).val
+    examples = Examples(data.images[val], data.labels[val])
+    before, structure = logits_of(folded(model), examples.images), recorded_structure(model, size=32)
+    temperature = train.calibrate(model, examples)
+    after = logits_of(folded(model), examples.images)
+    np.testing.assert_allclose(after, before / temperature.value, rtol=1e-4, atol=1e-5)
+    assert recorded_structure(model, size=32) == structure
+    assert fit_temperature(after, examples.labels).value == pytest.approx(1, abs=0.01)
 
 
 def tiny_training() -> Training:
@@ -162,7 +194,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(
 
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
     assert contents(whole / "run") == contents(parts / "run")
-    assert len(contents(whole / "run")) == 5
+    assert len(contents(whole / "run")) == 6
     assert (parts / "runs" / "latest").readlink() == Path("../run")
 
 

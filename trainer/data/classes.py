@@ -12,7 +12,9 @@ import numpy as np
 
 from skinaudit.artifacts.contract import MAX_CLASSES
 from skinaudit.artifacts.files import digest_parts
+from skinaudit.artifacts.manifest import RunManifest
 from skinaudit.artifacts.plain_values import read_toml
+from skinaudit.artifacts.run_sets import CLASSES_FROM
 from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Dataset, of_rows
@@ -33,13 +35,24 @@ class ClassPlan:
 
     where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns;
     None where they stay as they are. malignant: classes of the task, the most important one first; None where the file
-    leaves it to the data. left_out: classes of the data whose images are not used.
+    leaves it to the data. left_out: classes of the data whose images are not used. of_run: made of what a run noted of its
+    own images; other images may lack some of these classes, or have the task's already.
     """
 
     where: str
     members: Mapping[str, tuple[str, ...]] | None
     malignant: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
+    of_run: bool = False
+
+
+def plan_of_run(run: Path, manifest: RunManifest) -> ClassPlan | None:
+    """How the run's own images got their classes; None where these were taken as they are."""
+    members = manifest.data.get(CLASSES_FROM)
+    if members is None:
+        return None
+    contract = manifest.contract
+    return ClassPlan(str(run), {name: tuple(of) for name, of in members.items()}, contract.malignant, of_run=True)
 
 
 def read_classes(path: Path) -> ClassPlan:
@@ -126,6 +139,12 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
     unknown = sorted(named - {REST} - set(dataset.classes))
     rest = tuple(name for name in dataset.classes if name not in named)
     theirs = first_few(dataset.classes, limit=MAX_CLASSES)
+    if plan.of_run:
+        if rest:
+            raise InvalidInputError(
+                f"{plan.where}: was trained on data without {first_few(rest)}; say with --classes FILE.toml what these are"
+            )
+        return {task: tuple(name for name in of if name in dataset.classes) for task, of in plan.members.items()}
     if unknown:
         raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
     if rest and REST not in named:

@@ -88,7 +88,8 @@ def _of_task(
     dataset: Dataset, classes: ClassPlan | None, wanted: Sequence[str] | None, where: str, *, remedy: str
 ) -> Dataset:
     """The dataset with the classes of the task; raises InvalidInputError where they are too many or one has no image."""
-    grouped = dataset if classes is None else regrouped(dataset, classes)
+    as_they_are = classes is None or (classes.of_run and set(dataset.classes) <= set(wanted or ()))
+    grouped = dataset if classes is None or as_they_are else regrouped(dataset, classes)
     if wanted is not None:
         return in_order(grouped, wanted, where=where)
     count = len(grouped.classes)

@@ -24,6 +24,7 @@ MEANINGS: Mapping[Verdict, str] = {
 QUESTIONS: Mapping[str, str] = {
     "drop": "accuracy lost",
     "malignant-sensitivity": "sensitivity lost",
+    "operating-sensitivity": "sensitivity lost",
     "turned-benign": "malignant turned benign",
     "malignant-to-benign": "malignant called benign",
     "class-sensitivity": "sensitivity lost",

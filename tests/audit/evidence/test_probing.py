@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,11 @@ from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.evidence.probes import load, names
-from skinaudit.audit.evidence.probing import plan_probes, small_probe
+from skinaudit.audit.evidence.probing import Probed, plan_probes, small_probe
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
+from skinaudit.audit.figures.fresh_attack import probe_figures
+from skinaudit.audit.judgement.gate_findings import gate_findings
+from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.errors import InvalidInputError
@@ -128,8 +133,12 @@ def test_a_probe_attacks_engine_and_reference_alike(tmp_path: Path, lab: SimpleN
     assert probe.replay_accuracy is not None
     assert probe.worst_accuracy <= min(probe.replay_accuracy, probe.fresh_accuracy)
     assert 0 < probe.queries <= 60 * 70
-    (gate,) = (gate for gate in result.gates if gate.rule == "probe-drop")
-    assert gate.set == probe.title
+    gate, clinical = (gate for gate in result.gates if gate.rule == "probe-drop")
+    assert gate.set == clinical.set == probe.title
+    assert (gate.subject, clinical.subject) == ("accuracy", MALIGNANT_CALLS)
+    assert (gate.binding, clinical.binding) == (True, False)
+    assert probe.malignant_drop is not None
+    assert (probe.malignant_drop.lost, probe.malignant_drop.gained, clinical.power) == (0, 0, 0)  # too few for 5 points
     again = audit_engine(planted.engine, probes=probes)
     assert again.probes[0].queries == probe.queries
 
@@ -144,6 +153,7 @@ def test_every_audit_finds_an_engine_that_knows_the_stored_images_by_heart(tmp_p
     planted = lab.plant(tmp_path, settings={"fault": "memory", "sets": str(tmp_path / "sets")})
     result = audit_engine(planted.engine)
     assert failing(result) == {"probe-drop", "nearby-images"}
+    assert {one.gate for one in result.findings if one.rule == "probe-drop"} == {"accuracy", MALIGNANT_CALLS}
     assert "masking" in {finding.rule for finding in result.findings}
     (probe,) = result.probes
     assert probe.small
@@ -163,11 +173,31 @@ def test_the_small_probe_asks_no_more_than_a_replay_and_binds_nothing(tmp_path: 
     (probe,) = result.probes
     assert (probe.small, probe.by_answers, probe.images, probe.settings["queries"]) == (True, True, 70, 20)
     assert probe.queries <= 1400 + 2 * 70
-    (gate,) = (gate for gate in result.gates if gate.rule == "probe-drop")
-    assert (gate.binding, gate.judgement.verdict) == (False, Verdict.INCONCLUSIVE)  # 70 images cannot show 5 points
+    for gate in (gate for gate in result.gates if gate.rule == "probe-drop"):
+        assert (gate.binding, gate.judgement.verdict) == (False, Verdict.INCONCLUSIVE)  # 70 images cannot show 5 points
     assert result.verdict is Verdict.PASS
     proving = audit_engine(planted.engine, policy=Policy(probe_images=70, probe_prove=True))
     assert proving.verdict is Verdict.INCONCLUSIVE
+
+
+def test_cancers_that_only_a_fresh_attack_turns_benign_fail_while_accuracy_holds() -> None:
+    """30 of 100 images are malignant. The engine loses 15 of them, and is right on 15 others that its reference misses."""
+    (plan,) = plan_probes(["square"], threat_model=None, images=100, queries=9, seed=0)
+    ill, lost = np.arange(100) < 30, np.arange(100) < 15
+    reference_right = np.arange(100) < 85
+    fresh_right = ~lost
+    probed = Probed(
+        replace(plan, small=True), ThreatModel("linf", Fraction(2)), np.arange(100), queries=900, seconds=1.0,
+        clean_right=fresh_right | lost, replay_right=None, fresh_right=fresh_right, worst_right=fresh_right,
+        reference_right=reference_right, malignant=ill, fresh_called=ill & ~lost, reference_called=ill,
+    )  # fmt: skip
+    result = probe_figures(probed, confidence=0.95)
+    gates = judge([], [result], Policy())
+    assert [(gate.subject, gate.judgement.verdict) for gate in gates] == [
+        ("accuracy", Verdict.INCONCLUSIVE), (MALIGNANT_CALLS, Verdict.FAIL)
+    ]  # fmt: skip
+    (finding,) = gate_findings(gates, Policy(), malignant=["mel"])
+    assert finding.text.startswith("malignant called malignant against its reference under the same attack: loses 50.0")
 
 
 def test_another_probe_stands_for_the_small_one_only_if_it_is_the_same_attack(tmp_path: Path, lab: SimpleNamespace) -> None:

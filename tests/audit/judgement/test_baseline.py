@@ -22,6 +22,7 @@ from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.statistics import paired_drop
+from skinaudit.audit.judgement import reading
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.reading import read_audit
@@ -130,6 +131,13 @@ def test_a_worse_engine_fails_the_gate_by_the_paired_figures(
     assert (melanoma.baseline, melanoma.engine) == (Hits(int(was[rows].sum()), 100), Hits(int(now[rows].sum()), 100))
 
 
+@pytest.fixture
+def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any edited figures would contradict the answers by image, and so would an earlier report's with fields of today."""
+    monkeypatch.setattr(reading, "must_hold_answers", lambda _: False)
+
+
+@pytest.mark.usefixtures("answers_may_lack")
 def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab: SimpleNamespace) -> None:
     """Against its own source a release may lose nothing, and still be worse than the last one."""
     value = json.loads(report.read_text())
@@ -142,7 +150,8 @@ def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab:
     report.write_text(json.dumps(value))
     result = again(report, lab)
     assert result.sets[1].comparison.engine_accuracy < 0.95
-    assert {gate.judgement.verdict for gate in result.gates if not gate.rule.startswith("baseline-")} == {PASS}
+    others = [gate for gate in result.gates if gate.binding and not gate.rule.startswith("baseline-")]
+    assert {gate.judgement.verdict for gate in others} == {PASS}
     assert result.verdict is FAIL
     assert result.reason.startswith("pgd linf 24/255: accuracy against the baseline: loses")
 
@@ -180,6 +189,7 @@ def test_fewer_cancers_called_malignant_than_by_the_baseline_fail(report: Path, 
             if gate.rule == "baseline-drop" and gate.subject == MALIGNANT_CALLS} == {FAIL}  # fmt: skip
 
 
+@pytest.mark.usefixtures("answers_may_lack")
 def test_a_baseline_that_does_not_say_what_it_calls_malignant_forbids_a_pass(report: Path, lab: SimpleNamespace) -> None:
     value = json.loads(report.read_text())
     for one in value["sets"]:
@@ -321,6 +331,7 @@ def without_answers(change: Change) -> Change:
         ),
     ],
 )
+@pytest.mark.usefixtures("answers_may_lack")
 def test_what_cannot_be_paired_is_refused_before_the_replay(
     report: Path, lab: SimpleNamespace, opened: list[Any], change: Change, message: str
 ) -> None:

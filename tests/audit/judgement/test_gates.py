@@ -157,6 +157,20 @@ def test_cancers_that_turned_benign_are_bounded_by_their_upper_limit(
     assert (gate.images, gate.value, gate.judgement.verdict) == (300, lost / 300, expected)
 
 
+@pytest.mark.parametrize(("lost", "binding"), [(0, False), (1, False), (2, True), (3, True)])
+def test_too_few_to_bound_binds_once_something_speaks_against_the_engine(
+    lab: SimpleNamespace, lost: int, binding: bool
+) -> None:
+    """Of 65 that the source calls malignant, of 600: 2 lost may be 11%."""
+    source = np.where(np.isin(LABELS, MALIGNANT), 1, LABELS)
+    ill = np.flatnonzero(np.isin(LABELS, MALIGNANT))
+    source[ill[:65]] = LABELS[ill[:65]]
+    engine = source.copy()
+    engine[ill[:lost]], engine[ill[65 : 65 + lost]] = 1, LABELS[ill[65 : 65 + lost]]
+    gate = named(judge([lab.entry(lab.compared(engine, source, LABELS))], [], Policy()), "turned-benign")
+    assert (gate.images, gate.binding, gate.judgement.verdict) == (65, binding, INCONCLUSIVE)
+
+
 def test_lost_sensitivity_fails_even_where_accuracy_is_made_up_elsewhere(lab: SimpleNamespace) -> None:
     source, engine = LABELS.copy(), LABELS.copy()
     melanoma, nevus = np.flatnonzero(LABELS == 0)[:40], np.flatnonzero(LABELS == 1)[:40]

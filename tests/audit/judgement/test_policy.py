@@ -34,6 +34,7 @@ def test_what_is_commented_out_in_the_default_is_a_policy_too(tmp_path: Path) ->
     found = read(tmp_path, text)
     assert found.margins == {"clean": 0.5, "pgd linf 4/255": 2.0}
     assert found.class_margins == {"mel": 2.0}
+    assert (found.operating_specificity, found.operating_prevalence, found.operating_margin) == (0.9, 0.02, 5.0)
     assert found.floors["pgd"] == Floor(accuracy=50.0)
     assert found.floors["clean"] == Floor(65.0, 50.0, 60.0, 20.0)
 
@@ -168,3 +169,17 @@ def test_bounds_that_allow_everything_are_no_pass(tmp_path: Path, lab: SimpleNam
         result = audit_engine(planted.engine, policy=policy)
         assert result.verdict is Verdict.INCONCLUSIVE
         assert result.findings[0].rule == "void-gate"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"operating_margin": 5.0}, "name the specificity that it is for"),
+        ({"operating_specificity": 90.0}, "operating_specificity = 90.0: give a number between 0 and 1"),
+        ({"operating_prevalence": 0.0}, "operating_prevalence = 0.0"),
+        ({"operating_specificity": 0.9, "operating_margin": 0.0}, "operating_margin = 0.0"),
+    ],
+)
+def test_an_operating_point_is_complete(bounds: dict[str, float], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        Policy(**bounds)

@@ -69,13 +69,42 @@ def test_an_edited_report_is_refused(
         read_audit(path)
 
 
-def test_a_report_of_an_earlier_version_is_read_without_proof(tmp_path: Path, written: dict[str, Any]) -> None:
-    for part in (written, *written["sets"]):
-        for name in ("labels", "lesions", "engine_answers", "source_answers"):
+ANSWERS = ("labels", "lesions", "engine_answers", "source_answers")
+
+
+def labels_emptied(report: dict[str, Any]) -> None:
+    report["labels"] = ""
+
+
+def answers_emptied(report: dict[str, Any]) -> None:
+    for part in (report, *report["sets"]):
+        part.update({name: "" for name in ANSWERS if name in part})
+
+
+def answers_taken_out(report: dict[str, Any]) -> None:
+    for part in (report, *report["sets"]):
+        for name in ANSWERS:
             part.pop(name, None)
+
+
+def named_after_the_earlier_format(report: dict[str, Any]) -> None:
+    answers_taken_out(report)
+    report["kind"] = "skinaudit-audit/1"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [labels_emptied, answers_emptied, answers_taken_out, named_after_the_earlier_format],
+    ids=lambda edit: edit.__name__,
+)
+def test_a_report_without_its_answers_is_no_earlier_one(
+    tmp_path: Path, written: dict[str, Any], edit: Callable[[dict[str, Any]], None]
+) -> None:
+    edit(written)
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(written))
-    assert not read_audit(path).by_image
+    with pytest.raises(InvalidInputError, match="its answers by image were taken out"):
+        read_audit(path)
 
 
 def test_answers_come_back_and_stay_small() -> None:

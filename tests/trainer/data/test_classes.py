@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.manifest import read_run
+from skinaudit.artifacts.run_sets import CLASSES_FROM
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data.classes import read_classes, regrouped
+from skinaudit.trainer.data.classes import plan_of_run, read_classes, regrouped
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import lesion_split
 from skinaudit.trainer.data.summary import summarise
@@ -51,6 +55,21 @@ def test_without_a_table_classes_stay_as_they_are(regroup: Callable[[str], Datas
     made = regroup('malignant = ["bcc", "mel"]\nleave_out = ["df"]\n')
     assert (made.classes, made.malignant) == (("mel", "nv", "bcc", "akiec", "bkl", "vasc"), ("bcc", "mel"))
     assert made.labels.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_other_images_get_the_classes_that_a_run_noted_of_its_own(make_dataset: Make, tiny_run: Path) -> None:
+    made: dict[str, list[str]] = {"rest": ["nv", "bcc", "akiec", "bkl", "df"], "melanoma": ["mel"]}
+    manifest = read_run(tiny_run)
+    assert plan_of_run(tiny_run, manifest) is None
+    contract = InputContract(32, classes=tuple(made), malignant=("melanoma",))
+    noted = replace(manifest, contract=contract, data={**manifest.data, CLASSES_FROM: made})
+    plan = plan_of_run(tiny_run, noted)
+    assert plan is not None
+    other = replace(make_dataset(range(3), range(3)), classes=("mel", "nv", "df"), malignant=("mel",))
+    assert regrouped(other, plan).classes == ("rest", "melanoma")
+    assert regrouped(other, plan).labels.tolist() == [1, 0, 0]
+    with pytest.raises(InvalidInputError, match=r"was trained on data without vasc; say with --classes FILE.toml what"):
+        regrouped(make_dataset(range(7), range(7)), plan)
 
 
 def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str], Dataset]) -> None:

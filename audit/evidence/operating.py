@@ -1,0 +1,49 @@
+"""The operating point at which source and engine are compared: the run's, at the specificity that the policy names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skinaudit.artifacts.contract import InputContract
+from skinaudit.artifacts.operating_point import OperatingPoint
+from skinaudit.audit.evidence.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Operating:
+    """point: None where there is none; lacking then says why, and what to do. recorded: whether the run has others."""
+
+    point: OperatingPoint | None
+    lacking: str
+    recorded: bool
+
+
+def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
+    """The threshold that was fixed when the training ended, never one that is chosen on the sets at hand.
+
+    specificity: None takes the lowest that the run recorded.
+    """
+    points = () if inputs.recorded is None else inputs.recorded.operating_points
+    fitting = [point for point in points if specificity is None or abs(point.specificity - specificity) < 1e-9]
+    if fitting:
+        found = min(fitting, key=lambda point: point.specificity)
+        return Operating(found, "", True)
+    return Operating(None, _lacking(inputs, points, specificity), bool(points))
+
+
+def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: float | None) -> str:
+    if points and specificity is not None:
+        names = ", ".join(f"{point.specificity:g}" for point in points)
+        return (
+            f"the run fixed a threshold for specificity {names}, the policy names {specificity:g}: name one of these, or "
+            f"train with --specificity {specificity:g}"
+        )
+    if not _tells_apart(inputs.clean.info.contract):
+        return "the contract names no malignant class, or no other: there is no malignant score"
+    if inputs.recorded is None:
+        return "an engine of another tool has no threshold that was fixed on validation images"
+    return "the run recorded no threshold: it was trained by an earlier version, or without benign validation images"
+
+
+def _tells_apart(contract: InputContract) -> bool:
+    return 0 < len(contract.malignant) < len(contract.classes)

@@ -1,0 +1,48 @@
+"""Two networks compared number by number: what rounding explains is the same, what it does not is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skinaudit.audit.evidence.matching import DiffersError, Matcher
+from skinaudit.engines.networks import layers
+from skinaudit.engines.networks.layers import Constant, Layer, constant
+
+WIDE, CLASSES, SLACK = 64, 7, 0.01
+FIRST = np.random.default_rng(0).normal(size=(WIDE, 192))
+LAST = np.random.default_rng(1).normal(size=(CLASSES, WIDE))
+
+
+def network(first: Constant, last: NDArray[np.float64], bias: NDArray[np.float64] | None = None) -> Layer:
+    flat = layers.flatten(layers.image(3, 8), origin="flatten")
+    hidden = layers.dense(flat, first, None if bias is None else constant(bias), origin="first")
+    return layers.dense(layers.activation(hidden, 0.0, np.inf, origin="relu"), constant(last), None, origin="last")
+
+
+def rounded(value: NDArray[np.float64]) -> Constant:
+    return Constant(value, SLACK * np.abs(value))
+
+
+def test_an_error_that_all_factors_share_does_not_make_the_answers_scaled() -> None:
+    """The factors of the first layer are known to 0.2%, and off by as much all in one direction."""
+    found = network(rounded(FIRST * 2 * 1.001), LAST / 2)
+    assert Matcher().match(network(constant(FIRST), LAST), found).plain
+
+
+def test_answers_that_are_scaled_by_more_than_rounding_are_not_plain() -> None:
+    found = network(rounded(FIRST * 2), LAST / 2 * 1.02)
+    assert not Matcher().match(network(constant(FIRST), LAST), found).plain
+
+
+def test_weights_of_inputs_that_are_always_0_change_nothing() -> None:
+    """What export clears before int8: channels without weights of their own and a bias that is not positive."""
+    first, bias, last = FIRST.copy(), np.ones(WIDE), LAST.copy()
+    first[5], bias[5], last[:, 5] = 0, -0.5, 1e5
+    cleared = last.copy()
+    cleared[:, 5] = 0
+    assert Matcher().match(network(constant(first), last, bias), network(constant(first), cleared, bias)).plain
+    bias[5] = 0.5
+    with pytest.raises(DiffersError, match="7 of its 7 channels have other weights than last"):
+        Matcher().match(network(constant(first), last, bias), network(constant(first), cleared, bias))
