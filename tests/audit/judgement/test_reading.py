@@ -213,7 +213,8 @@ LATER = (
     ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
     ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
     ("subgroups",), ("sets", 0, "subgroups"), ("policy", "subgroups"), ("policy", "subgroup_lesions"),
-    ("policy", "subgroup_margin"), ("sets", 0, "scores"),
+    ("policy", "subgroup_margin"), ("sets", 0, "scores"), ("sets", 0, "at_threshold"),
+    ("operating_point",), ("operating_point_lacking",),
     ("sets", 0, "comparison", "malignant_drop"), ("sets", 0, "comparison", "turned_benign"),
     ("sets", 0, "flipped", 0, "name"),
 )  # fmt: skip
