@@ -62,7 +62,7 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
     own_subject = gate.rule in ("floor", "subgroup-drop") or gate.lesion_class is not None
-    own_subject |= gate.rule == "baseline-drop" and gate.subject == MALIGNANT_CALLS
+    own_subject |= gate.rule in ("baseline-drop", "probe-drop") and gate.subject == MALIGNANT_CALLS
     subject = gate.subject if own_subject else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
