@@ -26,6 +26,7 @@ from skinaudit.audit.figures.external import external_result
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
 from skinaudit.audit.figures.set_result import set_results
+from skinaudit.audit.figures.subgroups import columns_of
 from skinaudit.audit.judgement.baseline import compare_baseline, pair_with
 from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
@@ -84,8 +85,9 @@ def _gathered(
     nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
     consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
+    columns = columns_of(inputs.clean.subgroups)
     sets = set_results(
-        answered, engine=path, confidence=confidence,
+        answered, engine=path, columns=columns, confidence=confidence,
         point=operating.point, prevalence=policy.operating_prevalence,
     )  # fmt: skip
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
@@ -140,7 +142,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
     set_names = [
         (images.info.name, title, images.info.attack) for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
     ]
-    check_names(request.policy, sets=set_names, classes=contract.classes)
+    check_names(request.policy, sets=set_names, classes=contract.classes, subgroups=inputs.clean.subgroups)
     reference = open_reference(
         path, inputs, engine,
         control=request.control, provider=request.provider, threads=request.threads,
@@ -230,6 +232,7 @@ def _result(
         reason=reason,
         agreement_only=agreement_only(findings),
         external=evidence.external,
+        subgroups=columns_of(inputs.clean.subgroups),
         versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
 

@@ -27,7 +27,7 @@ from skinaudit.audit.figures.statistics import (
     p_above,
     tango_interval,
 )
-from skinaudit.audit.judgement.gates import verdict_of
+from skinaudit.audit.judgement.drop_verdict import verdict_of
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Verdict
 

@@ -65,6 +65,7 @@ class LinearEngine:
         self.settings: dict[str, Any] = json.loads(onnx_graph.metadata(onnx_graph.load(path))["linear"])
         self.calls = 0
         self.images = 0
+        self.theirs = _pictures_of(self.settings) if self.settings.get("fault") == "subgroup" else set()
 
     @property
     def description(self) -> EngineDescription:
@@ -100,9 +101,20 @@ class LinearEngine:
                     for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
             strange = np.array([one.tobytes() not in seen for one in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
+        elif fault == "subgroup":  # wrong on the images of one value of a column
+            wrong = np.array([one.tobytes() in self.theirs for one in images])
+            logits[wrong] = np.roll(logits[wrong], 1, axis=1)
         elif fault == "rare":  # every 50th image of a batch
             logits[::50] = np.roll(logits[::50], 1, axis=1)
         return logits
+
+
+def _pictures_of(settings: Mapping[str, Any]) -> set[bytes]:
+    """The pictures of one value of a column, in all sets of a folder."""
+    stored = [open_set(path) for path in Path(settings["sets"]).glob("*.safetensors")]
+    images = (image for one in stored for batch in one.batches(256) for image in batch)
+    values = (value for one in stored for value in one.subgroups[settings["column"]])
+    return {image.tobytes() for image, value in zip(images, values, strict=True) if value == settings["value"]}
 
 
 def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> None:
@@ -146,6 +158,7 @@ def plant(
     eps: int = 24,
     steps: int = 1,
     masked: bool = False,
+    subgroups: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Planted:
     """Write a run with sets `clean` and `pgd`, its reference engine and an engine with `settings`."""
     run = folder
@@ -165,6 +178,7 @@ def plant(
         eps=eps,
         steps=steps,
         masked=masked,
+        subgroups=subgroups,
     )
     sets = {path.stem: record(path, relative_to=run) for path in sorted((run / "sets").glob("*.safetensors"))}
     write_run(
@@ -252,6 +266,7 @@ def write_sets(
     written_eps: int | None = None,
     steps: int = 1,
     masked: bool = False,
+    subgroups: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Write `clean` and a `pgd` set: for a linear model the sign step towards the runner-up is the worst case.
 
@@ -280,7 +295,10 @@ def write_sets(
         synthetic=True,
         created_with={},
     )
-    write_set(folder / "clean.safetensors", info, images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits)
+    write_set(
+        folder / "clean.safetensors", info,
+        images=pixels, labels=labels, group=groups, ids=ids, source_logits=logits, subgroups=subgroups,
+    )  # fmt: skip
     clean = open_set(folder / "clean.safetensors").images_digest
     threat = ThreatModel("linf", Fraction(written_eps or eps))
     info = replace(info, name="pgd", attack="pgd", threat_model=threat, settings={"steps": steps}, clean=clean)
@@ -295,6 +313,7 @@ def write_sets(
     write_set(
         folder / "pgd.safetensors", info,
         images=attacked, labels=labels, group=groups, ids=ids, source_logits=stored, attack=noted,
+        subgroups=subgroups,
     )  # fmt: skip
 
 

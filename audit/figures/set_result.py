@@ -22,6 +22,7 @@ from skinaudit.audit.figures.flips import Flip, worst_flips
 from skinaudit.audit.figures.image_answers import pack_numbers
 from skinaudit.audit.figures.right_answers import pack_right
 from skinaudit.audit.figures.scores import ScoreComparison, compare_scores
+from skinaudit.audit.figures.subgroups import SubgroupColumn, SubgroupResult, subgroup_results
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class SetResult:
     of an earlier version does not say which are called malignant; the text is empty then. engine_answers, source_answers:
     the classes that they name, by number, as skinaudit.audit.figures.image_answers packs them; empty in reports of earlier
     versions, and source_answers where nothing was compared. scores: figures of the probabilities; None in reports of earlier
-    versions. at_threshold: at the operating point; None where there is none.
+    versions. at_threshold: at the operating point; None where there is none. subgroups: the figures of every subgroup that
+    the data name.
     """
 
     name: str
@@ -64,25 +66,29 @@ class SetResult:
     source_answers: str
     scores: ScoreComparison | None = None
     at_threshold: AtThreshold | None = None
+    subgroups: tuple[SubgroupResult, ...] = ()
 
 
 def set_results(
     answered: Sequence[AnsweredSet],
     *,
     engine: Path,
+    columns: Sequence[SubgroupColumn] = (),
     confidence: float,
     point: OperatingPoint | None = None,
     prevalence: float | None = None,
 ) -> tuple[SetResult, ...]:
     """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
-    confidence: of every interval, two-sided. point: the operating point; prevalence: of malignant images, for predictive
-    values there.
+    columns: subgroups of the clean images, which those of all sets share. confidence: of every interval, two-sided. point:
+    the operating point; prevalence: of malignant images, for predictive values there.
     """
     clean = answered[0]
     return tuple(
         replace(
-            _set_result(answered_set, None if answered_set is clean else clean, engine=engine, confidence=confidence),
+            _set_result(
+                answered_set, None if answered_set is clean else clean, engine=engine, columns=columns, confidence=confidence
+            ),
             scores=_scores(answered_set, confidence=confidence),
             at_threshold=None if point is None else _at(point, answered_set, prevalence=prevalence, confidence=confidence),
         )
@@ -117,7 +123,14 @@ def _at(point: OperatingPoint, answered: AnsweredSet, *, prevalence: float | Non
     )  # fmt: skip
 
 
-def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Path, confidence: float) -> SetResult:
+def _set_result(
+    answered: AnsweredSet,
+    clean: AnsweredSet | None,
+    *,
+    engine: Path,
+    columns: Sequence[SubgroupColumn],
+    confidence: float,
+) -> SetResult:
     images, answers, source = answered.images, answered.answers, answered.source_logits
     source_answers = None if source is None else predictions(source)
     info, contract = images.info, images.info.contract
@@ -154,7 +167,11 @@ def _set_result(answered: AnsweredSet, clean: AnsweredSet | None, *, engine: Pat
         called_malignant=pack_right(np.isin(answers, contract.malignant_labels)),
         engine_answers=pack_numbers(answers),
         source_answers="" if source_answers is None else pack_numbers(source_answers),
-    )
+        subgroups=subgroup_results(
+            answers, source_answers, columns, labels=images.labels, groups=answered.lesions,
+            malignant=contract.malignant_labels, confidence=confidence,
+        ),
+    )  # fmt: skip
 
 
 def _are_probabilities(logits: NDArray[np.float32]) -> bool:

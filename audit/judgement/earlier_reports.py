@@ -13,7 +13,7 @@ EARLIER_FORMAT = "skinaudit-audit/1"
 
 _POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
-    "agreement_only": "pass", "proof": "optional",
+    "agreement_only": "pass", "proof": "optional", "subgroups": None, "subgroup_lesions": 30, "subgroup_margin": 5.0,
     "operating_specificity": None, "operating_prevalence": None, "operating_margin": None,
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
@@ -50,7 +50,8 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
-    return {"agreement_only": False, "labels": "", "lesions": "", "external": None, **_NO_OPERATING_POINT, **changed}
+    later = {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": []}
+    return {**later, **_NO_OPERATING_POINT, **changed}
 
 
 def must_hold_answers(report: Mapping[str, Any]) -> bool:
@@ -79,6 +80,7 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
         "called_malignant": "",
         "engine_answers": "",
         "source_answers": "",
+        "subgroups": [],
         "scores": None,
         "at_threshold": None,
         **result,

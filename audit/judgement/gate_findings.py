@@ -61,7 +61,7 @@ def _finding(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     }
     if gate.interval is not None:
         figures |= {"low": gate.interval.low, "high": gate.interval.high}
-    words = {"floor": _floor_text, "turned-benign": _turned_text}
+    words = {"floor": _floor_text, "turned-benign": _turned_text, "subgroup-drop": _subgroup_text}
     text = _count_text(gate) if gate.counts else words[gate.rule](gate) if gate.rule in words else _drop_text(gate, policy)
     return Finding(severity, gate.rule, gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures)
 
@@ -88,6 +88,14 @@ def _turned_text(gate: Gate) -> str:
 def _floor_text(gate: Gate) -> str:
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     return f"{gate.subject} is {100 * gate.value:.1f}%{bounds}, the policy's floor {100 * gate.limit:.1f}%"
+
+
+def _subgroup_text(gate: Gate) -> str:
+    low = gate.value if gate.interval is None else gate.interval.low
+    return (
+        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, at least {points(low)}; the loss of "
+        f"the whole set and the margin allow {points(gate.limit)}"
+    )
 
 
 def _drop_text(gate: Gate, policy: Policy) -> str:

@@ -1,7 +1,8 @@
 """Every bound of a policy applied to an audit's figures: one gate each.
 
 Multiplicity. PASS needs every gate, an intersection-union test: its error is no larger than that of a single one, and
-nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method.
+nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method;
+subgroups are a family of their own (skinaudit.audit.judgement.subgroup_gates).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import ClassComparison, Comparison
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
-from skinaudit.audit.figures.power import POWER, images_to_decide, least_lesions, pass_probability, power_to_pass
+from skinaudit.audit.figures.power import POWER, images_to_decide, pass_probability, power_to_pass
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import (
     Interval,
@@ -25,8 +26,10 @@ from skinaudit.audit.figures.statistics import (
     p_above,
     quantile,
 )
+from skinaudit.audit.judgement.drop_verdict import enough, verdict_of
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
+from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
 
 _DOUBTFUL = 2
 """Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few. A
@@ -53,13 +56,14 @@ def judge(
     *,
     baseline: BaselineResult | None = None,
 ) -> tuple[Gate, ...]:
-    """All gates, set by set, then those of the probes, and last those against an earlier engine."""
+    """All gates, set by set, then those of the probes, those against an earlier engine, and last those of subgroups."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
     opened += [open_gate for probe in probes for open_gate in _probe_gates(probe, policy)]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
-    return tuple(_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened))
+    decided = [_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened)]
+    return (*decided, *subgroup_gates(sets, policy))
 
 
 def set_names(result: SetResult) -> tuple[str, ...]:
@@ -99,7 +103,7 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
     if turned is not None:
         bound = policy.turned_benign / 100
         opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = _enough(turned, bound, alone)
+        provable = enough(turned, bound, alone)
         doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
         binding = policy.prove == "always" or provable or doubtful
         power = _power_of_turned(turned, bound, policy) if provable else 0.0
@@ -154,23 +158,6 @@ def _probe_gates(probe: ProbeResult, policy: Policy) -> Iterator[_Open]:
         margin, alone = policy.margin_of_malignant(probe.malignant_drop.images), replace(policy, minimal_images=1)
         opened = _drop_gate("probe-drop", probe.title, MALIGNANT_CALLS, probe.malignant_drop, margin, alone)
         yield replace(opened, gate=replace(opened.gate, binding=policy.probe_prove))
-
-
-def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
-    """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
-
-    FAIL by the p-value; PASS where both intervals lie below the limit and images and lesions are enough; otherwise
-    INCONCLUSIVE.
-    """
-    if p < policy.alpha:
-        return Verdict.FAIL
-    below = drop.interval.high < limit and drop.bootstrap.high < limit
-    return Verdict.PASS if below and _enough(drop, limit, policy) else Verdict.INCONCLUSIVE
-
-
-def _enough(drop: PairedDrop, limit: float, policy: Policy) -> bool:
-    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
-    return drop.images >= policy.minimal_images and lesions >= least_lesions(limit, confidence=policy.confidence)
 
 
 def _power(drop: PairedDrop, limit: float, policy: Policy) -> float:

@@ -29,6 +29,7 @@ def _bounds(policy: Policy) -> Iterator[str]:
         "malignant to benign": (policy.turned_benign, DEFAULT.turned_benign),
         "probe margin": (policy.probe_margin, DEFAULT.probe_margin),
         "baseline margin": (policy.baseline_margin, DEFAULT.baseline_margin),
+        "subgroup margin": (policy.subgroup_margin, DEFAULT.subgroup_margin),
         "baseline malignant to benign": (policy.baseline_malignant_to_benign, DEFAULT.baseline_malignant_to_benign),
     }
     for name, (value, default) in pairs.items():
@@ -36,5 +37,9 @@ def _bounds(policy: Policy) -> Iterator[str]:
             yield f"{name} {margin_text(value)} (default {margin_text(default)})"
     if policy.alpha >= FAR * DEFAULT.alpha - 1e-9:
         yield f"confidence {policy.confidence:g} (default {DEFAULT.confidence:g})"
+    if policy.subgroups == ():
+        yield "subgroups not judged (default all)"
+    elif policy.subgroup_lesions >= FAR * DEFAULT.subgroup_lesions:
+        yield f"subgroup lesions {policy.subgroup_lesions} (default {DEFAULT.subgroup_lesions})"
     if policy.minimal_images * FAR <= DEFAULT.minimal_images:
         yield f"minimal images {policy.minimal_images} (default {DEFAULT.minimal_images})"

@@ -55,18 +55,21 @@ class Policy:
     says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
     stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
     of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
-    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant
-    class; `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are
-    named, their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost
-    the engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm
-    and eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has
-    to show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of
-    accuracy that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class
-    margin there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
+    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant class;
+    `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are named,
+    their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost the
+    engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm and
+    eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has to
+    show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of accuracy
+    that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class margin
+    there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
     earlier engine may get right and this one call benign. operating_specificity: of the threshold, fixed on the run's
     validation images, at which source and engine are compared, None for the lowest that the run recorded; operating_margin:
     points of sensitivity that a set may lose there, None where that is shown and decides nothing; operating_prevalence: of
-    malignant images, for predictive values, which are not shown without it.
+    malignant images, for predictive values, which are not shown without it. subgroups: columns of the data whose subgroups
+    are judged; None for all that the sets have, an empty list for none. subgroup_lesions: a subgroup that counts as fewer
+    lesions is shown and decides nothing. subgroup_margin: points that it may lose beyond the loss of its whole set; it can
+    only FAIL.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -98,6 +101,9 @@ class Policy:
     probe_prove: bool = False
     baseline_margin: float = 1.0
     baseline_malignant_to_benign: float = 5.0
+    subgroups: tuple[str, ...] | None = None
+    subgroup_lesions: int = 30
+    subgroup_margin: float = 5.0
     operating_specificity: float | None = None
     operating_prevalence: float | None = None
     operating_margin: float | None = None
@@ -105,7 +111,7 @@ class Policy:
     def __post_init__(self) -> None:
         points = {"margin": self.margin, "class_margin": self.class_margin, "benign_margin": self.benign_margin}
         points |= {"malignant_margin": self.malignant_margin, "malignant_margin_many": self.malignant_margin_many}
-        points |= {"turned_benign": self.turned_benign}
+        points |= {"turned_benign": self.turned_benign, "subgroup_margin": self.subgroup_margin}
         points |= {"probe_margin": self.probe_margin, "baseline_margin": self.baseline_margin}
         points |= {} if self.operating_margin is None else {"operating_margin": self.operating_margin}
         points |= {f"margin of {name}": value for name, value in (*self.margins.items(), *self.class_margins.items())}
@@ -145,6 +151,7 @@ class Policy:
             ("minimal_images", self.minimal_images),
             ("many_malignant", self.many_malignant),
             ("probe_images", self.probe_images),
+            ("subgroup_lesions", self.subgroup_lesions),
         ):
             if not 1 <= images <= MAX_IMAGES:
                 raise InvalidInputError(f"policy {name} = {images}: give at least 1 and at most {MAX_IMAGES:,}")
@@ -262,6 +269,15 @@ margin = {DEFAULT.baseline_margin}
 # images (5.0: 8 of 175); 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
+# Subgroups: age in bands of 20 years, sex, site, skin type and source, where the data tell. A subgroup FAILs that loses
+# clearly more than its whole set and `margin` points, in accuracy or malignant called malignant, corrected for their number.
+# A subgroup never leaves an audit INCONCLUSIVE. One that counts as fewer than `lesions` lesions is shown, but it decides
+# nothing at all. Every column that the sets have is judged; `columns` names those that are, [] none.
+[subgroups]
+lesions = {DEFAULT.subgroup_lesions}
+margin = {DEFAULT.subgroup_margin}
+# columns = ["age", "sex"]
+
 # Absolute bounds in percent, by set; none by default.
 # [floor.clean]
 # accuracy = 65.0
@@ -282,11 +298,13 @@ _SETTINGS = {
         "specificity": "operating_specificity", "prevalence": "operating_prevalence", "margin": "operating_margin",
     },
     "baseline": {"margin": "baseline_margin", "malignant_to_benign": "baseline_malignant_to_benign"},
+    "subgroups": {"lesions": "subgroup_lesions", "margin": "subgroup_margin", "columns": "subgroups"},
 }  # fmt: skip
 """Tables of a policy file whose keys are fixed, with the field of Policy that each key sets."""
-_NOT_FLOATS = ("limit", "many", "required", "images", "prove")
+_NOT_FLOATS = ("limit", "many", "required", "images", "prove", "lesions", "columns")
 _FLOOR = Known({figure.name: float for figure in fields(Floor)}, others=False)
 _PROBE = Known({"margin": float, "required": bool, "images": int, "prove": bool}, others=False)
+_SUBGROUPS = Known({"lesions": int, "margin": float, "columns": tuple[str, ...]}, others=False)
 _FILE = Known(
     {
         "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
@@ -302,6 +320,7 @@ _FILE = Known(
             Mapping[str, Any], Known({"specificity": float, "prevalence": float, "margin": float}, others=False)
         ],
         "baseline": Annotated[Mapping[str, Any], Known({"margin": float, "malignant_to_benign": float}, others=False)],
+        "subgroups": Annotated[Mapping[str, Any], _SUBGROUPS],
         "floor": Mapping[str, Annotated[Mapping[str, Any], _FLOOR]],
     },
     others=False,
@@ -346,11 +365,13 @@ def _floats(table: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in table.items()}
 
 
-def check_names(policy: Policy, *, sets: Sequence[Collection[str]], classes: Iterable[str]) -> None:
-    """Raise InvalidInputError where a policy names a set or a class that the audit does not have, so that it would bound
-    nothing, or a set twice, so that one of the two would.
+def check_names(
+    policy: Policy, *, sets: Sequence[Collection[str]], classes: Iterable[str], subgroups: Collection[str] = ()
+) -> None:
+    """Raise InvalidInputError where a policy names a set, a class or a column of subgroups that the audit does not have, so
+    that it would bound nothing, or a set twice, so that one of the two would.
 
-    sets: of each set all that a policy may call it.
+    sets: of each set all that a policy may call it. subgroups: the columns of the sets.
     """
     set_names = sorted({name for names in sets for name in names})
     for table, what in ((policy.margins, "margin"), (policy.floors, "floor")):
@@ -366,6 +387,9 @@ def check_names(policy: Policy, *, sets: Sequence[Collection[str]], classes: Ite
     for name in policy.class_margins:
         if name not in classes:
             raise _unknown(name, sorted(classes), where="policy: no class")
+    for name in policy.subgroups or ():
+        if name not in subgroups:
+            raise _unknown(name, sorted(subgroups) or ["none in these sets"], where="policy: no column of subgroups")
 
 
 def _unknown(name: str, names: list[str], *, where: str) -> InvalidInputError:

@@ -16,6 +16,7 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.image_answers import unpack_numbers
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.subgroups import subgroup_results
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.result import AuditResult
 
@@ -49,16 +50,21 @@ def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> Se
     images, count = entry.comparison.images, len(result.classes)
     labels = unpack_numbers(result.labels, images=images, below=count)
     answers = _engine_answers(result, entry)
+    lesions = unpack_numbers(result.lesions, images=images, below=2**32)
     source = unpack_numbers(entry.source_answers, images=images, below=count) if entry.source_answers else None
     comparison: Comparison = compare(
         answers, source, engine_clean=None if entry.clean else clean, labels=labels,
-        groups=unpack_numbers(result.lesions, images=images, below=2**32), contract=contract,
+        groups=lesions, contract=contract,
         confidence=result.policy.confidence,
     )  # fmt: skip
     called = pack_right(np.isin(answers, contract.malignant_labels))
     return replace(
         entry, comparison=comparison, right=pack_right(answers == labels), called_malignant=called,
         at_threshold=None if entry.at_threshold is None else _at_threshold(result, entry.at_threshold, labels, contract),
+        subgroups=subgroup_results(
+            answers, source, result.subgroups, labels=labels, groups=lesions, malignant=contract.malignant_labels,
+            confidence=result.policy.confidence,
+        ),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, PairedDrop
+from skinaudit.audit.figures.subgroups import SubgroupColumn
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.engines.engine import EngineDescription
@@ -51,14 +52,15 @@ class Judgement:
 class Gate:
     """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.judgement.rules.RULES.
 
-    set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a
-    class, `images`, or the figure of a floor. value, limit, interval: fractions of 1, and images where the gate counts; the
-    value must lie below the limit, above it where the rule is `floor`, and may reach it where the gate counts. p_value:
-    one-sided, against "the bound holds", adjusted for all gates of the audit (Holm); None where the gate counts. binding:
-    whether an undecided gate forbids PASS. lesion_class: the class whose sensitivity is bounded; None for other gates.
-    effective_lesions: as how many lesions the images count; None for floors and counts. power: the probability that an
-    engine as good as its source passes this gate on these images, at the discordance seen; None where there is no source,
-    where the gate counts, and in reports of earlier versions. Rule, set and subject tell the gates of an audit apart.
+    set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class,
+    `images`, or the figure of a floor, or `FIGURE, SUBGROUP`. value, limit, interval: fractions of 1, and images where the
+    gate counts; the value must lie below the limit, above it where the rule is `floor`, and may reach it where the gate
+    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm), those of subgroups for
+    themselves; None where the gate counts. binding: whether an undecided gate forbids PASS. lesion_class: the class whose
+    sensitivity is bounded; None for other gates. effective_lesions: as how many lesions the images count; None for floors
+    and counts. power: the probability that an engine as good as its source passes this gate on these images, at the
+    discordance seen; None where there is no source, where the gate counts, and in reports of earlier versions. Rule, set and
+    subject tell the gates of an audit apart.
     """
 
     rule: str
@@ -141,16 +143,17 @@ class AuditResult:
     texts are printable, on one line and without hidden characters, whatever names came from outside.
 
     foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
-    manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the
-    data; lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in
-    its place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the
-    command line that gives this audit again. classes: in the contract's order; malignant: those of them that the contract
-    names so, the most important one first. baseline: the comparison with an earlier audit, None where none was named.
-    operating_point: the threshold of the malignant score at which engine and source are compared. operating_point_lacking:
-    why there is none, empty where there is one. agreement_only: the source keeps no robustness under attack, so that only
-    agreement with it can be shown. labels, lesions: of each image, the same in all sets, as
-    skinaudit.audit.figures.image_answers packs them; empty in reports of earlier versions. external: own
-    test beside external validation; None where the sets are not external.
+    manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the data;
+    lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in its
+    place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the command
+    line that gives this audit again. classes: in the contract's order; malignant: those of them that the contract names so,
+    the most important one first. baseline: the comparison with an earlier audit, None where none was named. operating_point:
+    the threshold of the malignant score at which engine and source are compared. operating_point_lacking: why there is none,
+    empty where there is one. agreement_only: the source keeps no robustness under attack, so that only agreement with it can
+    be shown. labels, lesions: of each image, the same in all sets, as skinaudit.audit.figures.image_answers packs them;
+    empty in reports of earlier versions. external: own test beside external validation; None where the sets are not
+    external. subgroups: in which subgroup each image is, by column of the data; empty where they name none, and in reports
+    of earlier versions.
     """
 
     engine: Path
@@ -185,6 +188,7 @@ class AuditResult:
     agreement_only: bool
     versions: Mapping[str, str]
     external: ExternalResult | None = None
+    subgroups: tuple[SubgroupColumn, ...] = ()
 
     def __post_init__(self) -> None:
         for item in fields(self):  # here, so that no report of any form can hold what a terminal or a page would act upon

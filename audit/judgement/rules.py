@@ -43,6 +43,12 @@ GATES: Mapping[str, Rule] = {
         "Even the lower bound of the drop in sensitivity to this class is above the policy's class margin.",
         "Export in a wider precision, or calibrate on images that hold enough of this class.",
     ),
+    "subgroup-drop": Rule(
+        "A subgroup loses clearly more than its whole set",
+        "Even the lower bound of what images of one age, sex, site, skin type or source lose is above the loss of the whole "
+        "set and the policy's margin.",
+        "Export in a wider precision, or calibrate on images that hold enough of this subgroup.",
+    ),
     "floor": Rule(
         "Below an absolute bound of the policy",
         "The figure's interval does not lie above the floor that the policy sets for this set.",

@@ -17,6 +17,7 @@ from skinaudit.audit.reports.page.charts import accuracy_chart, drop_chart, robu
 from skinaudit.audit.reports.page.gallery import shelves
 from skinaudit.audit.reports.page.templates import page_template
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
+from skinaudit.audit.reports.parts.subgroups import parts, subgroups_text
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
     MANY_CLASSES,
@@ -63,6 +64,8 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             order=order,
             own_sets=OWN_SETS if own_sets_compared(result) else None,
             shelves=shelves(result, pictures=pictures),
+            subgroup_parts=parts(result),
+            subgroups_text=subgroups_text(result),
             style=files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8"),
             words=words,
         )

@@ -14,8 +14,10 @@ from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, mar
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
+from skinaudit.audit.judgement.subgroup_gates import subject_of
 from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
+from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
     OWN_SETS,
@@ -55,6 +57,7 @@ def render(result: AuditResult) -> str:
         ("", _clinical(result)),
         ("", _operating(result)),
         ("", _external(result)),
+        ("", _subgroups(result)),
         ("", _baseline(result)),
         *parts.items(),
     ):
@@ -184,6 +187,23 @@ def _external(result: AuditResult) -> list[str]:
     heads = ("set", "figure", "own test", safe(external.name), "engine there", "difference", "explained by")
     rows = [_row(map(safe, row)) for row in external_rows(external)]
     return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", safe(EXTERNAL_NOTE)]
+
+
+def _subgroups(result: AuditResult) -> list[str]:
+    """The subgroups that lose most."""
+    worst = worst_rows(result)
+    if not worst:
+        return [f"{safe(subgroups_text(result))}."] if result.subgroups else []
+    heads = ("subgroup", "set", "images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval", "answer")
+    rows = [
+        _row((
+            safe(subject_of(row.figure, row.subgroup)), safe(_name(row.set)), f"{row.share.engine.count:,}",
+            share(row.share.source), share(row.share.engine), drop_text(row.share.drop),
+            f"**{row.answer}**" if row.failed else row.answer,
+        ))
+        for row in worst
+    ]  # fmt: skip
+    return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", f"{safe(subgroups_text(result))}."]
 
 
 def _gates(result: AuditResult) -> list[str]:

@@ -17,8 +17,10 @@ from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.result import AuditResult, Judgement, Verdict
+from skinaudit.audit.judgement.subgroup_gates import subject_of
 from skinaudit.audit.reports.parts.columns import plain_console, print_table
 from skinaudit.audit.reports.parts.operating import operating_text, short_figures
+from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
     MANY_CLASSES,
@@ -101,6 +103,12 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print()
         print_table(_external(result.external), console, keys=2)
         _line(console, EXTERNAL_NOTE)
+    if result.subgroups:
+        console.print()
+        table = _subgroups(result)
+        if table.row_count:
+            print_table(table, console, keys=2)
+        _line(console, subgroups_text(result))
     if result.probes:
         console.print()
         print_table(_probes(result), console)
@@ -311,6 +319,21 @@ def _baseline(result: AuditResult) -> Table:
         figures = (share(compared.baseline), share(compared.engine), drop_text(compared.drop), margin_text(100 * gate.limit))
         verdict = gate.judgement.verdict
         table.add_row(title, *figures, Text(verdict.value, style=_STYLES[verdict]))
+    return table
+
+
+def _subgroups(result: AuditResult) -> Table:
+    """The subgroups that lose most."""
+    table = _table("subgroup")
+    table.add_column("set")
+    for title in ("images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("answer")
+    for row in worst_rows(result):
+        answer = Text(row.answer, style=_STYLES[Verdict.FAIL] if row.failed else "")
+        figures = (share(row.share.source), share(row.share.engine), drop_text(row.share.drop))
+        subject = subject_of(row.figure, row.subgroup)
+        table.add_row(subject, _name(row.set, result), f"{row.share.engine.count:,}", *figures, answer)
     return table
 
 

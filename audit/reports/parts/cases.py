@@ -63,7 +63,7 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
 def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
-    own_subject = gate.rule == "floor" or gate.lesion_class is not None
+    own_subject = gate.rule in ("floor", "subgroup-drop") or gate.lesion_class is not None
     own_subject |= gate.rule in _OF_SEVERAL and gate.subject == MALIGNANT_CALLS
     subject = gate.subject if own_subject else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
@@ -80,7 +80,7 @@ def gate_figures(gate: Gate) -> str:
         return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
     what = "" if gate.subject == "accuracy" else f"{gate.subject}: "
     what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else what
-    margin = margin_text(100 * gate.limit)
+    margin = points(gate.limit).lstrip("+") if gate.rule == "subgroup-drop" else margin_text(100 * gate.limit)
     return f"{what}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
 
 

@@ -1,0 +1,164 @@
+"""Source against engine by subgroup: the images of one value of a column, such as sex female or age 40 to 59."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.logits import Indices
+from skinaudit.artifacts.set_subgroups import Subgroups
+from skinaudit.artifacts.typed_json import Count
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
+from skinaudit.audit.figures.image_answers import pack_numbers, unpack_numbers
+from skinaudit.audit.figures.metrics import Hits
+from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop
+
+ACCURACY = "accuracy"
+AGE = "age"
+"""The column whose values are years; they are put into bands."""
+BAND = 20
+"""Years of a band."""
+OLDEST = 120
+"""Years; what lies above is no age and stays as it stands."""
+MOST = 60
+"""Values of a column that are shown, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class SubgroupColumn:
+    """Which subgroup of a column each image is in.
+
+    values: sorted, ages as bands. of_images: for each image the number of its value, or len(values) where it is unknown or
+    not among the MOST most frequent ones, packed by skinaudit.audit.figures.image_answers.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    of_images: str
+
+
+@dataclass(frozen=True)
+class SubgroupShare:
+    """Right answers of engine and source to some images. `source` and `drop` are None where nothing was compared."""
+
+    engine: Hits
+    engine_interval: Interval
+    source: Hits | None
+    drop: PairedDrop | None
+
+
+@dataclass(frozen=True)
+class SubgroupResult:
+    """One subgroup of one set. malignant: malignant images called malignant; None where the subgroup has no such image."""
+
+    column: str
+    value: str
+    images: Count
+    lesions: Count
+    accuracy: SubgroupShare
+    malignant: SubgroupShare | None
+
+    @property
+    def title(self) -> str:
+        """For people: `skin type IV`, `age 40 to 59`."""
+        return f"{self.column.replace('_', ' ')} {self.value}"
+
+    @property
+    def shares(self) -> Iterator[tuple[str, SubgroupShare]]:
+        """What is compared, by its name."""
+        yield ACCURACY, self.accuracy
+        if self.malignant is not None:
+            yield MALIGNANT_CALLS, self.malignant
+
+
+def columns_of(subgroups: Subgroups) -> tuple[SubgroupColumn, ...]:
+    """The columns of a set, sorted by name, without those of which nothing is known."""
+    columns = (_column(name, subgroups[name]) for name in sorted(subgroups))
+    return tuple(column for column in columns if column.values)
+
+
+def age_band(text: str) -> str:
+    """Years as their band of BAND years: `45.0` -> `40 to 59`; another text as it stands."""
+    try:
+        years = float(text)
+    except ValueError:
+        return text
+    if not 0 <= years <= OLDEST:
+        return text
+    low = int(years) // BAND * BAND
+    return f"{low} to {low + BAND - 1}"
+
+
+def subgroup_results(
+    engine: Indices,
+    source: Indices | None,
+    columns: Sequence[SubgroupColumn],
+    *,
+    labels: Indices,
+    groups: NDArray[np.int64],
+    malignant: Sequence[int],
+    confidence: float,
+) -> tuple[SubgroupResult, ...]:
+    """Every subgroup that has an image. engine, source, labels, groups (lesions): int64 (N,).
+
+    malignant: labels of the malignant classes. confidence: of every interval, two-sided. Raises InvalidInputError where a
+    column is not of N images.
+    """
+    ill = np.isin(labels, malignant)
+    right = engine == labels, None if source is None else source == labels
+    called = np.isin(engine, malignant), None if source is None else np.isin(source, malignant)
+    results = []
+    for column in columns:
+        numbers = unpack_numbers(column.of_images, images=len(labels), below=len(column.values) + 1)
+        for number, value in enumerate(column.values):
+            rows = numbers == number
+            if not rows.any():
+                continue
+            sick = rows & ill
+            results.append(
+                SubgroupResult(
+                    column=column.name,
+                    value=value,
+                    images=int(rows.sum()),
+                    lesions=len(np.unique(groups[rows])),
+                    accuracy=_share(*right, rows, groups, confidence=confidence),
+                    malignant=_share(*called, sick, groups, confidence=confidence) if sick.any() else None,
+                )
+            )
+    return tuple(results)
+
+
+def _share(
+    engine: NDArray[np.bool_],
+    source: NDArray[np.bool_] | None,
+    rows: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    *,
+    confidence: float,
+) -> SubgroupShare:
+    count = int(rows.sum())
+    return SubgroupShare(
+        engine=Hits(int(engine[rows].sum()), count),
+        engine_interval=accuracy_interval(engine[rows], groups[rows], confidence=confidence),
+        source=None if source is None else Hits(int(source[rows].sum()), count),
+        drop=None if source is None else paired_drop(source[rows], engine[rows], groups[rows], confidence=confidence),
+    )
+
+
+def _column(name: str, texts: Sequence[str]) -> SubgroupColumn:
+    values = [age_band(text) if name == AGE else text for text in texts]
+    counts = Counter(value for value in values if value)
+    frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MOST]
+    known = sorted(frequent, key=_order)
+    numbers = {value: number for number, value in enumerate(known)}
+    return SubgroupColumn(name, tuple(known), pack_numbers(np.array([numbers.get(value, len(known)) for value in values])))
+
+
+def _order(value: str) -> tuple[float, str]:
+    """Bands of ages by their years, and before other texts."""
+    start = value.split(" ")[0]
+    return (float(start) if start.isdecimal() else float("inf"), value)

@@ -1,0 +1,109 @@
+"""Subgroups as every report shows them: those that lose most in a short table, all of them column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.statistics import p_above
+from skinaudit.audit.figures.subgroups import ACCURACY, SubgroupResult, SubgroupShare
+from skinaudit.audit.figures.text import margin_text
+from skinaudit.audit.judgement.result import AuditResult, Verdict
+from skinaudit.audit.judgement.subgroup_gates import RULE, judged, large_enough, subject_of
+
+WORST = 5
+"""Rows of the short table."""
+OPEN, SMALL, ASIDE = "no clear loss", "too small to decide", "not judged"
+"""What is said of a subgroup that does not fail."""
+FEW_ROWS = 24
+"""Rows of a column's table up to which a page shows it unfolded."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one subgroup in one set. answer: FAIL, OPEN, SMALL or ASIDE; empty where nothing was compared."""
+
+    set: SetResult
+    subgroup: SubgroupResult
+    figure: str
+    share: SubgroupShare
+    answer: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether its gate failed."""
+        return self.answer == Verdict.FAIL.value
+
+
+@dataclass(frozen=True)
+class Part:
+    """All rows of a column, by subgroup; values of the data that no row shows are unknown there, or too rare."""
+
+    name: str
+    subgroups: tuple[tuple[str, tuple[Row, ...]], ...]
+    not_shown: int
+    unfolded: bool
+
+
+def worst_rows(result: AuditResult) -> list[Row]:
+    """Those that failed, and of the others that decide something those with most evidence of losing more than
+    their whole set."""
+    compared = [row for row in _rows(result) if row.share.drop is not None and row.answer not in (SMALL, ASIDE)]
+    return sorted(compared, key=lambda row: (not row.failed, _chance(row)))[: max(WORST, sum(r.failed for r in compared))]
+
+
+def parts(result: AuditResult) -> list[Part]:
+    """Every column with all its subgroups, figures and sets."""
+    rows = list(_rows(result))
+    found = []
+    for column in result.subgroups:
+        own = [row for row in rows if row.subgroup.column == column.name]
+        own.sort(key=lambda row: column.values.index(row.subgroup.value))
+        by_value = tuple((value, tuple(some)) for value, some in groupby(own, key=lambda row: row.subgroup.value))
+        shown = sum(entry.images for entry in result.sets[0].subgroups if entry.column == column.name)
+        unfolded = len(own) <= FEW_ROWS or any(row.failed for row in own)
+        found.append(Part(column.name.replace("_", " "), by_value, result.sets[0].comparison.images - shown, unfolded))
+    return found
+
+
+def subgroups_text(result: AuditResult) -> str:
+    """How many subgroups there are and which are judged, in one line; empty where the data name none."""
+    if not result.subgroups:
+        return ""
+    names = ", ".join(f"{column.name.replace('_', ' ')} {len(column.values)}" for column in result.subgroups)
+    policy = result.policy
+    if not any(judged(policy, column.name) for column in result.subgroups):
+        return f"subgroups: {names}; the policy judges none"
+    failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
+    return (
+        f"subgroups: {names}; {failed} lose clearly more than their whole set and {margin_text(policy.subgroup_margin)} "
+        f"points; those below {policy.subgroup_lesions} lesions decide nothing"
+    )
+
+
+def _rows(result: AuditResult) -> Iterator[Row]:
+    failed = {(gate.set, gate.subject) for gate in result.gates
+              if gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL}  # fmt: skip
+    for entry in result.sets:
+        for subgroup in entry.subgroups:
+            for figure, share in subgroup.shares:
+                fails = (entry.title, subject_of(figure, subgroup)) in failed
+                yield Row(entry, subgroup, figure, share, Verdict.FAIL.value if fails else _answer(result, subgroup, share))
+
+
+def _answer(result: AuditResult, subgroup: SubgroupResult, share: SubgroupShare) -> str:
+    if share.drop is None:
+        return ""
+    if not judged(result.policy, subgroup.column):
+        return ASIDE
+    return OPEN if large_enough(share.drop, result.policy) else SMALL
+
+
+def _chance(row: Row) -> float:
+    """How likely so large a loss is where the subgroup loses no more than its whole set."""
+    whole = row.set.comparison.drop if row.figure == ACCURACY else row.set.comparison.malignant_drop
+    if row.share.drop is None or whole is None:
+        return 1.0
+    return p_above(row.share.drop, margin=max(0.0, whole.value))
