@@ -40,7 +40,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if comparison.top_answer_share >= _ALMOST_ALL:
         yield _doubt(f"{comparison.top_answer} takes {comparison.top_answer_share:.1%} of all answers")
     search, contract = evidence.search, evidence.inputs.contract
-    if search is None and comparison.better_order is not None:  # columns are mapped to classes: no contract was searched
+    open_search = search is None or search.chosen is None  # columns mapped to classes are not searched
+    if open_search and comparison.better_order is not None:
         classes = evidence.inputs.clean.info.contract.classes
         pairs = [f"{name} as {other}" for name, other in zip(classes, comparison.better_order, strict=True) if name != other]
         yield _doubt(f"the answers fit the labels far better if they are read otherwise: {', '.join(pairs)}")

@@ -40,6 +40,18 @@ def surpassed(honest: Evidence) -> Evidence:
     return replace(evidence, search=both)
 
 
+def undecided(honest: Evidence) -> Evidence:
+    """The search on some of the images decides nothing, and the answers to all of them fit another order far better."""
+    evidence = surpassed(honest)
+    assert evidence.search is not None
+    assert evidence.inputs.contract is not None
+    first, *others = evidence.search.rivals
+    of_contract = replace(first, contract=evidence.inputs.contract)
+    search = replace(evidence.search, rivals=(of_contract, *others))
+    exchanged = (CLASSES[1], CLASSES[0], *CLASSES[2:])
+    return change_set(replace(evidence, search=search), 0, better_order=exchanged)
+
+
 DAMAGES = {
     "no better than the majority class": lambda honest: foreign(
         honest, engine_accuracy=honest.clean.comparison.majority_share
@@ -48,6 +60,7 @@ DAMAGES = {
     "another contract": read_otherwise,
     "mapped columns exchanged": lambda honest: foreign(honest, better_order=(CLASSES[1], CLASSES[0], *CLASSES[2:])),
     "one of two others": surpassed,
+    "columns exchanged, and the search undecided": undecided,
 }
 
 
