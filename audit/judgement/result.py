@@ -22,7 +22,7 @@ from skinaudit.audit.figures.subgroups import SubgroupColumn
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.rules import RULES
 from skinaudit.engines.engine import EngineDescription
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 
 AUDIT_FORMAT = "skinaudit-audit/2"
 """Kind of the JSON report of an audit."""
@@ -79,7 +79,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise InvalidInputError(f"gate of rule {self.rule!r}: there are {', '.join(RULES)}")
+            raise InvalidInputError(f"gate of rule {self.rule!r}: there are {first_few(tuple(RULES))}")
 
     @property
     def counts(self) -> bool:
@@ -195,7 +195,7 @@ class AuditResult:
             object.__setattr__(self, item.name, printable_value(getattr(self, item.name)))
         for finding in self.findings:
             if finding.rule not in RULES:
-                raise InvalidInputError(f"finding of rule {finding.rule!r}: there are {', '.join(RULES)}")
+                raise InvalidInputError(f"finding of rule {finding.rule!r}: there are {first_few(tuple(RULES))}")
 
     @property
     def by_image(self) -> bool:
