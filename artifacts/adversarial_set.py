@@ -141,6 +141,15 @@ class AdversarialSet:
             for offset in range(0, len(chunk), size):
                 yield chunk[offset : offset + size]
 
+    def images_at(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
+        chunks, start = [], 0
+        for batch in self.batches(256):
+            inside = rows[(rows >= start) & (rows < start + len(batch))]
+            chunks.append(batch[inside - start])
+            start += len(batch)
+        return np.concatenate(chunks)
+
 
 def write_set(
     path: Path,

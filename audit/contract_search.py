@@ -158,7 +158,7 @@ class _Rounds:
     def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, each: int, most: int) -> list[_Read]:
         """Every candidate's reading on some images of each class, of one lesion one."""
         rows = _rows(self.clean.labels, self.clean.group, each=each, most=most)
-        images, labels = _pixels(self.clean, rows), self.clean.labels[rows]
+        images, labels = self.clean.images_at(rows), self.clean.labels[rows]
         read = []
         for done, (name, contract) in enumerate(candidates, start=1):
             logits = self._logits(contract, images)
@@ -307,15 +307,6 @@ def _rows(labels: Indices, groups: Indices, *, each: int, most: int) -> Indices:
     each = max(5, min(each, most // len(of_class)))
     spread = (rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)] for rows in of_class)
     return np.sort(np.concatenate(list(spread)))
-
-
-def _pixels(images: AdversarialSet, rows: Indices) -> Images:
-    chunks, start = [], 0
-    for batch in images.batches(256):
-        inside = rows[(rows >= start) & (rows < start + len(batch))]
-        chunks.append(batch[inside - start])
-        start += len(batch)
-    return np.concatenate(chunks)
 
 
 def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:

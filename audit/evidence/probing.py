@@ -153,7 +153,7 @@ def run_probe(
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])
     rows = np.sort(np.random.default_rng(probe.seed).permutation(len(clean))[: probe.images])
-    images, labels = _rows_of(clean, rows), clean.labels[rows]
+    images, labels = clean.images_at(rows), clean.labels[rows]
     same_threat = [(stored, answers) for stored, answers in replayed if stored.info.threat_model == threat_model]
     tick = _ticks(progress, len(rows) * (1 if reference is None else 2))
     malignant = clean.info.contract.malignant_labels
@@ -165,7 +165,7 @@ def run_probe(
         replay_right = np.logical_and.reduce([fresh.right, *(answers[rows] == labels for _, answers in same_threat)])
         worst_right = fresh.still_right & replay_right
     if same_threat and not probe.small:
-        start = _rows_of(same_threat[0][0], rows)
+        start = same_threat[0][0].images_at(rows)
         again = np.flatnonzero(worst_right)
         halved = {**probe.settings, "queries": max(1, int(probe.settings["queries"]) // 2)}
         more = attack(_target(engine, batch_size), start=start, rows=again, settings=halved)
@@ -237,16 +237,6 @@ def _target(engine: Engine, batch_size: int) -> Target:
         return logits
 
     return answer
-
-
-def _rows_of(image_set: AdversarialSet, rows: Indices) -> Pixels:
-    """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
-    chunks, start = [], 0
-    for batch in image_set.batches(256):
-        inside = rows[(rows >= start) & (rows < start + len(batch))]
-        chunks.append(batch[inside - start])
-        start += len(batch)
-    return np.concatenate(chunks)
 
 
 def _ticks(progress: Progress | None, total: int) -> Callable[[int], None]:

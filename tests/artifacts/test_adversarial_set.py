@@ -446,3 +446,9 @@ def test_memory_does_not_grow_with_the_number_of_images(make_set: MakeSet, tmp_p
         assert found == total == count
         peaks.append(kibibytes)
     assert peaks[1] - peaks[0] < 16 * 1024
+
+
+def test_images_at_chosen_rows_are_those_of_the_whole_set(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    opened = open_set(make_set(tmp_path / "clean.safetensors", count=600))
+    rows = np.array([0, 255, 256, 511, 512, 599])
+    assert np.array_equal(opened.images_at(rows), np.stack([opened.image(int(row)) for row in rows]))
