@@ -112,7 +112,8 @@ def _moved(
 def to_bytes(cells: Floats) -> NDArray[np.int8]:
     """Cells in 8 bit, for a file."""
     largest = np.abs(cells).max(axis=1, keepdims=True, initial=0)
-    return np.rint(np.divide(cells * _STEPS, largest, out=np.zeros_like(cells), where=largest > 0)).astype(np.int8)
+    scaled = np.divide(cells * _STEPS, largest, out=np.zeros_like(cells), where=largest > 0)
+    return np.asarray(np.rint(scaled), np.int8)
 
 
 def from_bytes(stored: NDArray[np.int8]) -> Floats:
