@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -23,9 +23,6 @@ from skinaudit.commands.shared_options import (
     threads_option,
 )
 from skinaudit.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from skinaudit.audit.request import Settings
 
 
 @click.command(short_help="Are ENGINES as robust as their model?")
@@ -153,7 +150,7 @@ def audit(
 
 
 def _audit_several(
-    paths: tuple[Path, ...], settings: Settings, planned: dict[str, Any],
+    paths: tuple[Path, ...], settings: dict[str, Any], planned: dict[str, Any],
     *, jobs: int | None, threads: int | None, as_json: bool,
 ) -> NoReturn:  # fmt: skip
     """Audit the engines among the files, each in its own process, and print one table."""

@@ -31,7 +31,7 @@ def doctor(as_json: bool) -> None:
     commands = program.commands.values() if isinstance(program, click.Group) else ()
     variables = [variable for command in commands for variable in environment.variables(command)]
     if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in (*reports, *variables)], indent=2))
+        click.echo(json.dumps([*map(asdict, reports), *map(asdict, variables)], indent=2))
     else:
         print_doctor(reports, console())
         for variable in variables:  # never its value, which may be a secret

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from skinaudit.artifacts.files import Progress
     from skinaudit.audit.judgement.policy import Policy
     from skinaudit.audit.judgement.result import AuditResult
-    from skinaudit.audit.request import Settings
     from skinaudit.engines.isolation.limits import Limits
 
 PROBE_IMAGES, PROBE_QUERIES = 200, 500
@@ -120,8 +119,8 @@ def settings_of(
     probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
     progress: Callable[[str], Progress | None], **others: Any,
-) -> Settings:  # fmt: skip
-    """What `audit` is asked for, as the settings of audit_engine but its threads, for one or several engines.
+) -> dict[str, Any]:  # fmt: skip
+    """What `audit` is asked for, as settings of audit_engine, without its threads, for one or several engines.
 
     others: settings of the same name, with paths as text or not.
     """
@@ -148,7 +147,7 @@ def settings_of(
     return {
         **others, "policy": bounds, "batch_size": batch, "probes": probes, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, as_path(runtime_cache), cuda_graphs),
-    }  # type: ignore[typeddict-item]  # fmt: skip
+    }  # fmt: skip
 
 
 def _policy(policy: str | Path | None, margin: float | None) -> Policy:
