@@ -135,6 +135,6 @@ def test_five_lines_audit_an_engine(
         result.answers("moon")
 
 
-def test_a_function_says_which_report_it_cannot_write(exported_run: Path) -> None:
+def test_a_function_says_which_report_it_cannot_write(exported_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="for the command line"):
-        skinaudit.audit(exported_run / "engines" / "fp32.onnx", report=["text=-"], output="x.json")
+        skinaudit.audit(exported_run / "engines" / "fp32.onnx", report=["terminal=-"], output=tmp_path / "x.json")
