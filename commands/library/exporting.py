@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, thread_count
-from skinaudit.commands.library.optional import need
 from skinaudit.commands.library.run_folders import LATEST
 
 if TYPE_CHECKING:
@@ -42,9 +41,8 @@ def export(
     the options `--fp32`, `--fp16` and so on. progress: called with a line before each step. refused: called with the error
     of an engine that is not written, after which the others follow; without it the first such error is raised. Raises
     InvalidInputError for a run or options that cannot be used, EngineError for an engine whose answers are not the model's,
-    MissingDependencyError without the extra `train`.
+    MissingDependencyError where a library is not installed that a step needs.
     """
-    need("export", "torch", "torchvision")
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
     from skinaudit.export.formats import format_of
