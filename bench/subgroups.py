@@ -88,7 +88,7 @@ def main() -> None:
         for name, truth in HONEST
     ]
     losing = []
-    for images, sets in ((900, 3), (900, 1), (3000, 3)):
+    for images, sets in ((900, 3), (900, 1)):
         for site, share in SIZES:
             truths = [Truth(0.01, site=site, loss=loss, sets=sets) for loss in LOSSES]
             failed = [_failed(truth, images, options.losing_rounds, options.seed) for truth in truths]
