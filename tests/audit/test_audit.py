@@ -102,7 +102,7 @@ def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: Simp
             "fp32",
             "clean: 100 of the 300 images that are malignant and called so by",
         ),
-        ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was asked for, found fp32 in 9 of 9 layers"),
+        ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was requested, found fp32 in 9 of 9 layers"),
     ],
 )
 def test_planted_faults_fail(
@@ -150,7 +150,7 @@ def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: Simple
     result = audit_engine(planted.engine)
     assert result.control == "not run, reference missing (fp32.onnx)"
     assert [one.control.ran for one in result.sets] == [False, False]
-    told = "control not run, reference missing (fp32.onnx): the stored logits are taken on trust"
+    told = "control not run, reference missing (fp32.onnx): the stored logits are trusted without proof"
     assert texts(result, Severity.INCONCLUSIVE) == [told]
     assert result.verdict is Verdict.INCONCLUSIVE
     trusting = audit_engine(planted.engine, policy=Policy(control="optional"))

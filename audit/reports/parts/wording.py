@@ -142,7 +142,7 @@ def baseline_text(baseline: BaselineResult) -> str:
     return f"baseline {baseline.engine}{run} ({short(baseline.engine_digest)}), audited as {baseline.verdict.value}"
 
 
-OWN_SETS = "own: each engine was attacked with images made against itself, by the same attack on the same clean images"
+OWN_SETS = "own: each engine was attacked with images crafted against itself, by the same attack on the same clean images"
 """Stands below a table of the baseline where sets of each engine's own are compared."""
 
 

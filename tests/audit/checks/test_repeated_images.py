@@ -22,4 +22,7 @@ def test_near_copies_are_told_and_counted(honest: Evidence) -> None:
     copies = replace(honest.inputs.copies, joined=3)
     (finding,) = check(change_inputs(honest, copies=copies))
     assert (finding.rule, finding.severity) == ("near-copies", Severity.WARNING)
-    assert finding.text == "3 lesions look like near-copies of other lesions and count as one with them, which leaves 525"
+    assert finding.text == (
+        "the images of 3 lesions are near-copies of images of other lesions. They are counted together, so 525 lesions "
+        "remain"
+    )

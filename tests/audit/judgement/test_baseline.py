@@ -239,10 +239,10 @@ def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path,
     (sets / "pgd.safetensors").unlink()
     result = audit_engine(engine, sets=sets, baseline=report)
     same_file, vanished = told(result, Severity.WARNING)
-    assert same_file.startswith("the baseline is an audit of a file with the same digest")
-    assert vanished == "sets of the baseline that were not replayed here: pgd linf 24/255"
+    assert same_file.startswith("the baseline audited the same file (equal digest)")
+    assert vanished == "these sets of the baseline were not replayed here: pgd linf 24/255"
     (lacking,) = told(result, Severity.INCONCLUSIVE)
-    assert lacking.startswith("no adversarial set is compared with the baseline: nothing shows")
+    assert lacking.startswith("no adversarial set is compared with the baseline, so this engine may be worse")
     assert result.verdict is INCONCLUSIVE
 
 
@@ -264,7 +264,7 @@ def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(
     write_json(report, to_json(emulated))
     result = again(report, lab)
     assert told(result, Severity.NOTE) == ["the baseline's own verdict was INCONCLUSIVE"]
-    assert told(result, Severity.WARNING) == ["the baseline was an emulation: what its file answers is unknown"]
+    assert told(result, Severity.WARNING) == ["the baseline was an emulation: the predictions of its own file are unknown"]
 
 
 Change = Callable[[dict[str, Any]], None]
@@ -348,7 +348,7 @@ def test_what_cannot_be_paired_is_refused_before_the_replay(
 
 def test_a_report_of_the_same_file_is_told_in_every_form(report: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(report.parent / "run" / "engines" / "subject.onnx", baseline=report)
-    text = "the baseline is an audit of a file with the same digest as this one"
+    text = "the baseline audited the same file (equal digest)"
     assert [one[: len(text)] for one in told(result, Severity.WARNING)] == [text]
     assert result.verdict is Verdict.PASS
     for name in reports.names():
