@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.evidence.external import ExternalImages
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.errors import first_few
 
 ABOUT: About = "sets"
@@ -17,8 +18,9 @@ RULES = {
     ),
     "external-overlap": Rule(
         "External images that the run has seen",
-        "Some of the images belong to the run, or this could not be excluded. So this is not an external validation.",
-        "Write the sets again with `skinaudit attack RUN --data DIR`. It leaves out the images of the run.",
+        "Some images belong to the run or are copies of its images, or this could not be excluded. So this is not an external "
+        "validation.",
+        "Write the sets again with `skinaudit attack RUN --data DIR`. It leaves out the images of the run and their copies.",
     ),
     "external-looks": Rule(
         "External images that look different from the training images",
@@ -36,19 +38,21 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     beside = "" if result.run_dataset is None else f", not the run's test images of {result.run_dataset}"
     text = f"external validation on {result.name} ({result.dataset}){beside}: the verdict covers these images only"
     yield Finding(Severity.NOTE, "external", None, text)
-    yield from _overlap(external, images=len(evidence.inputs.clean))
+    yield from _overlap(external, result, images=len(evidence.inputs.clean))
     different = [look for look in result.looks if look.differs]
     if different:
-        listed = [f"{look.name} {look.median:.3g} (training {look.middle:.3g})" for look in different]
-        text = f"these images look different from the training images: {first_few(listed, limit=7)}"
+        listed = [f"{look.name} {look.median:,.4g} (training {look.middle:,.4g})" for look in different]
+        text = f"these images look different from the training images: {first_few(listed, limit=9)}"
         yield Finding(Severity.WARNING, "external-looks", "clean", text)
 
 
-def _overlap(external: ExternalImages, *, images: int) -> Iterator[Finding]:
-    for count, what in ((external.trained_on, "training or validation"), (external.tested_on, "test")):
-        if count:
-            text = f"{count:,} of {images:,} images equal the run's own {what} images pixel for pixel, so are not external"
-            yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text, figures={"images": count})
+def _overlap(external: ExternalImages, result: ExternalResult, *, images: int) -> Iterator[Finding]:
+    if result.left_out:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in result.left_out.items())
+        yield Finding(Severity.NOTE, "external-overlap", "clean", f"left out of the data when the sets were made: {listed}")
+    for what, count in result.of_run.items():
+        text = f"{count:,} of {images:,} images are {what}, so this is not an external validation"
+        yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text, figures={"images": count})
     if external.same_names:
         text = f"{external.same_names:,} of {images:,} images have the name of an image of the run, but different pixels"
         yield Finding(Severity.WARNING, "external-overlap", "clean", text, figures={"images": external.same_names})
@@ -60,5 +64,11 @@ def _overlap(external: ExternalImages, *, images: int) -> Iterator[Finding]:
     elif not external.recorded:
         text = (
             "an earlier version trained this run without recording its images, so it may have been trained on these images"
+        )
+        yield Finding(Severity.WARNING, "external-overlap", "clean", text)
+    elif not external.near_recorded:
+        text = (
+            "an earlier version trained this run without recording near-copies, so edited copies of its training images "
+            "cannot be detected; copies of its test images can"
         )
         yield Finding(Severity.WARNING, "external-overlap", "clean", text)
