@@ -18,7 +18,8 @@ RULES = {
     ),
     "external-overlap": Rule(
         "External images that the run has seen",
-        "Some images belong to the run or are copies of its images, or this could not be excluded. So this is not an external "
+        "Some images belong to the run or are copies of its images, or this could not be excluded. So this is not an "
+        "external "
         "validation.",
         "Write the sets again with `skinaudit attack RUN --data DIR`. It leaves out the images of the run and their copies.",
     ),

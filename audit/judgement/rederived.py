@@ -1,4 +1,4 @@
-"""The figures and gates of a report, computed again from the answers to single images that it keeps."""
+"""Compute the figures and gates of a report again from the predictions per image that it stores."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def disagreement(result: AuditResult) -> str:
         derived = _derived(result, entry, clean)
         place = _first_difference(asdict(derived), asdict(entry))
         if place:
-            return f"{entry.title}: {place} does not follow from its answers by image"
+            return f"{entry.title}: {place} does not match its predictions per image"
         clean = _engine_answers(result, entry) if entry.clean else clean
     gates = judge(result.sets, result.probes, result.policy, baseline=result.baseline)
     place = _first_difference([asdict(gate) for gate in gates], [asdict(gate) for gate in result.gates])
-    return f"the gates: {place} does not follow from the figures" if place else ""
+    return f"the gates: {place} does not match the figures" if place else ""
 
 
 def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> SetResult:

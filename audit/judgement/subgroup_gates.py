@@ -1,7 +1,8 @@
-"""Whether a subgroup loses clearly more than its whole set: gates that can fail and bind nothing otherwise.
+"""Gates of subgroups: does a subgroup lose clearly more than its whole set? They can FAIL, but never forbid a PASS
+otherwise.
 
-All subgroups of all sets, accuracy and malignant called malignant alike, are one family of tests, apart from the other
-gates: their p-values are adjusted by Holm's method. So the number of subgroups does not weaken any other gate.
+All subgroups of all sets form one family of tests, for accuracy and for malignant called malignant. Holm's method adjusts
+their p-values separately from those of other gates. So the number of subgroups does not weaken any other gate.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Test:
 
 
 def subject_of(figure: str, subgroup: SubgroupResult) -> str:
-    """What a gate of a subgroup bounds."""
+    """The subject of a subgroup's gate: `FIGURE, SUBGROUP`."""
     return f"{figure}, {subgroup.title}"
 
 
@@ -48,9 +49,9 @@ def large_enough(drop: PairedDrop, policy: Policy) -> bool:
 
 
 def subgroup_gates(sets: Sequence[SetResult], policy: Policy) -> Iterator[Gate]:
-    """For each set and figure the gate of the subgroup with the smallest p-value, and every other one that fails.
+    """For each set and figure: the gate of the subgroup with the smallest p-value, and every other gate that fails.
 
-    The first passes only where those of all subgroups of its set and figure would.
+    The first gate passes only if the gates of all subgroups of its set and figure would pass.
     """
     tests = [test for result in sets for test in _tests(result, policy)]
     adjusted = dict(zip(map(id, tests), holm([test.p for test in tests]), strict=True))

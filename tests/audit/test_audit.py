@@ -54,7 +54,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     steps: list[tuple[int, int]] = []
     result = audit_engine(planted.engine, batch_size=50, progress=lambda done, total: steps.append((done, total)))
     assert result.verdict is Verdict.PASS
-    assert result.reason == "2 sets hold within 1.0 points of the source model"
+    assert result.reason == "2 sets are within 1.0 points of the source model"
     assert result.findings == ()
     assert (result.synthetic, result.consistency.repeats, result.lineage_gaps) == (True, True, ())
     assert result.control == "the reference reproduces 2 of 2 sets, off by 0e+00 of the range"
@@ -100,7 +100,7 @@ def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: Simp
         (
             {"fault": "melanoma to nevus"},
             "fp32",
-            "clean: 100 of the 300 images that are malignant and called so by",
+            "clean: 100 of the 300 images that the source correctly calls malignant",
         ),
         ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was requested, found fp32 in 9 of 9 layers"),
     ],

@@ -74,7 +74,7 @@ def told(result: AuditResult, rule: str) -> list[tuple[Severity, str]]:
 def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: Path, lab: SimpleNamespace) -> None:
     result = retrained(report, lab)
     assert result.verdict is PASS
-    assert result.reason == ("2 sets hold within 1.0 points of the source model, 2 within 1.0 of the baseline (own sets)")
+    assert result.reason == ("2 sets are within 1.0 points of the source model, 2 within 1.0 of the baseline (own sets)")
     assert result.baseline is not None
     earlier = read_audit(report)
     clean, attacked = result.baseline.sets
@@ -233,7 +233,7 @@ def test_of_two_sets_of_one_attack_the_one_with_the_same_settings_is_taken(repor
 
 Change = Callable[[dict[str, Any]], None]
 BY_IMAGE = ("labels", "lesions", "engine_answers", "source_answers")
-UNPROVED = "does not follow from its answers by image: the report was changed; audit the engine again"
+UNPROVED = "does not match its predictions per image: the report was changed; audit the engine again"
 
 
 def other_steps(value: dict[str, Any]) -> None:
@@ -316,7 +316,7 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
         (right_turned, f"{PGD}: right {UNPROVED}"),
         (
             without_answers(right_turned),
-            f"{PGD}: .* images of .* are marked right, its figures say .*; the report was changed",
+            f"{PGD}: .* images of .* are marked correct, but its figures say .*; the report was changed",
         ),
         (accuracy_raised, rf"{PGD}: comparison\.engine_accuracy {UNPROVED}"),
         (without_answers(accuracy_raised), rf"{PGD}: accuracy 0\.5000, but"),
@@ -324,7 +324,7 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
         (without_answers(fewer_images), f"{PGD}: right answers are not those of {IMAGES} images; the report was changed"),
         (
             of_an_earlier_version,
-            r"sets\[1\].settings is missing, expected an object; not as this version of skinaudit writes it, so audit",
+            r"sets\[1\].settings is missing, expected an object; this version of skinaudit does not",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def refuse_edits(path: Path, written: str) -> None:
         report = json.loads(written)
         edit(report)
         path.write_text(json.dumps(report), encoding="utf-8")
-        with pytest.raises(InvalidInputError, match="does not follow"):
+        with pytest.raises(InvalidInputError, match="does not match"):
             read_audit(path)
 
 

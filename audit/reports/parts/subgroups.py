@@ -78,8 +78,8 @@ def subgroups_text(result: AuditResult) -> str:
         return f"subgroups: {names}; the policy judges none"
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
     return (
-        f"subgroups: {names}; {failed} lose clearly more than their whole set and {margin_text(policy.subgroup_margin)} "
-        f"points; those below {policy.subgroup_lesions} lesions decide nothing"
+        f"subgroups: {names}; {failed} lose clearly more than their whole set plus {margin_text(policy.subgroup_margin)} "
+        f"points; those below {policy.subgroup_lesions} lesions are not judged"
     )
 
 
