@@ -116,10 +116,9 @@ def _floor_text(gate: Gate) -> str:
 
 
 def _subgroup_text(gate: Gate) -> str:
-    low = gate.value if gate.interval is None else gate.interval.low
     return (
-        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, at least {points(low)}; allowed are "
-        f"{points(gate.limit)}, the loss of the whole set plus the margin"
+        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, more than the rest of the set "
+        f"(p = {gate.p_value:.2g}); allowed are {points(gate.limit)}, the loss of the rest plus the margin"
     )
 
 

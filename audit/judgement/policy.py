@@ -87,7 +87,7 @@ class Policy:
     Subgroups.
     subgroups: columns of the data whose subgroups are judged; None for all columns, an empty tuple for none.
     subgroup_lesions: a subgroup that counts as fewer lesions is shown but not judged. subgroup_margin: points that it may
-    lose in addition to the loss of its whole set. A subgroup can only FAIL.
+    lose more than the rest of its set, if the difference is more than chance explains. A subgroup can only FAIL.
 
     Not a setting: the engine's balanced accuracy on the clean set must be above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities must exceed it. For a constant answer this
@@ -291,10 +291,11 @@ margin = {DEFAULT.baseline_margin}
 # down to whole images (5.0: 8 of 175). 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
-# Subgroups: age in bands of 20 years, sex, site, skin type and source, if the data have them. A subgroup FAILs if it
-# clearly loses more than its whole set plus `margin` points, in accuracy or in malignant called malignant. This is
-# corrected for the number of subgroups. A subgroup never makes an audit INCONCLUSIVE. A subgroup that counts as fewer than
-# `lesions` lesions is shown but not judged. By default every column of the sets is judged; `columns` selects some, [] none.
+# Subgroups: age in bands of 20 years, sex, site, skin type and source, if the data have them. A subgroup FAILs on two
+# conditions, in accuracy or in malignant called malignant. First, a test shows that it loses more than the rest of its set,
+# corrected for the number of subgroups. Second, the difference is at least `margin` points. A subgroup never makes an audit
+# INCONCLUSIVE. A subgroup that counts as fewer than `lesions` lesions, or leaves fewer to the rest, is shown but not judged.
+# By default every column of the sets is judged; `columns` selects some, [] none.
 [subgroups]
 lesions = {DEFAULT.subgroup_lesions}
 margin = {DEFAULT.subgroup_margin}

@@ -57,8 +57,8 @@ class Gate:
     `FIGURE, SUBGROUP`. Rule, set and subject together identify a gate.
     value, limit, interval: fractions of 1, or numbers of images if the gate counts. The value must be below the limit. If
     the rule is `floor`, it must be above. If the gate counts, it may equal the limit.
-    p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm). Gates of subgroups are
-    adjusted separately. None if the gate counts.
+    p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm). For a subgroup:
+    against "it loses no more than the rest", adjusted for all subgroups. None if the gate counts.
     binding: whether PASS is forbidden while this gate is undecided.
     lesion_class: the class whose sensitivity is bounded; None for other gates.
     effective_lesions: the effective number of lesions; None for floors and counts.

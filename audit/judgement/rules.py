@@ -47,9 +47,9 @@ GATES: Mapping[str, Rule] = {
         "Export in a wider precision, or calibrate on images with enough of this class.",
     ),
     "subgroup-drop": Rule(
-        "A subgroup loses clearly more than its whole set",
-        "One subgroup by age, sex, site, skin type or source loses clearly more: even the lower bound of its loss is above "
-        "the loss of the whole set plus the policy's margin.",
+        "A subgroup loses clearly more than the rest of its set",
+        "Images of one age, sex, site, skin type or source lose more than all other images. The difference is larger than "
+        "chance explains, and at least the policy's margin.",
         "Export in a wider precision, or calibrate on images with enough of this subgroup.",
     ),
     "floor": Rule(
