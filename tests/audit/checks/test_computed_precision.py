@@ -47,5 +47,5 @@ def test_the_rounding_tells_the_precision(
 def test_what_could_not_be_compared_is_no_proof(honest: Evidence) -> None:
     (finding,) = check(computed(honest, unseen="no onnxruntime"))
     assert finding.severity is Severity.INCONCLUSIVE
-    assert finding.text.endswith("nothing proves fp16: no onnxruntime")
+    assert finding.text.endswith("so fp16 is not proved: no onnxruntime")
     assert list(check(honest)) == []
