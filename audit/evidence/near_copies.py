@@ -10,13 +10,14 @@ shifted and enlarged by a little. docs/results/near-copies.md says what it finds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.audit.evidence.likely_pairs import Floats, Indices, Pairs, likely_pairs
 
 COPY = 0.93
 """Cosine from which two pictures are one. Two of 1,500 HAM10000 images of different lesions reach 0.92."""
@@ -29,20 +30,24 @@ _SHIFTS = (-0.028, 0.0, 0.028)
 _PARTS = (1.0, 0.955)
 """Shifts as a share of the side, and the share of the side that is left by a crop."""
 _ROWS = 512
-
-Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
+_COLUMNS = 4096
+_PAIRS = 1000
+"""Pairs that are compared shifted and enlarged at a time."""
+EVERY_PAIR = 12_000
+"""Pictures of which each is compared with each. The time for that is their number squared; of more only likely pairs are."""
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
     """lesions: int64 (N,), those of the set, joined where a picture of one is a near-copy of a picture of another. joined:
-    how many lesions are fewer for that. repeated: images whose bytes another image of the set has, too.
+    how many lesions are fewer for that. repeated: images whose bytes another image of the set has, too. every_pair: whether
+    each was compared with each; of more than EVERY_PAIR pictures the likely pairs are.
     """
 
     lesions: Indices
     joined: int
     repeated: int
+    every_pair: bool = True
 
     @property
     def lesions_left(self) -> int:
@@ -65,13 +70,14 @@ def _compare_all(images: AdversarialSet) -> Copies:
     digests, reduced = [], []
     for batch in images.batches(256):
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in batch]
-        reduced.append(reduced_luminance(batch))
+        reduced.append(_cells(reduced_luminance(batch)))
     _, lesions = np.unique(images.group, return_inverse=True)
     _, same = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
     equal = _join_equal(lesions.astype(np.int64), same.astype(np.int64))
-    joined = join_copies(np.concatenate(reduced), equal)
+    joined = _join(np.concatenate(reduced), equal, lambda rows: reduced_luminance(images.images_at(rows)))
     joined.setflags(write=False)
-    return Copies(joined, len(np.unique(lesions)) - len(np.unique(joined)), len(same) - len(np.unique(same)))
+    lost = len(np.unique(lesions)) - len(np.unique(joined))
+    return Copies(joined, lost, len(same) - len(np.unique(same)), every_pair=len(images) <= EVERY_PAIR)
 
 
 def join_copies(luminance: Floats, lesions: Indices) -> Indices:
@@ -79,63 +85,74 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 
     luminance: float32 (N, side, side), of square pictures.
     """
-    count = len(luminance)
-    pictures = _Pictures(luminance)
-    for start in range(0, count, _ROWS):
-        rows = np.arange(start, min(count, start + _ROWS))
-        likeness, turn = pictures.best(rows)
-        first, second = np.nonzero(np.triu(likeness >= _ALIKE, start + 1))
-        close = likeness[first, second] >= COPY
-        lesions = _join_pairs(lesions, first[close] + start, second[close])
-        open_pairs = lesions[first + start] != lesions[second]
-        first, second = first[open_pairs], second[open_pairs]
-        close = pictures.aligned(first + start, second, turn[first, second]) >= COPY
-        lesions = _join_pairs(lesions, first[close] + start, second[close])
+    return _join(_cells(luminance), lesions, lambda rows: luminance[rows])
+
+
+def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
+    """As join_copies; cells: of the pictures, which are overwritten. luminance: of the pictures at ascending places."""
+    pictures = _Pictures(cells, luminance)
+    found = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, _TURNS, least=_ALIKE)
+    for pairs in found:
+        close = pairs.likeness >= COPY
+        lesions = _join_pairs(lesions, pairs.first[close], pairs.second[close])
+        open_pairs = np.flatnonzero(lesions[pairs.first] != lesions[pairs.second])
+        for start in range(0, len(open_pairs), _PAIRS):
+            some = pairs.at(open_pairs[start : start + _PAIRS])
+            close = pictures.aligned(some) >= COPY
+            lesions = _join_pairs(lesions, some.first[close], some.second[close])
     return lesions
 
 
 class _Pictures:
-    """Whitened pictures, plain and moved a little; held open because every pair is compared."""
+    """Whitened pictures, float32 (N, 256), held open because every pair is compared; others are moved a little on demand."""
 
-    def __init__(self, luminance: Floats) -> None:
-        cells = _cells(luminance)
-        turned = np.concatenate([cells[:, turn] for turn in _TURNS])
-        self._mean = turned.mean(axis=0)
-        turned -= self._mean
-        variances, axes = np.linalg.eigh(turned.T @ turned / len(turned))
+    def __init__(self, cells: Floats, luminance: Callable[[Indices], Floats]) -> None:
+        mean = cells.mean(axis=0, dtype=np.float64)
+        spread = np.zeros((cells.shape[1],) * 2)
+        for part in _parts(cells):
+            spread += part.T.astype(np.float64) @ part
+        self._mean = np.mean([mean[turn] for turn in _TURNS], axis=0).astype(np.float32)
+        turned = np.mean([spread[np.ix_(turn, turn)] for turn in _TURNS], axis=0) / len(cells)
+        variances, axes = np.linalg.eigh(turned - np.outer(self._mean, self._mean))
         scale = np.sqrt(np.maximum(variances, 0) + _RIDGE * max(float(variances.mean()), 1e-12))
         self._whiten = ((axes / scale) @ axes.T).astype(np.float32)
-        self._plain = self._whitened(cells)
-        self._turned = [np.ascontiguousarray(self._plain[:, turn]) for turn in _TURNS]
         self._luminance = luminance
+        for part in _parts(cells):
+            part[:] = self._whitened(part)
+        self.plain = cells
 
-    def best(self, rows: Indices) -> tuple[Floats, NDArray[np.int8]]:
-        """The cosine of each of `rows` with every picture as it is turned best, and that turn."""
-        likeness = self._plain[rows] @ self._turned[0].T
-        turn = np.zeros(likeness.shape, np.int8)
-        for index, turned in enumerate(self._turned[1:], start=1):
-            found = self._plain[rows] @ turned.T
-            better = found > likeness
-            turn[better] = index
-            np.maximum(likeness, found, out=likeness)
-        return likeness, turn
+    def alike(self) -> Iterator[Pairs]:
+        """All pairs whose cosine is at least _ALIKE, as one of the two is turned best."""
+        count = len(self.plain)
+        for start in range(0, count, _ROWS):
+            rows = self.plain[start : start + _ROWS]
+            turned = [np.ascontiguousarray(rows[:, np.argsort(turn)]) for turn in _TURNS]
+            for column in range(start, count, _COLUMNS):
+                others = self.plain[column : column + _COLUMNS].T
+                likeness, turn = turned[0] @ others, np.zeros((len(rows), others.shape[1]), np.int8)
+                for index, row in enumerate(turned[1:], start=1):
+                    found = row @ others
+                    turn[found > likeness] = index
+                    np.maximum(likeness, found, out=likeness)
+                first, second = np.nonzero(np.triu(likeness >= _ALIKE, start + 1 - column))
+                yield Pairs(first + start, second + column, turn[first, second], likeness[first, second])
 
-    def aligned(self, first: Indices, second: Indices, turn: NDArray[np.int8]) -> Floats:
+    def aligned(self, pairs: Pairs) -> Floats:
         """The best cosine of each pair where one of the two is moved."""
-        best = np.full(len(first), -1, np.float32)
-        some, places = np.unique(np.concatenate([first, second]), return_inverse=True)
-        first, second = places[: len(first)], places[len(first) :]
-        plain = self._plain[some]
-        moves = [self._whitened(_cells(self._luminance[some], *move)) for move in _moves()] if len(some) else []
-        for index, order in enumerate(_TURNS):
-            pairs = np.flatnonzero(turn == index)
-            if not len(pairs):
-                continue
-            one, other = first[pairs], second[pairs]
-            for moved in moves:
+        best = np.full(len(pairs.first), -1, np.float32)
+        if not len(best):
+            return best
+        some, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+        first, second = places[: len(best)], places[len(best) :]
+        plain, luminance = self.plain[some], self._luminance(some)
+        for move in _moves():
+            moved = self._whitened(_cells(luminance, *move))
+            for index, order in enumerate(_TURNS):
+                chosen = np.flatnonzero(pairs.turn == index)
+                one, other = first[chosen], second[chosen]
                 for left, right in ((plain, moved), (moved, plain)):
                     found = np.einsum("ij,ij->i", left[one], right[other][:, order])
-                    best[pairs] = np.maximum(best[pairs], found)
+                    best[chosen] = np.maximum(best[chosen], found)
         return best
 
     def _whitened(self, cells: Floats) -> Floats:
@@ -143,6 +160,11 @@ class _Pictures:
         plain = (cells - self._mean) @ self._whiten
         length = np.linalg.norm(plain, axis=1, keepdims=True) * (np.abs(cells).max(axis=1, keepdims=True) > 0)
         return np.asarray(np.divide(plain, length, out=np.zeros_like(plain), where=length > 0), np.float32)
+
+
+def _parts(cells: Floats) -> Iterator[Floats]:
+    for start in range(0, len(cells), _COLUMNS):
+        yield cells[start : start + _COLUMNS]
 
 
 def _moves() -> Iterator[tuple[float, float, float]]:
