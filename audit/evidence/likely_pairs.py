@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.likeness import Floats, Indices
+
 _TABLES, _FEWEST_PLANES = 24, 8
 _CROWD = 32
 """Vectors of a cell that one is compared with: cells of many hold what has little detail."""
 _ROWS = 4096
-
-Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,8 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
             changed[name] = {**fields, **changed[name]}
     changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
+    if isinstance(report.get("external"), dict):
+        changed["external"] = {"left_out": {}, "of_run": {}, **changed["external"]}
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
