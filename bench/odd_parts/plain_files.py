@@ -27,6 +27,11 @@ def report(content: bytes | str) -> Callable[[Place], list[str]]:
     return lambda place: ["report", place.write("audit.json", content)]
 
 
+def million_keys(place: Place) -> list[str]:
+    """A report of a million keys."""
+    return report("{" + ",".join(f'"k{n}": 1' for n in range(1_000_000)) + "}")(place)
+
+
 def manifest(text: str) -> Callable[[Place], list[str]]:
     """An audit of an engine whose manifest has this in place of its opening brace."""
 
@@ -131,7 +136,7 @@ CASES = (
     Case("JSON: 1,000,000 lists in lists", report("[" * 1_000_000)),
     Case("JSON: a key twice", report('{"kind": "a", "kind": "b"}')),
     Case("JSON: Infinity", report('{"kind": Infinity}')),
-    Case("JSON: a million keys", report("{" + ",".join(f'"k{n}": 1' for n in range(1_000_000)) + "}")),
+    Case("JSON: a million keys", million_keys),
     Case("report: 1 TB of holes", lambda place: ["report", place.sparse("audit.json", _TB)]),
     Case("report: /dev/zero", lambda place: ["report", "/dev/zero"]),
     Case("report: compare with a folder", lambda place: ["compare", ".", "."]),
