@@ -69,7 +69,8 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
-    drafts.policy, drafts.contract, publishing.card, publishing.track, demo.demo, doctor.doctor, completion.completion,
+    drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, doctor.doctor,
+    completion.completion,
 ):  # fmt: skip
     _command.params.append(_debug_option(hidden=True))
     commands.add_command(_command)

@@ -9,9 +9,7 @@ batch that the seed draws. There is no secret: whoever can write into this user'
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +24,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress, atomic_path, default_cache_dir, digest_parts
-from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.outside import check_regular, is_private
 from skinaudit.audit.evidence.replay import Replayed, replay
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, SkinauditError
@@ -110,12 +108,12 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
 
 def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
     """What was kept for a set; None where there is nothing, or it is another user's, or not what was written."""
-    if shelf.folder is None or not _is_own(shelf.folder):
+    if shelf.folder is None or not is_private(shelf.folder):
         return None
     path = _file(shelf.folder, images)
     try:
         check_regular(path, what="file")
-        if not _is_own(path):
+        if not is_private(path):
             return None
         with safe_open(path, framework="numpy") as file:
             told = json.loads((file.metadata() or {})[_KEY])
@@ -130,17 +128,6 @@ def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | 
 
 def _digest(answered: Replayed) -> str:
     return digest_parts(np.ascontiguousarray(answered.logits).tobytes())
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a file or folder, no link, is this user's, and no other may write to it; true where users have no numbers."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    if not hasattr(os, "geteuid"):  # Windows
-        return True
-    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _holds(engine: Engine, images: AdversarialSet, kept: Replayed, *, batch_size: int, seed: int) -> bool:
