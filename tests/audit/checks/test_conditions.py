@@ -19,7 +19,7 @@ DAMAGES = {
     ("conditions", "severity", "words"),
     [
         (Conditions("e.onnx", added=("Greater", "Where")), Severity.INCONCLUSIVE, "the graph has Greater, Where"),
-        (Conditions("e.onnx", unseen="it has Where, and why"), Severity.INCONCLUSIVE, "it has Where, and why: predictions may"),
+        (Conditions("e.onnx", unseen="it has Where, and why"), Severity.INCONCLUSIVE, "and why: predictions may"),
         (Conditions("e.onnx", shared=("Where",)), Severity.WARNING, "engine and reference both have Where"),
         (Conditions("g.onnx", built_from=True), Severity.NOTE, "searched in g.onnx; according to the manifest"),
     ],
