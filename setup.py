@@ -34,11 +34,9 @@ def read_version() -> str:
 
 if __name__ in ("__main__", "__mp_main__"):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     setup(
-        long_description=description(
-            (ROOT / "README.md").read_text(encoding="utf-8"),
-            repository=project["urls"]["Repository"],
-            version=read_version(),
-        ),
+        script_name="setup.py",  # it lies in the package's folder; a module of the name of the script is left out
+        long_description=description(readme, repository=project["urls"]["Repository"], version=read_version()),
         long_description_content_type="text/markdown",
     )

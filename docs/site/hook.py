@@ -79,12 +79,8 @@ def _table(command: click.Command) -> Iterator[str]:
         record = option.get_help_record(context)
         assert record is not None
         names = ", ".join(f"<code>{word}</code>" for word in (*option.opts, *option.secondary_opts))
-        value = (
-            ""
-            if option.is_flag or option.count
-            else f" {_shown(option.make_metavar(context).strip('[]').replace('|', ' | '))}"
-        )
-        yield f"| {names}{value} | {_shown(' '.join(record[1].split()))} |"
+        value = "" if option.is_flag or option.count else option.make_metavar(context).strip("[]").replace("|", " | ")
+        yield f"| {names} {_shown(value)} | {_shown(' '.join(record[1].split()))} |"
 
 
 def _shown(text: str) -> str:
