@@ -195,8 +195,8 @@ def plans_for(
 ) -> tuple[AttackPlan, ...]:
     """One plan for each attack, NAME or NAME:key=value,...; `eps` None takes that of the run's own sets.
 
-    settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself goes
-    before. Raises InvalidInputError where no attack has a setting.
+    settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself
+    goes before. Raises InvalidInputError where no attack has a setting.
     """
     threat_model = ThreatModel(norm, parse_eps(eps)) if eps is not None else _own_threat_model(run, norm)
     given = {key: value for key, value in settings.items() if value is not None}

@@ -43,8 +43,8 @@ def attack(
 
     The margin is divided by the spread of the logits, so the constant means the same for logits of any scale. steps,
     learning_rate: of Adam in each search. Returned is, per image, the point of greatest margin in the ball, among them the
-    smallest perturbation stretched to all of eps. Only l2: raises InvalidInputError under linf, and on settings out of range.
-    Shapes, dtypes and `targeted` as in pgd-dlr. Deterministic; the generator is not drawn from.
+    smallest perturbation stretched to all of eps. Only l2: raises InvalidInputError under linf, and on settings out of
+    range. Shapes, dtypes and `targeted` as in pgd-dlr. Deterministic; the generator is not drawn from.
     """
     if threat_model.norm != "l2" or min(steps, searches) < 1 or learning_rate <= 0 or constant <= 0:
         raise InvalidInputError(
@@ -67,11 +67,9 @@ def attack(
         done = distance.isfinite()
         high, low = torch.where(done, weight, high), torch.where(done, low, weight)
         weight = torch.where(high.isfinite(), (low + high) / 2, weight * 10)
-    for end in (
-        ball.project(smallest, images, threat_model=threat_model),
-        stretched(smallest, images, threat_model=threat_model),
-    ):
-        worst.meet(end, answer(model, end))
+    for end in (ball.project, stretched):
+        points = end(smallest, images, threat_model=threat_model)
+        worst.meet(points, answer(model, points))
     return worst.images
 
 

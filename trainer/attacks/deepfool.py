@@ -35,9 +35,9 @@ def attack(
 ) -> Tensor:
     """Move each image across the nearest of the boundaries to its nearest wrong classes, until it is misnamed.
 
-    targets: wrong classes that are looked at, fewer where the model has fewer. The smallest move that misnames is what DeepFool
-    is after, and it lies on the boundary; returned is, per image, the point of greatest margin of those in the ball, among
-    them that move stretched to all of eps. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not drawn from.
+    targets: wrong classes that are looked at, fewer where the model has fewer. The smallest move that misnames is what
+    DeepFool is after, and it lies on the boundary; returned is, per image, the point of greatest margin of those in the
+    ball, among them that move stretched to all of eps. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not drawn from.
     Raises InvalidInputError on settings out of range.
     """
     if steps < 1 or targets < 1 or overshoot < 0:

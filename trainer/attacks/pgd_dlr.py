@@ -1,8 +1,8 @@
 """PGD in four starts of ten steps: one up the cross-entropy, then one towards each of the three nearest wrong classes.
 
-It costs what PGD-40 costs, and leaves about what AutoAttack leaves. Its parts are known: steps with momentum (Croce and Hein
-2020, https://arxiv.org/abs/2003.01690), large at first, with their loss for targets, and one target after the other (Gowal et
-al. 2019, https://arxiv.org/abs/1910.09338).
+It costs what PGD-40 costs, and leaves about what AutoAttack leaves. Its parts are known: steps with momentum, large at first,
+and the loss for targets are of Croce and Hein 2020 (https://arxiv.org/abs/2003.01690), one target after the other of Gowal et
+al. 2019 (https://arxiv.org/abs/1910.09338).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def attack(
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
         trace.open(len(images), stages=lengths, device=images.device)
+    later = scaled_margin if targeted else dlr
     order = labels.view(-1, 1)  # of no use before the first start is done
     for number, length in enumerate(lengths):
         if number == 1:
@@ -61,7 +62,7 @@ def attack(
         aims = order[:, number - 1] if number and not targeted else None
         climb(
             model, images, labels, worst=worst, start=ball.start(images, threat_model=threat_model, generator=generator),
-            steps=length, loss=cross_entropy if number == 0 else scaled_margin if targeted else dlr, threat_model=threat_model, momentum=momentum, aims=aims,
+            steps=length, loss=later if number else cross_entropy, threat_model=threat_model, momentum=momentum, aims=aims,
             targeted=targeted,
         )  # fmt: skip
     return worst.images

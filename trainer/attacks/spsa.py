@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import move, step_share
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import margin

@@ -36,8 +36,8 @@ def attack(
 ) -> Tensor:
     """Make `queries` proposals per image and keep each that raises the margin. No gradient is asked for.
 
-    share: of an image's pixels that the first square covers. Only linf: raises InvalidInputError under l2, and on settings out
-    of range. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce.
+    share: of an image's pixels that the first square covers. Only linf: raises InvalidInputError under l2, and on settings
+    out of range. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce.
     """
     check_counts("square", queries=queries)
     if threat_model.norm != "linf" or not 0 < share <= 1:
