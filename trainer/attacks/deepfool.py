@@ -37,7 +37,8 @@ def attack(
 
     targets: wrong classes that are looked at, fewer where the model has fewer. The smallest move that misnames is what
     DeepFool is after, and it lies on the boundary; returned is, per image, the point of greatest margin of those in the
-    ball, among them that move stretched to all of eps. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not drawn from.
+    ball, among them that move stretched to all of eps. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not
+    drawn from.
     Raises InvalidInputError on settings out of range.
     """
     if steps < 1 or targets < 1 or overshoot < 0:

