@@ -39,7 +39,7 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
 
     from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, write_set
     from skinaudit.artifacts.contract import InputContract
-    from skinaudit.artifacts.external import ExternalSets, read_external, write_external
+    from skinaudit.artifacts.external import ExternalSets, counted, read_external, write_external
     from skinaudit.artifacts.manifest import record, versions
     from skinaudit.artifacts.run_folder import SET_SUFFIX
     from skinaudit.errors import InvalidInputError
@@ -60,5 +60,5 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
     write_set(path, info, images=np.asarray(dataset.images), labels=dataset.labels, group=dataset.groups, ids=dataset.ids,
               source_logits=no_model, subgroups=dataset.subgroups)  # fmt: skip
     files = {CLEAN: record(path, relative_to=folder)}
-    write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created))
+    write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created, counted(dataset.frames)))
     return folder
