@@ -36,7 +36,8 @@ def to_hyperplane(points: Tensor, weight: Tensor, offset: Tensor, *, norm: str) 
 
 def length(moves: Tensor, *, norm: str) -> Tensor:
     """The norm (N,) of each move (N, 3, H, W)."""
-    return moves.flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2)
+    lengths: Tensor = moves.flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2)
+    return lengths
 
 
 def stretched(points: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:

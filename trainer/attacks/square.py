@@ -97,7 +97,7 @@ def search(
 
 def _covered(share: float, number: int, queries: int) -> float:
     scaled = number / queries * 10_000
-    return share / 2 ** sum(scaled > step for step in _HALVED)
+    return share * 0.5 ** sum(scaled > step for step in _HALVED)
 
 
 def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:

@@ -58,7 +58,9 @@ def attack(
     shift, best, most = torch.zeros_like(middle), torch.zeros_like(middle), -1.0
     for _ in range(epochs):
         broken = 0
-        for rows in torch.randperm(len(images), generator=generator, device=images.device).split(batch):
+        order = torch.randperm(len(images), generator=generator, device=images.device)
+        for first in range(0, len(images), batch):
+            rows = order[first : first + batch]
             points = (images[rows] + shift).clamp(0, 1)
             gradient, value, _ = look(model, points, labels[rows], scaled_margin, targeted=targeted)
             broken += int((value > 0).sum())
