@@ -105,12 +105,14 @@ def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, class
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_one_perturbation_for_all_is_the_optimum_where_all_are_of_one_class(norm: str) -> None:
+def test_one_perturbation_breaks_all_images_of_one_class_that_can_be_broken(norm: str) -> None:
     model = Linear(2)
     images, _ = batch(model)
     labels = torch.zeros(COUNT, dtype=torch.int64)
     found = run("universal", norm, model, images, labels)
-    torch.testing.assert_close(margin(model, found, labels), best_margin(model, images, labels, norm), rtol=0.01, atol=1e-3)
+    breakable = best_margin(model, images, labels, norm) > 0.02
+    assert breakable.sum() > COUNT / 2
+    assert (margin(model, found, labels) > 0)[breakable].all()
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
