@@ -13,7 +13,7 @@ from skinaudit.trainer import attacks
 
 
 def test_the_attacks_are_the_files_of_the_folder() -> None:
-    files = {path.stem for path in Path(attacks.__file__).parent.glob("*.py")} - {"__init__"}
+    files = {path.stem.replace("_", "-") for path in Path(attacks.__file__).parent.glob("*.py")} - {"--init--"}
     assert set(attacks.names()) == files >= {"fgsm", "pgd"}
 
 
