@@ -218,11 +218,11 @@ def test_a_model_without_gradients_is_not_attacked(tiny_run: Path, tmp_path: Pat
 
 
 def test_a_universal_set_has_one_perturbation_for_all_its_images(run: Path) -> None:
-    (written,) = attack_run(run, (AttackPlan("universal", LINF8, {"epochs": 1, "batch": 8}),))
+    (written,) = attack_run(run, (AttackPlan("universal", LINF8, {"epochs": 1, "step_share": 1.0}),))
     clean = open_set(run / "sets" / "clean.safetensors")
     before, after = images(clean).astype(int), images(written).astype(int)
     free = (before >= 8) & (before <= 247)  # the box cuts nothing off there
     least, most = np.where(free, after - before, 99).min(0), np.where(free, after - before, -99).max(0)
     assert len(before) > 25
     assert (least == most)[free.sum(0) > 1].all()
-    assert (np.abs(most[free.any(0)]) == 8).mean() > 0.2
+    assert (most[free.any(0)] != 0).mean() > 0.2
