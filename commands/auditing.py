@@ -40,6 +40,8 @@ from skinaudit.errors import InvalidInputError
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
               help="With --contract: images of known classes, of which the clean set is made; the engine is attacked by its "
               "answers alone.")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="How the classes of --data are merged, renamed and marked, as for `skinaudit train`.")  # fmt: skip
 @click.option("--name", default=None, metavar="NAME", help="What the images of --data are called  [default: after --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
@@ -89,6 +91,7 @@ def audit(
     run: Path | None,
     contract: Path | None,
     data: str | None,
+    classes: Path | None,
     name: str | None,
     control: Path | None,
     runtime: str | None,
@@ -165,8 +168,8 @@ def audit(
     bounds = bounds if margin is None else replace(bounds, margin=margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
-    if data is not None or name is not None:
-        sets = _engine_images(engines, data, name=name, sets=sets, contract=contract)
+    if data is not None or name is not None or classes is not None:
+        sets = _engine_images(engines, data, classes=classes, name=name, sets=sets, contract=contract)
         if not probe_names and not no_probe:  # all that attacks an engine without its model
             probe_names, (probe_images, probe_queries) = ("square",), _by_answers(probe_images, probe_queries)
     probes = plan_probes(
@@ -207,7 +210,13 @@ def audit(
 
 
 def _engine_images(
-    engines: tuple[Path, ...], data: str | None, *, name: str | None, sets: Path | None, contract: Path | None
+    engines: tuple[Path, ...],
+    data: str | None,
+    *,
+    classes: Path | None,
+    name: str | None,
+    sets: Path | None,
+    contract: Path | None,
 ) -> Path:
     """The folder of the clean set that --data makes for an engine of another tool."""
     from skinaudit.artifacts.engine_contract import read_engine_contract
@@ -215,7 +224,7 @@ def _engine_images(
 
     (engine, *others) = engines
     if data is None:
-        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
     if others or sets is not None:
         raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
     if contract is None:
@@ -224,7 +233,7 @@ def _engine_images(
             "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
             "as --sets"
         )
-    return images_for(engine, data, size=read_engine_contract(contract).size, name=name)
+    return images_for(engine, data, size=read_engine_contract(contract).size, name=name, classes=classes)
 
 
 def _by_answers(images: int, queries: int) -> tuple[int, int]:
