@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -32,6 +33,7 @@ from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import check_names
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult
+from skinaudit.audit.judgement.subgroup_gates import judged
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
@@ -88,6 +90,7 @@ def _gathered(
     columns = columns_of(inputs.clean.subgroups)
     sets = set_results(
         answered, engine=path, columns=columns, confidence=confidence,
+        judged=partial(judged, policy), least_lesions=policy.subgroup_lesions,
         point=operating.point, prevalence=policy.operating_prevalence,
     )  # fmt: skip
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)

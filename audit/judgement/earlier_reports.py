@@ -26,6 +26,9 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
+_SHARE_OF_SUBGROUP = {"engine", "engine_interval", "source", "drop"}
+"""Figures of a subgroup in reports of the version that judged it by another test."""
+
 _NO_OPERATING_POINT: Mapping[str, Any] = {
     "operating_point": None, "operating_point_lacking": "the report is of an earlier version",
 }  # fmt: skip
@@ -102,6 +105,8 @@ def _with_lesions(value: Any) -> Any:
     changed = {key: _with_lesions(item) for key, item in value.items()}
     if {"lost", "gained", "bootstrap"} <= changed.keys():
         return {**_LATER_OF_DROPS, **changed}
+    if changed.keys() == _SHARE_OF_SUBGROUP:
+        return {"excess": None, **changed}
     if "engine_malignant" in changed and "engine_malignant_interval" not in changed:
         changed["engine_malignant_interval"] = _interval_of(changed["engine_malignant"])
     return changed

@@ -113,10 +113,9 @@ def _floor_text(gate: Gate) -> str:
 
 
 def _subgroup_text(gate: Gate) -> str:
-    low = gate.value if gate.interval is None else gate.interval.low
     return (
-        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, at least {points(low)}; the loss of "
-        f"the whole set and the margin allow {points(gate.limit)}"
+        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, which is more than the rest of the set "
+        f"loses (p = {gate.p_value:.2g}); the loss of the rest and the margin allow {points(gate.limit)}"
     )
 
 

@@ -55,12 +55,12 @@ class Gate:
     set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class,
     `images`, or the figure of a floor, or `FIGURE, SUBGROUP`. value, limit, interval: fractions of 1, and images where the
     gate counts; the value must lie below the limit, above it where the rule is `floor`, and may reach it where the gate
-    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm), those of subgroups for
-    themselves; None where the gate counts. binding: whether an undecided gate forbids PASS. lesion_class: the class whose
-    sensitivity is bounded; None for other gates. effective_lesions: as how many lesions the images count; None for floors
-    and counts. power: the probability that an engine as good as its source passes this gate on these images, at the
-    discordance seen; None where there is no source, where the gate counts, and in reports of earlier versions. Rule, set and
-    subject tell the gates of an audit apart.
+    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm); of a subgroup against
+    "it loses no more than the rest", adjusted for all subgroups; None where the gate counts. binding: whether an undecided
+    gate forbids PASS. lesion_class: the class whose sensitivity is bounded; None for other gates. effective_lesions: as how
+    many lesions the images count; None for floors and counts. power: the probability that an engine as good as its source
+    passes this gate on these images, at the discordance seen; None where there is no source, where the gate counts, and in
+    reports of earlier versions. Rule, set and subject tell the gates of an audit apart.
     """
 
     rule: str
