@@ -66,7 +66,7 @@ class OrtSession:
         except self._failures as error:
             raise EngineError(f"{self._where}: ONNX Runtime failed: {_one_line(error)}") from error
         keys = self._zipped.get(output)
-        return answer if keys is None else _as_columns(answer, keys)  # type: ignore[no-any-return]
+        return answer if keys is None else _as_columns(answer, keys)
 
 
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
