@@ -10,7 +10,7 @@ from PIL import Image
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.external import read_external
-from skinaudit.commands.engine_images import images_for
+from skinaudit.commands.library.engine_images import images_for
 from skinaudit.errors import InvalidInputError
 
 
@@ -33,7 +33,7 @@ def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
     marks.write_text('malignant = ["melanoma"]\n')
 
     def malignant(classes: Path | None) -> tuple[str, ...]:
-        folder = images_for(engine, str(data), size=8, name=None, classes=classes)
+        folder = images_for(engine, str(data), size=8, name=None, classes=classes, progress=lambda _: None)
         external = read_external(folder)
         assert external is not None
         assert external.frames == ((16, 12, 6),)
@@ -42,4 +42,4 @@ def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
     assert [malignant(None), malignant(marks), malignant(marks), malignant(None)] == [(), ("melanoma",), ("melanoma",), ()]
     other = tree(tmp_path / "b" / "images", seed=1, prefix="other-")
     with pytest.raises(InvalidInputError, match=r"holds other images already .* choose another --name, or move it away"):
-        images_for(engine, str(other), size=8, name=None)
+        images_for(engine, str(other), size=8, name=None, progress=lambda _: None)

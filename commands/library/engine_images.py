@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skinaudit.commands.libraries import need
-from skinaudit.commands.screen import bars, say
+from skinaudit.commands.library.optional import need
 
 if TYPE_CHECKING:
+    from skinaudit.artifacts.files import Progress
     from skinaudit.trainer.data.dataset import Dataset
 
 
 def images_for(
-    engine: Path, data: str, *, size: int, name: str | None, skip_bad: bool = False, classes: Path | None = None
+    engine: Path,
+    data: str,
+    *,
+    size: int,
+    name: str | None,
+    classes: Path | None = None,
+    progress: Callable[[str], Progress | None],
 ) -> Path:
     """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
 
@@ -27,11 +34,9 @@ def images_for(
     from skinaudit.trainer.data.load import load
 
     name = check_name(name or name_of(data))
-    with bars() as bar:
-        dataset = load(
-            data, size=size, skip_bad=skip_bad, progress=bar("reading images"),
-            classes=None if classes is None else read_classes(classes),
-        )  # fmt: skip
+    dataset = load(
+        data, size=size, progress=progress("reading images"), classes=None if classes is None else read_classes(classes)
+    )
     return _write(engine.with_name(f"{engine.name}.external") / name, dataset, name=name)
 
 
@@ -56,7 +61,6 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
             raise InvalidInputError(
                 f"{folder}: holds other images already ({before.dataset}); choose another --name, or move it away"
             )
-        say(f"{folder}: written anew, with other classes or marks of malignant ones")
     contract = InputContract(size=dataset.size, classes=dataset.classes, malignant=dataset.malignant)
     created = versions("numpy", "pillow")
     info = SetInfo(
