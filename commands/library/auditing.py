@@ -77,10 +77,10 @@ def audit(
 
     engine = Path(engine)
     settings = settings_of(
-        (engine,), sets=sets, run=run, contract=contract, data=data, classes=classes, name=name, control=control, runtime=runtime,
-        emulate=emulate, policy=policy, margin=margin, baseline=baseline, baseline_own_sets=baseline_own_sets, probe=probe,
-        probe_images=probe_images, probe_queries=probe_queries, probe_eps=probe_eps, probe_norm=probe_norm,
-        no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
+        (engine,), sets=sets, run=run, contract=contract, data=data, classes=classes, name=name, control=control,
+        runtime=runtime, emulate=emulate, policy=policy, margin=margin, baseline=baseline,
+        baseline_own_sets=baseline_own_sets, probe=probe, probe_images=probe_images, probe_queries=probe_queries,
+        probe_eps=probe_eps, probe_norm=probe_norm, no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
         cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
         progress=progress,
     )  # fmt: skip
@@ -116,7 +116,8 @@ def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
 
 def settings_of(
     engines: Sequence[Path], *, data: str | Path | None, classes: str | Path | None, name: str | None,
-    policy: str | Path | None, margin: float | None, probe: Sequence[str], probe_images: int | None, probe_queries: int | None, probe_eps: str | None,
+    policy: str | Path | None, margin: float | None, probe: Sequence[str], probe_images: int | None,
+    probe_queries: int | None, probe_eps: str | None,
     probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
     progress: Callable[[str], Progress | None], **others: Any,
