@@ -80,7 +80,8 @@ def audit(
         (engine,), sets=sets, run=run, contract=contract, data=data, classes=classes, name=name, control=control,
         runtime=runtime, emulate=emulate, policy=policy, margin=margin, baseline=baseline,
         baseline_own_sets=baseline_own_sets, probe=probe, probe_images=probe_images, probe_queries=probe_queries,
-        probe_eps=probe_eps, probe_norm=probe_norm, no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
+        probe_eps=probe_eps, probe_norm=probe_norm, no_probe=no_probe, seed=seed, batch=batch,
+        device=device, kernels=kernels, runtime_cache=runtime_cache,
         cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
         progress=progress,
     )  # fmt: skip
