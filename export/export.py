@@ -30,6 +30,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
 )
 from skinaudit.artifacts.one_writer import one_writer
+from skinaudit.artifacts.own_code import CODE, vouch
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import TEST_SET, open_clean_set
 from skinaudit.engines import onnx_graph
@@ -310,6 +311,8 @@ def _write_engine(build: _Build, path: Path, *, form: Format, precision: str, gr
                 inherited=graph.manifest.lineage,
             )  # fmt: skip
             write_engine_manifest(manifest, engine=path)
+    if path.suffix == CODE:
+        vouch(manifest.engine.digest)
     size = sum(path.with_name(file.name).stat().st_size for file in files)
     return Exported(path, manifest, size, time.perf_counter() - started, reused=False)
 
