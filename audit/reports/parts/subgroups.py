@@ -77,8 +77,9 @@ def subgroups_text(result: AuditResult) -> str:
         return f"subgroups ({names}): the policy judges none"
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
     return (
-        f"subgroups ({names}): {failed or 'none'} {'loses' if failed == 1 else 'lose'} clearly more than the rest of their set, by "
-        f"{margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions decide nothing"
+        f"subgroups ({names}): {failed or 'none'} {'loses' if failed == 1 else 'lose'} clearly more than the rest of the "
+        f"set, by {margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions "
+        "decide nothing"
     )
 
 
