@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
 from skinaudit.artifacts.external import ExternalSets, read_external
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.pictures import (
     PARTS,
     Pictures,
@@ -35,7 +36,7 @@ class ExternalImages:
     without the run.
     looks, own_looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS), and those of the
     training pictures; None where the run has none. frames, own_frames: their widths and heights before resizing, int32
-    (N, 2); None where they are not known.
+    (N, 2); None where they are not known. operating_points: those of the run.
     """
 
     described: ExternalSets
@@ -53,6 +54,7 @@ class ExternalImages:
     own_looks: NDArray[np.float32] | None
     frames: NDArray[np.int32] | None = None
     own_frames: NDArray[np.int32] | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 def external_paths(folder: Path | None) -> tuple[ExternalSets, list[Path]] | None:
@@ -103,6 +105,7 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
         own_looks=None if pictures is None else pictures.statistics,
         frames=_frames(described),
         own_frames=None if pictures is None else pictures.frames,
+        operating_points=() if run is None else run.operating_points,
     )
 
 
