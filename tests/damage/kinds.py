@@ -127,7 +127,7 @@ KINDS = (
     )),
     Kind(
         "report on external images", "external-report.json", (*_EXTERNAL, "--baseline", "external-report.json"),
-        free=_OF_REPORTS, only=("external", "operating_point", "sets.0.at_threshold", "sets.0.scores"),
+        free=(_OF_REPORTS[0], _OF_REPORTS[2]), only=("external", "operating_point", "sets.0.at_threshold", "sets.0.scores"),
     ),
     Kind("training log", "bare/log.jsonl", _CARD, passing=False),
 )  # fmt: skip
