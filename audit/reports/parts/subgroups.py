@@ -79,7 +79,7 @@ def subgroups_text(result: AuditResult) -> str:
     return (
         f"subgroups ({names}): {failed or 'none'} {'loses' if failed == 1 else 'lose'} clearly more than the rest of the "
         f"set, by {margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions "
-        "decide nothing"
+        "are not judged"
     )
 
 
