@@ -20,8 +20,8 @@ BUILT = Built(found={"fp32": 28})
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("runs") / "noise")
+def run(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
 
 
 def export(

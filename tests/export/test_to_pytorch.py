@@ -19,8 +19,8 @@ from skinaudit.export.export import Exported, export_run
 
 
 @pytest.fixture(scope="module")
-def program(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+def program(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    run = make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
     (one,) = export_run(run, precisions=["fp32"], formats=["pytorch"], threads=1)
     return one
 
