@@ -6,12 +6,26 @@ import atexit
 import gc
 import io
 import os
-from typing import NoReturn
+from functools import wraps
+from typing import Any, NoReturn
 
 import click
 
 from skinaudit import __version__
-from skinaudit.commands import auditing, completion, demo, doctor, drafts, endings, exporting, publishing, reports, training
+from skinaudit.commands import (
+    auditing,
+    completion,
+    demo,
+    doctor,
+    drafts,
+    endings,
+    environment,
+    exporting,
+    loudness,
+    publishing,
+    reports,
+    training,
+)
 from skinaudit.commands.screen import note
 from skinaudit.errors import DEBUG
 
@@ -51,7 +65,26 @@ def _debug_option(*, hidden: bool) -> click.Option:
     )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _take_from_environment(command: click.Command) -> None:
+    """The options that may come from there do; a variable for another one is an error once the command begins."""
+    environment.restrict(command)
+    run = command.callback
+    assert run is not None
+
+    @wraps(run)
+    def checked(*positional: Any, **named: Any) -> Any:
+        environment.check(command)
+        return run(*positional, **named)
+
+    command.callback = checked
+
+
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": environment.PREFIX
+}  # fmt: skip
+
+
+@click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="skinaudit")
 def commands() -> None:
     """Train skin-lesion classifiers, export them, and prove that the exported file is as robust as the trained model.
@@ -71,9 +104,11 @@ for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
     drafts.policy, drafts.contract, publishing.card, publishing.track, demo.demo, doctor.doctor, completion.completion,
 ):  # fmt: skip
-    _command.params.append(_debug_option(hidden=True))
+    _command.params += [*loudness.options(hidden=True), _debug_option(hidden=True)]
+    _take_from_environment(_command)
     commands.add_command(_command)
-commands.params.append(_debug_option(hidden=False))
+commands.params += [*loudness.options(hidden=False), _debug_option(hidden=False)]
+environment.restrict(commands)
 
 
 if __name__ == "__main__":

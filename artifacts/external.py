@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord
 from skinaudit.artifacts.manifest_keys import COUNT
@@ -28,7 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 class ExternalSets:
     """name: of the data set, as its user calls it. dataset: its title; data: its digest, before images were left out.
 
-    left_out: why images were left out -> how many. sets: the files of the folder by the names of the sets.
+    left_out: why images were left out -> how many. sets: the files of the folder by the names of the sets. frames: width and
+    height in pixels before resizing, and how many of the images have them; empty where that is not known.
     """
 
     name: str
@@ -37,6 +41,7 @@ class ExternalSets:
     left_out: Mapping[str, COUNT]
     sets: Mapping[str, FileRecord]
     created_with: Mapping[str, str]
+    frames: tuple[tuple[COUNT, COUNT, COUNT], ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -56,6 +61,15 @@ def name_of(data: str) -> str:
     return re.sub(r"[^a-z0-9._]+", "-", Path(data).expanduser().resolve().stem.lower()).strip("-._")[:60] or "external"
 
 
+def counted(frames: NDArray[np.int32] | None) -> tuple[tuple[int, int, int], ...]:
+    """Frames, int32 (N, 2), each size once with its number, the commonest first; empty for None."""
+    if frames is None or not len(frames):
+        return ()
+    sizes, counts = np.unique(frames, axis=0, return_counts=True)
+    rows = [(int(width), int(height), int(count)) for (width, height), count in zip(sizes, counts, strict=True)]
+    return tuple(sorted(rows, key=lambda row: -row[2]))
+
+
 def write_external(folder: Path, external: ExternalSets) -> None:
     """Write `external.json` into a folder of sets, atomically."""
     write_json(folder / EXTERNAL_FILE, {"kind": _KIND, **asdict(external)})
@@ -70,5 +84,5 @@ def read_external(folder: Path) -> ExternalSets | None:
     kind = value.pop("kind", None)
     if kind != _KIND:
         raise InvalidInputError(f"{path}: kind should be {_KIND}, found {show(kind)}; {_AGAIN}")
-    external: ExternalSets = build(ExternalSets, value, where=str(path), again=_AGAIN)
+    external: ExternalSets = build(ExternalSets, {"frames": [], **value}, where=str(path), again=_AGAIN)
     return external

@@ -1,7 +1,8 @@
 """The pictures of a run, recorded when its training ends: which they were, and how the training pictures look.
 
 With it anybody can tell whether other images are really other images, and whether they look like those of training. The
-file holds no picture: digests of 8 bytes, and a few robust figures of some training pictures.
+file holds no picture: digests of 8 bytes, 16 x 16 cells of detail by which near-copies are told
+(skinaudit.artifacts.likeness), and a few robust figures of some training pictures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import atomic_path
+from skinaudit.artifacts.likeness import CELLS, Floats, cells_of, copied_from, from_bytes, reduced_luminance, to_bytes
 from skinaudit.artifacts.outside import check_regular
 from skinaudit.errors import InvalidInputError
 
@@ -31,6 +33,10 @@ _MEASURED = 2_000
 _WIDTH = 8
 _AGAIN = "restore it or train again"
 _TENSORS = {"pixels": 2, "names": 2, "part": 1, "statistics": 2}
+_LATER = {"cells": 2, "frames": 2}
+"""Tensors that files of the first version do not have, and frames where no size is known."""
+FRAME = ("frame width", "frame height")
+"""What `frames` holds of a picture: pixels of the whole frame before it is resized."""
 
 Digests = NDArray[np.uint64]
 
@@ -38,12 +44,16 @@ Digests = NDArray[np.uint64]
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """pixels, names: uint64 (N,), the first 8 bytes of the digests of each picture's pixels and name. part: uint8 (N,), an
-    index into PARTS. statistics: float32 (M, len(STATISTICS)) of some training pictures, in no order."""
+    index into PARTS. statistics: float32 (M, len(STATISTICS)) of some training pictures, in no order; frames: int32 (M,
+    len(FRAME)) of the same ones. cells: int8 (N, CELLS), what near-copies are told by. Both are None where the record is of
+    an earlier version, frames also where their size is not known."""
 
     pixels: Digests
     names: Digests
     part: NDArray[np.uint8]
     statistics: NDArray[np.float32]
+    cells: NDArray[np.int8] | None = None
+    frames: NDArray[np.int32] | None = None
 
     def those_of(self, *parts: str) -> Digests:
         """The digests of the pixels of these parts."""
@@ -66,10 +76,36 @@ def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate(rows) if rows else np.empty((0, len(STATISTICS)), np.float32)
 
 
+def near_copies(
+    images: NDArray[np.uint8], pictures: Pictures | None, tested: Iterable[NDArray[np.uint8]]
+) -> NDArray[np.int8]:
+    """In which part of a run the picture is that each image is a near-copy of: an index into PARTS, -1 for none; int8 (N,).
+
+    images: uint8 (N, 3, H, W). pictures: of the run; where it has none, or its record is of an earlier version, only the
+    pictures of its test are looked at: `tested`, batches of uint8 (B, 3, H, W) of the same size.
+    """
+    if pictures is not None and pictures.cells is not None:
+        recorded, parts = from_bytes(pictures.cells), pictures.part
+    else:
+        recorded = np.concatenate([np.zeros((0, CELLS), np.float32), *(_cells(batch) for batch in tested)])
+        parts = np.full(len(recorded), PARTS.index("test"), np.uint8)
+    nearest = copied_from(_luminance(images), recorded)
+    return np.where(nearest < 0, -1, parts.astype(np.int8)[nearest] if len(parts) else -1).astype(np.int8)
+
+
 def write_pictures(
-    path: Path, images: NDArray[np.uint8], names: Sequence[str], parts: Sequence[NDArray[np.int64]], *, seed: int
+    path: Path,
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    parts: Sequence[NDArray[np.int64]],
+    *,
+    seed: int,
+    frames: NDArray[np.int32] | None = None,
 ) -> None:
-    """Write the record of a data set, atomically. images: uint8 (N, 3, H, W); parts: indices of each of PARTS."""
+    """Write the record of a data set, atomically.
+
+    images: uint8 (N, 3, H, W); parts: indices of each of PARTS; frames: int32 (N, len(FRAME)), None where not known.
+    """
     order = np.concatenate(parts)
     train = parts[0]
     chosen = np.random.default_rng(seed).permutation(train)[:_MEASURED]
@@ -78,7 +114,10 @@ def write_pictures(
         "names": name_digests(names[index] for index in order).view(np.uint8).reshape(-1, _WIDTH),
         "part": np.repeat(np.arange(len(parts), dtype=np.uint8), [len(part) for part in parts]),
         "statistics": measure(images[np.sort(chosen)]),
+        "cells": to_bytes(np.concatenate([_cells(images[rows]) for rows in np.array_split(order, len(order) // 256 + 1)])),
     }
+    if frames is not None:
+        arrays["frames"] = np.ascontiguousarray(frames[np.sort(chosen)])
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata={"statistics": " ".join(STATISTICS)})
 
@@ -89,17 +128,35 @@ def read_pictures(path: Path) -> Pictures:
     try:
         with safe_open(path, framework="numpy") as file:
             known = (file.metadata() or {}).get("statistics")
-            arrays = {name: file.get_tensor(name) for name in _TENSORS}
+            axes_of = {**_TENSORS, **{name: axes for name, axes in _LATER.items() if name in file.keys()}}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in axes_of}
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"{path}: truncated or no record of pictures ({error}); {_AGAIN}") from error
-    sound = all(arrays[name].ndim == axes for name, axes in _TENSORS.items())
+    sound = all(arrays[name].ndim == axes for name, axes in axes_of.items())
     sound = sound and known == " ".join(STATISTICS) and arrays["statistics"].shape[1] == len(STATISTICS)
     digests = (arrays["pixels"], arrays["names"])
     sound = sound and all(one.dtype == np.uint8 and one.shape == (len(arrays["part"]), _WIDTH) for one in digests)
+    cells, frames = arrays.get("cells"), arrays.get("frames")
+    sound = sound and (cells is None or (cells.dtype == np.int8 and cells.shape == (len(arrays["part"]), CELLS)))
+    sound = sound and (frames is None or _are_frames(frames, count=len(arrays["statistics"])))
     if not sound or not np.isfinite(arrays["statistics"]).all() or (arrays["part"] >= len(PARTS)).any():
         raise InvalidInputError(f"{path}: no record of pictures as this version writes it; {_AGAIN}")
     pixels, names = (np.ascontiguousarray(one).view(np.uint64).reshape(-1) for one in digests)
-    return Pictures(pixels, names, arrays["part"], arrays["statistics"])
+    return Pictures(pixels, names, arrays["part"], arrays["statistics"], cells, frames)
+
+
+def _are_frames(frames: NDArray[Any], *, count: int) -> bool:
+    return frames.dtype == np.int32 and frames.shape == (count, len(FRAME)) and bool((frames > 0).all())
+
+
+def _luminance(images: NDArray[np.uint8]) -> Floats:
+    """Batch by batch, so that no more than one is in memory at its full size in floating point."""
+    parts = [reduced_luminance(images[start : start + 256]) for start in range(0, len(images), 256)]
+    return np.concatenate(parts)
+
+
+def _cells(images: NDArray[np.uint8]) -> Floats:
+    return cells_of(reduced_luminance(images))
 
 
 def _as_numbers(digests: Sequence[bytes]) -> Digests:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -32,12 +34,15 @@ from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import check_names
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult
+from skinaudit.audit.judgement.subgroup_gates import judged
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_session
 from skinaudit.errors import EngineError
+
+_LOG = logging.getLogger(__name__)
 
 ProbeProgress = Callable[[str], Progress | None]
 """Gives what is called with images done and in all, for a probe by its name."""
@@ -76,11 +81,14 @@ def _gathered(
 ) -> tuple[Evidence, BaselineResult | None]:
     policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
     inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
+    _LOG.info("%s: %s of %s", path, ", ".join(titles(inputs.sets)), inputs.clean.info.dataset)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
     operating = operating_point(inputs, specificity=policy.operating_specificity)
     engine, reference = _open(request, inputs)
+    opened = engine.description
+    _LOG.info("opened with %s %s on %s, %d threads", opened.runtime, opened.version, opened.provider, opened.threads)
     consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
     nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
     answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
@@ -88,8 +96,10 @@ def _gathered(
     columns = columns_of(inputs.clean.subgroups)
     sets = set_results(
         answered, engine=path, columns=columns, confidence=confidence,
+        judged=partial(judged, policy), least_lesions=policy.subgroup_lesions,
         point=operating.point, prevalence=policy.operating_prevalence,
     )  # fmt: skip
+    _LOG.info("replayed %d sets; attacking afresh with seed %d", len(sets), seed)
     probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
     consistency = answer_later(consistency, engine, answered, batch_size=request.batch_size, seed=seed)
     compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)
@@ -200,6 +210,7 @@ def _result(
     inputs, manifest = evidence.inputs, evidence.inputs.manifest
     contract = inputs.clean.info.contract
     verdict, reason = conclude(evidence.sets, evidence.gates, findings, request.policy)
+    _LOG.info("%d gates, %d findings: %s, %s", len(evidence.gates), len(findings), verdict.value, reason)
     return AuditResult(
         engine=request.engine,
         engine_digest=inputs.digest,

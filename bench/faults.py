@@ -22,6 +22,7 @@ from skinaudit.tests.faults.lab import THREADS, Fault, Lab, Outcome, build_lab, 
 from skinaudit.tests.faults.reexports import CALLS, further, reexports
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
+VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "error")
 HONEST = ("fp32", "fp16", "int8-u8s8")
 MORE_CALLS = ((33, 1), (128, 2))
 """Batch size and threads of further audits of honest files, beside those that the tests repeat."""
@@ -110,28 +111,40 @@ def references(lab: Lab) -> str:
 
 
 def false_alarms(lab: Lab, folder: Path) -> str:
-    """Verdicts of the honest re-exports, by precision."""
-    counts: Counter[tuple[str, str]] = Counter()
-    rewrites, alarmed = set(), []
+    """How audits of honest re-exports end, by precision and by what was done to the file."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    undecided, alarmed = Counter[str](), []
     engines = ((one.rewrite, one.precision, one.write(lab)) for one in reexports())
     for number, (rewrite, precision, engine) in enumerate(chain(engines, further(lab, folder))):
-        print(f"re-export {number + 1}: {rewrite} {precision}", file=sys.stderr, flush=True)
-        rewrites.add(rewrite.replace("_", " "))
         for batch_size, threads in (*CALLS, *MORE_CALLS):
             outcome = judge(engine, batch_size=batch_size, threads=threads)
-            counts[precision, outcome.verdict] += 1
+            counts[rewrite.replace("_", " "), precision, outcome.verdict] += 1
+            told = f"{rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}"
+            print(f"re-export {number + 1}: {outcome.verdict} {told}", file=sys.stderr, flush=True)
+            if outcome.verdict == "INCONCLUSIVE":
+                undecided.update(outcome.checks)
             if outcome.verdict in ("FAIL", "error"):
-                alarmed.append(f"- {rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}")
+                alarmed.append(f"- {told}")
     calls = ", ".join(
         f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in (*CALLS, *MORE_CALLS)
     )
-    rows = [[precision, verdict, str(count)] for (precision, verdict), count in sorted(counts.items())]
-    undecided = sum(count for (_, verdict), count in counts.items() if verdict == "INCONCLUSIVE")
+    open_ended = sum(count for (*_, verdict), count in counts.items() if verdict == "INCONCLUSIVE")
     text = (
         f"## Honest re-exports\n\n{len(alarmed)} false alarms (FAIL or error) in {sum(counts.values())} audits, "
-        f"{undecided} of them INCONCLUSIVE: {calls}, of {', '.join(sorted(rewrites))}."
+        f"{open_ended} of them INCONCLUSIVE. Each engine was audited with {calls}.\n\n"
     )
-    return "\n".join((f"{text}\n\n{table(('precision', 'verdict', 'audits'), rows)}", *alarmed))
+    reasons = ", ".join(f"{name} {count}" for name, count in undecided.most_common())
+    tables = (_endings("precision", counts, 1), _endings("what was done", counts, 0))
+    return "\n".join((text + "\n".join(tables), *([f"What left audits undecided: {reasons}."] if reasons else []), *alarmed))
+
+
+def _endings(title: str, counts: Counter[tuple[str, str, str]], place: int) -> str:
+    """Audits by one part of their key and by verdict."""
+    rows = []
+    for kind in dict.fromkeys(key[place] for key in counts):
+        ends = [sum(n for key, n in counts.items() if key[place] == kind and key[2] == verdict) for verdict in VERDICTS]
+        rows.append([kind, *(str(count) for count in (sum(ends), *ends))])
+    return table((title, "audits", *VERDICTS), rows)
 
 
 def _audited(lab: Lab, faults: Sequence[Fault]) -> Iterator[tuple[Fault, Outcome]]:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skinaudit.audit.evidence.near_copies import join_copies, reduced_luminance
+from skinaudit.artifacts.likeness import reduced_luminance
+from skinaudit.audit.evidence.near_copies import join_copies
 from skinaudit.trainer.data.load import load
 
 Pictures = NDArray[np.uint8]

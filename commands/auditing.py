@@ -9,18 +9,17 @@ import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
-from skinaudit.commands.libraries import need
+from skinaudit.commands.library.arguments import thread_count
+from skinaudit.commands.library.auditing import limits_of, settings_of
 from skinaudit.commands.names import listed, names_in, runtime_names
-from skinaudit.commands.screen import bars, console, note, say
+from skinaudit.commands.screen import bars, console, note, say, step
 from skinaudit.commands.shared_options import (
     allow_code_option,
     limit_options,
-    limits_of,
     plan_options,
     provider_option,
     report_option,
     seed_option,
-    thread_count,
     threads_option,
 )
 from skinaudit.errors import InvalidInputError
@@ -55,12 +54,13 @@ from skinaudit.errors import InvalidInputError
               help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
 @click.option("--baseline-own-sets", is_flag=True,
               help="A model trained anew: compare sets that the same attack made against each engine itself.")  # fmt: skip
-@click.option("--probe", "probe_names", multiple=True, metavar="NAME", shell_complete=probe_names,
+@click.option("--probe", multiple=True, metavar="NAME", shell_complete=probe_names,
               help=f"Attack the engine afresh: {listed(names_in('audit/evidence/probes'))} by its answers alone, "
               f"{listed(names_in('trainer/probes'))} by its run's gradients too; may be repeated.")  # fmt: skip
-@click.option("--probe-images", type=click.IntRange(1), default=200, show_default=True,
-              help="Clean images that a probe attacks, chosen by the seed.")  # fmt: skip
-@click.option("--probe-queries", type=click.IntRange(2), default=500, show_default=True, help="Queries an image.")
+@click.option("--probe-images", type=click.IntRange(1), default=None,
+              help="Clean images that a probe attacks, chosen by the seed  [default: 200; 100 with --data].")  # fmt: skip
+@click.option("--probe-queries", type=click.IntRange(2), default=None,
+              help="Queries an image  [default: 500; 200 with --data].")  # fmt: skip
 @click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
 @click.option("--no-probe", is_flag=True,
@@ -84,41 +84,9 @@ from skinaudit.errors import InvalidInputError
 @limit_options
 @threads_option
 def audit(
-    engines: tuple[Path, ...],
-    sets: Path | None,
-    run: Path | None,
-    contract: Path | None,
-    data: str | None,
-    name: str | None,
-    control: Path | None,
-    runtime: str | None,
-    emulate: bool,
-    policy: Path | None,
-    margin: float | None,
-    baseline: Path | None,
-    baseline_own_sets: bool,
-    probe_names: tuple[str, ...],
-    probe_images: int,
-    probe_queries: int,
-    probe_eps: str | None,
-    probe_norm: Any,
-    no_probe: bool,
-    seed: int | None,
-    batch: int,
-    as_json: bool,
-    output: Path | None,
-    jobs: int | None,
-    report_texts: tuple[str, ...],
-    device: int,
-    kernels: Any,
-    runtime_cache: Path | None,
-    cuda_graphs: bool,
-    provider: Any,
-    allow_code: bool,
-    limit_seconds: float | None,
-    limit_memory: float | None,
-    threads: int | None,
-) -> None:
+    engines: tuple[Path, ...], as_json: bool, jobs: int | None, output: Path | None, report_texts: tuple[str, ...],
+    limit_seconds: float | None, limit_memory: float | None, threads: int | None, **options: Any,
+) -> None:  # fmt: skip
     """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
 
     Per set: the drop from source to engine on the same images with its 95% interval (Tango 1998). PASS where the interval
@@ -143,47 +111,22 @@ def audit(
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
       skinaudit audit other.onnx --contract other.toml --data HospitalB/ --name hospital-b
     """
-    from dataclasses import replace
-
     from skinaudit.engines.isolation.launching import engine_processes
 
     limits = limits_of(limit_seconds, limit_memory)
     if len(engines) == 1:  # it gets ready while this process imports what an audit needs
         click.get_current_context().with_resource(engine_processes(limits, at_once=True))
 
-    from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.audit import audit_engine
-    from skinaudit.audit.evidence.probing import plan_probes
-    from skinaudit.audit.judgement.policy import DEFAULT, read_policy
     from skinaudit.audit.judgement.verdict import exit_code
     from skinaudit.audit.reports.parts.targets import plan_reports
     from skinaudit.audit.reports.terminal import print_audit
-    from skinaudit.audit.request import draw_seed
-    from skinaudit.engines.plans.options import PlanOptions
 
-    bounds = DEFAULT if policy is None else read_policy(policy)
-    bounds = bounds if margin is None else replace(bounds, margin=margin)
-    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
-    seed = draw_seed() if seed is None else seed
-    if data is not None or name is not None:
-        sets = _engine_images(engines, data, name=name, sets=sets, contract=contract)
-        if not probe_names and not no_probe:  # all that attacks an engine without its model
-            probe_names, (probe_images, probe_queries) = ("square",), _by_answers(probe_images, probe_queries)
-    probes = plan_probes(
-        probe_names, threat_model=threat_model, images=probe_images, queries=probe_queries, seed=seed,
-        others=_source_probes(engines, probe_names, run=run),
-    )  # fmt: skip
-    settings: dict[str, Any] = {
-        "sets": sets, "run": run, "contract": contract, "control": control, "runtime": runtime, "emulate": emulate,
-        "policy": bounds,
-        "provider": provider, "batch_size": batch, "probes": probes, "baseline": baseline,
-        "baseline_own_sets": baseline_own_sets, "allow_code": allow_code, "small_probe": not no_probe, "seed": seed,
-        "plan": PlanOptions(device, kernels, runtime_cache, cuda_graphs),
-        "limits": limits,
-    }  # fmt: skip
+    with bars() as bar:
+        settings = settings_of(engines, limits=limits, progress=bar, **options)
     planned: dict[str, Any] = {
-        "output": output, "report_texts": report_texts, "emulate": emulate, "baseline": baseline, "sets": sets,
-        "remark": note,
+        "output": output, "report_texts": report_texts, "emulate": options["emulate"], "baseline": options["baseline"],
+        "sets": settings["sets"], "remark": note,
     }  # fmt: skip
     if len(engines) > 1:
         _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
@@ -204,34 +147,6 @@ def audit(
         if plan.report is not None:
             say(f"report: {plan.report}")
     click.get_current_context().exit(exit_code(result.verdict))
-
-
-def _engine_images(
-    engines: tuple[Path, ...], data: str | None, *, name: str | None, sets: Path | None, contract: Path | None
-) -> Path:
-    """The folder of the clean set that --data makes for an engine of another tool."""
-    from skinaudit.artifacts.engine_contract import read_engine_contract
-    from skinaudit.commands.engine_images import images_for
-
-    (engine, *others) = engines
-    if data is None:
-        raise InvalidInputError("--name: is that of the images of --data; name these, too")
-    if others or sets is not None:
-        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
-    if contract is None:
-        raise InvalidInputError(
-            f"{engine}: --data is for engines of other tools, with --contract FILE, which `skinaudit contract ENGINE --data "
-            "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
-            "as --sets"
-        )
-    return images_for(engine, data, size=read_engine_contract(contract).size, name=name)
-
-
-def _by_answers(images: int, queries: int) -> tuple[int, int]:
-    """Images and queries of the attack on an engine without its model: fewer than those of a probe that was asked for."""
-    source = click.get_current_context().get_parameter_source
-    given = [source(option) is click.core.ParameterSource.COMMANDLINE for option in ("probe_images", "probe_queries")]
-    return images if given[0] else min(images, 100), queries if given[1] else min(queries, 200)
 
 
 def _audit_several(
@@ -265,7 +180,7 @@ def _audit_several(
         else:
             targets[engine].write(answer)
             where = targets[engine].report
-            note(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
+            step(f"{done} of {len(engines)}  {engine.name}  {answer.verdict.value}" + (f"  {where}" if where else ""))
 
     with bars() as bar:
         answers = audit_several(
@@ -277,26 +192,3 @@ def _audit_several(
     else:
         print_lineup(lineup, console())
     click.get_current_context().exit(worst_exit_code(lineup))
-
-
-def _source_probes(engines: tuple[Path, ...], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
-    """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
-    from skinaudit.audit.evidence.probes import names
-
-    source_probes = [name for name in chosen if name not in names()]
-    if not source_probes:
-        return {}
-    if len(engines) > 1:
-        raise InvalidInputError(
-            f"probe {', '.join(source_probes)}: follows the model of one run; audit one engine at a time"
-        )
-    (engine,) = engines
-    from skinaudit.artifacts.manifest import read_engine_manifest
-
-    folder = engine.parent / read_engine_manifest(engine, run=run).run
-    need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
-    from skinaudit.trainer import probes
-    from skinaudit.trainer.checkpoint import load_run_model
-
-    model = load_run_model(folder)
-    return {name: probes.load(name, model) for name in chosen if name in probes.names()}

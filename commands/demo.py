@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from skinaudit.commands.libraries import TRAINING, need
-from skinaudit.commands.run_folders import RUNS
+from skinaudit.commands.library.arguments import thread_count
+from skinaudit.commands.library.optional import TRAINING, need
+from skinaudit.commands.library.run_folders import RUNS
 from skinaudit.commands.screen import bars, console, reporter
-from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
+from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
 
 @click.command(short_help="All of it on synthetic images.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from skinaudit.commands.screen import console
+from skinaudit.commands import environment
+from skinaudit.commands.screen import console, say
 from skinaudit.commands.shared_options import json_option
 
 
@@ -12,6 +13,8 @@ from skinaudit.commands.shared_options import json_option
 @json_option
 def doctor(as_json: bool) -> None:
     """Say which runtimes are here, in which version, on which devices, and what each can build and run.
+
+    Variables of the environment that set options of commands are listed below the table, without their values.
 
     \b
     Example:
@@ -24,7 +27,13 @@ def doctor(as_json: bool) -> None:
     from skinaudit.engines.doctor import examine
 
     reports = examine()
+    program = click.get_current_context().find_root().command
+    commands = program.commands.values() if isinstance(program, click.Group) else ()
+    variables = [variable for command in commands for variable in environment.variables(command)]
     if as_json:
-        click.echo(json.dumps([asdict(report) for report in reports], indent=2))
+        click.echo(json.dumps([*map(asdict, reports), *map(asdict, variables)], indent=2))
     else:
         print_doctor(reports, console())
+        for variable in variables:  # never its value, which may be a secret
+            use = f"sets {variable.flag}" if variable.taken else f"is refused for {variable.flag}"
+            say(f"{variable.name}: {use if variable.flag else 'is no option'} of skinaudit {variable.command}")

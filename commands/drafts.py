@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skinaudit.commands.engine_images import images_for
+from skinaudit.commands.library.arguments import thread_count
+from skinaudit.commands.library.auditing import limits_of
+from skinaudit.commands.library.engine_images import images_for
 from skinaudit.commands.screen import bars, note, say
-from skinaudit.commands.shared_options import limit_options, limits_of, thread_count, threads_option
+from skinaudit.commands.shared_options import limit_options, threads_option
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ def contract(
     else:
         if sets is None:
             assert data is not None
-            sets = images_for(engine, data, size=drafted.size, name=None, classes=classes)
+            with bars() as bar:
+                sets = images_for(engine, data, size=drafted.size, name=None, classes=classes, progress=bar)
         drafted, notes = _searched(engine, sets, drafted, notes, take=take, threads=thread_count(threads))
     text = write_toml(drafted, notes=notes)
     if output is None:

@@ -85,7 +85,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
     if isinstance(error, ImportError):
-        from skinaudit.commands.libraries import absent
+        from skinaudit.commands.library.optional import absent
 
         if (missing_library := absent(error, _command_name())) is not None:
             return str(missing_library)

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from skinaudit.artifacts.precisions import KINDS
-from skinaudit.commands.run_folders import LATEST
-from skinaudit.commands.screen import bars, note, say
-from skinaudit.commands.shared_options import thread_count, threads_option
+from skinaudit.commands import library
+from skinaudit.commands.library.run_folders import LATEST
+from skinaudit.commands.screen import bars, note, say, step
+from skinaudit.commands.shared_options import threads_option
 from skinaudit.errors import SkinauditError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,10 +56,8 @@ def _precision_options(command: _Command) -> _Command:
               help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
 @threads_option
 def export(
-    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], output: Path | None, provider: Any,
-    batches: tuple[int, int, int], targets: tuple[str, ...], version_compatible: bool, hardware_compatible: bool,
-    refit: bool, strip: bool, timing_cache: Path | None, workspace: int | None, rebuilds: int, threads: int | None,
-) -> None:  # fmt: skip
+    run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], targets: tuple[str, ...], **options: Any
+) -> None:
     """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
 
     \b
@@ -69,23 +68,13 @@ def export(
       skinaudit export runs/hardened --fp16 -o engine.plan
     """
     from skinaudit.artifacts.outside import lies_in
-    from skinaudit.export.build import BuildOptions
-    from skinaudit.export.export import export_run
-    from skinaudit.export.formats import format_of
 
-    precisions = precisions or ("fp32",)
-    chosen = formats or (None if output is None else (format_of(output),))
-    options = BuildOptions(
-        version_compatible=version_compatible, hardware_compatible=hardware_compatible, targets=targets,
-        refit=refit, strip=strip, timing_cache=timing_cache,
-        workspace=workspace, provider=provider, batches=batches, rebuilds=rebuilds,
-    )  # fmt: skip
     refused: list[SkinauditError] = []
     with bars() as bar:
         bar("exporting")
-        written = export_run(
-            run, precisions=precisions, formats=chosen, output=output, options=options,
-            threads=thread_count(threads), progress=note, refused=refused.append,
+        written = library.export(
+            run, precision=precisions or ("fp32",), format=formats, target=targets, progress=step, refused=refused.append,
+            **options,
         )  # fmt: skip
     for exported in written:
         parity, layer_counts = exported.manifest.parity, exported.manifest.found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from skinaudit.commands.run_folders import LATEST
+from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.screen import note, say
 from skinaudit.errors import InvalidInputError
 

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from skinaudit.audit import reports
+from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.screen import bars, console, note
-from skinaudit.commands.shared_options import json_option, provider_option, report_option, thread_count, threads_option
+from skinaudit.commands.shared_options import json_option, provider_option, report_option, threads_option
 from skinaudit.errors import InvalidInputError
 
 

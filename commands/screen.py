@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skinaudit.artifacts.printable import printable, printable_lines
+from skinaudit.commands.loudness import quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,12 @@ def note(text: str) -> None:
     click.echo(printable_lines(text), err=True)
 
 
+def step(text: str) -> None:
+    """A line on stderr about work that goes on; -q leaves it out."""
+    if not quiet():
+        note(text)
+
+
 def say(text: str) -> None:
     """A line of the result on standard output."""
     click.echo(printable_lines(text))
@@ -37,9 +44,9 @@ def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
     from skinaudit.trainer.train import Reporter
 
     return Reporter(
-        say=note,
-        data=lambda summary: note("\n".join(summary.lines())),
-        epoch=lambda record: note(_epoch_line(record)),
+        say=step,
+        data=lambda summary: step("\n".join(summary.lines())),
+        epoch=lambda record: step(_epoch_line(record)),
         progress=bar,
     )
 
@@ -53,7 +60,13 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str], Progress | None]]:
-    """Progress on stderr, by title: bars with rate and time left on a terminal, elsewhere a line from time to time."""
+    """Progress on stderr, by title: bars with rate and time left on a terminal, elsewhere a line from time to time.
+
+    With -q there is none.
+    """
+    if quiet():
+        yield lambda title: None
+        return
     if sys.stderr is None or not sys.stderr.isatty():
         yield progress_lines(note)
         return

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import report_formats
-
-if TYPE_CHECKING:
-    from skinaudit.engines.isolation.limits import Limits
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -74,7 +70,7 @@ def allow_code_option(command: _Command) -> _Command:
 
 
 def limit_options(command: _Command) -> _Command:
-    """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened; see `limits_of`."""
+    """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened; in seconds and GiB."""
     options = (
         click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), default=None, metavar="SECONDS",
                      help="Longest that an engine may take to open, or to answer one batch  [default: 300, more for large "
@@ -88,13 +84,6 @@ def limit_options(command: _Command) -> _Command:
     return command
 
 
-def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
-    """What the options say."""
-    from skinaudit.engines.isolation.limits import Limits
-
-    return Limits(seconds, None if gibibytes is None else int(gibibytes * 2**30))
-
-
 def json_option(command: _Command) -> _Command:
     """`--json`, shared by every command that prints a table."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)
@@ -106,10 +95,3 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
         "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=report_formats,
         help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names(kind))}.",
     )  # fmt: skip
-
-
-def thread_count(threads: int | None) -> int:
-    if threads is not None:
-        return threads
-    # A container or a batch system may grant fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

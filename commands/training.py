@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from skinaudit.commands.libraries import TRAINING, need
+from skinaudit.commands import library
+from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import listed, names_in
-from skinaudit.commands.run_folders import LATEST, check_out, free_folder, point_latest
 from skinaudit.commands.screen import bars, reporter, say
-from skinaudit.commands.shared_options import json_option, seed_option, thread_count, threads_option
-from skinaudit.errors import InvalidInputError
+from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
 if TYPE_CHECKING:
     from skinaudit.artifacts.adversarial_set import AdversarialSet
-
-_RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augment")
 
 
 @click.command(short_help="Train a classifier and craft its sets.")
@@ -80,7 +77,7 @@ _RECIPE_OPTIONS = ("epochs", "batch", "learning_rate", "class_weighting", "augme
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
 @threads_option
 @json_option
-def train(as_json: bool, **options: Any) -> None:
+def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[float, ...], **options: Any) -> None:
     """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
 
     \b
@@ -92,51 +89,19 @@ def train(as_json: bool, **options: Any) -> None:
     """
     import json
 
-    need("train", *TRAINING)
     from skinaudit.artifacts.contract import short_title
-    from skinaudit.artifacts.threat_model import parse_eps
-    from skinaudit.trainer.claim import claim_folder
-    from skinaudit.trainer.data.classes import read_classes
-    from skinaudit.trainer.data.load import load
-    from skinaudit.trainer.data.splits import usual_split
-    from skinaudit.trainer.recipes import adapted, hardening_of, parse_costs
-    from skinaudit.trainer.train import Training, threat_model, train_run
 
-    changes = {name: options[name] for name in _RECIPE_OPTIONS}
-    from_run = options["weights"] is not None and Path(options["weights"]).is_dir()  # trained already
-    recipe = adapted(options["recipe"], arch=options["arch"], class_costs=parse_costs(options["class_costs"]), **changes)
-    bounds = threat_model(options["norm"], parse_eps(options["eps"]))
-    hardening = hardening_of(
-        options["hardening"], recipe=recipe, threat_model=bounds, steps=options["steps"],
-        warm_up=0 if from_run and options["warm_up"] is None else options["warm_up"], ramp=options["ramp"],
-        clean_share=options["clean_share"], batch_norm=options["attack_batch_norm"],
-        train_eps_255=None if options["hardening_eps"] is None else parse_eps(options["hardening_eps"]),
-    )  # fmt: skip
-    out: Path = options["out"] or free_folder(f"{options['arch']}-{'standard' if hardening is None else 'hardened'}")
-    plan = None if options["classes"] is None else read_classes(options["classes"])
-    check_out(out)
-    claim_folder(out, resume=options["resume"])
     with bars() as bar:
-        dataset = load(
-            options["data"], size=options["size"], seed=options["seed"], images=options["images"],
-            skip_bad=options["skip_bad"], classes=plan, progress=bar("reading images"),
-        )  # fmt: skip
-        training = Training(
-            arch=options["arch"], width=options["width"], size=options["size"], recipe=recipe, hardening=hardening,
-            threat_model=bounds, split=options["split"] or usual_split(dataset), seed=options["seed"],
-            weights=options["weights"], threads=thread_count(options["threads"]), head=options["head"],
-            threshold=options["threshold"], calibrate=options["calibrate"], specificities=options["specificities"],
-        )  # fmt: skip
-        manifest = train_run(dataset, training, out=out, resume=options["resume"], report=reporter(bar))
-    point_latest(out)
+        trained = library.train(class_cost=class_costs, specificity=specificities, report=reporter(bar), **options)
+    manifest = trained.manifest
     if as_json:
         facts = {
-            "run": out.as_posix(), "synthetic": dataset.synthetic, "data": manifest.data, "results": manifest.results,
-            "weaknesses": manifest.training["weaknesses"],
+            "run": trained.folder.as_posix(), "synthetic": manifest.synthetic, "data": manifest.data,
+            "results": manifest.results, "weaknesses": manifest.training["weaknesses"],
         }  # fmt: skip
         click.echo(json.dumps(facts, indent=2))
         return
-    if dataset.synthetic:
+    if manifest.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
     first = (manifest.contract.malignant or ("",))[0]  # the most important one
     _figures_row("test set", "accuracy", "balanced", short_title(first) or None)
@@ -145,7 +110,7 @@ def train(as_json: bool, **options: Any) -> None:
     always = f"always {manifest.data['majority_class']}"
     present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
     _figures_row(always, manifest.data["majority_share"], 1 / present, None)
-    say(f"run: {out}")
+    say(f"run: {trained.folder}")
     for weakness in manifest.training["weaknesses"]:
         say(f"WARNING: {weakness}")
 
@@ -171,11 +136,7 @@ def train(as_json: bool, **options: Any) -> None:
 )
 @seed_option()
 @threads_option
-def attack(
-    run: Path, attack_names: tuple[str, ...], eps: str | None, norm: Any, steps: int | None, restarts: int | None,
-    targeted: bool, against: Path | None, seed: int, threads: int | None, data: str | None, name: str | None,
-    skip_bad: bool, classes: Path | None,
-) -> None:  # fmt: skip
+def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     """Write more adversarial sets of a run's test images, or clean and adversarial sets of other images.
 
     With --data they go to the run's folder external/NAME, and images of the run itself are left out. They are white-box for
@@ -187,61 +148,13 @@ def attack(
       skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
       skinaudit attack runs/hardened --data HospitalB/ --name hospital-b
     """
-    import torch
-
-    from skinaudit.artifacts.manifest import read_run
-    from skinaudit.artifacts.run_sets import open_clean_set
-    from skinaudit.trainer.generate import attack_run, plans_for
-
-    torch.set_num_threads(thread_count(threads))
-    settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
-    if data is not None:
-        plans = plans_for(run, attack_names or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
-        _attack_external(run, plans, data=data, name=name, skip_bad=skip_bad, against=against, seed=seed, classes=classes)
-        return
-    _refuse_without_data(
-        {"--name": name is not None, "--skip-bad": skip_bad, "--classes": classes is not None}, attack_names
-    )
-    plans = plans_for(run, attack_names, norm=norm, eps=eps, settings=settings)
     with bars() as bar:
-        written = attack_run(run, plans, against=against, seed=seed, progress=bar("attacking"))
-    _told(written, open_clean_set(run, read_run(run)))
-
-
-def _refuse_without_data(given: Mapping[str, bool], attack_names: tuple[str, ...]) -> None:
-    for flag in (flag for flag, there in given.items() if there):
-        raise InvalidInputError(f"{flag}: is about other images than the run's own; name these with --data")
-    if not attack_names:
-        raise InvalidInputError("attack: name one or more with --attack, such as --attack pgd")
-
-
-def _attack_external(
-    run: Path, plans: Any, *, data: str, name: str | None, skip_bad: bool, against: Path | None, seed: int,
-    classes: Path | None,
-) -> None:  # fmt: skip
-    from skinaudit.artifacts.adversarial_set import CLEAN, open_set
-    from skinaudit.artifacts.external import check_name, name_of
-    from skinaudit.artifacts.manifest import read_run, resolve
-    from skinaudit.trainer.data.classes import plan_of_run, read_classes
-    from skinaudit.trainer.data.load import load
-    from skinaudit.trainer.external import attack_external
-
-    if against is not None:
-        raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
-    name = check_name(name or name_of(data))
-    manifest = read_run(run)
-    contract = manifest.contract
-    plan = plan_of_run(run, manifest) if classes is None else read_classes(classes)
-    with bars() as bar:
-        dataset = load(
-            data, size=contract.size, seed=seed, skip_bad=skip_bad, wanted=contract.classes, classes=plan,
-            progress=bar("reading images"),
-        )  # fmt: skip
-        written = attack_external(run, dataset, plans, name=name, seed=seed, progress=bar)
-    _told(written.sets, open_set(resolve(written.folder, written.external.sets[CLEAN])))
-    for reason, count in written.external.left_out.items():
+        written = library.attack(run, attack=attack_names, progress=bar, **options)
+    _told(written.sets, written.clean)
+    for reason, count in written.left_out.items():
         say(f"left out: {count:,} {reason}")
-    say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
+    if options["data"] is not None:
+        say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
 
 
 def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "no_telemetry": set(),
     "thread_waiting": set(),
     "true_fp32": set(),
-    "__init__": {"no_telemetry", "thread_waiting"},
+    "__init__": {"no_telemetry", "thread_waiting", "commands"},
 }
 
 # What an audit on a deployment box may lack; each may be missing when any module of the other folders is imported.

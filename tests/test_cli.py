@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from command_line import in_process, remarks
 
 from skinaudit import cli
-from skinaudit.commands import run_folders
+from skinaudit.commands.library import run_folders
 from skinaudit.tests.journey import Journey
 from skinaudit.tests.processes import ADOPTS, PATIENCE, Start, members, still_running
 

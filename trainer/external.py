@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
-from skinaudit.artifacts.external import ExternalSets, check_name, read_external, write_external
+from skinaudit.artifacts.external import ExternalSets, check_name, counted, read_external, write_external
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import RunManifest, read_run, record, resolve, versions
-from skinaudit.artifacts.pictures import pixel_digests, read_pictures
+from skinaudit.artifacts.pictures import near_copies, pixel_digests, read_pictures
 from skinaudit.artifacts.run_folder import RunFolder, set_files
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.errors import InvalidInputError
@@ -22,7 +22,7 @@ from skinaudit.trainer.data.dataset import Dataset, of_rows
 from skinaudit.trainer.generate import AttackPlan, write_adversarial_set, write_clean_set
 from skinaudit.trainer.models import folded
 
-OWN = "images of the run itself"
+OWN, NEAR = "images of the run itself", "near-copies of images of the run"
 """Why an image is left out of external sets."""
 
 
@@ -46,16 +46,16 @@ def attack_external(
 ) -> Written:
     """Write clean and adversarial sets of `dataset` with the run's model into the run's folder `external/NAME`.
 
-    dataset: of the run's size and classes. Images whose pixels are those of an image of the run are left out and counted. A
-    folder that holds sets of the same data already gets further attacks. Raises InvalidInputError where nothing is left, and
-    where the folder holds sets of other data.
+    dataset: of the run's size and classes. Images whose pixels are those of an image of the run, and near-copies of one,
+    are left out and counted. A folder that holds sets of the same data already gets further attacks. Raises
+    InvalidInputError where nothing is left, and where the folder holds sets of other data.
     """
     manifest, folder = read_run(run), RunFolder(run).external / check_name(name)
     model = folded(load_run_model(run))
     before = _earlier(folder, dataset, name)
     if before is None:
-        kept = _unseen(run, manifest, dataset)
-        left_out = {OWN: len(dataset) - len(kept)} if len(kept) < len(dataset) else {}
+        kept, left_out = _unseen(run, manifest, dataset)
+        frames = None if dataset.frames is None else dataset.frames[kept]
         clean = write_clean_set(
             folder / f"{CLEAN}.safetensors", model,
             images=dataset.images[kept], labels=dataset.labels[kept], group=dataset.groups[kept],
@@ -63,7 +63,7 @@ def attack_external(
             dataset=dataset.title, synthetic=dataset.synthetic, subgroups=of_rows(dataset, kept).subgroups,
         )  # fmt: skip
         versions_now = versions("torch", "torchvision")
-        before = ExternalSets(name, dataset.title, dataset.digest, left_out, {}, versions_now)
+        before = ExternalSets(name, dataset.title, dataset.digest, left_out, {}, versions_now, counted(frames))
         new = [clean]
     else:
         clean, new = open_set(resolve(folder, before.sets[CLEAN])), []
@@ -73,7 +73,7 @@ def attack_external(
         bar = progress(f"{plan.attack} {plan.threat_model}")
         new.append(write_adversarial_set(path, model, clean, plan, source=manifest.weights.digest, seed=seed, progress=bar))
     files |= {opened.info.name: record(opened.path, relative_to=folder) for opened in new}
-    external = ExternalSets(name, before.dataset, before.data, before.left_out, files, before.created_with)
+    external = replace(before, sets=files)
     write_external(folder, external)
     return Written(folder, external, tuple(new))
 
@@ -92,15 +92,19 @@ def _earlier(folder: Path, dataset: Dataset, name: str) -> ExternalSets | None:
     return before
 
 
-def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> NDArray[np.intp]:
-    """The images whose pixels are of no image of the run: ascending indices."""
-    own = [pixel_digests(image for batch in open_clean_set(run, manifest).batches(128) for image in batch)]
-    if manifest.pictures is not None:
-        own.append(read_pictures(resolve(run, manifest.pictures)).pixels)
-    kept = np.flatnonzero(~np.isin(pixel_digests(dataset.images), np.concatenate(own)))
+def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray[np.intp], dict[str, int]]:
+    """Ascending indices of the images that are neither of the run nor near-copies of such; and how many others are which."""
+    clean = open_clean_set(run, manifest)
+    own = [pixel_digests(image for batch in clean.batches(128) for image in batch)]
+    pictures = None if manifest.pictures is None else read_pictures(resolve(run, manifest.pictures))
+    if pictures is not None:
+        own.append(pictures.pixels)
+    same = np.isin(pixel_digests(dataset.images), np.concatenate(own))
+    near = ~same & (near_copies(dataset.images, pictures, clean.batches(128)) >= 0)
+    kept = np.flatnonzero(~same & ~near)
     if not len(kept):
         raise InvalidInputError(
-            f"{dataset.title}: every one of its {len(dataset):,} images is of the run itself; its own sets are in "
-            f"{RunFolder(run).sets}, and `skinaudit audit` takes them without --sets"
+            f"{dataset.title}: every one of its {len(dataset):,} images is of the run itself, or a near-copy of one; "
+            f"its own sets are in {RunFolder(run).sets}, and `skinaudit audit` takes them without --sets"
         )
-    return kept
+    return kept, {reason: int(left.sum()) for reason, left in ((OWN, same), (NEAR, near)) if left.any()}

@@ -16,19 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from skinaudit.artifacts.contract import MAX_CLASSES, InputContract
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
-from skinaudit.errors import InvalidInputError, reason_of
+from skinaudit.errors import InvalidInputError, first_few, reason_of
 from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
 
 _FOLDED = re.compile(r"[0-9]+\.conv\.(weight|bias)")
 
 
-def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
+def load_pretrained(model: nn.Module, arch: str, source: str, *, contract: InputContract | None = None) -> str:
     """Load weights to start from; returns a sentence on what was loaded.
 
-    source: a run directory, whose model is taken over whole (to harden a standard model); a weights file (.safetensors, or
+    contract: what the model is to tell apart, None where its shape tells enough.
+    source: a run directory, whose model is taken over whole where it tells the same classes apart (to harden a standard
+    model), and without its last layer otherwise; a weights file (.safetensors, or
     .pth read with weights_only); or a name that torchvision knows, such as IMAGENET1K_V1 (downloaded). Files may hold a
     state dict of this arch, one of torchvision's, or the convolutions of a MobileNet v1 with batch norm folded in
     (`0.conv.weight`, `0.conv.bias`, ...); from them the classifier's last layer is left fresh.
@@ -36,11 +39,7 @@ def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
     """
     path = Path(source)
     if path.is_dir():
-        manifest = read_run(path)
-        weights = resolve(path, manifest.weights)
-        load_weights(model, weights)
-        _refuse_broken(model.state_dict(), where=weights)
-        return f"the weights of run {manifest.name}, {short(manifest.weights.digest)}"
+        return _from_run(model, path, contract)
     if path.is_file():
         state = _read(path)
     elif architectures.load(arch).torchvision and path.suffix == "":
@@ -53,6 +52,22 @@ def load_pretrained(model: nn.Module, arch: str, source: str) -> str:
     if all(_FOLDED.fullmatch(name) for name in state):
         state = _unfolded(model, state, where=source)
     return _transfer(model, state, where=source)
+
+
+def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> str:
+    """The weights of a finished run: all of them, or all but the last layer, whose columns are other classes."""
+    manifest = read_run(run)
+    weights, theirs = resolve(run, manifest.weights), manifest.contract
+    title = f"run {manifest.name}, {short(manifest.weights.digest)}"
+    if contract is None or (contract.classes, contract.positive) == (theirs.classes, theirs.positive):
+        load_weights(model, weights)
+        _refuse_broken(model.state_dict(), where=weights)
+        return f"the weights of {title}"
+    state = _read(weights)
+    _refuse_broken(state, where=weights)
+    columns = "in one column" if theirs.positive is not None else "in a column each"
+    said = _transfer(model, state, where=str(weights)).replace(f"from {weights}", f"of {title}")
+    return f"{said}, as that run tells apart {first_few(theirs.classes, limit=MAX_CLASSES)} {columns}"
 
 
 def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:

@@ -134,7 +134,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         torch.manual_seed(training.seed)
         # trained at a threshold of one half: another one only moves the decisions, and must not be unlearnt
         model = build(training.arch, width=training.width, **{**contract_settings(contract), "threshold": 0.5})
-    start = "random weights" if training.weights is None else load_pretrained(model, training.arch, training.weights)
+    start = "random weights"
+    if training.weights is not None:
+        start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
     report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
@@ -167,7 +169,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     weights = record(files.weights, relative_to=out)
     write_structure(files.structure, recorded_structure(model, size=training.size))
     all_parts = (parts.train, parts.val, parts.test)
-    write_pictures(files.pictures, dataset.images, dataset.ids, all_parts, seed=training.seed)
+    write_pictures(
+        files.pictures, dataset.images, dataset.ids, all_parts, seed=training.seed, frames=dataset.frames
+    )  # fmt: skip
     calibration = _write_calibration(out, train, seed=training.seed)
     sets = _write_sets(out, model, dataset, parts.test, training, contract, weights=weights, report=report)
     weak = weaknesses(sets[0], sets[1:], kept=history[kept - 1], hardening=training.hardening)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.evidence.external import ExternalImages
+from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.errors import first_few
 
 ABOUT: About = "sets"
@@ -17,8 +18,8 @@ RULES = {
     ),
     "external-overlap": Rule(
         "External images that the run has seen",
-        "Some of the images are the run's own, or nothing shows that they are not, so this is no external validation.",
-        "Write the sets again with `skinaudit attack RUN --data DIR`, which leaves the run's images out.",
+        "Some images are the run's own or copies of them, or nothing shows that they are not: no external validation.",
+        "Write the sets again with `skinaudit attack RUN --data DIR`, which leaves the run's images and their copies out.",
     ),
     "external-looks": Rule(
         "External images that look otherwise than those of training",
@@ -36,19 +37,21 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     beside = "" if result.run_dataset is None else f", not the run's test images of {result.run_dataset}"
     text = f"external validation on {result.name} ({result.dataset}){beside}: the verdict is on these images alone"
     yield Finding(Severity.NOTE, "external", None, text)
-    yield from _overlap(external, images=len(evidence.inputs.clean))
+    yield from _overlap(external, result, images=len(evidence.inputs.clean))
     different = [look for look in result.looks if look.differs]
     if different:
-        listed = [f"{look.name} {look.median:.3g} (training {look.middle:.3g})" for look in different]
-        text = f"these images look otherwise than those of training: {first_few(listed, limit=7)}"
+        listed = [f"{look.name} {look.median:,.4g} (training {look.middle:,.4g})" for look in different]
+        text = f"these images look otherwise than those of training: {first_few(listed, limit=9)}"
         yield Finding(Severity.WARNING, "external-looks", "clean", text)
 
 
-def _overlap(external: ExternalImages, *, images: int) -> Iterator[Finding]:
-    for count, what in ((external.trained_on, "training or validation"), (external.tested_on, "test")):
-        if count:
-            text = f"{count:,} of {images:,} images are those of the run's own {what}, pixel for pixel: no external images"
-            yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text, figures={"images": count})
+def _overlap(external: ExternalImages, result: ExternalResult, *, images: int) -> Iterator[Finding]:
+    if result.left_out:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in result.left_out.items())
+        yield Finding(Severity.NOTE, "external-overlap", "clean", f"left out of the data when the sets were made: {listed}")
+    for what, count in result.of_run.items():
+        text = f"{count:,} of {images:,} images are {what}: no external images, so no external validation"
+        yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text, figures={"images": count})
     if external.same_names:
         text = f"{external.same_names:,} of {images:,} images bear the name of an image of the run, with other pixels"
         yield Finding(Severity.WARNING, "external-overlap", "clean", text, figures={"images": external.same_names})
@@ -59,4 +62,10 @@ def _overlap(external: ExternalImages, *, images: int) -> Iterator[Finding]:
         yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text)
     elif not external.recorded:
         text = "the run was trained before its pictures were recorded, so nothing shows that it was not trained on these"
+        yield Finding(Severity.WARNING, "external-overlap", "clean", text)
+    elif not external.near_recorded:
+        text = (
+            "the run was trained before near-copies could be told, so edited copies of its training images would go unseen; "
+            "copies of its test images would not"
+        )
         yield Finding(Severity.WARNING, "external-overlap", "clean", text)

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
 from skinaudit.artifacts.external import ExternalSets, read_external
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
-from skinaudit.artifacts.pictures import Pictures, measure, name_digests, pixel_digests, read_pictures
+from skinaudit.artifacts.pictures import (
+    PARTS,
+    Pictures,
+    measure,
+    name_digests,
+    near_copies,
+    pixel_digests,
+    read_pictures,
+)
 from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
 from skinaudit.errors import InvalidInputError
 
@@ -21,10 +29,13 @@ from skinaudit.errors import InvalidInputError
 class ExternalImages:
     """External sets beside a run. run_dataset: title of the run's data, None where the run is not at hand; a foreign engine
     has none. recorded: whether the run says which pictures it was made of. trained_on: how many of the images are, pixel for
-    pixel, of the run's training or validation; tested_on: of its test. same_names: images of other pixels that bear the name
-    of a picture of the run. own_sets: the run's own sets that were crafted like these, clean first; empty without the run.
+    pixel, of the run's training or validation; tested_on: of its test. near_trained, near_tested: how many others are
+    near-copies of those; near_recorded: whether those of training could be looked for. same_names: images that are neither
+    and bear the name of a picture of the run. own_sets: the run's own sets that were crafted like these, clean first; empty
+    without the run.
     looks, own_looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS), and those of the
-    training pictures; None where the run has none.
+    training pictures; None where the run has none. frames, own_frames: their widths and heights before resizing, int32
+    (N, 2); None where they are not known.
     """
 
     described: ExternalSets
@@ -33,10 +44,15 @@ class ExternalImages:
     recorded: bool
     trained_on: int
     tested_on: int
+    near_trained: int
+    near_tested: int
+    near_recorded: bool
     same_names: int
     own_sets: tuple[AdversarialSet, ...]
     looks: NDArray[np.float32]
     own_looks: NDArray[np.float32] | None
+    frames: NDArray[np.int32] | None = None
+    own_frames: NDArray[np.int32] | None = None
 
 
 def external_paths(folder: Path | None) -> tuple[ExternalSets, list[Path]] | None:
@@ -64,11 +80,13 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
     run = read_run(folder) if folder is not None and (folder / RUN_FILE).is_file() else None
     own_sets: tuple[AdversarialSet, ...] = ()
     pictures, seen = None, np.zeros((2, len(clean)), bool)
-    same_names = np.zeros(len(clean), bool)
+    same_names, near = np.zeros(len(clean), bool), np.full(len(clean), -1, np.int8)
     if run is not None and folder is not None:
         own_sets = _alike(folder, run, sets)
         pictures = None if run.pictures is None else read_pictures(resolve(folder, run.pictures))
         seen, same_names = _seen(images, clean.ids, pictures, own_sets)
+        near = near_copies(images, pictures, own_sets[0].batches(128) if own_sets else ())
+        near[seen.any(axis=0)] = -1
     return ExternalImages(
         described=described,
         foreign=folder is None,
@@ -76,11 +94,24 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
         recorded=pictures is not None,
         trained_on=int(seen[0].sum()),
         tested_on=int(seen[1].sum()),
-        same_names=int((same_names & ~seen.any(axis=0)).sum()),
+        near_trained=int(np.isin(near, [PARTS.index("train"), PARTS.index("val")]).sum()),
+        near_tested=int((near == PARTS.index("test")).sum()),
+        near_recorded=pictures is not None and pictures.cells is not None,
+        same_names=int((same_names & ~seen.any(axis=0) & (near < 0)).sum()),
         own_sets=own_sets,
         looks=measure(images),
         own_looks=None if pictures is None else pictures.statistics,
+        frames=_frames(described),
+        own_frames=None if pictures is None else pictures.frames,
     )
+
+
+def _frames(described: ExternalSets) -> NDArray[np.int32] | None:
+    """Width and height of each image, int32 (N, 2), in no order; None where they are not known."""
+    if not described.frames:
+        return None
+    counted = np.array(described.frames, np.int64)
+    return np.repeat(counted[:, :2], counted[:, 2], axis=0).astype(np.int32)
 
 
 def _alike(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.pictures import STATISTICS
+from skinaudit.artifacts.pictures import FRAME, STATISTICS
 from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.external import ExternalImages
@@ -59,9 +60,9 @@ class ExternalFigure:
 
 @dataclass(frozen=True)
 class Look:
-    """One of STATISTICS. low, middle, high: 1st, 50th and 99th percentile of the training pictures; median: of the external
-    images; outside: which share of these lies outside of low to high. differs: whether that is clearly many, or the median
-    outside of the middle half of the training pictures."""
+    """One of STATISTICS or of FRAME. low, middle, high: 1st, 50th and 99th percentile of the training pictures; median: of
+    the external images; outside: which share of these lies outside of low to high. differs: whether that is clearly many, or
+    the median outside of the middle half of the training pictures."""
 
     name: str
     low: float
@@ -76,6 +77,8 @@ class Look:
 class ExternalResult:
     """name: of the data set, as its user calls it; dataset: its title. run_dataset: that of the run; None without a run.
     confidence: of the intervals of figures, so high that of all figures together one is wrongly told apart in at most 5%.
+    left_out: why images of the data were left out -> how many. of_run: how many of those that are left are the run's own, by
+    what they are.
     """
 
     name: str
@@ -84,6 +87,8 @@ class ExternalResult:
     confidence: Share
     figures: tuple[ExternalFigure, ...]
     looks: tuple[Look, ...]
+    left_out: Mapping[str, Count] = field(default_factory=dict)
+    of_run: Mapping[str, Count] = field(default_factory=dict)
 
 
 def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *, confidence: float) -> ExternalResult:
@@ -97,14 +102,30 @@ def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *
         run_dataset=external.run_dataset,
         confidence=adjusted,
         figures=tuple(figure for stored, own in pairs for figure in _figures(stored, own, confidence=adjusted)),
-        looks=() if external.own_looks is None else looks(external.own_looks, external.looks, confidence=adjusted),
+        looks=(
+            *looks(STATISTICS, external.own_looks, external.looks, confidence=adjusted),
+            *looks(FRAME, external.own_frames, external.frames, confidence=adjusted),
+        ),
+        left_out=dict(external.described.left_out),
+        of_run={what: count for what, count in _of_run(external) if count},
     )
 
 
-def looks(own: NDArray[np.float32], external: NDArray[np.float32], *, confidence: float) -> tuple[Look, ...]:
-    """How external pictures look beside those of training; both float32 (N, len(STATISTICS)) of at least one picture."""
-    found = []
-    for name, before, now in zip(STATISTICS, own.T.astype(np.float64), external.T.astype(np.float64), strict=True):
+def _of_run(external: ExternalImages) -> Iterator[tuple[str, int]]:
+    yield "those of the run's own training or validation, pixel for pixel", external.trained_on
+    yield "those of the run's own test, pixel for pixel", external.tested_on
+    yield "near-copies of pictures of the run's own training or validation", external.near_trained
+    yield "near-copies of pictures of the run's own test", external.near_tested
+
+
+def looks(
+    names: Sequence[str], own: NDArray[Any] | None, external: NDArray[Any] | None, *, confidence: float
+) -> tuple[Look, ...]:
+    """How external pictures look beside those of training; both (N, len(names)) of at least one picture, None if unknown."""
+    found: list[Look] = []
+    if own is None or external is None:
+        return ()
+    for name, before, now in zip(names, own.T.astype(np.float64), external.T.astype(np.float64), strict=True):
         low, quarter, middle, three_quarters, high = np.percentile(before, [_CENTRAL[0], 25, 50, 75, _CENTRAL[1]])
         outside = int(((now < low) | (now > high)).sum())
         counts = {outside: _OUTSIDE, int((now < quarter).sum()): 0.5, int((now > three_quarters).sum()): 0.5}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,26 @@ from skinaudit.artifacts.logits import Indices
 from skinaudit.errors import InvalidInputError
 
 _KIND = np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class ImageAnswer:
+    """What was answered to one image of a set, as class names.
+
+    index: its place in the set, from 0. label: the true class. lesion: the number of its lesion. engine: the class that the
+    engine names. source: that of the source model; None where nothing was compared with the engine.
+    """
+
+    index: int
+    label: str
+    lesion: int
+    engine: str
+    source: str | None
+
+    @property
+    def right(self) -> bool:
+        """Whether the engine names the true class."""
+        return self.engine == self.label
 
 
 def pack_numbers(numbers: NDArray[Any]) -> str:
@@ -35,6 +57,23 @@ def unpack_numbers(text: str, *, images: int, below: int) -> Indices:
     if (numbers >= below).any():
         raise InvalidInputError(f"answers by image hold a number that is not below {below}")
     return numbers
+
+
+def image_answers(
+    *, classes: Sequence[str], images: int, labels: str, lesions: str, engine: str, source: str
+) -> tuple[ImageAnswer, ...]:
+    """The packed texts of a report as an answer for each image. source: empty where nothing was compared."""
+    count = len(classes)
+    truth = unpack_numbers(labels, images=images, below=count)
+    groups = unpack_numbers(lesions, images=images, below=2**32)
+    answers = unpack_numbers(engine, images=images, below=count)
+    sources: list[str | None] = [None] * images
+    if source:
+        sources = [classes[number] for number in unpack_numbers(source, images=images, below=count)]
+    return tuple(
+        ImageAnswer(index, classes[truth[index]], int(groups[index]), classes[answers[index]], sources[index])
+        for index in range(images)
+    )
 
 
 def lesion_numbers(groups: NDArray[np.int64]) -> Indices:

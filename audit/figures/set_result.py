@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from skinaudit.audit.figures.flips import Flip, worst_flips
 from skinaudit.audit.figures.image_answers import pack_numbers
 from skinaudit.audit.figures.right_answers import pack_right
 from skinaudit.audit.figures.scores import ScoreComparison, compare_scores
+from skinaudit.audit.figures.subgroup_excess import Answers, with_excess
 from skinaudit.audit.figures.subgroups import SubgroupColumn, SubgroupResult, subgroup_results
 
 
@@ -74,17 +75,20 @@ def set_results(
     *,
     engine: Path,
     columns: Sequence[SubgroupColumn] = (),
+    judged: Callable[[str], bool] = lambda _: True,
+    least_lesions: int,
     confidence: float,
     point: OperatingPoint | None = None,
     prevalence: float | None = None,
 ) -> tuple[SetResult, ...]:
     """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
-    columns: subgroups of the clean images, which those of all sets share. confidence: of every interval, two-sided. point:
-    the operating point; prevalence: of malignant images, for predictive values there.
+    columns: subgroups of the clean images, which those of all sets share. judged: whether those of a column are
+    compared with the rest, where both count as least_lesions. confidence: of every interval, two-sided. point: the
+    operating point. prevalence: of malignant images, for predictive values there.
     """
     clean = answered[0]
-    return tuple(
+    results = [
         replace(
             _set_result(
                 answered_set, None if answered_set is clean else clean, engine=engine, columns=columns, confidence=confidence
@@ -93,7 +97,14 @@ def set_results(
             at_threshold=None if point is None else _at(point, answered_set, prevalence=prevalence, confidence=confidence),
         )
         for answered_set in answered
-    )
+    ]
+    subgroups = with_excess(
+        [result.subgroups for result in results],
+        [Answers(one.answers, None if one.source_logits is None else predictions(one.source_logits)) for one in answered],
+        columns, labels=clean.images.labels, groups=clean.lesions, malignant=clean.images.info.contract.malignant_labels,
+        judged=judged, least=least_lesions,
+    )  # fmt: skip
+    return tuple(replace(result, subgroups=own) for result, own in zip(results, subgroups, strict=True))
 
 
 def _scores(answered: AnsweredSet, *, confidence: float) -> ScoreComparison:

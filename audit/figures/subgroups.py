@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import Indices
 from skinaudit.artifacts.set_subgroups import Subgroups
-from skinaudit.artifacts.typed_json import Count
+from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.image_answers import pack_numbers, unpack_numbers
 from skinaudit.audit.figures.metrics import Hits
@@ -42,13 +42,26 @@ class SubgroupColumn:
 
 
 @dataclass(frozen=True)
+class Excess:
+    """What a subgroup loses more than the rest of its set. rest: the drop of the rest, a fraction of 1. p_value: one-sided,
+    against "it loses no more than the rest", adjusted for all subgroups, figures and sets that are judged
+    (skinaudit.audit.figures.subgroup_excess).
+    """
+
+    rest: float
+    p_value: Share
+
+
+@dataclass(frozen=True)
 class SubgroupShare:
-    """Right answers of engine and source to some images. `source` and `drop` are None where nothing was compared."""
+    """Right answers of engine and source to some images. `source` and `drop` are None where nothing was compared, and
+    `excess` where nothing is judged, too, and in reports of earlier versions."""
 
     engine: Hits
     engine_interval: Interval
     source: Hits | None
     drop: PairedDrop | None
+    excess: Excess | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
+_SHARE_OF_SUBGROUP = {"engine", "engine_interval", "source", "drop"}
+"""Figures of a subgroup in reports of the version that judged it by another test."""
+
 _NO_OPERATING_POINT: Mapping[str, Any] = {
     "operating_point": None, "operating_point_lacking": "the report is of an earlier version",
 }  # fmt: skip
@@ -47,6 +50,8 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
             changed[name] = {**fields, **changed[name]}
     changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
     changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
+    if isinstance(report.get("external"), dict):
+        changed["external"] = {"left_out": {}, "of_run": {}, **changed["external"]}
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
         changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
@@ -100,6 +105,8 @@ def _with_lesions(value: Any) -> Any:
     changed = {key: _with_lesions(item) for key, item in value.items()}
     if {"lost", "gained", "bootstrap"} <= changed.keys():
         return {**_LATER_OF_DROPS, **changed}
+    if changed.keys() == _SHARE_OF_SUBGROUP:
+        return {"excess": None, **changed}
     if "engine_malignant" in changed and "engine_malignant_interval" not in changed:
         changed["engine_malignant_interval"] = _interval_of(changed["engine_malignant"])
     return changed

@@ -32,14 +32,36 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
 
 
 def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
-    for name, gate in gates.items():
-        count_as = f", which count as {_counted_as(gate)}," if _counted_as(gate) < gate.images else ""
+    """One finding for all classes, which a task can have many of."""
+    if len(gates) == 1:
+        ((name, gate),) = gates.items()
         text = (
-            f"{gate.images} images of {name}{count_as} are too few to show that its sensitivity drops by less than "
-            f"{margin_text(100 * gate.limit)} points (power {percent(gate.power)}); only large losses can be detected"
+            f"{gate.images} images of {name}{_as_lesions(gate, 'which count as')} are too few to show that its sensitivity "
+            f"drops by less than {margin_text(100 * gate.limit)} points (power {percent(gate.power)}); {_ONLY_LARGE}"
         )
         figures = {"images": gate.images, "margin": gate.limit}
         yield Finding(Severity.WARNING, "class-sensitivity", None, text, lesion_class=name, figures=figures)
+    elif gates:
+        margins = {gate.limit for gate in gates.values()}
+        points_of = f"{margin_text(100 * min(margins))} points" if len(margins) == 1 else "their margins"
+        listed = ", ".join(f"{name} ({_size(gate, with_margin=len(margins) > 1)})" for name, gate in gates.items())
+        text = (
+            f"{len(gates)} malignant classes have too few images to show that their sensitivity drops by less than "
+            f"{points_of}: {listed}; {_ONLY_LARGE}"
+        )
+        yield Finding(Severity.WARNING, "class-sensitivity", None, text, figures={"classes": len(gates)})
+
+
+_ONLY_LARGE = "only large losses can be detected"
+
+
+def _size(gate: Gate, *, with_margin: bool) -> str:
+    margin = f", margin {margin_text(100 * gate.limit)}" if with_margin else ""
+    return f"{gate.images} images{_as_lesions(gate, 'as').rstrip(',')}, power {percent(gate.power)}{margin}"
+
+
+def _as_lesions(gate: Gate, verb: str) -> str:
+    return f", {verb} {_counted_as(gate)}," if _counted_as(gate) < gate.images else ""
 
 
 def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
@@ -91,10 +113,9 @@ def _floor_text(gate: Gate) -> str:
 
 
 def _subgroup_text(gate: Gate) -> str:
-    low = gate.value if gate.interval is None else gate.interval.low
     return (
-        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, at least {points(low)}; the loss of "
-        f"the whole set and the margin allow {points(gate.limit)}"
+        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, which is more than the rest of the set "
+        f"loses (p = {gate.p_value:.2g}); the loss of the rest and the margin allow {points(gate.limit)}"
     )
 
 

@@ -68,8 +68,8 @@ class Policy:
     points of sensitivity that a set may lose there, None where that is shown and decides nothing; operating_prevalence: of
     malignant images, for predictive values, which are not shown without it. subgroups: columns of the data whose subgroups
     are judged; None for all that the sets have, an empty list for none. subgroup_lesions: a subgroup that counts as fewer
-    lesions is shown and decides nothing. subgroup_margin: points that it may lose beyond the loss of its whole set; it can
-    only FAIL.
+    lesions is shown and decides nothing. subgroup_margin: points that it may lose beyond the loss of the rest of its set,
+    where that is more than chance explains; it can only FAIL.
 
     Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
     exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
@@ -269,10 +269,11 @@ margin = {DEFAULT.baseline_margin}
 # images (5.0: 8 of 175); 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
-# Subgroups: age in bands of 20 years, sex, site, skin type and source, where the data tell. A subgroup FAILs that loses
-# clearly more than its whole set and `margin` points, in accuracy or malignant called malignant, corrected for their number.
-# A subgroup never leaves an audit INCONCLUSIVE. One that counts as fewer than `lesions` lesions is shown, but it decides
-# nothing at all. Every column that the sets have is judged; `columns` names those that are, [] none.
+# Subgroups: age in bands of 20 years, sex, site, skin type and source, where the data tell. A subgroup FAILs that is shown
+# to lose more than the rest of its set, corrected for their number, and was seen to lose at least `margin` points more, in
+# accuracy or malignant called malignant. A subgroup never leaves an audit INCONCLUSIVE. One that counts as fewer than
+# `lesions` lesions, or leaves fewer to the rest, is shown, but it decides nothing. Every column that the sets have is
+# judged; `columns` names those that are, [] none.
 [subgroups]
 lesions = {DEFAULT.subgroup_lesions}
 margin = {DEFAULT.subgroup_margin}

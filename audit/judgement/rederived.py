@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.image_answers import unpack_numbers
 from skinaudit.audit.figures.right_answers import pack_right, unpack_right
 from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.subgroup_excess import Answers, with_excess
 from skinaudit.audit.figures.subgroups import subgroup_results
 from skinaudit.audit.judgement.gates import judge
-from skinaudit.audit.judgement.result import AuditResult
+from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
+from skinaudit.audit.judgement.subgroup_gates import RULE, judged
 
 _TOLERANCE = 1e-9
 _ANY_SIZE = 32
@@ -33,15 +36,61 @@ def disagreement(result: AuditResult) -> str:
     if not result.by_image:
         return ""
     clean: Indices | None = None
+    derived: list[SetResult] = []
     for entry in result.sets:
-        derived = _derived(result, entry, clean)
-        place = _first_difference(asdict(derived), asdict(entry))
+        derived.append(_derived(result, entry, clean))
+        clean = _engine_answers(result, entry) if entry.clean else clean
+    compared = _with_excess(result, derived)
+    earlier = _of_earlier_subgroups(result.sets)
+    for entry, own in zip(result.sets, derived if earlier else compared, strict=True):
+        place = _first_difference(asdict(own), asdict(entry))
         if place:
             return f"{entry.title}: {place} does not follow from its answers by image"
-        clean = _engine_answers(result, entry) if entry.clean else clean
-    gates = judge(result.sets, result.probes, result.policy, baseline=result.baseline)
-    place = _first_difference([asdict(gate) for gate in gates], [asdict(gate) for gate in result.gates])
+    gates = judge(compared, result.probes, result.policy, baseline=result.baseline)
+    if earlier:
+        return _earlier_disagreement(result.gates, gates)
+    return _gate_difference(gates, result.gates)
+
+
+def _gate_difference(derived: Sequence[Gate], reported: Sequence[Gate]) -> str:
+    place = _first_difference([asdict(gate) for gate in derived], [asdict(gate) for gate in reported])
     return f"the gates: {place} does not follow from the figures" if place else ""
+
+
+def _of_earlier_subgroups(sets: Sequence[SetResult]) -> bool:
+    """Whether subgroups were judged by another test, as earlier versions did; their figures hold no excess then."""
+    shares = [share for entry in sets for subgroup in entry.subgroups for _, share in subgroup.shares]
+    return bool(shares) and all(share.excess is None for share in shares)
+
+
+def _earlier_disagreement(reported: Sequence[Gate], derived: Sequence[Gate]) -> str:
+    """The same for a report with an earlier test of subgroups: what fails by today's has to fail there, too."""
+    missed = _failed_subgroups(derived) - _failed_subgroups(reported)
+    if missed:
+        return f"the gates: {min(missed)[1]} fails by the answers by image, and no gate says so"
+    return _gate_difference(_without_subgroups(derived), _without_subgroups(reported))
+
+
+def _failed_subgroups(gates: Sequence[Gate]) -> set[tuple[str, str]]:
+    return {(gate.set, gate.subject) for gate in gates if gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL}
+
+
+def _without_subgroups(gates: Sequence[Gate]) -> list[Gate]:
+    return [gate for gate in gates if gate.rule != RULE]
+
+
+def _with_excess(result: AuditResult, derived: Sequence[SetResult]) -> list[SetResult]:
+    """The derived sets, their subgroups compared with the rest."""
+    images = derived[0].comparison.images
+    answers = [Answers(_engine_answers(result, entry), _source_answers(result, entry)) for entry in derived]
+    subgroups = with_excess(
+        [entry.subgroups for entry in derived], answers, result.subgroups,
+        labels=unpack_numbers(result.labels, images=images, below=len(result.classes)),
+        groups=unpack_numbers(result.lesions, images=images, below=2**32),
+        malignant=InputContract(size=_ANY_SIZE, classes=result.classes, malignant=result.malignant).malignant_labels,
+        judged=partial(judged, result.policy), least=result.policy.subgroup_lesions,
+    )  # fmt: skip
+    return [replace(entry, subgroups=own) for entry, own in zip(derived, subgroups, strict=True)]
 
 
 def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> SetResult:
@@ -51,7 +100,7 @@ def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> Se
     labels = unpack_numbers(result.labels, images=images, below=count)
     answers = _engine_answers(result, entry)
     lesions = unpack_numbers(result.lesions, images=images, below=2**32)
-    source = unpack_numbers(entry.source_answers, images=images, below=count) if entry.source_answers else None
+    source = _source_answers(result, entry)
     comparison: Comparison = compare(
         answers, source, engine_clean=None if entry.clean else clean, labels=labels,
         groups=lesions, contract=contract,
@@ -82,6 +131,12 @@ def _at_threshold(result: AuditResult, entry: AtThreshold, labels: Indices, cont
 
 def _engine_answers(result: AuditResult, entry: SetResult) -> Indices:
     return unpack_numbers(entry.engine_answers, images=entry.comparison.images, below=len(result.classes))
+
+
+def _source_answers(result: AuditResult, entry: SetResult) -> Indices | None:
+    if not entry.source_answers:
+        return None
+    return unpack_numbers(entry.source_answers, images=entry.comparison.images, below=len(result.classes))
 
 
 def _first_difference(derived: Any, reported: Any, at: str = "") -> str:

@@ -15,6 +15,7 @@ from skinaudit.audit.evidence.consistency import Consistency
 from skinaudit.audit.evidence.inputs import Rebuilds
 from skinaudit.audit.figures.external import ExternalResult
 from skinaudit.audit.figures.fresh_attack import ProbeResult
+from skinaudit.audit.figures.image_answers import ImageAnswer, image_answers
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, PairedDrop
@@ -55,12 +56,12 @@ class Gate:
     set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class,
     `images`, or the figure of a floor, or `FIGURE, SUBGROUP`. value, limit, interval: fractions of 1, and images where the
     gate counts; the value must lie below the limit, above it where the rule is `floor`, and may reach it where the gate
-    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm), those of subgroups for
-    themselves; None where the gate counts. binding: whether an undecided gate forbids PASS. lesion_class: the class whose
-    sensitivity is bounded; None for other gates. effective_lesions: as how many lesions the images count; None for floors
-    and counts. power: the probability that an engine as good as its source passes this gate on these images, at the
-    discordance seen; None where there is no source, where the gate counts, and in reports of earlier versions. Rule, set and
-    subject tell the gates of an audit apart.
+    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm); of a subgroup against
+    "it loses no more than the rest", adjusted for all subgroups; None where the gate counts. binding: whether an undecided
+    gate forbids PASS. lesion_class: the class whose sensitivity is bounded; None for other gates. effective_lesions: as how
+    many lesions the images count; None for floors and counts. power: the probability that an engine as good as its source
+    passes this gate on these images, at the discordance seen; None where there is no source, where the gate counts, and in
+    reports of earlier versions. Rule, set and subject tell the gates of an audit apart.
     """
 
     rule: str
@@ -207,6 +208,22 @@ class AuditResult:
         """The engine as it was named, without the folders of an absolute path, which tell of a machine."""
         path = PurePath(self.engine)
         return path.name if path.is_absolute() else path.as_posix()
+
+    def answers(self, set: str) -> tuple[ImageAnswer, ...]:
+        """What engine and source answer to each image of a set, in its order. set: its name or its title.
+
+        Raises InvalidInputError where the audit has no such set, and for a report of an earlier version that does not keep
+        the answers by image.
+        """
+        entry = next((entry for entry in self.sets if set in (entry.name, entry.title)), None)
+        if entry is None:
+            raise InvalidInputError(f"{set!r}: no set of this audit; it has {first_few([one.name for one in self.sets])}")
+        if not self.by_image:
+            raise InvalidInputError(f"{self.engine_text}: an earlier version wrote this report, without answers by image")
+        return image_answers(
+            classes=self.classes, images=entry.comparison.images, labels=self.labels, lesions=self.lesions,
+            engine=entry.engine_answers, source=entry.source_answers,
+        )  # fmt: skip
 
     def judgement_of(self, title: str) -> Judgement | None:
         """The verdict on the drop in accuracy of the set of this title; None where nothing could be compared."""

@@ -44,9 +44,9 @@ GATES: Mapping[str, Rule] = {
         "Export in a wider precision, or calibrate on images that hold enough of this class.",
     ),
     "subgroup-drop": Rule(
-        "A subgroup loses clearly more than its whole set",
-        "Even the lower bound of what images of one age, sex, site, skin type or source lose is above the loss of the whole "
-        "set and the policy's margin.",
+        "A subgroup loses clearly more than the rest of its set",
+        "Images of one age, sex, site, skin type or source lose more than all other images, by more than chance explains "
+        "and by the policy's margin at least.",
         "Export in a wider precision, or calibrate on images that hold enough of this subgroup.",
     ),
     "floor": Rule(

@@ -1,7 +1,9 @@
-"""Whether a subgroup loses clearly more than its whole set: gates that can fail and bind nothing otherwise.
+"""Whether a subgroup loses clearly more than the rest of its set: gates that can fail and bind nothing otherwise.
 
-All subgroups of all sets, accuracy and malignant called malignant alike, are one family of tests, apart from the other
-gates: their p-values are adjusted by Holm's method. So the number of subgroups does not weaken any other gate.
+A gate FAILs on two conditions: the subgroup is shown to lose more than the rest, and what it was seen to lose more is at
+least the policy's margin. The first is a test whose p-values are adjusted for all subgroups, figures and sets
+(skinaudit.audit.figures.subgroup_excess), apart from the other gates: subgroups weaken none of those. The second keeps large
+sets from failing an engine for differences that are shown and too small to matter.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.statistics import PairedDrop, holm, p_above
-from skinaudit.audit.figures.subgroups import ACCURACY, SubgroupResult
+from skinaudit.audit.figures.statistics import PairedDrop
+from skinaudit.audit.figures.subgroups import SubgroupResult
 from skinaudit.audit.judgement.drop_verdict import verdict_of
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import Gate, Judgement, Verdict
@@ -21,7 +23,8 @@ RULE = "subgroup-drop"
 
 @dataclass(frozen=True)
 class _Test:
-    """One figure of one subgroup. limit: the loss of the whole set, if any, and the policy's margin; p: not adjusted."""
+    """One figure of one subgroup. limit: the loss of the rest, if any, and the policy's margin; p: adjusted, against "it
+    loses no more than the rest"."""
 
     set: str
     figure: str
@@ -41,51 +44,42 @@ def judged(policy: Policy, column: str) -> bool:
     return policy.subgroups is None or column in policy.subgroups
 
 
-def large_enough(drop: PairedDrop, policy: Policy) -> bool:
-    """Whether a subgroup counts as enough lesions to decide anything."""
-    lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
-    return lesions >= policy.subgroup_lesions
-
-
 def subgroup_gates(sets: Sequence[SetResult], policy: Policy) -> Iterator[Gate]:
     """For each set and figure the gate of the subgroup with the smallest p-value, and every other one that fails.
 
     The first passes only where those of all subgroups of its set and figure would.
     """
     tests = [test for result in sets for test in _tests(result, policy)]
-    adjusted = dict(zip(map(id, tests), holm([test.p for test in tests]), strict=True))
     for key in dict.fromkeys((test.set, test.figure) for test in tests):
-        own = sorted((test for test in tests if (test.set, test.figure) == key), key=lambda test: test.p)
-        all_pass = all(_verdict(test, 1.0, policy) is Verdict.PASS for test in own)
+        own = sorted(
+            (test for test in tests if (test.set, test.figure) == key), key=lambda test: (not _fails(test, policy), test.p)
+        )
+        all_pass = all(_passes(test, policy) for test in own)
         for place, test in enumerate(own):
-            failed = adjusted[id(test)] < policy.alpha
+            failed = _fails(test, policy)
             if failed or place == 0:
-                verdict = Verdict.FAIL if failed else Verdict.PASS if all_pass else Verdict.INCONCLUSIVE
-                yield _gate(test, adjusted[id(test)], verdict)
+                yield _gate(test, Verdict.FAIL if failed else Verdict.PASS if all_pass else Verdict.INCONCLUSIVE)
 
 
 def _tests(result: SetResult, policy: Policy) -> Iterator[_Test]:
-    comparison = result.comparison
     for subgroup in result.subgroups:
-        if not judged(policy, subgroup.column):
-            continue
         for figure, share in subgroup.shares:
-            whole = comparison.drop if figure == ACCURACY else comparison.malignant_drop
-            if share.drop is None or whole is None or not large_enough(share.drop, policy):
-                continue
-            limit = max(0.0, whole.value) + policy.subgroup_margin / 100
-            yield _Test(
-                result.title, figure, subject_of(figure, subgroup), share.drop, limit, p_above(share.drop, margin=limit)
-            )
+            if share.drop is not None and share.excess is not None:
+                limit = max(0.0, share.excess.rest) + policy.subgroup_margin / 100
+                yield _Test(result.title, figure, subject_of(figure, subgroup), share.drop, limit, share.excess.p_value)
 
 
-def _verdict(test: _Test, p: float, policy: Policy) -> Verdict:
-    return verdict_of(test.drop, test.limit, p, replace(policy, minimal_images=1))
+def _fails(test: _Test, policy: Policy) -> bool:
+    return test.p < policy.alpha and test.drop.value >= test.limit
 
 
-def _gate(test: _Test, p: float, verdict: Verdict) -> Gate:
+def _passes(test: _Test, policy: Policy) -> bool:
+    return verdict_of(test.drop, test.limit, 1.0, replace(policy, minimal_images=1)) is Verdict.PASS
+
+
+def _gate(test: _Test, verdict: Verdict) -> Gate:
     drop = test.drop
     return Gate(
-        RULE, test.set, test.subject, drop.value, test.limit, drop.interval, p, drop.images, Judgement(verdict),
+        RULE, test.set, test.subject, drop.value, test.limit, drop.interval, test.p, drop.images, Judgement(verdict),
         binding=False, effective_lesions=drop.effective_lesions,
     )  # fmt: skip

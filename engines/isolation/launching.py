@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -24,6 +25,7 @@ from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.limits import NO_LIMITS, Limits
 from skinaudit.errors import EngineStoppedError, about_memory, debugging, in_one_line
 
+_LOG = logging.getLogger(__name__)
 _GRACE = 10.0
 _PRINTED = 2000
 _START = """
@@ -61,6 +63,7 @@ class Server:
         """Start the process of an engine at the other end of this socket; its number. where: the engine's file."""
         started = self._asked({"start": True}, descriptor, where=where)
         self._folders[started["process"]] = self.scratch / started["folder"]
+        _LOG.debug("%s: opened by process %d", where, started["process"])
         return int(started["process"])
 
     def wait(self, process: int) -> int:

@@ -12,6 +12,7 @@ from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.wording import EXTERNAL_NOTE, external_rows, margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.publish.card import judged
 from skinaudit.publish.run_record import FiledAudit, RunRecord
 
 _NOW = {
@@ -45,6 +46,8 @@ def engines(record: RunRecord) -> Iterator[str]:
         for filed in own_audits:
             for set_result in filed.result.sets:
                 yield _set(filed.result, set_result)
+        yield from judged.operating_points(own_audits)
+        yield from judged.subgroups(own_audits)
         yield from _open_gates(own_audits)
     else:
         yield "**No audit of an engine of this model could be read.**"
@@ -84,6 +87,10 @@ def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
             yield _row((safe(_name(filed)), safe(_images(filed.result)), *map(safe, row)))
     yield ""
     yield f"{safe(EXTERNAL_NOTE)}."
+    lines = list(dict.fromkeys(judged.images_of_run(audits)))
+    yield from ("", *lines) if lines else ()
+    yield from judged.operating_points(audits)
+    yield from judged.subgroups(audits)
 
 
 def _external_rows(result: AuditResult) -> Iterator[tuple[str, ...]]:
@@ -152,6 +159,8 @@ def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
         for case in cases(filed.result)
         if _outcome(case) in ("FAIL", "INCONCLUSIVE") or (_outcome(case) == "open" and case.findings)
     ]
+    yield ""
+    yield "### Gates"
     yield ""
     yield "An open gate binds nothing: mostly a class of too few images to prove its margin. The JSON reports have all."
     yield ""

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from skinaudit.artifacts.pictures import STATISTICS, measure, pixel_digests, read_pictures, write_pictures
+from skinaudit.artifacts.pictures import (
+    PARTS,
+    STATISTICS,
+    measure,
+    near_copies,
+    pixel_digests,
+    read_pictures,
+    write_pictures,
+)
 from skinaudit.errors import InvalidInputError
 
 
@@ -38,3 +47,48 @@ def test_statistics_are_what_they_are_called() -> None:
     assert (saturation, vignette) == (60 * 240 / 256, 120)
     assert contrast > 0
     assert sharpness > 0
+
+
+def blurred(count: int, *, seed: int) -> np.ndarray:
+    """Pictures of soft spots, 32 x 32."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8)).astype(float)
+    fine = coarse.repeat(4, axis=2).repeat(4, axis=3).repeat(3, axis=1)
+    return fine.astype(np.uint8)
+
+
+def test_near_copies_are_told_with_the_part_that_they_are_of(tmp_path: Path) -> None:
+    pictures, path = blurred(60, seed=0), tmp_path / "pictures.safetensors"
+    parts = [np.arange(40), np.arange(40, 50), np.arange(50, 60)]
+    frames = np.tile(np.array([[600, 450]], np.int32), (60, 1))
+    write_pictures(path, pictures, [f"image{index}" for index in range(60)], parts, seed=0, frames=frames)
+    record = read_pictures(path)
+    assert record.frames is not None
+    assert record.frames.tolist() == [[600, 450]] * 40
+    noise = np.random.default_rng(2).normal(0, 6, pictures.shape)
+    edited = np.clip(pictures * 0.9 + noise, 0, 255).astype(np.uint8)[..., ::-1]
+    others = blurred(30, seed=1)
+    found = near_copies(np.concatenate([edited[[3, 45, 55]], others]), record, ())
+    assert [PARTS[part] for part in found[:3]] == ["train", "val", "test"]
+    assert (found[3:] == -1).all()
+
+    tensors = load_file(path)
+    save_file({name: tensors[name] for name in ("pixels", "names", "part", "statistics")}, path,
+              metadata={"statistics": " ".join(STATISTICS)})  # fmt: skip
+    earlier = read_pictures(path)
+    assert (earlier.cells, earlier.frames) == (None, None)
+    found = near_copies(edited[[3, 55]], earlier, iter([pictures[50:]]))
+    assert found.tolist() == [-1, PARTS.index("test")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("cells", np.zeros((9, 256), np.int8)), ("cells", np.zeros((10, 256), np.uint8)),
+     ("frames", np.zeros((6, 2), np.int32)), ("frames", np.ones((5, 2), np.int32))],
+)  # fmt: skip
+def test_a_record_with_strange_cells_or_frames_is_refused(tmp_path: Path, name: str, value: np.ndarray) -> None:
+    path = tmp_path / "pictures.safetensors"
+    parts = [np.array([0, 3, 4, 7, 8, 9]), np.array([1]), np.array([2, 5, 6])]
+    write_pictures(path, images(10), [str(index) for index in range(10)], parts, seed=0, frames=np.ones((10, 2), np.int32))
+    save_file({**load_file(path), name: value}, path, metadata={"statistics": " ".join(STATISTICS)})
+    with pytest.raises(InvalidInputError, match="no record of pictures as this version writes it"):
+        read_pictures(path)

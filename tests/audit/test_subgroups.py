@@ -46,6 +46,22 @@ def test_an_engine_that_is_wrong_on_one_site_fails_there_and_no_edit_hides_it(tm
     path.write_text(render(result), encoding="utf-8")
     assert read_audit(path) == result
     refuse_edits(path, render(result))
+    read_as_earlier(path, render(result))
+
+
+def read_as_earlier(path: Path, written: str) -> None:
+    """A report whose subgroups were judged by an earlier test is read; one that hides what fails by today's is not."""
+    report = json.loads(written)
+    for entry in report["sets"]:
+        for subgroup in entry["subgroups"]:
+            for share in filter(None, (subgroup["accuracy"], subgroup["malignant"])):
+                del share["excess"]
+    path.write_text(json.dumps(report), encoding="utf-8")
+    assert read_audit(path).verdict is Verdict.FAIL
+    no_gate(report)
+    path.write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="fails by the answers by image, and no gate says so"):
+        read_audit(path)
 
 
 def no_gate(report: dict[str, Any]) -> None:

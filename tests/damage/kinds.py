@@ -24,6 +24,7 @@ from skinaudit.tests.damage.damages import to_toml as toml_text
 _KEY = "skinaudit.adversarial_set"
 _AUDIT = ("audit", "run/engines/subject.onnx", "--output", "out.json", "--threads", "1")
 _PAST_AUDIT = ("audit", "past/engines/subject.onnx", *_AUDIT[2:], "--policy", "wide.toml")  # it has too few lesions
+_EXTERNAL = (*_AUDIT, "--sets", "run/external/hospital-b")
 _CARD = ("card", "bare", "--output", "card.md", "--force")
 
 
@@ -33,7 +34,7 @@ class Kind:
 
     passing: whether its 0 says PASS. free: patterns of damages, as `named` tells them, that may leave a valid file
     which says the same to the command: names, notes for people, figures of other commands, settings with a
-    default.
+    default. only: beginnings of the fields that are damaged, where another kind has all others.
     """
 
     name: str
@@ -42,6 +43,11 @@ class Kind:
     code: int = 0
     passing: bool = True
     free: tuple[str, ...] = ()
+    only: tuple[str, ...] = ("",)
+
+    def places(self, value: Any) -> Iterator[Place]:
+        """Every field that is damaged."""
+        return (place for place in places(value) if title(place).startswith(self.only))
 
     def is_free(self, what: str) -> bool:
         """Whether the command may pass with this damage."""
@@ -110,6 +116,19 @@ KINDS = (
         ("audit", "foreign.onnx", "--contract", "contract.toml", "--sets", "run/sets", "--output", "out.json",
          "--threads", "1"), code=3,
     ),
+    Kind(
+        "contract of one column for seven classes", "column.toml",
+        ("audit", "column.onnx", "--contract", "column.toml", "--sets", "run/sets", "--output", "out.json",
+         "--threads", "1"), code=3, only=("output",),
+    ),
+    Kind("description of external sets", "run/external/hospital-b/external.json", _EXTERNAL, code=3, free=(
+        r"(name|dataset|data) .*",
+        r"(left_out|created_with|frames)\b.*",
+    )),
+    Kind(
+        "report on external images", "external-report.json", (*_EXTERNAL, "--baseline", "external-report.json"), code=3,
+        free=_OF_REPORTS, only=("external", "operating_point", "sets.0.at_threshold", "sets.0.scores"),
+    ),
     Kind("training log", "bare/log.jsonl", _CARD, passing=False),
 )  # fmt: skip
 
@@ -173,7 +192,7 @@ def named(place: Place, damage: str) -> str:
 def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lambda number, what: True) -> Iterator[Trial]:
     """Every damage of every field for whose number and words `wanted` holds; the folder is as it was after each."""
     value, number = kind.value(folder), 0
-    for place in places(value):
+    for place in kind.places(value):
         for damage, broken in damaged(value, place):
             number += 1
             if wanted(number, named(place, damage)):

@@ -9,13 +9,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from skinaudit.artifacts.adversarial_set import open_set
+import numpy as np
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.external import ExternalSets, write_external
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_manifest, read_run, record, write_run
+from skinaudit.artifacts.operating_point import fix_operating_point, malignant_scores
+from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.tests.audit.ci.conftest import write_linear
-from skinaudit.tests.linear_run import Planted, plant, record_structure, templates
+from skinaudit.tests.linear_run import CONTRACT, Planted, pictures, plant, record_structure, templates, write_sets
 
 IMAGES = 588  # of the clean set: they count as 392 lesions, and 381 are needed to show a loss below 1 point
 _PAST_IMAGES = 420  # those that the report of the earlier format is about
@@ -36,6 +41,19 @@ name = "logits"
 answer = "logits"
 classes = ["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"]
 """
+_COLUMN = (
+    _FOREIGN.partition("[output]")[0]
+    + """[output]
+name = "logits"
+answer = "logits"
+classes = ["benign", "malignant"]
+positive = "malignant"
+threshold = 0.4
+[output.mapping]
+benign = ["nv", "bkl", "df", "vasc"]
+malignant = ["mel", "bcc", "akiec"]
+"""
+)
 _POLICY = """
 confidence = 0.95
 minimal_images = 100
@@ -52,6 +70,9 @@ mel = 6.0
 limit = 0
 [probe]
 margin = 5.0
+[operating_point]
+specificity = 0.9
+prevalence = 0.02
 [baseline]
 margin = 1.0
 malignant_to_benign = 5.0
@@ -72,10 +93,17 @@ def build_workplace(folder: Path) -> Path:
     past = _build_run(folder / "past", images=_PAST_IMAGES)
     shutil.copy(planted.engine, folder / "foreign.onnx")
     (folder / "contract.toml").write_text(_FOREIGN)
+    malignant = np.isin(np.arange(len(CONTRACT.classes)), CONTRACT.malignant_labels)
+    column = templates(0)[:, malignant].mean(axis=1) - templates(0)[:, ~malignant].mean(axis=1)
+    write_linear(folder / "column.onnx", column.astype(np.float32)[:, None])
+    (folder / "column.toml").write_text(_COLUMN)
+    _write_external(planted.run)
     (folder / "policy.toml").write_text(_POLICY)
     (folder / "wide.toml").write_text("[margin]\ndefault = 3.0\n[baseline]\nmargin = 3.0\n")
     write_json(folder / "format-1.json", _earlier_audit(past.run))
     write_json(folder / "earlier.json", to_json(audit_engine(planted.engine, threads=1)))
+    external = planted.run / "external" / "hospital-b"
+    write_json(folder / "external-report.json", to_json(audit_engine(planted.engine, sets=external, threads=1)))
     epoch = {
         "epoch": 1, "seconds": 1.5, "images_per_second": 80.5, "learning_rate": 0.003, "loss": 2.0, "train_accuracy": 0.4,
         "val_accuracy": 0.5, "monitor": 0.5, "best": True,
@@ -132,12 +160,37 @@ def _write_run(folder: Path) -> None:
         "majority_baseline": test_images[past["majority_class"]] / len(clean),
         "skipped": [{"image_id": "x", "reason": "no image"}],
     }  # fmt: skip
+    point = fix_operating_point(
+        malignant_scores(clean.source_logits, CONTRACT.malignant_labels),
+        np.isin(clean.labels, CONTRACT.malignant_labels), specificity=0.9,
+    )  # fmt: skip
+    assert point is not None
     changed = replace(
-        manifest, model=trained["model"], data=data, training=trained["training"], results=results,
+        manifest, operating_points=(point,), pictures=_write_pictures(folder, clean),
+        model=trained["model"], data=data, training=trained["training"], results=results,
         created_with=trained["created_with"],
     )  # fmt: skip
     write_run(folder, changed)
     record_structure(folder)
+
+
+def _write_pictures(folder: Path, clean: AdversarialSet) -> FileRecord:
+    """The record of a run whose pictures are those of its test."""
+    (images,), parts = clean.batches(len(clean)), [np.arange(0), np.arange(0), np.arange(len(clean))]
+    frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
+    write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
+    return record(folder / "pictures.safetensors", relative_to=folder)
+
+
+def _write_external(run: Path) -> None:
+    """Sets of other images, beside the run."""
+    folder = run / "external" / "hospital-b"
+    write_sets(folder, *pictures(IMAGES, seed=77), seed=0, source=read_run(run).weights.digest)
+    files = {path.stem: record(path, relative_to=folder) for path in sorted(folder.glob("*.safetensors"))}
+    described = ExternalSets(
+        "hospital-b", "Hospital B", "sha256:b", {"near-copies": 2}, files, {"torch": "2"}, ((640, 480, IMAGES),)
+    )
+    write_external(folder, described)
 
 
 def _write_engine(engine: Path, reference: FileRecord) -> None:
@@ -151,6 +204,7 @@ def _write_engine(engine: Path, reference: FileRecord) -> None:
         "companions": [asdict(record(engine.parent / "notes.txt", relative_to=engine.parent))],
         "settings": {"graph": "fp32", "opset": 17, "threads": 1, "executed": None}, "created_with": {"onnx": "1.17"},
     }  # fmt: skip
+    value["operating_points"] = [asdict(point) for point in read_run(engine.parent.parent).operating_points]
     value["lineage"]["onnx"] = reference.digest
     write_json(path, value)
     read_engine_manifest(engine)

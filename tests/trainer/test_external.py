@@ -12,7 +12,7 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.load import load
-from skinaudit.trainer.external import OWN, attack_external
+from skinaudit.trainer.external import NEAR, OWN, attack_external
 from skinaudit.trainer.generate import plans_for
 
 
@@ -39,14 +39,17 @@ def test_of_mixed_images_those_of_the_run_are_counted(tiny_run: Path, tmp_path: 
 
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     own, other = load("synthetic", size=32, images=300), load("synthetic", size=32, images=140, seed=5)
+    edited = np.clip(own.images[:60][..., ::-1] * 0.9 + np.random.default_rng(0).normal(0, 3, own.images[:60].shape), 0, 255)
     mixed = replace(
         other,
-        images=np.concatenate([own.images[:60], other.images]),
+        images=np.concatenate([own.images[:30], edited[30:].astype(np.uint8), other.images]),
+        frames=np.tile(np.array([[640, 480]], np.int32), (200, 1)),
         labels=np.concatenate([own.labels[:60], other.labels]),
         groups=np.concatenate([own.groups[:60], other.groups + 1000]),
         ids=(*own.ids[:60], *(f"b-{name}" for name in other.ids)),
         digest="sha256:mixed",
     )
     written = attack_external(run, mixed, (), name="mixed")
-    assert written.external.left_out == {OWN: 60}
+    assert written.external.left_out == {OWN: 30, NEAR: 30}
+    assert written.external.frames == ((640, 480, 140),)
     assert open_set(written.folder / "clean.safetensors").ids[0].startswith("b-")

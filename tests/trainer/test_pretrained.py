@@ -14,6 +14,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from skinaudit.artifacts.contract import CLASSES, MALIGNANT, InputContract
 from skinaudit.artifacts.manifest import read_run, record, write_run
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.models import build
@@ -232,3 +233,29 @@ def test_a_run_gives_all_of_its_weights(tiny_run: Path, tmp_path: Path) -> None:
         load_pretrained(fresh("mobilenet", 0.5), "mobilenet", str(tiny_run))
     with pytest.raises(InvalidInputError, match="not a finished run"):
         load_pretrained(model, "mobilenet", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("contract", "settings"),
+    [
+        (InputContract(32, classes=("naevus", "melanoma"), malignant=("melanoma",)), {"classes": 2}),
+        (InputContract(32, classes=CLASSES[::-1], malignant=MALIGNANT), {"classes": 7}),
+        (
+            InputContract(32, classes=("rest", "mel"), malignant=("mel",), positive="mel"),
+            {"classes": 2, "positive": 1},
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_of_other_classes_gives_all_but_its_last_layer(
+    tiny_run: Path, contract: InputContract, settings: dict[str, int]
+) -> None:
+    model = build("mobilenet", width=0.25, size=32, **settings)
+    before = head(model).weight.clone()
+    said = load_pretrained(model, "mobilenet", str(tiny_run), contract=contract)
+    assert said.endswith(f"; the last layer starts fresh, as that run tells apart {', '.join(CLASSES)} in a column each")
+    expected = load_file(tiny_run / "weights.safetensors")
+    assert torch.equal(head(model).weight, before)
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith("1.4.")}
+    assert all(torch.equal(value, expected[name]) for name, value in own.items() if not name.endswith("_tracked"))
+    with pytest.raises(InvalidInputError, match=r"choose the arch and --width"):
+        load_pretrained(build("mobilenet", width=0.5, size=32, **settings), "mobilenet", str(tiny_run), contract=contract)

@@ -36,6 +36,7 @@ class Dataset:
     pictures: int64 (N,), index of the picture's content: images with identical pixels share it, and are of one lesion.
     subgroups: by name of skinaudit.trainer.data.subgroups.NAMES one value an image, empty where it is not told; names of
     which nothing is told are left out.
+    frames: int32 (N, 2), width and height in pixels before resizing; None for generated images.
     turned: how many pictures an orientation tag turned. notes: what a person must know of how the images were read.
     """
 
@@ -54,6 +55,7 @@ class Dataset:
     patients: NDArray[np.int64] | None = None
     pictures: NDArray[np.int64] | None = None
     subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frames: NDArray[np.int32] | None = None
     turned: int = 0
     notes: tuple[str, ...] = ()
 
@@ -78,6 +80,7 @@ def of_rows(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
         official_split=None if dataset.official_split is None else dataset.official_split[rows],
         patients=None if dataset.patients is None else dataset.patients[rows],
         pictures=None if dataset.pictures is None else dataset.pictures[rows],
+        frames=None if dataset.frames is None else dataset.frames[rows],
         subgroups={name: tuple(values[row] for row in rows) for name, values in dataset.subgroups.items()},
     )
 

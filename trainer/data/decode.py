@@ -36,7 +36,7 @@ from skinaudit.trainer.data.unreadable import Unreadable
 # JPEG's scaled decoding (Image.draft) would be faster, and would not be the resize that the input contract names: it
 # moves pixels by up to 19 of 255 on HAM10000.
 _LIBJPEG = features.version("libjpeg_turbo") or features.version("jpg")
-DECODER = f"whole frame, antialiased bilinear, 2; Pillow {__version__}, libjpeg {_LIBJPEG}"
+DECODER = f"whole frame, antialiased bilinear, 3; Pillow {__version__}, libjpeg {_LIBJPEG}"
 """Everything beside the file's bytes and the size that decides the pixels: part of the cache key."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -66,11 +66,13 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture of the asked size. `turned`: an orientation tag was applied. `digest`: of the whole frame's RGB pixels."""
+    """A picture of the asked size. `turned`: an orientation tag was applied. `digest`: of the whole frame's RGB pixels;
+    `frame`: its width and height."""
 
     pixels: NDArray[np.uint8]
     turned: bool
     digest: str
+    frame: tuple[int, int]
 
 
 def resize(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
@@ -123,7 +125,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
 
 
 def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
-    return Decoded(resize(rgb, size=size), turned, frame_digest(rgb))
+    return Decoded(resize(rgb, size=size), turned, frame_digest(rgb), rgb.size)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

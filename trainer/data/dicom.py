@@ -58,7 +58,8 @@ def read_picture(path: Path) -> Image.Image | Unreadable:
 
 
 def _rgb(dataset: Dataset) -> Image.Image | Unreadable:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     kind = str(dataset.get("PhotometricInterpretation", "")).strip()
     stored = int(dataset.BitsStored)

@@ -13,7 +13,7 @@ from skinaudit.trainer.data.cache import CacheEntry, cache_key, dataset_digest, 
 from skinaudit.trainer.data.dataset import Dataset, Skipped
 from skinaudit.trainer.data.decode import DECODER, decode_files, digest_copies
 from skinaudit.trainer.data.joined import joined
-from skinaudit.trainer.data.reading import Reading, pictures_of, turned_of
+from skinaudit.trainer.data.reading import Reading, frames_of, pictures_of, turned_of
 from skinaudit.trainer.data.records import Listing, Record, refuse_bad
 from skinaudit.trainer.data.subgroups import NAMES
 from skinaudit.trainer.data.unreadable import Unreadable
@@ -66,6 +66,7 @@ def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, ski
         patients=patients if (patients >= 0).any() else None,
         pictures=pictures,
         subgroups={name: values for name, values in told.items() if any(values)},
+        frames=frames_of(entry),
         turned=turned_of(entry),
         notes=listing.notes,
     )

@@ -27,7 +27,7 @@ from skinaudit.trainer.data.decode import DECODER
 from skinaudit.trainer.data.joined import joined
 from skinaudit.trainer.data.layouts import archive
 from skinaudit.trainer.data.listed import read_listing
-from skinaudit.trainer.data.reading import Reading, pictures_of
+from skinaudit.trainer.data.reading import Reading, frames_of, pictures_of
 from skinaudit.trainer.data.records import find_files
 from skinaudit.trainer.data.tables import may_be_table
 
@@ -118,6 +118,7 @@ def _load_medmnist(path: Path, *, size: int, cache: Path, progress: Progress | N
         title=listing.title if listing.side == size else f"{listing.title}, resized to {size}x{size}",
         parts=listing.official_split,
         pictures=pictures,
+        frames=frames_of(entry),
     )
 
 
@@ -151,6 +152,7 @@ def _dataset(
     title: str,
     parts: Sequence[int] = (),
     pictures: NDArray[np.int64] | None = None,
+    frames: NDArray[np.int32] | None = None,
 ) -> Dataset:
     label_array = np.asarray(labels, dtype=np.int64)
     group_array = np.asarray(groups, dtype=np.int64)
@@ -166,6 +168,7 @@ def _dataset(
         digest=dataset_digest(entry.pixels_digest, label_array, group_array, ids),
         official_split=np.asarray(parts, dtype=np.int64) if parts else None,
         pictures=pictures,
+        frames=frames,
     )
 
 

@@ -80,7 +80,7 @@ def read_images(path: Path, listing: MedmnistListing, *, size: int, progress: Pr
     for part in PARTS:
         for pixels in _read_array(path, f"{part}_images"):
             image = Image.fromarray(pixels)
-            yield Decoded(resize(image, size=size), turned=False, digest=frame_digest(image))
+            yield Decoded(resize(image, size=size), turned=False, digest=frame_digest(image), frame=image.size)
             done += 1
             if progress is not None:
                 progress(done, len(listing.labels))

@@ -1,4 +1,5 @@
-"""What is noted of pictures while they are decoded into the cache: which were turned, and which have the same pixels."""
+"""What is noted of pictures while they are decoded into the cache: which were turned, which have the same
+pixels, and how large their frames are."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from skinaudit.trainer.data.cache import CacheEntry
 from skinaudit.trainer.data.decode import Decoded
 from skinaudit.trainer.data.unreadable import Unreadable
 
-_TURNED, _ALIKE = "turned", "alike"
+_TURNED, _ALIKE, _FRAMES = "turned", "alike", "frames"
 
 
 class Reading:
@@ -24,12 +25,13 @@ class Reading:
 
     def __init__(self, decode: Callable[[], Iterator[Decoded | Unreadable]]) -> None:
         self._decode = decode
-        self.details: dict[str, list[Any]] = {_TURNED: [], _ALIKE: []}
-        """For the cache: the positions that were turned, and, once all are read, those of identical pictures."""
+        self.details: dict[str, list[Any]] = {_TURNED: [], _ALIKE: [], _FRAMES: []}
+        """For the cache: the positions that were turned, the width and height of each frame, and, once all are read, the
+        positions of identical pictures."""
 
     def pixels(self) -> Iterator[NDArray[np.uint8] | Unreadable]:
         """Yield uint8 (3, size, size) of each picture, or why it could not be read."""
-        frames: dict[str, list[int]] = defaultdict(list)
+        same_pixels: dict[str, list[int]] = defaultdict(list)
         position = 0
         for decoded in self._decode():
             if isinstance(decoded, Unreadable):
@@ -37,10 +39,11 @@ class Reading:
                 continue
             if decoded.turned:
                 self.details[_TURNED].append(position)
-            frames[decoded.digest].append(position)
+            self.details[_FRAMES].append(list(decoded.frame))
+            same_pixels[decoded.digest].append(position)
             position += 1
             yield decoded.pixels
-        self.details[_ALIKE].extend(same for same in frames.values() if len(same) > 1)
+        self.details[_ALIKE].extend(same for same in same_pixels.values() if len(same) > 1)
 
 
 def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
@@ -54,3 +57,8 @@ def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
 def turned_of(entry: CacheEntry) -> int:
     """How many pictures an orientation tag turned."""
     return len(entry.details[_TURNED])
+
+
+def frames_of(entry: CacheEntry) -> NDArray[np.int32]:
+    """Width and height of each picture's whole frame in pixels, int32 (N, 2)."""
+    return np.array(entry.details[_FRAMES], np.int32).reshape(-1, 2)

@@ -28,7 +28,7 @@ QUESTIONS: Mapping[str, str] = {
     "turned-benign": "malignant turned benign",
     "malignant-to-benign": "malignant called benign",
     "class-sensitivity": "sensitivity lost",
-    "subgroup-drop": "lost beyond the whole set",
+    "subgroup-drop": "lost beyond the rest",
     "floor": "absolute floor",
     "probe-drop": "robust accuracy lost",
     "baseline-drop": "lost since the baseline",
@@ -100,7 +100,7 @@ def gate_limit(gate: Gate) -> str:
         return f"at least {percent(gate.limit)}"
     if gate.rule == "turned-benign":
         return f"below {percent(gate.limit)}"
-    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the whole set
+    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the rest
     return f"below {margin_text(round(100 * gate.limit, digits))} points"
 
 

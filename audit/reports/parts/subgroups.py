@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.statistics import p_above
-from skinaudit.audit.figures.subgroups import ACCURACY, SubgroupResult, SubgroupShare
+from skinaudit.audit.figures.subgroups import SubgroupResult, SubgroupShare
 from skinaudit.audit.figures.text import margin_text
 from skinaudit.audit.judgement.result import AuditResult, Verdict
-from skinaudit.audit.judgement.subgroup_gates import RULE, judged, large_enough, subject_of
+from skinaudit.audit.judgement.subgroup_gates import RULE, judged, subject_of
 
 WORST = 5
 """Rows of the short table."""
@@ -49,9 +48,9 @@ class Part:
 
 def worst_rows(result: AuditResult) -> list[Row]:
     """Those that failed, and of the others that decide something those with most evidence of losing more than
-    their whole set."""
+    the rest of their set."""
     compared = [row for row in _rows(result) if row.share.drop is not None and row.answer not in (SMALL, ASIDE)]
-    return sorted(compared, key=lambda row: (not row.failed, _chance(row)))[: max(WORST, sum(r.failed for r in compared))]
+    return sorted(compared, key=lambda row: (not row.failed, *_chance(row)))[: max(WORST, sum(r.failed for r in compared))]
 
 
 def parts(result: AuditResult) -> list[Part]:
@@ -78,8 +77,8 @@ def subgroups_text(result: AuditResult) -> str:
         return f"subgroups: {names}; the policy judges none"
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
     return (
-        f"subgroups: {names}; {failed} lose clearly more than their whole set and {margin_text(policy.subgroup_margin)} "
-        f"points; those below {policy.subgroup_lesions} lesions decide nothing"
+        f"subgroups: {names}; {failed} lose clearly more than the rest of their set, by "
+        f"{margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions decide nothing"
     )
 
 
@@ -98,12 +97,12 @@ def _answer(result: AuditResult, subgroup: SubgroupResult, share: SubgroupShare)
         return ""
     if not judged(result.policy, subgroup.column):
         return ASIDE
-    return OPEN if large_enough(share.drop, result.policy) else SMALL
+    return SMALL if share.excess is None else OPEN
 
 
-def _chance(row: Row) -> float:
-    """How likely so large a loss is where the subgroup loses no more than its whole set."""
-    whole = row.set.comparison.drop if row.figure == ACCURACY else row.set.comparison.malignant_drop
-    if row.share.drop is None or whole is None:
-        return 1.0
-    return p_above(row.share.drop, margin=max(0.0, whole.value))
+def _chance(row: Row) -> tuple[float, float]:
+    """How likely so large a loss is where the subgroup loses no more than the rest; among equals the largest first."""
+    share = row.share
+    if share.drop is None or share.excess is None:
+        return 1.0, 0.0
+    return share.excess.p_value, share.excess.rest - share.drop.value

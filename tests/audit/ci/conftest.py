@@ -58,7 +58,7 @@ def write_linear(path: Path, weights: np.ndarray, *, note: str = "") -> None:
         nodes,
         "linear",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", CLASSES])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.shape[1]])],
         [numpy_helper.from_array(np.float32(0.5), "half"), numpy_helper.from_array(weights, "weights")],
         doc_string=note,
     )

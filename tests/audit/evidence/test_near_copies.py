@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import open_set
-from skinaudit.audit.evidence.near_copies import _join_pairs, find_copies, join_copies, reduced_luminance
+from skinaudit.artifacts.likeness import reduced_luminance
+from skinaudit.audit.evidence.near_copies import _join_pairs, find_copies, join_copies
 
 SIDE, COUNT = 48, 60
 Pictures = NDArray[np.uint8]

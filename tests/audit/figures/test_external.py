@@ -33,7 +33,7 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
 def test_looks_differ_in_the_middle_or_in_the_ends(shift: float, spread: float, differs: bool) -> None:
     own = np.random.default_rng(0).normal(100, 10, (500, len(STATISTICS))).astype(np.float32)
     there = np.random.default_rng(1).normal(100 + shift, spread, (200, len(STATISTICS))).astype(np.float32)
-    found = looks(own, there, confidence=0.95)
+    found = looks(STATISTICS, own, there, confidence=0.95)
     assert [look.differs for look in found] == [differs] * len(STATISTICS)
     assert [look.name for look in found] == list(STATISTICS)
 

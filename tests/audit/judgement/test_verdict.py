@@ -114,11 +114,27 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     told = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], policy))
     assert [(one.severity, one.rule, one.lesion_class) for one in told] == [
         (Severity.FAIL, "malignant-to-benign", None),
-        (Severity.WARNING, "class-sensitivity", "mel"),
-        (Severity.WARNING, "class-sensitivity", "bcc"),
+        (Severity.WARNING, "class-sensitivity", None),
     ]
     assert told[0].text == "1 malignant image that the source calls malignant called benign (limit 0)"
-    assert told[2].text.startswith("40 images of bcc are too few to show that its sensitivity drops by less than 5.0 points")
+    assert told[1].text.startswith(
+        "2 malignant classes have too few images to show that their sensitivity drops by less than 5.0 points: "
+        "mel (40 images, power "
+    )
+    assert "), bcc (40 images, power " in told[1].text
+
+
+def test_classes_without_power_are_told_in_one_line(lab: SimpleNamespace) -> None:
+    labels = np.concatenate([np.repeat([2], 40), LABELS[LABELS != 2]])
+    told = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy()))
+    ((warning,),) = [[one for one in told if one.rule == "class-sensitivity"]]
+    assert warning.lesion_class == "bcc"
+    assert warning.text.startswith("40 images of bcc are too few to show that its sensitivity drops by less than 5.0 points")
+    labels = np.concatenate([np.repeat([0, 2], 40), LABELS[(LABELS != 0) & (LABELS != 2)]])
+    told = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(class_margins={"bcc": 3.0})))
+    ((warning,),) = [[one for one in told if one.rule == "class-sensitivity"]]
+    assert "by less than their margins: mel (40 images, power" in warning.text
+    assert warning.text.endswith(", margin 3.0); only large losses can be detected")
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skinaudit.commands.libraries import need
-from skinaudit.commands.screen import bars
+from skinaudit.commands.library.optional import need
 
 if TYPE_CHECKING:
+    from skinaudit.artifacts.files import Progress
     from skinaudit.trainer.data.dataset import Dataset
 
 
 def images_for(
-    engine: Path, data: str, *, size: int, name: str | None, skip_bad: bool = False, classes: Path | None = None
+    engine: Path,
+    data: str,
+    *,
+    size: int,
+    name: str | None,
+    classes: Path | None = None,
+    progress: Callable[[str], Progress | None],
 ) -> Path:
     """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
 
@@ -26,11 +33,9 @@ def images_for(
     from skinaudit.trainer.data.load import load
 
     name = check_name(name or name_of(data))
-    with bars() as bar:
-        dataset = load(
-            data, size=size, skip_bad=skip_bad, progress=bar("reading images"),
-            classes=None if classes is None else read_classes(classes),
-        )  # fmt: skip
+    dataset = load(
+        data, size=size, progress=progress("reading images"), classes=None if classes is None else read_classes(classes)
+    )
     return _write(engine.with_name(f"{engine.name}.external") / name, dataset, name=name)
 
 
@@ -39,7 +44,7 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
 
     from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, write_set
     from skinaudit.artifacts.contract import InputContract
-    from skinaudit.artifacts.external import ExternalSets, read_external, write_external
+    from skinaudit.artifacts.external import ExternalSets, counted, read_external, write_external
     from skinaudit.artifacts.manifest import record, versions
     from skinaudit.artifacts.run_folder import SET_SUFFIX
     from skinaudit.errors import InvalidInputError
@@ -60,5 +65,5 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
     write_set(path, info, images=np.asarray(dataset.images), labels=dataset.labels, group=dataset.groups, ids=dataset.ids,
               source_logits=no_model, subgroups=dataset.subgroups)  # fmt: skip
     files = {CLEAN: record(path, relative_to=folder)}
-    write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created))
+    write_external(folder, ExternalSets(name, dataset.title, dataset.digest, {}, files, created, counted(dataset.frames)))
     return folder

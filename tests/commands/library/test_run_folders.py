@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.run_folders import check_out, point_latest
+from skinaudit.commands.library.run_folders import check_out, point_latest
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data import load
 

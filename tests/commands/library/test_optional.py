@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.libraries import OPTIONAL, TRAINING, absent, need
+from skinaudit.commands.library.optional import OPTIONAL, TRAINING, absent, need
 from skinaudit.errors import MissingDependencyError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OF_TRAINING = ("torch", "torchvision", "PIL", "matplotlib", "onnxscript")
 
 

@@ -1,0 +1,182 @@
+"""How often a subgroup fails an engine: honest ones, and those that lose on a single subgroup.
+
+    python bench/subgroups.py --output docs/results/subgroups.md
+
+Answers are drawn, no model and no image is run. Figures, tests and gates are those of the audit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.audit.figures import statistics, subgroup_excess
+from skinaudit.audit.figures.statistics import Interval, wilson_interval
+from skinaudit.audit.figures.subgroup_excess import Answers, with_excess
+from skinaudit.audit.figures.subgroups import columns_of, subgroup_results
+from skinaudit.audit.judgement.policy import Policy
+from skinaudit.audit.judgement.result import Verdict
+from skinaudit.audit.judgement.subgroup_gates import judged, subgroup_gates
+from skinaudit.bench.report import table
+
+MALIGNANT_SHARE, RIGHT, FLIPS = 0.195, 0.75, 1_000
+"""FLIPS: of lesions, in place of FULL_FLIPS."""
+SITES = (
+    ("back", 0.22), ("lower extremity", 0.21), ("trunk", 0.14), ("upper extremity", 0.11), ("abdomen", 0.1),
+    ("face", 0.075), ("chest", 0.045), ("foot", 0.03), ("neck", 0.02), ("scalp", 0.015), ("", 0.035),
+)  # fmt: skip
+"""Shares of the images of HAM10000 by site, about."""
+AGES = (("10", 0.03), ("30", 0.19), ("50", 0.44), ("70", 0.29), ("85", 0.05))
+SEXES = (("female", 0.46), ("male", 0.54))
+FULL_FLIPS = subgroup_excess.FLIPS
+_OTHER = np.array([1, 0])  # the other one of malignant (0) and benign
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of an engine. differing: share of lesions whose images differ, as many lost as gained. rougher: times as
+    many in the subgroup. lost: share of the images of every subgroup that are lost besides, where the source is right.
+    loss: the same of the subgroup alone. sets: of how many sets, the others are honest. whole: lesions are lost as a whole.
+    """
+
+    differing: float
+    site: str = "face"
+    rougher: float = 1.0
+    lost: float = 0.0
+    loss: float = 0.0
+    sets: int = 3
+    whole: bool = True
+
+
+HONEST = (
+    *((f"{share:.1%} differ", Truth(share)) for share in (0.005, 0.03, 0.1)),
+    ("3.0% differ, five times as many on the back", Truth(0.03, site="back", rougher=5.0)),
+    ("3.0% differ, five times as many in the face", Truth(0.03, rougher=5.0)),
+    ("3.0% differ, and every subgroup loses 5%", Truth(0.03, lost=0.05)),
+    ("10.0% differ, single images of a lesion", Truth(0.1, whole=False)),
+)
+SIZES = (("back", 0.22), ("face", 0.075), ("chest", 0.045))
+LOSSES = (0.1, 0.15, 0.2, 0.3, 0.5)
+
+
+def main() -> None:
+    """Parse the command line, simulate, write."""
+    for name in ("lesion_bootstrap", "tango_interval", "wilson_interval"):  # no FAIL of a subgroup depends on an interval
+        setattr(statistics, name, lambda *_, **__: Interval(0.0, 0.0))
+    subgroup_excess.FLIPS = FLIPS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=400, help="Audits of 900 images of each kind of honest engine.")
+    parser.add_argument("--large-rounds", type=int, default=100, help="The same of 3,000 images.")
+    parser.add_argument("--losing-rounds", type=int, default=60, help="Audits of each engine that loses on a subgroup.")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rounds = {900: options.rounds, 3000: options.large_rounds}
+    honest = [
+        [name, *(_cell(_failed(truth, images, count, options.seed), count) for images, count in rounds.items())]
+        for name, truth in HONEST
+    ]
+    losing = []
+    for images, sets in ((900, 3), (900, 1), (3000, 3)):
+        for site, share in SIZES:
+            truths = [Truth(0.01, site=site, loss=loss, sets=sets) for loss in LOSSES]
+            failed = [_failed(truth, images, options.losing_rounds, options.seed) for truth in truths]
+            name = f"{images:,} images, {site}, about {images * share:.0f}; in {sets} of 3 sets"
+            losing.append([name, *(f"{100 * one / options.losing_rounds:.0f}%" for one in failed)])
+    options.output.write_text(_page(honest, losing, options), encoding="utf-8")
+
+
+def _cell(failed: int, rounds: int) -> str:
+    interval = wilson_interval(failed, rounds)
+    return f"{failed} of {rounds}, {interval.low:.1%} to {interval.high:.1%}"
+
+
+def _failed(truth: Truth, images: int, rounds: int, seed: int) -> int:
+    """In how many audits any gate of a subgroup fails."""
+    generator = np.random.default_rng([seed, images, round(1000 * truth.differing)])
+    failed = sum(_fails(generator, truth, images) for _ in range(rounds))
+    print(f"{truth}, {images} images: {failed} of {rounds}", file=sys.stderr, flush=True)
+    return failed
+
+
+def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
+    sizes = generator.choice([1, 2, 3], images, p=[0.74, 0.19, 0.07])
+    groups = np.repeat(np.arange(images), sizes)[:images]
+    labels = np.where(generator.random(images)[groups] < MALIGNANT_SHARE, 0, 1)
+    about: dict[str, tuple[str, ...]] = {
+        name: _drawn(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
+    }
+    columns, here, policy = columns_of(about), np.array([value == truth.site for value in about["site"]]), Policy()
+    answers = []
+    for number in range(3):
+        of_set = truth if number < truth.sets else replace(truth, loss=0.0)
+        answers.append(_answers(generator, of_set, labels, groups, here))
+    known: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": (0,)}
+    found = [subgroup_results(one.engine, one.source, columns, confidence=policy.confidence, **known) for one in answers]
+    tested = with_excess(found, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
+    sets: list[Any] = [SimpleNamespace(title=str(number), subgroups=own) for number, own in enumerate(tested)]
+    return any(gate.judgement.verdict is Verdict.FAIL for gate in subgroup_gates(sets, policy))
+
+
+def _answers(
+    generator: np.random.Generator, truth: Truth, labels: NDArray[np.int64], groups: NDArray[np.int64],
+    here: NDArray[np.bool_],
+) -> Answers:  # fmt: skip
+    """Answers of source and engine, which differ by lesions or, if not whole, by images."""
+    units = groups if truth.whole else np.arange(len(labels))
+    source = np.where(generator.random(len(labels))[units] < RIGHT, labels, _OTHER[labels])
+    differs = generator.random(len(labels))[units] < truth.differing * np.where(here, truth.rougher, 1.0)
+    first = generator.random(len(labels))[units] < 0.5
+    engine = np.where(differs, np.where(first, _OTHER[labels], labels), source)
+    source = np.where(differs, np.where(first, labels, _OTHER[labels]), source)
+    lost = generator.random(len(labels))[units] < truth.lost + truth.loss * here
+    return Answers(engine=np.where(lost, _OTHER[labels], engine), source=source)
+
+
+def _drawn(generator: np.random.Generator, shares: Any, groups: NDArray[np.int64]) -> tuple[str, ...]:
+    """A value for each lesion, by its share."""
+    values, weights = zip(*shares, strict=True)
+    drawn = generator.choice(len(values), len(groups), p=np.array(weights) / sum(weights))
+    return tuple(values[index] for index in drawn[groups])
+
+
+def _page(honest: list[list[str]], losing: list[list[str]], options: argparse.Namespace) -> str:
+    policy = Policy()
+    count, error = len(SITES) - 1 + len(AGES) + len(SEXES), 50 / options.losing_rounds**0.5
+    command = shlex.join(["python", "bench/subgroups.py", *sys.argv[1:]])
+    return f"""# Subgroups: how often they fail an engine
+
+    {command}
+
+Answers are drawn, no model and no image is involved. Each audit has three sets of the same images, of lesions with 1 to 3
+images, and subgroups by age, sex and site of about the sizes of HAM10000, {count} in all, with
+accuracy and malignant called malignant in each. The margin is {policy.subgroup_margin:g} points, the least size
+{policy.subgroup_lesions} lesions, alpha {policy.alpha:.1%}. An audit FAILs if any of its subgroups does. The source is right
+on {RIGHT:.0%} of the images. Lesions are flipped {FLIPS:,} times in place of {FULL_FLIPS:,}
+([how it is tested](../decisions/verdict.md)).
+
+## Honest engines
+
+As many images are lost as gained, by whole lesions unless it says otherwise. Audits with a FAIL, with the 95% interval of
+their share; at most {policy.alpha:.1%} may.
+
+{table(("engine", "900 images", "3,000 images"), honest)}
+## Engines that lose on one site
+
+The engine answers wrongly on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
+1% of the lesions differ besides. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
+
+{table(("images, site, images of the site", *(f"{loss:.0%}" for loss in LOSSES)), losing)}"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Options that may come from the environment: `SKINAUDIT_AUDIT_THREADS=4` for `skinaudit audit --threads 4`, and its like.
+
+Only those of OPTIONS may: where and how fast a command works. What an audit compares, with which bounds, and which code it
+trusts, has to stand on the command line, so that no variable of a machine can change a verdict. A variable for any other
+option is an error, as whoever set it counts on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import click
+
+from skinaudit.errors import InvalidInputError
+
+PREFIX = "SKINAUDIT"
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "train": ("data", "threads"),
+    "attack": ("threads",),
+    "export": ("provider", "timing_cache", "workspace", "threads"),
+    "audit": ("provider", "device", "runtime_cache", "limit_seconds", "limit_memory", "jobs", "threads"),
+    "transfer": ("provider", "threads"),
+    "contract": ("limit_seconds", "limit_memory", "threads"),
+    "track": ("tracking_uri", "experiment"),
+    "demo": ("threads",),
+})  # fmt: skip
+"""Command -> the options of it that a variable may set, by the names of their values."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable that is set and belongs to a command. flag: its option; None where there is no such option.
+
+    taken: whether the command takes the option from there.
+    """
+
+    name: str
+    command: str
+    flag: str | None
+    taken: bool
+
+
+def restrict(command: click.Command) -> None:
+    """Let the command take the options of OPTIONS from the environment, and no other one."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            option.allow_from_autoenv = option.name in OPTIONS.get(str(command.name), ())
+
+
+def variables(command: click.Command, environment: Mapping[str, str] = os.environ) -> Iterator[Variable]:
+    """The variables that are set for a command, in alphabetical order: taken, refused, and without an option."""
+    name = str(command.name)
+    flags = {flag: option for option in command.params for flag in option.opts if flag.startswith("--")}
+    called = {f"{PREFIX}_{name}_{flag.removeprefix('--')}".replace("-", "_").upper(): flag for flag in flags}
+    for variable in sorted(environment):
+        if environment[variable] and variable.startswith(f"{PREFIX}_{name}_".upper()):
+            flag = called.get(variable)
+            yield Variable(variable, name, flag, flag is not None and flags[flag].name in OPTIONS.get(name, ()))
+
+
+def check(command: click.Command) -> None:
+    """Raise InvalidInputError where a variable is set for an option that does not come from the environment."""
+    for variable in variables(command):
+        if variable.flag is not None and not variable.taken:
+            raise InvalidInputError(
+                f"{variable.name}: {variable.flag} does not come from the environment; unset the variable and give "
+                f"{variable.flag} to skinaudit {variable.command}"
+            )

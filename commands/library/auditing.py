@@ -1,0 +1,204 @@
+"""`skinaudit.audit` and `skinaudit.read_report`: an engine, or the JSON report of an earlier audit, to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, log_progress, thread_count
+from skinaudit.commands.library.engine_images import images_for
+from skinaudit.commands.library.optional import need
+from skinaudit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from skinaudit.artifacts.files import Progress
+    from skinaudit.audit.judgement.policy import Policy
+    from skinaudit.audit.judgement.result import AuditResult
+    from skinaudit.engines.isolation.limits import Limits
+
+PROBE_IMAGES, PROBE_QUERIES = 200, 500
+"""Images and queries of each probe, where neither is given."""
+IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS = 100, 200
+"""The same for the one attack on an engine of another tool, which is not asked for."""
+
+
+@as_the_command_takes_them
+def audit(
+    engine: str | Path,
+    *,
+    sets: str | Path | None = None,
+    run: str | Path | None = None,
+    contract: str | Path | None = None,
+    data: str | Path | None = None,
+    name: str | None = None,
+    control: str | Path | None = None,
+    runtime: str | None = None,
+    emulate: bool = False,
+    policy: str | Path | None = None,
+    margin: float | None = None,
+    baseline: str | Path | None = None,
+    baseline_own_sets: bool = False,
+    probe: Sequence[str] = (),
+    probe_images: int | None = None,
+    probe_queries: int | None = None,
+    probe_eps: str | None = None,
+    probe_norm: Literal["linf", "l2"] = "linf",
+    no_probe: bool = False,
+    seed: int | None = None,
+    batch: int = 64,
+    output: str | Path | None = None,
+    report: Sequence[str] = (),
+    device: int = 0,
+    kernels: Literal["eager", "none"] = "eager",
+    runtime_cache: str | Path | None = None,
+    cuda_graphs: bool = False,
+    provider: Literal["cpu", "cuda"] | None = None,
+    allow_code: bool = False,
+    limit_seconds: float | None = None,
+    limit_memory: float | None = None,
+    threads: int | None = None,
+    progress: Callable[[str], Progress | None] = log_progress,
+) -> AuditResult:
+    """Replay the stored sets on an engine and say whether it is as robust as the model that it was built from.
+
+    Each argument is the option of `skinaudit audit` with the same name, and has the same default. The JSON report is written
+    where the command writes it; `report` names further ones, such as `["html=audit.html"]`. progress: takes the title of a
+    part of the audit, and returns what is called with the images done and the images in all.
+
+    The result holds the verdict and its reason, the gates (`result.gates`), the findings, and the answer to each image
+    (`result.answers("clean")`). A FAIL is a result, not an exception. Raises InvalidInputError for files that cannot be used
+    or do not belong together, EngineError for an engine that does not run, EngineStoppedError for one that a limit stopped,
+    MissingDependencyError where a runtime is not installed.
+    """
+    from skinaudit.audit.audit import audit_engine
+    from skinaudit.audit.reports.parts.targets import STDOUT, plan_reports
+
+    engine = Path(engine)
+    settings = settings_of(
+        (engine,), sets=sets, run=run, contract=contract, data=data, name=name, control=control, runtime=runtime,
+        emulate=emulate, policy=policy, margin=margin, baseline=baseline, baseline_own_sets=baseline_own_sets, probe=probe,
+        probe_images=probe_images, probe_queries=probe_queries, probe_eps=probe_eps, probe_norm=probe_norm,
+        no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
+        cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
+        progress=progress,
+    )  # fmt: skip
+    (plan,) = plan_reports(
+        (engine,), output=as_path(output), report_texts=tuple(report), emulate=emulate, baseline=as_path(baseline),
+        sets=settings["sets"], remark=LOG.warning,
+    )  # fmt: skip
+    if any(target.path is None for target in plan.targets):
+        raise InvalidInputError(f"report: FORMAT={STDOUT} is for the command line; name a file")
+    result = audit_engine(
+        engine, **settings, threads=thread_count(threads), progress=progress("replaying"), probe_progress=progress
+    )
+    plan.write(result)
+    return result
+
+
+def read_report(path: str | Path) -> AuditResult:
+    """Read the JSON report of an audit, of this or an earlier version, and prove that its figures follow from its answers.
+
+    Raises InvalidInputError for another file, and for a report whose figures or verdict do not follow from what it holds.
+    """
+    from skinaudit.audit.judgement.reading import read_audit
+
+    return read_audit(Path(path))
+
+
+def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
+    """Limits of the processes that open engines; None keeps the default of each."""
+    from skinaudit.engines.isolation.limits import Limits
+
+    return Limits(seconds, None if gibibytes is None else int(gibibytes * 2**30))
+
+
+def settings_of(
+    engines: Sequence[Path], *, data: str | Path | None, name: str | None, policy: str | Path | None, margin: float | None,
+    probe: Sequence[str], probe_images: int | None, probe_queries: int | None, probe_eps: str | None,
+    probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
+    kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
+    progress: Callable[[str], Progress | None], **others: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What `audit` is asked for, as settings of audit_engine, without its threads, for one or several engines.
+
+    others: settings of the same name, with paths as text or not.
+    """
+    from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+    from skinaudit.audit.evidence.probing import plan_probes
+    from skinaudit.audit.request import draw_seed
+    from skinaudit.engines.plans.options import PlanOptions
+
+    for option in ("sets", "run", "contract", "control", "baseline"):
+        others[option] = as_path(others[option])
+    bounds = _policy(policy, margin)
+    threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
+    seed = draw_seed() if seed is None else seed
+    images, queries = PROBE_IMAGES, PROBE_QUERIES
+    if data is not None or name is not None:
+        sets, contract = others["sets"], others["contract"]
+        others["sets"] = _engine_images(engines, data, name=name, sets=sets, contract=contract, progress=progress)
+        if not probe and not no_probe:  # all that attacks an engine without its model
+            probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
+    probes = plan_probes(
+        tuple(probe), threat_model=threat_model, images=probe_images or images, queries=probe_queries or queries, seed=seed,
+        others=_source_probes(engines, tuple(probe), run=others["run"]),
+    )  # fmt: skip
+    return {
+        **others, "policy": bounds, "batch_size": batch, "probes": probes, "small_probe": not no_probe, "seed": seed,
+        "plan": PlanOptions(device, kernels, as_path(runtime_cache), cuda_graphs),
+    }  # fmt: skip
+
+
+def _policy(policy: str | Path | None, margin: float | None) -> Policy:
+    from dataclasses import replace
+
+    from skinaudit.audit.judgement.policy import DEFAULT, read_policy
+
+    bounds = DEFAULT if policy is None else read_policy(Path(policy))
+    return bounds if margin is None else replace(bounds, margin=margin)
+
+
+def _engine_images(
+    engines: Sequence[Path], data: str | Path | None, *, name: str | None, sets: Path | None, contract: Path | None,
+    progress: Callable[[str], Progress | None],
+) -> Path:  # fmt: skip
+    """The folder of the clean set that --data makes for an engine of another tool."""
+    from skinaudit.artifacts.engine_contract import read_engine_contract
+
+    (engine, *others) = engines
+    if data is None:
+        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+    if others or sets is not None:
+        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
+    if contract is None:
+        raise InvalidInputError(
+            f"{engine}: --data is for engines of other tools, with --contract FILE, which `skinaudit contract ENGINE --data "
+            "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
+            "as --sets"
+        )
+    size = read_engine_contract(contract).size
+    return images_for(engine, str(data), size=size, name=name, progress=progress)
+
+
+def _source_probes(engines: Sequence[Path], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
+    """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
+    from skinaudit.audit.evidence.probes import names
+
+    source_probes = [name for name in chosen if name not in names()]
+    if not source_probes:
+        return {}
+    if len(engines) > 1:
+        raise InvalidInputError(
+            f"probe {', '.join(source_probes)}: follows the model of one run; audit one engine at a time"
+        )
+    (engine,) = engines
+    from skinaudit.artifacts.manifest import read_engine_manifest
+
+    folder = engine.parent / read_engine_manifest(engine, run=run).run
+    need(f"probe {', '.join(source_probes)}", "torch", "torchvision")
+    from skinaudit.trainer import probes
+    from skinaudit.trainer.checkpoint import load_run_model
+
+    model = load_run_model(folder)
+    return {name: probes.load(name, model) for name in chosen if name in probes.names()}

@@ -1,0 +1,140 @@
+"""`skinaudit.train`: from images to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, log_progress, thread_count
+from skinaudit.commands.library.optional import TRAINING, need
+from skinaudit.commands.library.run_folders import check_out, free_folder, point_latest
+
+if TYPE_CHECKING:
+    from skinaudit.artifacts.manifest import RunManifest
+    from skinaudit.trainer.recipes import Hardening, Recipe
+    from skinaudit.trainer.train import Reporter
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished training. folder: the run directory. manifest: its record; `manifest.results` are figures by set."""
+
+    folder: Path
+    manifest: RunManifest
+
+
+@as_the_command_takes_them
+def train(
+    data: str | Path = "synthetic",
+    *,
+    classes: str | Path | None = None,
+    arch: str = "mobilenet",
+    width: float = 0.25,
+    size: int = 64,
+    head: Literal["classes", "binary"] = "classes",
+    threshold: float = 0.5,
+    hardening: Literal["none", "pgd"] = "none",
+    eps: str = "4/255",
+    norm: Literal["linf", "l2"] = "linf",
+    hardening_eps: str | None = None,
+    steps: int = 3,
+    warm_up: float | None = None,
+    ramp: float | None = None,
+    clean_share: float | None = None,
+    attack_batch_norm: Literal["eval", "train"] = "eval",
+    recipe: Literal["default", "paper"] = "default",
+    epochs: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    class_weighting: float | None = None,
+    augment: Literal["none", "flips", "affine"] | None = None,
+    class_cost: Sequence[str] = (),
+    split: Literal["lesion", "paper", "official"] | None = None,
+    weights: str | Path | None = None,
+    calibrate: bool = False,
+    specificity: Sequence[float] = (0.9,),
+    images: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    resume: bool = False,
+    out: str | Path | None = None,
+    threads: int | None = None,
+    report: Reporter | None = None,
+) -> TrainedRun:
+    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
+
+    Each argument is the option of `skinaudit train` with the same name, and has the same default. `runs/latest` becomes a
+    link to the run. report: called with what becomes known on the way; without it that goes to the log. Raises
+    InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without the extra `train`,
+    TrainingDivergedError where the loss is no number any more.
+    """
+    need("train", *TRAINING)
+    from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.claim import claim_folder
+    from skinaudit.trainer.data.classes import read_classes
+    from skinaudit.trainer.data.load import load
+    from skinaudit.trainer.data.splits import usual_split
+    from skinaudit.trainer.recipes import adapted, parse_costs
+    from skinaudit.trainer.train import Training, threat_model, train_run
+
+    report = report or _log_reporter()
+    chosen = adapted(
+        recipe, arch=arch, class_costs=parse_costs(tuple(class_cost)), epochs=epochs, batch=batch,
+        learning_rate=learning_rate, class_weighting=class_weighting, augment=augment,
+    )  # fmt: skip
+    bounds = threat_model(norm, parse_eps(eps))
+    hardened = _hardening(
+        hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
+        steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm,
+    )  # fmt: skip
+    folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardened is None else 'hardened'}")
+    plan = None if classes is None else read_classes(Path(classes))
+    check_out(folder)
+    claim_folder(folder, resume=resume)
+    dataset = load(
+        str(data), size=size, seed=seed, images=images, skip_bad=skip_bad, classes=plan,
+        progress=report.progress("reading images"),
+    )  # fmt: skip
+    training = Training(
+        arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds,
+        split=split or usual_split(dataset), seed=seed, weights=None if weights is None else str(weights),
+        threads=thread_count(threads), head=head, threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
+    )  # fmt: skip
+    manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
+    point_latest(folder)
+    return TrainedRun(folder, manifest)
+
+
+def _hardening(
+    kind: str,
+    *,
+    recipe: Recipe,
+    weights: str | Path | None,
+    warm_up: float | None,
+    hardening_eps: str | None,
+    **settings: Any,
+) -> Hardening | None:
+    from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.recipes import hardening_of
+
+    from_run = weights is not None and Path(weights).is_dir()  # trained already
+    return hardening_of(
+        kind, recipe=recipe, warm_up=0 if from_run and warm_up is None else warm_up,
+        train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps), **settings,
+    )  # fmt: skip
+
+
+def _log_reporter() -> Reporter:
+    """What a training has to tell, in the log."""
+    from skinaudit.trainer.train import Reporter
+
+    return Reporter(
+        say=LOG.info,
+        data=lambda summary: LOG.info("%s", "\n".join(summary.lines())),
+        epoch=lambda epoch: LOG.info(
+            "epoch %d: loss %.3f, validation accuracy %.3f", epoch["epoch"], epoch["loss"], epoch["val_accuracy"]
+        ),
+        progress=log_progress,
+    )

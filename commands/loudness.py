@@ -1,0 +1,60 @@
+"""`-v` and `-q`: how much a command says on stderr about its work. Results, warnings and errors are always there."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from skinaudit.artifacts.printable import printable_lines
+
+_QUIET = "skinaudit.quiet"
+LOGGER = "skinaudit"
+"""The logger of the whole package, for -v and for programs that import it."""
+
+
+def quiet() -> bool:
+    """Whether the command that runs was started with -q."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
+def options(*, hidden: bool) -> list[click.Option]:
+    """`-v` and `-q`: of the program, and hidden of each command, as people add them behind what they typed."""
+    return [
+        click.Option(
+            ["-v", "--verbose"], count=True, expose_value=False, callback=_be_verbose, hidden=hidden,
+            help="Show on stderr what happens; -vv shows more.",
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, hidden=hidden,
+            help="Show no progress. Results, warnings and errors stay.",
+        ),
+    ]  # fmt: skip
+
+
+class _Stderr(logging.Handler):
+    """Writes records to the standard error of this moment, without the control characters that a name may hold."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(printable_lines(self.format(record)), err=True)
+
+
+def _be_quiet(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.meta[_QUIET] = True
+
+
+def _be_verbose(context: click.Context, parameter: click.Parameter, count: int) -> None:
+    if not count:
+        return
+    logger, handler = logging.getLogger(LOGGER), _Stderr()
+    before = logger.level
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+    @context.call_on_close
+    def restore() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

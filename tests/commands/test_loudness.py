@@ -1,0 +1,55 @@
+"""`-v` and `-q`: what they add to stderr and leave out of it, and that nothing of it outlives the command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from skinaudit.commands import loudness
+from skinaudit.commands.screen import bars, note, say, step
+
+
+@pytest.fixture
+def program() -> Iterator[click.Group]:
+    @click.group()
+    def program() -> None: ...
+
+    @program.command()
+    def work() -> None:
+        logging.getLogger("skinaudit.audit").info("opened \x1b[2Jengine")
+        logging.getLogger("skinaudit.audit").debug("a detail")
+        step("a step")
+        note("a warning")
+        say("a result")
+        with bars() as bar:
+            click.echo("bar" if bar("replaying") else "no bar")
+
+    work.params += loudness.options(hidden=True)
+    program.params += loudness.options(hidden=False)
+    before = logging.getLogger("skinaudit")
+    handlers, level = list(before.handlers), before.level
+    yield program
+    assert (before.handlers, before.level) == (handlers, level)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stderr", "stdout"),
+    [
+        (["work"], ["a step", "a warning"], ["a result", "bar"]),
+        (["-q", "work"], ["a warning"], ["a result", "no bar"]),
+        (["work", "--quiet"], ["a warning"], ["a result", "no bar"]),
+        (["-v", "work"], ["opened", "a step", "a warning"], ["a result", "bar"]),
+        (["work", "-vv"], ["opened", "a detail", "a step", "a warning"], ["a result", "bar"]),
+    ],
+)
+def test_results_and_warnings_stay(program: click.Group, arguments: list[str], stderr: list[str], stdout: list[str]) -> None:
+    done = CliRunner().invoke(program, arguments)
+    assert done.stdout.splitlines() == stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(stderr)
+    assert all(part in line for part, line in zip(stderr, lines, strict=True))
+    assert "\x1b" not in done.stderr
