@@ -25,7 +25,8 @@ from skinaudit.engines.isolation.launching import engine_processes  # noqa: E402
 from skinaudit.engines.open import open_emulated, open_engine, runtime_of  # noqa: E402
 from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, NoDeviceError  # noqa: E402
 from skinaudit.export.build import BuildOptions  # noqa: E402
-from skinaudit.export.export import Exported, export_run  # noqa: E402
+from skinaudit.export.export import export_run  # noqa: E402
+from skinaudit.export.run_build import Exported  # noqa: E402
 from skinaudit.export.to_aotinductor import _typed  # noqa: E402
 from skinaudit.trainer.checkpoint import load_run_model  # noqa: E402
 from skinaudit.trainer.models import folded  # noqa: E402

@@ -33,8 +33,9 @@ from skinaudit.errors import EngineError, InvalidInputError
 from skinaudit.export import to_openvino
 from skinaudit.export.build import Request
 from skinaudit.export.calibration import Calibration
-from skinaudit.export.export import Exported, export_run
+from skinaudit.export.export import export_run
 from skinaudit.export.precision import check_found
+from skinaudit.export.run_build import Exported
 from skinaudit.export.to_openvino import ENOUGH, build_openvino
 
 

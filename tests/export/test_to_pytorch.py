@@ -15,7 +15,8 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_engine_manifest
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError
-from skinaudit.export.export import Exported, export_run
+from skinaudit.export.export import export_run
+from skinaudit.export.run_build import Exported
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,7 @@ def test_a_plan_whose_layers_are_not_as_asked_is_not_written(
     """A builder that ignored its types, as one with precision flags may, is caught by what is read back."""
     run = make_exported_run(tmp_path / "run")
     ignoring = replace(FORMATS["tensorrt-rtx"], build=lambda order: Built(found={"fp32": 28}))
-    monkeypatch.setattr("skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt-rtx": ignoring})
+    monkeypatch.setattr("skinaudit.export.asked.FORMATS", {**FORMATS, "tensorrt-rtx": ignoring})
     with pytest.raises(InvalidInputError, match="asked for fp16 in 28 layers and found 28 fp32; nothing was written"):
         export_run(run, precisions=["fp16"], formats=["tensorrt-rtx"], threads=1)
     assert not (run / "engines" / "fp16.rtx.plan").exists()
