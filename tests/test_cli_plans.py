@@ -120,12 +120,12 @@ def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> No
     folder = machine.run.parent
     export = ("export", "run", "-o", "timed.plan", "--threads", "1", "--timing-cache")
     for _ in range(2):
-        done = machine.skinaudit(*export, "timings")
+        done = machine.start_skinaudit(*export, "timings")
         assert done.returncode == 0, done.stderr
     assert (folder / "timings").stat().st_size > 0
     (folder / "thesis.txt").write_text("Chapter 1")
     for place, words in (("thesis.txt", "not a timing cache"), ("thesis.txt/timings", "cannot be written")):
-        done = machine.skinaudit(*export, place)
+        done = machine.start_skinaudit(*export, place)
         assert done.returncode == 2
         assert f"{place}: {words}" in done.stderr
     assert (folder / "thesis.txt").read_text() == "Chapter 1"
