@@ -102,7 +102,8 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
-    drafts.policy, drafts.contract, publishing.card, publishing.track, demo.demo, doctor.doctor, completion.completion,
+    drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, doctor.doctor,
+    completion.completion,
 ):  # fmt: skip
     _command.params += [*loudness.options(hidden=True), _debug_option(hidden=True)]
     _take_from_environment(_command)

@@ -142,13 +142,16 @@ class AdversarialSet:
                 yield chunk[offset : offset + size]
 
     def images_at(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the whole set at once."""
-        chunks, start = [], 0
-        for batch in self.batches(256):
-            inside = rows[(rows >= start) & (rows < start + len(batch))]
-            chunks.append(batch[inside - start])
-            start += len(batch)
-        return np.concatenate(chunks)
+        """The images at ascending `rows`, uint8 (len(rows), 3, H, W), without reading the others."""
+        size = self.info.contract.size
+        images = np.empty((len(rows), 3, size, size), np.uint8)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        ranges = [range(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, breaks) if len(part)]
+        place = 0
+        for chunk in _read_images(self.path, size, *ranges, rows=_ROWS):
+            images[place : place + len(chunk)] = chunk
+            place += len(chunk)
+        return images
 
 
 def write_set(
@@ -275,8 +278,8 @@ def _open_and_verify(path: Path) -> AdversarialSet:
     return opened
 
 
-def _read_images(path: Path, size: int, wanted: range, *, rows: int) -> Iterator[NDArray[np.uint8]]:
-    """Images of the `wanted` range, uint8 (at most `rows`, 3, size, size) at a time.
+def _read_images(path: Path, size: int, *wanted: range, rows: int) -> Iterator[NDArray[np.uint8]]:
+    """Images of the `wanted` ranges, uint8 (at most `rows`, 3, size, size) at a time.
 
     Read as the format lays them down (https://github.com/huggingface/safetensors#format): the library copies a slice twice,
     which took a twentieth of a replay's time.
@@ -286,10 +289,11 @@ def _read_images(path: Path, size: int, wanted: range, *, rows: int) -> Iterator
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")
             first, _ = json.loads(file.read(header))["images"]["data_offsets"]
-            file.seek(8 + header + first + wanted.start * pixels)
-            for start in wanted[::rows]:
-                count = min(rows, wanted.stop - start)
-                yield np.fromfile(file, np.uint8, count * pixels).reshape(count, 3, size, size)
+            for part in wanted:
+                file.seek(8 + header + first + part.start * pixels)
+                for start in part[::rows]:
+                    count = min(rows, part.stop - start)
+                    yield np.fromfile(file, np.uint8, count * pixels).reshape(count, 3, size, size)
     except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
         raise InvalidInputError(f"{path}: changed or removed while it was read ({error}); run again") from error
 

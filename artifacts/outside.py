@@ -110,6 +110,17 @@ def lies_in(path: Path, folder: Path) -> bool:
         return False
 
 
+def is_private(path: Path) -> bool:
+    """Whether a file or folder, no link, is this user's, and no other may write to it; true where users have no numbers."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    if not hasattr(os, "geteuid"):  # Windows
+        return True
+    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def _refuse_special(path: Path, mode: int, *, what: str) -> None:
     if not stat.S_ISREG(mode):
         raise InvalidInputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({what})")

@@ -24,6 +24,7 @@ from skinaudit.audit.evidence.operating import operating_point
 from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
+from skinaudit.audit.evidence.unfinished import Say, Shelf, discard, shelf_of
 from skinaudit.audit.figures.external import external_result
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
@@ -38,6 +39,7 @@ from skinaudit.audit.judgement.subgroup_gates import judged
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
 from skinaudit.engines.engine import Engine
+from skinaudit.engines.engine_files import digest_engine
 from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_session
 from skinaudit.errors import EngineError
@@ -53,31 +55,34 @@ def audit_engine(
     *,
     progress: Progress | None = None,
     probe_progress: ProbeProgress | None = None,
+    say: Say = lambda line: None,
     **settings: Unpack[Settings],
 ) -> AuditResult:
     """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
 
-    settings: the fields of skinaudit.audit.request.Request. progress: called with images done and in all. A white-box set is
+    settings: the fields of skinaudit.audit.request.Request. progress: called with images done and in all. say: told of
+    answers that an interrupted audit of the same engine left behind, and that are taken up. A white-box set is
     compared with the source model's stored logits; a transfer set, whose logits are another model's, with the reference's
     answers to the same images. Raises InvalidInputError for inputs that do not belong together or whose stored logits the
     reference does not reproduce, EngineError for an engine that does not run.
     """
     request = Request(engine, **settings)
-    evidence, baseline = gather(request, progress=progress, probe_progress=probe_progress)
+    evidence, baseline = gather(request, progress=progress, probe_progress=probe_progress, say=say)
     findings = find(evidence)
     return _result(request, evidence, baseline, findings)
 
 
 def gather(
-    request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None
-) -> tuple[Evidence, BaselineResult | None]:
+    request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None,
+    say: Say = lambda line: None,
+) -> tuple[Evidence, BaselineResult | None]:  # fmt: skip
     """Read, open, run and measure: everything but the findings and the verdict."""
     with engine_processes(request.limits, at_once=True):
-        return _gathered(request, progress=progress, probe_progress=probe_progress)
+        return _gathered(request, progress=progress, probe_progress=probe_progress, say=say)
 
 
 def _gathered(
-    request: Request, *, progress: Progress | None, probe_progress: ProbeProgress | None
+    request: Request, *, progress: Progress | None, probe_progress: ProbeProgress | None, say: Say
 ) -> tuple[Evidence, BaselineResult | None]:
     policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
     inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
@@ -91,7 +96,10 @@ def _gathered(
     _LOG.info("opened with %s %s on %s, %d threads", opened.runtime, opened.version, opened.provider, opened.threads)
     consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
     nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
-    answered = answer_sets(engine, reference, inputs, batch_size=request.batch_size, progress=progress)
+    shelves = _shelves(request, inputs, engine, reference)
+    answered = answer_sets(
+        engine, reference, inputs, shelves, batch_size=request.batch_size, seed=seed, progress=progress, say=say
+    )
     consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
     columns = columns_of(inputs.clean.subgroups)
     sets = set_results(
@@ -130,6 +138,8 @@ def _gathered(
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=policy,
     )  # fmt: skip
+    for shelf in shelves:
+        discard(shelf)
     return evidence, compared
 
 
@@ -159,6 +169,19 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
         plan=request.plan, allow_code=request.allow_code,
     )  # fmt: skip
     return engine, reference
+
+
+def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Reference) -> list[Shelf]:
+    """Where the answers of the engine, and of its reference, are kept until the audit ends."""
+    common = {
+        "files": inputs.digest, "manifest": inputs.manifest, "contract": inputs.contract, "emulate": request.emulate,
+        "plan": request.plan, "control": None if request.control is None else digest_engine(request.control),
+    }  # fmt: skip
+    opened = [engine] if reference.engine is None or reference.is_subject else [engine, reference.engine]
+    return [
+        shelf_of(one, depends_on={**common, "part": part}, batch_size=request.batch_size)
+        for one, part in zip(opened, ("engine", "reference"), strict=False)
+    ]
 
 
 def _search(request: Request, inputs: Inputs) -> Search | None:

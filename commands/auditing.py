@@ -135,7 +135,7 @@ def audit(
         raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
     with bars() as bar:
         result = audit_engine(
-            plan.engine, **settings, threads=thread_count(threads), progress=bar("replaying"), probe_progress=bar
+            plan.engine, **settings, threads=thread_count(threads), progress=bar("replaying"), probe_progress=bar, say=note
         )  # fmt: skip
     printed = plan.write(result)
     if as_json:

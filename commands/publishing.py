@@ -1,4 +1,4 @@
-"""`skinaudit card` and `skinaudit track`: a run and its audits where teams look for them."""
+"""`skinaudit card`, `skinaudit bom` and `skinaudit track`: a run and its audits where teams look for them."""
 
 from __future__ import annotations
 
@@ -46,6 +46,39 @@ def card(
     else:
         write_bytes(output, text.encode())
         say(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
+
+
+@click.command(short_help="Write a bill of materials (CycloneDX).")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--license", "licence", default=None, metavar="ID", help="Of the model, such as CC-BY-NC-4.0.")
+def bom(run: Path | None, output: Path | None, force: bool, licence: str | None) -> None:
+    """Write the bill of materials of a RUN, or of the installed package: CycloneDX 1.6 as JSON.
+
+    Of a run: the model with its figures, data, sets, engines and the versions that made them, by their digests. Of the
+    package: what is installed of what it needs, with licences.
+
+    \b
+    Examples:
+      skinaudit bom runs/hardened -o bom.json
+      skinaudit bom > package.json
+    """
+    from skinaudit.artifacts.files import write_bytes
+    from skinaudit.publish.bill import bill_text, package_bill, run_bill
+
+    if output is not None and output.exists() and not force:
+        raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    if run is None and licence is not None:
+        raise InvalidInputError("--license: is that of a run's model; name the run")
+    bill, left_out = (package_bill(), {}) if run is None else run_bill(run, licence=licence)
+    for name, reason in left_out.items():
+        note(f"left out: {name}: {reason}")
+    if output is None:
+        click.echo(bill_text(bill), nl=False)
+    else:
+        write_bytes(output, bill_text(bill).encode())
+        say(f"{output}: {len(bill['components'])} components, {len(left_out)} left out")
 
 
 @click.command(short_help="Log runs and audits to MLflow.")

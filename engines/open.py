@@ -12,10 +12,12 @@ from typing import Any
 from skinaudit import engines
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract
+from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.own_code import CODE, is_vouched_for
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines import onnxruntime_ as ort
 from skinaudit.engines.engine import Engine, Provider
-from skinaudit.engines.isolation.confine import missing_confinement
+from skinaudit.engines.isolation.confine import UNCONFINED_GPU, gpu_nodes, missing_confinement
 from skinaudit.engines.isolation.launching import isolated
 from skinaudit.engines.isolation.remote import open_remote
 from skinaudit.engines.plans.options import PlanOptions
@@ -96,11 +98,16 @@ def open_session(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Session:
-    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`."""
+    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`.
+
+    Code in a file that this user's own export wrote here is allowed.
+    """
     name = _named(runtime, path) if runtime else runtime_of(path)
     plan = plan or PlanOptions()
     for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
         raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(name_of)}; leave it out")
+    if path.suffix.lower() == CODE and not allow_code and path.is_file():
+        allow_code = is_vouched_for(digest_file(path))
     return open_isolated(Opening(path, name, provider, threads, plan, allow_code))
 
 
@@ -118,7 +125,7 @@ class Opening:
 
 
 def open_isolated(opening: Opening) -> Session:
-    """Open a file in a process of its own, which is confined unless its engine runs on a GPU or its code was allowed."""
+    """Open a file in a process of its own, which is confined unless its code was allowed; on a GPU less so."""
     if not isolated():
         return open_here(opening)
     runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]
@@ -126,11 +133,21 @@ def open_isolated(opening: Opening) -> Session:
     if runtime is not None and runtime.confined and not opening.allow_code:
         _check_confinement(opening, on_gpu=on_gpu)
     trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may call what it likes
-    return open_remote(asdict(opening), path=opening.path, confined=not (on_gpu or trusted))
+    cache = opening.plan.runtime_cache
+    try:
+        return open_remote(
+            asdict(opening), path=opening.path, confinement="none" if trusted else "gpu" if on_gpu else "whole",
+            writes=[] if cache is None else [cache.absolute().parent],
+        )  # fmt: skip
+    except EngineError as error:
+        if on_gpu and not trusted and gpu_nodes():
+            told = f"{error}; if the driver needs more than a confined process may do, {UNCONFINED_GPU}=1 opens it without"
+            raise type(error)(told) from error
+        raise
 
 
 def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:
-    lacking = "a process that uses a GPU cannot be confined" if on_gpu else missing_confinement()
+    lacking = "a process that uses a GPU is confined less" if on_gpu else missing_confinement()
     if lacking:
         raise EngineError(
             f"{opening.path}: such a file might run code when it is opened, and cannot be confined here ({lacking}); pass "

@@ -126,8 +126,8 @@ def conditions_of_file(path: Path) -> Counter[str]:
     The file is read as it is, without OpenVINO. Raises EngineError where it is no XML.
     """
     try:
-        kinds = [layer.get("type", "") for layer in ElementTree.parse(path).iter("layer")]
-    except (OSError, ElementTree.ParseError) as error:
+        kinds = [layer.get("type", "") for layer in of_openvino.parsed(path).iter("layer")]
+    except (OSError, ElementTree.ParseError, ValueError) as error:
         raise EngineError(f"{path}: truncated or not an OpenVINO file ({error}); export it again") from error
     return Counter(_CONDITIONAL.get(kind, kind) for kind in kinds if kind in _CONDITIONAL.keys() | onnx_graph.CONDITIONAL)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import EngineManifest, record, write_engine_manifest
+from skinaudit.artifacts.own_code import CODE, vouch
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import Engine
 from skinaudit.engines.open import open_emulated, open_engine
@@ -79,6 +80,8 @@ def write_engine(build: RunBuild, path: Path, *, form: Format, precision: str, g
         parity |= built_again(build, order.label, (_bytes_of(files), engine if hindrance is None else None), rebuild)
         parity["measured_on"] = _measured_on(hindrance)
         manifest = _placed(order, built, files, engine, parity, calibration if built.calibrated else None)
+    if path.suffix == CODE:
+        vouch(manifest.engine.digest)
     size = sum(path.with_name(file.name).stat().st_size for file in files)
     return Exported(path, manifest, size, time.perf_counter() - started, reused=False)
 

@@ -39,3 +39,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         )
         figures = {"joined": copies.joined, "lesions": copies.lesions_left}
         yield Finding(Severity.WARNING, "near-copies", "clean", text, figures=figures)
+    if not copies.every_pair:
+        text = (
+            f"{len(evidence.inputs.clean):,} images are too many to compare each with each: copies that were shifted or "
+            "cropped may count as lesions of their own"
+        )
+        yield Finding(Severity.NOTE, "near-copies", "clean", text, figures={"images": len(evidence.inputs.clean)})

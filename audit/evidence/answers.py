@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.audit.evidence.inputs import Inputs, titles
 from skinaudit.audit.evidence.reference import Control, Reference
-from skinaudit.audit.evidence.replay import replay, whole
+from skinaudit.audit.evidence.replay import Replayed, whole
+from skinaudit.audit.evidence.unfinished import Say, Shelf, replay_unless_kept
 from skinaudit.engines.engine import Engine
 
 
@@ -42,24 +43,30 @@ class AnsweredSet:
 
 
 def answer_sets(
-    engine: Engine, reference: Reference, inputs: Inputs, *, batch_size: int, progress: Progress | None
-) -> tuple[AnsweredSet, ...]:
+    engine: Engine, reference: Reference, inputs: Inputs, shelves: Sequence[Shelf],
+    *, batch_size: int, seed: int, progress: Progress | None, say: Say = lambda line: None,
+) -> tuple[AnsweredSet, ...]:  # fmt: skip
     """Replay every set on the engine and, where it is another one, on its reference; the clean set comes first.
 
-    The control comes before the engine. Raises InvalidInputError for a white-box set whose stored logits the reference
-    does not reproduce, EngineError for an engine that does not answer.
+    shelves: of the engine and of its reference, with what an interrupted audit had answered; seed and say: see
+    replay_unless_kept. The control comes before the engine. Raises InvalidInputError for a white-box set whose stored logits
+    the reference does not reproduce, EngineError for an engine that does not answer.
     """
     runs = 1 if reference.engine is None or reference.is_subject else 2
     tick = whole(progress, runs * sum(map(len, inputs.sets)))
+
+    def ask(engine: Engine, images: AdversarialSet, shelf: Shelf) -> Replayed:
+        return replay_unless_kept(engine, images, shelf, batch_size=batch_size, seed=seed, progress=tick, say=say)
+
     return tuple(
         _answer(
             engine,
             reference,
             images,
             title,
+            shelves,
             white_box=images.info.source == inputs.weights,
-            batch_size=batch_size,
-            tick=tick,
+            ask=ask,
             lesions=inputs.copies.lesions,
         )
         for images, title in zip(inputs.sets, titles(inputs.sets), strict=True)
@@ -80,17 +87,17 @@ def _answer(
     reference: Reference,
     images: AdversarialSet,
     title: str,
+    shelves: Sequence[Shelf],
     *,
     white_box: bool,
-    batch_size: int,
-    tick: Progress,
+    ask: Callable[[Engine, AdversarialSet, Shelf], Replayed],
     lesions: Indices,
 ) -> AnsweredSet:
     controlled = None
     if reference.engine is not None and not reference.is_subject:
-        controlled = replay(reference.engine, images, batch_size=batch_size, progress=tick)
+        controlled = ask(reference.engine, images, shelves[1])
         reference.control(images, controlled, white_box=white_box)
-    replayed = replay(engine, images, batch_size=batch_size, progress=tick)
+    replayed = ask(engine, images, shelves[0])
     controlled = replayed if reference.is_subject else controlled
     source_logits = images.source_logits if white_box else None if controlled is None else controlled.logits
     return AnsweredSet(

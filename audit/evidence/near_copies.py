@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.likeness import (
@@ -21,19 +21,26 @@ from skinaudit.artifacts.likeness import (
     moves,
     reduced_luminance,
 )
+from skinaudit.audit.evidence.likely_pairs import Pairs, likely_pairs
 
-_ROWS = 512
+_ROWS, _COLUMNS = 512, 4096
+_PAIRS = 1000
+"""Pairs that are compared shifted and enlarged at a time."""
+EVERY_PAIR = 12_000
+"""Pictures of which each is compared with each. The time for that is their number squared; of more only likely pairs are."""
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
     """lesions: int64 (N,), those of the set, joined where a picture of one is a near-copy of a picture of another. joined:
-    how many lesions are fewer for that. repeated: images whose bytes another image of the set has, too.
+    how many lesions are fewer for that. repeated: images whose bytes another image of the set has, too. every_pair: whether
+    each was compared with each; of more than EVERY_PAIR pictures the likely pairs are.
     """
 
     lesions: Indices
     joined: int
     repeated: int
+    every_pair: bool = True
 
     @property
     def lesions_left(self) -> int:
@@ -56,13 +63,14 @@ def _compare_all(images: AdversarialSet) -> Copies:
     digests, reduced = [], []
     for batch in images.batches(256):
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in batch]
-        reduced.append(reduced_luminance(batch))
+        reduced.append(cells_of(reduced_luminance(batch)))
     _, lesions = np.unique(images.group, return_inverse=True)
     _, same = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
     equal = _join_equal(lesions.astype(np.int64), same.astype(np.int64))
-    joined = join_copies(np.concatenate(reduced), equal)
+    joined = _join(np.concatenate(reduced), equal, lambda rows: reduced_luminance(images.images_at(rows)))
     joined.setflags(write=False)
-    return Copies(joined, len(np.unique(lesions)) - len(np.unique(joined)), len(same) - len(np.unique(same)))
+    lost = len(np.unique(lesions)) - len(np.unique(joined))
+    return Copies(joined, lost, len(same) - len(np.unique(same)), every_pair=len(images) <= EVERY_PAIR)
 
 
 def join_copies(luminance: Floats, lesions: Indices) -> Indices:
@@ -70,51 +78,55 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 
     luminance: float32 (N, side, side), of square pictures.
     """
-    count = len(luminance)
-    pictures = _Pictures(luminance)
-    for start in range(0, count, _ROWS):
-        rows = np.arange(start, min(count, start + _ROWS))
-        likeness, turn = pictures.best(rows)
-        first, second = np.nonzero(np.triu(likeness >= ALIKE, start + 1))
-        close = likeness[first, second] >= COPY
-        lesions = _join_pairs(lesions, first[close] + start, second[close])
-        open_pairs = lesions[first + start] != lesions[second]
-        first, second = first[open_pairs], second[open_pairs]
-        close = pictures.aligned(first + start, second, turn[first, second]) >= COPY
-        lesions = _join_pairs(lesions, first[close] + start, second[close])
+    return _join(cells_of(luminance), lesions, lambda rows: luminance[rows])
+
+
+def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
+    """As join_copies; cells: of the pictures, which are overwritten. luminance: of the pictures at ascending places."""
+    pictures = _Pictures(cells, luminance)
+    found = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
+    for pairs in found:
+        close = pairs.likeness >= COPY
+        lesions = _join_pairs(lesions, pairs.first[close], pairs.second[close])
+        open_pairs = np.flatnonzero(lesions[pairs.first] != lesions[pairs.second])
+        for start in range(0, len(open_pairs), _PAIRS):
+            some = pairs.at(open_pairs[start : start + _PAIRS])
+            close = pictures.aligned(some) >= COPY
+            lesions = _join_pairs(lesions, some.first[close], some.second[close])
     return lesions
 
 
 class _Pictures:
-    """Whitened pictures, plain and moved a little; held open because every pair is compared."""
+    """Whitened pictures, float32 (N, CELLS), held open because many are compared; others are moved a little on demand."""
 
-    def __init__(self, luminance: Floats) -> None:
-        cells = cells_of(luminance)
-        self._whiten = Whitening(cells)
-        self._plain = self._whiten(cells)
-        self._turned = [np.ascontiguousarray(self._plain[:, turn]) for turn in TURNS]
-        self._luminance = luminance
+    def __init__(self, cells: Floats, luminance: Callable[[Indices], Floats]) -> None:
+        self._whiten, self._luminance, self.plain = Whitening(cells), luminance, cells
+        for start in range(0, len(cells), _COLUMNS):
+            cells[start : start + _COLUMNS] = self._whiten(cells[start : start + _COLUMNS])
 
-    def best(self, rows: Indices) -> tuple[Floats, NDArray[np.int8]]:
-        """The cosine of each of `rows` with every picture as it is turned best, and that turn."""
-        return likest(self._plain[rows], self._turned)
+    def alike(self) -> Iterator[Pairs]:
+        """All pairs whose cosine is at least ALIKE, as one of the two is turned best."""
+        for column in range(0, len(self.plain), _COLUMNS):
+            turned = [np.ascontiguousarray(self.plain[column : column + _COLUMNS, turn]) for turn in TURNS]
+            for start in range(0, min(len(self.plain), column + _COLUMNS), _ROWS):
+                likeness, turn = likest(self.plain[start : start + _ROWS], turned)
+                first, second = np.nonzero(np.triu(likeness >= ALIKE, start + 1 - column))
+                yield Pairs(first + start, second + column, turn[first, second], likeness[first, second])
 
-    def aligned(self, first: Indices, second: Indices, turn: NDArray[np.int8]) -> Floats:
+    def aligned(self, pairs: Pairs) -> Floats:
         """The best cosine of each pair where one of the two is moved."""
-        best = np.full(len(first), -1, np.float32)
-        some, places = np.unique(np.concatenate([first, second]), return_inverse=True)
-        first, second = places[: len(first)], places[len(first) :]
-        plain = self._plain[some]
-        all_moved = [self._whiten(cells_of(self._luminance[some], *move)) for move in moves()] if len(some) else []
-        for index, order in enumerate(TURNS):
-            pairs = np.flatnonzero(turn == index)
-            if not len(pairs):
-                continue
-            one, other = first[pairs], second[pairs]
-            for moved in all_moved:
+        best = np.full(len(pairs.first), -1, np.float32)
+        some, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+        first, second = places[: len(best)], places[len(best) :]
+        plain, luminance = self.plain[some], self._luminance(some)
+        for move in moves():
+            moved = self._whiten(cells_of(luminance, *move))
+            for index, order in enumerate(TURNS):
+                chosen = np.flatnonzero(pairs.turn == index)
+                one, other = first[chosen], second[chosen]
                 for left, right in ((plain, moved), (moved, plain)):
                     found = np.einsum("ij,ij->i", left[one], right[other][:, order])
-                    best[pairs] = np.maximum(best[pairs], found)
+                    best[chosen] = np.maximum(best[chosen], found)
         return best
 
 

@@ -12,10 +12,16 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from skinaudit.engines.isolation.system_calls import filter_program, known_processor
+
+Confinement = Literal["whole", "gpu", "none"]
+"""whole: see `confine`. gpu: the same with what CUDA needs. none: for code that the user allowed."""
+UNCONFINED_GPU = "SKINAUDIT_UNCONFINED_GPU"
+"""The environment variable that lets engines on a GPU run without confinement, should a driver not bear it."""
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all processors
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER, _DEATH_SIGNAL = 38, 22, 2, 1
@@ -59,19 +65,30 @@ def missing_confinement() -> str:
     return " and ".join(missing)
 
 
-def confine(*, reads: Iterable[Path], writes: Path) -> None:
+def gpu_nodes() -> list[Path]:
+    """The devices of NVIDIA's driver on this machine."""
+    return sorted(Path("/dev").glob("nvidia*"))
+
+
+def confine(*, reads: Iterable[Path], writes: Sequence[Path], for_gpu: bool = False) -> None:
     """Leave this process to read the folders and files `reads`, Python's own and the system's, and to write into `writes`.
 
-    No socket can be opened and no process started, stopped or looked into. What the kernel does not offer is left out; see
-    `missing_confinement`. Raises OSError where the kernel refuses what it offers.
+    No socket can be opened and no process started, stopped or looked into. for_gpu: but for sockets of this machine and
+    for further processes, confined like this one, as CUDA and the trial of a plan need them; nothing at all is confined
+    where the user set UNCONFINED_GPU. What the kernel does not offer is left out; see `missing_confinement`. Raises OSError
+    where the kernel refuses what it offers.
     """
+    if for_gpu and os.environ.get(UNCONFINED_GPU, "") not in ("", "0"):
+        return
     libc = _libc()
     _checked(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
     version = landlock_version()
     if version:
-        _restrict_files(libc, version, reads=[*reads, *_own_folders()], writes=writes)
+        further = _of_gpu() if for_gpu else []
+        runs = _EXECUTE if for_gpu else 0
+        _restrict_files(libc, version, reads=[*reads, *_own_folders(), *further], writes=writes, runs=runs)
     if known_processor():
-        program = filter_program(os.getpid())
+        program = filter_program(os.getpid(), for_gpu=for_gpu)
         buffer = ctypes.create_string_buffer(program, len(program))
         attribute = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
         _checked(libc.prctl(_SET_SECCOMP, _FILTER, attribute, 0, 0), "seccomp")
@@ -85,7 +102,16 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], writes: Path) -> None:
+def _of_gpu() -> list[Path]:
+    """Where a driver and its libraries may lie beside the system's own folders."""
+    named = [os.environ.get(name, "") for name in ("CUDA_HOME", "CUDA_PATH")]
+    searched = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    return [Path(entry) for entry in (*named, *searched, "/etc/nvidia", "/run/nvidia-persistenced") if entry]
+
+
+def _restrict_files(
+    libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], writes: Sequence[Path], runs: int
+) -> None:  # fmt: skip
     handled = _EXECUTE | _WRITE | _READ | _LIST | _CHANGES
     handled |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     attribute = struct.pack("QQQ", handled, _TCP, _SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
@@ -94,10 +120,11 @@ def _restrict_files(libc: ctypes.CDLL, version: int, *, reads: Iterable[Path], w
     )
     try:
         for path in (*map(Path, _SYSTEM), *reads):
-            _allow(libc, ruleset, path, _READ | _LIST)
-        for path in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+            _allow(libc, ruleset, path, _READ | _LIST | runs)
+        for path in (*map(Path, _DEVICES), *gpu_nodes()):
             _allow(libc, ruleset, path, _READ | _LIST | _WRITE)
-        _allow(libc, ruleset, writes, handled & ~_EXECUTE)
+        for path in writes:
+            _allow(libc, ruleset, path, handled & ~_EXECUTE)
         _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines.isolation.child import Child
+from skinaudit.engines.isolation.confine import Confinement
 from skinaudit.engines.isolation.launching import Server, called, current_limits, current_server, isolated, shared
 from skinaudit.engines.isolation.limits import bounds_of
 from skinaudit.engines.session import Port, SessionDescription
@@ -89,13 +90,15 @@ class RemoteSession:
             raise EngineError(f"{self._where}: its process answers with no tensor; {_AGAIN}") from error
 
 
-def open_remote(opening: Mapping[str, Any], *, path: Path, confined: bool) -> RemoteSession:
+def open_remote(
+    opening: Mapping[str, Any], *, path: Path, confinement: Confinement, writes: Iterable[Path] = ()
+) -> RemoteSession:  # fmt: skip
     """Open a file in a process of its own. opening: what skinaudit.engines.open.open_here takes.
 
-    confined: without a network and without files beyond those of Python, the system, and the file's folder. Raises as the
-    runtime does, and EngineStoppedError.
+    confinement: see skinaudit.engines.isolation.confine. writes: further folders that it may write to. Raises as the runtime
+    does, and EngineStoppedError.
     """
-    answer, child, server = _first({"opening": dict(opening)}, path=path, confined=confined, reads=())
+    answer, child, server = _first({"opening": dict(opening)}, path=path, confinement=confinement, reads=(), writes=writes)
     try:
         opened = build(_Opened, answer.get("session"), where=str(path), again=_AGAIN)
     except InvalidInputError as error:
@@ -112,14 +115,14 @@ def call_remote(function: str, *arguments: Any, path: Path, reads: Iterable[Path
     if not isolated():
         return json.loads(json.dumps(called(function)(*arguments)))
     answer, child, server = _first(
-        {"function": function, "arguments": list(arguments)}, path=path, confined=True, reads=reads
+        {"function": function, "arguments": list(arguments)}, path=path, confinement="whole", reads=reads, writes=()
     )
     _end(child, server)
     return answer.get("value")
 
 
 def _first(
-    message: Mapping[str, Any], *, path: Path, confined: bool, reads: Iterable[Path]
+    message: Mapping[str, Any], *, path: Path, confinement: Confinement, reads: Iterable[Path], writes: Iterable[Path]
 ) -> tuple[dict[str, Any], Child, Server]:
     bounds = bounds_of(path, current_limits())
     server = current_server()
@@ -127,8 +130,8 @@ def _first(
     folders = {path.parent.absolute(), path.resolve().parent, *(folder.absolute() for folder in reads)}
     try:
         answer = child.ask({
-            **message, "confined": confined, "reads": sorted(map(str, folders)), "cwd": str(Path.cwd()),
-            "written": bounds.written,
+            **message, "confinement": confinement, "reads": sorted(map(str, folders)), "writes": sorted(map(str, writes)),
+            "cwd": str(Path.cwd()), "written": bounds.written,
         })  # fmt: skip
     except BaseException:
         _end(child, server)

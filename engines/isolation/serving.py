@@ -66,8 +66,10 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     _limit(first, scratch)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
-        if first["confined"]:
-            confine(reads=map(Path, first["reads"]), writes=scratch)
+        if first["confinement"] != "none":
+            os.environ["CUDA_CACHE_PATH"] = str(scratch)
+            writes = [scratch, *map(Path, first["writes"])]
+            confine(reads=map(Path, first["reads"]), writes=writes, for_gpu=first["confinement"] == "gpu")
         if "function" in first:
             wire.send(channel, {"value": called(first["function"])(*first["arguments"])})
         else:

@@ -38,6 +38,8 @@ DENIED: Mapping[str, tuple[int, int]] = {
 _OWN_ONLY: Mapping[str, tuple[int, int]] = {"kill": (62, 129), "tgkill": (234, 131)}
 """Allowed for this process alone, as abort() needs them."""
 _LIMITS = {"prlimit64": (302, 261)}
+_SOCKET, _LOCAL = "socket", 1  # AF_UNIX
+_PROCESSES = ("execve", "execveat", "fork", "vfork")
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 
 
@@ -55,8 +57,11 @@ def known_processor() -> bool:
     return sys.platform.startswith("linux") and platform.machine() in _PROCESSORS
 
 
-def filter_program(process: int) -> bytes:
-    """The filter for the process of this number, as BPF: calls of DENIED fail with EPERM, threads may be started."""
+def filter_program(process: int, *, for_gpu: bool = False) -> bytes:
+    """The filter for the process of this number, as BPF: calls of DENIED fail with EPERM, threads may be started.
+
+    for_gpu: so may programs and sockets of this machine, which have the filter, too.
+    """
     processor = _PROCESSORS[platform.machine()]
     column = processor.column
     program = [
@@ -67,14 +72,17 @@ def filter_program(process: int) -> bytes:
         _step(_AT_LEAST, _OLD_32_BIT, 0, 1),
         _step(_RETURN, _ERRNO | errno.EPERM),
     ]
-    for numbers in DENIED.values():
-        if numbers[column] >= 0:
+    for name, numbers in DENIED.items():
+        if numbers[column] >= 0 and not (for_gpu and name in (_SOCKET, *_PROCESSES)):
             program += [_step(_EQUAL, numbers[column], 0, 1), _step(_RETURN, _ERRNO | errno.EPERM)]
     # glibc starts its threads by clone where clone3, whose arguments no filter can see, is absent
     program += [_step(_EQUAL, _CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
-    program += _conditional(_CLONE[column], _step(_ANY_BIT, _THREAD, 0, 1))
-    for numbers in _OWN_ONLY.values():
-        program += _conditional(numbers[column], _step(_EQUAL, process, 0, 1))
+    if for_gpu:
+        program += _conditional(DENIED[_SOCKET][column], _step(_EQUAL, _LOCAL, 0, 1))
+    else:
+        program += _conditional(_CLONE[column], _step(_ANY_BIT, _THREAD, 0, 1))
+        for numbers in _OWN_ONLY.values():
+            program += _conditional(numbers[column], _step(_EQUAL, process, 0, 1))
     for numbers in _LIMITS.values():
         program += _conditional(numbers[column], _step(_EQUAL, 0, 0, 1))
     program.append(_step(_RETURN, _ALLOW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeE
 """What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
 
 
+_OF_RUNTIMES = ("ai.onnx", "com.microsoft", "com.ms.", "org.pytorch")
+"""How the domains begin of operators that a runtime computes by itself; the empty domain is one of them, too."""
+
 _LARGEST = 2**28
 """Numbers of a constant that is computed here; VGG16's largest layer has 103 million."""
 
@@ -42,7 +46,11 @@ def network_of_file(path: Path) -> Layer:
 
 
 def network_of_model(model: ModelProto) -> Layer:
-    """The layer that makes the first output of a graph. What is no layer of a classifier becomes one of kind `other`."""
+    """The layer that makes the output of a graph. What is no layer of a classifier becomes one of kind `other`, and so does
+    everything where a runtime may read the file in another way than it is read here."""
+    doubt = _ambiguous(model)
+    if doubt:
+        return _unknown(doubt)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     graph = model.graph
@@ -51,10 +59,31 @@ def network_of_model(model: ModelProto) -> Layer:
         sides = [side.dim_value for side in port.type.tensor_type.shape.dim]
         values.setdefault(port.name, image(sides[1], sides[2]) if len(sides) == 4 else _unknown(port.name))
     for number, node in enumerate(graph.node):
-        results = _results(node, values, origin=f"{node.name or f'node {number}'} ({node.op_type})")
+        origin = f"{node.name or f'node {number}'} ({node.op_type})"
+        values.update((name, _unknown(f"{name} of {origin}")) for name in node.output)
+        results = _results(node, values, origin=origin)
         values.update((name, result) for name, result in zip(node.output, results, strict=False) if name)
-    answer = values.get(graph.output[0].name) if graph.output else None
+    answer = values.get(graph.output[0].name)
     return answer if isinstance(answer, Layer) else _unknown("an answer that no image enters")
+
+
+def _ambiguous(model: ModelProto) -> str:
+    """What runtimes may read in several ways, in words; empty where there is nothing.
+
+    Of a name that is defined twice one reader takes the first value and another the last. A function by the name of a
+    runtime's own operator may stand for it or not.
+    """
+    for function in model.functions:
+        if not function.domain or function.domain.startswith(_OF_RUNTIMES):
+            return f"a function of the file that is called like the runtime's own operator {function.name}"
+    graph = model.graph
+    stored_names = [tensor.name for tensor in graph.initializer] + [one.values.name for one in graph.sparse_initializer]
+    ports = {port.name for port in graph.input} - set(stored_names)
+    names = Counter((*stored_names, *ports, *(name for node in graph.node for name in node.output if name)))
+    twice = next((name for name, times in names.items() if times > 1), "")
+    if twice:
+        return f"{twice}, which the file defines twice"
+    return "" if len(graph.output) == 1 else f"one of {len(graph.output)} outputs"
 
 
 def _size(operator: str, constants: Sequence[Stored | None]) -> float:
@@ -91,7 +120,9 @@ def _results(node: NodeProto, values: Mapping[str, Layer | Stored], *, origin: s
     attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     if node.op_type == "Constant" and "value" in attributes:
         return [stored(attributes["value"])]
-    inputs = [values.get(name) if name else None for name in node.input]
+    inputs = [
+        values.get(name, _unknown(f"{name}, which is defined later or not at all")) if name else None for name in node.input
+    ]
     result: Layer | Stored | list[Layer] | None = None
     try:
         constants = [value for value in inputs if not isinstance(value, Layer)]

@@ -6,6 +6,7 @@ Format: https://docs.openvino.ai/2025/documentation/openvino-ir-format.html
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _TYPES: Mapping[str, tuple[str, int]] = {
 }  # fmt: skip
 """Element types by name: numpy's and ONNX's."""
 _LEVELS = (255, 256)
+_PARTS = frozenset({"layers", "edges", "rt_info", "meta_data"})
+"""What a file consists of."""
 _UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
 Value = Layer | Stored
@@ -53,18 +56,62 @@ class _Step:
 def network_of_file(path: Path) -> Layer:
     """The layer that makes the answers of an OpenVINO file; raises EngineError where it or its weights are damaged."""
     try:
-        net = ElementTree.parse(path).getroot()
+        net = parsed(path)
         weights = path.with_suffix(".bin").read_bytes()
         return _network(net, weights)
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise EngineError(f"{path}: not a whole OpenVINO file with its weights ({error}); export it again") from error
 
 
+class _WithoutDefinitions(ElementTree.TreeBuilder):
+    """Refuses what OpenVINO's reader of XML skips and Python's does not: definitions that stand for other text."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it has a DOCTYPE, which OpenVINO's files have not")
+
+
+def parsed(path: Path) -> Element:
+    """The file's XML, read as OpenVINO reads it. Raises OSError, ElementTree.ParseError, or ValueError for a DOCTYPE."""
+    return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDefinitions())).getroot()
+
+
+def _ambiguous(net: Element) -> str:
+    """What OpenVINO may read in another way than it is read here, in words; empty where there is nothing."""
+    parts = Counter(part.tag for part in net)
+    unusual = [tag for tag, times in parts.items() if tag not in _PARTS or times > 1]
+    if unusual:
+        return f"a part {unusual[0]} of the file, which is none of OpenVINO's or there twice"
+    numbers = Counter(element.attrib["id"] for element in net.iterfind("layers/layer"))
+    ends = Counter((edge.attrib["to-layer"], edge.attrib["to-port"]) for edge in net.iterfind("edges/edge"))
+    twice = [*(n for n, times in numbers.items() if times > 1), *(end[0] for end, times in ends.items() if times > 1)]
+    if twice:
+        return f"layer {twice[0]}, which the file defines or connects twice"
+    several = next((one for one in net.iterfind("layers/layer") if len(one.findall("data")) > 1), None)
+    if several is not None:
+        return f"layer {several.attrib['id']}, which has two settings"
+    answers = sum(element.attrib["type"] == "Result" for element in net.iterfind("layers/layer"))
+    return "" if answers == 1 else f"one of {answers} answers"
+
+
+def _source(edge: Element, elements: Mapping[str, Element]) -> str | None:
+    """The layer that an edge comes from; None where it is not that layer's first result."""
+    number = edge.attrib["from-layer"]
+    first = elements[number].find("output/port")
+    return number if first is None or first.attrib["id"] == edge.attrib["from-port"] else None
+
+
 def _network(net: Element, weights: bytes) -> Layer:
+    doubt = _ambiguous(net)
+    if doubt:
+        return Layer("other", (), (), doubt, (doubt,))
     elements = {element.attrib["id"]: element for element in net.iterfind("layers/layer")}
     sources: dict[str, dict[int, str]] = {number: {} for number in elements}
     for edge in net.iterfind("edges/edge"):
-        sources[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = edge.attrib["from-layer"]
+        source = _source(edge, elements)
+        if source is None:
+            origin = f"a further result of layer {edge.attrib['from-layer']}"
+            return Layer("other", (), (), origin, (origin,))
+        sources[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = source
     before = {number: [sources[number][port] for port in sorted(sources[number])] for number in elements}
     answers = [number for number, element in elements.items() if element.attrib["type"] == "Result"]
     values: dict[str, Value] = {}

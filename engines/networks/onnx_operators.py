@@ -208,7 +208,12 @@ def _picked_means(places: Array, sides: tuple[int, ...]) -> tuple[Array, tuple[i
 def _gather(call: Call) -> Layer | None:
     """Picks pixels of a map whose batch and channels stand last."""
     places, source = call.constant(1), call.source
-    if places is None or source.settings != ("moved", (2, 3, 0, 1)) or call.attributes.get("batch_dims", 0):
+    if (
+        places is None
+        or (places.value < 0).any()
+        or source.settings != ("moved", (2, 3, 0, 1))
+        or call.attributes.get("batch_dims", 0)
+    ):
         return None
     value = places.value.reshape(places.value.shape[-5:]) if places.value.ndim >= 5 else places.value
     return Layer("other", source.inputs, (), call.origin, ("gathered",), Constant(value, np.zeros_like(value)))

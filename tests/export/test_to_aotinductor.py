@@ -139,6 +139,13 @@ def test_a_package_and_a_program_are_told_apart_by_their_content(written: Path, 
     )
 
 
+@pytest.fixture
+def of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here was exported by this user."""
+    monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "another-users-cache"))
+
+
+@pytest.mark.usefixtures("of_a_stranger")
 def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded.append)
@@ -148,6 +155,15 @@ def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+def test_what_this_user_exported_needs_no_request_until_it_is_changed(package: Exported, tmp_path: Path) -> None:
+    assert open_engine(package.path, threads=1).description.runtime == "aotinductor"
+    other = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
+    with pytest.raises(EngineError, match="pass --allow-code"):
+        open_engine(other, threads=1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("of_a_stranger")
 def test_an_audit_opens_it_on_request_alone(package: Exported) -> None:
     from skinaudit.audit.audit import audit_engine
 

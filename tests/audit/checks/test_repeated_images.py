@@ -23,3 +23,10 @@ def test_near_copies_are_told_and_counted(honest: Evidence) -> None:
     (finding,) = check(change_inputs(honest, copies=copies))
     assert (finding.rule, finding.severity) == ("near-copies", Severity.WARNING)
     assert finding.text == "3 lesions look like near-copies of other lesions and count as one with them, which leaves 525"
+
+
+def test_pictures_that_were_not_all_compared_are_told(honest: Evidence) -> None:
+    copies = replace(honest.inputs.copies, every_pair=False)
+    (finding,) = check(change_inputs(honest, copies=copies))
+    assert (finding.rule, finding.severity) == ("near-copies", Severity.NOTE)
+    assert finding.text.startswith("700 images are too many to compare each with each")

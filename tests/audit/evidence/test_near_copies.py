@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.likeness import reduced_luminance
+from skinaudit.audit.evidence.likely_pairs import likely_pairs
 from skinaudit.audit.evidence.near_copies import _join_pairs, find_copies, join_copies
 
 SIDE, COUNT = 48, 60
@@ -64,6 +65,32 @@ def test_an_edited_picture_is_no_new_lesion(pictures: Pictures, edit: str) -> No
     joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
     assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
     assert len(np.unique(joined[:COUNT])) == COUNT
+
+
+@pytest.mark.parametrize("edit", ["noisy", "turned"])
+def test_of_many_pictures_likely_pairs_are_compared(pictures: Pictures, edit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.audit.evidence.near_copies.EVERY_PAIR", 10)
+    both = np.concatenate([pictures, EDITS[edit](pictures)])
+    joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
+    assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
+    assert len(np.unique(joined[:COUNT])) == COUNT
+
+
+def test_likely_pairs_of_many_vectors_are_most_of_those_that_are_very_like() -> None:
+    generator = np.random.default_rng(2)
+    vectors = generator.normal(size=(1000, 64)).astype(np.float32)
+    vectors[500:] = vectors[:500] + generator.normal(scale=0.3, size=(500, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    turns = [np.arange(64), np.arange(64)[::-1]]
+    found = {
+        tuple(sorted(pair))
+        for pairs in likely_pairs(vectors, turns, least=0.93)
+        for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    }
+    like = {(row, row + 500) for row in range(500) if vectors[row] @ vectors[row + 500] >= 0.93}
+    assert len(like) > 300
+    assert found <= like
+    assert len(found) >= 0.95 * len(like)
 
 
 def test_different_pictures_stay_different(pictures: Pictures) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -146,3 +146,41 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     circle.add("Result", [0])
     with pytest.raises(EngineError, match="layer 0 depends on itself"):
         network_of_file(circle.write(tmp_path / "circle.xml"))
+
+
+def edited(path: Path, edit: Callable[[str], str]) -> Path:
+    """The run's model with its text changed."""
+    file = File()
+    relu = file.add("ReLU", [convolved(file, file.constant(divided()))])
+    file.add("Result", [relu])
+    written = file.write(path)
+    written.write_text(edit(written.read_text()))
+    return written
+
+
+CLAMP = '<layer id="90" type="Clamp" version="opset1"><data min="0" max="0.3"/></layer>'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("<edges>", f"<layers>{CLAMP}</layers><edges>", "a part layers"),
+        ("</edges>", "</edges><edges></edges>", "a part edges"),
+        ("</edges>", "</edges><pre-process/>", "a part pre-process"),
+        ("</layers>", f"{CLAMP.replace('90', '0')}</layers>", "layer 0"),
+        ("</edges>", '<edge from-layer="1" from-port="0" to-layer="3" to-port="0"/></edges>', "layer 3"),
+        ("</layers>", '<layer id="90" type="Result" version="opset1"/></layers>', "one of 2 answers"),
+        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><data/>', "two settings"),
+    ],
+)
+def test_what_openvino_may_read_in_another_way_explains_nothing(tmp_path: Path, old: str, new: str, named: str) -> None:
+    path = edited(tmp_path / "edited.xml", lambda text: text.replace(old, new, 1))
+    assert named in network_of_file(path).origin
+    with pytest.raises(DiffersError):
+        compared(path)
+
+
+def test_a_file_with_definitions_of_text_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path / "edited.xml", lambda text: f'<!DOCTYPE net [<!ENTITY e "">]>{text}')
+    with pytest.raises(EngineError, match="DOCTYPE"):
+        network_of_file(path)
