@@ -260,6 +260,7 @@ def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
     assert int(done.stdout.splitlines()[-1]) > 1000
 
 
+@pytest.mark.slow
 def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
