@@ -159,6 +159,7 @@ def test_every_probe_attacks_a_plan(machine: Machine) -> None:
     assert max(report["consistency"]["sizes"]) == 128  # the audit's own 200 are split
 
 
+@pytest.mark.slow  # tests/audit: several engines, each with its own options of plans, and the second device
 def test_several_plans_on_the_second_device(machine: Machine) -> None:
     engines = [f"run/engines/{name}" for name in PLANS[:2]]
     typed = ("audit", *engines, "--device", "1", "--threads", "1", "--json", "--no-probe", "--jobs", "2")
@@ -207,6 +208,7 @@ def test_a_damaged_plan_ends_in_one_line(machine: Machine, tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow  # tests/test_cli.py interrupts audits of other engines
 def test_an_interrupt_ends_an_audit(machine: Machine, start: Start) -> None:
     endless = ["--probe", "square", "--probe-queries", "1000000", "--probe-eps", "1/255"]  # which most images withstand
     arguments = ["audit", "run/engines/fp16.plan", *endless, "--threads", "1"]
