@@ -107,15 +107,15 @@ def _print_notes(result: AuditResult, console: Console) -> None:
     """What has to be known to read the tables above."""
     clean = result.sets[0].comparison
     if any("*" in set_name(set_result, result) for set_result in result.sets):
-        source = "" if result.foreign else "; source is the fp32 reference of this one"
-        print_line(console, f"* transfer: crafted on another model{source}")
+        source = "" if result.foreign else "; source is the fp32 reference of this model"
+        print_line(console, f"* transfer: crafted on a different model{source}")
     print_line(
         console,
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
     if any(gate.power is not None for gate in result.gates):
-        print_line(console, f"power, how likely an engine as good as its source passes: {powers_text(result)}")
+        print_line(console, f"power (probability that an engine as good as its source passes): {powers_text(result)}")
     print_line(console, operating_text(result))
     speeds = [set_result.images_per_second for set_result in result.sets]
     print_line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
@@ -127,7 +127,7 @@ def _print_notes(result: AuditResult, console: Console) -> None:
         if set_result.drift and set_result.drift.near_ties
     ]
     if ties:
-        print_line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
+        print_line(console, f"near ties (logit margin at most the image's own drift): {', '.join(ties)}")
 
 
 def _print_baseline(result: AuditResult, console: Console) -> None:
@@ -138,13 +138,13 @@ def _print_baseline(result: AuditResult, console: Console) -> None:
         print_line(console, OWN_SETS)
     lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
             if compared is None]  # fmt: skip
-    print_line(console, f"malignant images called so by the baseline and benign now: {'; '.join(lost) or NOTHING}")
+    print_line(console, f"malignant for the baseline, benign for this engine: {'; '.join(lost) or NOTHING}")
 
 
 def _print_probes(result: AuditResult, console: Console) -> None:
     print_table(probes_table(result), console)
     for probe in result.probes:
-        budget = f"{probe.settings['queries']:,} an image at most"
+        budget = f"at most {probe.settings['queries']:,} per image"
         speed = f"{probe.queries / probe.seconds:,.0f} queries/s"
         print_line(console, f"{probe.name}: {probe.queries:,} queries, {budget}, {speed}")
 
