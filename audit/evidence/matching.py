@@ -228,20 +228,11 @@ class _Rows:
         run_bias, bias_slack = bias.value[order], bias.slack[order]
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
-<<<<<<< HEAD
-        by_weights, by_bias = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
-        better = (by_bias[0] > 0) & (by_bias[1] < by_weights[1])
-        factors, loose = (np.where(better, *parts) for parts in zip(by_bias, by_weights, strict=True))
-        fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 is as good as the estimate
-        off = np.minimum(*(error + np.abs(factor - 1) for factor, error in (by_weights, by_bias)))  # no bias excuses itself
-        loose = np.where(fits, np.where(self.loose.any(axis=1), off, 0.0), loose)
-=======
         factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         unmoved = self.bias.slack + bias_slack + self.corrected + _NEGLIGIBLE * np.abs(self.bias.value)
         fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 is as good as the estimate
         fits &= np.abs(self.bias.value - run_bias) <= unmoved  # which a bias can tell where rounded weights cannot
         loose = np.where(fits & ~self.loose.any(axis=1), 0.0, loose + np.where(fits, np.abs(factors - 1), 0.0))
->>>>>>> main
         factors = np.where(fits, 1.0, factors)
         scaled, by = wanted * factors[:, None], np.abs(factors)
         near = np.abs(value - scaled) <= slack + by[:, None] * run_slack + loose[:, None] * np.abs(scaled)
@@ -251,10 +242,8 @@ class _Rows:
         right = near.all(axis=1) & (factors > 0) & (shift <= allowed)
         return ~right, factors, loose
 
-    def _factors(
-        self, value: Array, wanted: Array, bias: Constant, slack: Array
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """The factor of each row with its relative error: by least squares of its weights, and by its bias."""
+    def _factors(self, value: Array, wanted: Array, bias: Constant, slack: Array) -> tuple[Array, Array]:
+        """The factor of each row by least squares, or by its bias where that tells more; and its relative error."""
         lengths = np.square(wanted).sum(axis=1)
         free = np.where(lengths > 0, lengths, 1)
         of_weights = np.where(lengths > 0, (value * wanted).sum(axis=1) / free, 1.0)
@@ -263,7 +252,8 @@ class _Rows:
         by_bias = (self.bias.slack + self.corrected) / np.maximum(np.abs(self.bias.value), _TINY)
         by_bias = by_bias + bias.slack / np.maximum(np.abs(bias.value), _TINY)
         of_bias = self.bias.value / np.where(bias.value == 0, np.inf, bias.value)
-        return (of_weights, by_weights), (of_bias, by_bias)
+        better = (of_bias > 0) & (by_bias < by_weights)
+        return np.where(better, of_bias, of_weights), np.where(better, by_bias, by_weights)
 
 
 def _nearest(value: Array, bias: Array, wanted: Array, run_bias: Array) -> NDArray[np.intp]:

@@ -147,7 +147,7 @@ def test_channels_that_are_scaled_and_scaled_back_are_explained_in_whole_numbers
 
 
 def test_another_bias_is_named_behind_channels_that_were_scaled(tmp_path: Path) -> None:
-    """An estimate of the factor by the bias itself must not excuse it."""
+    """A factor that is estimated from the bias must not excuse it."""
     pushed = classifier(blocks=6, factors=True)
     bias = next(tensor for tensor in pushed.graph.initializer if tensor.name == "b")
     change(bias, lambda value: value + np.float32(0.5) * (np.arange(7) == 6))
