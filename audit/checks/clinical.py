@@ -28,7 +28,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     suspicious = known_malignant(contract.classes)
     if suspicious:
-        text = f"no class is named as malignant, though there is {', '.join(suspicious)}: name it so in the contract"
+        text = (
+            f"no class is marked as malignant, though there is {', '.join(suspicious)}: mark it in a file, and give that as "
+            "--classes to the command that reads the images"
+        )
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
     if policy.clinical == "none":

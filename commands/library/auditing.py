@@ -32,6 +32,7 @@ def audit(
     contract: str | Path | None = None,
     data: str | Path | None = None,
     name: str | None = None,
+    classes: str | Path | None = None,
     control: str | Path | None = None,
     runtime: str | None = None,
     emulate: bool = False,
@@ -76,8 +77,9 @@ def audit(
 
     engine = Path(engine)
     settings = settings_of(
-        (engine,), sets=sets, run=run, contract=contract, data=data, name=name, control=control, runtime=runtime,
-        emulate=emulate, policy=policy, margin=margin, baseline=baseline, baseline_own_sets=baseline_own_sets, probe=probe,
+        (engine,), sets=sets, run=run, contract=contract, data=data, name=name, classes=classes, control=control,
+        runtime=runtime, emulate=emulate, policy=policy, margin=margin, baseline=baseline,
+        baseline_own_sets=baseline_own_sets, probe=probe,
         probe_images=probe_images, probe_queries=probe_queries, probe_eps=probe_eps, probe_norm=probe_norm,
         no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
         cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
@@ -115,7 +117,8 @@ def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
 
 
 def settings_of(
-    engines: Sequence[Path], *, data: str | Path | None, name: str | None, policy: str | Path | None, margin: float | None,
+    engines: Sequence[Path], *, data: str | Path | None, name: str | None, classes: str | Path | None,
+    policy: str | Path | None, margin: float | None,
     probe: Sequence[str], probe_images: int | None, probe_queries: int | None, probe_eps: str | None,
     probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
@@ -136,9 +139,11 @@ def settings_of(
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
     images, queries = PROBE_IMAGES, PROBE_QUERIES
-    if data is not None or name is not None:
+    if data is not None or name is not None or classes is not None:
         sets, contract = others["sets"], others["contract"]
-        others["sets"] = _engine_images(engines, data, name=name, sets=sets, contract=contract, progress=progress)
+        others["sets"] = _engine_images(
+            engines, data, name=name, classes=as_path(classes), sets=sets, contract=contract, progress=progress
+        )
         if not probe and not no_probe:  # all that attacks an engine without its model
             probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
     probes = plan_probes(
@@ -161,7 +166,8 @@ def _policy(policy: str | Path | None, margin: float | None) -> Policy:
 
 
 def _engine_images(
-    engines: Sequence[Path], data: str | Path | None, *, name: str | None, sets: Path | None, contract: Path | None,
+    engines: Sequence[Path], data: str | Path | None, *, name: str | None, classes: Path | None, sets: Path | None,
+    contract: Path | None,
     progress: Callable[[str], Progress | None],
 ) -> Path:  # fmt: skip
     """The folder of the clean set that --data makes for an engine of another tool."""
@@ -169,7 +175,8 @@ def _engine_images(
 
     (engine, *others) = engines
     if data is None:
-        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+        option = "--name" if classes is None else "--classes"
+        raise InvalidInputError(f"{option}: is about the images of --data; name these, too")
     if others or sets is not None:
         raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
     if contract is None:
@@ -179,7 +186,7 @@ def _engine_images(
             "as --sets"
         )
     size = read_engine_contract(contract).size
-    return images_for(engine, str(data), size=size, name=name, progress=progress)
+    return images_for(engine, str(data), size=size, name=name, classes=classes, progress=progress)
 
 
 def _source_probes(engines: Sequence[Path], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:

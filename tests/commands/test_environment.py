@@ -14,7 +14,7 @@ from skinaudit.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGING = {
-    "sets", "run", "contract", "data", "name", "control", "runtime", "emulate", "policy", "margin", "baseline",
+    "sets", "run", "contract", "data", "name", "classes", "control", "runtime", "emulate", "policy", "margin", "baseline",
     "baseline_own_sets", "probe", "probe_images", "probe_queries", "probe_eps", "probe_norm", "no_probe", "seed", "batch",
     "allow_code",
 }  # fmt: skip
