@@ -14,6 +14,11 @@ def names_in(folder: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
+def attack_names() -> tuple[str, ...]:
+    """The attacks, by the files of trainer/attacks: `pgd_dlr.py` is pgd-dlr."""
+    return tuple(name.replace("_", "-") for name in names_in("trainer/attacks"))
+
+
 def runtime_names() -> tuple[str, ...]:
     """The runtimes, by the files of engines/ whose names end in `_`: `tensorrt_rtx_.py` is tensorrt-rtx."""
     return tuple(name.rstrip("_").replace("_", "-") for name in names_in("engines") if name.endswith("_"))

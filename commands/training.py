@@ -10,7 +10,7 @@ import click
 
 from skinaudit.commands import library
 from skinaudit.commands.library.run_folders import LATEST
-from skinaudit.commands.names import listed, names_in
+from skinaudit.commands.names import attack_names, listed, names_in
 from skinaudit.commands.screen import bars, reporter, say
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
@@ -117,8 +117,9 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
 
 @click.command(short_help="Write more adversarial sets of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
-@click.option("--attack", "attack_names", multiple=True, metavar="NAME",
-              help=f"{listed(names_in('trainer/attacks'))}; may be repeated  [with --data: fgsm and pgd].")  # fmt: skip
+@click.option("--attack", "attack_names", multiple=True, metavar="NAME[:KEY=VALUE,...]",
+              help=f"{listed(attack_names())}, with settings of its own; may be repeated  "
+              "[with --data: fgsm and pgd].")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz|synthetic",
               help="Other images than the run's own, in any form that `skinaudit train` takes: external sets.")  # fmt: skip
 @click.option("--name", default=None, metavar="NAME",
@@ -128,8 +129,8 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
 @click.option("--skip-bad", is_flag=True, help="Drop unreadable images of --data instead of stopping.")
 @click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=None, help="PGD steps  [default: 40].")
-@click.option("--restarts", type=click.IntRange(1), default=None, help="PGD starts  [default: 1].")
+@click.option("--steps", type=click.IntRange(1), default=None, help="Steps  [default: the attack's].")
+@click.option("--restarts", type=click.IntRange(1), default=None, help="Starts  [default: the attack's].")
 @click.option("--targeted", is_flag=True, help="Aim each image at a random wrong class.")
 @click.option(
     "--against", type=click.Path(path_type=Path), default=None, help="Craft on this run's model instead: transfer."
@@ -146,6 +147,7 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     Examples:
       skinaudit attack runs/hardened --attack pgd --eps 8/255 --restarts 5
       skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
+      skinaudit attack runs/hardened --attack autoattack --attack mi-fgsm:decay=0.9,steps=20
       skinaudit attack runs/hardened --data HospitalB/ --name hospital-b
     """
     with bars() as bar:

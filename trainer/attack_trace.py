@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,32 +13,44 @@ from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVE
 class AttackTrace:
     """Notes of one call of an attack. The attack opens it, then tells of every point that it evaluates, in order."""
 
-    def open(self, images: int, *, starts: int, steps: int, device: torch.device) -> None:
-        """Expect `starts` times `steps` + 1 evaluations of so many images."""
-        self._steps, self._number = steps, 0
-        last = starts * (steps + 1) - 1
+    def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
+        """Expect of so many images one evaluation more than it has steps for each of the `stages`, starts or parts alike.
+
+        An image that leaves the attack is not told of any more, and keeps the loss that it had last.
+        """
+        last = sum(stages) + len(stages) - 1
         self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
+        before = [sum(stages[:number]) for number in range(len(stages))]
+        steps = [first + step for first, count in zip(before, stages, strict=True) for step in range(count + 1)]
+        begins = [step == 0 for count in stages for step in range(count + 1)]
+        self._steps = torch.tensor(steps, dtype=torch.int32, device=device)
+        self._begins = torch.tensor(begins, device=device)
+        self._told = torch.zeros(images, dtype=torch.int64, device=device)
         self._gradient = torch.zeros(images, dtype=torch.uint8, device=device)
         self._path = torch.zeros(images, POINTS, device=device)
         self._success = torch.full((images,), NEVER, dtype=torch.int32, device=device)
 
-    def note(self, smooth: Tensor, succeeds: Tensor, gradient: Tensor | None, saturated: Tensor) -> None:
-        """Note one evaluation of all images.
+    def note(
+        self, smooth: Tensor, succeeds: Tensor, gradient: Tensor | None, saturated: Tensor, *, index: Tensor | None = None
+    ) -> None:
+        """Note one evaluation of all images, or of those that `index` names.
 
         smooth: (N,) the loss as AttackRecord.path has it. succeeds: bool (N,). gradient: (N, 3, H, W), None behind the last
         step of a start. saturated: bool (N,), whether the gradient is that of the smooth lead.
         """
-        start, step = divmod(self._number, self._steps + 1)
-        if step == 0 and gradient is not None:
+        at = torch.arange(len(self._told), device=smooth.device) if index is None else index
+        number = self._told[at]
+        if gradient is not None and bool(self._begins[number].any()):
             kinds = torch.where(saturated, LEAD_GRADIENT, LOSS_GRADIENT)
             kinds = torch.where(gradient.flatten(1).abs().amax(1) > 0, kinds, NO_GRADIENT)
-            self._gradient = torch.maximum(self._gradient, kinds.to(torch.uint8))
+            kinds = torch.where(self._begins[number], kinds, NO_GRADIENT)
+            self._gradient[at] = torch.maximum(self._gradient[at], kinds.to(torch.uint8))
         for point, moment in enumerate(self._moments):
-            if moment == self._number:
-                self._path[:, point] = smooth.float()
-        first = succeeds & (self._success == NEVER)
-        self._success[first] = start * self._steps + step
-        self._number += 1
+            due = number <= moment  # later moments, too, in case that the image leaves before them
+            self._path[at[due], point] = smooth[due].float()
+        first = succeeds & (self._success[at] == NEVER)
+        self._success[at[first]] = self._steps[number[first]]
+        self._told[at] += 1
 
     def record(self, kept: Tensor) -> AttackRecord:
         """The notes as arrays. kept: (N,), as AttackRecord has it."""

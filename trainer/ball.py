@@ -26,11 +26,13 @@ def start(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generat
     return (images + noise).clamp_(0, 1)
 
 
-def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: float) -> Tensor:
-    """Move by `size` (pixel units) along the steepest ascent of a linear loss in the threat model's norm."""
-    if threat_model.norm == "linf":
-        return torch.add(images, gradient.sign(), alpha=size)
-    return torch.add(images, _unit(gradient), alpha=size)
+def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: float | Tensor) -> Tensor:
+    """Move by `size` (pixel units; one for all, or one an image as (N, 1, 1, 1)) along the steepest ascent of a linear loss
+    in the threat model's norm."""
+    direction = gradient.sign() if threat_model.norm == "linf" else _unit(gradient)
+    if isinstance(size, Tensor):
+        return torch.addcmul(images, direction, size)
+    return torch.add(images, direction, alpha=size)
 
 
 def linf_bounds(images: Tensor, *, threat_model: ThreatModel) -> Bounds:

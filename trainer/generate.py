@@ -110,6 +110,7 @@ def write_adversarial_set(
     aimed = aims if settings.get("targeted") else clean.labels
     parts: list[NDArray[np.uint8]] = []
     records: list[AttackRecord] = []
+    batch = max(batch, len(clean)) if attacks.whole_set(plan.attack) else batch
     for part, original in zip(slices(len(clean), batch), clean.batches(batch), strict=True):
         pixels, truth = to_pixels(original, device=device), torch.from_numpy(aimed[part]).to(device)
         if not parts:  # before the time of a whole attack is spent
@@ -192,18 +193,21 @@ def attack_run(
 def plans_for(
     run: Path, names: tuple[str, ...], *, norm: Norm, eps: str | None, settings: Mapping[str, Any]
 ) -> tuple[AttackPlan, ...]:
-    """One plan an attack name; `eps` None takes that of the run's own sets, and settings that are None keep the default.
+    """One plan for each attack, NAME or NAME:key=value,...; `eps` None takes that of the run's own sets.
 
-    A setting that one of several attacks does not have goes to the others. Raises InvalidInputError where none has it.
+    settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself
+    goes before. Raises InvalidInputError where no attack has a setting.
     """
     threat_model = ThreatModel(norm, parse_eps(eps)) if eps is not None else _own_threat_model(run, norm)
     given = {key: value for key, value in settings.items() if value is not None}
-    known = {name: set(attacks.load(name)[1]) for name in names}
+    parsed = [attacks.parse(name) for name in names]
+    known = [set(attacks.load(name)[1]) for name, _ in parsed]
     for key in given:
-        if not any(key in accepted for accepted in known.values()):
-            raise InvalidInputError(f"{', '.join(names)}: no setting {key}; leave --{key} out")
+        if not any(key in accepted for accepted in known):
+            raise InvalidInputError(f"{', '.join(name for name, _ in parsed)}: no setting {key}; leave --{key} out")
     return tuple(
-        AttackPlan(name, threat_model, {key: value for key, value in given.items() if key in known[name]}) for name in names
+        AttackPlan(name, threat_model, {**{key: value for key, value in given.items() if key in accepted}, **own})
+        for (name, own), accepted in zip(parsed, known, strict=True)
     )
 
 

@@ -1,4 +1,5 @@
-"""Signs that figures cannot be trusted, one check a file; a check can forbid a PASS, and none can earn one.
+"""Checks for signs that the figures cannot be trusted. One check per file. A check can forbid a PASS; it can never grant
+one.
 
 A check file defines `ABOUT`, the part of the audit that it looks at; `RULES`, the rules of its findings by name; and
 `check(evidence) -> iterator of findings`. Nothing else needs to change when a file is added.
@@ -41,7 +42,7 @@ About = Literal["engine", "sets", "figures"]
 
 
 class Severity(Enum):
-    """What a finding does to the verdict: FAIL forces it, INCONCLUSIVE forbids PASS, the others only inform."""
+    """Effect of a finding on the verdict: FAIL forces a FAIL, INCONCLUSIVE forbids a PASS, the others only inform."""
 
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
@@ -51,7 +52,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of finding, for a reader who meets it for the first time: title, what it means, and what to do about it."""
+    """One kind of finding, explained for a first-time reader: its title, what it means, and what to do about it."""
 
     title: str
     meaning: str
@@ -60,11 +61,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader must know.
+    """One thing that the reader of a report must know.
 
     rule: a name in skinaudit.audit.judgement.rules.RULES. set: the title of the set or probe, None for the whole audit.
-    lesion_class: the class that it is about, where it is about one. gate: where a gate of this rule and set stands behind
-    it, what that gate bounds (`Gate.subject`). figures: the numbers in the text, by name.
+    lesion_class: the class concerned, if the finding is about a single class. gate: what the gate behind this finding
+    bounds (`Gate.subject`), None if no gate is behind it. figures: the numbers in the text, by name.
     """
 
     severity: Severity
@@ -78,7 +79,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """The baseline: the report of an earlier engine, and for each set of this audit the set of it to compare with."""
+    """The baseline: the report of an earlier engine. pairs: for each set of this audit, the matching set of that report."""
 
     report: AuditResult
     pairs: tuple[Pair | None, ...]
@@ -86,18 +87,18 @@ class Earlier:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything that an audit gathered and computed; what a check may look at.
+    """Everything that an audit gathered and computed. This is what a check may look at.
 
-    inputs: manifest, contract and sets as they were read. engine: what the opened engine says of itself. emulated: the graph
-    that the engine was built from ran in its place. reference: the engine of the control. conditions: operators by which an
-    answer can hang on a condition, beside its reference's; None for a foreign engine. proof: what came of comparing
-    its layers and weights with those of its run. operating: the threshold of the malignant score, or why there is none.
-    nearby: answers to images that no set
-    holds. half_precision: None where no emulation of it is called for. halved_reference: empty but for half precision.
-    computed_precision: None where the runtime reports the precision. sets: the clean set first. external: own test beside
-    external validation, None where the sets are not external. search: other readings of a foreign engine. baseline: None
-    where no earlier engine is compared. own_sets: titles of sets on which engine and baseline were each attacked with
-    images of their own.
+    inputs: manifest, contract and sets as they were read. engine: the description that the opened engine gives of itself.
+    emulated: True if the graph that the engine was built from ran instead of the engine. reference: the engine of the
+    control. conditions: operators in the graphs of engine and reference that can make the output depend on a condition;
+    None for a foreign engine. proof: result of comparing the engine's layers and weights with those of its run. operating:
+    the threshold of the malignant score, or the reason why there is none. nearby: outputs for images that are in no set.
+    half_precision: None if no emulation of half precision is needed. halved_reference: empty unless the engine is half
+    precision. computed_precision: None if the runtime reports the precision. sets: the clean set first. external: figures
+    on the run's own test images and on external images, None if the sets are not external. search: other ways to read a
+    foreign engine. baseline: None if the engine is not compared with an earlier one. own_sets: titles of sets for which
+    engine and baseline were each attacked with images crafted against themselves.
     """
 
     inputs: Inputs
@@ -133,13 +134,13 @@ class Evidence:
 
 
 class Check(Protocol):
-    """Look at the evidence and yield what a reader must know; nothing where all is well."""
+    """Look at the evidence and yield a finding for each problem; yield nothing if all is well."""
 
     def __call__(self, evidence: Evidence) -> Iterator[Finding]: ...
 
 
 def names(about: About | None = None) -> tuple[str, ...]:
-    """The checks that are there, by file, in alphabetical order; with `about` those that look at it."""
+    """Names of all checks (their file names) in alphabetical order; with `about`, only those that look at this part."""
     return tuple(name for name in _files() if about is None or load(name)[0] == about)
 
 
@@ -149,9 +150,9 @@ def _files() -> tuple[str, ...]:
 
 
 def load(name: str) -> tuple[About, Mapping[str, Rule], Check]:
-    """What a check looks at, its rules, and the check; raises InvalidInputError on another name."""
+    """Return what the check looks at, its rules, and the check itself; raises InvalidInputError for an unknown name."""
     if name not in _files():
-        raise InvalidInputError(f"check {name!r}: there is none of that name")
+        raise InvalidInputError(f"check {name!r}: there is no check of that name")
     module = importlib.import_module(f"{__name__}.{name}")
     about: About = module.ABOUT
     rules: Mapping[str, Rule] = module.RULES
@@ -162,9 +163,9 @@ def load(name: str) -> tuple[About, Mapping[str, Rule], Check]:
 
 
 def run_checks(evidence: Evidence, about: About) -> list[Finding]:
-    """The findings of all checks that look at this part of the audit.
+    """Run all checks that look at this part of the audit and return their findings.
 
-    Raises TypeError where a check yields a finding of a rule that is not its own.
+    Raises TypeError if a check yields a finding of a rule that it does not define.
     """
     findings = []
     for name in names(about):

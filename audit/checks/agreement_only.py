@@ -10,18 +10,19 @@ from skinaudit.audit.figures.statistics import wilson_interval
 ABOUT: About = "figures"
 RULES = {
     "agreement-only": Rule(
-        "The source keeps nothing under attack",
-        "Under its strongest attack the source is no better than a constant answer, so an engine has no robustness to lose.",
+        "The source model is not robust",
+        "Under its strongest attack the source is no better than a constant answer, so the engine has no robustness to "
+        "lose.",
         "Harden the source model with `skinaudit train --hardening pgd`, or judge it at a smaller eps.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Say where source and engine can only be shown to agree; the policy decides whether that may pass.
+    """Say when the audit can only show that source and engine agree; the policy decides whether such an audit may pass.
 
-    The strongest stored white-box attack of a threat model decides. Where the source keeps something under one threat
-    model at least, the others are noted and decide nothing.
+    For each threat model the strongest stored white-box attack decides. If the source is robust under at least one threat
+    model, the others only get a note.
     """
     bare = _bare_threats(evidence)
     if not bare:
@@ -29,7 +30,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if all(bare.values()):
         text = (
             "agreement only: under its strongest attacks the source is not shown to be better than a constant answer, so "
-            "the engine can only be shown to agree with it; this says nothing of robustness"
+            "the audit can only show that the engine agrees with it; this says nothing about robustness"
         )
         severity = Severity.WARNING if evidence.policy.agreement_only == "pass" else Severity.INCONCLUSIVE
         yield Finding(severity, "agreement-only", None, text)
@@ -40,10 +41,11 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _bare_threats(evidence: Evidence) -> dict[tuple[str | None, str | None], str]:
-    """The threat models of the compared white-box sets: norm and eps -> title of a set on which the source keeps nothing.
+    """Map each threat model (norm, eps) of the compared white-box sets to the title of a set on which the source fails.
 
-    The title is empty where there is none. The source keeps something where its balanced accuracy is shown to be above that
-    of a constant answer, 1 / classes: the mean of the Wilson lower bounds of its sensitivities, as on clean images.
+    The title is empty if there is no such set. The source fails on a set unless its balanced accuracy is shown to be above
+    that of a constant answer, 1 / classes. As on clean images, this is shown by the mean of the Wilson lower bounds of its
+    sensitivities.
     """
     bare: dict[tuple[str | None, str | None], str] = {}
     for result in evidence.attacked:

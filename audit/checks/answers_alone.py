@@ -1,4 +1,4 @@
-"""What an audit of an engine without its model can show."""
+"""What an audit can show if only the engine is available and not its model."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "figures"
 RULES = {
     "answers-alone": Rule(
-        "Judged by its answers alone",
-        "No model of this engine is at hand: nothing tells what its export lost, and no attack could follow its gradients.",
-        "Audit it with the run that it was built from, or read its figures for what they are.",
+        "Judged by its outputs only",
+        "The model behind this engine is not available. So the loss by the export is unknown, and no gradient attack could "
+        "run.",
+        "Audit it together with the run that it was built from, or treat the robust accuracy as an upper bound.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Say of a foreign engine without adversarial sets what the attack by its answers shows, and what it does not.
+    """Say what a black-box attack shows about a foreign engine without adversarial sets, and what it does not show.
 
-    It shows robust accuracy from above: an attacker who sees no more than answers got that far. It does not show what one
-    who follows gradients would find, nor whether the engine still does what its model did.
+    It gives an upper bound of robust accuracy: an attacker who only sees outputs got that far. It does not show what a
+    gradient attack would find, nor whether the engine still behaves like its model.
     """
     if evidence.inputs.manifest is not None or evidence.attacked:
         return
     probes = [probe for probe in evidence.probes if probe.by_answers]
-    found = "; ".join(
-        f"under {probe.title} {probe.fresh_accuracy:.1%} of {probe.images:,} images stay right" for probe in probes
+    results = "; ".join(
+        f"under {probe.title} {probe.fresh_accuracy:.1%} of {probe.images:,} images are still classified correctly"
+        for probe in probes
     )
     text = (
-        f"attacked by its answers alone: {found or 'not at all'}. That bounds robust accuracy from above; an attack that "
-        "follows gradients finds more, and nothing tells what the export lost"
+        f"attacked by its outputs only: {results or 'no such attack ran'}. This is an upper bound of robust accuracy: a "
+        "gradient attack finds more. How much the export lost is unknown"
     )
     yield Finding(Severity.WARNING, "answers-alone", None, text)

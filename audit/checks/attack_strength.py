@@ -1,4 +1,4 @@
-"""Whether the attacks attack."""
+"""Whether the stored attacks are as strong as they claim to be."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "sets"
 RULES = {
     "attack-strength": Rule(
-        "An attack that does not attack",
-        "The adversarial set is the clean one, spends little of its eps, or its source does better on it than when clean.",
+        "An attack that has no effect",
+        "The adversarial set equals the clean set, uses little of its eps, or the source is more accurate on it than on "
+        "clean.",
         "Craft the set again on this model with `skinaudit attack`.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for sets that are weaker than their names."""
+    """Forbid PASS for sets that are weaker than they claim to be."""
     for result, spent in zip(evidence.attacked, evidence.inputs.spent, strict=True):
         share = float(np.median(spent))
         if share < LEAST_SPENT:
-            text = f"half of the images spend no more than {share:.0%} of the stated eps: the attack is weaker than its name"
+            text = f"half of the images use at most {share:.0%} of the stated eps: the attack is weaker than stated"
             yield _weak(result.title, text, spent=share)
     for result, adversarial in zip(evidence.attacked, evidence.inputs.adversarial, strict=True):
         kept = 1.0 if adversarial.attack is None else float(np.median(adversarial.attack.kept))
         if kept < LEAST_KEPT:
             text = (
-                f"rounding to 8 bit left half of the images no more than {kept:.0%} of the perturbation's effect: the "
-                "attack is weaker than its name"
+                f"after rounding to 8 bit, half of the images keep at most {kept:.0%} of the perturbation's effect: the "
+                "attack is weaker than stated"
             )
             yield _weak(result.title, text, kept=kept)
     clean = evidence.clean
     for result in evidence.attacked:
         if result.images_digest == clean.images_digest:
-            text = "these are the clean images, unperturbed: the attack does not attack; craft the set again"
+            text = "these are the clean images without any perturbation: the attack has no effect; craft the set again"
             yield _weak(result.title, text)
         source, source_clean = result.comparison.source_accuracy, clean.comparison.source_accuracy
         if result.white_box and source is not None and source_clean is not None and source > source_clean:
             text = (
-                f"the source model is better here ({source:.1%}) than on clean images ({source_clean:.1%}): the attack does "
-                "not attack; craft the set again"
+                f"the source model is more accurate here ({source:.1%}) than on clean images ({source_clean:.1%}): the "
+                "attack has no effect; craft the set again"
             )
             yield _weak(result.title, text, source=source, source_clean=source_clean)
 

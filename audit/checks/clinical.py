@@ -1,4 +1,4 @@
-"""Whether anything can be said about missed cancers."""
+"""Whether the audit can say anything about missed cancers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ ABOUT: About = "sets"
 RULES = {
     "clinical": Rule(
         "No malignant class is named",
-        "The contract of the sets names no class as malignant, so nothing tells whether the engine misses cancers.",
-        'Name the malignant classes in the contract. Where the task has none, write clinical = "none" into the policy.',
+        "The contract of the sets names no class as malignant, so the audit cannot tell whether the engine misses cancers.",
+        'Name the malignant classes in the contract. If the task has none, write clinical = "none" into the policy.',
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where no class is named as malignant; a policy that says why there is none turns that into a warning."""
+    """Forbid PASS if no class is named as malignant; if the policy gives a reason why there is none, only warn."""
     contract, policy = evidence.inputs.clean.info.contract, evidence.policy
     if set(contract.malignant) == set(contract.classes):
-        text = "every class is named as malignant: no answer can be benign, so no missed cancer can be seen"
+        text = "every class is named as malignant: no prediction can be benign, so missed cancers cannot be detected"
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
     if contract.malignant:
@@ -29,8 +29,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     suspicious = known_malignant(contract.classes)
     if suspicious:
         text = (
-            f"no class is marked as malignant, though there is {', '.join(suspicious)}: mark it in a file, and give that as "
-            "--classes to the command that reads the images"
+            f"no class is named as malignant, although {', '.join(suspicious)} looks malignant: mark it in a file, and give "
+            "that as --classes to the command that reads the images"
         )
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
@@ -38,5 +38,5 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         text = f"no clinical gate was applied: no class is named as malignant. The policy's reason: {policy.clinical_reason}"
         yield Finding(Severity.WARNING, "clinical", None, text)
         return
-    text = "no class is named as malignant: nothing tells whether the engine misses cancers that its source finds"
+    text = "no class is named as malignant: the audit cannot tell whether the engine misses cancers that its source finds"
     yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)

@@ -1,4 +1,4 @@
-"""Whether the answers of an engine are rounded as the precision explains that was asked for."""
+"""Whether the rounding errors in the engine's outputs match the requested precision."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "engine"
 RULES = {
     "computed-precision": Rule(
-        "Rounding of another precision",
-        "The rounding of the answers does not show the precision that was asked for; a report of the runtime is no proof.",
-        "Build the engine again, and look at what the builder was given and in which precision it runs each layer.",
+        "Rounding errors do not match the requested precision",
+        "The rounding errors in the outputs do not match the requested precision. A report by the runtime alone is no "
+        "proof.",
+        "Build the engine again. Check the builder's input, and the precision in which each layer runs.",
     ),
 }
 _CLOSER = 10
-"""An engine this many times closer to the source than the emulation does not round as it does. Fused kernels round less
-often than the emulation: ONNX Runtime's fp16 on a CPU lies 1.7 times closer. fp32 lies 2,900 times closer."""
+"""An engine that is this many times closer to the source than the emulation does not compute in that precision. Fused
+kernels round less often than the emulation: ONNX Runtime's fp16 on a CPU lies 1.7 times closer. fp32 lies 2,900 times
+closer."""
 _SIMILAR = 4
-"""An honest engine rounds at most this many times more or less than the emulation. Measured: 1.7 times less, and 2.2 times
-more by kernels that also sum in fp16. bf16 in place of fp16 rounds 7.8 times more."""
+"""The rounding errors of a correct engine are at most this many times larger or smaller than those of the emulation.
+Measured: 1.7 times smaller, and 2.2 times larger for kernels that also sum in fp16. bf16 instead of fp16 gives 7.8 times
+larger ones."""
 _CORRELATED = 0.3
-"""Kernels of the same precision have errors that correlate with the emulation's by 0.35 at least, of another one by 0.27 at
-most; docs/decisions/plans.md has the figures."""
+"""Errors of kernels in the same precision correlate with those of the emulation by at least 0.35, in a different precision
+by at most 0.27. docs/decisions/plans.md has the figures."""
 _VISIBLE = 1e-6
-"""Below this share of the logits' range even fp32 rounds: no precision can be told from another."""
+"""Below this share of the logits' range even fp32 has rounding errors: precisions cannot be distinguished."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where the answers are those of fp32 although another precision was asked for.
+    """FAIL if the outputs are those of fp32 although a different precision was requested.
 
-    INCONCLUSIVE where nothing could be compared, and where the errors differ from those of the precision in size or
-    direction; a note where they agree in both.
+    INCONCLUSIVE if no comparison was possible, or if the errors differ from those of the precision in size or direction. A
+    note if they agree in both.
     """
     computed = evidence.computed_precision
     if computed is None:
@@ -48,25 +51,25 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
     precision = computed.precision
     if computed.unseen is not None:
-        text = f"the rounding of the answers could not be compared, so nothing proves {precision}: {computed.unseen}"
+        text = f"the rounding errors could not be compared, so {precision} is not proved: {computed.unseen}"
         yield finding(Severity.INCONCLUSIVE, text)
         return
     sizes = (
-        f"its logits lie {computed.engine:.0e} of their range from the source's, those of an emulation of {precision} "
-        f"{computed.emulated:.0e}"
+        f"its logits differ from the source's by {computed.engine:.0e} of their range, those of an emulation of {precision} "
+        f"by {computed.emulated:.0e}"
     )
-    both = f"{sizes}, and these errors correlate by {computed.correlation:.2f}"
+    both = f"{sizes}; the correlation of these errors is {computed.correlation:.2f}"
     if computed.emulated < _VISIBLE:
-        text = f"{precision} changes nothing here, so the rounding of the answers cannot prove it: {sizes}"
+        text = f"{precision} makes no visible difference here, so the rounding errors cannot prove it: {sizes}"
         yield finding(Severity.INCONCLUSIVE, text)
     elif computed.engine * _CLOSER < computed.emulated:
-        yield finding(Severity.FAIL, f"{precision} was asked for, and the engine is too close to fp32: {sizes}")
+        yield finding(Severity.FAIL, f"{precision} was requested, but the engine is too close to fp32: {sizes}")
     elif computed.engine * _SIMILAR < computed.emulated:
-        yield finding(Severity.INCONCLUSIVE, f"the engine rounds less than {precision} explains: {both}")
+        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too small for {precision}: {both}")
     elif computed.engine > computed.emulated * _SIMILAR:
-        yield finding(Severity.INCONCLUSIVE, f"the engine rounds more than {precision} explains: {both}")
+        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too large for {precision}: {both}")
     elif computed.correlation < _CORRELATED:
-        text = f"the engine's errors are not those of {precision}; it may compute in another precision: {both}"
+        text = f"the rounding errors do not match {precision}; the engine may compute in a different precision: {both}"
         yield finding(Severity.INCONCLUSIVE, text)
     else:
-        yield finding(Severity.NOTE, f"the rounding of the answers agrees with {precision}: {both}")
+        yield finding(Severity.NOTE, f"the rounding errors match {precision}: {both}")

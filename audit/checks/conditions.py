@@ -1,4 +1,4 @@
-"""Whether the engine's graph can decide by something that no stored image holds."""
+"""Whether the engine's graph can react to a trigger that no stored image contains."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "engine"
 RULES = {
     "conditions": Rule(
-        "A graph that decides by a condition",
-        "The engine has comparisons or branches that its reference has not, so that an answer can hang on a trigger, or "
-        "nothing shows that it has none.",
-        "Look at these nodes in the file; export the engine again from its run, and keep the fp32 reference beside it.",
+        "A graph with comparisons or branches",
+        "The engine has comparisons or branches that its reference does not have, or its graph could not be searched for "
+        "them. A prediction could then depend on a hidden trigger.",
+        "Look at these nodes in the file. Export the engine again from its run, and keep the fp32 reference beside it.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for comparisons and branches that the reference has not, and where that could not be seen.
+    """Forbid PASS if the graph has comparisons or branches that the reference does not have, or could not be searched.
 
-    For an engine whose format cannot be read, the graph that it was built from is looked at, and a note says so.
+    If the engine's format cannot be read, the graph that it was built from is searched instead, and a note says so.
     """
     conditions = evidence.conditions
     if conditions is None:
         return
     if conditions.unseen:
-        text = f"{conditions.file}: {conditions.unseen}: an answer may hang on a trigger that no stored image holds"
+        text = f"{conditions.file}: {conditions.unseen}: predictions may depend on a trigger that no stored image contains"
         yield Finding(Severity.INCONCLUSIVE, "conditions", None, text)
     elif conditions.added:
         text = (
-            f"the graph has {', '.join(conditions.added)}, which its reference has not: an answer can hang on a trigger "
-            "that no stored image holds"
+            f"the graph has {', '.join(conditions.added)}, which its reference does not have: predictions may depend on a "
+            "trigger that no stored image contains"
         )
         yield Finding(Severity.INCONCLUSIVE, "conditions", None, text)
     elif conditions.shared:
-        text = f"engine and reference both have {', '.join(conditions.shared)}: only the reference's author knows what for"
+        text = f"engine and reference both have {', '.join(conditions.shared)}: ask the author of the model for the reason"
         yield Finding(Severity.WARNING, "conditions", None, text)
     if conditions.built_from and not conditions.unseen:
         text = (
-            f"conditions were looked for in {conditions.file}, which the engine was built from by its manifest; the "
-            "engine's own format cannot be read"
+            f"the engine's own format cannot be read, so conditions were searched in {conditions.file}; according to the "
+            "manifest the engine was built from this file"
         )
         yield Finding(Severity.NOTE, "conditions", None, text)

@@ -10,14 +10,14 @@ ABOUT: About = "figures"
 RULES = {
     "constant-answer": Rule(
         "Not better than a constant answer",
-        "Balanced accuracy on the clean images cannot be told from that of always answering one class.",
-        "Check that the engine is the trained model and is fed as it was trained; a model that learnt nothing cannot pass.",
+        "Balanced accuracy on the clean images cannot be distinguished from that of always answering one class.",
+        "Check that the engine is the trained model, with the same preprocessing. A model that learnt nothing cannot pass.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where balanced accuracy is not above that of a constant answer; forbid PASS where chance could explain it."""
+    """FAIL if balanced accuracy is not above that of a constant answer; forbid PASS if the difference may be chance."""
     clean = evidence.clean.comparison
     constant = clean.constant_balanced
     lower = sum(class_result.engine_interval.low for class_result in clean.classes) / clean.classes_present
@@ -27,7 +27,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(Severity.FAIL, "constant-answer", "clean", text, figures=figures)
     elif lower <= constant:
         text = (
-            f"balanced accuracy {clean.engine_balanced:.1%} (mean lower bound {lower:.1%}) cannot be told from that of a "
-            f"constant answer, {constant:.1%}"
+            f"balanced accuracy {clean.engine_balanced:.1%} (mean lower bound {lower:.1%}) cannot be distinguished from "
+            f"that of a constant answer, {constant:.1%}"
         )
         yield Finding(Severity.INCONCLUSIVE, "constant-answer", "clean", text, figures=figures)

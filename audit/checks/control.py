@@ -1,4 +1,4 @@
-"""Whether a reference reproduced the logits that are stored in the sets."""
+"""Whether a reference reproduced the logits stored in the sets."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ ABOUT: About = "engine"
 RULES = {
     "control": Rule(
         "The control was not run",
-        "No reference reproduced the logits that are stored in the sets: they are taken on trust.",
-        "Put the fp32 reference beside the engine or name one with --control.",
+        "No reference reproduced the logits stored in the sets. The audit trusts them without proof.",
+        "Put the fp32 reference beside the engine, or name one with --control.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS without a control, or warn where the policy calls it optional."""
+    """Without a control, forbid PASS, or warn if the policy says that the control is optional."""
     if evidence.inputs.manifest is None or evidence.reference.engine is not None:
         return
-    text = f"control {evidence.reference.text}: the stored logits are taken on trust"
+    text = f"control {evidence.reference.text}: the stored logits are trusted without proof"
     severity = Severity.INCONCLUSIVE if evidence.policy.control == "required" else Severity.WARNING
     yield Finding(severity, "control", None, text)

@@ -1,4 +1,4 @@
-"""Whether this device computes in the precision that the file has."""
+"""Whether this device computes in the precision of the file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from skinaudit.engines.engine import UNREPORTED
 ABOUT: About = "engine"
 RULES = {
     "execution": Rule(
-        "Computed in another precision than the file has",
-        "This device computes layers in another precision than they are stored in: the replay shows less than it seems.",
+        "Computed in a precision that differs from the file's",
+        "This device computes some layers in a different precision than the file stores. The replay does not test that one.",
         "Audit the engine on the device where it will run.",
     ),
 }
@@ -21,17 +21,18 @@ RULES = {
 
 _BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8, "fp8": 8}
 _CLEAR_MAJORITY = 2 / 3
-"""From this share of layers on, a wider precision is not what a builder leaves in float: in MobileNet 13 of 28 layers are
-depthwise, and with the first and the last one 15 may stay."""
+"""A builder leaves fewer layers than this share in float. In MobileNet, 13 of 28 layers are depthwise. Together with the
+first and the last one, 15 layers may stay in float."""
 _FLIPPED = 0.02
-"""Share of images that an emulation may name otherwise before a PASS would rest on the wrong arithmetic."""
+"""Share of images whose predicted class may change in the emulation. Above it, a PASS would rest on the wrong arithmetic."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn where the device computes in another precision than the file has: the replay then does not test that precision.
+    """Warn if the device computes in a different precision than the file's: the replay then does not test that precision.
 
-    A half precision file that the device computes in single precision is also emulated. Overflow in the emulation, or a
-    missing emulation, forbids PASS. A plan has no types of its own: what it computes is what its runtime reports.
+    If the device computes a half precision file in single precision, the audit also emulates half precision. Overflow in
+    the emulation, or a missing emulation, forbids PASS. A plan file has no types of its own, so the report of its runtime
+    is used.
     """
     file_layers, executed = evidence.engine.found, evidence.engine.executed
     manifest = evidence.inputs.manifest
@@ -44,18 +45,18 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             yield _of_typed_file(manifest.asked, file_layers)
     elif executed is not None and dict(executed) != dict(file_layers):
         written, computed = layers_text(file_layers), layers_text(executed)
-        text = f"the file has {written} layers, this device computes {computed}: audit it where it will run"
+        text = f"layers in the file: {written}; computed here: {computed}. Audit the engine on the device where it will run"
         yield Finding(Severity.WARNING, "execution", None, text)
     if evidence.half_precision is not None:
         yield _of_emulation(evidence.half_precision)
 
 
 def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_rounding: bool) -> Iterator[Finding]:
-    """Judge a file without types by the layers that its runtime reports, which are `promised` in all.
+    """Judge a file without types by the layers that its runtime reports. promised: the number of layers in the manifest.
 
-    FAIL where a clear majority is in a wider precision, or half of them are in one that is not wider. Forbid PASS where less
-    than most are as asked: builders leave some layers of an honest plan in float. by_rounding: layers that are not reported
-    are judged by the rounding of the answers.
+    FAIL if a clear majority of the layers is in a wider precision, or half of them in a different one that is not wider.
+    Forbid PASS unless most layers have the requested precision: builders leave some layers of a correct plan in float.
+    by_rounding: the rounding errors of the outputs judge the layers that are not reported.
     """
     reported = {name: count for name, count in executed.items() if name != UNREPORTED}
     known = sum(reported.values())
@@ -63,7 +64,7 @@ def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_round
     total, right = known + unknown, reported.get(asked, 0)
     wider = sum(count for name, count in reported.items() if _BITS.get(name, 0) > _BITS.get(asked, 0))
     other = known - right  # some of them wider
-    text = f"{asked} was asked for, the runtime reports {layers_text(reported)} of {total} layers"
+    text = f"{asked} was requested, the runtime reports {layers_text(reported)} of {total} layers"
 
     def finding(severity: Severity, text: str) -> Finding:
         return Finding(severity, "execution", None, text, figures={"layers": total, "as asked": right})
@@ -79,37 +80,37 @@ def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_round
         if other:
             yield finding(Severity.NOTE, text)
     elif not by_rounding:
-        text = f"precision not reported by the runtime: nothing shows that this file computes in {asked}"
+        text = f"the runtime does not report the precision, so it is not shown that this file computes in {asked}"
         yield finding(Severity.INCONCLUSIVE, text)
     elif reported:
-        yield finding(Severity.NOTE, f"{text}; whether the others do is judged by the rounding of the answers")
+        yield finding(Severity.NOTE, f"{text}; the rounding errors of the outputs judge the other layers")
 
 
 def _of_typed_file(asked: str, layers: Mapping[str, int]) -> Finding:
-    """The types of a file prove in which floating type it computes; layers in 8 bit may be computed in float."""
-    text = f"precision not reported by the runtime; the file itself has {layers_text(layers)} layers"
+    """The types in a file prove the floating type in which it computes; layers in 8 bit may be computed in float."""
+    text = f"the runtime does not report the precision; layers in the file: {layers_text(layers)}"
     if asked == "int8":
-        return Finding(Severity.WARNING, "execution", None, f"{text}, which may be computed in float here")
+        return Finding(Severity.WARNING, "execution", None, f"{text}; int8 layers may be computed in float here")
     return Finding(Severity.NOTE, "execution", None, text)
 
 
 def _of_emulation(half: HalfPrecision) -> Finding:
     figures = {"images": half.images, "overflows": half.overflows, "flips": half.flips}
     if half.unseen is not None:
-        text = f"this device does not compute in {half.precision}, and its emulation did not run: {half.unseen}"
+        text = f"this device does not compute in {half.precision}, and the emulation of it did not run: {half.unseen}"
         return Finding(Severity.INCONCLUSIVE, "execution", None, text)
     if half.overflows:
         text = (
-            f"{half.precision} overflows: NaN or infinity on {half.overflows} of {half.images} images in an emulation, "
-            "which this device does not show"
+            f"{half.precision} overflows: its emulation gives NaN or infinity on {half.overflows} of {half.images} images; "
+            f"this device computes in another precision, so it does not show this"
         )
         return Finding(Severity.FAIL, "execution", None, text, figures=figures)
     if half.odd:
         text = (
-            f"{half.precision} overflows: NaN or infinity to a frame that is {', '.join(half.odd)} in an emulation of it, "
-            f"which this device does not show: audit it on hardware with native {half.precision}"
+            f"{half.precision} overflows: its emulation gives NaN or infinity for an input that is {', '.join(half.odd)}; "
+            f"audit it on hardware with native {half.precision}"
         )
         return Finding(Severity.INCONCLUSIVE, "execution", None, text, figures=figures)
-    text = f"an emulation of {half.precision} answers {half.flips} of {half.images} images otherwise"
+    text = f"an emulation of {half.precision} predicts a different class for {half.flips} of {half.images} images"
     severity = Severity.INCONCLUSIVE if half.flips > _FLIPPED * half.images else Severity.NOTE
     return Finding(severity, "execution", None, text, figures=figures)

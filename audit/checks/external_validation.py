@@ -1,4 +1,4 @@
-"""Whether the figures on external images are those of the run's own test."""
+"""Whether the figures on external images agree with those on the run's own test images."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from skinaudit.audit.figures.text import percent
 ABOUT: About = "figures"
 RULES = {
     "external-validation": Rule(
-        "Figures on external images that chance does not explain",
-        "On these images the model scores otherwise than on its own test images, by more than chance explains.",
-        "Do not carry the figures of the own test over to these images; train on images like these, or restrict its use.",
+        "Figures on external images differ by more than chance",
+        "The model's figures on these images differ from those on its own test images by more than chance explains.",
+        "Do not use the figures of the own test for such images. Train on images like these, or restrict the use.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn of figures outside of what chance explains; forbid PASS for a model that is lost on these images.
+    """Warn about differences that chance does not explain; forbid PASS if the model does not work on these images.
 
-    Lost: its accuracy is shown to be below that of a constant answer, and its balanced accuracy below that of its own test.
-    An engine that agrees with such a model is of no use there, and a mix of classes alone explains neither.
+    A model does not work if its accuracy is shown to be below that of a constant answer and its balanced accuracy below
+    that of its own test. A different mix of classes alone does not explain both. An engine that agrees with such a model is
+    useless there.
     """
     result = evidence.external
     if result is None:
@@ -31,9 +32,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         if figure.own is None or figure.interval is None or figure.by_chance:
             continue
         text = (
-            f"the model's {figure.figure} is {percent(figure.external.value)} on these images, on its own test "
-            f"{percent(figure.own.value)}: {100 * figure.interval.low:+.1f} to {100 * figure.interval.high:+.1f} points of "
-            "difference, more than chance explains"
+            f"the model's {figure.figure} is {percent(figure.external.value)} on these images and "
+            f"{percent(figure.own.value)} on its own test: the difference is {100 * figure.interval.low:+.1f} to "
+            f"{100 * figure.interval.high:+.1f} points, more than chance explains"
         )
         figures = {"external": figure.external.value, "own": figure.own.value}
         yield Finding(Severity.WARNING, "external-validation", figure.set, text, figures=figures)
@@ -46,6 +47,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         text = (
             f"accuracy {percent(clean.engine_accuracy)} is below that of always answering {clean.majority_class}, "
             f"{percent(clean.majority_share)}, and balanced accuracy is below that of the own test: the model does not work "
-            "on these images, so agreement with it is worth nothing"
+            "on these images, so agreement with it proves nothing"
         )
         yield Finding(Severity.INCONCLUSIVE, "external-validation", "clean", text)

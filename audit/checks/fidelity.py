@@ -1,4 +1,4 @@
-"""Whether the logits lie as close to the source's as their precision explains."""
+"""Whether the logits differ from the source's by no more than the precision explains."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from skinaudit.errors import InvalidInputError
 ABOUT: About = "figures"
 RULES = {
     "fidelity": Rule(
-        "Logits further from the source's than the precision explains",
-        "The engine computes another function than its source, even where its answers agree on these images.",
+        "Logits that differ from the source's by more than the precision explains",
+        "The engine computes a different function than its source, even if the predictions on these images agree.",
         "Check that the engine was built from this run, and that nothing was added to or removed from its graph.",
     ),
 }
 
 
 EXPLAINED = {name: kind.explained_drift for name, kind in KINDS.items()}
-"""Median drift of the logits over the median logit margin that a precision explains."""
+"""The largest drift that each precision explains: median drift of the logits divided by the median logit margin."""
 _WIDENED: Mapping[str, float] = {"onnxruntime": 1.5, "openvino": 2.4}
-"""How many times further the median image may lie from its source than the emulated half precision of the reference does, by
-the runtimes that compute half precision in fp32: twice what honest exports showed (0.75 and 1.16, docs/results/drift.md)."""
+"""By runtimes that compute half precision in fp32: how many times larger the median drift may be than that of the reference
+in emulated half precision. Twice what correct exports showed (0.75 and 1.16, docs/results/drift.md)."""
 _NATIVE = 6.0
-"""The same of every other engine. Kernels that also sum in half precision round 2.2 times more than the emulation."""
+"""The same for every other engine. Kernels that also sum in half precision have 2.2 times the rounding errors of the
+emulation."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS for a file whose logits drift too far from its source's, even if its accuracy is as good.
 
-    A half precision engine is measured by what its precision does to its own reference; others by the bound of all models.
-    Raises InvalidInputError for a precision without a bound: a check that is silently off is worse than none.
+    A half precision engine is compared with what its precision does to its own reference. Other engines are compared with
+    one bound for all models. Raises InvalidInputError for a precision without a bound: the check must not be skipped
+    silently.
     """
     manifest = evidence.inputs.manifest
     if manifest is None:
         return
     if manifest.asked not in EXPLAINED:
         raise InvalidInputError(
-            f"{manifest.engine.file}: precision {manifest.asked!r}: no bound is known for its drift, so its fidelity cannot "
-            f"be judged; the known ones are {', '.join(EXPLAINED)}"
+            f"{manifest.engine.file}: precision {manifest.asked!r} has no known bound for its drift, so its fidelity cannot "
+            f"be judged; the known precisions are {', '.join(EXPLAINED)}"
         )
     if evidence.halved_reference:
         yield from _beside_reference(evidence, manifest.asked)
@@ -53,8 +55,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         drift_share = drift.median / max(drift.median_margin, 1e-30)
         if drift_share > allowed:
             text = (
-                f"half of the images lie further from the source's logits than {drift.median:.2g}, {drift_share:.2g} of the "
-                f"median logit margin; {manifest.asked} explains up to {allowed:g}"
+                f"for half of the images the logits differ from the source's by more than {drift.median:.2g}, "
+                f"{drift_share:.2g} of the median logit margin; {manifest.asked} explains up to {allowed:g}"
             )
             figures = {"drift": drift.median, "margin": drift.median_margin, "allowed": allowed}
             yield Finding(Severity.INCONCLUSIVE, "fidelity", result.title, text, figures=figures)
@@ -68,8 +70,8 @@ def _beside_reference(evidence: Evidence, precision: str) -> Iterator[Finding]:
         drift, explained = (median_drift(answers.source, logits) for logits in (answers.engine, answers.halved))
         if drift > times * max(explained, 1e-30):
             text = (
-                f"half of the images lie further from the source's logits than {drift:.2g}; the source itself in "
-                f"{precision} lies {explained:.2g} from them, which explains up to {times * explained:.2g} here"
+                f"for half of the images the logits differ from the source's by more than {drift:.2g}; the source itself in "
+                f"{precision} differs by {explained:.2g}, which explains up to {times * explained:.2g} here"
             )
             figures = {"drift": drift, "allowed": times * explained}
             yield Finding(Severity.INCONCLUSIVE, "fidelity", answers.title, text, figures=figures)

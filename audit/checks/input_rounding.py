@@ -1,4 +1,4 @@
-"""Whether the engine rounds its input to coarser steps than those of the images, which hides gradients."""
+"""Whether the engine rounds its input more coarsely than 8 bit, which hides gradients."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from skinaudit.audit.evidence.nearby_images import ALMOST, ALMOST_HALFWAY, STEP,
 ABOUT: About = "engine"
 RULES = {
     "input-rounding": Rule(
-        "Pixels that are rounded by the engine",
-        "The engine's logits move in jumps where pixels move by a tenth of a step of the 8-bit grid. That hides gradients "
-        "from attacks, so that robustness may only seem to be there.",
-        "Look for a rounding or a cast in front of the first layer; attack the engine through it with --probe square.",
+        "The engine rounds its input pixels",
+        "The logits jump when pixels change by a tenth of an 8-bit step. This hides gradients from attacks, so the engine "
+        "may only seem to be robust.",
+        "Look for a rounding or a cast before the first layer. Attack the engine with --probe square, which needs no "
+        "gradient.",
     ),
 }
 _JUMP = 0.4
-"""Of the change by a whole step. Smooth models moved by 0.04 to 0.09 of it, models behind a rounding by 0.6 or more."""
+"""As a share of the change by a whole step. Smooth models moved by 0.04 to 0.09 of it, models that round their input by 0.6
+or more."""
 _SMOOTH = frozenset({"fp32", "fp16"})
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """INCONCLUSIVE where nothing moves halfway between two steps, or, if all layers are smooth, where tiny changes jump.
+    """INCONCLUSIVE if no logit changes halfway between two 8-bit steps, or if smooth layers jump under tiny changes.
 
-    Integer layers round their input themselves, to about a step of the grid, so jumps alone are no sign there.
+    Integer layers round their own input to about one 8-bit step, so jumps alone prove nothing there.
     """
     own = evidence.nearby.own
     if STEP not in own or ALMOST not in own or ALMOST_HALFWAY not in own or own[STEP].median == 0:
@@ -41,10 +43,11 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 def _text(still: bool, step: Difference, shares: dict[str, float]) -> str:
     if still:
         return (
-            "no logit of half of the images moves where all pixels do by a tenth of a step halfway between two steps of the "
-            f"8-bit grid, and by {step.median:.0e} of their range where they do by a whole one: the input is rounded"
+            "the input is rounded: for half of the images no logit changes when all pixels move by a tenth of an 8-bit "
+            "step, "
+            f"halfway between two steps, but the logits change by {step.median:.0e} of their range for a whole step"
         )
     return (
-        f"where all pixels move by up to a tenth of a step of the 8-bit grid, half of the logits move by "
-        f"{max(shares.values()):.0%} as much as by a whole one, a smooth model by about a tenth: the input is rounded"
+        "the input is rounded: when all pixels move by up to a tenth of an 8-bit step, half of the logits move by "
+        f"{max(shares.values()):.0%} of their change for a whole step; in a smooth model this is about 10%"
     )

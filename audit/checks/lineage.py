@@ -10,14 +10,14 @@ ABOUT: About = "engine"
 RULES = {
     "lineage": Rule(
         "Lineage with gaps",
-        "The manifest does not lead back to all that the engine was built from.",
+        "The manifest does not name all files that the engine was built from.",
         "Export the engine again from its run, and keep the run beside it.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn of each part that is missing."""
+    """Warn about each missing part."""
     gaps = evidence.inputs.lineage_gaps
     if gaps:
         yield Finding(Severity.WARNING, "lineage", None, f"lineage incomplete: no {', '.join(gaps)}")

@@ -1,4 +1,4 @@
-"""Whether stored images understate what an attack on the engine itself would find."""
+"""Whether an attack on the engine itself would find more than the stored images show."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from skinaudit.audit.figures.text import percent, points, span
 ABOUT: About = "figures"
 RULES = {
     "masking": Rule(
-        "Stored images understate an attack on the engine itself",
-        "Images crafted on the source do not carry over, or a fresh attack breaks what they left whole: masked gradients.",
-        "Attack the engine itself with --probe whitebox, or --probe square where torch is not at hand.",
+        "Stored images overstate the robustness of the engine",
+        "Images crafted on the source have less effect on the engine, or a fresh attack breaks more: masked gradients.",
+        "Attack the engine itself with --probe whitebox, or with --probe square if torch is not installed.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where an engine looks more robust than it may be.
+    """Forbid PASS if an engine may look more robust than it is.
 
-    An engine that beats its source under attack by more than the margin cannot pass by replay alone: only a probe under the
-    same threat model settles it, passed and at least as strong on the engine as the stored sets. A fresh attack that breaks
-    more than all stored sets of its threat model together forbids PASS as well. On sets of the engine's own every gain
-    counts, since it is a gain over the baseline, too.
+    If an engine beats its source under attack by more than the margin, a replay alone cannot give a PASS. It needs a probe
+    under the same threat model that passes and is at least as strong on the engine as the stored sets. PASS is also
+    forbidden if a fresh attack breaks more images than all stored sets of its threat model together. On the engine's own
+    sets every gain counts, because it is also a gain over the baseline.
     """
     yield from _of_sets(evidence)
     for probe in evidence.probes:
         if probe.masking is not None and p_above(probe.masking, margin=0.0) < evidence.policy.alpha:
             text = (
-                f"right under replay {percent(probe.replay_accuracy)}, under this fresh attack "
-                f"{percent(probe.fresh_accuracy)}: a weaker attacker finds more than the stored sets, which therefore "
-                "overstate robustness; craft them again"
+                f"accuracy is {percent(probe.replay_accuracy)} under replay but {percent(probe.fresh_accuracy)} under this "
+                "fresh attack, although its attacker knows less: the stored sets overstate robustness; craft them again"
             )
             yield Finding(Severity.INCONCLUSIVE, "masking", probe.title, text, figures={"fresh": probe.fresh_accuracy})
 
@@ -48,7 +47,7 @@ def _of_sets(evidence: Evidence) -> Iterator[Finding]:
         gain = with_roles_exchanged(drop)
         text = (
             f"the engine is better than its source by {points(gain.value)} points {span(gain.interval)}: images crafted on "
-            "the source do not carry over, so a replay overstates its robustness"
+            "the source have less effect on it, so a replay overstates its robustness"
         )
         matters = result.title in evidence.own_sets or drop.interval.high < -policy.margin / 100
         unsettled = matters and (result.norm, result.eps) not in settled
@@ -59,7 +58,7 @@ def _of_sets(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _settled(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Norm and eps of the probes that passed and are as strong as replay: a weak attack breaks neither engine."""
+    """Norm and eps of the probes that passed and are at least as strong as replay. A weak attack would prove nothing."""
     passed = {
         gate.set
         for gate in evidence.gates

@@ -1,4 +1,4 @@
-"""Whether something tells what was lost on each set."""
+"""Whether the loss can be measured on each set."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "sets"
 RULES = {
     "not-compared": Rule(
-        "A set that was compared with nothing",
-        "The set was crafted on another model and no reference of this one is at hand, so nothing tells what was lost.",
-        "Put the fp32 reference beside the engine or name one with --control.",
+        "A set without a comparison",
+        "The set was crafted on a different model, and there is no reference of this model. So the loss is unknown.",
+        "Put the fp32 reference beside the engine, or name one with --control.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn of a set that was compared with nothing; a foreign engine is compared with nothing at all."""
+    """Warn about each set without a comparison. A foreign engine never has one, so there is no warning for it."""
     if evidence.inputs.manifest is None:
         return
     for result in evidence.sets:
         if result.comparison.drop is None:
-            text = "not compared: crafted on another model, and there is no reference of this one to compare with"
+            text = "not compared: crafted on a different model, and there is no reference of this model"
             yield Finding(Severity.WARNING, "not-compared", result.title, text)

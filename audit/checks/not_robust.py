@@ -1,4 +1,4 @@
-"""Whether there is any robustness that the engine could keep."""
+"""Whether the engine has any robustness at all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ABOUT: About = "figures"
 RULES = {
     "not-robust": Rule(
         "Robust accuracy no better than a constant answer",
-        "The engine holds what its source had, and its source had little: under attack one fixed answer does as well.",
+        "The engine is as robust as its source, but the source is not robust: under attack a constant answer does as well.",
         "Harden the source model with `skinaudit train --hardening pgd`, or judge it at a smaller eps.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn where one fixed answer does as well under attack."""
+    """Warn if a constant answer does as well under attack."""
     for result in evidence.attacked:
         comparison = result.comparison
         if not result.white_box or comparison.source_accuracy is None:
@@ -26,12 +26,12 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         if not hopeless and comparison.engine_accuracy >= comparison.majority_share:
             continue
         text = (
-            f"robust accuracy {comparison.engine_accuracy:.1%} (balanced {comparison.engine_balanced:.1%}), "
-            f"always {comparison.majority_class} gets {comparison.majority_share:.1%} (balanced "
+            f"robust accuracy {comparison.engine_accuracy:.1%} (balanced {comparison.engine_balanced:.1%}); "
+            f"always answering {comparison.majority_class} gets {comparison.majority_share:.1%} (balanced "
             f"{comparison.constant_balanced:.1%})"
         )
         figures = {"robust": comparison.engine_accuracy, "balanced": comparison.engine_balanced}
         if hopeless:
-            yield Finding(Severity.WARNING, "not-robust", result.title, f"not robust in itself: {text}", figures=figures)
-        else:
-            yield Finding(Severity.NOTE, "not-robust", result.title, text, figures=figures)
+            text = f"the model itself is not robust: {text}"
+        severity = Severity.WARNING if hopeless else Severity.NOTE
+        yield Finding(severity, "not-robust", result.title, text, figures=figures)

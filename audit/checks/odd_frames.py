@@ -1,4 +1,4 @@
-"""Whether the engine answers frames that no camera takes and a service may get."""
+"""Whether the engine gives finite outputs for unusual inputs, such as a frame of one colour or of noise."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "engine"
 RULES = {
     "odd-frames": Rule(
-        "No answer to a frame that a service may get",
-        "A frame of one colour, a gradient, a pattern, noise, or the darkest or brightest crop gets NaN or infinity.",
-        "Look for divisions by a norm or a deviation, and for ranges that overflow.",
+        "NaN or infinity for an unusual input",
+        "An input of one colour, a gradient, a pattern, noise, or the darkest or brightest crop gives NaN or infinity.",
+        "Look for divisions by a norm or a standard deviation, and for values that overflow.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where such a frame gets NaN or infinity."""
+    """FAIL if such an input gives NaN or infinity."""
     odd = evidence.consistency.odd
     if odd:
-        text = f"answers NaN or infinity to a frame that is {', '.join(odd)}: whoever gets such an answer has no class"
+        text = f"gives NaN or infinity for an input that is {', '.join(odd)}, so there is no predicted class"
         yield Finding(Severity.FAIL, "odd-frames", None, text)

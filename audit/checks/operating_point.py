@@ -10,16 +10,17 @@ ABOUT: About = "sets"
 RULES = {
     "operating-point": Rule(
         "The operating point of the policy is not known",
-        "No threshold of the malignant score was fixed on validation images for the specificity that the policy names.",
-        "Train with `--specificity`, or name a specificity that the run recorded in the policy's [operating_point].",
+        "The run has no threshold of the malignant score for the specificity of the policy.",
+        "Train with `--specificity`, or write a specificity that the run recorded into [operating_point] of the policy.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where the policy bounds the loss at an operating point that is not known; otherwise it is only not shown.
+    """Forbid PASS if the policy bounds the loss at an operating point that is not known.
 
-    A policy that names another specificity than the run recorded gets a warning.
+    Without such a bound, the operating point is left out of the report. A policy with a specificity that the run did not
+    record gets a warning.
     """
     text, policy = evidence.operating.lacking, evidence.policy
     if not text:

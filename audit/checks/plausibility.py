@@ -1,4 +1,4 @@
-"""Whether a foreign engine seems to be fed and read as it was trained."""
+"""Whether the contract of a foreign engine seems to match its training: preprocessing and meaning of the columns."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "figures"
 RULES = {
     "plausibility": Rule(
-        "A foreign engine whose answers look misread",
-        "Its figures on the clean images look as if pixels or columns mean something else than its contract says.",
+        "The contract of a foreign engine may be wrong",
+        "The figures on the clean images suggest that pixels or output columns have a different meaning than the contract "
+        "says.",
         "Check scale, mean, std, colour and the order of classes in the contract.",
     ),
 }
@@ -25,9 +26,9 @@ _ENTRIES = ("layout", "colour", "scale", "mean", "std", "normalise", "crop", "an
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where the figures look as if the contract were wrong.
+    """Forbid PASS if the figures suggest that the contract is wrong.
 
-    None of this proves a mistake: a wrong scaling or order of classes gives figures that look like a poor model's.
+    This does not prove a mistake: a poor model has figures like those of a wrong scaling or class order.
     """
     if evidence.inputs.manifest is not None:
         return
@@ -38,33 +39,34 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             f"{comparison.majority_share:.1%}"
         )
     if comparison.top_answer_share >= _ALMOST_ALL:
-        yield _doubt(f"{comparison.top_answer} takes {comparison.top_answer_share:.1%} of all answers")
+        yield _doubt(f"{comparison.top_answer_share:.1%} of all predictions are {comparison.top_answer}")
     search, contract = evidence.search, evidence.inputs.contract
     open_search = search is None or search.chosen is None  # columns mapped to classes are not searched
     if open_search and comparison.better_order is not None:
         classes = evidence.inputs.clean.info.contract.classes
         pairs = [f"{name} as {other}" for name, other in zip(classes, comparison.better_order, strict=True) if name != other]
-        yield _doubt(f"the answers fit the labels far better if they are read otherwise: {', '.join(pairs)}")
+        yield _doubt(f"the predictions fit the labels far better with a different order of classes: {', '.join(pairs)}")
     if search is None or contract is None:
         return
     if search.surpasses(contract):
         best = search.ranked[0]
         yield _doubt(
-            f"other preprocessings fit {search.images:,} of these images clearly better, the best one ({best.name}) with "
-            f"balanced accuracy {best.balanced:.1%}; `skinaudit contract ENGINE --sets DIR` ranks them"
+            f"a different preprocessing ({best.name}) is clearly better on {search.images:,} of these images, with balanced "
+            f"accuracy {best.balanced:.1%}; `skinaudit contract ENGINE --sets DIR` ranks all of them"
         )
     if search.chosen is None or not search.beats(contract):
         return
     changes = ", ".join(changed_entries(contract, search.chosen.contract))
     text = (
-        f"the answers to {search.images:,} of these images fit the labels clearly better with {changes}: balanced accuracy "
+        f"the predictions for {search.images:,} of these images fit the labels clearly better with {changes}: balanced "
+        "accuracy "
         f"{search.chosen.balanced:.1%}; `skinaudit contract ENGINE --sets DIR -o FILE` writes this contract"
     )
     yield Finding(Severity.INCONCLUSIVE, "plausibility", "clean", text)
 
 
 def changed_entries(contract: EngineContract, other: EngineContract) -> list[str]:
-    """The entries of a contract file that make `contract` the other one, as the file spells them."""
+    """The entries in which `other` differs from `contract`, as a contract file spells them."""
     pairs = [(name, getattr(contract, name), getattr(other, name)) for name in _ENTRIES]
     return [f"{name} = {_plain(value)}" for name, before, value in pairs if before != value]
 

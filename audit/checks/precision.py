@@ -1,4 +1,4 @@
-"""Whether the engine computes in the precision that was asked for."""
+"""Whether the engine computes in the requested precision."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "engine"
 RULES = {
     "precision": Rule(
-        "Another precision than was asked for",
-        "The precision found in the opened engine is not what was asked for or what its manifest promises, or is unproved.",
-        "Export again, and audit on a runtime that tells the precision of its layers.",
+        "The precision differs from the requested one",
+        "The precision found in the opened engine differs from the requested one or from its manifest, or is not proved.",
+        "Export the engine again, and audit it with a runtime that reports the precision of its layers.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where most layers have another precision than was asked for, or the file is not what its manifest says.
+    """FAIL if most layers do not have the requested precision, or if the file differs from its manifest.
 
     A precision that cannot be verified forbids PASS.
     """
@@ -33,22 +33,22 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return Finding(severity, "precision", None, text, figures=figures)
 
     if total == 0:
-        text = f"{precision} was asked for, and the engine does not tell in which precision it computes"
+        text = f"{precision} was requested, but the engine does not report in which precision it computes"
         yield finding(Severity.INCONCLUSIVE, text)
         return
     if 2 * right <= total:
-        yield finding(Severity.FAIL, f"{precision} was asked for, found {layers_text(layers)} of {total} layers")
+        yield finding(Severity.FAIL, f"{precision} was requested, found {layers_text(layers)} of {total} layers")
     elif promised != layers:
         promise = layers_text(promised) or "nothing"
         yield finding(Severity.FAIL, f"the manifest promises {promise}, found {layers_text(layers)} of {total} layers")
     elif right < total:
-        yield finding(Severity.NOTE, f"{precision} was asked for, found {layers_text(layers)} of {total} layers")
+        yield finding(Severity.NOTE, f"{precision} was requested, found {layers_text(layers)} of {total} layers")
 
 
 def layers_found(evidence: Evidence) -> Mapping[str, int]:
-    """Counts of weighted layers by precision: of the opened file or, where it does not tell, of its build.
+    """Counts of weighted layers by precision, from the opened file or, if the file does not report them, from its build.
 
-    The network that a plan was built from is trusted only because the digest of the plan is the manifest's.
+    The counts of a plan's build are trusted only because the plan has the digest of the manifest.
     """
     manifest, layers = evidence.inputs.manifest, evidence.engine.found
     if not layers and manifest is not None and manifest.settings.get("found_in") == BUILT_TYPED:

@@ -1,4 +1,4 @@
-"""Whether the engine answers logits, as its manifest says."""
+"""Whether the engine outputs logits, as its manifest says."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "figures"
 RULES = {
     "probabilities": Rule(
-        "Probabilities where logits are promised",
-        "A softmax is part of the engine: an audit of it sees saturated outputs, and so does whoever uses it.",
-        "Export without the softmax, or audit the file as a foreign engine through a contract that says so.",
+        "Probabilities instead of logits",
+        "A softmax is part of the engine. The audit and every user of the engine see saturated outputs.",
+        "Export without the softmax, or audit the file as a foreign engine with a contract that says so.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """FAIL where it answers probabilities."""
+    """FAIL if it outputs probabilities."""
     if evidence.inputs.manifest is not None and evidence.clean.probabilities:
-        text = "every row lies in [0, 1] and sums to 1: the engine answers probabilities where its manifest promises logits"
+        text = "every row lies in [0, 1] and sums to 1: the engine outputs probabilities, but its manifest says logits"
         yield Finding(Severity.FAIL, "probabilities", "clean", text)

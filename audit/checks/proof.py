@@ -1,4 +1,4 @@
-"""Whether the run's structure and weights explain the file that runs."""
+"""Whether every node and weight of the engine's file comes from its run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "engine"
 RULES = {
     "unexplained": Rule(
-        "A file that its run does not explain",
-        "A node or a weight of the engine's file is not that of the run's model, nor a rounding of it. An answer can hang "
-        "on what no stored image holds.",
+        "A file with parts that do not come from its run",
+        "A node or a weight in the engine's file is neither that of the run's model nor a rounded version of it. "
+        "Predictions "
+        "may depend on something that no stored image contains.",
         "Look at this node in the file, and export the engine again from its run.",
     ),
     "unproved": Rule(
         "Weights that were not compared",
         "The layers and weights of the engine were not compared with those of its run.",
-        "Keep run.json, structure.json and weights.safetensors of the run; `proof` of the policy says what holds without.",
+        "Keep run.json, structure.json and weights.safetensors of the run. `proof` in the policy sets what happens "
+        "otherwise.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for what the run does not explain, and as the policy says where nothing could be compared."""
+    """Forbid PASS if a part does not come from the run; if no comparison was possible, do what the policy says."""
     proof, policy = evidence.proof, evidence.policy.proof
     if proof.difference:
         yield Finding(Severity.INCONCLUSIVE, "unexplained", None, f"{proof.file}: {proof.difference}")

@@ -1,4 +1,4 @@
-"""Whether the sets are those that the run's training measured."""
+"""Whether the sets are the ones that were measured at the end of training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from skinaudit.audit.figures.comparison import Comparison
 ABOUT: About = "sets"
 RULES = {
     "results": Rule(
-        "Sets that are not those that were measured",
-        "The source model scores otherwise on a set of the run than the run's training wrote down.",
-        "Write the sets again with `skinaudit attack`, and look who changed images or labels.",
+        "Sets that changed since training",
+        "The source model's figures on a set of the run differ from those that training recorded.",
+        "Write the sets again with `skinaudit attack`, and find out what changed the images or labels.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where the source scores otherwise on a set than its training wrote down, overall or on a class."""
+    """Forbid PASS if the source's figures on a set differ from those that training recorded, overall or for a class."""
     recorded = {} if evidence.inputs.recorded is None else evidence.inputs.recorded.figures
     for result in evidence.sets:
         measured = _measured(result.comparison) if result.white_box else {}
@@ -26,8 +26,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if name not in measured or abs(measured[name] - value) <= 1e-9:
                 continue
             text = (
-                f"the source model's {name.replace('_', ' ')} on these images is {measured[name]:.2%}, its training "
-                f"measured {value:.2%}: images or labels are not those that were measured"
+                f"the source model's {name.replace('_', ' ')} on these images is {measured[name]:.2%}, but training "
+                f"recorded {value:.2%}: images or labels were changed"
             )
             figures = {"measured": measured[name], "recorded": value}
             yield Finding(Severity.INCONCLUSIVE, "results", result.title, text, figures=figures)
@@ -35,7 +35,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _measured(comparison: Comparison) -> dict[str, float]:
-    """The source's figures by the names that a run gives them."""
+    """The source's figures under the names that a run uses."""
     totals = {"accuracy": comparison.source_accuracy, "balanced_accuracy": comparison.source_balanced}
     hits = {f"sensitivity_{figures.name}": figures.source for figures in comparison.classes}
     return {

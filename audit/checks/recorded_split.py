@@ -10,15 +10,16 @@ from skinaudit.audit.evidence.recorded import NOT_LISTED
 ABOUT: About = "sets"
 RULES = {
     "test-split": Rule(
-        "Other images than the recorded test split",
-        "Images, labels, lesions or sets are not those that the run recorded when its training ended.",
-        "Restore the run's sets; look who dropped images, changed labels, or renamed classes.",
+        "Images differ from the recorded test split",
+        "Images, labels, lesions or sets differ from those that the run recorded when its training ended.",
+        "Restore the run's sets. Find out what removed images, changed labels, or renamed classes.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS where images that are said to be the run's own are not those that it recorded; warn of other ones."""
+    """Forbid PASS if images that claim to be the run's own differ from those it recorded; warn about images of other
+    runs."""
     recorded = evidence.inputs.recorded
     if recorded is None:
         return
@@ -28,9 +29,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             text = f"these are not the test images that the run recorded: {differs}"
             yield Finding(Severity.INCONCLUSIVE, "test-split", "clean", text)
         else:
-            text = f"these are the test images of another run, so the run's records say nothing of them: {differs}"
+            text = f"these are the test images of a different run, so the run's records cannot confirm them: {differs}"
             yield Finding(Severity.WARNING, "test-split", "clean", text)
     for file, reason in recorded.unlisted.items():
         severity = Severity.WARNING if reason == NOT_LISTED else Severity.INCONCLUSIVE
-        text = f"{file} says that it was crafted on this engine's source, and {reason} in its run's manifest"
+        text = f"{file} says that it was crafted on this engine's source, but it {reason} in the manifest of the run"
         yield Finding(severity, "test-split", None, text)

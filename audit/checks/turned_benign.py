@@ -1,4 +1,5 @@
-"""Which cancers turned benign: every one is named for review, whatever the gates say of their number."""
+"""Which malignant images the engine calls benign but the source malignant. Each is listed for review, whatever the gates
+say."""
 
 from __future__ import annotations
 
@@ -9,17 +10,18 @@ from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 ABOUT: About = "figures"
 RULES = {
     "review": Rule(
-        "Cancers that turned benign, for review",
-        "The source model calls these malignant images malignant, the engine benign. Their number may be within the bounds.",
-        "Let a clinician look at each of them; the HTML report shows their pictures.",
+        "Malignant images that turned benign, for review",
+        "The source model calls these malignant images malignant, the engine calls them benign. This may be within the "
+        "bounds.",
+        "Let a clinician look at each of them. The HTML report shows the images.",
     ),
 }
 _NAMED = 12
-"""A text names so many; the JSON and the HTML report hold all."""
+"""The number of images that a finding's text lists; the JSON and HTML reports list all."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Warn of every set on which a malignant image turned benign, with the names of the images."""
+    """Warn about every set on which a malignant image turned benign, with the names of the images."""
     for result in evidence.sets:
         flips = [flip for flip in result.flipped if flip.malignant_to_benign]
         if not flips:

@@ -1,4 +1,4 @@
-"""Whether each gate could fail at all on these sets."""
+"""Whether each gate can fail at all on these sets."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _OF_SETS = (
 _CALLS = (MALIGNANT_CALLS, ABOVE_THRESHOLD)
 RULES = {
     "void-gate": Rule(
-        "A gate that nothing could fail",
-        "The bound allows to lose all that there is to lose: an engine that guesses, or misses every cancer, would pass it.",
-        "Set a tighter bound in the policy; where the source is as poor, train or harden it further.",
+        "A gate that no engine could fail",
+        "The bound is so wide that an engine that guesses, or misses every cancer, would pass.",
+        "Set a tighter bound in the policy. If the source itself is that poor, train or harden it further.",
     ),
 }
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for a binding gate that the policy made void, warn of one that does not bind.
+    """Forbid PASS if the policy made a binding gate void; warn if the gate does not bind.
 
-    Where the default bound is void, it is the source that has nothing to lose; a note says so.
+    If already the default bound is void, the source itself has nothing to lose, and a note says so.
     """
     for gate in evidence.gates:
         most = _most(gate, evidence)
@@ -52,11 +52,11 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         severity = Severity.NOTE if not loosened else Severity.INCONCLUSIVE if gate.binding else Severity.WARNING
         what = gate.lesion_class or gate.subject
         if gate.counts:
-            text = f"{gate.rule}: the limit of {gate.limit:,.0f} images allows to lose all {most:,.0f} that could be lost"
+            text = f"{gate.rule}: the limit of {gate.limit:,.0f} images is void, because only {most:,.0f} can be lost"
         elif gate.subject in _CALLS:
-            text = f"{gate.rule}: the bound of {100 * gate.limit:g} points lets an engine pass that calls nothing malignant"
+            text = f"{gate.rule}: with {100 * gate.limit:g} points, an engine that calls nothing malignant would pass"
         else:
-            text = f"{gate.rule} of {what}: the margin of {100 * gate.limit:g} points lets an engine pass that guesses"
+            text = f"{gate.rule} of {what}: with a margin of {100 * gate.limit:g} points, an engine that guesses would pass"
         figures = {"limit": gate.limit, "most": most}
         yield Finding(
             severity, "void-gate", gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures
@@ -64,8 +64,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _most(gate: Gate, evidence: Evidence) -> float | None:
-    """The loss of an engine that guesses, as a fraction of 1, or of one that calls every cancer benign, in images or as a
-    fraction; None for a floor, which such an engine fails."""
+    """The largest possible loss: of an engine that guesses, as a fraction of 1, or of one that calls every malignant image
+    benign, in images or as a fraction. None for a floor, because such an engine fails it."""
     guess = evidence.clean.comparison.constant_balanced
     for probe in evidence.probes:
         if gate.rule == "probe-drop" and probe.title == gate.set:
@@ -84,12 +84,12 @@ def _most(gate: Gate, evidence: Evidence) -> float | None:
 
 
 def _sensitivity(at_threshold: AtThreshold) -> float:
-    """What the source has at the operating point."""
+    """The source's sensitivity at the operating point."""
     return 0.0 if at_threshold.source is None else at_threshold.source.sensitivity.share or 0.0
 
 
 def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
-    """What the gate bounds, before any loss: of the source, or of an earlier engine."""
+    """The value of the gate's figure before any loss, of the source or of an earlier engine."""
     right = {entry.name: entry.source if of_source else entry.engine for entry in comparison.classes}
     if gate.counts:
         called = comparison.source_malignant if of_source else comparison.engine_malignant
@@ -106,7 +106,7 @@ def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
 
 
 def _default_limit(gate: Gate, evidence: Evidence) -> float:
-    """What the gate would be bounded by without a policy file."""
+    """The limit of the gate without a policy file."""
     default: Policy = type(evidence.policy)()
     if gate.rule == "malignant-to-benign":
         return 0

@@ -1,4 +1,4 @@
-"""Figures as text: the one place that rounds, signs and counts for findings and reports."""
+"""Figures as text. All rounding, signs and plurals for findings and reports are made here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval, PairedDrop
 
 NOTHING = "-"
-"""Stands where there is no figure."""
+"""Shown if there is no figure."""
 
 
 def percent(fraction: float | None) -> str:
@@ -15,7 +15,7 @@ def percent(fraction: float | None) -> str:
 
 
 def share(hits: Hits | None) -> str:
-    """Right answers of all as percentage; nothing where there is no image."""
+    """Share of correct predictions as percentage; NOTHING if there is no image."""
     return NOTHING if hits is None else percent(hits.share)
 
 
@@ -44,7 +44,7 @@ def drop_text(drop: PairedDrop | None) -> str:
 
 
 def margin_text(margin: float) -> str:
-    """A margin in points with one decimal, or with as many as it has: `1.0`, `0.25`."""
+    """A margin in points with one decimal, or with more if it has more: `1.0`, `0.25`."""
     return f"{margin:.1f}" if round(margin, 1) == margin else f"{margin:g}"
 
 
@@ -61,6 +61,6 @@ def counted_images(count: float) -> str:
 
 
 def about(images: int) -> str:
-    """Rounded up to two significant digits, since it extrapolates an observed discordance: `2,300`."""
+    """Rounded up to two significant digits, because it extrapolates an observed discordance: `2,300`."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return f"{-(-images // unit) * unit:,}"

@@ -1,4 +1,4 @@
-"""An engine beside an earlier one, image by image: is a release worse than the last?"""
+"""Compare an engine with an earlier engine, image by image: is this release worse than the last one?"""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _CHANGED = "the report was changed, so audit the engine again"
 
 
 def read_baseline(path: Path) -> AuditResult:
-    """The JSON report of the engine to compare with; raises InvalidInputError as read_audit, and where the figures of a set
-    contradict its right answers.
+    """Read the JSON report of the engine to compare with.
+
+    Raises InvalidInputError like read_audit, and if the figures of a set contradict its predictions per image.
     """
     report = read_audit(path)
     for result in report.sets:
@@ -36,13 +37,13 @@ def read_baseline(path: Path) -> AuditResult:
         if abs(right.mean() - result.comparison.engine_accuracy) > 1e-9:
             accuracy = f"{result.comparison.engine_accuracy:.4f}, but {right.mean():.4f}"
             raise InvalidInputError(
-                f"{path}: {result.title}: accuracy {accuracy} of its images are marked right; {_CHANGED}"
+                f"{path}: {result.title}: accuracy is {accuracy} of its images are marked correct; {_CHANGED}"
             )
     return report
 
 
 def pair_with(path: Path, inputs: Inputs, *, own_sets: bool) -> Earlier:
-    """Read the report at `path` and pair its sets with those of `inputs`; raises InvalidInputError where they do not fit."""
+    """Read the report at `path` and pair its sets with those of `inputs`; raises InvalidInputError if they do not match."""
     report, contract = read_baseline(path), inputs.clean.info.contract
     if report.malignant != contract.malignant:
         raise InvalidInputError(
@@ -62,7 +63,7 @@ def pair_with(path: Path, inputs: Inputs, *, own_sets: bool) -> Earlier:
 def compare_baseline(
     earlier: Earlier, results: Sequence[SetResult], answered: Sequence[AnsweredSet], *, confidence: float
 ) -> BaselineResult:
-    """Compare what both engines answered, image by image, on every set that is fair to both.
+    """Compare the predictions of both engines, image by image, on every set that is fair to both.
 
     results, answered: of the sets of this audit, in the order of `earlier.pairs`. confidence: of every interval.
     """
@@ -145,14 +146,15 @@ def _unpacked(result: SetResult, packed: str, images: int, *, path: Path) -> NDA
 
 
 def _check_classes(before: SetResult, images: AdversarialSet, classes: Sequence[str], *, path: Path) -> None:
-    """Raise InvalidInputError unless the right answers of each class are as many as the report's own figures say."""
+    """Raise InvalidInputError unless the number of correct predictions of each class matches the report's own figures."""
     right = _right_answers(before, len(images), path=path)
     marked = np.bincount(images.labels[right], minlength=len(classes))
     reported = {class_result.name: class_result.engine.right for class_result in before.comparison.classes}
     for name, count in zip(classes, marked, strict=True):
         if reported.get(name) != count:
             raise InvalidInputError(
-                f"{path}: {before.title}: {count} images of {name} are marked right, its figures say {reported.get(name)}; "
+                f"{path}: {before.title}: {count} images of {name} are marked correct, but its figures say "
+                f"{reported.get(name)}; "
                 f"{_CHANGED}"
             )
     if before.called_malignant:
@@ -160,6 +162,6 @@ def _check_classes(before: SetResult, images: AdversarialSet, classes: Sequence[
         count = int(called[np.isin(images.labels, images.info.contract.malignant_labels)].sum())
         if before.comparison.engine_malignant.right != count:
             raise InvalidInputError(
-                f"{path}: {before.title}: {count} malignant images are marked as called malignant, its figures say "
+                f"{path}: {before.title}: {count} malignant images are marked as called malignant, but its figures say "
                 f"{before.comparison.engine_malignant.right}; {_CHANGED}"
             )

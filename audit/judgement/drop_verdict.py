@@ -1,4 +1,4 @@
-"""The answer on one drop against its margin."""
+"""The verdict on one drop against its margin."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from skinaudit.audit.judgement.result import Verdict
 
 
 def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verdict:
-    """The answer on one drop against `limit`, a fraction of 1. p: of p_above, adjusted for the other comparisons.
+    """The verdict on one drop against `limit`, a fraction of 1. p: p-value of p_above, adjusted for the other comparisons.
 
-    FAIL by the p-value; PASS where both intervals lie below the limit and images and lesions are enough; otherwise
-    INCONCLUSIVE.
+    FAIL if the p-value is below alpha. PASS if both intervals lie below the limit and there are enough images and lesions.
+    Otherwise INCONCLUSIVE.
     """
     if p < policy.alpha:
         return Verdict.FAIL
@@ -21,6 +21,6 @@ def verdict_of(drop: PairedDrop, limit: float, p: float, policy: Policy) -> Verd
 
 
 def enough(drop: PairedDrop, limit: float, policy: Policy) -> bool:
-    """Whether full agreement on so many images and lesions would show a loss below `limit`."""
+    """Whether full agreement on this many images and lesions would show that the loss is below `limit`."""
     lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
     return drop.images >= policy.minimal_images and lesions >= least_lesions(limit, confidence=policy.confidence)

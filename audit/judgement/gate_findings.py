@@ -1,4 +1,4 @@
-"""What the gates that were not passed mean for a reader."""
+"""Findings for the gates that did not pass."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from skinaudit.audit.judgement.result import Gate, Verdict
 
 
 def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[str]) -> list[Finding]:
-    """A finding for each failed gate and for each undecided one that binds.
+    """A finding for each failed gate and for each undecided gate that binds.
 
-    malignant: the contract's malignant classes; a warning names those whose margin nothing could show.
+    malignant: the contract's malignant classes. A warning names those with too few images to show anything about their
+    margin.
     """
     findings, unprovable, unbounded = [], dict[str, Gate](), list[Gate]()
     for gate in gates:
@@ -68,7 +69,8 @@ def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
     for gate in gates:
         text = (
             f"the source calls {gate.images} malignant images malignant, which count as {_counted_as(gate)}: too few to "
-            f"bound those that turn benign below {margin_text(100 * gate.limit)}%; their net drop still binds"
+            "show "
+            f"that fewer than {margin_text(100 * gate.limit)}% turn benign; the gate of their net drop still binds"
         )
         figures = {"images": gate.images, "limit": gate.limit, "value": gate.value}
         yield Finding(Severity.WARNING, gate.rule, gate.set, text, gate=gate.subject, figures=figures)
@@ -92,30 +94,31 @@ def _count_text(gate: Gate) -> str:
     count = round(gate.value)
     images = "malignant image" if count == 1 else "malignant images"
     if gate.rule == "malignant-to-benign":
-        return f"{count} {images} that the source calls malignant called benign (limit {gate.limit:.0f})"
-    return f"{count} {images} of {gate.images} that the baseline calls malignant called benign (limit {gate.limit:.0f})"
+        verb = "is" if count == 1 else "are"
+        return f"{count} {images} {verb} malignant for the source but benign for the engine (limit {gate.limit:.0f})"
+    return f"{count} of {gate.images} malignant images: malignant for the baseline, now benign (limit {gate.limit:.0f})"
 
 
 def _turned_text(gate: Gate) -> str:
     count, interval = round(gate.value * gate.images), gate.interval
-    text = f"{count} of the {counted_images(gate.images)} that are malignant and called so by the source turn benign"
+    text = f"{count} of the {counted_images(gate.images)} that the source correctly calls malignant turn benign"
     bound = f"the policy's bound is {margin_text(100 * gate.limit)}%"
     if gate.judgement.verdict is Verdict.FAIL:
         low = gate.value if interval is None else interval.low
         return f"{text}, {percent(gate.value)}, at least {percent(low)}; {bound}"
     high = "" if interval is None else f", at most {percent(interval.high)}"
-    return f"{text}, {percent(gate.value)}{high} by the confidence limit; {bound}; {_decided_by(gate)}"
+    return f"{text}, {percent(gate.value)}{high} (confidence limit); {bound}; {_decided_by(gate)}"
 
 
 def _floor_text(gate: Gate) -> str:
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
-    return f"{gate.subject} is {100 * gate.value:.1f}%{bounds}, the policy's floor {100 * gate.limit:.1f}%"
+    return f"{gate.subject} is {100 * gate.value:.1f}%{bounds}, the policy's floor is {100 * gate.limit:.1f}%"
 
 
 def _subgroup_text(gate: Gate) -> str:
     return (
-        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, which is more than the rest of the set "
-        f"loses (p = {gate.p_value:.2g}); the loss of the rest and the margin allow {points(gate.limit)}"
+        f"{gate.subject}: {gate.images} images lose {points(gate.value)} points, more than the rest of the set "
+        f"(p = {gate.p_value:.2g}); allowed are {points(gate.limit)}, the loss of the rest plus the margin"
     )
 
 
@@ -137,24 +140,24 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
     if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
         text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
     elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
-        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, and {least} are the least"
+        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, but at least {least} are needed"
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
     else:
-        text = f"the drop of {points(gate.value)} points{bounds} may still lie below {margin}"
+        text = f"the drop of {points(gate.value)} points{bounds} may still be below the margin of {margin}"
     return f"{prefix}{text}; {_decided_by(gate)}"
 
 
 def _counted_as(gate: Gate) -> int:
-    """As how many lesions the images count; as many as they are, where a report does not say."""
+    """The effective number of lesions of the images; the number of images if the report does not say."""
     return gate.images if gate.effective_lesions is None else round(gate.effective_lesions)
 
 
 def _decided_by(gate: Gate) -> str:
-    """The images, and of how many lesions where these are fewer, that would decide with a probability of POWER."""
+    """How many images (and lesions, if fewer) would decide the gate with a probability of POWER."""
     needed = gate.judgement.images_needed
     if needed is None:
-        return "no number of images would decide"
+        return "more images would not decide it"
     lesions = math.ceil(needed * _counted_as(gate) / max(1, gate.images))
     of_lesions = f" of {about(lesions)} lesions" if about(lesions) != about(needed) else ""
     return f"about {about(needed)} images{of_lesions} would decide in {POWER:.0%} of audits"

@@ -1,8 +1,8 @@
-"""Every bound of a policy applied to an audit's figures: one gate each.
+"""Apply every bound of a policy to an audit's figures. Each bound is one gate.
 
-Multiplicity. PASS needs every gate, an intersection-union test: its error is no larger than that of a single one, and
-nothing is corrected. FAIL needs a single gate, so the p-values of all of them together are adjusted by Holm's method;
-subgroups are a family of their own (skinaudit.audit.judgement.subgroup_gates).
+Multiplicity. PASS needs every gate to pass. This is an intersection-union test: its error is at most that of a single gate,
+so no correction is needed. FAIL needs only one gate, so the p-values of all gates together are adjusted by Holm's method.
+Subgroups are a separate family of tests (skinaudit.audit.judgement.subgroup_gates).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Ve
 from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
 
 _DOUBTFUL = 2
-"""Times the limit that the share of turned benign may reach, by its upper confidence limit, where images are too few. A
-single image may be chance: it is listed for review."""
+"""If there are too few images, the upper confidence limit of the share that turned benign may be this many times the bound.
+A single image may be chance; it is listed for review."""
 
 
 @dataclass(frozen=True)
 class _Open:
-    """A gate before the correction. p: against "the bound holds"; None where the gate is a count and decided already.
+    """A gate before the correction. p: p-value against "the bound holds"; None if the gate is a count and already decided.
 
-    passes: whether it would pass.
+    passes: whether the gate passes if it does not fail.
     """
 
     gate: Gate
@@ -56,7 +56,7 @@ def judge(
     *,
     baseline: BaselineResult | None = None,
 ) -> tuple[Gate, ...]:
-    """All gates, set by set, then those of the probes, those against an earlier engine, and last those of subgroups."""
+    """All gates in this order: set by set, of the probes, against an earlier engine, of subgroups."""
     opened = [open_gate for result in sets for open_gate in _of_set(result, policy)]
     opened += [open_gate for probe in probes for open_gate in _probe_gates(probe, policy)]
     opened += [] if baseline is None else _against_baseline(baseline, policy)
@@ -67,7 +67,7 @@ def judge(
 
 
 def set_names(result: SetResult) -> tuple[str, ...]:
-    """What a policy may call a set: its name, its title, and its attack."""
+    """The names that a policy may use for a set: its name, its title, and its attack."""
     return (result.name, result.title, result.attack)
 
 
@@ -94,7 +94,7 @@ def _of_set(result: SetResult, policy: Policy) -> Iterator[_Open]:
 
 
 def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Iterator[_Open]:
-    """Malignant called malignant, a primary endpoint beside accuracy; and the cancers that turned benign."""
+    """Gates on malignant called malignant, a primary endpoint like accuracy, and on images that turned benign."""
     alone = replace(policy, minimal_images=1)
     pooled, turned = comparison.malignant_drop, comparison.turned_benign
     if pooled is not None:
@@ -114,7 +114,7 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
 
 
 def _operating_gate(result: SetResult, policy: Policy) -> Iterator[_Open]:
-    """Malignant images above the threshold, where the policy bounds their loss."""
+    """Gate on malignant images above the threshold, if the policy bounds their loss."""
     drop = None if result.at_threshold is None else result.at_threshold.sensitivity_drop
     if drop is not None and policy.operating_margin is not None:
         alone = replace(policy, minimal_images=1)
@@ -122,16 +122,17 @@ def _operating_gate(result: SetResult, policy: Policy) -> Iterator[_Open]:
 
 
 def _power_of_turned(turned: PairedDrop, limit: float, policy: Policy) -> float:
-    """The power where images turn benign at the rate seen, and half of one more; none can be gained."""
+    """The power if images turn benign at the observed rate plus half an image. No image can be gained."""
     images = turned.images / turned.design_effect
     rate = (turned.lost / turned.design_effect + 0.5) / (images + 1)
     return pass_probability(images, rate, 0.0, margin=limit, confidence=policy.confidence)
 
 
 def _powerful(drop: PairedDrop, limit: float, policy: Policy) -> bool:
-    """Whether these images give a gate a power of 80%, at the discordance seen or where both models agree on all of them.
+    """Whether these images give a gate a power of 80%, at the observed discordance or if both models agreed on all images.
 
-    The second keeps an engine that changes many answers from releasing itself: it depends on the images alone.
+    The second condition depends on the images only. Without it, an engine that changes many predictions would lower its
+    own power and so switch off the gate.
     """
     lesions = drop.images if drop.effective_lesions is None else drop.effective_lesions
     agreeing = replace(drop, lost=0, gained=0, design_effect=drop.images / lesions, discordant_lesions=0)
@@ -149,8 +150,9 @@ def _drop_gate(rule: str, title: str, subject: str, drop: PairedDrop, margin: fl
 
 
 def _probe_gates(probe: ProbeResult, policy: Policy) -> Iterator[_Open]:
-    """The small probe of every audit fails an engine, and proves nothing unless the policy asks for it. The same holds of
-    malignant called malignant under any probe, which attacks too few malignant images to show that they hold."""
+    """Gates of a probe. The small probe of every audit can fail an engine, but need not prove anything unless the policy
+    asks for it. The same holds for malignant called malignant under any probe, because it attacks too few malignant
+    images."""
     if probe.drop is not None:
         opened = _drop_gate("probe-drop", probe.title, "accuracy", probe.drop, policy.probe_margin, policy)
         yield replace(opened, gate=replace(opened.gate, binding=not probe.small or policy.probe_prove))
@@ -222,7 +224,7 @@ def _floor_gates(title: str, comparison: Comparison, floor: Floor, policy: Polic
 
 @dataclass(frozen=True)
 class _Floored:
-    """A figure of the engine and its source's, with a floor in percent. comparisons: of how many it is the worst."""
+    """A figure of engine and source with a floor in percent. comparisons: the number of figures of which it is the worst."""
 
     subject: str
     percent: float | None
@@ -249,7 +251,7 @@ def _floor_gate(title: str, figure: _Floored, limit: float, policy: Policy) -> _
 
 
 def _floor_power(figure: _Floored, limit: float, policy: Policy) -> float | None:
-    """How likely the lower bound clears the floor if the engine's true figure is its source's."""
+    """Probability that the lower bound is above the floor if the engine's true figure equals its source's."""
     if figure.source is None:
         return None
     below = figure.value - figure.interval.low
@@ -259,7 +261,7 @@ def _floor_power(figure: _Floored, limit: float, policy: Policy) -> float | None
 
 
 def _mean_interval(classes: Sequence[ClassComparison]) -> Interval:
-    """Of the mean of independent proportions from their Wilson intervals (Newcombe's squared distances add up)."""
+    """Interval of the mean of independent proportions, from their Wilson intervals (Newcombe: squared distances add up)."""
     shares = [class_result.engine.share or 0.0 for class_result in classes]
     mean = sum(shares) / len(shares)
     low = math.sqrt(
@@ -284,7 +286,7 @@ def _decided(open_gate: _Open, adjusted: float | None, comparisons: int, policy:
 
 
 def _needed(open_gate: _Open, comparisons: int, policy: Policy) -> int | None:
-    """Images that would decide a drop at its present discordance; to FAIL, all comparisons are corrected for."""
+    """Images that would decide a drop at its present discordance. For a FAIL, all comparisons are corrected for."""
     drop = open_gate.drop
     if drop is None:
         return None

@@ -1,4 +1,4 @@
-"""Where a policy is far wider than the default: what every report says on its first screen."""
+"""The bounds in which a policy is far wider than the default. Every report names them on its first screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skinaudit.audit.figures.text import margin_text
 from skinaudit.audit.judgement.policy import DEFAULT, Policy
 
 FAR = 2.0
-"""A bound is far from its default from this many times on."""
+"""A bound is far from its default if it is at least this many times as wide."""
 
 
 def loosened(policy: Policy) -> str:

@@ -1,4 +1,4 @@
-"""What an engine must hold to pass, as a value and as a TOML file."""
+"""The policy: the bounds that an engine must meet to pass, as a value and as a TOML file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Proof = Literal["where readable", "always", "optional"]
 AgreementOnly = Literal["pass", "inconclusive"]
 
 MAX_IMAGES = 1_000_000
-"""Of a bound that counts images; no set has more. Whether a bound is void for the set at hand is a check of the audit."""
+"""Upper limit of every setting that counts images; no set has more. The audit itself checks whether a bound is void."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Absolute lower bounds of an engine's figures on one set, in percent; None asks for nothing.
+    """Absolute lower bounds of an engine's figures on one set, in percent. None means no bound.
 
-    accuracy: on an adversarial set the robust accuracy. malignant_sensitivity: malignant images called malignant.
-    worst_class_sensitivity: of the class that is recognised worst.
+    accuracy: on an adversarial set, the robust accuracy. malignant_sensitivity: share of malignant images called malignant.
+    worst_class_sensitivity: sensitivity of the class with the lowest one.
     """
 
     accuracy: float | None = None
@@ -39,41 +39,59 @@ class Floor:
 
 @dataclass(frozen=True)
 class Policy:
-    """The bounds of a verdict. Invariant: every bound is finite and no setting switches a check off.
+    """The bounds of a verdict. Invariant: every bound is finite, and no setting switches a check off.
 
-    confidence: of every interval, two-sided. minimal_images: a set with fewer images decides nothing but a clear FAIL.
-    margin: percentage points of accuracy that each set may lose against the model that was measured; margins: of sets with a
-    margin of their own, by name, attack or title. An engine that agrees on every image still needs 381 images (of different
-    lesions) to show a loss below 1 point at 95%. malignant_margin: the same for malignant images called malignant, pooled
-    over the malignant classes; malignant_margin_many: in its place, where it is smaller, from many_malignant malignant
-    images on. class_margin, class_margins: for the sensitivity of each malignant class; benign_margin: of the other ones,
-    which can only fail. prove: `where possible` leaves the gate of a malignant class, and of turned_benign, undecided
-    without harm where it has too little power, and warns; `always` makes that INCONCLUSIVE. turned_benign: percent of the
-    malignant images that the source calls malignant; the upper confidence limit of those that the engine calls benign has to
-    lie below. malignant_to_benign: how many of these one set may hold; None for no limit beside turned_benign.
-    agreement_only: what a source brings about that keeps no robustness under any threat model: `pass` permits a PASS that
-    says so, `inconclusive` forbids it. control: `required` forbids PASS where no reference reproduced the logits that are
-    stored in the sets, `optional` warns. proof: where layers and weights of the file that runs were not compared with those
-    of its run, `always` forbids PASS, `optional` warns, and `where readable` warns only of formats that cannot be read, such
-    as plans, and of runs of earlier versions. clinical: `required` forbids PASS where the contract names no malignant class;
-    `none` permits that for the reason in clinical_reason, which every report prints. Where malignant classes are named,
-    their gates hold whatever this says. floors: absolute bounds by set. probe_margin: points a fresh attack may cost the
-    engine more than its reference. probe_required: whether an audit without a fresh attack by answers alone, in the norm and
-    eps of a set, cannot pass. probe_images: how many the small one of every audit attacks. probe_prove: whether it has to
-    show that the engine keeps within the margin; otherwise it only finds clear losses. baseline_margin: points of accuracy
-    that a set may lose against an earlier engine (`--baseline`); the sensitivity to a malignant class has its class margin
-    there as well. baseline_malignant_to_benign: percent of a set's malignant images, rounded down to images, that the
-    earlier engine may get right and this one call benign. operating_specificity: of the threshold, fixed on the run's
-    validation images, at which source and engine are compared, None for the lowest that the run recorded; operating_margin:
-    points of sensitivity that a set may lose there, None where that is shown and decides nothing; operating_prevalence: of
-    malignant images, for predictive values, which are not shown without it. subgroups: columns of the data whose subgroups
-    are judged; None for all that the sets have, an empty list for none. subgroup_lesions: a subgroup that counts as fewer
-    lesions is shown and decides nothing. subgroup_margin: points that it may lose beyond the loss of the rest of its set,
-    where that is more than chance explains; it can only FAIL.
+    General settings.
+    confidence: two-sided confidence of every interval.
+    minimal_images: a set with fewer images can FAIL clearly, but it cannot decide anything else.
+    control: if no reference reproduced the logits stored in the sets, `required` forbids PASS and `optional` warns.
+    proof: applies if layers and weights of the engine's file were not compared with those of its run. `always` forbids
+    PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and for runs of earlier
+    versions, and forbids PASS otherwise.
+    clinical: if the contract names no malignant class, `required` forbids PASS. `none` permits it for the reason in
+    clinical_reason, which every report prints. If malignant classes are named, their gates apply in any case.
+    agreement_only: applies if the source is not robust under any threat model. `pass` permits a PASS that says so.
+    `inconclusive` forbids it.
 
-    Not a setting: the engine's balanced accuracy on the clean set must lie above that of a constant answer, which is
-    exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities has to exceed it. For a constant answer
-    this mean is below 1 / classes however many images there are, so no policy lets one pass, not even by luck.
+    Loss against the source model.
+    margin: percentage points of accuracy that each set may lose. margins: margins of single sets, by name, attack or
+    title. Even an engine that agrees on every image needs 381 images (of different lesions) to show a loss below 1 point
+    at 95%.
+    malignant_margin: the same for malignant images called malignant, pooled over the malignant classes. From
+    many_malignant malignant images on, malignant_margin_many applies if it is smaller.
+    class_margin, class_margins: the same for the sensitivity of each malignant class. benign_margin: for each other class;
+    its gate can only FAIL.
+    prove: applies to gates of malignant classes and of turned_benign with too little power. `where possible` warns and
+    leaves the gate undecided. `always` makes the audit INCONCLUSIVE.
+    turned_benign: percent of the malignant images that the source calls malignant. The upper confidence limit of those
+    that the engine calls benign must be lower. malignant_to_benign: largest number of such images in one set, None for no
+    limit.
+    floors: absolute bounds by set.
+
+    Fresh attacks.
+    probe_margin: points by which a fresh attack may cost the engine more than its reference. probe_required: whether PASS
+    needs a fresh black-box attack in the norm and eps of a set. probe_images: number of images of the small attack in
+    every audit. probe_prove: whether this small attack must show that the loss is below the margin; otherwise it only
+    detects clear losses.
+
+    Comparison with an earlier engine (`--baseline`).
+    baseline_margin: points of accuracy that a set may lose. The class margins apply to malignant classes.
+    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to whole images, that the earlier
+    engine may classify correctly and this engine call benign.
+
+    Operating point.
+    operating_specificity: specificity of the threshold at which source and engine are compared, None for the lowest one
+    that the run recorded. operating_margin: points of sensitivity that a set may lose there; None if the figures are only
+    shown. operating_prevalence: share of malignant images for predictive values; None if these are not shown.
+
+    Subgroups.
+    subgroups: columns of the data whose subgroups are judged; None for all columns, an empty tuple for none.
+    subgroup_lesions: a subgroup that counts as fewer lesions is shown but not judged. subgroup_margin: points that it may
+    lose more than the rest of its set, if the difference is more than chance explains. A subgroup can only FAIL.
+
+    Not a setting: the engine's balanced accuracy on the clean set must be above that of a constant answer, which is
+    exactly 1 / classes. The mean of the Wilson lower bounds of the sensitivities must exceed it. For a constant answer this
+    mean is below 1 / classes for any number of images, so no policy lets a constant answer pass, not even by luck.
     """
 
     confidence: float = 0.95
@@ -121,7 +139,7 @@ class Policy:
         for name, floor in self.floors.items():
             if floor == Floor():
                 names = ", ".join(figure.name for figure in fields(Floor))
-                raise InvalidInputError(f"policy floor of {name}: bounds nothing; give one of {names}, or leave it out")
+                raise InvalidInputError(f"policy floor of {name}: sets no bound; give one of {names}, or leave it out")
             for figure in fields(floor):
                 percent = getattr(floor, figure.name)
                 if percent is not None and not (math.isfinite(percent) and 0 < percent < 100):
@@ -170,110 +188,109 @@ class Policy:
 
     @property
     def alpha(self) -> float:
-        """The level of each one-sided test: 0.025 for intervals of 95%."""
+        """Significance level of each one-sided test: 0.025 for 95% intervals."""
         return (1 - self.confidence) / 2
 
     def margin_of_malignant(self, images: int) -> float:
-        """Points of malignant called malignant that a set with so many malignant images may lose."""
+        """Points of malignant called malignant that a set with this number of malignant images may lose."""
         if images < self.many_malignant:
             return self.malignant_margin
         return min(self.malignant_margin, self.malignant_margin_many)
 
 
 def own_entry(table: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The entry of a set, whose `names` these are, or None; check_names has refused a table with two of them."""
+    """The entry for a set with these names, or None. check_names refuses a table with two entries for one set."""
     return next((table[name] for name in names if name in table), None)
 
 
 DEFAULT = Policy()
-"""What holds without a policy file."""
+"""The policy that applies without a policy file."""
 DEFAULT_TEXT = f"""\
-# What an engine must hold to pass `skinaudit audit ENGINE --policy FILE`. Every value is the default.
+# The bounds that an engine must meet to pass `skinaudit audit ENGINE --policy FILE`. Every value below is the default.
 
-# Of every interval, two-sided: at 0.95 an engine whose true loss equals the margin passes in at most 2.5% of audits.
+# Two-sided confidence of every interval. At 0.95, at most 2.5% of audits pass an engine whose true loss equals the margin.
 confidence = {DEFAULT.confidence}
-# A set with fewer images decides nothing but a clear FAIL.
+# A set with fewer images can FAIL clearly, but it cannot decide anything else.
 minimal_images = {DEFAULT.minimal_images}
-# Where no reference (the fp32 ONNX file beside the engine, or --control) reproduced the logits stored in the sets, the
-# audit is INCONCLUSIVE with "required", and takes them on trust with a warning where this is "optional".
+# The reference (the fp32 ONNX file beside the engine, or --control) must reproduce the logits stored in the sets. If none
+# did, the audit is INCONCLUSIVE with "required". With "optional" it trusts the logits and warns.
 control = "{DEFAULT.control}"
-# Layers and weights of the file that runs are compared with those of its run (structure.json and weights.safetensors). Where
-# this was not possible: "where readable" warns for formats that nobody can read (plans, compiled packages) and for runs
-# of earlier versions, and leaves the audit INCONCLUSIVE otherwise; "always" leaves it INCONCLUSIVE; "optional" warns.
+# Layers and weights of the engine's file are compared with those of its run (structure.json and weights.safetensors). If
+# this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
+# that cannot be read (plans, compiled packages) and for runs of earlier versions; otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
-# Where the contract of the sets names no malignant class, nothing clinical can be judged. Then the audit is INCONCLUSIVE
-# with "required"; with "none" it may pass, and every report prints the reason.
+# If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
+# INCONCLUSIVE. With "none" it may pass, and every report prints the reason.
 clinical = "{DEFAULT.clinical}"
-# clinical_reason = "the task tells nevi from benign keratoses; nothing in it is malignant"
-# A source that is no better than a constant answer under every attack has no robustness to lose, so all that the audit can
-# show is that source and engine agree. With "pass" it may pass and says "agreement only"; with "inconclusive" it may not.
+# clinical_reason = "the task distinguishes nevi from benign keratoses; no class is malignant"
+# A source that is no better than a constant answer under every attack has no robustness to lose. Then the audit can only
+# show that source and engine agree. With "pass" it may pass and says "agreement only". With "inconclusive" it may not.
 agreement_only = "{DEFAULT.agreement_only}"
 
-# Percentage points of accuracy that a set may lose against the model that was measured. PASS: the interval of the loss lies
-# below; FAIL: above. A set can have a margin of its own, by its name, its attack or its title.
+# Percentage points of accuracy that a set may lose against the source model. PASS: the interval of the loss lies below it.
+# FAIL: above it. A single set can have its own margin, under its name, its attack or its title.
 [margin]
 default = {DEFAULT.margin}
 # clean = 0.5
 # "pgd linf 4/255" = 2.0
 
 # The same for malignant images that are called malignant, pooled over the malignant classes of the contract. From `many`
-# malignant images on, `margin_of_many` holds where it is smaller.
+# malignant images on, `margin_of_many` applies if it is smaller.
 [malignant]
 margin = {DEFAULT.malignant_margin}
 margin_of_many = {DEFAULT.malignant_margin_many}
 many = {DEFAULT.many_malignant}
 
-# The same for the sensitivity of a class. It binds where the power of its gate is at least 80%. `prove`: what happens
-# where a malignant class has less: "where possible" warns, "always" leaves the audit INCONCLUSIVE.
+# The same for the sensitivity of each class. The gate of a class binds if its power is at least 80%. If a malignant class
+# has less power, `prove` decides: "where possible" warns, "always" makes the audit INCONCLUSIVE.
 [sensitivity_margin]
 default = {DEFAULT.class_margin}
 benign = {DEFAULT.benign_margin}
 prove = "{DEFAULT.prove}"
 # mel = 2.0
 
-# Malignant images of one set that the source model calls malignant and the engine benign. `percent` bounds the upper
-# confidence limit of their share of those that the source calls malignant. `limit` is a largest number of images beside
-# it, none by default. A limit that allows to lose all of them, as a margin that an engine passes which guesses, is
-# INCONCLUSIVE. Every one of them is listed for review.
+# Malignant images of one set that the source model calls malignant and the engine benign. Each is listed for review.
+# Their share of the malignant images that the source calls malignant is bounded: its upper confidence limit must be below
+# `percent`. `limit` is in addition a largest number of images; by default there is none. If a bound is so wide that an
+# engine which guesses or misses every cancer would pass, the audit is INCONCLUSIVE.
 [malignant_to_benign]
 percent = {DEFAULT.turned_benign}
 # limit = 0
 
-# Source and engine are also compared at the threshold of the malignant score that reached this specificity on the run's
-# validation images (see `skinaudit train --help`). Without it, the lowest specificity that the run recorded is taken.
+# Source and engine are also compared at a threshold of the malignant score. It is the threshold that reached this
+# specificity on the run's validation images (see `skinaudit train --help`). The default is the lowest recorded specificity.
 [operating_point]
 # specificity = 0.9
-# Share of malignant images where the classifier is used: with it, reports show predictive values.
+# Share of malignant images where the classifier is used. If it is given, reports show predictive values.
 # prevalence = 0.02
-# Percentage points of sensitivity at the threshold of that specificity that a set may lose. Without it they are shown and
-# decide nothing.
+# Percentage points of sensitivity at this threshold that a set may lose. Without it, the figures are only shown.
 # margin = 5.0
 
-# Points of robust accuracy that a fresh attack (`--probe`) may cost the engine more than its reference.
+# Points of robust accuracy by which a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
-# Every audit runs a small one, Square in the norm and eps of most sets, on this many clean images that its seed draws. It
-# has about as many queries as the replay has images, at least 10 an image. Without it (`--no-probe`) the audit is
-# INCONCLUSIVE, and has a warning where this is false.
+# Every audit runs a small fresh attack: Square, in the norm and eps of most sets. Its seed chooses `images` clean images. It
+# uses about as many queries as the replay has images, at least 10 per image. Without it (`--no-probe`) the audit is
+# INCONCLUSIVE. If `required` is false, it only warns.
 required = {str(DEFAULT.probe_required).lower()}
 images = {DEFAULT.probe_images}
-# Whether the small one must show that the engine keeps within the margin. So few images seldom can, so by default it only
-# finds clear losses; to prove more, attack some 400 images.
+# Whether the small attack must show that the loss is below the margin. So few images seldom can, so by default it only
+# detects clear losses. To show more, attack about 400 images.
 prove = {str(DEFAULT.probe_prove).lower()}
 
-# Points of accuracy that a set may lose against an earlier engine (`--baseline audit.json`), on the same images. The
-# sensitivity to a malignant class has its margin of [sensitivity_margin] there, too.
+# Points of accuracy that a set may lose against an earlier engine (`--baseline audit.json`), on the same images. For the
+# sensitivity to a malignant class, [sensitivity_margin] applies here, too.
 [baseline]
 margin = {DEFAULT.baseline_margin}
-# Percent of a set's malignant images that the earlier engine may get right and this one call benign, rounded down to whole
-# images (5.0: 8 of 175); 0 allows none.
+# Percent of a set's malignant images that the earlier engine may classify correctly and this engine call benign. Rounded
+# down to whole images (5.0: 8 of 175). 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
-# Subgroups: age in bands of 20 years, sex, site, skin type and source, where the data tell. A subgroup FAILs that is shown
-# to lose more than the rest of its set, corrected for their number, and was seen to lose at least `margin` points more, in
-# accuracy or malignant called malignant. A subgroup never leaves an audit INCONCLUSIVE. One that counts as fewer than
-# `lesions` lesions, or leaves fewer to the rest, is shown, but it decides nothing. Every column that the sets have is
-# judged; `columns` names those that are, [] none.
+# Subgroups: age in bands of 20 years, sex, site, skin type and source, if the data have them. A subgroup FAILs on two
+# conditions, in accuracy or in malignant called malignant. First, a test shows that it loses more than the rest of its set,
+# corrected for the number of subgroups. Second, the difference is at least `margin` points. A subgroup never makes an audit
+# INCONCLUSIVE. A subgroup that counts as fewer than `lesions` lesions, or leaves fewer to the rest, is shown but not judged.
+# By default every column of the sets is judged; `columns` selects some, [] none.
 [subgroups]
 lesions = {DEFAULT.subgroup_lesions}
 margin = {DEFAULT.subgroup_margin}
@@ -288,7 +305,7 @@ margin = {DEFAULT.subgroup_margin}
 # [floor.pgd]
 # accuracy = 50.0
 """
-"""A policy file that says what happens without one; `skinaudit policy` prints it."""
+"""A policy file with all defaults and comments; `skinaudit policy` prints it."""
 
 
 _SETTINGS = {
@@ -331,10 +348,10 @@ _AGAIN = "`skinaudit policy` prints one to start from"
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy file; what it leaves out keeps its default.
+    """Read a policy file. Settings that it leaves out keep their defaults.
 
-    Raises InvalidInputError on a file that is not TOML, an unknown key (naming the nearest known one), a wrong type, or a
-    bound out of range.
+    Raises InvalidInputError if the file is not TOML, has an unknown key (the error suggests the nearest known one), a wrong
+    type, or a bound out of range.
     """
     plain = read_toml(path, what="policy", again=_AGAIN)
     file: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
@@ -369,10 +386,10 @@ def _floats(table: Mapping[str, float]) -> dict[str, float]:
 def check_names(
     policy: Policy, *, sets: Sequence[Collection[str]], classes: Iterable[str], subgroups: Collection[str] = ()
 ) -> None:
-    """Raise InvalidInputError where a policy names a set, a class or a column of subgroups that the audit does not have, so
-    that it would bound nothing, or a set twice, so that one of the two would.
+    """Raise InvalidInputError if a policy names an unknown set, class or subgroup column, or the same set twice.
 
-    sets: of each set all that a policy may call it. subgroups: the columns of the sets.
+    Such an entry would have no effect. sets: for each set, all names that a policy may use for it. subgroups: the columns
+    of the sets.
     """
     set_names = sorted({name for names in sets for name in names})
     for table, what in ((policy.margins, "margin"), (policy.floors, "floor")):
@@ -383,7 +400,7 @@ def check_names(
             own = [name for name in table if name in names]
             if len(own) > 1:
                 raise InvalidInputError(
-                    f"policy: {what}s of {own[0]!r} and {own[1]!r} are of one and the same set; leave one of them out"
+                    f"policy: {own[0]!r} and {own[1]!r} are names of the same set, so it has two {what}s; remove one of them"
                 )
     for name in policy.class_margins:
         if name not in classes:

@@ -13,7 +13,7 @@ from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
 from skinaudit.errors import InvalidInputError
 
-_AGAIN = "not as this version of skinaudit writes it, so audit the engine again"
+_AGAIN = "this version of skinaudit does not write such a file, so audit the engine again"
 _CHANGED = "the report was changed; audit the engine again"
 _SHOWN = 160
 _LONGEST = 2**20  # characters of a text: the right answers of six million images
@@ -37,7 +37,7 @@ def read_audit(path: Path) -> AuditResult:
     answered = must_hold_answers(value)
     result: AuditResult = build(AuditResult, completed(value), where=str(path), again=_AGAIN)
     if answered and not result.by_image:
-        raise InvalidInputError(f"{path}: its answers by image were taken out, so its figures are not proved: {_CHANGED}")
+        raise InvalidInputError(f"{path}: its predictions per image were removed, so its figures are not proved: {_CHANGED}")
     try:
         wrong = contradiction(result.sets, result.gates, result.policy) or disagreement(result)
     except InvalidInputError as error:

@@ -1,4 +1,4 @@
-"""The figures and gates of a report, computed again from the answers to single images that it keeps."""
+"""Compute the figures and gates of a report again from the predictions per image that it stores."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def disagreement(result: AuditResult) -> str:
     for entry, own in zip(result.sets, derived if earlier else compared, strict=True):
         place = _first_difference(asdict(own), asdict(entry))
         if place:
-            return f"{entry.title}: {place} does not follow from its answers by image"
+            return f"{entry.title}: {place} does not match its predictions per image"
     gates = judge(compared, result.probes, result.policy, baseline=result.baseline)
     if earlier:
         return _earlier_disagreement(result.gates, gates)
@@ -54,7 +54,7 @@ def disagreement(result: AuditResult) -> str:
 
 def _gate_difference(derived: Sequence[Gate], reported: Sequence[Gate]) -> str:
     place = _first_difference([asdict(gate) for gate in derived], [asdict(gate) for gate in reported])
-    return f"the gates: {place} does not follow from the figures" if place else ""
+    return f"the gates: {place} does not match the figures" if place else ""
 
 
 def _of_earlier_subgroups(sets: Sequence[SetResult]) -> bool:
@@ -67,7 +67,7 @@ def _earlier_disagreement(reported: Sequence[Gate], derived: Sequence[Gate]) -> 
     """The same for a report with an earlier test of subgroups: what fails by today's has to fail there, too."""
     missed = _failed_subgroups(derived) - _failed_subgroups(reported)
     if missed:
-        return f"the gates: {min(missed)[1]} fails by the answers by image, and no gate says so"
+        return f"the gates: {min(missed)[1]} fails by the predictions per image, but no gate says so"
     return _gate_difference(_without_subgroups(derived), _without_subgroups(reported))
 
 

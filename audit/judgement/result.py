@@ -1,4 +1,4 @@
-"""What an audit finds out, as values; nothing here knows of printing or of exit codes."""
+"""The results of an audit as values. Nothing here prints or sets an exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AUDIT_FORMAT = "skinaudit-audit/2"
 
 
 class Verdict(Enum):
-    """The answer of an audit, and of each gate."""
+    """The verdict of an audit, and of each gate."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -41,8 +41,8 @@ class Verdict(Enum):
 class Judgement:
     """The verdict of one gate.
 
-    images_needed: about how many images decide with a probability of 80%; None where decided or unattainable. Reports of
-    earlier versions give the number that decides half of the time.
+    images_needed: about how many images would decide with a probability of 80%; None if the gate is decided, or if more
+    images would not help. Reports of earlier versions give the number that decides half of the time.
     """
 
     verdict: Verdict
@@ -53,15 +53,18 @@ class Judgement:
 class Gate:
     """One bound of the policy, applied. Invariant: rule is in skinaudit.audit.judgement.rules.RULES.
 
-    set: title of the set or of the probe. subject: what is bounded: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class,
-    `images`, or the figure of a floor, or `FIGURE, SUBGROUP`. value, limit, interval: fractions of 1, and images where the
-    gate counts; the value must lie below the limit, above it where the rule is `floor`, and may reach it where the gate
-    counts. p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm); of a subgroup against
-    "it loses no more than the rest", adjusted for all subgroups; None where the gate counts. binding: whether an undecided
-    gate forbids PASS. lesion_class: the class whose sensitivity is bounded; None for other gates. effective_lesions: as how
-    many lesions the images count; None for floors and counts. power: the probability that an engine as good as its source
-    passes this gate on these images, at the discordance seen; None where there is no source, where the gate counts, and in
-    reports of earlier versions. Rule, set and subject tell the gates of an audit apart.
+    set: title of the set or of the probe.
+    subject: the bounded figure: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class, `images`, the figure of a floor, or
+    `FIGURE, SUBGROUP`. Rule, set and subject together identify a gate.
+    value, limit, interval: fractions of 1, or numbers of images if the gate counts. The value must be below the limit. If
+    the rule is `floor`, it must be above. If the gate counts, it may equal the limit.
+    p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm). For a subgroup:
+    against "it loses no more than the rest", adjusted for all subgroups. None if the gate counts.
+    binding: whether PASS is forbidden while this gate is undecided.
+    lesion_class: the class whose sensitivity is bounded; None for other gates.
+    effective_lesions: the effective number of lesions; None for floors and counts.
+    power: probability that an engine as good as its source passes this gate on these images, at the observed discordance.
+    None if there is no source, if the gate counts, and in reports of earlier versions.
     """
 
     rule: str
@@ -84,7 +87,7 @@ class Gate:
 
     @property
     def counts(self) -> bool:
-        """Whether value and limit are images: lost cancers are counted singly."""
+        """Whether value and limit are numbers of images: missed cancers are counted one by one."""
         return self.rule in ("malignant-to-benign", "baseline-malignant-to-benign")
 
 
@@ -100,15 +103,15 @@ class BaselineClass:
 
 @dataclass(frozen=True)
 class BaselineSet:
-    """Right answers of an earlier engine (`baseline`) and of the audited one to one set.
+    """Correct predictions of an earlier engine (`baseline`) and of the audited engine on one set.
 
-    own: each engine answered images that were made against itself from the same clean ones; otherwise both answered the same
-    images. images_digest: of those of the audited engine; baseline_digest: of those of the earlier one.
-    malignant: how many images of malignant classes there are. malignant_to_benign: how many of them the earlier engine calls
-    malignant and the audited one benign. pooled: of those, malignant called malignant by each, under the name
-    MALIGNANT_CALLS; None where there is no malignant image, or where the earlier report does not say which it calls
-    malignant, and then malignant_to_benign counts those that it names rightly. classes: the malignant ones that have images,
-    in the contract's order of them.
+    own: True if each engine was tested on images crafted against itself from the same clean images; False if both were
+    tested on the same images. images_digest: of the audited engine's images; baseline_digest: of the earlier engine's.
+    malignant: number of images of malignant classes. malignant_to_benign: how many of them the earlier engine calls
+    malignant and the audited engine benign. pooled: malignant images called malignant by each engine, under the name
+    MALIGNANT_CALLS. It is None if there is no malignant image, or if the earlier report does not say which images it calls
+    malignant; then malignant_to_benign counts those that it classifies correctly. classes: the malignant classes that have
+    images, in the order of the contract.
     """
 
     title: str

@@ -1,9 +1,9 @@
-"""Whether a subgroup loses clearly more than the rest of its set: gates that can fail and bind nothing otherwise.
+"""Gates of subgroups: does a subgroup lose clearly more than the rest of its set? They can FAIL, and do nothing else.
 
-A gate FAILs on two conditions: the subgroup is shown to lose more than the rest, and what it was seen to lose more is at
-least the policy's margin. The first is a test whose p-values are adjusted for all subgroups, figures and sets
-(skinaudit.audit.figures.subgroup_excess), apart from the other gates: subgroups weaken none of those. The second keeps large
-sets from failing an engine for differences that are shown and too small to matter.
+A gate FAILs on two conditions. First, a test shows that the subgroup loses more than the rest. Its p-values are adjusted for
+all subgroups, figures and sets (skinaudit.audit.figures.subgroup_excess), separately from the other gates, so subgroups do
+not weaken those. Second, the observed difference is at least the policy's margin. Without it, large sets would fail an
+engine for differences that are real but too small to matter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Test:
 
 
 def subject_of(figure: str, subgroup: SubgroupResult) -> str:
-    """What a gate of a subgroup bounds."""
+    """The subject of a subgroup's gate: `FIGURE, SUBGROUP`."""
     return f"{figure}, {subgroup.title}"
 
 
@@ -45,9 +45,9 @@ def judged(policy: Policy, column: str) -> bool:
 
 
 def subgroup_gates(sets: Sequence[SetResult], policy: Policy) -> Iterator[Gate]:
-    """For each set and figure the gate of the subgroup with the smallest p-value, and every other one that fails.
+    """For each set and figure: the gate of the subgroup with the smallest p-value, and every other gate that fails.
 
-    The first passes only where those of all subgroups of its set and figure would.
+    The first gate passes only if the gates of all subgroups of its set and figure would pass.
     """
     tests = [test for result in sets for test in _tests(result, policy)]
     for key in dict.fromkeys((test.set, test.figure) for test in tests):

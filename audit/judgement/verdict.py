@@ -1,4 +1,4 @@
-"""From figures to a verdict. A wrong PASS is the worst that can happen here, so PASS has to be earned by every rule."""
+"""From figures to a verdict. A wrong PASS is the worst possible mistake, so every rule must agree before an audit passes."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from skinaudit.audit.judgement.result import Gate, Verdict
 
 
 def exit_code(verdict: Verdict) -> int:
-    """0 pass, 1 fail, 3 inconclusive; 2 is kept for unusable input."""
+    """0 pass, 1 fail, 3 inconclusive; 2 is reserved for unusable input."""
     return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}[verdict]
 
 
 def conclude(
     sets: Sequence[SetResult], gates: Sequence[Gate], findings: Sequence[Finding], policy: Policy
 ) -> tuple[Verdict, str]:
-    """The overall verdict and its reason in one sentence, which also tells of a policy far wider than the default and of a
-    source that has no robustness to lose.
+    """The overall verdict and its reason in one line.
 
-    FAIL if any gate or finding fails. INCONCLUSIVE if a binding gate or a finding is. PASS only if all that were compared
-    pass, among them the clean set and at least one white-box adversarial set, each with enough images.
+    FAIL if any gate or finding fails. INCONCLUSIVE if a binding gate or a finding is inconclusive. PASS only if every
+    compared set passes. The clean set and at least one white-box adversarial set must be among them, each with enough
+    images. The reason also says if the policy is far wider than the default, or if the source has no robustness to lose.
     """
     verdict, reason = _concluded(sets, gates, findings, policy)
-    only = "agreement only: the source keeps nothing under attack" if agreement_only(findings) else ""
+    only = "agreement only: the source model is not robust" if agreement_only(findings) else ""
     notes = [only if "agreement only" not in reason else "", _below_constant(findings, reason), loosened(policy)]
     return verdict, "; ".join((reason, *(note for note in notes if note)))
 
 
 def agreement_only(findings: Sequence[Finding]) -> bool:
-    """Whether the source keeps no robustness under any threat model, so that only agreement can be shown."""
+    """Whether the source is not robust under any threat model, so that the audit can only show agreement."""
     return any(finding.rule == "agreement-only" and finding.set is None for finding in findings)
 
 
 def _below_constant(findings: Sequence[Finding], reason: str) -> str:
-    """That the engine is less often right than a constant answer, in one clause; empty where it is not, or told already."""
+    """A clause that the engine is less accurate than a constant answer; empty if it is not, or if the reason says so."""
     below = next((finding for finding in findings if finding.rule == "below-constant"), None)
     return "" if below is None or below.text in reason else BELOW_CONSTANT
 
 
-BELOW_CONSTANT = "agreement only: less often right on clean images than a constant answer"
-"""What every report says first of an engine whose accuracy lies below that of the majority class."""
+BELOW_CONSTANT = "agreement only: less accurate on clean images than a constant answer"
+"""The first line of every report on an engine whose accuracy is below that of the majority class."""
 
 
 def _concluded(
@@ -67,20 +67,18 @@ def _concluded(
 
 
 def contradiction(sets: Sequence[SetResult], gates: Sequence[Gate], policy: Policy) -> str:
-    """What a report says of its gates that its own figures rule out, in one clause; empty where nothing is."""
+    """A clause that names a gate whose verdict contradicts the report's own figures; empty if there is none."""
     for gate in gates:
         possible = _possible(gate, policy)
         if gate.judgement.verdict not in possible:
-            found = gate.judgement.verdict.value
-            return (
-                f"the gate {gate.rule} of {gate.set} is {found}, by its figures {' or '.join(one.value for one in possible)}"
-            )
+            reported, allowed = gate.judgement.verdict.value, " or ".join(verdict.value for verdict in possible)
+            return f"the gate {gate.rule} of {gate.set} is {reported}, but its figures say {allowed}"
     judged = {(gate.rule, gate.set) for gate in gates}
     for result in sets:
         accuracy, malignant = result.comparison.drop, result.comparison.malignant_drop
         for rule, drop, what in (("drop", accuracy, "drop"), ("malignant-sensitivity", malignant, "malignant images")):
             if drop is not None and (rule, result.title) not in judged:
-                return f"{result.title} was compared, and no gate judges its {what}"
+                return f"{result.title} was compared, but no gate judges its {what}"
     return ""
 
 
@@ -97,14 +95,14 @@ def _possible(gate: Gate, policy: Policy) -> tuple[Verdict, ...]:
 
 
 def _lacking(judged: Sequence[SetResult], policy: Policy) -> str:
-    """Why the sets whose gates passed are no evidence yet; empty where they are."""
+    """Why the sets whose gates passed are not enough for a PASS; empty if they are enough."""
     if not judged:
-        return "no set was compared with a source model; nothing is judged"
+        return "no set was compared with a source model, so nothing was judged"
     enough = [result for result in judged if result.comparison.images >= policy.minimal_images]
     if not any(result.clean for result in enough):
         return f"no clean set of at least {policy.minimal_images} images was compared"
     if not any(result.white_box and not result.clean for result in enough):
-        return "no white-box adversarial set was compared: nothing is known of its robustness"
+        return "no white-box adversarial set was compared, so nothing is known about robustness"
     return ""
 
 
@@ -115,7 +113,7 @@ def _passed(
     findings: Sequence[Finding],
     policy: Policy,
 ) -> str:
-    text = f"{len(judged)} sets hold within {margin_text(policy.margin)} points of the source model"
+    text = f"{len(judged)} sets are within {margin_text(policy.margin)} points of the source model"
     if len(judged) < len(sets):
         text += f"; {len(sets) - len(judged)} not compared"
     within_baseline = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)

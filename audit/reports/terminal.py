@@ -69,15 +69,15 @@ def print_audit(result: AuditResult, console: Console) -> None:
     console.print()
     clean = result.sets[0].comparison
     if any("*" in _name(set_result, result) for set_result in result.sets):
-        source = "" if result.foreign else "; source is the fp32 reference of this one"
-        _line(console, f"* transfer: crafted on another model{source}")
+        source = "" if result.foreign else "; source is the fp32 reference of this model"
+        _line(console, f"* transfer: crafted on a different model{source}")
     _line(
         console,
         f"always {clean.majority_class}: accuracy {clean.majority_share:.1%}, balanced {clean.constant_balanced:.1%} "
         f"(over {clean.classes_present} classes)",
     )
     if any(gate.power is not None for gate in result.gates):
-        _line(console, f"power, how likely an engine as good as its source passes: {powers_text(result)}")
+        _line(console, f"power (probability that an engine as good as its source passes): {powers_text(result)}")
     _line(console, operating_text(result))
     speeds = [set_result.images_per_second for set_result in result.sets]
     _line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
@@ -89,7 +89,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         if set_result.drift and set_result.drift.near_ties
     ]
     if ties:
-        _line(console, f"images whose logit margin is at most their own drift: {', '.join(ties)}")
+        _line(console, f"near ties (logit margin at most the image's own drift): {', '.join(ties)}")
     if result.baseline is not None:
         console.print()
         _line(console, baseline_text(result.baseline))
@@ -98,7 +98,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
             _line(console, OWN_SETS)
         lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
                 if compared is None]  # fmt: skip
-        _line(console, f"malignant images called so by the baseline and benign now: {'; '.join(lost) or NOTHING}")
+        _line(console, f"malignant for the baseline, benign for this engine: {'; '.join(lost) or NOTHING}")
     if result.external is not None and result.external.figures:
         console.print()
         print_table(_external(result.external), console, keys=2)
@@ -113,7 +113,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console.print()
         print_table(_probes(result), console)
         for probe in result.probes:
-            budget = f"{probe.settings['queries']:,} an image at most"
+            budget = f"at most {probe.settings['queries']:,} per image"
             speed = f"{probe.queries / probe.seconds:,.0f} queries/s"
             _line(console, f"{probe.name}: {probe.queries:,} queries, {budget}, {speed}")
     if result.findings:

@@ -94,15 +94,11 @@ def _attack_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:
     for figures in record.sets:
         if figures.info.threat_model is not None and figures.info.name not in record.manifest.results:
             threat, attack_settings = figures.info.threat_model, figures.info.settings
-            options = {"attack": figures.info.attack, "norm": threat.norm, "eps": threat.eps_text, "seed": figures.info.seed}
-            options |= {name: attack_settings.get(name) for name in ("steps", "restarts")}
-            yield (
-                "skinaudit",
-                "attack",
-                run,
-                *_options(options),
-                *(["--targeted"] if attack_settings.get("targeted") else []),
-            )
+            stated = ((key, value) for key, value in sorted(attack_settings.items()) if value is not None)
+            given = ",".join(f"{key}={json.dumps(value).strip(chr(34))}" for key, value in stated)
+            attack = f"{figures.info.attack}:{given}" if given else figures.info.attack
+            options = {"attack": attack, "norm": threat.norm, "eps": threat.eps_text, "seed": figures.info.seed}
+            yield ("skinaudit", "attack", run, *_options(options))
 
 
 def _engine_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:

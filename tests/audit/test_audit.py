@@ -54,7 +54,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     steps: list[tuple[int, int]] = []
     result = audit_engine(planted.engine, batch_size=50, progress=lambda done, total: steps.append((done, total)))
     assert result.verdict is Verdict.PASS
-    assert result.reason == "2 sets hold within 1.0 points of the source model"
+    assert result.reason == "2 sets are within 1.0 points of the source model"
     assert result.findings == ()
     assert (result.synthetic, result.consistency.repeats, result.lineage_gaps) == (True, True, ())
     assert result.control == "the reference reproduces 2 of 2 sets, off by 0e+00 of the range"
@@ -100,9 +100,9 @@ def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: Simp
         (
             {"fault": "melanoma to nevus"},
             "fp32",
-            "clean: 100 of the 300 images that are malignant and called so by",
+            "clean: 100 of the 300 images that the source correctly calls malignant",
         ),
-        ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was asked for, found fp32 in 9 of 9 layers"),
+        ({"found": {"fp32": 9}, "promised": {"fp16": 9}}, "fp16", "fp16 was requested, found fp32 in 9 of 9 layers"),
     ],
 )
 def test_planted_faults_fail(
@@ -122,7 +122,7 @@ def test_a_constant_engine_fails_even_where_the_source_model_is_one(tmp_path: Pa
 def test_an_engine_that_cannot_repeat_itself_does_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(lab.plant(tmp_path, settings={"fault": "restless"}).engine)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "other bits" in result.reason
+    assert "different bits" in result.reason
 
 
 def test_few_images_do_not_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -150,7 +150,7 @@ def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: Simple
     result = audit_engine(planted.engine)
     assert result.control == "not run, reference missing (fp32.onnx)"
     assert [one.control.ran for one in result.sets] == [False, False]
-    told = "control not run, reference missing (fp32.onnx): the stored logits are taken on trust"
+    told = "control not run, reference missing (fp32.onnx): the stored logits are trusted without proof"
     assert texts(result, Severity.INCONCLUSIVE) == [told]
     assert result.verdict is Verdict.INCONCLUSIVE
     trusting = audit_engine(planted.engine, policy=Policy(control="optional"))

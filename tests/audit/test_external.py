@@ -75,7 +75,7 @@ def test_the_own_split_with_images_dropped_does_not_pass_as_external(workplace: 
 def test_without_the_run_nothing_shows_that_they_are_other_images(workplace: SimpleNamespace) -> None:
     (workplace.run / "run.json").unlink()
     result = audit_engine(workplace.engine, sets=workplace.external, seed=0)
-    assert any(finding.rule == "external-overlap" and "not at hand" in finding.text for finding in result.findings)
+    assert any(finding.rule == "external-overlap" and "not available" in finding.text for finding in result.findings)
     assert result.verdict is Verdict.INCONCLUSIVE
 
 
@@ -92,7 +92,7 @@ def test_a_changed_or_added_set_is_refused(workplace: SimpleNamespace, tmp_path:
 def test_runs_of_earlier_versions_have_no_record_of_their_pictures(workplace: SimpleNamespace) -> None:
     assert read_run(workplace.run).pictures is None
     result = audit_engine(workplace.engine, sets=workplace.external, seed=0)
-    assert any("trained before its pictures were recorded" in finding.text for finding in result.findings)
+    assert any("trained this run without recording its images" in finding.text for finding in result.findings)
 
 
 def test_a_description_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: Simple
 def test_a_foreign_engine_never_passes(workplace: SimpleNamespace) -> None:
     result = audit(workplace)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.reason == "no set was compared with a source model; nothing is judged"
+    assert result.reason == "no set was compared with a source model, so nothing was judged"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_plausible_but_wrong_scaling_is_noticed(workplace: SimpleNamespace) ->
     right = audit(workplace, ('"uint8"', '"float32"'))
     assert doubts(right) == ""
     wrong = audit(workplace, ('"uint8"', '"float32"'), ("scale = 1", 'scale = "1/255"'))
-    assert "takes 100.0% of all answers; check scale" in doubts(wrong)
+    assert "100.0% of all predictions are" in doubts(wrong)
     assert "is not above that of always answering" in doubts(wrong)
 
 
@@ -218,7 +218,7 @@ def test_one_column_of_a_coarser_task_is_judged_by_its_own_classes_and_threshold
         assert one.comparison.engine_accuracy == np.mean(called == ill)
         assert one.comparison.engine_malignant.right == int((called & ill).sum())
     told = {one.severity: one.text for one in result.findings if one.rule == "class-mapping"}
-    assert told[Severity.NOTE] == "by the contract benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
+    assert told[Severity.NOTE] == "class mapping of the contract: benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
     assert "robust accuracy may be overstated" in told[Severity.WARNING]
 
 
@@ -254,4 +254,4 @@ def test_a_wrong_positive_class_or_mapping_is_noticed(workplace: SimpleNamespace
     result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
     assert result.verdict is not Verdict.PASS
     assert "is not above that of always answering" in doubts(result)
-    assert "far better if they are read otherwise: benign as ill, ill as benign" in doubts(result)
+    assert "far better with a different order of classes: benign as ill, ill as benign" in doubts(result)

@@ -63,7 +63,7 @@ def test_the_report_is_read_back_and_edited_calls_are_refused(result: AuditResul
     value = to_json(result)
     value["sets"][0]["at_threshold"]["engine"]["specificity"]["right"] -= 1
     path.write_text(json.dumps(value))
-    with pytest.raises(InvalidInputError, match="does not follow from its answers by image"):
+    with pytest.raises(InvalidInputError, match="does not match its predictions per image"):
         read_audit(path)
 
 

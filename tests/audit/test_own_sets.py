@@ -74,7 +74,7 @@ def told(result: AuditResult, rule: str) -> list[tuple[Severity, str]]:
 def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: Path, lab: SimpleNamespace) -> None:
     result = retrained(report, lab)
     assert result.verdict is PASS
-    assert result.reason == ("2 sets hold within 1.0 points of the source model, 2 within 1.0 of the baseline (own sets)")
+    assert result.reason == ("2 sets are within 1.0 points of the source model, 2 within 1.0 of the baseline (own sets)")
     assert result.baseline is not None
     earlier = read_audit(report)
     clean, attacked = result.baseline.sets
@@ -87,16 +87,16 @@ def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: P
     assert attacked.drop.lost > 0  # it is another model
     ((severity, text),) = told(result, "own-sets")
     assert severity is Severity.NOTE
-    assert text.startswith(f"{PGD}: each engine was attacked with images made against itself")
+    assert text.startswith(f"{PGD}: each engine was attacked with images crafted against itself")
     for name in ("terminal", "markdown", "html"):
         shown = " ".join(reports.render(name, result).replace("\\", "").split())
         assert f"{PGD}, own" in shown
-        assert "wn: each engine was attacked with images made against itself, by the same attack" in shown
-        assert "depends on how well the attack works on each: masked gradients" in shown
+        assert "wn: each engine was attacked with images crafted against itself, by the same attack" in shown
+        assert "depends on how well the attack works on each; masked gradients" in shown
         assert "clean, own" not in shown
         assert "--baseline-own-sets" in shown or name == "terminal"
     for name in ("junit", "sarif"):
-        assert "each engine was attacked with images made against itself" in reports.render(name, result)
+        assert "each engine was attacked with images crafted against itself" in reports.render(name, result)
     assert [case.outcome for case in cases(result) if case.rule == "own-sets"] == [PASS]
     assert "--baseline-own-sets" in result.arguments
     write_json(report.parent / "new.json", to_json(result))
@@ -160,7 +160,7 @@ def test_nothing_passes_without_an_attack_by_answers_alone(
     assert {gate.judgement.verdict for gate in result.gates if gate.rule != "probe-drop"} == {PASS}
     lacking = [text for severity, text in told(result, "own-sets") if severity is Severity.INCONCLUSIVE]
     assert len(lacking) == 1
-    assert lacking[0].startswith("no fresh attack by this engine's answers alone broke any of at least 100 images")
+    assert lacking[0].startswith("no fresh black-box attack on at least 100 images")
     assert lacking[0].endswith("add --probe square")
 
 
@@ -174,7 +174,7 @@ def test_masked_gradients_do_not_make_a_model_no_worse(report: Path, lab: Simple
     assert result.verdict is INCONCLUSIVE
     ((severity, text),) = told(result, "masking")
     assert severity is Severity.INCONCLUSIVE
-    assert "a weaker attacker finds more than the stored sets" in text
+    assert "the stored sets overstate robustness" in text
 
 
 def test_masked_gradients_of_the_baseline_are_told(report: Path, lab: SimpleNamespace) -> None:
@@ -183,8 +183,8 @@ def test_masked_gradients_of_the_baseline_are_told(report: Path, lab: SimpleName
     finding |= {"gate": None, "figures": {}}
     report.write_text(json.dumps({**value, "findings": [finding]}))
     result = retrained(report, lab)
-    assert (Severity.WARNING, "the baseline's own audit tells of masked gradients: it may look more robust than it is, so "
-            "an apparent loss may not be real") in told(result, "own-sets")  # fmt: skip
+    assert (Severity.WARNING, "the baseline's own audit found masked gradients: the baseline may look more robust than "
+            "it is, so an apparent loss may not be real") in told(result, "own-sets")  # fmt: skip
 
 
 def test_a_set_that_the_baseline_lacks_is_told(report: Path, lab: SimpleNamespace) -> None:
@@ -199,7 +199,7 @@ def test_a_set_that_the_baseline_lacks_is_told(report: Path, lab: SimpleNamespac
     ]
     (planted.run / "sets" / "pgd.safetensors").unlink()
     result = audit_engine(planted.engine, sets=planted.run / "sets", baseline=report, baseline_own_sets=True)
-    assert (Severity.WARNING, f"sets of the baseline that were not replayed here: {PGD}") in told(
+    assert (Severity.WARNING, f"these sets of the baseline were not replayed here: {PGD}") in told(
         result, "baseline-coverage"
     )
     assert result.verdict is INCONCLUSIVE
@@ -233,7 +233,7 @@ def test_of_two_sets_of_one_attack_the_one_with_the_same_settings_is_taken(repor
 
 Change = Callable[[dict[str, Any]], None]
 BY_IMAGE = ("labels", "lesions", "engine_answers", "source_answers")
-UNPROVED = "does not follow from its answers by image: the report was changed; audit the engine again"
+UNPROVED = "does not match its predictions per image: the report was changed; audit the engine again"
 
 
 def other_steps(value: dict[str, Any]) -> None:
@@ -316,15 +316,15 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
         (right_turned, f"{PGD}: right {UNPROVED}"),
         (
             without_answers(right_turned),
-            f"{PGD}: .* images of .* are marked right, its figures say .*; the report was changed",
+            f"{PGD}: .* images of .* are marked correct, but its figures say .*; the report was changed",
         ),
         (accuracy_raised, rf"{PGD}: comparison\.engine_accuracy {UNPROVED}"),
-        (without_answers(accuracy_raised), rf"{PGD}: accuracy 0\.5000, but"),
+        (without_answers(accuracy_raised), rf"{PGD}: accuracy is 0\.5000, but"),
         (fewer_images, f"answers by image are not those of {IMAGES - 8} images: the report was changed"),
         (without_answers(fewer_images), f"{PGD}: right answers are not those of {IMAGES} images; the report was changed"),
         (
             of_an_earlier_version,
-            r"sets\[1\].settings is missing, expected an object; not as this version of skinaudit writes it, so audit",
+            r"sets\[1\].settings is missing, expected an object; this version of skinaudit does not",
         ),
     ],
 )

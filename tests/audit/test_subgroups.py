@@ -60,7 +60,7 @@ def read_as_earlier(path: Path, written: str) -> None:
     assert read_audit(path).verdict is Verdict.FAIL
     no_gate(report)
     path.write_text(json.dumps(report), encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="fails by the answers by image, and no gate says so"):
+    with pytest.raises(InvalidInputError, match="fails by the predictions per image, but no gate says so"):
         read_audit(path)
 
 
@@ -81,7 +81,7 @@ def refuse_edits(path: Path, written: str) -> None:
         report = json.loads(written)
         edit(report)
         path.write_text(json.dumps(report), encoding="utf-8")
-        with pytest.raises(InvalidInputError, match="does not follow"):
+        with pytest.raises(InvalidInputError, match="does not match"):
             read_audit(path)
 
 

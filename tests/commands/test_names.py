@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from skinaudit import cli
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.audit.evidence import probes
-from skinaudit.commands.names import listed, names_in, runtime_names
+from skinaudit.commands.names import attack_names, listed, names_in, runtime_names
 from skinaudit.engines.open import RUNTIMES
 
 
@@ -20,7 +20,7 @@ def test_names_are_those_that_the_folders_themselves_know() -> None:
     from skinaudit.trainer.data import layouts
 
     assert names_in("trainer/architectures") == architectures.names()
-    assert names_in("trainer/attacks") == attacks.names()
+    assert attack_names() == attacks.names()
     assert names_in("trainer/data/layouts") == layouts.names()
     assert names_in("trainer/probes") == of_gradients.names()
     assert names_in("audit/evidence/probes") == probes.names()
@@ -41,7 +41,7 @@ def test_names_are_listed_as_in_a_sentence() -> None:
     ("command", "names"),
     [
         ("train", names_in("trainer/architectures") + names_in("trainer/data/layouts")),
-        ("attack", names_in("trainer/attacks")),
+        ("attack", attack_names()),
         ("audit", runtime_names() + names_in("trainer/probes") + probes.names()),
         ("export", tuple(f"--{name}" for name in KINDS)),
     ],

@@ -24,6 +24,8 @@ from skinaudit.trainer.models import folded
 
 LINF8 = ThreatModel("linf", Fraction(8))
 QUICK = {"steps": 2}
+QUICK_OF = {"pgd": QUICK, "pgd-dlr": {"steps": 4}}
+SUFFIX_OF = {"fgsm": "", "pgd": "-steps2", "pgd-dlr": "-steps4"}
 
 
 @pytest.fixture
@@ -52,13 +54,13 @@ def test_a_run_ends_with_clean_fgsm_and_pgd_sets(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "pgd-dlr"])
 def test_a_new_set_enters_the_manifest_with_its_logits_after_rounding(run: Path, norm: str, attack: str) -> None:
     threat_model = ThreatModel(norm, Fraction(64 if norm == "l2" else 8))  # type: ignore[arg-type]
     before = read_run(run)
-    (written,) = attack_run(run, (AttackPlan(attack, threat_model, QUICK if attack == "pgd" else {}),))
+    (written,) = attack_run(run, (AttackPlan(attack, threat_model, {} if attack == "fgsm" else QUICK_OF[attack]),))
     after = read_run(run)
-    name = f"{attack}-{norm}-{64 if norm == 'l2' else 8}" + ("-steps2" if attack == "pgd" else "")
+    name = f"{attack}-{norm}-{64 if norm == 'l2' else 8}" + SUFFIX_OF[attack]
     assert dict(after.sets) == {**before.sets, name: after.sets[name]}
     assert resolve(run, after.sets[name]) == written.path
     check_perturbation(written, open_set(resolve(run, after.sets["clean"])))
@@ -181,6 +183,8 @@ def test_plans_take_eps_from_the_run_and_settings_where_they_are_known(tiny_run:
     plans = plans_for(tiny_run, ("fgsm", "pgd"), norm="linf", eps=None, settings={"steps": 9, "targeted": None})
     assert [(plan.attack, plan.settings) for plan in plans] == [("fgsm", {}), ("pgd", {"steps": 9})]
     assert all(plan.threat_model == ThreatModel("linf", Fraction(4)) for plan in plans)
+    quick, slow = plans_for(tiny_run, ("pgd:steps=3", "pgd"), norm="linf", eps=None, settings={"steps": 9})
+    assert (quick.settings, slow.settings) == ({"steps": 3}, {"steps": 9})
     (wider,) = plans_for(tiny_run, ("pgd",), norm="l2", eps="127.5/255", settings={})
     assert wider.threat_model == ThreatModel("l2", Fraction(255, 2))
 
@@ -190,8 +194,8 @@ def test_plans_that_mean_nothing_are_refused(tiny_run: Path) -> None:
         plans_for(tiny_run, ("fgsm",), norm="linf", eps="8/255", settings={"steps": 9})
     with pytest.raises(InvalidInputError, match=r"has no l2 set to take eps from; give --eps"):
         plans_for(tiny_run, ("pgd",), norm="l2", eps=None, settings={})
-    with pytest.raises(InvalidInputError, match="attack 'square': choose among"):
-        plans_for(tiny_run, ("square",), norm="linf", eps="8/255", settings={})
+    with pytest.raises(InvalidInputError, match="attack 'squares': choose among"):
+        plans_for(tiny_run, ("squares",), norm="linf", eps="8/255", settings={})
 
 
 class Rounded(nn.Module):
@@ -211,3 +215,14 @@ def test_a_model_without_gradients_is_not_attacked(tiny_run: Path, tmp_path: Pat
     with pytest.raises(InvalidInputError, match="gradient is 0 on 100% of the images"):
         write_adversarial_set(tmp_path / "x.safetensors", Rounded(model), clean, plan, source="sha256:x", seed=0)
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_universal_set_has_one_perturbation_for_all_its_images(run: Path) -> None:
+    (written,) = attack_run(run, (AttackPlan("universal", LINF8, {"epochs": 1, "step_share": 1.0}),))
+    clean = open_set(run / "sets" / "clean.safetensors")
+    before, after = images(clean).astype(int), images(written).astype(int)
+    free = (before >= 8) & (before <= 247)  # the box cuts nothing off there
+    least, most = np.where(free, after - before, 99).min(0), np.where(free, after - before, -99).max(0)
+    assert len(before) > 25
+    assert (least == most)[free.sum(0) > 1].all()
+    assert (most[free.any(0)] != 0).mean() > 0.2

@@ -1,18 +1,26 @@
-"""Attacks on a differentiable model, one a file; the file's name is the attack's name on the command line.
+"""Attacks on a differentiable model, one a file; the file's name is the attack's on the command line, with `-` for `_`.
 
 An attack file defines `attack(model, images, labels, *, threat_model, generator, trace=None, **settings) -> images` and
-SETTINGS, its settings with their defaults. Nothing else needs to change when a file is added.
+SETTINGS, its settings with their defaults; WHOLE_SET, where it has to see all images of a set in one call. Nothing else
+needs to change when a file is added.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import RReLU
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torchvision.ops import StochasticDepth
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -40,18 +48,91 @@ class Attack(Protocol):
 
 def names() -> tuple[str, ...]:
     """The attacks that are there, by file."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dict[str, Any]]:
     """The attack function of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
     if name not in names():
         raise InvalidInputError(f"attack {name!r}: choose among {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = _module(name)
     unknown = sorted(set(given or {}) - set(module.SETTINGS))
     if unknown:
         raise InvalidInputError(
             f"attack {name}: no setting {', '.join(unknown)}; it has {', '.join(module.SETTINGS) or 'none'}"
         )
-    function: Attack = module.attack
-    return function, {**module.SETTINGS, **(given or {})}
+    return _of_evaluation(name, module.attack), {**module.SETTINGS, **(given or {})}
+
+
+def whole_set(name: str) -> bool:
+    """Whether the attack makes one perturbation for all images of a set, so that it has to see them in one call."""
+    return bool(getattr(_module(name), "WHOLE_SET", False))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """The attack and its settings in `NAME` or `NAME:key=value,...`, as in `pgd-dlr:steps=100,targets=6`.
+
+    Values have the types of the defaults; `none` is for settings that may be left open. Raises InvalidInputError for unknown
+    names and for values of another type.
+    """
+    name, _, rest = text.partition(":")
+    defaults = load(name)[1]
+    given = {}
+    for item in rest.split(",") if rest else ():
+        key, equals, value = item.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise InvalidInputError(f"attack {text!r}: write settings as key=value, such as {name}:{_example(defaults)}")
+        if key not in defaults:
+            load(name, {key: value})  # raises
+        given[key] = _value(f"attack {name}: {key}", value.strip(), defaults[key])
+    return name, given
+
+
+def _example(defaults: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in list(defaults.items())[:2])
+
+
+def _value(what: str, text: str, default: Any) -> Any:
+    """`text` as the type of the default; of a setting without one a number."""
+    if default is None and text == "none":
+        return None
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise InvalidInputError(f"{what}={text}: choose true or false")
+        return text == "true"
+    if isinstance(default, str):
+        return text
+    kind = int if isinstance(default, int) else float
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInputError(f"{what}={text}: give {'a whole number' if kind is int else 'a number'}")
+    return value
+
+
+def check_evaluation(model: nn.Module, *, where: str) -> None:
+    """Raise InvalidInputError where a layer answers as in training: the attacked function is the one that is deployed."""
+    for path, layer in model.named_modules():
+        if layer.training and isinstance(layer, _BatchNorm | _DropoutNd | RReLU | StochasticDepth):
+            raise InvalidInputError(
+                f"{where}: layer {path or type(layer).__name__} of the model is in training mode; call model.eval() first"
+            )
+
+
+def _of_evaluation(name: str, attack: Attack) -> Attack:
+    """The attack, refusing models in training mode."""
+
+    @functools.wraps(attack)
+    def checked(model: nn.Module, *args: Any, **settings: Any) -> Tensor:
+        if isinstance(model, nn.Module):
+            check_evaluation(model, where=name)
+        return attack(model, *args, **settings)
+
+    return checked

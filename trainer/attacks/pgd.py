@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.look import pieces_of
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -27,10 +27,6 @@ SETTINGS: dict[str, Any] = {
 
 _COMPACT = 0.9
 """On a CPU images that are done leave the loop once they are a tenth of it: each new batch size costs new kernels."""
-
-_CPU_PIXELS = 125 * 64 * 64
-"""Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
-keeps freed memory, and new pages for every layer take 1.5 times as long."""
 
 _SETTLING = 4
 """Steps between two looks for settled images: the look costs as much as several percent of a step."""
@@ -81,7 +77,7 @@ def attack(
     if trace is not None:
         if stop_margin is not None:
             raise InvalidInputError("pgd: a trace tells of the full budget; leave stop_margin out")
-        trace.open(len(images), starts=restarts, steps=steps, device=images.device)
+        trace.open(len(images), stages=[steps] * restarts, device=images.device)
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
@@ -128,7 +124,7 @@ def input_gradient(
     The loss is the cross-entropy, where `targeted` less than 0. Where it is below _LEAST_LOSS in size, loss and gradient are
     those of the smooth lead, which still rises with it.
     """
-    pieces = max(1, math.ceil(images[:, 0].numel() / _CPU_PIXELS)) if images.device.type == "cpu" else 1
+    pieces = pieces_of(images)
     found = []
     for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
         with torch.enable_grad():

@@ -108,7 +108,7 @@ def _opened(result: AuditResult, set_result: SetResult) -> AdversarialSet | str:
     except InvalidInputError as error:
         return str(error)
     if image_set.images_digest != set_result.images_digest:
-        return f"{image_set.path}: holds other images than those that were audited"
+        return f"{image_set.path}: its images differ from those that were audited"
     return image_set
 
 

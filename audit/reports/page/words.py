@@ -1,4 +1,4 @@
-"""Figures and names of an audit as a page writes them."""
+"""Figures and names of an audit in the words of the HTML report."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, 
 from skinaudit.audit.reports.parts.wording import baseline_text
 
 NOTHING = "\u2013"
-"""Where there is no figure: never a 0."""
+"""Shown if there is no figure; never a 0."""
 
 MEANINGS: Mapping[Verdict, str] = {
-    Verdict.PASS: "Every compared set stays within the margin, and no limit of the policy is broken.",
-    Verdict.FAIL: "What was measured breaks the policy: do not ship this file as it is.",
-    Verdict.INCONCLUSIVE: "What was measured can neither clear nor condemn this file. It is not a pass.",
+    Verdict.PASS: "Every compared set stays within the margin, and no limit of the policy is exceeded.",
+    Verdict.FAIL: "The measurements violate the policy. Do not ship this file.",
+    Verdict.INCONCLUSIVE: "The measurements can neither clear nor reject this file. This is not a pass.",
 }
 QUESTIONS: Mapping[str, str] = {
     "drop": "accuracy lost",
@@ -34,7 +34,7 @@ QUESTIONS: Mapping[str, str] = {
     "baseline-drop": "lost since the baseline",
     "baseline-malignant-to-benign": "malignant for the baseline, called benign",
 }
-"""What a gate of each rule asks."""
+"""The question of each gate, by rule."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.FAIL: "Failures",
     Severity.INCONCLUSIVE: "What forbids a pass",
@@ -84,7 +84,7 @@ def power(value: float | None) -> str:
 
 
 def gate_value(gate: Gate) -> str:
-    """What was measured, in the gate's own unit, with its interval."""
+    """The measured value in the unit of the gate, with its interval."""
     if gate.counts:
         return f"{gate.value:.0f}"
     write = percent if gate.rule in ("floor", "turned-benign") else points
@@ -93,7 +93,7 @@ def gate_value(gate: Gate) -> str:
 
 
 def gate_limit(gate: Gate) -> str:
-    """What is asked: `below 1.0 points`, `at most 0 images`, `at least 65.0%`."""
+    """The limit as text: `below 1.0 points`, `at most 0 images`, `at least 65.0%`."""
     if gate.counts:
         return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
@@ -132,12 +132,12 @@ def layers(counts: Mapping[str, int]) -> str:
 
 
 def precision_found(result: AuditResult) -> str:
-    """What the opened engine says of its layers beside what was asked for."""
+    """The precision that the opened engine reports for its layers, and the requested one."""
     layer_counts = result.description.found
     if result.asked is None:
         return layers(layer_counts) or "unknown"
     if not layer_counts:
-        return f"{result.asked} asked for; the opened file does not tell"
+        return f"{result.asked} requested; not reported by the file"
     return f"{result.asked} in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
@@ -148,7 +148,7 @@ def box(result: AuditResult) -> str:
 
 
 def largest_drop(result: AuditResult) -> SetResult | None:
-    """The compared set whose interval reaches furthest to the bad side."""
+    """The compared set with the highest upper bound of the drop."""
     compared = [
         (set_result.comparison.drop.interval.high, set_result)
         for set_result in result.sets

@@ -48,9 +48,9 @@ def notes(lineup: Lineup) -> tuple[str, ...]:
     lines += [f"{entry.label}: {line}" for entry in lineup.audited for line in entry.first_lines]
     lines += [f"{entry.label}: {entry.clinical}" for entry in lineup.audited if entry.clinical is not None]
     if not all(set_entry.comparable for set_entry in sets):
-        lines.append(f"{OTHER_IMAGES} other images than in the first audit with a set of this title: not comparable")
+        lines.append(f"{OTHER_IMAGES} the images differ from those of the first audit with this set: not comparable")
     if any(_transfer(set_entry) for set_entry in sets):
-        lines.append("* transfer: crafted on another model")
+        lines.append("* transfer: crafted on a different model")
     return tuple(lines)
 
 

@@ -78,7 +78,7 @@ def subgroups_text(result: AuditResult) -> str:
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
     return (
         f"subgroups: {names}; {failed} lose clearly more than the rest of their set, by "
-        f"{margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions decide nothing"
+        f"{margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions are not judged"
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures and facts of an audit as every report words them."""
+"""Figures and facts of an audit, in the words that all reports share."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
 from skinaudit.engines.engine import UNREPORTED
 
 MANY_CLASSES = 10
-"""With more, classes stand in rows of tables, and upright above the columns of a matrix."""
+"""With more classes than this, tables list classes in rows, and a matrix has upright column heads."""
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 
 
 def margin_points(set_result: SetResult, result: AuditResult) -> float:
-    """Points of accuracy that the policy lets this set lose: its own margin where the policy names one."""
+    """Points of accuracy that this set may lose: its own margin if the policy has one for it."""
     limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == set_result.title)
     return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
 
 
 def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate | None]]:
-    """What a table of the clinical endpoint shows: for each compared set the gate on malignant called malignant, and the
-    one on those that turned benign; None where the source calls no malignant image malignant."""
+    """Rows of the table of the clinical endpoint: for each compared set, the gate on malignant called malignant and the gate
+    on images that turned benign. The latter is None if the source calls no malignant image malignant."""
     gates = {(gate.set, gate.rule): gate for gate in result.gates if gate.subject == MALIGNANT_CALLS}
     for set_result in result.sets:
         pooled = gates.get((set_result.title, "malignant-sensitivity"))
@@ -46,16 +46,16 @@ def turned_benign_text(gate: Gate | None) -> str:
 
 
 def first_lines(result: AuditResult) -> Iterator[str]:
-    """What every report says before its figures: a policy far wider than the default, a source without robustness."""
+    """The lines that every report shows before its figures, such as a very wide policy or a source without robustness."""
     wide = loosened(result.policy)
     if wide:
         yield wide
     if result.agreement_only:
-        yield "agreement only: the source keeps nothing under attack, so nothing here tells of robustness"
+        yield "agreement only: the source model is not robust, so these figures say nothing about robustness"
     if any(finding.rule == "below-constant" for finding in result.findings):
         clean = result.sets[0].comparison
         yield (
-            f"{BELOW_CONSTANT}: {percent(clean.engine_accuracy)}, always {clean.majority_class} "
+            f"{BELOW_CONSTANT}: {percent(clean.engine_accuracy)}, always answering {clean.majority_class} gets "
             f"{percent(clean.majority_share)}"
         )
     if result.external is not None:
@@ -64,11 +64,11 @@ def first_lines(result: AuditResult) -> Iterator[str]:
         if "external-validation" in rules:
             yield "external figures differ from those of the run's own test by more than chance explains"
         if "external-looks" in rules:
-            yield "external images look otherwise than those of training"
+            yield "external images look different from the training images"
 
 
 def external_text(external: ExternalResult) -> str:
-    """Which images an external audit is about."""
+    """The images that an external audit used."""
     own = "" if external.run_dataset is None else f", not the test images of {external.run_dataset}"
     return f"EXTERNAL images: {external.name} ({external.dataset}){own}"
 
@@ -94,14 +94,14 @@ def _estimate_text(estimate: Estimate | None) -> str:
 
 
 EXTERNAL_NOTE = (
-    "own test: the source model on the run's own test images; difference: own test less external, in points; intervals "
-    "allow for all figures of the table"
+    "own test: the source model on the run's own test images; difference: own test minus external, in points; the intervals "
+    "are corrected for the number of figures in the table"
 )
-"""Stands below a table of own test beside external validation."""
+"""Footnote of the table that compares own test and external validation."""
 
 
 def precision_text(result: AuditResult) -> str:
-    """The precision that was asked for, and in how many layers it was found."""
+    """The requested precision, and the number of layers in which it was found."""
     layer_counts = result.description.found
     if result.asked is None:
         return ", ".join(f"{name} found in {count} layers" for name, count in layer_counts.items()) or "precision unknown"
@@ -111,22 +111,22 @@ def precision_text(result: AuditResult) -> str:
         text = f"{result.asked} reported in {computed.get(result.asked, 0)} of {sum(computed.values())} layers"
         return f"{text}, {hidden} parts not reported" if hidden else text
     if not layer_counts:
-        return f"{result.asked}, which the opened file does not tell"
+        return f"{result.asked} requested, not reported by the file"
     return f"{result.asked} found in {layer_counts.get(result.asked, 0)} of {sum(layer_counts.values())} layers"
 
 
 def batches_text(result: AuditResult) -> str:
-    """The batches that were tried and, where the engine takes no others, those that it takes."""
-    tried = f"batches tried: {_runs(result.consistency.sizes)}"
+    """The batch sizes that were tried and, if the engine has limits, those that it accepts."""
+    tried = f"batch sizes tried: {_runs(result.consistency.sizes)}"
     ranges = [
-        f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"{limits.smallest} alone"
+        f"{limits.smallest} to {limits.largest}" if limits.smallest < limits.largest else f"only {limits.smallest}"
         for limits in result.description.batches
     ]
-    return f"{tried}; the engine takes {' or '.join(ranges)}" if ranges else tried
+    return f"{tried}; the engine accepts {' or '.join(ranges)}" if ranges else tried
 
 
 def _runs(sizes: Sequence[int]) -> str:
-    """Ascending whole numbers, neighbours of which there are three or more as a span."""
+    """Ascending whole numbers as text; three or more consecutive numbers become a range."""
     runs: list[list[int]] = []
     for size in sizes:
         if runs and size == runs[-1][-1] + 1:
@@ -142,15 +142,15 @@ def baseline_text(baseline: BaselineResult) -> str:
     return f"baseline {baseline.engine}{run} ({short(baseline.engine_digest)}), audited as {baseline.verdict.value}"
 
 
-OWN_SETS = "own: each engine was attacked with images made against itself, by the same attack on the same clean images"
-"""Stands below a table of the baseline where sets of each engine's own are compared."""
+OWN_SETS = "own: each engine was attacked with images crafted against itself, by the same attack on the same clean images"
+"""Footnote of the baseline table if each engine was tested on its own sets."""
 
 
 def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | BaselineClass | None, Gate]]:
-    """What a table of the baseline shows: title of the set, right answers of both engines, and the gate on them.
+    """Rows of the baseline table: title of the set, correct predictions of both engines, and the gate on them.
 
-    For each set: the set itself, malignant called malignant, each malignant class of it, and last, without answers, its
-    malignant images that are now called benign. The title says where each engine was attacked with a set of its own.
+    For each set: the set itself, malignant called malignant, each malignant class, and last, without predictions, its
+    malignant images that are now called benign. The title ends in `, own` if each engine was attacked with its own set.
     """
     gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
     for baseline_set in () if result.baseline is None else result.baseline.sets:
@@ -164,7 +164,7 @@ def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | Base
 
 
 def own_sets_compared(result: AuditResult) -> bool:
-    """Whether any compared set of the baseline was made against the earlier engine itself."""
+    """Whether any compared set of the baseline was crafted against the earlier engine itself."""
     return result.baseline is not None and any(baseline_set.own for baseline_set in result.baseline.sets)
 
 
@@ -174,7 +174,7 @@ def lineage_text(result: AuditResult) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """On one line, not too long, and without anything that Markdown, a table, HTML, mentions or links would act on."""
+    """Text on one line, not too long, escaped so that Markdown, tables, HTML, mentions and links have no effect in it."""
     line = " ".join(printable(text).split())
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")

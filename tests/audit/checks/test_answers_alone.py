@@ -19,6 +19,6 @@ DAMAGES = {"no model and no set to attack": alone}
 def test_it_says_what_such_an_audit_shows_and_what_not(honest: Evidence) -> None:
     (finding,) = check(alone(honest))
     assert finding.severity is Severity.WARNING
-    assert "bounds robust accuracy from above" in finding.text
-    assert "nothing tells what the export lost" in finding.text
+    assert "is an upper bound of robust accuracy" in finding.text
+    assert "How much the export lost is unknown" in finding.text
     assert list(check(change_inputs(honest, manifest=None))) == []

@@ -53,4 +53,4 @@ def test_the_earlier_verdict_is_noted(honest: Evidence) -> None:
 def test_a_report_without_answers_by_image_is_noted(honest: Evidence) -> None:
     (finding,) = check(against(honest, by_image=False))
     assert finding.severity is Severity.NOTE
-    assert "keeps no answers by image: its figures are not proved" in finding.text
+    assert "without predictions per image: its figures are not proved" in finding.text

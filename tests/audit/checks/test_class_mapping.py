@@ -20,8 +20,8 @@ DAMAGES = {"classes of the sets are one": lambda evidence: mapped(evidence, **MA
 def test_it_says_what_was_brought_together(honest: Evidence) -> None:
     note, warning = check(mapped(honest, **MAPPING))
     assert note.text == (
-        "by the contract ill is mel, bcc, akiec; well is nv, bkl, df, vasc; background is no class of the sets, and an "
-        "answer there is wrong"
+        "class mapping of the contract: ill is mel, bcc, akiec; well is nv, bkl, df, vasc; the sets have no "
+        "background, so predicting this class counts as wrong"
     )
     assert warning.severity is Severity.WARNING
 

@@ -23,17 +23,17 @@ DAMAGES = {
 @pytest.mark.parametrize(
     ("engine", "emulated", "correlation", "severity", "words"),
     [
-        (1e-7, 3e-4, 0.0, Severity.FAIL, "fp16 was asked for, and the engine is too close to fp32"),
-        (2.9e-5, 3e-4, 1.0, Severity.FAIL, "lie 3e-05 of their range"),
-        (3.1e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the engine rounds less than fp16 explains"),
-        (7.4e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the engine rounds less than fp16 explains"),
-        (7.6e-5, 3e-4, 1.0, Severity.NOTE, "agrees with fp16"),
-        (3e-4, 3e-4, 0.31, Severity.NOTE, "and these errors correlate by 0.31"),
-        (3e-4, 3e-4, 0.29, Severity.INCONCLUSIVE, "it may compute in another precision"),
-        (3e-4, 3e-4, -1.0, Severity.INCONCLUSIVE, "the engine's errors are not those of fp16"),
-        (1.1e-3, 3e-4, 0.9, Severity.NOTE, "an emulation of fp16 3e-04"),
-        (1.3e-3, 3e-4, 0.9, Severity.INCONCLUSIVE, "the engine rounds more than fp16 explains"),
-        (1e-7, 5e-7, 1.0, Severity.INCONCLUSIVE, "fp16 changes nothing here"),
+        (1e-7, 3e-4, 0.0, Severity.FAIL, "fp16 was requested, but the engine is too close to fp32"),
+        (2.9e-5, 3e-4, 1.0, Severity.FAIL, "differ from the source's by 3e-05 of their range"),
+        (3.1e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the rounding errors are too small for fp16"),
+        (7.4e-5, 3e-4, 1.0, Severity.INCONCLUSIVE, "the rounding errors are too small for fp16"),
+        (7.6e-5, 3e-4, 1.0, Severity.NOTE, "match fp16"),
+        (3e-4, 3e-4, 0.31, Severity.NOTE, "the correlation of these errors is 0.31"),
+        (3e-4, 3e-4, 0.29, Severity.INCONCLUSIVE, "the engine may compute in a different precision"),
+        (3e-4, 3e-4, -1.0, Severity.INCONCLUSIVE, "the rounding errors do not match fp16"),
+        (1.1e-3, 3e-4, 0.9, Severity.NOTE, "an emulation of fp16 by 3e-04"),
+        (1.3e-3, 3e-4, 0.9, Severity.INCONCLUSIVE, "the rounding errors are too large for fp16"),
+        (1e-7, 5e-7, 1.0, Severity.INCONCLUSIVE, "fp16 makes no visible difference here"),
     ],
 )
 def test_the_rounding_tells_the_precision(
@@ -47,5 +47,5 @@ def test_the_rounding_tells_the_precision(
 def test_what_could_not_be_compared_is_no_proof(honest: Evidence) -> None:
     (finding,) = check(computed(honest, unseen="no onnxruntime"))
     assert finding.severity is Severity.INCONCLUSIVE
-    assert finding.text.endswith("nothing proves fp16: no onnxruntime")
+    assert finding.text.endswith("so fp16 is not proved: no onnxruntime")
     assert list(check(honest)) == []

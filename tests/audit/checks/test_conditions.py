@@ -19,9 +19,9 @@ DAMAGES = {
     ("conditions", "severity", "words"),
     [
         (Conditions("e.onnx", added=("Greater", "Where")), Severity.INCONCLUSIVE, "the graph has Greater, Where"),
-        (Conditions("e.onnx", unseen="it has Where, and why"), Severity.INCONCLUSIVE, "e.onnx: it has Where, and why: an"),
+        (Conditions("e.onnx", unseen="it has Where, and why"), Severity.INCONCLUSIVE, "and why: predictions may"),
         (Conditions("e.onnx", shared=("Where",)), Severity.WARNING, "engine and reference both have Where"),
-        (Conditions("g.onnx", built_from=True), Severity.NOTE, "looked for in g.onnx, which the engine was built from"),
+        (Conditions("g.onnx", built_from=True), Severity.NOTE, "searched in g.onnx; according to the manifest"),
     ],
 )
 def test_what_was_found_or_could_not_be_seen_is_said(

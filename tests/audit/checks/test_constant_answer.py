@@ -35,4 +35,4 @@ def test_an_answer_barely_better_than_constant_is_undecided(honest: Evidence) ->
     engine[0] = 0
     (finding,) = check(answering(honest, engine, np.repeat(np.arange(7), 10)))
     assert finding.severity is Severity.INCONCLUSIVE
-    assert "cannot be told from that of a constant answer, 14.3%" in finding.text
+    assert "cannot be distinguished from that of a constant answer, 14.3%" in finding.text

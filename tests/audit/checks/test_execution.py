@@ -65,7 +65,7 @@ def test_a_plan_computes_what_its_runtime_reports(
     findings = list(check(computed(built, {}, executed)))
     assert [finding.severity for finding in findings] == severities
     if Severity.INCONCLUSIVE in severities:
-        assert findings[0].text.startswith("precision not reported by the runtime")
+        assert findings[0].text.startswith("the runtime does not report the precision")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_report_of_few_layers_leaves_the_judgement_to_the_rounding(honest: Evi
     (finding,) = check(computed(built, {}, {"fp16": 1, "fp32": 1}))
     assert finding.severity is Severity.NOTE
     assert finding.figures == {"layers": 28, "as asked": 1}
-    assert "fp16 in 1, fp32 in 1 of 28 layers; whether the others do is judged by the rounding" in finding.text
+    assert "fp16 in 1, fp32 in 1 of 28 layers; the rounding errors of the outputs judge the other layers" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def test_a_typed_file_can_be_audited_where_the_runtime_reports_nothing(
 ) -> None:
     findings = list(check(computed(change_inputs(honest, asked=asked, found={asked: 28}), {asked: 28}, None)))
     assert [finding.severity for finding in findings] == severities
-    assert all(f"the file itself has {asked} in 28 layers" in finding.text for finding in findings)
+    assert all(f"layers in the file: {asked} in 28" in finding.text for finding in findings)
 
 
 @pytest.mark.parametrize(
     ("half", "severity", "words"),
     [
-        (HalfPrecision("fp16", 64, 0, 0, ()), Severity.NOTE, "answers 0 of 64 images otherwise"),
-        (HalfPrecision("bf16", 64, 0, 2, ()), Severity.INCONCLUSIVE, "answers 2 of 64 images otherwise"),
+        (HalfPrecision("fp16", 64, 0, 0, ()), Severity.NOTE, "predicts a different class for 0 of 64 images"),
+        (HalfPrecision("bf16", 64, 0, 2, ()), Severity.INCONCLUSIVE, "predicts a different class for 2 of 64 images"),
         (HalfPrecision("fp16", 64, 3, 0, ("noise",)), Severity.FAIL, "NaN or infinity on 3 of 64 images"),
-        (HalfPrecision("fp16", 64, 0, 0, ("noise", "white")), Severity.INCONCLUSIVE, "a frame that is noise, white"),
+        (HalfPrecision("fp16", 64, 0, 0, ("noise", "white")), Severity.INCONCLUSIVE, "an input that is noise, white"),
         (HalfPrecision("fp16", unseen="no onnxruntime"), Severity.INCONCLUSIVE, "did not run: no onnxruntime"),
     ],
 )

@@ -69,7 +69,7 @@ def test_openvino_quantises_otherwise(honest: Evidence) -> None:
 
 
 def test_a_precision_without_a_bound_is_an_error(honest: Evidence) -> None:
-    with pytest.raises(InvalidInputError, match=r"subject\.onnx: precision 'whim': no bound is known"):
+    with pytest.raises(InvalidInputError, match=r"subject\.onnx: precision 'whim' has no known bound"):
         list(check(moved(honest, "whim", 0.0)))
 
 

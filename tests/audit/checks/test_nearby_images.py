@@ -36,4 +36,4 @@ def test_the_measure_is_the_difference_on_stored_images(
 def test_no_answer_fails(honest: Evidence) -> None:
     (finding,) = check(DAMAGES["no answer"](honest))
     assert finding.severity is Severity.FAIL
-    assert finding.text == "answers NaN or infinity to images between the steps"
+    assert finding.text == "gives NaN or infinity for images between the steps"

@@ -25,7 +25,7 @@ DAMAGES = {
 def test_a_collapsed_model_is_called_not_robust(honest: Evidence) -> None:
     (finding,) = check(DAMAGES["collapsed"](honest))
     assert finding.severity is Severity.WARNING
-    assert "not robust in itself" in finding.text
+    assert "the model itself is not robust" in finding.text
 
 
 def test_a_robust_accuracy_below_a_constant_answers_is_noted_where_the_balanced_one_is_above(honest: Evidence) -> None:

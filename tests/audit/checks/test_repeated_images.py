@@ -22,11 +22,14 @@ def test_near_copies_are_told_and_counted(honest: Evidence) -> None:
     copies = replace(honest.inputs.copies, joined=3)
     (finding,) = check(change_inputs(honest, copies=copies))
     assert (finding.rule, finding.severity) == ("near-copies", Severity.WARNING)
-    assert finding.text == "3 lesions look like near-copies of other lesions and count as one with them, which leaves 525"
+    assert finding.text == (
+        "the images of 3 lesions are near-copies of images of other lesions. They are counted together, so 525 lesions "
+        "remain"
+    )
 
 
 def test_pictures_that_were_not_all_compared_are_told(honest: Evidence) -> None:
     copies = replace(honest.inputs.copies, every_pair=False)
     (finding,) = check(change_inputs(honest, copies=copies))
     assert (finding.rule, finding.severity) == ("near-copies", Severity.NOTE)
-    assert finding.text.startswith("700 images are too many to compare each with each")
+    assert finding.text.startswith("700 images are too many to compare all pairs")

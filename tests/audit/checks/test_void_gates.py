@@ -28,12 +28,12 @@ DAMAGES = {
 @pytest.mark.parametrize(
     ("bounds", "severity", "words"),
     [
-        ({"margin": 90.0}, Severity.INCONCLUSIVE, "drop of accuracy: the margin of 90 points lets an engine pass"),
-        ({"malignant_to_benign": 300}, Severity.INCONCLUSIVE, "malignant-to-benign: the limit of 300 images allows to lose"),
-        ({"class_margin": 90.0}, Severity.INCONCLUSIVE, "class-sensitivity of mel: the margin of 90 points"),
-        ({"class_margins": {"bcc": 99.0}}, Severity.INCONCLUSIVE, "class-sensitivity of bcc: the margin of 99 points"),
-        ({"benign_margin": 99.0}, Severity.WARNING, "class-sensitivity of nv: the margin of 99 points"),
-        ({"margins": {"pgd": 99.0}}, Severity.INCONCLUSIVE, "drop of accuracy: the margin of 99 points"),
+        ({"margin": 90.0}, Severity.INCONCLUSIVE, "drop of accuracy: with a margin of 90 points"),
+        ({"malignant_to_benign": 300}, Severity.INCONCLUSIVE, "malignant-to-benign: the limit of 300 images is void"),
+        ({"class_margin": 90.0}, Severity.INCONCLUSIVE, "class-sensitivity of mel: with a margin of 90 points"),
+        ({"class_margins": {"bcc": 99.0}}, Severity.INCONCLUSIVE, "class-sensitivity of bcc: with a margin of 99 points"),
+        ({"benign_margin": 99.0}, Severity.WARNING, "class-sensitivity of nv: with a margin of 99 points"),
+        ({"margins": {"pgd": 99.0}}, Severity.INCONCLUSIVE, "drop of accuracy: with a margin of 99 points"),
     ],
 )
 def test_a_bound_that_allows_everything_is_said(
@@ -56,7 +56,7 @@ def test_a_loose_bound_that_a_guess_still_fails_is_a_choice(honest: Evidence, bo
 def test_a_source_that_guesses_has_nothing_to_lose(honest: Evidence) -> None:
     (note,) = [one for one in check(judged(change_set(honest, 1, source_accuracy=0.15))) if one.lesion_class is None]
     assert (note.severity, note.set) == (Severity.NOTE, honest.sets[1].title)
-    assert note.text == "drop of accuracy: the margin of 1 points lets an engine pass that guesses"
+    assert note.text == "drop of accuracy: with a margin of 1 points, an engine that guesses would pass"
 
 
 def test_fresh_attacks_have_a_margin_as_well(honest: Evidence) -> None:

@@ -68,7 +68,7 @@ def again(report: Path, lab: SimpleNamespace, **settings: Any) -> AuditResult:
 def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: SimpleNamespace) -> None:
     result = again(report, lab)
     assert (result.verdict, result.findings) == (PASS, ())
-    assert result.reason == "2 sets hold within 1.0 points of the source model, 2 within 1.0 of the baseline"
+    assert result.reason == "2 sets are within 1.0 points of the source model, 2 within 1.0 of the baseline"
     baseline = result.baseline
     assert baseline is not None
     earlier = read_audit(report)
@@ -94,7 +94,7 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant images called so by the baseline and benign now: clean 0 of at most"
+    shown = "malignant for the baseline, benign for this engine: clean 0 of at most"
     assert shown in " ".join(reports.render("terminal", result).split())
     assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
         reports.render("markdown", result)
@@ -167,10 +167,10 @@ def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: 
     assert expected > 90
     assert result.baseline is not None
     assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
-    text = f"clean: {expected} malignant images of 300 that the baseline calls malignant called benign (limit 15)"
+    text = f"clean: {expected} of 300 malignant images: malignant for the baseline, now benign (limit 15)"
     assert text in [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
     for name in ("terminal", "markdown", "html", "junit", "sarif"):
-        assert f"{expected} malignant images of 300 that the baseline calls malignant called benign" in (
+        assert f"{expected} of 300 malignant images: malignant for the baseline, now benign" in (
             " ".join(reports.render(name, result).split())
         )
 
@@ -201,7 +201,7 @@ def test_a_baseline_that_does_not_say_what_it_calls_malignant_forbids_a_pass(rep
     assert any("audit the baseline's engine again" in text for text in told(result, Severity.INCONCLUSIVE))
     value["sets"][0]["called_malignant"] = pack_right(np.zeros(700, np.bool_))
     report.write_text(json.dumps(value))
-    with pytest.raises(InvalidInputError, match="malignant images are marked as called malignant, its figures say"):
+    with pytest.raises(InvalidInputError, match="malignant images are marked as called malignant, but its figures say"):
         again(report, lab)
 
 
@@ -239,10 +239,10 @@ def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path,
     (sets / "pgd.safetensors").unlink()
     result = audit_engine(engine, sets=sets, baseline=report)
     same_file, vanished = told(result, Severity.WARNING)
-    assert same_file.startswith("the baseline is an audit of a file with the same digest")
-    assert vanished == "sets of the baseline that were not replayed here: pgd linf 24/255"
+    assert same_file.startswith("the baseline audited the same file (equal digest)")
+    assert vanished == "these sets of the baseline were not replayed here: pgd linf 24/255"
     (lacking,) = told(result, Severity.INCONCLUSIVE)
-    assert lacking.startswith("no adversarial set is compared with the baseline: nothing shows")
+    assert lacking.startswith("no adversarial set is compared with the baseline, so this engine may be worse")
     assert result.verdict is INCONCLUSIVE
 
 
@@ -252,7 +252,7 @@ def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, l
     assert result.baseline is not None
     assert [one.title for one in result.baseline.sets] == ["clean"]
     (warning,) = told(result, Severity.WARNING)
-    assert warning.startswith("pgd linf 24/255: white-box for the baseline and transfer for this engine")
+    assert warning.startswith("pgd linf 24/255: not compared with the baseline: this set is white-box for the baseline")
     assert result.verdict is not PASS
 
 
@@ -264,12 +264,12 @@ def test_a_baseline_that_did_not_pass_or_was_emulated_is_told(
     write_json(report, to_json(emulated))
     result = again(report, lab)
     assert told(result, Severity.NOTE) == ["the baseline's own verdict was INCONCLUSIVE"]
-    assert told(result, Severity.WARNING) == ["the baseline was an emulation: what its file answers is unknown"]
+    assert told(result, Severity.WARNING) == ["the baseline was an emulation: the predictions of its own file are unknown"]
 
 
 Change = Callable[[dict[str, Any]], None]
 BY_IMAGE = ("labels", "lesions", "engine_answers", "source_answers")
-UNPROVED = "does not follow from its answers by image: the report was changed; audit the engine again"
+UNPROVED = "does not match its predictions per image: the report was changed; audit the engine again"
 
 
 def accuracy_told_otherwise(value: dict[str, Any]) -> None:
@@ -317,7 +317,7 @@ def without_answers(change: Change) -> Change:
         (accuracy_told_otherwise, rf"pgd linf 24/255: comparison\.engine_accuracy {UNPROVED}"),
         (
             without_answers(accuracy_told_otherwise),
-            r"pgd linf 24/255: accuracy 0\.9900, but .* of its images are marked right",
+            r"pgd linf 24/255: accuracy is 0\.9900, but .* of its images are marked correct",
         ),
         (right_cut, f"clean: right {UNPROVED}"),
         (without_answers(right_cut), "clean: right answers are not those of 700 images"),
@@ -327,7 +327,7 @@ def without_answers(change: Change) -> Change:
         (without_answers(other_classes), "its classes are vasc df bkl"),
         (
             of_an_earlier_version,
-            r"sets\[0\].right is missing, expected a text; not as this version of skinaudit writes it, so audit the engine",
+            r"sets\[0\].right is missing, expected a text; this version of skinaudit does not",
         ),
     ],
 )
@@ -348,7 +348,7 @@ def test_what_cannot_be_paired_is_refused_before_the_replay(
 
 def test_a_report_of_the_same_file_is_told_in_every_form(report: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(report.parent / "run" / "engines" / "subject.onnx", baseline=report)
-    text = "the baseline is an audit of a file with the same digest as this one"
+    text = "the baseline audited the same file (equal digest)"
     assert [one[: len(text)] for one in told(result, Severity.WARNING)] == [text]
     assert result.verdict is Verdict.PASS
     for name in reports.names():

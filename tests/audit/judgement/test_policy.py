@@ -108,7 +108,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("[baseline]\nmalignant_to_benign = -1", "give percent of the malignant images from 0 to below 100"),
         ("[baseline]\nmalignant_to_benign = nan", "baseline.malignant_to_benign should be a finite number, found nan"),
         ("[floor]\nclean = 50", "floor.clean should be an object, found 50"),
-        ("[floor.clean]", "policy floor of clean: bounds nothing; give one of accuracy, balanced_accuracy"),
+        ("[floor.clean]", "policy floor of clean: sets no bound; give one of accuracy, balanced_accuracy"),
         ("[malignant_to_benign]\nlimit = 4611686018427387904", "give 0 or more images, at most 1,000,000"),
         ("minimal_images = 4611686018427387904", "give at least 1 and at most 1,000,000"),
         ("[floor.clean]\nacuracy = 50", "did you mean 'accuracy'"),
@@ -159,7 +159,9 @@ def test_two_bounds_of_one_set_are_refused(bound: dict[str, Any]) -> None:
 
 def test_an_audit_refuses_two_bounds_of_one_set(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
     planted = lab.plant(tmp_path, settings={})
-    with pytest.raises(InvalidInputError, match=r"margins of 'pgd' and 'pgd linf 24/255' are of one and the same set"):
+    with pytest.raises(
+        InvalidInputError, match=r"'pgd' and 'pgd linf 24/255' are names of the same set, so it has two margins"
+    ):
         audit_engine(planted.engine, policy=Policy(margins={"pgd": 1.0, "pgd linf 24/255": 2.0}))
 
 

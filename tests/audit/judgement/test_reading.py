@@ -319,7 +319,9 @@ def test_a_gate_says_what_its_figures_say(tmp_path: Path, written: dict[str, Any
     for gate in silent["gates"]:
         gate["judgement"]["verdict"] = "PASS"
     message = refused(tmp_path / "x.json", json.dumps(silent))
-    assert re.search(r"the gate \S+ of clean is PASS, by its figures (FAIL|INCONCLUSIVE): the report was changed", message)
+    assert re.search(
+        r"the gate \S+ of clean is PASS, but its figures say (FAIL|INCONCLUSIVE): the report was changed", message
+    )
     for index, gate in enumerate(written["gates"]):
         for verdict in ("PASS", "FAIL", "INCONCLUSIVE"):
             lenient = gate["judgement"]["verdict"] == "PASS" and verdict == "INCONCLUSIVE" and gate["p_value"] is not None
@@ -331,7 +333,7 @@ def test_a_gate_says_what_its_figures_say(tmp_path: Path, written: dict[str, Any
 
 
 def test_a_set_that_was_compared_is_judged(tmp_path: Path, written: dict[str, Any]) -> None:
-    assert "clean was compared, and no gate judges its drop" in refused(
+    assert "clean was compared, but no gate judges its drop" in refused(
         tmp_path / "x.json", json.dumps({**written, "findings": [], "verdict": "INCONCLUSIVE", "gates": []})
     )
 

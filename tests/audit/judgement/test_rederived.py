@@ -103,7 +103,7 @@ def test_a_report_without_its_answers_is_no_earlier_one(
     edit(written)
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(written))
-    with pytest.raises(InvalidInputError, match="its answers by image were taken out"):
+    with pytest.raises(InvalidInputError, match="its predictions per image were removed"):
         read_audit(path)
 
 

@@ -61,7 +61,7 @@ def test_the_same_answers_pass(lab: SimpleNamespace) -> None:
         ("clean pgd", Severity.FAIL, FAIL, "control: told"),
         ("clean pgd", Severity.INCONCLUSIVE, INCONCLUSIVE, "control: told"),
         ("clean worse", Severity.INCONCLUSIVE, FAIL, "pgd linf 2/255"),
-        ("clean pgd", Severity.WARNING, PASS, "2 sets hold within 1.0 points of the source model; 1 warning above"),
+        ("clean pgd", Severity.WARNING, PASS, "2 sets are within 1.0 points of the source model; 1 warning above"),
     ],
 )
 def test_pass_has_to_be_earned(
@@ -116,7 +116,7 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
         (Severity.FAIL, "malignant-to-benign", None),
         (Severity.WARNING, "class-sensitivity", None),
     ]
-    assert told[0].text == "1 malignant image that the source calls malignant called benign (limit 0)"
+    assert told[0].text == "1 malignant image is malignant for the source but benign for the engine (limit 0)"
     assert told[1].text.startswith(
         "2 malignant classes have too few images to show that their sensitivity drops by less than 5.0 points: "
         "mel (40 images, power "
@@ -162,7 +162,7 @@ def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
         found = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
         texts += [f"{one.severity.value} {one.text}" for one in found if one.gate == MALIGNANT_CALLS]
     assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
-    assert texts[1].startswith("fail 30 of the 60 images that are malignant and called so by the source turn benign, 50.0%")
+    assert texts[1].startswith("fail 30 of the 60 images that the source correctly calls malignant turn benign, 50.0%")
     assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
     assert texts[3].startswith("warning the source calls 60 malignant images malignant, which count as 60: too few")
 

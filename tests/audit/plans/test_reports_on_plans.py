@@ -25,7 +25,7 @@ def audited(folder: Path, **planted: Any) -> AuditResult:
 
 def test_every_form_names_the_batches(tmp_path: Path) -> None:
     result = audited(tmp_path, batches=(8, 16, 64))
-    text = "batches tried: 8, 9, 14 to 17, 30 to 33, 63, 64; the engine takes 8 to 64"
+    text = "batch sizes tried: 8, 9, 14 to 17, 30 to 33, 63, 64; the engine accepts 8 to 64"
     assert batches_text(result) == text
     for form in ("markdown", "terminal"):
         assert text in reports.render(form, result)
@@ -40,9 +40,9 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
         executed={"fp16": 20, "fp32": 1, "unknown": 2},
     )
     result = replace(result, description=about)
-    assert batches_text(result).endswith("; the engine takes 1 alone or 4 to 16")
+    assert batches_text(result).endswith("; the engine accepts only 1 or 4 to 16")
     assert precision_text(result) == "fp16 reported in 20 of 21 layers, 2 parts not reported"
-    tried = "batches tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
+    tried = "batch sizes tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
     assert batches_text(replace(result, description=replace(about, batches=()))) == tried
     few = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
-    assert batches_text(replace(few, description=replace(about, batches=()))) == "batches tried: 1, 7, 64, 129"
+    assert batches_text(replace(few, description=replace(about, batches=()))) == "batch sizes tried: 1, 7, 64, 129"

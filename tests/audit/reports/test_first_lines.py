@@ -14,7 +14,7 @@ from skinaudit.audit.judgement.verdict import conclude
 from skinaudit.audit.reports.parts.lineup import line_up
 
 WIDE = "the policy is far wider than the default: margin 7.0 (default 1.0)"
-ONLY = "agreement only: the source keeps nothing under attack"
+ONLY = "agreement only: the source model is not robust"
 
 
 def wide(result: AuditResult) -> AuditResult:

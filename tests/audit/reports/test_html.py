@@ -319,7 +319,7 @@ def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace,
 
     other = lab.plant(tmp_path / "other", data_seed=6)
     (other.run / "sets" / "pgd.safetensors").rename(path)
-    assert "holds other images than those that were audited" in Page(render(losing)).text
+    assert "its images differ from those that were audited" in Page(render(losing)).text
 
 
 def test_large_pictures_are_shown_smaller_and_the_page_says_so(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,14 +333,14 @@ def test_large_pictures_are_shown_smaller_and_the_page_says_so(losing: AuditResu
 def test_a_faithful_engine_has_an_empty_gallery(tmp_path: Path, lab: SimpleNamespace) -> None:
     text = Page(render(audit_engine(lab.plant(tmp_path / "run", settings={}).engine))).text
     assert "PASS" in text
-    assert "None: the engine names every image rightly that its source names rightly." in text
+    assert "None: the engine classifies every image correctly that its source classifies correctly." in text
 
 
 def test_an_emulated_audit_says_so_in_every_part(losing: AuditResult) -> None:
     text = Page(render(replace(losing, emulated=True, synthetic=False))).text
     assert text.count(EMULATION) >= 2 + 3 * len(losing.sets)
     assert "SYNTHETIC" not in text
-    assert "see whether its licence lets you pass this report on" in text
+    assert "Check whether its licence allows you to share this report" in text
 
 
 def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditResult) -> None:
@@ -357,7 +357,7 @@ def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditRe
     assert "Foreign engine" in page.text
     assert "not compared" in page.text
     assert len(page.all("svg")) == 2  # no drops
-    assert "None" not in page.text.replace("None: nothing was compared", "")
+    assert "None" not in page.text.replace("There are no gates: nothing was compared", "")
 
 
 def test_every_colour_can_be_read_in_both_schemes() -> None:

@@ -13,7 +13,7 @@ from skinaudit.trainer import attacks
 
 
 def test_the_attacks_are_the_files_of_the_folder() -> None:
-    files = {path.stem for path in Path(attacks.__file__).parent.glob("*.py")} - {"__init__"}
+    files = {path.stem.replace("_", "-") for path in Path(attacks.__file__).parent.glob("*.py")} - {"--init--"}
     assert set(attacks.names()) == files >= {"fgsm", "pgd"}
 
 
@@ -32,8 +32,8 @@ def test_given_settings_replace_defaults_and_leave_them_for_the_next() -> None:
 
 
 def test_an_unknown_attack_or_setting_is_refused_with_what_there_is() -> None:
-    with pytest.raises(InvalidInputError, match=f"attack 'square': choose among {', '.join(attacks.names())}"):
-        attacks.load("square")
+    with pytest.raises(InvalidInputError, match=f"attack 'squares': choose among {', '.join(attacks.names())}"):
+        attacks.load("squares")
     with pytest.raises(InvalidInputError, match="attack fgsm: no setting restarts, steps; it has targeted"):
         attacks.load("fgsm", {"steps": 3, "restarts": 2})
 

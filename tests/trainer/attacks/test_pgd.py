@@ -15,6 +15,7 @@ from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVE
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
+from skinaudit.trainer.ascent import look
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks import fgsm, pgd
 from skinaudit.trainer.models import build, folded
@@ -262,7 +263,7 @@ def test_a_saturated_loss_settles_nothing() -> None:
 def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = tiny
     whole = pgd.input_gradient(model, images, labels)
-    monkeypatch.setattr(pgd, "_CPU_PIXELS", 3 * images[0, 0].numel())
+    monkeypatch.setattr(look, "CPU_PIXELS", 3 * images[0, 0].numel())
     pieces = pgd.input_gradient(model, images, labels)
     assert len(images) > 3
     for one, two in zip(whole, pieces, strict=True):

@@ -44,9 +44,9 @@ def test_other_images_under_the_same_title_are_marked(audits: dict[str, AuditRes
     assert [[one.comparable for one in entry.sets] for entry in lineup.audited][:2] == [[True, True], [False, False]]
     text = reports.render("terminal", lineup, "lineup")
     assert len(re.findall(r"^few/subject\.onnx ≠ ", text, re.MULTILINE)) == 2
-    assert "≠ other images than in the first audit with a set of this title: not comparable" in text
+    assert "≠ the images differ from those of the first audit with this set: not comparable" in text
     assert "≠" not in reports.render("terminal", lined_up(audits["pass"], audits["rare"]), "lineup")
-    assert "* transfer: crafted on another model" in text
+    assert "* transfer: crafted on a different model" in text
 
 
 def test_labels_are_as_short_as_they_can_be_and_name_no_machine(audits: dict[str, AuditResult]) -> None:

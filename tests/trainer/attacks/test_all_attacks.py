@@ -1,0 +1,174 @@
+"""What every attack owes its caller, by its file: a new attack is tried here without a word."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.attack_record import NEVER, NO_GRADIENT
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import attacks
+from skinaudit.trainer.attack_trace import AttackTrace
+
+EPS = {"linf": Fraction(8), "l2": Fraction(64)}
+SIZE, COUNT = 5, 8
+
+ONE_STEP = {"fgsm"}
+"""Attacks that need not find what several steps find."""
+ONE_NORM: dict[str, Norm] = {"square": "linf", "carlini-wagner": "l2"}
+"""Attacks that exist for one norm."""
+WEAK = {"square", "spsa"}
+"""Attacks without gradients: near the optimum, not on it."""
+QUICK: dict[str, dict[str, Any]] = {
+    "apgd-ce": {"steps": 30}, "apgd-dlr": {"steps": 30}, "apgd-t": {"steps": 20}, "fab-t": {"steps": 10},
+    "autoattack": {"steps": 10, "queries": 10}, "square": {"queries": 200}, "carlini-wagner": {"steps": 30, "searches": 5},
+    "spsa": {"steps": 10, "samples": 8}, "deepfool": {"steps": 5},
+}  # fmt: skip
+"""Settings that a linear model does not need more of."""
+
+CASES = [
+    (name, norm)
+    for name in attacks.names()
+    for norm in ("linf", "l2")
+    if ONE_NORM.get(name, norm) == norm and name != "universal"
+]
+
+
+class Linear(nn.Module):
+    """logits = W (x - 1/2), times a factor, for a number of classes: grey images lie on all boundaries."""
+
+    def __init__(self, classes: int, factor: float = 1) -> None:
+        super().__init__()
+        self.dense = nn.Linear(3 * SIZE * SIZE, classes, bias=False)
+        nn.init.normal_(self.dense.weight, 0, 0.3, generator=torch.Generator().manual_seed(classes))
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.factor * self.dense(images.flatten(1) - 0.5)
+        return answer
+
+
+def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Images away from the sides of the box, and the model's own answers."""
+    images = 0.4 + 0.2 * torch.rand(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return images, model(images).argmax(1)
+
+
+def run(name: str, norm: str, model: nn.Module, images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+    function, defaults = attacks.load(name, {**QUICK.get(name, {}), **settings})
+    trace = defaults.pop("trace", None)
+    threat_model = ThreatModel(norm, EPS[norm])  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    return function(model, images, labels, threat_model=threat_model, generator=generator, trace=trace, **defaults)
+
+
+def best_margin(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """The greatest margin (N,) that a linear model has in the ball: over all wrong classes, in closed form."""
+    weight = model.factor * model.dense.weight.detach()
+    eps = float(EPS[norm]) / 255
+    logits = model(images).detach()
+    difference = weight[None] - weight[labels][:, None]  # (N, classes, values)
+    gain = eps * (difference.abs().sum(2) if norm == "linf" else difference.norm(dim=2))
+    reached = logits - logits.gather(1, labels[:, None]) + gain
+    return reached.scatter(1, labels[:, None], -torch.inf).amax(1)
+
+
+def margin(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    logits = model(images).detach()
+    return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.parametrize("classes", [2, 7])
+def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, classes: int) -> None:
+    model = Linear(classes)
+    images, labels = batch(model)
+    found = run(name, norm, model, images, labels)
+    order = torch.inf if norm == "linf" else 2
+    assert (found - images).flatten(1).norm(dim=1, p=order).max() <= float(EPS[norm]) / 255 * (1 + 1e-5)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    gained = margin(model, found, labels) - margin(model, images, labels)
+    possible = best_margin(model, images, labels, norm) - margin(model, images, labels)
+    assert (gained <= possible + 1e-4).all()
+    assert (gained / possible).mean() > (0.25 if name in WEAK else 0.6)
+    if name not in WEAK | ONE_STEP:
+        breakable = best_margin(model, images, labels, norm) > 0.02
+        assert breakable.sum() > 0
+        assert (margin(model, found, labels) > 0)[breakable].all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_one_perturbation_breaks_all_images_of_one_class_that_can_be_broken(norm: str) -> None:
+    model = Linear(2)
+    images, _ = batch(model)
+    labels = torch.zeros(COUNT, dtype=torch.int64)
+    found = run("universal", norm, model, images, labels)
+    breakable = best_margin(model, images, labels, norm) > 0.02
+    assert breakable.sum() > COUNT / 2
+    assert (margin(model, found, labels) > 0)[breakable].all()
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_logits_of_another_scale_are_attacked_as_well(name: str) -> None:
+    broken = []
+    for factor in (1.0, 0.1, 35.0):
+        model = Linear(7, factor)
+        images, labels = batch(model)
+        found = run(name, ONE_NORM.get(name, "linf"), model, images, labels)
+        broken.append(int((margin(model, found, labels) > 0).sum()))
+    assert broken[0] > 0
+    assert broken[1] >= broken[0]
+    assert broken[2] >= broken[0]
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_its_trace_is_whole(name: str) -> None:
+    model, trace = Linear(7), AttackTrace()
+    images, labels = batch(model)
+    function, settings = attacks.load(name, QUICK.get(name))
+    norm = ONE_NORM.get(name, "linf")
+    found = function(
+        model, images, labels, threat_model=ThreatModel(norm, EPS[norm]), generator=torch.Generator().manual_seed(0),
+        trace=trace, **settings,
+    )  # fmt: skip
+    record = trace.record(torch.ones(COUNT))
+    assert record.problem(COUNT) == ""
+    assert (record.gradient != NO_GRADIENT).all()
+    assert ((record.success != NEVER) >= (margin(model, found, labels) > 0).numpy()).all()
+    assert (record.path[:, 1:].max(1) > record.path[:, 0]).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_a_model_in_training_mode_is_refused(name: str) -> None:
+    model = nn.Sequential(nn.Dropout(0.5), Linear(7)).train()
+    with pytest.raises(InvalidInputError, match=rf"{name}: layer 0 of the model is in training mode; call model.eval\(\)"):
+        run(name, ONE_NORM.get(name, "linf"), model, *batch(Linear(7)))
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_it_leaves_model_and_images_alone(name: str) -> None:
+    model = Linear(3)
+    images, labels = batch(model)
+    copy, weight = images.clone(), model.dense.weight.clone()
+    run(name, ONE_NORM.get(name, "linf"), model, images, labels)
+    assert torch.equal(images, copy)
+    assert torch.equal(model.dense.weight, weight)
+    assert model.dense.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in attacks.names() if "targeted" in attacks.load(name)[1] and name != "universal"]
+)
+def test_targeted_it_goes_to_its_class(name: str) -> None:
+    model = Linear(4)
+    images, labels = batch(model)
+    aims = (labels + 1) % 4
+    found = run(name, ONE_NORM.get(name, "linf"), model, images, aims, targeted=True)
+    assert (margin(model, found, aims) < margin(model, images, aims)).all()

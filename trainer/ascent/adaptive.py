@@ -1,0 +1,131 @@
+"""Auto-PGD: steps with momentum that are halved where the loss stops rising (Croce and Hein 2020).
+
+https://arxiv.org/abs/2003.01690; the numbers are the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.ascent.climb import move
+from skinaudit.trainer.ascent.look import Worst, look
+from skinaudit.trainer.ascent.losses import Loss
+
+MOMENTUM = 0.75
+_RISING = 0.75
+"""Where fewer of the steps between two checks raised the loss than this share, steps are halved."""
+
+
+def adapt(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    worst: Worst,
+    index: Tensor,
+    start: Tensor,
+    steps: int,
+    loss: Loss,
+    threat_model: ThreatModel,
+    aims: Tensor | None = None,
+    targeted: bool = False,
+    stop_margin: float | None = None,
+) -> None:
+    """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
+
+    All of them hold the images of `worst` that `index` names, n of its N. stop_margin: with a number, images leave the loop
+    once their margin is above it: for measuring, since such examples sit near the boundary. Other parameters as in `look`.
+    """
+    state = _State(images, labels, index, aims, start, threat_model)
+    gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
+    worst.meet(state.moved, logits, gradient, index=index)
+    state.begin(gradient, value)
+    checks = set(_checks(steps))
+    for number in range(1, steps + 1):
+        if stop_margin is not None and not state.keep(worst.margin[state.index] <= stop_margin):
+            return
+        state.step(first=number == 1)
+        gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
+        worst.meet(state.moved, logits, gradient, index=state.index)
+        state.note(gradient, value)
+        if number in checks:
+            state.check()
+
+
+def _checks(steps: int) -> Iterator[int]:
+    """After which steps the progress is checked: windows of 22% of the steps at first, each 3% shorter, 6% at least."""
+    window, shorter, least = (max(1, int(share * steps)) for share in (0.22, 0.03, 0.06))
+    number = window
+    while number <= steps:
+        yield number
+        window = max(window - shorter, least)
+        number += window
+
+
+class _State:
+    """Where the images of a run of Auto-PGD are: one row an image that is still in the loop."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, index: Tensor, aims: Tensor | None, start: Tensor, threat_model: ThreatModel
+    ) -> None:
+        self._threat_model = threat_model
+        self.images, self.labels, self.index, self.aims = images, labels, index, aims
+        self.moved = self.before = start
+
+    def begin(self, gradient: Tensor, value: Tensor) -> None:
+        """Take the gradient and the loss at the start."""
+        self.gradient = self.best_gradient = gradient
+        self.value = self.best_value = self.checked_value = value
+        self.best = self.moved
+        self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
+        self.risen, self.window = torch.zeros_like(value), 0
+        self.halved = torch.ones_like(value, dtype=torch.bool)
+
+    def step(self, *, first: bool) -> None:
+        """Move every image."""
+        share = 1.0 if first else MOMENTUM
+        moved = move(
+            self.moved, self.before, self.images, self.gradient,
+            threat_model=self._threat_model, size=self.size, share=share,
+        )  # fmt: skip
+        self.moved, self.before = moved, self.moved
+
+    def note(self, gradient: Tensor, value: Tensor) -> None:
+        """Take the gradient and the loss where the images are now."""
+        self.risen, self.window = self.risen + (value > self.value), self.window + 1
+        better = value > self.best_value
+        where = better.view(-1, 1, 1, 1)
+        self.best = torch.where(where, self.moved, self.best)
+        self.best_gradient = torch.where(where, gradient, self.best_gradient)
+        self.best_value = torch.maximum(value, self.best_value)
+        self.gradient, self.value = gradient, value
+
+    def check(self) -> None:
+        """Halve the step, and go back to the best point, where the loss rose too seldom or its best value stayed."""
+        stuck = ~self.halved & (self.checked_value >= self.best_value)
+        self.halved = (self.risen <= _RISING * self.window) | stuck
+        where = self.halved.view(-1, 1, 1, 1)
+        self.size = torch.where(where, self.size / 2, self.size)
+        self.moved = torch.where(where, self.best, self.moved)
+        self.gradient = torch.where(where, self.best_gradient, self.gradient)
+        self.checked_value = self.best_value
+        self.risen, self.window = torch.zeros_like(self.risen), 0
+
+    def keep(self, going: Tensor) -> bool:
+        """Let go of the other images once they are a tenth, or all; returns whether any is left."""
+        left = int(going.sum())
+        if left == 0:
+            return False
+        if left <= _COMPACT * len(going):
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    setattr(self, name, value[going])
+        return True
+
+
+_COMPACT = 0.9
+"""Images that are done leave once they are a tenth: each new batch size costs new kernels."""

@@ -1,0 +1,64 @@
+"""Steps with momentum whose size falls from twice the radius to a tenth of it along half a cosine."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.losses import Loss
+
+FIRST_STEP, LAST_STEP = 2.0, 0.1
+"""Sizes of the first and the last step as shares of eps."""
+
+
+def climb(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    worst: Worst,
+    start: Tensor,
+    steps: int,
+    loss: Loss,
+    threat_model: ThreatModel,
+    momentum: float,
+    aims: Tensor | None = None,
+    targeted: bool = False,
+) -> None:
+    """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
+
+    momentum: the share of a move that is the new step; the rest repeats the move before (Croce and Hein 2020). aims,
+    targeted: as `look` has them.
+    """
+    moved = before = start
+    for number in range(steps):
+        gradient, _, logits = look(model, moved, labels, loss, aims=aims, targeted=targeted)
+        worst.meet(moved, logits, gradient)
+        share = momentum if number else 1.0
+        size = threat_model.eps * step_share(number, steps)
+        moved, before = move(moved, before, images, gradient, threat_model=threat_model, size=size, share=share), moved
+    worst.meet(moved, answer(model, moved))
+
+
+def step_share(number: int, steps: int) -> float:
+    """The size of a step as a share of eps: FIRST_STEP for the first, LAST_STEP for the last one."""
+    fallen = (1 - math.cos(math.pi * number / max(1, steps - 1))) / 2
+    return FIRST_STEP + (LAST_STEP - FIRST_STEP) * fallen
+
+
+def move(
+    moved: Tensor, before: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel,
+    size: float | Tensor, share: float,
+) -> Tensor:  # fmt: skip
+    """A projected step, mixed with the move that led from `before` to `moved`: `share` of the former."""
+    stepped = ball.step(moved, gradient, threat_model=threat_model, size=size)
+    stepped = ball.project(stepped, images, threat_model=threat_model)
+    if share == 1:
+        return stepped
+    mixed = torch.lerp(moved, stepped, share) + (1 - share) * (moved - before)
+    return ball.project(mixed, images, threat_model=threat_model)

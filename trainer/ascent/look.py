@@ -1,0 +1,90 @@
+"""One look at points on the way of an attack: gradients of a loss, and the worst point of each image so far."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.trainer.ascent.losses import Loss, margin
+from skinaudit.trainer.attack_trace import AttackTrace
+
+CPU_PIXELS = 125 * 64 * 64
+"""Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
+keeps freed memory, and new pages for every layer take 1.5 times as long."""
+
+
+def pieces_of(images: Tensor) -> int:
+    """Into how many pieces a batch (N, 3, H, W) is cut for gradients: see CPU_PIXELS."""
+    return max(1, math.ceil(images[:, 0].numel() / CPU_PIXELS)) if images.device.type == "cpu" else 1
+
+
+def look(
+    model: nn.Module, points: Tensor, labels: Tensor, loss: Loss, *, aims: Tensor | None = None, targeted: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient (N, 3, H, W) of the loss to climb, that loss (N,), and the logits (N, classes) at these points.
+
+    aims: classes to climb towards. targeted: the labels are to be reached, so the loss is less what it is of them.
+    """
+    found = []
+    pieces = pieces_of(points)
+    aimed = [None] * pieces if aims is None else aims.chunk(pieces)
+    for part, truth, aim in zip(points.chunk(pieces), labels.chunk(pieces), aimed, strict=False):
+        with torch.enable_grad():
+            # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
+            leaf = part.detach().requires_grad_()
+            logits = model(leaf)
+            value = -loss(logits, truth, aim) if targeted else loss(logits, truth, aim)
+            gradient = torch.autograd.grad(value.sum(), leaf)[0]
+        found.append((gradient, value.detach(), logits.detach()))
+    gradients, values, answers = zip(*found, strict=True)
+    return torch.cat(gradients), torch.cat(values), torch.cat(answers)
+
+
+@torch.no_grad()
+def answer(model: nn.Module, points: Tensor) -> Tensor:
+    """The logits (N, classes) at these points, without a gradient."""
+    logits: Tensor = model(points.contiguous(memory_format=torch.channels_last))
+    return logits
+
+
+class Worst:
+    """Per image the point of greatest margin that an attack has met: held open while it runs.
+
+    images: (N, 3, H, W), at first the clean ones. margin: (N,), by how much a wrong logit leads there (where `targeted`, the
+    label's); above 0 the attack has succeeded. logits:
+    (N, classes) there, empty before the first. It does not depend on the scale of the logits
+    which point is the worst.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, *, targeted: bool = False, trace: AttackTrace | None = None) -> None:
+        self.images = images.clone()
+        self.margin = torch.full((len(images),), -torch.inf, device=images.device)
+        self.logits = torch.empty(0, device=images.device)
+        self._labels, self._targeted, self._trace = labels, targeted, trace
+
+    def meet(self, points: Tensor, logits: Tensor, gradient: Tensor | None = None, *, index: Tensor | None = None) -> Tensor:
+        """Take note of points (n, 3, H, W) of all images, or of those that `index` names, with what the model answers.
+
+        Returns the margin (n,) of each.
+        """
+        at = torch.arange(len(self.images), device=points.device) if index is None else index
+        labels = self._labels[at]
+        lead = margin(logits, labels)
+        smooth = logits.double().scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
+        smooth -= logits.gather(1, labels.view(-1, 1)).squeeze(1)
+        if self._targeted:
+            lead, smooth = -lead, -smooth
+        if self._trace is not None:
+            self._trace.note(smooth, lead > 0, gradient, torch.zeros_like(lead, dtype=torch.bool), index=index)
+        if not len(self.logits):
+            self.logits = torch.zeros(len(self.images), logits.shape[1], device=points.device)
+        better = lead > self.margin[at]
+        place = at[better]
+        self.images[place], self.margin[place], self.logits[place] = points[better], lead[better], logits[better]
+        return lead
+
+    def standing(self) -> Tensor:
+        """The images that are not broken yet: ascending indices."""
+        return (self.margin <= 0).nonzero().squeeze(1)

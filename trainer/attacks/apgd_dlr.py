@@ -1,0 +1,43 @@
+"""Auto-PGD up the difference of logits ratio (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.ascent.losses import dlr, scaled_margin
+from skinaudit.trainer.ascent.starts import check_counts, from_starts
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None}
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    steps: int = 100,
+    restarts: int = 1,
+    targeted: bool = False,
+    stop_margin: float | None = None,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Climb the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
+
+    Towards a class, where the ratio could rise by a wider spread alone, the margin takes its place.
+
+    Shapes, dtypes and `targeted` as in pgd-dlr. An image that is broken is not started again. stop_margin: with a number,
+    images leave once a wrong class leads by more: for measuring, not for storing. Raises InvalidInputError on counts below
+    1.
+    """
+    check_counts("apgd-dlr", steps=steps, restarts=restarts)
+    return from_starts(
+        model, images, labels, loss=scaled_margin if targeted else dlr, threat_model=threat_model, generator=generator,
+        steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
+    )  # fmt: skip

@@ -1,0 +1,45 @@
+"""Auto-PGD towards one wrong class after the other (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.ascent.look import Worst, answer
+from skinaudit.trainer.ascent.starts import check_counts, towards_classes
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    steps: int = 100,
+    targets: int = 9,
+    stop_margin: float | None = None,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Climb the targeted difference of logits ratio towards the nearest wrong classes, `steps` for each.
+
+    targets: at most this many, fewer where the model has fewer wrong classes. Shapes and dtypes as in pgd-dlr. An image that
+    is broken leaves before the next class. stop_margin: with a number, at once where a wrong class leads by more: for
+    measuring, not for storing. Raises InvalidInputError on counts below 1.
+    """
+    check_counts("apgd-t", steps=steps, targets=targets)
+    targets = min(targets, answer(model, images[:1]).shape[1] - 1)
+    worst = Worst(images, labels, trace=trace)
+    if trace is not None:
+        trace.open(len(images), stages=[steps] * targets, device=images.device)
+    towards_classes(
+        model, images, labels, worst=worst, threat_model=threat_model, generator=generator, steps=steps, targets=targets,
+        stop_margin=stop_margin,
+    )  # fmt: skip
+    return worst.images

@@ -1,0 +1,101 @@
+"""Carlini and Wagner's l2 attack: the smallest perturbation by Adam over a change of variables (2017).
+
+https://arxiv.org/abs/1608.04644
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.boundary import length, stretched
+from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.losses import margin, scaled_margin
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {
+    "steps": 100, "searches": 6, "learning_rate": 0.01, "constant": 1.0, "targeted": False,
+}  # fmt: skip
+
+_EDGE = 1 - 1e-6  # tanh reaches the sides of the box nowhere
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    steps: int = 100,
+    searches: int = 6,
+    learning_rate: float = 0.01,
+    constant: float = 1.0,
+    targeted: bool = False,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Minimise the squared l2 norm and `constant` times the margin that is missing, in `searches` for the best constant.
+
+    The margin is divided by the spread of the logits, so the constant means the same for logits of any scale. steps,
+    learning_rate: of Adam in each search. Returned is, per image, the point of greatest margin in the ball, among them the
+    smallest perturbation stretched to all of eps. Only l2: raises InvalidInputError under linf, and on settings out of
+    range. Shapes, dtypes and `targeted` as in pgd-dlr. Deterministic; the generator is not drawn from.
+    """
+    if threat_model.norm != "l2" or min(steps, searches) < 1 or learning_rate <= 0 or constant <= 0:
+        raise InvalidInputError(
+            f"carlini-wagner: norm {threat_model.norm}, steps {steps}, searches {searches}, learning_rate {learning_rate}, "
+            f"constant {constant}: needs l2 and positive settings"
+        )
+    worst = Worst(images, labels, targeted=targeted, trace=trace)
+    if trace is not None:
+        trace.open(len(images), stages=[steps] * searches, device=images.device)
+    low, high = torch.zeros(len(images), device=images.device), torch.full((len(images),), torch.inf, device=images.device)
+    weight = torch.full_like(low, constant)
+    smallest, least = images.clone(), torch.full_like(low, torch.inf)
+    for _ in range(searches):
+        found, distance = _minimise(
+            model, images, labels, weight, worst, threat_model, steps=steps, rate=learning_rate, targeted=targeted
+        )
+        smaller = distance < least
+        smallest = torch.where(smaller.view(-1, 1, 1, 1), found, smallest)
+        least = torch.minimum(distance, least)
+        done = distance.isfinite()
+        high, low = torch.where(done, weight, high), torch.where(done, low, weight)
+        weight = torch.where(high.isfinite(), (low + high) / 2, weight * 10)
+    for end in (ball.project, stretched):
+        points = end(smallest, images, threat_model=threat_model)
+        worst.meet(points, answer(model, points))
+    return worst.images
+
+
+def _minimise(
+    model: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, worst: Worst, threat_model: ThreatModel,
+    *, steps: int, rate: float, targeted: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The smallest perturbed images (N, 3, H, W) that succeed, and their distances (N,), infinite for those without one."""
+    variable = ((images * 2 - 1) * _EDGE).atanh()
+    first, second = torch.zeros_like(variable), torch.zeros_like(variable)
+    found, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
+    for number in range(1, steps + 1):
+        points = (variable.tanh() + 1) / 2
+        gradient, _, logits = look(model, points, labels, scaled_margin, targeted=targeted)
+        distance = length(points - images, norm="l2")
+        inside = distance <= threat_model.eps
+        rows = inside.nonzero().squeeze(1)
+        worst.meet(points[inside], logits[inside], gradient[inside], index=rows)
+        lead = margin(logits, labels) * (-1 if targeted else 1)
+        smaller = (lead > 0) & (distance < least)
+        found = torch.where(smaller.view(-1, 1, 1, 1), points, found)
+        least = torch.where(smaller, distance, least)
+        pull = torch.where(lead > 0, 0.0, weight).view(-1, 1, 1, 1)
+        slope = (2 * (points - images) - pull * gradient) * (1 - variable.tanh().square()) / 2
+        first = 0.9 * first + 0.1 * slope
+        second = 0.999 * second + 0.001 * slope.square()
+        step = first / (1 - 0.9**number) / ((second / (1 - 0.999**number)).sqrt() + 1e-8)
+        variable = variable - rate * step
+    return found, least

@@ -1,0 +1,111 @@
+"""Fast adaptive boundary attack towards one class after the other (Croce and Hein 2020, https://arxiv.org/abs/1907.02044)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.ascent.boundary import length, stretched, to_hyperplane
+from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.losses import margin, nearest
+from skinaudit.trainer.ascent.starts import check_counts
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
+
+_BACK, _BEYOND, _MOST_BIAS = 0.9, 1.05, 0.1
+"""How far a misnamed point goes back to its image, by how much moves overshoot, and the image's largest share in a move."""
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    steps: int = 100,
+    targets: int = 9,
+    stop_margin: float | None = None,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Walk along the boundary to each of the nearest wrong classes and look for its point that is nearest to the image.
+
+    targets: at most this many, fewer where the model has fewer wrong classes. Returned is, per image, the point of greatest
+    margin of those that lie in the ball, and of the nearest one stretched to all of eps. Shapes and dtypes as in pgd-dlr;
+    stop_margin as in apgd-t. Deterministic; the generator is not drawn from. Raises InvalidInputError on counts below 1.
+    """
+    check_counts("fab-t", steps=steps, targets=targets)
+    targets = min(targets, answer(model, images[:1]).shape[1] - 1)
+    worst = Worst(images, labels, trace=trace)
+    if trace is not None:
+        trace.open(len(images), stages=[steps] * targets, device=images.device)
+    walk_boundaries(
+        model, images, labels, worst=worst, threat_model=threat_model, steps=steps, targets=targets, stop_margin=stop_margin
+    )
+    return worst.images
+
+
+def walk_boundaries(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    worst: Worst,
+    threat_model: ThreatModel,
+    steps: int,
+    targets: int,
+    stop_margin: float | None = None,
+) -> None:
+    """The walk for the images that are not broken yet, shown to `worst` step by step."""
+    order = nearest(answer(model, images), labels)
+    for aims in order[:, :targets].unbind(1):
+        index = worst.standing()
+        if len(index):
+            _walk(model, images, labels, aims, index, worst, threat_model, steps=steps, stop_margin=stop_margin)
+
+
+def _walk(
+    model: nn.Module, images: Tensor, labels: Tensor, aims: Tensor, index: Tensor, worst: Worst, threat_model: ThreatModel,
+    *, steps: int, stop_margin: float | None,
+) -> None:  # fmt: skip
+    norm, clean = threat_model.norm, images[index]
+    truth, aim, points = labels[index], aims[index], clean
+    nearest_one, least = clean, torch.full((len(index),), torch.inf, device=clean.device)
+    for number in range(steps + 1):
+        gradient, value, logits = look(model, points, truth, margin, aims=aim)
+        distance = length(points - clean, norm=norm)
+        inside = distance <= threat_model.eps * (1 + 1e-6)
+        worst.meet(points[inside], logits[inside], gradient[inside], index=index[inside])
+        misnamed = margin(logits, truth) > 0
+        nearer = misnamed & (distance < least)
+        nearest_one = torch.where(nearer.view(-1, 1, 1, 1), points, nearest_one)
+        least = torch.where(nearer, distance, least)
+        if number == steps:
+            break
+        # A misnamed point goes back to its image; there the value is what the gradient makes of it.
+        shift = torch.where(misnamed.view(-1, 1, 1, 1), (1 - _BACK) * (points - clean), torch.zeros_like(points))
+        points, value = points - shift, value - (gradient * shift).flatten(1).sum(1)
+        points = _towards(points, clean, gradient, value, norm=norm)
+        if stop_margin is not None:
+            going = worst.margin[index] <= stop_margin
+            if not bool(going.any()):
+                return
+            index, clean, truth, aim = index[going], clean[going], truth[going], aim[going]
+            points, nearest_one, least = points[going], nearest_one[going], least[going]
+    far = stretched(nearest_one, clean, threat_model=threat_model)
+    worst.meet(far, answer(model, far), index=index)
+
+
+def _towards(points: Tensor, clean: Tensor, gradient: Tensor, value: Tensor, *, norm: str) -> Tensor:
+    """A step to the linearised boundary, from the points and from their images, mixed by how near each of the two is."""
+    at_image = value - (gradient * (points - clean)).flatten(1).sum(1)
+    own = to_hyperplane(points, gradient, value, norm=norm)
+    biased = to_hyperplane(clean, gradient, at_image, norm=norm)
+    short, long = length(own, norm=norm).clamp_min(1e-8), length(biased, norm=norm).clamp_min(1e-8)
+    share = (short / (short + long)).clamp_max(_MOST_BIAS).view(-1, 1, 1, 1)
+    mixed: Tensor = (1 - share) * (points + _BEYOND * own) + share * (clean + _BEYOND * biased)
+    return mixed.clamp(0, 1)

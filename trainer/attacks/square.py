@@ -1,0 +1,116 @@
+"""Square Attack: random search with squares that shrink (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.look import Worst, answer
+from skinaudit.trainer.ascent.starts import check_counts
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "stop_margin": None}
+
+_HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries of ten thousand after which the share of pixels of a square is halved."""
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    queries: int = 5000,
+    share: float = 0.8,
+    targeted: bool = False,
+    stop_margin: float | None = None,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Make `queries` proposals per image and keep each that raises the margin. No gradient is asked for.
+
+    share: of an image's pixels that the first square covers. Only linf: raises InvalidInputError under l2, and on settings
+    out of range. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce.
+    """
+    check_counts("square", queries=queries)
+    if threat_model.norm != "linf" or not 0 < share <= 1:
+        raise InvalidInputError(
+            f"square: norm {threat_model.norm}, share {share}: needs linf and a share above 0, at most 1"
+        )
+    worst = Worst(images, labels, targeted=targeted, trace=trace)
+    if trace is not None:
+        trace.open(len(images), stages=[queries], device=images.device)
+    search(
+        model, images, worst=worst, threat_model=threat_model, generator=generator, queries=queries, share=share,
+        stop_margin=stop_margin,
+    )  # fmt: skip
+    return worst.images
+
+
+def search(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    worst: Worst,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    queries: int,
+    share: float = 0.8,
+    stop_margin: float | None = None,
+) -> None:
+    """The search for the images that are not broken yet, shown to `worst`; it starts from vertical stripes."""
+    index = worst.standing()
+    clean = images[index]
+    best = ball.project(
+        clean + threat_model.eps * _signs((len(clean), 3, 1, images.shape[3]), clean, generator), clean,
+        threat_model=threat_model,
+    )  # fmt: skip
+    before, after = answer(model, clean), answer(model, best)
+    differs = (before != after).any(1).view(-1, 1, 1, 1)  # what the search can follow, in the place of a gradient
+    lead = worst.meet(best, after, differs * (best - clean), index=index)
+    for number in range(1, queries):
+        if stop_margin is not None:
+            going = lead <= stop_margin
+            if int(going.sum()) <= 0.9 * len(going):
+                index, clean, best, lead = index[going], clean[going], best[going], lead[going]
+        if not len(index):
+            return
+        side = max(1, min(images.shape[2] - 1, round(math.sqrt(_covered(share, number, queries)) * images.shape[2])))
+        moved = torch.where(
+            _squares(clean, side, generator),
+            clean + threat_model.eps * _signs((len(clean), 3, 1, 1), clean, generator),
+            best,
+        )
+        moved = ball.project(moved, clean, threat_model=threat_model)
+        proposed = worst.meet(moved, answer(model, moved), index=index)
+        better = proposed > lead
+        best = torch.where(better.view(-1, 1, 1, 1), moved, best)
+        lead = torch.where(better, proposed, lead)
+
+
+def _covered(share: float, number: int, queries: int) -> float:
+    scaled = number / queries * 10_000
+    return share * 0.5 ** sum(scaled > step for step in _HALVED)
+
+
+def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A square of `side` pixels somewhere in each image: bool (N, 1, H, W)."""
+    height, width = images.shape[2:]
+    inside = []
+    for size in (height, width):
+        first = torch.randint(size - side + 1, (len(images), 1), generator=generator, device=images.device)
+        places = torch.arange(size, device=images.device)
+        inside.append((places >= first) & (places < first + side))
+    return (inside[0][:, :, None] & inside[1][:, None, :]).unsqueeze(1)
+
+
+def _signs(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
+    """-1 and 1 at random."""
+    return torch.randint(2, shape, generator=generator, device=like.device).to(like.dtype) * 2 - 1

@@ -1,0 +1,74 @@
+"""One perturbation for all images: universal adversarial perturbations (Moosavi-Dezfooli et al. 2017), by gradient ascent.
+
+https://arxiv.org/abs/1610.08401; ascent on mini-batches with a clipped loss is Shafahi et al. 2020,
+https://arxiv.org/abs/1811.11304.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.losses import scaled_margin
+from skinaudit.trainer.attack_trace import AttackTrace
+
+SETTINGS: dict[str, Any] = {"epochs": 10, "batch": 64, "step_share": 0.1, "targeted": False}
+WHOLE_SET = True
+"""The images of a set are attacked in one call."""
+
+_MOST = 0.5
+"""Margin, as a share of the spread, beyond which an image pulls no more: it is lost, and would drown out the others."""
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat_model: ThreatModel,
+    generator: torch.Generator,
+    epochs: int = 10,
+    batch: int = 64,
+    step_share: float = 0.1,
+    targeted: bool = False,
+    trace: AttackTrace | None = None,
+) -> Tensor:
+    """Climb the mean margin, over the spread of the logits, of mini-batches with one perturbation.
+
+    step_share: size of a step as a share of eps. The same perturbation is added to every image and clipped to its box.
+    Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError on settings out of range.
+    """
+    if min(epochs, batch) < 1 or not 0 < step_share <= 1:
+        raise InvalidInputError(
+            f"universal: epochs {epochs}, batch {batch}, step_share {step_share}: the counts must be positive, and the "
+            "share in (0, 1]"
+        )
+    worst = Worst(images, labels, targeted=targeted, trace=trace)
+    if trace is not None:
+        trace.open(len(images), stages=[1], device=images.device)
+        gradient, _, logits = look(model, images, labels, scaled_margin, targeted=targeted)
+        worst.meet(images, logits, gradient)
+    middle = torch.full_like(images[:1], 0.5)  # the box of no image: the perturbation itself is bounded by the ball alone
+    shift, best, most = torch.zeros_like(middle), torch.zeros_like(middle), -1.0
+    for _ in range(epochs):
+        broken = 0
+        order = torch.randperm(len(images), generator=generator, device=images.device)
+        for first in range(0, len(images), batch):
+            rows = order[first : first + batch]
+            points = (images[rows] + shift).clamp(0, 1)
+            gradient, value, _ = look(model, points, labels[rows], scaled_margin, targeted=targeted)
+            broken += int((value > 0).sum())
+            pull = (gradient * (value < _MOST).view(-1, 1, 1, 1)).mean(0, keepdim=True)
+            stepped = ball.step(middle + shift, pull, threat_model=threat_model, size=step_share * threat_model.eps)
+            shift = ball.project(stepped, middle, threat_model=threat_model) - middle
+        if broken >= most:
+            best, most = shift, broken
+    moved = (images + best).clamp(0, 1)
+    worst.meet(moved, answer(model, moved))
+    return moved
