@@ -12,7 +12,8 @@ RULES = {
     "clinical": Rule(
         "No malignant class is named",
         "The contract of the sets names no class as malignant, so the audit cannot tell whether the engine misses cancers.",
-        'Name the malignant classes in the contract. If the task has none, write clinical = "none" into the policy.',
+        "Make the sets with a file for --classes that marks the malignant ones. If the task has none, write "
+        'clinical = "none" into the policy.',
     ),
 }
 
@@ -29,8 +30,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     suspicious = known_malignant(contract.classes)
     if suspicious:
         text = (
-            f"no class is named as malignant, although {', '.join(suspicious)} looks malignant: mark it in a file, and give "
-            "that as --classes to the command that reads the images"
+            f"no class is named as malignant, although {', '.join(suspicious)} looks malignant; mark it in a file for "
+            f'--classes, such as malignant = ["{suspicious[0]}"]'
         )
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return

@@ -272,6 +272,20 @@ main()
     assert shown.startswith(line)
 
 
+def test_a_reader_that_left_a_table_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich puts another file in place of the broken pipe before it ends the program, so that nothing is broken any more."""
+
+    def table() -> int:
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            raise SystemExit(1)  # noqa: B904 (as rich does)
+
+    with pytest.raises(SystemExit) as stop:
+        endings.run(table)
+    assert (stop.value.code, capsys.readouterr().err) == (141, "")
+
+
 def test_a_reader_that_left_is_no_verdict() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -333,3 +347,24 @@ def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_pat
         assert (done.returncode, done.stderr) == (143, "skinaudit: told to end; nothing half-written was left\n")
         assert [path.name for path in tmp_path.iterdir()] == ["kept"]
         assert (tmp_path / "kept").read_text() == content
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) * 2**20,) * 2)
+sys.argv[1:] = ["report", "absent"]
+from skinaudit.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("mebibytes", [60, 100, 150])
+def test_a_limit_of_memory_is_told_as_such_and_never_ends_as_a_fail(mebibytes: int, tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(mebibytes)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("skinaudit: ")
+    assert "ulimit -v" in line or "absent" in line  # the second where so little is enough
