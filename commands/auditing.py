@@ -39,6 +39,8 @@ from skinaudit.errors import InvalidInputError
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
               help="With --contract: images of known classes, of which the clean set is made; the engine is attacked by its "
               "answers alone.")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="How the classes of --data are merged, renamed and marked, as for `skinaudit train`.")  # fmt: skip
 @click.option("--name", default=None, metavar="NAME", help="What the images of --data are called  [default: after --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip

@@ -39,6 +39,8 @@ def policy() -> None:
               help="Images of known classes instead of --sets; their clean set is written beside the engine.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="How the classes of --data become those of the engine, as for `skinaudit train`.")  # fmt: skip
+@click.option("--contract", "known", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="What is known already, such as columns and their mapping: only the pixels are tried.")  # fmt: skip
 @click.option("--take", type=click.IntRange(1), default=None, metavar="N",
               help="Write reading N of the ranking, where nothing decides or you know better.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
@@ -46,22 +48,24 @@ def policy() -> None:
 @limit_options
 @threads_option
 def contract(
-    engine: Path, sets: Path | None, data: str | None, classes: Path | None, take: int | None, output: Path | None,
-    force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
+    engine: Path, sets: Path | None, data: str | None, classes: Path | None, known: Path | None, take: int | None,
+    output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
 
     What the file cannot prove is marked CHECK: a person has to. With --sets or --data the engine answers images of known
     classes under every usual preprocessing and order of classes; the contract is written where one is clearly better, and
-    the ranking is shown. Exit code 3 if nothing decides: --take N then writes the reading that you choose.
+    the ranking is shown. Exit code 3 if nothing decides: --take N then writes the reading that you choose. Where the columns
+    are other classes than those of the images, draft the contract first, map them by hand, and give it as --contract.
 
     \b
     Examples:
       skinaudit contract other.tflite -o other.toml
       skinaudit contract other.onnx --sets runs/hardened/sets -o other.toml
       skinaudit contract other.onnx --data HospitalB/ -o other.toml
+      skinaudit contract other.onnx --contract draft.toml --data HospitalB/ -o other.toml
     """
-    from skinaudit.artifacts.engine_contract import write_toml
+    from skinaudit.artifacts.engine_contract import read_engine_contract, write_toml
     from skinaudit.artifacts.files import write_bytes
     from skinaudit.engines.draft import draft_contract
     from skinaudit.engines.isolation.launching import engine_processes
@@ -69,16 +73,19 @@ def contract(
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
     click.get_current_context().with_resource(engine_processes(limits_of(limit_seconds, limit_memory)))
-    drafted, notes = draft_contract(engine)
+    if known is None:
+        drafted, notes = draft_contract(engine)
+    else:
+        drafted, notes = read_engine_contract(known), {}
     if sets is None and data is None:
-        if take is not None or classes is not None:
-            raise InvalidInputError("--take, --classes: are about images; name these with --sets or --data")
+        if take is not None or classes is not None or known is not None:
+            raise InvalidInputError("--take, --classes, --contract: are about images; name these with --sets or --data")
     else:
         if sets is None:
             assert data is not None
             with bars() as bar:
                 sets = images_for(engine, data, size=drafted.size, name=None, classes=classes, progress=bar)
-        drafted, notes = _searched(engine, sets, drafted, notes, take=take, threads=thread_count(threads))
+        drafted, notes = _searched(engine, sets, drafted, notes, known=known, take=take, threads=thread_count(threads))
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
@@ -88,16 +95,26 @@ def contract(
 
 
 def _searched(
-    engine: Path, sets: Path, drafted: EngineContract, notes: dict[str, str], *, take: int | None, threads: int
+    engine: Path,
+    sets: Path,
+    drafted: EngineContract,
+    notes: dict[str, str],
+    *,
+    known: Path | None,
+    take: int | None,
+    threads: int,
 ) -> tuple[EngineContract, dict[str, str]]:
     """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
     from dataclasses import replace
 
     from skinaudit.audit.contract_search import search_contract, search_lines
     from skinaudit.audit.evidence.inputs import clean_set_in
+    from skinaudit.audit.evidence.regrouping import regrouped
     from skinaudit.engines.open import open_session
 
     clean = clean_set_in(sets)
+    if drafted.mapping is not None:
+        clean = regrouped(clean, drafted.tasks, where=str(known))
     size = clean.info.contract.size
     if drafted.size != size and "size" not in notes:
         raise InvalidInputError(
@@ -107,8 +124,9 @@ def _searched(
     base = replace(drafted, size=size)
     with bars() as bar:
         search = search_contract(
-            open_session(engine, threads=threads), clean, base, where=str(engine), given=False, progress=bar("trying")
-        )
+            open_session(engine, threads=threads), clean, base, where=str(engine), given=known is not None,
+            progress=bar("trying"),
+        )  # fmt: skip
     for line in search_lines(search):
         note(line)
     if take is not None and take > len(search.ranked):

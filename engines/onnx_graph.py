@@ -109,8 +109,13 @@ def parse(content: bytes, *, where: str) -> ModelProto:
         raise EngineError(f"{where}: truncated or not an ONNX file ({error}); export it again") from error
     if not model.graph.node:
         raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
-    if model.functions and unfolded_nodes(model) > _MOST_NODES:
-        raise EngineError(f"{where}: its functions call one another more than {_MOST_NODES:,} times; it is no classifier")
+    if len(model.graph.node) > _MOST_NODES:
+        raise EngineError(
+            f"{where}: has {len(model.graph.node):,} nodes, at most {_MOST_NODES:,} are read; it is no classifier"
+        )
+    if unfolded_nodes(model) > _MOST_NODES:
+        what = "its functions call one another" if model.functions else "its branches hold nodes"
+        raise EngineError(f"{where}: {what} more than {_MOST_NODES:,} times; it is no classifier")
     return model
 
 
@@ -130,6 +135,22 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
         if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(label, str) for label in value):
             return tuple(value)
     return None
+
+
+def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
+    """By output that holds a mapping from class to probability for each image, as scikit-learn's converter writes them
+    (ZipMap), its keys in the order of the columns that went in."""
+    outputs = {value.name for value in model.graph.output}
+    found: dict[str, tuple[str | int, ...]] = {}
+    for node in model.graph.node:
+        if node.op_type == "ZipMap" and node.domain == "ai.onnx.ml" and node.output and node.output[0] in outputs:
+            values = {attribute.name: attribute for attribute in node.attribute}
+            texts = values["classlabels_strings"].strings if "classlabels_strings" in values else ()
+            numbers = values["classlabels_int64s"].ints if "classlabels_int64s" in values else ()
+            keys: list[str | int] = [text.decode("utf-8", "replace") for text in texts] or list(numbers)
+            if len(set(keys)) == len(keys):
+                found[node.output[0]] = tuple(keys)
+    return found
 
 
 def _kind_and_index(index: Any) -> tuple[str, Any]:
