@@ -142,7 +142,6 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
 IN_GRAPHS = (late_trigger, sparse_bound, bias_twice, bias_in_a_node, operator_by_name)
 READING_FAULTS: tuple[Fault, ...] = (
     *(_in_graph(surgery, "fp32") for surgery in IN_GRAPHS),
-    _in_graph(late_trigger, "fp16"),
     _in_graph(int8_bias, "int8-u8s8"),
     Fault("second part, fp32.xml", "a second list of layers", _edited(_second_layers, "second_part"), (PROVED,)),
     Fault("defined text, fp32.xml", "layers in a DOCTYPE", _edited(_defined_text, "defined_text"), (PROVED,)),
