@@ -68,7 +68,9 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
     model = onnx.shape_inference.infer_shapes(model)
     peak = largest_activation(model, calibration)
     if peak > FP16_LARGEST:
-        raise InvalidInputError(f"{where}: activations reach {peak:.3g}, fp16 ends at 65504; export as fp32 or int8")
+        raise InvalidInputError(
+            f"{where}: activations reach {peak:.3g}, but the largest fp16 value is 65504; export as fp32 or int8"
+        )
     converted, underflowed = to_half(model, TensorProto.FLOAT16, where=where)
     settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
     return Converted(converted, settings)

@@ -1,4 +1,4 @@
-"""A run as its folder tells it: manifest, training log, the source model's figures, engines and audits."""
+"""Read a finished run and its audits as one record, for model cards and tracking."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
             )
             continue
         if opened.info.threat_model is not None and (clean is None or opened.info.clean != clean.images_digest):
-            left_out[f"set {name}"] = "the clean images that it was made of are not at hand"
+            left_out[f"set {name}"] = "the clean images behind it are not available"
             continue
         answers = predictions(opened.source_logits)
         figures = compare(
@@ -162,7 +162,7 @@ def _audits(
             continue
         weights = filed.result.lineage.get("weights")
         if weights != manifest.weights.digest:
-            whose = "an engine whose weights it does not tell" if weights is None else f"the weights {short(weights)}"
+            whose = "an engine with unknown weights" if weights is None else f"the weights {short(weights)}"
             left_out[f"audit {path.name}"] = f"is about {whose}"
             continue
         engine = RunFolder(folder).engines / PurePath(filed.result.engine).name

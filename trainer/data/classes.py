@@ -81,7 +81,7 @@ def read_classes(path: Path) -> ClassPlan:
     elif unknown:
         problem = f"malignant names {first_few(unknown)}; the classes are {first_few(list(members), limit=MAX_CLASSES)}"
     elif hollow:
-        problem = f"class {hollow[0]!r} is made of no class of the data; name one"
+        problem = f"class {hollow[0]!r} has no class of the data; name one"
     if problem:
         raise InvalidInputError(f"{path}: {problem}")
     return plan
@@ -99,7 +99,7 @@ def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
     labels = np.array([of_task.get(name, -1) for name in dataset.classes], np.int64)[dataset.labels]
     kept = np.flatnonzero(labels >= 0)
     if len(kept) == 0:
-        raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; name its classes")
+        raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; use its class names")
     noted = json.dumps([list(members.items()), plan.left_out])
     return replace(
         of_rows(dataset, kept),
@@ -149,7 +149,7 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
         raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
     if rest and REST not in named:
         raise InvalidInputError(
-            f"{plan.where}: says nothing of {first_few(rest)}; put them into a class, or into leave_out = [...]"
+            f"{plan.where}: has no entry for {first_few(rest)}; put them into a class, or into leave_out = [...]"
         )
     if not rest and any(REST in of for of in plan.members.values()):
         raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
@@ -175,7 +175,7 @@ def _malignant(dataset: Dataset, plan: ClassPlan, members: Mapping[str, tuple[st
         ill = [name for name in of if name in dataset.malignant]
         if ill and len(ill) < len(of):
             raise InvalidInputError(
-                f"{plan.where}: {task} mixes malignant {first_few(ill)} with other classes; say with malignant = [...] "
+                f"{plan.where}: {task} mixes malignant {first_few(ill)} with other classes; write with malignant = [...] "
                 "which classes of the task are malignant"
             )
     ill_tasks = (task for name in dataset.malignant for task, of in members.items() if name in of)

@@ -92,7 +92,7 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
             )
     for path in files:
         if is_spreadsheet(path) and mentions(path, sorted(stems)):
-            raise InvalidInputError(f"{path}: a spreadsheet is not read; save it as CSV, or take it out of the folder")
+            raise InvalidInputError(f"{path}: spreadsheets are not supported; save it as CSV, or remove it from the folder")
 
 
 def _names_images(path: Path, stems: set[str]) -> bool:
