@@ -14,13 +14,14 @@ LOCKED := constraints/$(shell $(PYTHON) -c "import platform, sys; print(f'{platf
 CONSTRAINTS := $(if $(wildcard $(LOCKED)),--constraint $(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check schema bench fuzz constraints audit-dependencies clean
+.PHONY: help install demo test check docs schema bench fuzz constraints audit-dependencies clean
 
 help:
 	@echo "make install  virtual environment with everything that runs here"
 	@echo "make demo     train, harden, attack, export and audit on embedded synthetic images (minutes, CPU)"
 	@echo "make test     run the tests, without the slow ones"
 	@echo "make check    ruff, mypy --strict, all tests"
+	@echo "make docs     the documentation site, into build/site"
 	@echo "make schema   docs/audit.schema.json anew from the code"
 	@echo "make bench    skinaudit beside torchattacks, foolbox, adv-lib, ART and a bare runtime"
 	@echo "make fuzz     changed files for every reader, ten minutes each"
@@ -50,6 +51,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST)
+
+# In an environment of its own: nothing else needs what builds the site.
+docs: build/docs-env/.installed
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
+
+build/docs-env/.installed: pyproject.toml
+	$(PYTHON) -m venv build/docs-env
+	build/docs-env/bin/pip install --quiet --editable ".[docs]"
+	@touch $@
 
 schema: install
 	$(BIN)/python -c "from skinaudit.audit.reports.parts.schema import schema_text; print(schema_text(), end='')" > docs/audit.schema.json

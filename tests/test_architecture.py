@@ -50,7 +50,7 @@ NEEDS_AT_IMPORT = {"trainer": TORCH, "export": TORCH, "commands.demo_run": TORCH
 
 def sources() -> Iterator[tuple[str, Path]]:
     """(dotted name, file) of every module of the package."""
-    for path in sorted(ROOT.glob("*.py")):
+    for path in sorted(set(ROOT.glob("*.py")) - {ROOT / "setup.py"}):  # that is no module of the package
         yield ("skinaudit" if path.stem == "__init__" else f"skinaudit.{path.stem}"), path
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):

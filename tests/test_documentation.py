@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROSE = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
@@ -61,6 +63,9 @@ def check(command: str, *, complete: bool) -> None:
         cli.commands.commands[name].make_context(name, arguments)
     except click.MissingParameter:
         if complete:
+            raise
+    except click.BadParameter as error:
+        if "does not exist" not in error.message:  # a document names files that a reader has
             raise
 
 

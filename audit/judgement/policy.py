@@ -208,8 +208,7 @@ DEFAULT = Policy()
 DEFAULT_TEXT = f"""\
 # The bounds that an engine must meet to pass `skinaudit audit ENGINE --policy FILE`. Every value below is the default.
 
-# Two-sided confidence of every interval. At 0.95, an engine whose true loss equals the margin passes in at most 2.5% of
-# audits.
+# Two-sided confidence of every interval. At 0.95, at most 2.5% of audits pass an engine whose true loss equals the margin.
 confidence = {DEFAULT.confidence}
 # A set with fewer images can FAIL clearly, but it cannot decide anything else.
 minimal_images = {DEFAULT.minimal_images}
@@ -217,11 +216,8 @@ minimal_images = {DEFAULT.minimal_images}
 # did, the audit is INCONCLUSIVE with "required". With "optional" it trusts the logits and warns.
 control = "{DEFAULT.control}"
 # Layers and weights of the engine's file are compared with those of its run (structure.json and weights.safetensors). If
-# this was not possible:
-# "where readable": warns for formats that cannot be read (plans, compiled packages) and for runs of earlier versions.
-#                   Otherwise the audit is INCONCLUSIVE.
-# "always":         the audit is INCONCLUSIVE.
-# "optional":       the audit warns.
+# this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
+# that cannot be read (plans, compiled packages) and for runs of earlier versions; otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
 # If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
 # INCONCLUSIVE. With "none" it may pass, and every report prints the reason.
@@ -231,8 +227,8 @@ clinical = "{DEFAULT.clinical}"
 # show that source and engine agree. With "pass" it may pass and says "agreement only". With "inconclusive" it may not.
 agreement_only = "{DEFAULT.agreement_only}"
 
-# Percentage points of accuracy that a set may lose against the source model. PASS: the interval of the loss lies below the
-# margin. FAIL: above. A single set can have its own margin, under its name, its attack or its title.
+# Percentage points of accuracy that a set may lose against the source model. PASS: the interval of the loss lies below it.
+# FAIL: above it. A single set can have its own margin, under its name, its attack or its title.
 [margin]
 default = {DEFAULT.margin}
 # clean = 0.5
@@ -254,16 +250,15 @@ prove = "{DEFAULT.prove}"
 # mel = 2.0
 
 # Malignant images of one set that the source model calls malignant and the engine benign. Each is listed for review.
-# `percent` bounds their share of the malignant images that the source calls malignant: its upper confidence limit must be
-# lower. `limit` is in addition a largest number of images; by default there is none. If a bound is so wide that an engine
-# which guesses or misses every cancer would pass, the audit is INCONCLUSIVE.
+# Their share of the malignant images that the source calls malignant is bounded: its upper confidence limit must be below
+# `percent`. `limit` is in addition a largest number of images; by default there is none. If a bound is so wide that an
+# engine which guesses or misses every cancer would pass, the audit is INCONCLUSIVE.
 [malignant_to_benign]
 percent = {DEFAULT.turned_benign}
 # limit = 0
 
 # Source and engine are also compared at a threshold of the malignant score. It is the threshold that reached this
-# specificity on the run's validation images (see `skinaudit train --help`). Default: the lowest specificity that the run
-# recorded.
+# specificity on the run's validation images (see `skinaudit train --help`). The default is the lowest recorded specificity.
 [operating_point]
 # specificity = 0.9
 # Share of malignant images where the classifier is used. If it is given, reports show predictive values.
@@ -274,9 +269,9 @@ percent = {DEFAULT.turned_benign}
 # Points of robust accuracy by which a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
-# Every audit runs a small fresh attack: Square, in the norm and eps of most sets, on `images` clean images drawn by its
-# seed. It uses about as many queries as the replay has images, at least 10 per image. Without it (`--no-probe`) the audit
-# is INCONCLUSIVE. If `required` is false, it only warns.
+# Every audit runs a small fresh attack: Square, in the norm and eps of most sets, on `images` clean images. The seed draws
+# them. The attack uses about as many queries as the replay has images, at least 10 per image. Without it (`--no-probe`) the
+# audit is INCONCLUSIVE. If `required` is false, it only warns.
 required = {str(DEFAULT.probe_required).lower()}
 images = {DEFAULT.probe_images}
 # Whether the small attack must show that the loss is below the margin. So few images seldom can, so by default it only

@@ -69,7 +69,7 @@ def test_the_own_split_with_images_dropped_does_not_pass_as_external(workplace: 
     shutil.copytree(workplace.run / "sets", tmp_path / "sets")
     result = audit_engine(workplace.engine, sets=described(tmp_path / "sets"), seed=0)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "equal the run's own test images pixel for pixel" in result.reason
+    assert "those of the run's own test, pixel for pixel" in result.reason
 
 
 def test_without_the_run_nothing_shows_that_they_are_other_images(workplace: SimpleNamespace) -> None:

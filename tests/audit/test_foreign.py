@@ -111,7 +111,7 @@ def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: Simple
 def test_a_foreign_engine_never_passes(workplace: SimpleNamespace) -> None:
     result = audit(workplace)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.reason == "no set was compared with a source model; nothing is judged"
+    assert result.reason == "no set was compared with a source model, so nothing was judged"
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,7 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
             f"{PGD}: .* images of .* are marked correct, but its figures say .*; the report was changed",
         ),
         (accuracy_raised, rf"{PGD}: comparison\.engine_accuracy {UNPROVED}"),
-        (without_answers(accuracy_raised), rf"{PGD}: accuracy 0\.5000, but"),
+        (without_answers(accuracy_raised), rf"{PGD}: accuracy is 0\.5000, but"),
         (fewer_images, f"predictions per image do not match {IMAGES - 8} images: the report was changed"),
         (without_answers(fewer_images), f"{PGD}: correct predictions do not match {IMAGES} images; the report was changed"),
         (

@@ -11,4 +11,4 @@ DAMAGES = {"black": lambda honest: replace(honest, consistency=replace(honest.co
 def test_no_answer_fails(honest: Evidence) -> None:
     (finding,) = check(DAMAGES["black"](honest))
     assert finding.severity is Severity.FAIL
-    assert "a frame that is black" in finding.text
+    assert "an input that is black" in finding.text

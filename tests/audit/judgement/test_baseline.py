@@ -252,7 +252,7 @@ def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, l
     assert result.baseline is not None
     assert [one.title for one in result.baseline.sets] == ["clean"]
     (warning,) = told(result, Severity.WARNING)
-    assert warning.startswith("pgd linf 24/255: white-box for the baseline and transfer for this engine")
+    assert warning.startswith("pgd linf 24/255: not compared with the baseline: this set is white-box for the baseline")
     assert result.verdict is not PASS
 
 
@@ -317,7 +317,7 @@ def without_answers(change: Change) -> Change:
         (accuracy_told_otherwise, rf"pgd linf 24/255: comparison\.engine_accuracy {UNPROVED}"),
         (
             without_answers(accuracy_told_otherwise),
-            r"pgd linf 24/255: accuracy 0\.9900, but .* of its images are marked right",
+            r"pgd linf 24/255: accuracy is 0\.9900, but .* of its images are marked correct",
         ),
         (right_cut, f"clean: right {UNPROVED}"),
         (without_answers(right_cut), "clean: correct predictions do not match 700 images"),

@@ -1,0 +1,88 @@
+"""The documentation site: its pages, what is made from the code, and nothing from another host."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from skinaudit import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def hook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_hook", ROOT / "docs" / "site" / "hook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pages(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for value in entry.values() if isinstance(entry, dict) else entry:
+            yield from pages(value)
+
+
+def test_every_page_is_in_the_navigation(hook: ModuleType) -> None:
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    listed = list(pages(SETTINGS["nav"]))
+    assert sorted(listed) == sorted({*written, hook.COMMANDS})
+
+
+def test_the_page_of_the_commands_has_every_option(hook: ModuleType) -> None:
+    text = hook.commands_page(cli.commands)
+    for name, command in cli.commands.commands.items():
+        part = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"    skinaudit {name}" in part
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert all((f"<code>{word}</code>" in part) is not option.hidden for word in option.opts), option.opts
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {3}
+
+
+def test_the_package_is_shown_without_its_tests(hook: ModuleType) -> None:
+    shown = {path.name for path in (hook.package_folder() / "skinaudit").iterdir()}
+    assert {"__init__.py", "cli.py", "audit", "trainer", "commands"} <= shown
+    assert not {"tests", "docs", "bench", "build", ".typing"} & shown
+
+
+@pytest.mark.parametrize("name", ["add-a-check"])
+def test_the_programs_of_a_task_are_whole(name: str) -> None:
+    text = (ROOT / "docs" / "tasks" / f"{name}.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(programs) == 2
+    for program in programs:
+        compile(program, name, "exec")
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
+        pytest.skip("mkdocs is not installed (extra docs): make docs builds the site strictly, too")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = set()
+    for page in tmp_path.rglob("*.html"):
+        loaded |= set(re.findall(r'<(?:script|link|img)\b[^>]*(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8")))
+    assert loaded == set()
