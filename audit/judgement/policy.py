@@ -269,9 +269,9 @@ percent = {DEFAULT.turned_benign}
 # Points of robust accuracy by which a fresh attack (`--probe`) may cost the engine more than its reference.
 [probe]
 margin = {DEFAULT.probe_margin}
-# Every audit runs a small fresh attack: Square, in the norm and eps of most sets, on `images` clean images. The seed draws
-# them. The attack uses about as many queries as the replay has images, at least 10 per image. Without it (`--no-probe`) the
-# audit is INCONCLUSIVE. If `required` is false, it only warns.
+# Every audit runs a small fresh attack: Square, in the norm and eps of most sets. Its seed chooses `images` clean images. It
+# uses about as many queries as the replay has images, at least 10 per image. Without it (`--no-probe`) the audit is
+# INCONCLUSIVE. If `required` is false, it only warns.
 required = {str(DEFAULT.probe_required).lower()}
 images = {DEFAULT.probe_images}
 # Whether the small attack must show that the loss is below the margin. So few images seldom can, so by default it only
