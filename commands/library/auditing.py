@@ -90,8 +90,9 @@ def audit(
     if any(target.path is None for target in plan.targets):
         raise InvalidInputError(f"report: FORMAT={STDOUT} is for the command line; name a file")
     result = audit_engine(
-        engine, **settings, threads=thread_count(threads), progress=progress("replaying"), probe_progress=progress
-    )
+        engine, **settings, threads=thread_count(threads), progress=progress("replaying"), probe_progress=progress,
+        say=LOG.info,
+    )  # fmt: skip
     plan.write(result)
     return result
 
