@@ -65,7 +65,7 @@ def measure_parity(engine: Engine, clean: AdversarialSet, *, precision: Precisio
 
 
 def check_parity(parity: Parity, *, precision: Precision, where: str) -> None:
-    """Raise EngineError where the engine is not the source model in another precision but another classifier."""
+    """Raise EngineError if the engine is a different classifier, and not just the source model in a different precision."""
     agreement = parity.agreement + parity.near_ties / parity.images
     if precision.tolerance is not None and parity.max_abs > precision.tolerance * parity.scale:
         raise EngineError(

@@ -27,7 +27,8 @@ class Converted:
 
 
 class Convert(Protocol):
-    """Rewrites an fp32 graph without changing it; calibration is None where the precision needs none."""
+    """Converts an fp32 graph to a precision without changing the input graph; calibration is None if the precision needs
+    none."""
 
     def __call__(self, model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
         """Errors name `where`."""

@@ -1,4 +1,5 @@
-"""The file of kernel timings that a TensorRT builder reads and updates: never another file, and whole or not at all."""
+"""The file of kernel timings that a TensorRT builder reads and updates. It never overwrites a different file, and is
+written atomically."""
 
 from __future__ import annotations
 

@@ -53,10 +53,12 @@ class FiledAudit:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that is known of a run. Invariant: every set and audit of the run is in its tuple or, by name, in `left_out`.
+    """Everything that is known about a run. Invariant: every set and audit of the run is in its tuple or, by name, in
+    `left_out`.
 
-    history: the epochs of the training log, first to last. audits: of this run's weights only, by engine. left_out: what
-    could not be used -> why. unaudited: engines of the run without an audit of the file as it is now; an emulation is none.
+    history: the epochs of the training log, first to last. audits: only audits of this run's weights, by engine.
+    left_out: what could not be used -> why. unaudited: engines of the run without an audit of the present file; an
+    emulation does not count.
     """
 
     folder: Path

@@ -1,4 +1,5 @@
-"""What audits say beside their verdicts, for a model card: operating points, subgroups, and what external images are."""
+"""Facts from audits for a model card, in addition to verdicts: operating points, subgroups, and the kind of external
+images."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _SPLITS = {
 
 
 def head(record: RunRecord) -> Iterator[str]:
-    """What the model is, and what it is not."""
+    """Describe what the model is, and what it is not."""
     manifest = record.manifest
     yield f"# {safe(manifest.name)}"
     yield ""
@@ -118,7 +118,7 @@ def training(record: RunRecord) -> Iterator[str]:
 
 
 def figures(record: RunRecord) -> Iterator[str]:
-    """Accuracies of the source model and its sensitivity per class, on each set, beside what a constant answer scores."""
+    """Accuracies of the source model and its sensitivity per class, on each set, compared with a constant answer."""
     yield "## Figures"
     yield ""
     if not record.sets:

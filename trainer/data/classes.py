@@ -31,12 +31,12 @@ _FILE = Known(
 
 @dataclass(frozen=True)
 class ClassPlan:
-    """How the classes of the data become those of a task.
+    """How the classes of the data are mapped to those of a task.
 
-    where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns;
-    None where they stay as they are. malignant: classes of the task, the most important one first; None where the file
-    leaves it to the data. left_out: classes of the data whose images are not used. of_run: made of what a run noted of its
-    own images; other images may lack some of these classes, or have the task's already.
+    where: the file, for messages. members: for each class of the task the classes of the data, in the order of the
+    model's columns; None if they stay the same. malignant: classes of the task, the most important one first; None if
+    the data decide. left_out: classes of the data whose images are not used. of_run: True if made from the record of a
+    run's own images; other images may lack some of these classes, or already have the task's classes.
     """
 
     where: str

@@ -1,4 +1,5 @@
-"""Which archive's table lies in a folder, told by the columns; what comes near is named, so that it can be mended."""
+"""Recognise the archive behind a table by its columns. A table that is almost recognised is named, so that it can be
+repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The common part of data sets that come as a table beside folders of images: rows, files, and what is wrong with them."""
+"""The common part of data sets with a table and folders of images: rows, files, and their errors."""
 
 from __future__ import annotations
 
