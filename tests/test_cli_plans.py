@@ -165,7 +165,10 @@ def test_several_plans_on_the_second_device(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"devices": ()}, "needs a CUDA device, none is here (cudaErrorNoDevice); audit it where it runs"),
+        (
+            {"devices": ()},
+            "needs a CUDA device, but there is none (cudaErrorNoDevice); audit it on a machine that can run it",
+        ),
         ({"driver": 12020}, "the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"),
         ({"memory": 100_000}, "CUDA failed: cudaErrorMemoryAllocation"),
     ],

@@ -73,8 +73,8 @@ class Child:
             if time.monotonic() > deadline:
                 self._kill()
                 raise self._stopped(
-                    f"no answer within {self._bounds.seconds:,.0f} s: it hangs or is too slow; raise --limit-seconds if"
-                    " it is sound"
+                    f"no output within {self._bounds.seconds:,.0f} s: it hangs or is too slow; raise --limit-seconds if"
+                    " you trust the file"
                 )
             if _memory_of(self._process) > self._bounds.memory:
                 self._kill()
@@ -85,7 +85,7 @@ class Child:
         self._server.wait(self._process)
 
     def _too_large(self) -> str:
-        return f"takes more than {self._bounds.memory / 2**30:.1f} GiB of memory; raise --limit-memory if it is sound"
+        return f"takes more than {self._bounds.memory / 2**30:.1f} GiB of memory; raise --limit-memory if you trust the file"
 
     def _stopped(self, reason: str) -> EngineStoppedError:
         self._ended = self._ended or f"{self._where}: {reason}"
@@ -98,10 +98,10 @@ class Child:
         if about_memory(last):
             return f"ran out of memory ({last}); free some, or raise --limit-memory if it is sound"
         if status == -signal.SIGKILL:
-            return "its process was killed by SIGKILL, as systems do where memory runs out; free some"
+            return "its process was killed by SIGKILL, which usually means that memory ran out; free some"
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
         return (
-            f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or hostile, or its runtime has a fault"
+            f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or malicious, or its runtime has a bug"
         )
 
     def _told(self, answer: Mapping[str, Any]) -> SkinauditError:

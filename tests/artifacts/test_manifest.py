@@ -100,7 +100,7 @@ def test_a_changed_file_of_a_run_is_refused(tiny_run: Path, tmp_path: Path, name
     with pytest.raises(InvalidInputError, match=r"digest .*, the manifest says .*: changed after it was written"):
         resolve(run, files[name])
     (run / name).unlink()
-    with pytest.raises(InvalidInputError, match=r"named by the manifest in .* but missing"):
+    with pytest.raises(InvalidInputError, match=r"is in the manifest in .* but does not exist"):
         resolve(run, files[name])
 
 

@@ -112,7 +112,7 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
     assert hardening.threat_model == LINF4
     assert hardening.trained == hardening.at(1.0) == ThreatModel("linf", Fraction(5))
     assert at(hardening, 0.5).eps_255 == Fraction(5, 2)
-    with pytest.raises(InvalidInputError, match="a radius of hardening without hardening: give --hardening pgd"):
+    with pytest.raises(InvalidInputError, match="--hardening-eps needs hardening; add --hardening pgd"):
         hardened("none", train_eps_255=Fraction(5))
 
 
