@@ -26,6 +26,7 @@ def main() -> None:
     """Run the fuzzers, print what went wrong, write the table; exit code 1 where something did."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, help="files a reader")
+    parser.add_argument("--opened", type=int, help="files a reader where a runtime opens them  [default: as --inputs]")
     parser.add_argument("--seconds", type=float, help="time a reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", choices=list(READERS), action="append", help="only this one; may be repeated")
@@ -34,7 +35,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.inputs is None and options.seconds is None:
         options.inputs = 100
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     started, rows, total, wrong = time.perf_counter(), [], Counter[str](), list[str]()
     lab = SimpleNamespace(plant=linear_run.plant)
     with tempfile.TemporaryDirectory() as folder:
@@ -42,8 +42,12 @@ def main() -> None:
             corpus = write_corpus(Path(folder) / "corpus", lab)
         scratch = options.keep or Path(folder)
         scratch.mkdir(parents=True, exist_ok=True)
-        for name in options.reader or READERS:
-            found, told = fuzz(name, corpus, scratch, inputs=options.inputs, seconds=options.seconds, seed=options.seed)
+        names = sorted(options.reader or READERS, key=lambda name: not READERS[name].opens)
+        for name in names:
+            if not READERS[name].opens:  # the processes of engines have limits of their own
+                resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            inputs = options.inputs if options.opened is None or not READERS[name].opens else options.opened
+            found, told = fuzz(name, corpus, scratch, inputs=inputs, seconds=options.seconds, seed=options.seed)
             rows.append((name, f"{found.total():,}", *(f"{found[outcome]:,}" for outcome in OUTCOMES)))
             total += found
             wrong += [f"{name}: {line}" for line in told]
@@ -55,7 +59,8 @@ def main() -> None:
     {command}
 
 took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file is a whole one of which bytes, values,
-keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Taken: what is left is valid, such as another bound in a
+keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
+of its own, and answers to an image if it can. Taken: what is left is valid, such as another bound in a
 policy. Wrongly taken: a set whose content differs, a FAIL that is read as a PASS, a text that acts upon a terminal.
 
 {table(("reader", "tried", *OUTCOMES), rows)}

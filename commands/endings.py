@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from skinaudit.artifacts.printable import printable
-from skinaudit.errors import DEBUG, SkinauditError, debugging, in_one_line
+from skinaudit.errors import DEBUG, SkinauditError, about_memory, debugging, in_one_line
 
 FAILED_TO_RUN = 2
 INTERRUPTED = 130
@@ -43,6 +43,7 @@ def run(program: Callable[[], int]) -> NoReturn:
     try:
         try:
             with _listening():
+                _check_memory()
                 code = program()
                 if sys.stdout is not None:  # None where it was closed before the start
                     sys.stdout.flush()  # a full disk is told here, not by Python at its end
@@ -53,6 +54,47 @@ def run(program: Callable[[], int]) -> NoReturn:
     _settle_output()
     atexit.register(_die_of_interrupts)
     sys.exit(code)
+
+
+def _check_memory() -> None:
+    """Raise SkinauditError where a limit (ulimit -v) leaves no memory for numpy's library of linear algebra.
+
+    Without memory it ends the process itself, with exit code 1, which is that of FAIL. So it is tried in a process of its
+    own, and then takes here what it needs before anything else does. Only under a limit.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return
+    process = os.fork()
+    if not process:
+        _try_algebra()
+    _, status = os.waitpid(process, 0)
+    if status:
+        raise SkinauditError(f"memory lacks: its limit (ulimit -v) is {limit / 2**20:,.0f} MiB; raise it")
+    with suppress(ImportError):  # told by the command that needs it
+        _multiply()
+
+
+def _try_algebra() -> NoReturn:
+    """Use numpy and end: with 0, too, where something else than memory is the matter, which is told when it is needed."""
+    code = 0
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _multiply()
+    except BaseException as error:
+        code = int(isinstance(error, MemoryError) or about_memory(str(error)))
+    os._exit(code)
+
+
+def _multiply() -> None:
+    """A product that all threads of the library work on, each in memory that it keeps."""
+    import numpy as np
+
+    np.ones((512, 512), np.float32) @ np.ones((512, 512), np.float32)
 
 
 def _command_name() -> str:
@@ -85,6 +127,8 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
     if isinstance(error, ImportError):
+        if about_memory(str(error)):
+            return f"{_command_name()}: memory lacks to load a library ({error}); free some, or raise its limit (ulimit -v)"
         from skinaudit.commands.library.optional import absent
 
         if (missing_library := absent(error, _command_name())) is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.likeness import Floats, Indices
 
 _TABLES, _FEWEST_PLANES = 24, 8
-_CROWD = 32
+_CROWD = 8
 """Vectors of a cell that one is compared with: cells of many hold what has little detail."""
 _ROWS = 4096
 

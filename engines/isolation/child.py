@@ -73,7 +73,7 @@ class Child:
             if time.monotonic() > deadline:
                 self._kill()
                 raise self._stopped(
-                    f"no output within {self._bounds.seconds:,.0f} s: it hangs or is too slow; raise --limit-seconds if"
+                    f"no output within {self._bounds.seconds:,g} s: it hangs or is too slow; raise --limit-seconds if"
                     " you trust the file"
                 )
             if _memory_of(self._process) > self._bounds.memory:
@@ -85,7 +85,7 @@ class Child:
         self._server.wait(self._process)
 
     def _too_large(self) -> str:
-        return f"takes more than {self._bounds.memory / 2**30:.1f} GiB of memory; raise --limit-memory if you trust the file"
+        return f"takes more than {_size(self._bounds.memory)} of memory; raise --limit-memory if you trust the file"
 
     def _stopped(self, reason: str) -> EngineStoppedError:
         self._ended = self._ended or f"{self._where}: {reason}"
@@ -125,6 +125,10 @@ class Child:
     def _is_disk_full(self) -> bool:
         """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they wrote none."""
         return shutil.disk_usage(self._server.scratch).free < self._bounds.size + _ROOM
+
+
+def _size(memory: int) -> str:
+    return f"{memory / 2**30:.1f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"
 
 
 def _kind(name: str) -> type[SkinauditError]:

@@ -333,3 +333,24 @@ def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_pat
         assert (done.returncode, done.stderr) == (143, "skinaudit: terminated; no partial file was left\n")
         assert [path.name for path in tmp_path.iterdir()] == ["kept"]
         assert (tmp_path / "kept").read_text() == content
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) * 2**20,) * 2)
+sys.argv[1:] = ["report", "absent"]
+from skinaudit.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("mebibytes", [60, 100, 150])
+def test_a_limit_of_memory_is_told_as_such_and_never_ends_as_a_fail(mebibytes: int, tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(mebibytes)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("skinaudit: ")
+    assert "ulimit -v" in line or "absent" in line  # the second where so little is enough

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
 import struct
+import warnings
+import zipfile
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -234,3 +237,58 @@ def xml_changed(content: bytes, chance: random.Random) -> bytes:
     if chance.random() < 0.5:
         element.extend(list(element))
     return ElementTree.tostring(root)
+
+
+WORDS = (0, 1, -1, 4, -4, 8, 2**31 - 1, -(2**31), 2**16, 2**30)
+
+
+def flatbuffer_changed(content: bytes, chance: random.Random) -> bytes:
+    """A TFLite file with offsets, sizes and enumerations of its tables exchanged; seldom its weights."""
+    if chance.random() < 0.15:
+        return bytes_changed(content, chance)
+    data = bytearray(content)
+    words = struct.unpack(f"<{len(data) // 4}i", data[: len(data) // 4 * 4])
+    tables = [at for at, word in enumerate(words) if word and abs(word) < len(data) - 4 * at]  # what may be an offset
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        at = chance.choice(tables if tables and chance.random() < 0.8 else range(len(words)))
+        word = chance.choice(
+            (*WORDS, words[at] + 4, words[at] - 4, -words[at], words[chance.choice(tables or [0])], -4 * at)
+        )
+        struct.pack_into("<i", data, 4 * at, max(-(2**31), min(2**31 - 1, word)))
+    return bytes(data)
+
+
+def program_changed(content: bytes, chance: random.Random) -> bytes:
+    """A .pt2 file with a value of its description, a part, or the bytes of a part changed."""
+    if chance.random() < 0.15:
+        return bytes_changed(content, chance)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = [(member.filename, archive.read(member)) for member in archive.infolist()]
+    at = chance.randrange(len(parts))
+    described = [index for index, (name, _) in enumerate(parts) if name.endswith(".json")]
+    method = zipfile.ZIP_STORED
+    match chance.randrange(8):
+        case 0:
+            del parts[at]
+        case 1:
+            parts.append((chance.choice(PARTS), parts[at][1]))
+        case 2:
+            parts[at] = (parts[at][0], bytes_changed(parts[at][1], chance))
+        case 3:
+            method = zipfile.ZIP_DEFLATED
+        case _:
+            at = chance.choice(described)
+            parts[at] = (parts[at][0], json_changed(parts[at][1], chance))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
+        warnings.simplefilter("ignore")  # of a name twice
+        for name, part in parts:
+            archive.writestr(name, part)
+    return buffer.getvalue()
+
+
+PARTS = (
+    "program/data/weights/model.pt", "program/data/weights/weight_0", "program/models/model.json", "../../x", "program/x.so",
+    "program/data/aotinductor/model/a.so", "program/data/constants/script_object_0", "program/extra/a.py", "/etc/passwd",
+)  # fmt: skip
+"""Names of parts that a plain program has already, or has not."""

@@ -31,8 +31,12 @@ from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.engines import onnx_graph
+from skinaudit.engines.isolation.launching import engine_processes
+from skinaudit.engines.isolation.limits import Limits
 from skinaudit.engines.networks.of_onnx import network_of_file
+from skinaudit.engines.open import open_session
 from skinaudit.engines.openvino_ import conditions_of_file
+from skinaudit.engines.program_file import harmless_program
 from skinaudit.errors import SkinauditError
 from skinaudit.export.calibration import read_calibration
 from skinaudit.tests.fuzz import mutations as change
@@ -42,18 +46,21 @@ OUTCOMES = ("taken", "refused in one line", "traceback", "no answer", "wrongly t
 LIMIT = 60.0
 """Seconds for one file; a busy machine stands still for some."""
 SIZE = 8
+DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)
 class Reader:
     """A reader. path: of what it reads, in a corpus. wrong: whether a value should have been refused; what
-    may be changed as one likes, such as a policy, only where it holds a text that acts on a terminal.
+    may be changed as one likes, such as a policy, only where it holds a text that acts on a terminal. opens: a runtime reads
+    the file, in a process of its own.
     """
 
     path: str
     mutate: change.Mutation
     read: Callable[[Path], Any]
     wrong: Callable[[Any, Any], bool]
+    opens: bool = False
 
 
 def unprintable(value: Any, before: Any) -> bool:
@@ -87,6 +94,15 @@ def of_engine(path: Path) -> EngineManifest:
     return read_engine_manifest(path.with_suffix(""))
 
 
+def answers(path: Path) -> Any:
+    """What an engine answers to an image, from a process of its own that must not take long, nor much memory."""
+    with engine_processes(Limits(seconds=30, memory=2**31)):
+        session = open_session(path, threads=1)
+        (port,) = session.inputs
+        image = np.zeros([side or 1 for side in port.shape], port.dtype)
+        return session.run(image, input=port.name, output=session.outputs[0].name)
+
+
 def never(value: Any, before: Any) -> bool:
     """Where nothing says what is right."""
     return False
@@ -107,6 +123,10 @@ READERS: Mapping[str, Reader] = {
     "table of images": Reader("table.csv", change.table_changed, read_table, never),
     "graph .onnx": Reader("graph.onnx", change.graph_changed, of_graph, never),
     "graph .xml": Reader("graph.xml", change.xml_changed, conditions_of_file, never),
+    "program .pt2": Reader("program.pt2", change.program_changed, harmless_program, never),
+    "opening .onnx": Reader("graph.onnx", change.graph_changed, answers, never, opens=True),
+    "opening .tflite": Reader("engine.tflite", change.flatbuffer_changed, answers, never, opens=True),
+    "opening .pt2": Reader("program.pt2", change.program_changed, answers, never, opens=True),
 }
 
 
@@ -121,6 +141,8 @@ def write_corpus(folder: Path, lab: Any) -> Path:
     (folder / "table.csv").write_text("\n".join(("lesion_id,image_id,dx,dx_type,age,sex,localization", *rows)))
     save_file({"images": np.zeros((4, 3, SIZE, SIZE), np.uint8)}, folder / "calibration.safetensors")
     write_graph(folder / "graph.onnx")
+    shutil.copyfile(DATA / "tflite" / "uint8.tflite", folder / "engine.tflite")
+    shutil.copyfile(DATA / "program" / "plain.pt2", folder / "program.pt2")
     layers = '<layer id="0" name="image" type="Parameter" version="opset1"/><layer id="1" name="x" type="Convolution"/>'
     (folder / "graph.xml").write_text(f'<net name="n" version="11"><layers>{layers}</layers><edges/></net>')
     return folder
