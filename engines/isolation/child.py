@@ -96,7 +96,7 @@ class Child:
         status = self._server.wait(self._process)
         last = self._server.printed(self._process)
         if about_memory(last):
-            return f"ran out of memory ({last}); free some, or raise --limit-memory if it is sound"
+            return f"ran out of memory ({last}); free some, or raise --limit-memory if you trust the file"
         if status == -signal.SIGKILL:
             return "its process was killed by SIGKILL, which usually means that memory ran out; free some"
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
@@ -112,7 +112,7 @@ class Child:
         if not issubclass(kind, EngineError):
             return kind(text)
         if answer.get("memory") or about_memory(text):
-            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if it is sound")
+            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if you trust the file")
         if "file too large" in text.lower():
             written = f"{self._bounds.written / 2**20:,.0f} MiB"
             return self._stopped(f"writes more than {written} into a temporary file; do not trust this file")
