@@ -151,7 +151,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     rows = [
         "# How the engine takes its pixels, and what its outputs mean.",
         "# A pixel p (0 to 255) enters as (p * scale - mean) / std.",
-        "# skinaudit audit ENGINE --contract THIS_FILE --sets DIR",
+        "# skinaudit audit ENGINE --contract THIS_FILE --data IMAGES, or --sets DIR",
         "[input]",
         *([] if contract.input is None else [f"name = {_text(contract.input)}"]),
         f"size = {contract.size}",

@@ -10,6 +10,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
@@ -199,12 +200,17 @@ def verify(path: Path, digest: str) -> None:
 def versions(*distributions: str) -> dict[str, str]:
     """Versions of Python, skinaudit and those of `distributions` that are installed."""
     found = {"python": platform.python_version()}
-    for name in ("skinaudit", *distributions):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {name: _version(name) for name in ("skinaudit", *distributions)}
+    return found | {name: version for name, version in installed.items() if version is not None}
+
+
+@cache
+def _version(distribution: str) -> str | None:
+    """What is installed does not change while the program runs, and looking it up reads a file of metadata."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where: str) -> EngineManifest:

@@ -62,6 +62,8 @@ def show(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable() and "    " not in text:  # most texts, in a hundredth of the time
+        return text
     return _BLANKS.sub("   ", _UNSEEN.sub("?", _BREAKS.sub(" ", text)))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -109,7 +110,7 @@ def _dataclass(hint: Any, value: Any, at: str) -> Any:
     if not isinstance(value, dict):
         raise _unfit(hint, value, at)
     written = getattr(hint, "written_as", None)
-    hints = get_type_hints(written or hint, include_extras=True)
+    hints = _hints(written or hint)
     names = [item.name for item in fields(written or hint)]
     _check_keys(value, names, {name: hints[name] for name in names}, at)
     built = {name: _build(hints[name], value[name], below(at, name)) for name in names}
@@ -117,6 +118,12 @@ def _dataclass(hint: Any, value: Any, at: str) -> Any:
         return hint(**built) if written is None else written(**built).opened()
     except InvalidInputError as error:
         raise UnfitError(f"{at}: {error}" if at else str(error)) from error
+
+
+@cache
+def _hints(of: type) -> dict[str, Any]:
+    """The types of a dataclass's fields: working them out takes as long as reading them."""
+    return get_type_hints(of, include_extras=True)
 
 
 def _check_keys(value: Mapping[str, Any], known: list[str], required: Mapping[str, Any], at: str) -> None:

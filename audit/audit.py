@@ -184,9 +184,9 @@ def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Refere
 
 
 def _search(request: Request, inputs: Inputs) -> Search | None:
-    """Usual preprocessings and orders of classes, tried on a foreign engine; None where columns are no single classes."""
+    """Usual preprocessings and orders of classes, tried on a foreign engine."""
     contract = inputs.contract
-    if contract is None or contract.mapping is not None:
+    if contract is None:
         return None
     session = open_session(
         request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,

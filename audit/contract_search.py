@@ -33,9 +33,12 @@ CROP = 0.875
 _FIRST, _SECOND = 20, 60
 """Images of each class in the first round, over all preprocessings, and in the second, over the best of them."""
 _MOST_FIRST, _MOST_SECOND = 200, 600
+_TOGETHER = 300
+"""Images of all classes in the second round, where there are few classes and these have as many."""
 _FINALISTS = 4
 _BATCH = 32
 _CONFIDENCE = 0.99
+_OF_CONTRACT = "that of the contract"
 
 Images = NDArray[np.uint8]
 
@@ -94,19 +97,20 @@ def search_contract(
     """Try the usual preprocessings and orders of classes on a clean set.
 
     base: what is known of the engine: names, dtype, layout, answer; given: a person wrote it, so that it is tried, too, and
-    its order of classes is a usual one. Raises InvalidInputError for an engine of another number of columns than the set has
+    its order of classes is a usual one. Where it maps columns to classes it stays as it is but for the preprocessing, and
+    `clean` has its tasks for classes. Raises InvalidInputError for an engine of another number of columns than the set has
     classes, EngineError where the engine answers to no preprocessing.
     """
     classes = clean.info.contract.classes
-    if len(base.classes) != len(classes):
+    if base.mapping is None and len(base.classes) != len(classes):
         raise InvalidInputError(
-            f"{where}: has {len(base.classes)} output columns, but {clean.path} has {len(classes)} classes: "
-            f"{', '.join(classes)}; "
-            "the search needs images of the engine's own classes, such as skinaudit contract ENGINE --data DIR"
+            f"{where}: has {len(base.classes)} classes, but {clean.path} has {len(classes)}: {', '.join(classes)}; "
+            "merge these with a file for --classes, or draft the contract without images, name the columns, write under "
+            "[output.mapping] which of these classes each one stands for, and give that file as --contract"
         )
-    usual = _usual_orders(base, session, classes)
+    usual = {} if base.mapping is not None else _usual_orders(base, session, classes)
     found = _Rounds(session, clean, usual, where, progress)
-    own = [("that of the contract", base)] if given else []
+    own = [(_OF_CONTRACT, base)] if given else []
     candidates = list({_key(one): (name, one) for name, one in (*own, *_preprocessings(base, session))}.values())
     first = found.answers(candidates, each=_FIRST, most=_MOST_FIRST)
     best = sorted(first, key=lambda read: -read.whole)[:_FINALISTS]
@@ -115,7 +119,8 @@ def search_contract(
         finalists += own
     finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
                   if contract.crop == 1]  # fmt: skip
-    second = found.answers(finalists, each=_SECOND, most=_MOST_SECOND)
+    each = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
+    second = found.answers(finalists, each=each, most=_MOST_SECOND)
     second.sort(key=lambda read: -read.whole)
     return _decided(second, classes, tried=len(candidates) + 2)
 
@@ -176,10 +181,12 @@ class _Rounds:
         """The contract with the kind of answer that it has, and the answers in the engine's own columns; None for none."""
         columns = tuple(f"column {index}" for index in range(len(contract.classes)))
         positive = None if contract.positive is None else columns[contract.classes.index(contract.positive)]
-        raw = replace(contract, classes=columns, positive=positive)
+        raw, order = replace(contract, classes=columns, positive=positive), None
+        if contract.mapping is not None:
+            raw, order = contract, self.clean.info.contract.classes
         for answer in (contract.answer, "probabilities" if contract.answer == "logits" else "logits"):
             try:
-                engine = SessionEngine(self.session, where=self.where, contract=replace(raw, answer=answer))
+                engine = SessionEngine(self.session, where=self.where, contract=replace(raw, answer=answer), order=order)
                 parts = [engine.logits(images[first : first + _BATCH]) for first in range(0, len(images), _BATCH)]
             except EngineError:
                 continue
@@ -187,10 +194,12 @@ class _Rounds:
         return None
 
     def _read(self, name: str, logits: NDArray[np.float32], contract: EngineContract, labels: Indices) -> _Read:
-        order = fit_order(logits, labels, self.usual)
         about = self.clean.info.contract
         classes = about.classes
-        named = list(contract.classes)
+        order = fit_order(logits, labels, self.usual)
+        if contract.mapping is not None:
+            order = FittedOrder(tuple(range(len(classes))), _OF_CONTRACT, ())
+        named = list(classes)
         for index, column in enumerate(order.order):
             named[column] = classes[index]
         answers = logits[:, list(order.order)].argmax(axis=1)
@@ -206,8 +215,10 @@ class _Rounds:
         ill = np.isin(labels, about.malignant_labels)
         malignant = float(np.isin(answers[ill], about.malignant_labels).mean()) if ill.any() else None
         interval = Interval(max(0.0, balanced - math.sqrt(below) / count), min(1.0, balanced + math.sqrt(above) / count))
-        positive = None if contract.positive is None else named[contract.classes.index(contract.positive)]
-        whole = replace(contract, classes=tuple(named), positive=positive)
+        whole = contract
+        if contract.mapping is None:
+            positive = None if contract.positive is None else named[contract.classes.index(contract.positive)]
+            whole = replace(contract, classes=tuple(named), positive=positive)
         fit = speaking_for(logits)[np.arange(len(labels)), np.array(order.order)[labels]]
         return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), fit, labels)
 
@@ -216,7 +227,7 @@ def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Se
     best = read[0]
     z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
     rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
-    chosen, reason = _chosen([other.reading for other in rivals], classes)
+    chosen, reason = _chosen([other.reading for other in rivals], classes, constant=1 / len(np.unique(best.labels)))
     worse = [other.reading for other in read if other not in rivals]
     if chosen is not None and worse:
         reason = (
@@ -227,9 +238,10 @@ def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Se
     return Search(ranked, len(best.labels), tried, kept, chosen, reason)
 
 
-def _chosen(rivals: Sequence[Reading], classes: Sequence[str]) -> tuple[Reading | None, str]:
+def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: float) -> tuple[Reading | None, str]:
+    """constant: the balanced accuracy of a constant answer."""
     best = rivals[0]
-    if best.interval.low <= 1 / len(classes):
+    if best.interval.low <= constant:
         return None, "no preprocessing and order of classes is better than a constant answer"
     if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
         names = ", ".join(dict.fromkeys(reading.name for reading in rivals))
@@ -291,7 +303,7 @@ def _in(colour: Colour, values: tuple[float, ...]) -> tuple[float, ...]:
 def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Orders of columns that somebody may have had, by what they are called: by class of the set its column."""
     named = {
-        "that of the contract": base.classes,
+        _OF_CONTRACT: base.classes,
         "that of the file's labels": session.labels or (),
         "that of the sets": tuple(classes),
         "alphabetical": tuple(sorted(classes)),

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skinaudit.artifacts.likeness import reduced_luminance
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.likeness import cells_of, copied_from, from_bytes, reduced_luminance, to_bytes
 from skinaudit.audit.evidence.near_copies import join_copies
 from skinaudit.trainer.data.load import load
 
@@ -29,10 +30,17 @@ COPIED = 100
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data")
+    parser.add_argument("--clean", type=Path, help="clean set of a run: only the comparison with a run, on its images")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if options.clean is not None:
+        clean = open_set(options.clean)
+        print("\n\n".join(_run_tables(np.concatenate(list(clean.batches(256))), clean.group)))
+        return
+    if options.data is None or options.output is None:
+        parser.error("give --data and --output, or --clean")
     dataset = load(options.data, size=options.size)
     order = np.random.default_rng(0).permutation(len(dataset))
     images, groups = np.asarray(dataset.images)[order], dataset.groups[order]
@@ -50,7 +58,7 @@ def _page(images: Pictures, groups: NDArray[np.int64], size: int) -> str:
         apart.append(f"| {count:,} | {all_lesions:,} | {all_lesions - left} | {seconds:.1f} |")
     edits = ["| edit | found, of copies |", "| --- | ---: |"]
     edits += [f"| {name} | {share:.0%} |" for name, share in _found(images[:1_500]).items()]
-    lines = "\n".join(apart), "\n".join(edits)
+    lines = "\n".join(apart), "\n".join(edits), *_run_tables(images, groups)
     return f"""# Near-copies: what is found, and what is joined by mistake
 
     python bench/near_copies.py --data HAM10000 --output docs/results/near-copies.md
@@ -68,7 +76,45 @@ Whether a joined pair shows one lesion under two names was not looked at; so the
 {COPIED} pictures are copied, one edit at a time, among {min(1_500, len(images)):,} images.
 
 {lines[1]}
+
+## External images against those of a run
+
+The images of seven in ten lesions are those of a run, kept as 256 cells of 8 bit each; the others are external images.
+
+{lines[2]}
+
+{COPIED} pictures of the run, edited and given as external images:
+
+{lines[3]}
 """
+
+
+def _run_tables(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, str]:
+    row, shares = _against_a_run(images, groups)
+    others = ["| external images | recorded | called copies | CPU seconds |", "| ---: | ---: | ---: | ---: |", row]
+    found = [
+        "| edit | found, of copies |",
+        "| --- | ---: |",
+        *(f"| {name} | {share:.0%} |" for name, share in shares.items()),
+    ]
+    return "\n".join(others), "\n".join(found)
+
+
+def _against_a_run(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, dict[str, float]]:
+    """How many images of other lesions are called copies, and which share of edited copies is found."""
+    lesions = np.unique(groups)
+    own = np.isin(groups, lesions[: int(0.7 * len(lesions))])
+    recorded = from_bytes(to_bytes(cells_of(reduced_luminance(images[own]))))
+    started = time.process_time()
+    found = copied_from(reduced_luminance(images[~own]), recorded)
+    seconds = time.process_time() - started
+    edits = _edits(np.random.default_rng(0)).items()
+    copies = images[own][:COPIED]
+    shares = {
+        name: float((copied_from(reduced_luminance(edit(copies)), recorded) == np.arange(len(copies))).mean())
+        for name, edit in edits
+    }
+    return f"| {int((~own).sum()):,} | {int(own.sum()):,} | {int((found >= 0).sum())} | {seconds:.1f} |", shares
 
 
 def _found(images: Pictures) -> dict[str, float]:

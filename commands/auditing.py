@@ -26,7 +26,7 @@ from skinaudit.commands.shared_options import (
 from skinaudit.errors import InvalidInputError
 
 _SECTIONS = {
-    "What to audit": ("--sets", "--run", "--contract", "--data", "--name", "--control", "--runtime", "--emulate"),
+    "What to audit": ("--sets", "--run", "--contract", "--data", "--classes", "--name", "--control", "--runtime", "--emulate"),
     "Bounds and comparison": ("--policy", "--margin", "--baseline", "--baseline-own-sets"),
     "Fresh attacks": (
         "--probe", "--probe-images", "--probe-queries", "--probe-eps", "--probe-norm", "--no-probe", "--seed",
@@ -54,8 +54,9 @@ _SECTIONS = {
               "drafts it.")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
               help="With --contract: your own labelled images. They become the clean set, and a black-box attack "
-              "runs on the "
-              "engine.")  # fmt: skip
+              "runs on the engine.")  # fmt: skip
+@click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="File that merges, renames and marks the classes of --data, as for `skinaudit train`.")  # fmt: skip
 @click.option("--name", default=None, metavar="NAME", help="Name for the images of --data  [default: from --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
               help="Use this engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip

@@ -18,7 +18,8 @@ from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.parts.columns import print_table
-from skinaudit.audit.reports.terminal import print_audit, print_transfer
+from skinaudit.audit.reports.parts.transfer_table import print_transfer
+from skinaudit.audit.reports.terminal import print_audit
 from skinaudit.audit.transfer import transfer_matrix
 from skinaudit.errors import InvalidInputError
 from skinaudit.export.export import export_run

@@ -23,7 +23,7 @@ def doctor(as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from skinaudit.audit.reports.terminal import print_doctor
+    from skinaudit.audit.reports.parts.doctor_table import print_doctor
     from skinaudit.engines.doctor import examine
 
     reports = examine()

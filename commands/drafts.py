@@ -39,6 +39,8 @@ def policy() -> None:
               help="Labelled images instead of --sets. Their clean set is written beside the engine.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="File that maps the classes of --data to those of the engine, as for `skinaudit train`.")  # fmt: skip
+@click.option("--contract", "known", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
+              help="Contract with known facts, such as columns and their mapping. Only the pixels are tried.")  # fmt: skip
 @click.option("--take", type=click.IntRange(1), default=None, metavar="N",
               help="Write candidate N of the ranking, for example if no candidate is clearly better.")  # fmt: skip
 @click.option(
@@ -48,22 +50,25 @@ def policy() -> None:
 @limit_options
 @threads_option
 def contract(
-    engine: Path, sets: Path | None, data: str | None, classes: Path | None, take: int | None, output: Path | None,
-    force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
+    engine: Path, sets: Path | None, data: str | None, classes: Path | None, known: Path | None, take: int | None,
+    output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Draft the contract of an ENGINE that skinaudit did not build, from the information in its file.
 
     Entries that the file does not prove are marked CHECK; a person must check them. With --sets or --data the command
     tries every common preprocessing and class order on labelled images and shows a ranking. It writes the contract if one
     candidate is clearly better. Otherwise the exit code is 3, and --take N writes the candidate that you choose.
+    If the engine has other classes than the images, draft the contract first, map the columns by hand, and give that file
+    as --contract.
 
     \b
     Examples:
       skinaudit contract other.tflite -o other.toml
       skinaudit contract other.onnx --sets runs/hardened/sets -o other.toml
       skinaudit contract other.onnx --data HospitalB/ -o other.toml
+      skinaudit contract other.onnx --contract draft.toml --data HospitalB/ -o other.toml
     """
-    from skinaudit.artifacts.engine_contract import write_toml
+    from skinaudit.artifacts.engine_contract import read_engine_contract, write_toml
     from skinaudit.artifacts.files import write_bytes
     from skinaudit.engines.draft import draft_contract
     from skinaudit.engines.isolation.launching import engine_processes
@@ -71,16 +76,19 @@ def contract(
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
     click.get_current_context().with_resource(engine_processes(limits_of(limit_seconds, limit_memory)))
-    drafted, notes = draft_contract(engine)
+    if known is None:
+        drafted, notes = draft_contract(engine)
+    else:
+        drafted, notes = read_engine_contract(known), {}
     if sets is None and data is None:
-        if take is not None or classes is not None:
-            raise InvalidInputError("--take, --classes: are about images; name these with --sets or --data")
+        if take is not None or classes is not None or known is not None:
+            raise InvalidInputError("--take, --classes, --contract: are about images; name these with --sets or --data")
     else:
         if sets is None:
             assert data is not None
             with bars() as bar:
                 sets = images_for(engine, data, size=drafted.size, name=None, classes=classes, progress=bar)
-        drafted, notes = _searched(engine, sets, drafted, notes, take=take, threads=thread_count(threads))
+        drafted, notes = _searched(engine, sets, drafted, notes, known=known, take=take, threads=thread_count(threads))
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
@@ -90,16 +98,26 @@ def contract(
 
 
 def _searched(
-    engine: Path, sets: Path, drafted: EngineContract, notes: dict[str, str], *, take: int | None, threads: int
+    engine: Path,
+    sets: Path,
+    drafted: EngineContract,
+    notes: dict[str, str],
+    *,
+    known: Path | None,
+    take: int | None,
+    threads: int,
 ) -> tuple[EngineContract, dict[str, str]]:
     """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
     from dataclasses import replace
 
     from skinaudit.audit.contract_search import search_contract, search_lines
     from skinaudit.audit.evidence.inputs import clean_set_in
+    from skinaudit.audit.evidence.regrouping import regrouped
     from skinaudit.engines.open import open_session
 
     clean = clean_set_in(sets)
+    if drafted.mapping is not None:
+        clean = regrouped(clean, drafted.tasks, where=str(known))
     size = clean.info.contract.size
     if drafted.size != size and "size" not in notes:
         raise InvalidInputError(
@@ -109,8 +127,9 @@ def _searched(
     base = replace(drafted, size=size)
     with bars() as bar:
         search = search_contract(
-            open_session(engine, threads=threads), clean, base, where=str(engine), given=False, progress=bar("trying")
-        )
+            open_session(engine, threads=threads), clean, base, where=str(engine), given=known is not None,
+            progress=bar("trying"),
+        )  # fmt: skip
     for line in search_lines(search):
         note(line)
     if take is not None and take > len(search.ranked):

@@ -103,7 +103,7 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
     import json
 
     from skinaudit.audit.reports.json_ import to_json
-    from skinaudit.audit.reports.terminal import print_transfer
+    from skinaudit.audit.reports.parts.transfer_table import print_transfer
     from skinaudit.audit.transfer import transfer_matrix
 
     with bars() as bar:

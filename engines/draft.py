@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast, get_args
@@ -15,6 +16,7 @@ from skinaudit.engines.session import Port, Session
 from skinaudit.errors import EngineError
 
 _USUAL_SIZE = 224
+_FLOATS = ("float32", "float16", "float64")
 
 
 def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineContract, dict[str, str]]:
@@ -27,7 +29,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     if len(session.inputs) != 1 or len(images) != 1:
         ports = ", ".join(map(str, session.inputs)) or "none"
         raise EngineError(f"{path}: needs one input of images (four sides), found {ports}; it cannot be audited")
-    image, answer = images[0], session.outputs[0]
+    image, answer = images[0], _answer(session.outputs)
     notes: dict[str, str] = {}
     layout, size = _layout_and_size(image, notes, where=path)
     if "layout" in notes:
@@ -39,7 +41,8 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     notes["mean"] = "zero if the file normalises by itself; ImageNet's are [0.485, 0.456, 0.406]"
     notes["std"] = "one if the file normalises by itself; ImageNet's are [0.229, 0.224, 0.225]"
     if len(session.outputs) > 1:
-        notes["answer"] = f"the file has {len(session.outputs)} outputs; this is the first"
+        others = ", ".join(str(port) for port in session.outputs if port is not answer)
+        notes["answer"] = f"the file has other outputs, which are not read: {others}"
     contract = EngineContract(
         size=size,
         classes=classes,
@@ -52,9 +55,19 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
         output=answer.name or None,
         positive=classes[1] if "positive" in notes else None,
     )
-    if contract.positive is not None:
+    if contract.positive is not None and "answer" not in notes:
         notes["answer"] = "guessed from the outputs for noise: those of a sigmoid lie between 0 and 1"
     return contract, notes
+
+
+def _answer(outputs: Sequence[Port]) -> Port:
+    """The output that answers: the first with a column a class, else the first that holds no labels, as integers are."""
+
+    def rank(port: Port) -> tuple[bool, bool]:
+        labels = port.dtype not in _FLOATS and port.codes is None
+        return labels, len(port.shape) < 2 or port.shape[1] in (None, 1)
+
+    return min(outputs, key=rank)
 
 
 def _layout_and_size(image: Port, notes: dict[str, str], *, where: Path) -> tuple[Layout, int]:

@@ -132,6 +132,22 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
     return None
 
 
+def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
+    """By output that holds a mapping from class to probability for each image, as scikit-learn's converter writes them
+    (ZipMap), its keys in the order of the columns that went in."""
+    outputs = {value.name for value in model.graph.output}
+    found: dict[str, tuple[str | int, ...]] = {}
+    for node in model.graph.node:
+        if node.op_type == "ZipMap" and node.domain == "ai.onnx.ml" and node.output and node.output[0] in outputs:
+            values = {attribute.name: attribute for attribute in node.attribute}
+            texts = values["classlabels_strings"].strings if "classlabels_strings" in values else ()
+            numbers = values["classlabels_int64s"].ints if "classlabels_int64s" in values else ()
+            keys: list[str | int] = [text.decode("utf-8", "replace") for text in texts] or list(numbers)
+            if len(set(keys)) == len(keys):
+                found[node.output[0]] = tuple(keys)
+    return found
+
+
 def _kind_and_index(index: Any) -> tuple[str, Any]:
     """So that an odd mixture of numbers and texts can be sorted, too."""
     return (type(index).__name__, index if isinstance(index, int | float | str) else str(index))

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
@@ -49,9 +50,11 @@ class OrtSession:
     def __init__(self, session: Any, description: SessionDescription, graph: ModelProto, *, where: str) -> None:
         codes = onnx_graph.output_codes(graph)
         self.description = description
-        self.labels = onnx_graph.labels(graph)
+        self._zipped = onnx_graph.zipped_outputs(graph)
+        self.labels = onnx_graph.labels(graph) or _names(self._zipped)
         self.inputs = tuple(map(_port, session.get_inputs()))
-        self.outputs = tuple(replace(port, codes=codes.get(port.name)) for port in map(_port, session.get_outputs()))
+        outputs = tuple(replace(port, codes=codes.get(port.name)) for port in map(_port, session.get_outputs()))
+        self.outputs = tuple(_unzipped(port, self._zipped) for port in outputs)
         self._session = session
         self._where = where
         self._failures = _failures()
@@ -62,7 +65,8 @@ class OrtSession:
             (answer,) = self._session.run([output], {input: tensor})
         except self._failures as error:
             raise EngineError(f"{self._where}: ONNX Runtime failed: {_one_line(error)}") from error
-        return answer  # type: ignore[no-any-return]
+        keys = self._zipped.get(output)
+        return answer if keys is None else _as_columns(answer, keys)
 
 
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
@@ -262,6 +266,22 @@ def _port(value: Any) -> Port:
     element = value.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(side if isinstance(side, int) else None for side in value.shape)
     return Port(value.name, shape, _DTYPES.get(element, element))
+
+
+def _unzipped(port: Port, zipped: Mapping[str, tuple[str | int, ...]]) -> Port:
+    """A mapping for each image as the columns that it was made of."""
+    keys = zipped.get(port.name)
+    return port if keys is None else Port(port.name, (None, len(keys)), "float32")
+
+
+def _names(zipped: Mapping[str, tuple[str | int, ...]]) -> tuple[str, ...] | None:
+    """The classes that the keys of the only such output name; None where they are numbers."""
+    keys = next(iter(zipped.values())) if len(zipped) == 1 else ()
+    return tuple(map(str, keys)) if len(keys) > 1 and all(isinstance(key, str) for key in keys) else None
+
+
+def _as_columns(answer: Sequence[Mapping[str | int, float]], keys: Sequence[str | int]) -> NDArray[np.float32]:
+    return np.array([[row[key] for key in keys] for row in answer], np.float32).reshape(len(answer), len(keys))
 
 
 def _unavailable(where: str, provider: Provider, using: Sequence[str], *, lacking: str = "") -> EngineError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.engines.engine import Engine
+from skinaudit.export.run_build import RunBuild
 
 BATCH = 64
 
@@ -48,3 +49,16 @@ def compare_builds(builds: Sequence[tuple[bytes, Engine | None]], clean: Adversa
         flips=flips if len(answers) == len(builds) else None,
         images=len(clean),
     )
+
+
+def built_again(
+    build: RunBuild, label: str, first_build: tuple[bytes, Engine | None], rebuild: Callable[[], tuple[bytes, Engine | None]]
+) -> dict[str, Any]:
+    """What the manifest says of further builds of the same engine; empty where none was asked for."""
+    if build.options.rebuilds < 2:
+        return {}
+    builds = [first_build]
+    for number in range(2, build.options.rebuilds + 1):
+        build.progress(f"{label}: build {number} of {build.options.rebuilds}")
+        builds.append(rebuild())
+    return {"rebuilds": compare_builds(builds, build.clean).to_json()}

@@ -77,6 +77,7 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     is left out with the reason.
     """
     manifest, files = read_run(folder), RunFolder(folder)
+    history = read_log(files.log)
     if audits is not None and not audits.is_dir():
         raise InvalidInputError(f"{audits}: no such folder of JSON reports of audits")
     left_out: dict[str, str] = {}
@@ -92,7 +93,7 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     return RunRecord(
         folder=folder,
         manifest=manifest,
-        history=read_log(files.log),
+        history=history,
         sets=sets,
         audits=filed,
         left_out=left_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before torch and OpenMP are loaded: workers that each use every core would spend most of their time in each other's way.
@@ -28,6 +29,18 @@ settings.load_profile("shared")
 
 SIZE = 32
 IMAGES = 300
+
+
+def pytest_collection() -> None:
+    """Nothing that is loaded now is garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: every search for garbage would go through all of torch and of thousands of tests."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

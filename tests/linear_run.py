@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,13 +129,16 @@ def write_planted(path: Path, settings: Mapping[str, Any], *operators: str) -> N
     path.write_bytes(model.SerializeToString())
 
 
+@cache
 def templates(seed: int) -> NDArray[np.float32]:
     """float32 (pixels, classes): one direction a class; for -k those of seed 0, trained again: k entries differ."""
     if seed < 0:
-        again = templates(0)
-        again.reshape(-1)[np.random.default_rng(-seed).permutation(again.size)[:-seed]] *= -1
-        return again
-    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, CLASSES))
+        weights = templates(0).copy()
+        weights.reshape(-1)[np.random.default_rng(-seed).permutation(weights.size)[:-seed]] *= -1
+    else:
+        weights = np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (3 * SIZE * SIZE, CLASSES))
+    weights.setflags(write=False)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -458,11 +463,16 @@ classes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 @pytest.fixture(scope="session")
 def audits(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> dict[str, AuditResult]:
     """Audits by what is the matter with the engine or with its surroundings."""
-    folder = tmp_path_factory.mktemp("audits")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
-        patch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
-        return _audits(folder, lab)
+
+    def audit(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
+            patch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
+            (folder / "audits.pickle").write_bytes(pickle.dumps(_audits(folder, lab)))
+
+    stored = built_once(tmp_path_factory, "audits", audit) / "audits.pickle"
+    audits: dict[str, AuditResult] = pickle.loads(stored.read_bytes())
+    return audits
 
 
 def _audits(folder: Path, lab: SimpleNamespace) -> dict[str, AuditResult]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from command_line import remarks
+from command_line import in_process, remarks
 
 from skinaudit import cli
 from skinaudit.commands.library import run_folders
@@ -51,26 +51,26 @@ def test_three_commands(workplace: Path) -> None:
 
 
 def test_report_on_stdout_is_the_file(workplace: Path) -> None:
-    done = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
+    done = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
     assert done.stdout == (workplace / "runs/latest/audits/fp16.onnx.json").read_text()
 
 
 def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
     engine, audits = "runs/latest/engines/fp16.onnx", workplace / "runs/latest/audits"
     given = ["--report", "junit=reports/audit.xml", "--report", "sarif=reports/audit.sarif", "--report", "markdown=-"]
-    done = skinaudit("audit", engine, *given, "-o", "kept.json", "--threads", "1", cwd=workplace)
+    done = in_process("audit", engine, *given, "-o", "kept.json", "--threads", "1", cwd=workplace)
     kept = json.loads((workplace / "kept.json").read_text())
     assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[kept["verdict"]]
     assert done.stdout.startswith(f"## {kept['verdict']}: {engine}".replace("_", r"\_"))
     assert sorted(path.name for path in (workplace / "reports").iterdir()) == ["audit.sarif", "audit.xml"]
-    later = skinaudit("report", "kept.json", "--report", "markdown=-", "--report", "junit=later.xml", cwd=workplace)
+    later = in_process("report", "kept.json", "--report", "markdown=-", "--report", "junit=later.xml", cwd=workplace)
     assert (later.returncode, later.stdout, later.stderr) == (0, done.stdout, "")
     assert (workplace / "later.xml").read_bytes() == (workplace / "reports" / "audit.xml").read_bytes()
-    again = skinaudit("report", "kept.json", "--report", "json=-", cwd=workplace)
+    again = in_process("report", "kept.json", "--report", "json=-", cwd=workplace)
     assert again.stdout == (workplace / "kept.json").read_text()
-    tables = skinaudit("report", "kept.json", cwd=workplace)
+    tables = in_process("report", "kept.json", cwd=workplace)
     assert tables.returncode == 0
-    plain = skinaudit("report", "kept.json", "--report", "terminal=-", cwd=workplace).stdout
+    plain = in_process("report", "kept.json", "--report", "terminal=-", cwd=workplace).stdout
     assert [line.rstrip() for line in tables.stdout.splitlines()] == plain.splitlines()
     assert f"\n{kept['verdict']}: " in tables.stdout
     (workplace / "kept.json").write_text("{}")
@@ -82,7 +82,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
         (["report", "kept.json"], "kept.json: kind should be skinaudit-audit/2, found null"),
         (["report", "absent.json"], "absent.json: no such JSON report of an audit"),
     ):
-        wrong = skinaudit(*arguments, cwd=workplace)
+        wrong = in_process(*arguments, cwd=workplace)
         assert wrong.returncode == 2
         assert message in wrong.stderr
         assert len(wrong.stderr.splitlines()) == 1
@@ -93,7 +93,7 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     names = sorted(path.name for path in engines.iterdir() if ".onnx" in path.name)  # a plan may lie there, too
     assert {"fp16.onnx", "fp16.onnx.json", "fp32.onnx"} <= set(names)
     given = [f"runs/latest/engines/{name}" for name in names]
-    done = skinaudit("audit", *given, "--json", "-o", "many/{engine}.json", cwd=workplace)
+    done = in_process("audit", *given, "--json", "-o", "many/{engine}.json", cwd=workplace)
     assert "skipped runs/latest/engines/fp16.onnx.json: a manifest or a report" in done.stderr.splitlines()
     lineup = json.loads(done.stdout)
     verdicts = {one["label"]: one["verdict"] for one in lineup["entries"]}
@@ -102,19 +102,19 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     for name, verdict in verdicts.items():
         assert json.loads((workplace / "many" / f"{name}.json").read_text())["verdict"] == verdict
     audits = [f"many/{label}.json" for label in verdicts]
-    compared = skinaudit("compare", *audits, "--json", cwd=workplace)
+    compared = in_process("compare", *audits, "--json", cwd=workplace)
     assert (compared.returncode, compared.stderr, json.loads(compared.stdout)) == (0, "", lineup)
-    marked = skinaudit("compare", *audits, "--report", "markdown=-", "--report", "html=all.html", cwd=workplace)
+    marked = in_process("compare", *audits, "--report", "markdown=-", "--report", "html=all.html", cwd=workplace)
     assert marked.stdout.startswith("## Audits\n")
     assert (workplace / "all.html").read_text().startswith("<!DOCTYPE html>")
-    assert skinaudit("compare", *audits, cwd=workplace).stdout.startswith("engine ")
+    assert in_process("compare", *audits, cwd=workplace).stdout.startswith("engine ")
     for arguments, message in (
         (["compare", "runs/latest/run.json"], "run.json: kind should be skinaudit-audit/2"),
         (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose among html, json, markdown, terminal"),
         (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
         (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
     ):
-        wrong = skinaudit(*arguments, cwd=workplace)
+        wrong = in_process(*arguments, cwd=workplace)
         assert (wrong.returncode, wrong.stdout) == (2, "")
         assert message in wrong.stderr.splitlines()[-1]
         assert "Traceback" not in wrong.stderr
@@ -124,7 +124,7 @@ def test_an_engine_that_cannot_be_audited_is_a_row_and_exit_code_2(workplace: Pa
     engine = "runs/latest/engines/fp16.onnx"
     shutil.copy(workplace / engine, tmp_path / "bare.onnx")
     given = [engine, str(tmp_path / "bare.onnx"), "--report", "junit=rows/{engine}.xml", "--threads", "1"]
-    done = skinaudit("audit", *given, cwd=workplace)
+    done = in_process("audit", *given, cwd=workplace)
     assert done.returncode == 2
     assert re.search(r"^\d of 2  bare\.onnx  ERROR  .*no manifest beside it", done.stderr, re.MULTILINE)
     assert [line.split()[0] for line in done.stdout.splitlines() if " ERROR " in line] == ["bare.onnx"]
@@ -133,15 +133,15 @@ def test_an_engine_that_cannot_be_audited_is_a_row_and_exit_code_2(workplace: Pa
 
 def test_a_baseline_on_the_command_line(workplace: Path) -> None:
     engine = "runs/latest/engines/fp32.onnx"
-    first = skinaudit("audit", engine, "-o", "last.json", "--threads", "1", cwd=workplace)
-    done = skinaudit("audit", engine, "--baseline", "last.json", "-o", "next.json", "--threads", "1", cwd=workplace)
+    first = in_process("audit", engine, "-o", "last.json", "--threads", "1", cwd=workplace)
+    done = in_process("audit", engine, "--baseline", "last.json", "-o", "next.json", "--threads", "1", cwd=workplace)
     assert "\nbaseline runs/latest/engines/fp32.onnx of run " in done.stdout
     assert done.returncode == first.returncode
     assert json.loads((workplace / "next.json").read_text())["baseline"]["sets"][0]["title"] == "clean"
-    onto = skinaudit("audit", engine, "--baseline", "last.json", "-o", "last.json", cwd=workplace)
+    onto = in_process("audit", engine, "--baseline", "last.json", "-o", "last.json", cwd=workplace)
     assert onto.returncode == 2
     assert "its report would go to last.json, which is in use" in onto.stderr
-    own = skinaudit("audit", engine, "--baseline-own-sets", "-o", "next.json", "--threads", "1", cwd=workplace)
+    own = in_process("audit", engine, "--baseline-own-sets", "-o", "next.json", "--threads", "1", cwd=workplace)
     assert (own.returncode, own.stdout) == (2, "")
     assert own.stderr.splitlines()[-1].endswith("says how to compare with an earlier audit; name one with --baseline")
 
@@ -151,21 +151,21 @@ def test_a_run_that_cannot_be_written_to_gets_its_verdict(workplace: Path, tmp_p
     shutil.rmtree(run / "audits", ignore_errors=True)
     (run / "audits").write_text("a file where the folder would be: nobody can write below it, not even root")
     engine, kept = "run/engines/fp16.onnx", ["--threads", "1", "--seed", "0", "-o", "kept.json"]
-    expected = skinaudit("audit", engine, *kept, cwd=tmp_path)
+    expected = in_process("audit", engine, *kept, cwd=tmp_path)
     report = json.loads((tmp_path / "kept.json").read_text())
     assert expected.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
-    done = skinaudit("audit", engine, "--threads", "1", "--seed", "0", cwd=tmp_path)
+    done = in_process("audit", engine, "--threads", "1", "--seed", "0", cwd=tmp_path)
     (line,) = remarks(done.stderr)
     assert line.startswith("run/audits/fp16.onnx.json: cannot be written, so this audit leaves no JSON report; --output")
     assert done.returncode == expected.returncode
     assert without_rates(done.stdout) == without_rates(expected.stdout.replace("report: kept.json\n", ""))
-    printed = json.loads(skinaudit("audit", engine, "--json", "--threads", "1", "--seed", "0", cwd=tmp_path).stdout)
+    printed = json.loads(in_process("audit", engine, "--json", "--threads", "1", "--seed", "0", cwd=tmp_path).stdout)
     assert printed["verdict"] == report["verdict"]
-    several = skinaudit("audit", engine, "run/engines/fp32.onnx", cwd=tmp_path)
+    several = in_process("audit", engine, "run/engines/fp32.onnx", cwd=tmp_path)
     assert several.returncode != 2
     assert sum("leaves no JSON report" in line for line in several.stderr.splitlines()) == 2
     for given in (["-o", "run/audits/a.json"], ["--report", "junit=run/audits/a.xml"]):
-        refused = skinaudit("audit", engine, *given, cwd=tmp_path)
+        refused = in_process("audit", engine, *given, cwd=tmp_path)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr == f"skinaudit: {' '.join(given).replace('-o', '--output')}{REFUSED[given[0]]}\n"
 
@@ -182,7 +182,7 @@ def without_rates(text: str) -> str:
 
 
 def test_the_advice_where_there_is_no_run_is_one_that_works(tmp_path: Path) -> None:
-    done = skinaudit("export", cwd=tmp_path)
+    done = in_process("export", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "skinaudit: runs/latest: not a finished run (no run.json); make one with `skinaudit train`\n"
 
@@ -210,17 +210,16 @@ def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace
 
 
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
-    done = skinaudit(
-        "attack", "runs/latest", "--attack", "pgd", "--norm", "l2", "--eps", "64/255", "--steps", "3", cwd=workplace
-    )
+    settings = ("--attack", "pgd", "--norm", "l2", "--eps", "64/255", "--steps", "3", "--threads", "1")
+    done = in_process("attack", "runs/latest", *settings, cwd=workplace)
     assert done.returncode == 0, done.stderr
-    audited = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
+    audited = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
     assert "pgd l2 64/255" in [one["title"] for one in json.loads(audited.stdout)["sets"]]
 
 
 def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(workplace / "runs/latest", tmp_path / "copy")
-    done = skinaudit(
+    done = in_process(
         "transfer", "runs/latest", str(copied), "--attack", "pgd-linf-4", "--json", "--threads", "1", cwd=workplace
     )
     assert done.returncode == 0, done.stderr
@@ -249,7 +248,7 @@ def test_help_names_every_command_and_examples() -> None:
 
 
 def test_usage_error_is_short_and_exits_2(tmp_path: Path) -> None:
-    done = skinaudit("train", "--eps", "4/255", "--arch", "resnet", cwd=tmp_path)
+    done = in_process("train", "--eps", "4/255", "--arch", "resnet", cwd=tmp_path)
     assert done.returncode == 2
     assert "'resnet' is not one of" in done.stderr
     assert "Traceback" not in done.stderr
@@ -261,6 +260,7 @@ def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
     assert int(done.stdout.splitlines()[-1]) > 1000
 
 
+@pytest.mark.slow
 def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 

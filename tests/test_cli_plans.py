@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_gpu.fixture import absent_library, environment
+from command_line import in_process
+from fake_gpu.fixture import absent_library, environment, fake_machine
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import read_engine_manifest
+from skinaudit.engines.isolation.launching import in_this_process
 from skinaudit.tests.processes import PATIENCE, Start
 from skinaudit.tests.shared import built_once
 
@@ -28,10 +30,10 @@ pytest.importorskip("torch")
 
 pytestmark = pytest.mark.skipif(absent_library() is not None, reason=f"{absent_library()} is not installed")
 
-BUILT = {"tensorrt": ["fp32", "fp16", "fp8"], "tensorrt-rtx": ["bf16", "int8"]}
-"""Each precision with one of the libraries; tests/export builds every one with TensorRT-RTX, whose builder is real."""
-SUFFIXES = {"tensorrt": ".plan", "tensorrt-rtx": ".rtx.plan"}
-PLANS = [f"{precision}{SUFFIXES[library]}" for library, precisions in BUILT.items() for precision in precisions]
+RTX = ".rtx.plan"
+PLANS = ("fp32.plan", "fp16.plan", "int8.rtx.plan")
+EACH = [*PLANS, *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp8.plan", "bf16.rtx.plan"))]
+"""One of the libraries each; tests/export builds every precision with TensorRT-RTX, whose builder is real."""
 
 
 @dataclass(frozen=True)
@@ -42,39 +44,53 @@ class Machine:
     plans: Path
 
     def skinaudit(self, *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-        """Run the program as its own process; changes: of the fake machine."""
+        """Run the command line in this process; changes: of the fake machine."""
+        with fake_machine(self.plans, **changes):
+            return in_process(*arguments, cwd=self.run.parent)
+
+    def start_skinaudit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the program as its own process, as users do."""
         return subprocess.run(
             [sys.executable, "-m", "skinaudit.cli", *arguments], cwd=self.run.parent, capture_output=True, text=True,
-            timeout=500, env={**os.environ, **environment(self.plans, **changes)}, check=False,
+            timeout=500, env={**os.environ, **environment(self.plans)}, check=False,
         )  # fmt: skip
 
-    def audit(self, *arguments: str, **changes: Any) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-        """Audit with a JSON report; the process and the report."""
+    def audit(self, *arguments: str, **changes: Any) -> dict[str, Any]:
+        """Audit with a JSON report; the report."""
         done = self.skinaudit("audit", *arguments, "--json", "--threads", "1", **changes)
         assert done.returncode in (0, 1, 3), done.stderr
-        return done, json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def plan(self, name: str) -> str:
+        """A plan of the run, exported where it is not there yet."""
+        if not (self.run / "engines" / name).exists():
+            library = "tensorrt-rtx" if name.endswith(RTX) else "tensorrt"
+            asked = f"--{name.partition('.')[0]}"
+            done = self.skinaudit("export", "run", "--format", library, asked, "--threads", "1")
+            assert done.returncode == 0, done.stderr
+        return f"run/engines/{name}"
 
 
 @pytest.fixture(scope="module")
-def machine(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """The tiny run, exported for both libraries."""
+def machine(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """The tiny run with PLANS."""
 
     def export(folder: Path) -> None:
         (folder / "notes").mkdir()
-        shutil.copytree(tiny_run, folder / "run")
-        here = Machine(folder / "run", folder / "notes")
-        for library, precisions in BUILT.items():
-            asked = [f"--{name}" for name in precisions]
-            done = here.skinaudit("export", "run", "--format", library, *asked, "--threads", "1")
-            assert done.returncode == 0, done.stderr
+        here = Machine(Path(shutil.copytree(exported_run, folder / "run")), folder / "notes")
+        with in_this_process():
+            for name in PLANS:
+                here.plan(name)
 
-    folder = built_once(tmp_path_factory, "exported-plans", export)
+    built = built_once(tmp_path_factory, "exported-plans", export)
+    folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("plans") / "own"))
     return Machine(folder / "run", folder / "notes")
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", EACH)
 def test_an_export_compares_the_plan_itself(machine: Machine, name: str) -> None:
-    manifest = read_engine_manifest(machine.run / "engines" / name)
+    manifest = read_engine_manifest(machine.run.parent / machine.plan(name))
     assert manifest.asked == name.partition(".")[0]
     assert manifest.parity.get("measured_on", "the engine") == "the engine"
     assert manifest.device == "NVIDIA H100 80GB HBM3"
@@ -104,31 +120,22 @@ def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> No
     folder = machine.run.parent
     export = ("export", "run", "-o", "timed.plan", "--threads", "1", "--timing-cache")
     for _ in range(2):
-        done = machine.skinaudit(*export, "timings")
+        done = machine.start_skinaudit(*export, "timings")
         assert done.returncode == 0, done.stderr
     assert (folder / "timings").stat().st_size > 0
     (folder / "thesis.txt").write_text("Chapter 1")
     for place, words in (("thesis.txt", "not a timing cache"), ("thesis.txt/timings", "cannot be written")):
-        done = machine.skinaudit(*export, place)
+        done = machine.start_skinaudit(*export, place)
         assert done.returncode == 2
         assert f"{place}: {words}" in done.stderr
     assert (folder / "thesis.txt").read_text() == "Chapter 1"
 
 
-@pytest.fixture(scope="module")
-def reports(machine: Machine) -> dict[str, dict[str, Any]]:
-    """Default audits of all plans, by one command."""
-    engines = [f"run/engines/{name}" for name in PLANS]
-    done = machine.skinaudit("audit", *engines, "--threads", "1", "--jobs", "2")
-    assert done.returncode in (0, 1, 3), done.stderr
-    return {name: json.loads((machine.run / "audits" / f"{name}.json").read_text()) for name in PLANS}
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(reports: dict[str, dict[str, Any]], name: str) -> None:
-    report = reports[name]
+@pytest.mark.parametrize("name", EACH)
+def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, name: str) -> None:
+    report = machine.audit(machine.plan(name))
     about, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
-    precision, is_rtx = name.partition(".")[0], name.endswith(SUFFIXES["tensorrt-rtx"])
+    precision, is_rtx = name.partition(".")[0], name.endswith(RTX)
     assert (about["provider"], about["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
     assert {1, 7, 32, 64, 128} <= set(report["consistency"]["sizes"])
     assert report["consistency"]["repeats"]
@@ -146,20 +153,28 @@ def test_every_probe_attacks_a_plan(machine: Machine) -> None:
     probes = ["square", "spsa", "disagree", "whitebox"]
     typed = [word for name in probes for word in ("--probe", name)]
     settings = ["--probe-images", "8", "--probe-queries", "12", "--probe-eps", "2/255", "--batch", "200"]
-    _, report = machine.audit("run/engines/fp16.plan", *typed, *settings)
+    report = machine.audit("run/engines/fp16.plan", *typed, *settings)
     assert [probe["name"] for probe in report["probes"]] == [*probes, "square"]  # the one of every audit, in another radius
     assert [probe["eps"] for probe in report["probes"]] == [*["2/255"] * len(probes), "4/255"]
     assert max(report["consistency"]["sizes"]) == 128  # the audit's own 200 are split
 
 
+@pytest.mark.slow  # tests/audit: several engines, each with its own options of plans, and the second device
 def test_several_plans_on_the_second_device(machine: Machine) -> None:
     engines = [f"run/engines/{name}" for name in PLANS[:2]]
-    typed = ("audit", *engines, "--device", "1", "--threads", "1", "--json", "--no-probe")
+    typed = ("audit", *engines, "--device", "1", "--threads", "1", "--json", "--no-probe", "--jobs", "2")
     done = machine.skinaudit(*typed, devices=("first", "second"))
     assert done.returncode in (1, 3), done.stderr
     reports = [json.loads((machine.run / "audits" / f"{name}.json").read_text()) for name in PLANS[:2]]
     assert {report["description"]["device"] for report in reports} == {"second"}
     assert all("--device 1" in " ".join(report["arguments"]) for report in reports)
+
+
+def test_a_process_of_its_own_audits_a_plan(machine: Machine) -> None:
+    done = machine.start_skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", "--json", "--no-probe")
+    report = json.loads(done.stdout)
+    assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
+    assert report["description"]["executed"].keys() == {"fp16"}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +211,7 @@ def test_a_damaged_plan_ends_in_one_line(machine: Machine, tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow  # tests/test_cli.py interrupts audits of other engines
 def test_an_interrupt_ends_an_audit(machine: Machine, start: Start) -> None:
     endless = ["--probe", "square", "--probe-queries", "1000000", "--probe-eps", "1/255"]  # which most images withstand
     arguments = ["audit", "run/engines/fp16.plan", *endless, "--threads", "1"]

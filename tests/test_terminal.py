@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from command_line import remarks
+from command_line import in_process, remarks
 
 from skinaudit import cli
 
@@ -68,13 +68,21 @@ def piped(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
     )  # fmt: skip
 
 
+def printed(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same without a process of its own, for what does not depend on where the output goes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WITHOUT:
+            patch.delenv(name, raising=False)
+        return in_process(*arguments, cwd=cwd, **environment)
+
+
 @pytest.fixture(scope="module")
 def workplace(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an exported run, its audit with a probe, and the terminal's table of it."""
     folder = tmp_path_factory.mktemp("workplace")
     shutil.copytree(exported_run, folder / "run")
     shutil.copytree(folder / "run", folder / "copy")
-    done = piped("audit", *PROBED, cwd=folder)
+    done = printed("audit", *PROBED, cwd=folder)
     assert done.returncode in (1, 3), done.stderr
     assert remarks(done.stderr) == []
     return folder
@@ -88,7 +96,7 @@ def test_colour_is_for_terminals_and_for_those_who_want_it(workplace: Path) -> N
     assert not COLOUR.search(on_terminal("report", "audit.json", cwd=workplace, NO_COLOR="1"))
     assert "\x1b" not in on_terminal("report", "audit.json", cwd=workplace, TERM="dumb")
     assert "\x1b" not in piped("report", "audit.json", cwd=workplace).stdout
-    assert "\x1b" not in piped("audit", *PROBED, cwd=workplace).stdout
+    assert "\x1b" not in printed("audit", *PROBED, cwd=workplace).stdout
 
 
 def test_progress_is_for_terminals_and_leaves_nothing_behind(workplace: Path) -> None:
@@ -97,21 +105,21 @@ def test_progress_is_for_terminals_and_leaves_nothing_behind(workplace: Path) ->
     assert "images/s" in shown
     assert shown.rindex("\x1b[2K") > shown.rindex("replaying"), "the bar is wiped before the report is printed"
     assert "replaying" not in shown[shown.index("fp32 found in") :]
-    done = piped("audit", *PROBED, cwd=workplace)
+    done = printed("audit", *PROBED, cwd=workplace)
     assert remarks(done.stderr) == []
     assert "replaying" not in done.stdout
 
 
 @pytest.mark.parametrize("width", [NARROW, 80])
 def test_narrow_terminals_lose_no_figure_and_break_no_word(workplace: Path, width: int) -> None:
-    wide = piped("report", "audit.json", cwd=workplace, COLUMNS="200").stdout
-    narrow = piped("report", "audit.json", cwd=workplace, COLUMNS=str(width)).stdout
+    wide = printed("report", "audit.json", cwd=workplace, COLUMNS="200").stdout
+    narrow = printed("report", "audit.json", cwd=workplace, COLUMNS=str(width)).stdout
     assert max(map(len, narrow.splitlines())) <= width
     assert "…" not in narrow
     assert set(narrow.split()) == set(wide.split())
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal("report", "audit.json", cwd=workplace, width=width))
     assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in narrow.splitlines()]
-    wide, narrow = (piped("doctor", cwd=workplace, COLUMNS=str(one)).stdout for one in (200, width))
+    wide, narrow = (printed("doctor", cwd=workplace, COLUMNS=str(one)).stdout for one in (200, width))
     assert set(narrow.split()) == set(wide.split())
 
 
@@ -128,13 +136,13 @@ def test_help_wraps_between_words_where_it_is_no_command_to_copy(name: str) -> N
 
 def test_every_command_that_prints_a_table_prints_json_too(workplace: Path) -> None:
     for arguments in (["report", "audit.json"], ["doctor"], ["transfer", "run", "copy"], ["audit", *PROBED]):
-        done = piped(*arguments, "--json", cwd=workplace)
+        done = printed(*arguments, "--json", cwd=workplace)
         assert json.loads(done.stdout), arguments
         assert done.stderr == ""
     for name in ("train", "demo", "report", "doctor", "transfer", "audit"):
         assert "--json" in {option for one in cli.commands.commands[name].params for option in one.opts}
-    assert piped("report", "audit.json", "--json", cwd=workplace).stdout == (workplace / "audit.json").read_text()
-    both = piped("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
+    assert printed("report", "audit.json", "--json", cwd=workplace).stdout == (workplace / "audit.json").read_text()
+    both = printed("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
     assert both.returncode == 2
     assert "something else goes to" in both.stderr
 

@@ -12,7 +12,8 @@ RULES = {
     "clinical": Rule(
         "No malignant class is named",
         "The contract of the sets names no class as malignant, so the audit cannot tell whether the engine misses cancers.",
-        'Name the malignant classes in the contract. If the task has none, write clinical = "none" into the policy.',
+        "Make the sets with a file for --classes that marks the malignant ones. If the task has none, write "
+        'clinical = "none" into the policy.',
     ),
 }
 
@@ -28,7 +29,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     suspicious = known_malignant(contract.classes)
     if suspicious:
-        text = f"no class is named as malignant, although {', '.join(suspicious)} looks malignant: name it in the contract"
+        text = (
+            f"no class is named as malignant, although {', '.join(suspicious)} looks malignant; mark it in a file for "
+            f'--classes, such as malignant = ["{suspicious[0]}"]'
+        )
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
     if policy.clinical == "none":

@@ -41,18 +41,20 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if comparison.top_answer_share >= _ALMOST_ALL:
         yield _doubt(f"{comparison.top_answer_share:.1%} of all predictions are {comparison.top_answer}")
     search, contract = evidence.search, evidence.inputs.contract
-    open_search = search is None or search.chosen is None  # columns mapped to classes are not searched
+    # columns that are mapped to classes stay as they are, whatever is found
+    open_search = search is None or search.chosen is None or (contract is not None and contract.mapping is not None)
     if open_search and comparison.better_order is not None:
         classes = evidence.inputs.clean.info.contract.classes
         pairs = [f"{name} as {other}" for name, other in zip(classes, comparison.better_order, strict=True) if name != other]
         yield _doubt(f"the predictions fit the labels far better with a different order of classes: {', '.join(pairs)}")
     if search is None or contract is None:
         return
+    command = f"skinaudit contract ENGINE{'' if contract.mapping is None else ' --contract FILE'} --sets DIR"
     if search.surpasses(contract):
         best = search.ranked[0]
         yield _doubt(
             f"a different preprocessing ({best.name}) is clearly better on {search.images:,} of these images, with balanced "
-            f"accuracy {best.balanced:.1%}; `skinaudit contract ENGINE --sets DIR` ranks all of them"
+            f"accuracy {best.balanced:.1%}; `{command}` ranks all of them"
         )
     if search.chosen is None or not search.beats(contract):
         return
@@ -60,7 +62,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     text = (
         f"the predictions for {search.images:,} of these images fit the labels clearly better with {changes}: balanced "
         "accuracy "
-        f"{search.chosen.balanced:.1%}; `skinaudit contract ENGINE --sets DIR -o FILE` writes this contract"
+        f"{search.chosen.balanced:.1%}; `{command} -o FILE` writes this contract"
     )
     yield Finding(Severity.INCONCLUSIVE, "plausibility", "clean", text)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, open_set
 from skinaudit.artifacts.external import ExternalSets, read_external
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.pictures import (
     PARTS,
     Pictures,
@@ -34,8 +35,8 @@ class ExternalImages:
     and bear the name of a picture of the run. own_sets: the run's own sets that were crafted like these, clean first; empty
     without the run.
     looks, own_looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS), and those of the
-    training pictures; None where the run has none. frames, own_frames: their widths and heights before resizing, int32
-    (N, 2); None where they are not known.
+    training pictures; None where the run has none. frames, own_frames: their widths and heights before resizing, integers
+    (N, 2); None where they are not known. operating_points: those of the run.
     """
 
     described: ExternalSets
@@ -51,8 +52,9 @@ class ExternalImages:
     own_sets: tuple[AdversarialSet, ...]
     looks: NDArray[np.float32]
     own_looks: NDArray[np.float32] | None
-    frames: NDArray[np.int32] | None = None
+    frames: NDArray[np.int64] | None = None
     own_frames: NDArray[np.int32] | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
 
 
 def external_paths(folder: Path | None) -> tuple[ExternalSets, list[Path]] | None:
@@ -101,17 +103,23 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
         own_sets=own_sets,
         looks=measure(images),
         own_looks=None if pictures is None else pictures.statistics,
-        frames=_frames(described),
+        frames=_frames(described, clean),
         own_frames=None if pictures is None else pictures.frames,
+        operating_points=() if run is None else run.operating_points,
     )
 
 
-def _frames(described: ExternalSets) -> NDArray[np.int32] | None:
-    """Width and height of each image, int32 (N, 2), in no order; None where they are not known."""
+def _frames(described: ExternalSets, clean: AdversarialSet) -> NDArray[np.int64] | None:
+    """Width and height of each image, int64 (N, 2), in no order; None where they are not known."""
     if not described.frames:
         return None
-    counted = np.array(described.frames, np.int64)
-    return np.repeat(counted[:, :2], counted[:, 2], axis=0).astype(np.int32)
+    if (counted := sum(count for _, _, count in described.frames)) != len(clean):
+        raise InvalidInputError(
+            f"{clean.path.parent / EXTERNAL_FILE}: frames are of {counted:,} images, {clean.path.name} has {len(clean):,}; "
+            "write the sets again with `skinaudit attack RUN --data DIR`"
+        )
+    rows = np.array(described.frames, np.int64)
+    return np.repeat(rows[:, :2], rows[:, 2], axis=0)
 
 
 def _alike(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:

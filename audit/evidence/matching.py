@@ -230,7 +230,9 @@ class _Rows:
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
         factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
+        unmoved = self.bias.slack + bias_slack + self.corrected + _NEGLIGIBLE * np.abs(self.bias.value)
         fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 is as good as the estimate
+        fits &= np.abs(self.bias.value - run_bias) <= unmoved  # which a bias can tell where rounded weights cannot
         loose = np.where(fits & ~self.loose.any(axis=1), 0.0, loose + np.where(fits, np.abs(factors - 1), 0.0))
         factors = np.where(fits, 1.0, factors)
         scaled, by = wanted * factors[:, None], np.abs(factors)

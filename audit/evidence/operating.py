@@ -23,7 +23,8 @@ def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
 
     specificity: None takes the lowest that the run recorded.
     """
-    points = () if inputs.recorded is None else inputs.recorded.operating_points
+    of_run = inputs.recorded or inputs.external
+    points = () if of_run is None else of_run.operating_points
     fitting = [point for point in points if specificity is None or abs(point.specificity - specificity) < 1e-9]
     if fitting:
         found = min(fitting, key=lambda point: point.specificity)
@@ -39,8 +40,8 @@ def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: fl
             f"train with --specificity {specificity:g}"
         )
     if not _tells_apart(inputs.clean.info.contract):
-        return "the contract names no malignant class, or no other: so there is no malignant score"
-    if inputs.recorded is None:
+        return "the contract names no malignant class, or no other, so there is no malignant score"
+    if inputs.manifest is None:
         return "an engine of another tool has no threshold from validation images"
     return "the run recorded no threshold: it was trained by an earlier version, or without benign validation images"
 

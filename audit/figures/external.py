@@ -121,9 +121,9 @@ def _of_run(external: ExternalImages) -> Iterator[tuple[str, int]]:
 def looks(
     names: Sequence[str], own: NDArray[Any] | None, external: NDArray[Any] | None, *, confidence: float
 ) -> tuple[Look, ...]:
-    """How external pictures look beside those of training; both (N, len(names)) of at least one picture, None if unknown."""
+    """How external pictures look beside those of training; both (N, len(names)), None if unknown."""
     found: list[Look] = []
-    if own is None or external is None:
+    if own is None or external is None or not len(own) or not len(external):
         return ()
     for name, before, now in zip(names, own.T.astype(np.float64), external.T.astype(np.float64), strict=True):
         low, quarter, middle, three_quarters, high = np.percentile(before, [_CENTRAL[0], 25, 50, 75, _CENTRAL[1]])

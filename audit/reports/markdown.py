@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 
 from skinaudit.artifacts.files import short
 from skinaudit.audit.checks import Severity
@@ -51,29 +52,24 @@ def render(result: AuditResult) -> str:
     head = [f"## {result.verdict.value}: {safe(result.engine_text)}", "", safe(result.reason), "", *_facts(result)]
     room = LIMIT - sum(len(line) + 1 for line in (*head, *tail))
     lines = list(head)
-    parts = {"### Gates": _gates(result), "### Findings": _findings(result)}
-    for title, rows in (
-        ("", _sets(result)),
-        ("", _clinical(result)),
-        ("", _operating(result)),
-        ("", _external(result)),
-        ("", _subgroups(result)),
-        ("", _baseline(result)),
-        *parts.items(),
-    ):
-        fitting, room = _fitting(title, rows, room)
+    for table in (_sets, _clinical, _operating, _external, _subgroups, _baseline):
+        rows = table(result)
+        fitting, room = _fitting("", rows, len(rows), room)
+        lines += fitting
+    for title, (many_rows, count) in (("### Gates", _gates(result)), ("### Findings", _findings(result))):
+        fitting, room = _fitting(title, many_rows, count, room)
         lines += fitting
     return "\n".join((*lines, *tail)) + "\n"
 
 
-def _fitting(title: str, rows: list[str], room: int) -> tuple[list[str], int]:
-    """Title and rows, as many as there is room for, with what is left of it; a table keeps its two first lines."""
-    if not rows:
+def _fitting(title: str, rows: Iterable[str], count: int, room: int) -> tuple[list[str], int]:
+    """Title and rows, as many of the `count` as there is room for, with what is left of it. No further row is made."""
+    if not count:
         return [], room
     lines, room = ["", title, ""] if title else [""], room - len(title) - 100  # 100: the line that counts the rest
     for index, row in enumerate(rows):
         if len(row) + 1 > room:
-            return [*lines, "", f"{len(rows) - index} more lines are in the JSON report."], room
+            return [*lines, "", f"{count - index} more lines are in the JSON report."], room
         lines.append(row)
         room -= len(row) + 1
     return lines, room
@@ -206,16 +202,17 @@ def _subgroups(result: AuditResult) -> list[str]:
     return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", f"{safe(subgroups_text(result))}."]
 
 
-def _gates(result: AuditResult) -> list[str]:
-    """All gates in one line, and a table of those that ask for attention."""
+def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
+    """All gates in one line, and a table of those that ask for attention; its rows, and how many."""
     all_cases = cases(result)
     passed = sum(case.outcome is not None and case.outcome.value == "PASS" for case in all_cases)
     open_cases = [case for case in all_cases if case.outcome is None or case.outcome.value != "PASS"]
     line = f"{passed} of {len(all_cases)} gates passed."
     if not open_cases:
-        return [line]
+        return [line], 1
     rows = (_row((safe(case.set or "all"), safe(case.name), _outcome(case), safe(case.figures))) for case in open_cases)
-    return [line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|", *rows]
+    first = (line, "", _row(("set", "gate", "answer", "figures")), "|:--|:--|:--|:--|")
+    return chain(first, rows), len(first) + len(open_cases)
 
 
 def _drawn(arguments: Sequence[str]) -> list[str]:
@@ -229,15 +226,15 @@ def _drawn(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def _findings(result: AuditResult) -> list[str]:
-    rows = []
-    for finding in sorted(result.findings, key=lambda finding: list(Severity).index(finding.severity)):
-        where = f"{safe(finding.set)}: " if finding.set else ""
-        rows.append(
-            f"- **{finding.severity.value}** `{finding.rule}` {where}{safe(finding.text)}. "
-            f"{safe(RULES[finding.rule].remedy)}"
-        )
-    return rows
+def _findings(result: AuditResult) -> tuple[Iterable[str], int]:
+    """A row a finding, the gravest first, and how many."""
+    severities = list(Severity)
+    rows = (
+        f"- **{finding.severity.value}** `{finding.rule}` {f'{safe(finding.set)}: ' if finding.set else ''}"
+        f"{safe(finding.text)}. {safe(RULES[finding.rule].remedy)}"
+        for finding in sorted(result.findings, key=lambda finding: severities.index(finding.severity))
+    )
+    return rows, len(result.findings)
 
 
 def _reproduce(result: AuditResult) -> list[str]:

@@ -31,6 +31,7 @@ def audit(
     run: str | Path | None = None,
     contract: str | Path | None = None,
     data: str | Path | None = None,
+    classes: str | Path | None = None,
     name: str | None = None,
     control: str | Path | None = None,
     runtime: str | None = None,
@@ -76,10 +77,11 @@ def audit(
 
     engine = Path(engine)
     settings = settings_of(
-        (engine,), sets=sets, run=run, contract=contract, data=data, name=name, control=control, runtime=runtime,
-        emulate=emulate, policy=policy, margin=margin, baseline=baseline, baseline_own_sets=baseline_own_sets, probe=probe,
-        probe_images=probe_images, probe_queries=probe_queries, probe_eps=probe_eps, probe_norm=probe_norm,
-        no_probe=no_probe, seed=seed, batch=batch, device=device, kernels=kernels, runtime_cache=runtime_cache,
+        (engine,), sets=sets, run=run, contract=contract, data=data, classes=classes, name=name, control=control,
+        runtime=runtime, emulate=emulate, policy=policy, margin=margin, baseline=baseline,
+        baseline_own_sets=baseline_own_sets, probe=probe, probe_images=probe_images, probe_queries=probe_queries,
+        probe_eps=probe_eps, probe_norm=probe_norm, no_probe=no_probe, seed=seed, batch=batch,
+        device=device, kernels=kernels, runtime_cache=runtime_cache,
         cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
         progress=progress,
     )  # fmt: skip
@@ -115,8 +117,9 @@ def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
 
 
 def settings_of(
-    engines: Sequence[Path], *, data: str | Path | None, name: str | None, policy: str | Path | None, margin: float | None,
-    probe: Sequence[str], probe_images: int | None, probe_queries: int | None, probe_eps: str | None,
+    engines: Sequence[Path], *, data: str | Path | None, classes: str | Path | None, name: str | None,
+    policy: str | Path | None, margin: float | None, probe: Sequence[str], probe_images: int | None,
+    probe_queries: int | None, probe_eps: str | None,
     probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
     progress: Callable[[str], Progress | None], **others: Any,
@@ -136,9 +139,11 @@ def settings_of(
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
     images, queries = PROBE_IMAGES, PROBE_QUERIES
-    if data is not None or name is not None:
+    if data is not None or name is not None or classes is not None:
         sets, contract = others["sets"], others["contract"]
-        others["sets"] = _engine_images(engines, data, name=name, sets=sets, contract=contract, progress=progress)
+        others["sets"] = _engine_images(
+            engines, data, classes=as_path(classes), name=name, sets=sets, contract=contract, progress=progress
+        )  # fmt: skip
         if not probe and not no_probe:  # all that attacks an engine without its model
             probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
     probes = plan_probes(
@@ -161,15 +166,15 @@ def _policy(policy: str | Path | None, margin: float | None) -> Policy:
 
 
 def _engine_images(
-    engines: Sequence[Path], data: str | Path | None, *, name: str | None, sets: Path | None, contract: Path | None,
-    progress: Callable[[str], Progress | None],
+    engines: Sequence[Path], data: str | Path | None, *, classes: Path | None, name: str | None, sets: Path | None,
+    contract: Path | None, progress: Callable[[str], Progress | None],
 ) -> Path:  # fmt: skip
     """The folder of the clean set that --data makes for an engine of another tool."""
     from skinaudit.artifacts.engine_contract import read_engine_contract
 
     (engine, *others) = engines
     if data is None:
-        raise InvalidInputError("--name: is that of the images of --data; name these, too")
+        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
     if others or sets is not None:
         raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
     if contract is None:
@@ -179,7 +184,7 @@ def _engine_images(
             "as --sets"
         )
     size = read_engine_contract(contract).size
-    return images_for(engine, str(data), size=size, name=name, progress=progress)
+    return images_for(engine, str(data), size=size, name=name, classes=classes, progress=progress)
 
 
 def _source_probes(engines: Sequence[Path], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:

@@ -24,8 +24,9 @@ def images_for(
 ) -> Path:
     """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
 
-    classes: a file that merges, renames and orders the classes of the data. A folder that holds the same data is left as it
-    is. Raises InvalidInputError for data that cannot be used and for a folder of other data.
+    classes: a file that merges, renames, orders and marks the classes of the data. A folder that holds the same data is left
+    as it is, one of the same images with other classes is written anew. Raises InvalidInputError for data that cannot be
+    used and for a folder of other data.
     """
     need("--data", "PIL")
     from skinaudit.artifacts.external import check_name, name_of
@@ -42,25 +43,30 @@ def images_for(
 def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
     import numpy as np
 
-    from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, write_set
+    from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, open_set, write_set
     from skinaudit.artifacts.contract import InputContract
     from skinaudit.artifacts.external import ExternalSets, counted, read_external, write_external
     from skinaudit.artifacts.manifest import record, versions
     from skinaudit.artifacts.run_folder import SET_SUFFIX
     from skinaudit.errors import InvalidInputError
 
+    path = folder / f"{CLEAN}{SET_SUFFIX}"
     before = read_external(folder)
     if before is not None:
-        if before.data != dataset.digest:
-            raise InvalidInputError(f"{folder}: holds other images already ({before.dataset}); choose another --name")
-        return folder
+        stored = open_set(path)
+        about = stored.info.contract
+        if before.data == dataset.digest and (about.classes, about.malignant) == (dataset.classes, dataset.malignant):
+            return folder
+        if sorted(stored.ids) != sorted(dataset.ids):
+            raise InvalidInputError(
+                f"{folder}: holds other images already ({before.dataset}); choose another --name, or move it away"
+            )
     contract = InputContract(size=dataset.size, classes=dataset.classes, malignant=dataset.malignant)
     created = versions("numpy", "pillow")
     info = SetInfo(
         name=CLEAN, attack=CLEAN, threat_model=None, settings={}, seed=0, source="", clean="", contract=contract,
         dataset=dataset.title, synthetic=dataset.synthetic, created_with=created,
     )  # fmt: skip
-    path = folder / f"{CLEAN}{SET_SUFFIX}"
     no_model = np.zeros((len(dataset), len(dataset.classes)), np.float32)  # no source, so no logits of one
     write_set(path, info, images=np.asarray(dataset.images), labels=dataset.labels, group=dataset.groups, ids=dataset.ids,
               source_logits=no_model, subgroups=dataset.subgroups)  # fmt: skip

@@ -11,7 +11,7 @@ from skinaudit.commands.library.run_folders import LATEST
 
 if TYPE_CHECKING:
     from skinaudit.errors import SkinauditError
-    from skinaudit.export.export import Exported
+    from skinaudit.export.run_build import Exported
 
 
 @as_the_command_takes_them

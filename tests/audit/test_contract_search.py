@@ -18,8 +18,10 @@ from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract, write_toml
 from skinaudit.audit.checks.plausibility import changed_entries
 from skinaudit.audit.contract_search import Search, search_contract, search_lines
+from skinaudit.audit.evidence.regrouping import regrouped
 from skinaudit.audit.figures.column_order import assign, fit_order
 from skinaudit.engines.session import Port, SessionDescription
+from skinaudit.errors import InvalidInputError
 
 SIZE = 6
 COLOURS, CONTRAST = np.array([0.62, 0.47, 0.30], np.float32), np.float32(0.24)
@@ -148,3 +150,22 @@ def test_columns_that_cannot_be_told_apart_are_named(strength: float, certain: b
     assert found.name == ""
     assert found.order[:2] == (1, 0)
     assert found.unsure == (() if certain else ((2, 3),))
+
+
+def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: SimpleNamespace) -> None:
+    """One column is not used, and two stand for one class together; the mapping stays as it is."""
+    mapping = {name: (name,) for name in CLASSES} | {"nv": (), "bkl": ("bkl", "nv", "df"), "df": ("df", "bkl", "nv")}
+    known = replace(PM1, mapping=mapping)
+    grouped = regrouped(clean.set, known.tasks, where="contract")
+    search = search_contract(FedSession(clean.weights, PLAIN), grouped, known, where="engine", given=True)
+    assert search.chosen is not None, search.reason
+    assert (float(search.chosen.contract.scale), search.chosen.contract.mean) == (1 / 255, (0.0, 0.0, 0.0))
+    assert (search.chosen.contract.classes, search.chosen.contract.mapping) == (known.classes, mapping)
+    assert search.beats(known)
+
+
+def test_other_classes_than_columns_are_refused_with_what_to_do(clean: SimpleNamespace) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"tells 6 classes apart, .* has 7: .*--classes.*\[output.mapping\].*--contract"
+    ):
+        searched(clean, PLAIN, replace(PLAIN, classes=CLASSES[:6]))

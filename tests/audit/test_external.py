@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,3 +104,11 @@ def test_a_description_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert name_of("/data/Hospital B/") == "hospital-b"
     with pytest.raises(InvalidInputError, match=r"name '\.\./x'"):
         ExternalSets("../x", "", "", {}, {}, {})
+
+
+def test_frames_of_more_images_than_there_are_are_refused(workplace: SimpleNamespace) -> None:
+    described_sets = read_external(workplace.external)
+    assert described_sets is not None
+    write_external(workplace.external, replace(described_sets, frames=((600, 450, 2**40),)))
+    with pytest.raises(InvalidInputError, match=r"external.json: frames are of 1,099,511,627,776 images, clean"):
+        audit_engine(workplace.engine, sets=workplace.external, seed=0)

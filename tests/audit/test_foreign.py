@@ -255,3 +255,35 @@ def test_a_wrong_positive_class_or_mapping_is_noticed(workplace: SimpleNamespace
     assert result.verdict is not Verdict.PASS
     assert "is not above that of always answering" in doubts(result)
     assert "far better with a different order of classes: benign as ill, ill as benign" in doubts(result)
+
+
+def labelled_model(path: Path, weights: np.ndarray, *, mapped: bool) -> Path:
+    """foreign_model as scikit-learn's converter writes one: labels first, then probabilities, by name where `mapped`."""
+    model = onnx.load(str(foreign_model(path, weights)))
+    model.graph.node.append(helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
+    outputs = [helper.make_tensor_value_info("label", TensorProto.INT64, [4]), model.graph.output[0]]
+    if mapped:
+        names = {"classlabels_strings": list(ALPHABETICAL)}
+        model.graph.node.append(helper.make_node("ZipMap", ["scores"], ["named"], domain="ai.onnx.ml", **names))
+        model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+        value = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        outputs[1] = helper.make_value_info("named", helper.make_sequence_type_proto(value))
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_of_labels_and_probabilities_the_probabilities_are_read(workplace: SimpleNamespace, mapped: bool) -> None:
+    plain = audit(workplace)
+    labelled_model(workplace.engine, workplace.weights, mapped=mapped)
+    drafted, notes = draft_contract(workplace.engine)
+    assert (drafted.output, drafted.positive, drafted.answer) == ("named" if mapped else "scores", None, "probabilities")
+    assert notes["answer"].endswith("which are not read: label int64 (4)")
+    assert (drafted.classes == ALPHABETICAL) is mapped
+    text = CONTRACT.replace("[output]", f'[output]\nname = "{drafted.output}"')
+    workplace.contract.write_text(text)
+    result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
+    for one, other in zip(result.sets, plain.sets, strict=True):
+        assert one.comparison == other.comparison

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run, write_engine_manifest, write_run
+from skinaudit.artifacts.external import ExternalSets, write_external
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
 from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.policy import Policy
@@ -83,3 +84,15 @@ def test_the_engine_s_manifest_and_its_run_have_to_agree(lab: SimpleNamespace, t
     )
     with pytest.raises(InvalidInputError, match="different operating points; export it again"):
         audit_engine(engine)
+
+
+def test_the_threshold_of_the_run_is_applied_to_external_images(lab: SimpleNamespace, tmp_path: Path) -> None:
+    engine = plant(lab, tmp_path / "run")
+    folder = tmp_path / "run" / "external" / "hospital-b"
+    lab.write_sets(folder, *lab.pictures(420, seed=99), seed=0, source=read_run(tmp_path / "run").weights.digest)
+    files = {path.stem: record(path, relative_to=folder) for path in folder.glob("*.safetensors")}
+    write_external(folder, ExternalSets("hospital-b", "Hospital B", "sha256:0", {}, files, {}))
+    result = audit_engine(engine, sets=folder, policy=BOUNDED, seed=0)
+    assert result.operating_point == POINT
+    assert all(entry.at_threshold is not None for entry in result.sets)
+    assert "operating-sensitivity" in {gate.rule for gate in result.gates}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import in_process
 
 pytest.importorskip("openvino", reason="openvino is not installed: pip install 'skinaudit[openvino]'")
 
@@ -37,11 +36,6 @@ CORRECTIONS = {  # what a person has to write, the file being silent
 
 NO_PROBE = Policy(probe_required=False)
 """Any fresh attack finds more than random signs, which are no attack: that is not what these tests are about."""
-
-
-def skinaudit(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "skinaudit.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +67,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def contract(name: str, tmp_path: Path) -> Path:
     """The drafted contract with the corrections."""
     path = tmp_path / "other.toml"
-    drafted = skinaudit("contract", FILES / f"{name}.tflite", "-o", path)
+    drafted = in_process("contract", str(FILES / f"{name}.tflite"), "-o", "other.toml", cwd=tmp_path)
     assert (drafted.returncode, drafted.stderr) == (0, "")
     text = path.read_text()
     for old, new in CORRECTIONS[name]:
@@ -120,7 +114,8 @@ def test_a_corrected_contract_audits_without_doubts_and_never_passes(name: str, 
 
 def test_the_command_line_audits_it(name: str, contract: Path, sets: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    done = skinaudit("audit", FILES / f"{name}.tflite", "--contract", contract, "--sets", sets, "-o", report, "--threads", 1)
+    named = ("--contract", str(contract), "--sets", str(sets), "-o", "report.json")
+    done = in_process("audit", str(FILES / f"{name}.tflite"), *named, "--threads", "1", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "INCONCLUSIVE" in done.stdout + done.stderr
     assert report.is_file()

@@ -70,6 +70,7 @@ def built(run: Path) -> tuple[str, dict[str, Any]]:
         return measured(run, "rounding", "session", "builds", "replays", "speed")
 
 
+@pytest.mark.slow
 def test_every_engine_is_built_compared_and_timed(built: tuple[str, dict[str, Any]]) -> None:
     text, content = built
     sections = {title.splitlines()[0]: title for title in text.split("\n## ")[1:]}
@@ -83,12 +84,14 @@ def test_every_engine_is_built_compared_and_timed(built: tuple[str, dict[str, An
     assert not any("error" in part for part in content["parts"].values())
 
 
+@pytest.mark.slow
 def test_the_source_model_is_compared_with_float64(built: tuple[str, dict[str, Any]]) -> None:
     figures = built[1]["parts"]["rounding"]["figures"]
     assert len(figures) == 3
     assert all(0 < one["largest_share"] < 1e-5 for one in figures.values())
 
 
+@pytest.mark.slow
 def test_what_needs_a_device_says_so(built: tuple[str, dict[str, Any]]) -> None:
     assert "Not run: it needs a CUDA device." in built[1]["parts"]["session"]["text"]
 

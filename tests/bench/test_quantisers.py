@@ -26,9 +26,9 @@ from skinaudit.errors import EngineError, MissingDependencyError
 
 
 @pytest.fixture
-def run(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny run: its fp32 graph is exported into it."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+def run(exported_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run with its fp32 graph."""
+    return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
 def section(run: Path, *more: str) -> str:

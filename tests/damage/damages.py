@@ -98,10 +98,13 @@ def at(value: Any, place: Place) -> Any:
 
 
 def changed(value: Any, place: Place, change: Callable[[Any], object]) -> Any:
-    """A copy with `change` applied to what holds the field."""
-    value = copy.deepcopy(value)
-    change(at(value, place[:-1]))
-    return value
+    """A copy with `change` applied to what holds the field; what lies beside the way there is shared with the original."""
+    copied = holder = copy.copy(value)
+    for step in place[:-1]:
+        holder[step] = copy.copy(holder[step])
+        holder = holder[step]
+    change(holder)
+    return copied
 
 
 def twice(value: Any, place: Place) -> Any:

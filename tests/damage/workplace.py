@@ -175,8 +175,8 @@ def _write_run(folder: Path) -> None:
 
 
 def _write_pictures(folder: Path, clean: AdversarialSet) -> FileRecord:
-    """The record of a run whose pictures are those of its test."""
-    (images,), parts = clean.batches(len(clean)), [np.arange(0), np.arange(0), np.arange(len(clean))]
+    """The record of a run whose pictures are those of its test, as if half of them were of its training."""
+    (images,), parts = clean.batches(len(clean)), np.split(np.arange(len(clean)), [len(clean) // 2, len(clean) // 2])
     frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
     write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
     return record(folder / "pictures.safetensors", relative_to=folder)

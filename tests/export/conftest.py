@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,14 @@ from safetensors.torch import save_file as save_tensors  # noqa: E402
 
 from skinaudit.artifacts.adversarial_set import SetInfo, write_set  # noqa: E402
 from skinaudit.artifacts.contract import CLASSES, InputContract  # noqa: E402
-from skinaudit.artifacts.manifest import RunManifest, record, write_run  # noqa: E402
+from skinaudit.artifacts.manifest import RunManifest, read_run, record, write_run  # noqa: E402
+from skinaudit.artifacts.structure import write_structure  # noqa: E402
 from skinaudit.export.calibration import Calibration  # noqa: E402
+from skinaudit.export.export import export_run  # noqa: E402
 from skinaudit.export.to_onnx import to_onnx  # noqa: E402
-from skinaudit.trainer.models import build  # noqa: E402
+from skinaudit.tests.shared import built_once  # noqa: E402
+from skinaudit.trainer.checkpoint import load_run_model  # noqa: E402
+from skinaudit.trainer.models import build, recorded_structure  # noqa: E402
 
 SIZE = 32
 
@@ -80,6 +86,20 @@ def graph(source: torch.nn.Module) -> ModelProto:
 @pytest.fixture(scope="session")
 def calibration() -> Calibration:
     return Calibration(some_images(40, seed=1), "sha256:0")
+
+
+@pytest.fixture(scope="session")
+def make_exported_run(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The same with its recorded structure and its fp32 engine: tracing takes seconds, and further exports do without."""
+
+    def build_once(folder: Path) -> None:
+        run = make_run(folder / "noise")
+        write_structure(run / "structure.json", recorded_structure(load_run_model(run), size=SIZE))
+        write_run(run, replace(read_run(run), structure=record(run / "structure.json", relative_to=run)))
+        export_run(run, precisions=["fp32"], threads=1)
+
+    built = built_once(tmp_path_factory, "exported-noise", build_once) / "noise"
+    return lambda folder: Path(shutil.copytree(built, folder))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,22 +16,31 @@ from skinaudit.export.to_onnx import to_onnx
 torch = pytest.importorskip("torch")
 
 
-def chain(skew: float) -> ModelProto:
-    """Ordinary, depthwise and pointwise convolutions with ReLU; channels of the first activation differ by `skew`."""
+@cache
+def traced() -> bytes:
+    """Ordinary, depthwise and pointwise convolutions with ReLU."""
     nn = torch.nn
     with torch.random.fork_rng():
         torch.manual_seed(0)
         first, depthwise, pointwise = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1)
-        factors = torch.logspace(0, np.log10(skew), 8)
-        with torch.no_grad():
-            first.weight *= factors.view(-1, 1, 1, 1)
-            first.bias *= factors
-            depthwise.weight /= factors.view(-1, 1, 1, 1)
         model = nn.Sequential(
             first, nn.ReLU(), depthwise, nn.ReLU(), pointwise, nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7),
         )  # fmt: skip
-    return to_onnx(model.eval(), size=32)
+    return bytes(to_onnx(model.eval(), size=32).SerializeToString())
+
+
+def chain(skew: float) -> ModelProto:
+    """The traced graph, the same function, with channels of the first activation that differ by `skew`."""
+    model = ModelProto.FromString(traced())
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    first, depthwise, _ = (node for node in model.graph.node if node.op_type == "Conv")
+    factors = np.logspace(0, np.log10(skew), 8, dtype=np.float32)
+    for name, factor in ((first.input[1], factors), (first.input[2], factors), (depthwise.input[1], 1 / factors)):
+        value = numpy_helper.to_array(tensors[name])
+        scaled = value * factor.reshape(-1, *[1] * (value.ndim - 1))
+        tensors[name].CopyFrom(numpy_helper.from_array(scaled, name))
+    return model
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ from skinaudit.cli import commands
 from skinaudit.engines.onnx_graph import load, metadata, parse
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError, SkinauditError
-from skinaudit.export import export
+from skinaudit.export import asked, write_graph
 from skinaudit.export.build import BuildOptions, Built, Request
-from skinaudit.export.export import Exported, export_run
+from skinaudit.export.export import export_run
 from skinaudit.export.formats import FORMATS, Format
 from skinaudit.export.precision import PRECISIONS, Converted
+from skinaudit.export.run_build import Exported
 
 GRAPHS = FORMATS["onnx"].graphs
 Finished = tuple[Path, tuple[Exported, ...]]
@@ -80,7 +81,7 @@ def test_a_second_export_keeps_the_reference_needs_no_torch_and_gives_the_same_b
 ) -> None:
     before = (run / "engines" / "fp16.onnx").read_bytes()
     (run / "engines" / "fp16.onnx").unlink()
-    monkeypatch.setattr(export, "to_onnx", None)
+    monkeypatch.setattr(write_graph, "to_onnx", None)
     (fp32, fp16) = export_run(run, precisions=("fp32", "fp16"), threads=1)
     assert (fp32.reused, fp16.reused) == (True, False)
     assert fp16.path.read_bytes() == before
@@ -101,7 +102,7 @@ def test_a_reference_that_does_not_lead_to_the_weights_is_built_anew(
         value["lineage"]["weights"] = "sha256:other"
         manifest_path(path).write_text(json.dumps(value))
     graph = parse(before, where="kept")
-    monkeypatch.setattr(export, "to_onnx", lambda model, *, size: graph)
+    monkeypatch.setattr(write_graph, "to_onnx", lambda model, *, size: graph)
     (fp32,) = export_run(run, precisions=["fp32"], threads=1)
     assert not fp32.reused
     assert path.read_bytes() == before
@@ -138,7 +139,7 @@ def test_settings_that_make_no_sense_are_refused(run: Path, precisions: list[str
 def test_a_conversion_that_does_nothing_is_caught_and_nothing_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (run / "engines" / "fp16.onnx").read_bytes()
     lazy = dataclasses.replace(PRECISIONS["fp16"], convert=lambda model, _, *, where: Converted(model))
-    monkeypatch.setattr(export, "PRECISIONS", {**PRECISIONS, "fp16": lazy})
+    monkeypatch.setattr(write_graph, "PRECISIONS", {**PRECISIONS, "fp16": lazy})
     with pytest.raises(InvalidInputError, match=r"fp16\.onnx: asked for fp16 in 28 layers and found 28 fp32"):
         export_run(run, precisions=["fp16"], threads=1)
     assert (run / "engines" / "fp16.onnx").read_bytes() == before
@@ -153,9 +154,9 @@ def test_an_engine_of_other_weights_is_not_shipped(run: Path, monkeypatch: pytes
         return converted
 
     monkeypatch.setattr(
-        export, "PRECISIONS", {**PRECISIONS, "fp16": dataclasses.replace(PRECISIONS["fp32"], convert=negated)}
+        write_graph, "PRECISIONS", {**PRECISIONS, "fp16": dataclasses.replace(PRECISIONS["fp32"], convert=negated)}
     )
-    monkeypatch.setattr(export, "check_found", lambda *_, **__: None)
+    monkeypatch.setattr(write_graph, "check_found", lambda *_, **__: None)
     with pytest.raises(EngineError, match=r"fp16\.onnx: logits differ from the source model"):
         export_run(run, precisions=["fp16"], threads=1)
 
@@ -247,7 +248,7 @@ def refusing(reason: str) -> Format:
 
 
 def test_what_is_refused_does_not_keep_the_others_from_being_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
+    monkeypatch.setattr(asked, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
     wanted: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
     refused: list[SkinauditError] = []
     written = export_run(run, **wanted, refused=refused.append)
@@ -263,7 +264,7 @@ def test_what_is_refused_does_not_keep_the_others_from_being_written(run: Path, 
 def test_the_command_lists_what_was_written_and_ends_with_the_refusals(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(export, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
+    monkeypatch.setattr(asked, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
     arguments = ["export", str(run), "--format", "pytorch", "--format", "onnx", "--fp32", "--fp16", "--threads", "1"]
     with pytest.raises(InvalidInputError) as last:
         commands.main(arguments, standalone_mode=False)

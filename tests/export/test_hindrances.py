@@ -13,15 +13,17 @@ pytest.importorskip("onnxruntime")
 
 from skinaudit.errors import EngineError, MissingDependencyError, NoDeviceError, SkinauditError, UnusableDeviceError
 from skinaudit.export.build import Built, Request
-from skinaudit.export.export import EMULATED, Exported, export_run
+from skinaudit.export.export import export_run
 from skinaudit.export.formats import FORMATS
+from skinaudit.export.run_build import Exported
+from skinaudit.export.write_engine import EMULATED
 
 BUILT = Built(found={"fp32": 28})
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("runs") / "noise")
+def run(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
 
 
 def export(
@@ -38,9 +40,9 @@ def export(
         raise type(error)(f"{path}: {error}")
 
     lines: list[str] = []
-    monkeypatch.setattr("skinaudit.export.export.open_engine", open_engine)
+    monkeypatch.setattr("skinaudit.export.write_engine.open_engine", open_engine)
     monkeypatch.setattr(
-        "skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt": replace(FORMATS["tensorrt"], build=build, check=None)}
+        "skinaudit.export.asked.FORMATS", {**FORMATS, "tensorrt": replace(FORMATS["tensorrt"], build=build, check=None)}
     )
     (exported,) = export_run(run, precisions=["fp32"], formats=["tensorrt"], threads=1, progress=lines.append)
     return exported, lines

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,22 @@ if shutil.which("g++") is None:
 
 from skinaudit.artifacts.adversarial_set import open_set  # noqa: E402
 from skinaudit.artifacts.manifest import read_engine_manifest  # noqa: E402
-from skinaudit.engines.aotinductor_ import METADATA, found_in  # noqa: E402
+from skinaudit.engines.aotinductor_ import METADATA, Contents, found_in  # noqa: E402
 from skinaudit.engines.engine import Engine  # noqa: E402
 from skinaudit.engines.isolation.launching import engine_processes  # noqa: E402
 from skinaudit.engines.open import open_emulated, open_engine, runtime_of  # noqa: E402
 from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, NoDeviceError  # noqa: E402
 from skinaudit.export.build import BuildOptions  # noqa: E402
-from skinaudit.export.export import Exported, export_run  # noqa: E402
+from skinaudit.export.export import export_run  # noqa: E402
+from skinaudit.export.run_build import Exported  # noqa: E402
 from skinaudit.export.to_aotinductor import _typed  # noqa: E402
 from skinaudit.trainer.checkpoint import load_run_model  # noqa: E402
 from skinaudit.trainer.models import folded  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "tiny"))
+def run(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(exported_run, tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,25 @@ def package(run: Path) -> Exported:
     """A package in fp32; compiling one takes 25 s of a CPU."""
     (exported,) = export_run(run, precisions=["fp32"], formats=["aotinductor"], threads=1)
     return exported
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A package with all that is read before its code is loaded, and no code."""
+    names = tuple(f"layer_{number}.weight" for number in range(28))
+    constants = "".join(
+        f"constants_info_[{number}].{field} = {value};\n"
+        for number, name in enumerate(names)
+        for field, value in (("dtype", "cached_torch_dtype_float32"), ("original_fqn", f'"{name}"'))
+    )
+    contents = Contents(device="cpu", processor="DEFAULT", size=32, classes=7, weighted=names)
+    path = tmp_path / "written.aoti.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("written/data/aotinductor/model/model.wrapper.cpp", constants)
+        archive.writestr(
+            "written/data/aotinductor/model/model_metadata.json", json.dumps({METADATA: json.dumps(asdict(contents))})
+        )
+    return path
 
 
 def opened(path: Path) -> Engine:
@@ -68,6 +89,7 @@ def described(path: Path, target: Path, **entries: object) -> Path:
     return changed(path, target, change)
 
 
+@pytest.mark.slow
 def test_it_answers_with_the_stored_logits_at_any_batch(package: Exported) -> None:
     manifest = read_engine_manifest(package.path)
     assert package.path.name == "fp32.aoti.pt2"
@@ -83,9 +105,8 @@ def test_it_answers_with_the_stored_logits_at_any_batch(package: Exported) -> No
     assert about.found == {"fp32": 28}
 
 
-def test_half_precision_begins_behind_the_normalisation(package: Exported) -> None:
+def test_half_precision_begins_behind_the_normalisation(run: Path) -> None:
     """So the program that is compiled rounds as the ONNX graph of that precision does, and by no less."""
-    run = package.path.parents[1]
     (half,) = export_run(run, precisions=["fp16"], formats=["onnx"], threads=1)
     clean = open_set(run / "sets" / "clean.safetensors")
     images = next(clean.batches(60))
@@ -100,14 +121,15 @@ def test_half_precision_begins_behind_the_normalisation(package: Exported) -> No
     assert expected / 5 < difference < 5 * expected
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_is_not_compiled_in(package: Exported) -> None:
     with zipfile.ZipFile(package.path) as archive:
         code = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".cpp"))
     assert b"num_threads(" not in code
 
 
-def test_a_package_and_a_program_are_told_apart_by_their_content(package: Exported, tmp_path: Path) -> None:
-    renamed = Path(shutil.copy(package.path, tmp_path / "renamed.pt2"))
+def test_a_package_and_a_program_are_told_apart_by_their_content(written: Path, tmp_path: Path) -> None:
+    renamed = Path(shutil.copy(written, tmp_path / "renamed.pt2"))
     program = tmp_path / "program.pt2"
     torch.export.save(torch.export.export(torch.nn.Flatten(), (torch.zeros(2, 3),)), program)
     assert (runtime_of(renamed), runtime_of(program), runtime_of(Path("absent.pt2"))) == (
@@ -124,14 +146,15 @@ def of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("of_a_stranger")
-def test_code_is_loaded_on_request_alone(package: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded.append)
     with pytest.raises(EngineError, match=r"machine code, which runs .* as soon as it is opened; pass --allow-code"):
-        open_engine(package.path)
+        open_engine(written)
     assert loaded == []
 
 
+@pytest.mark.slow
 def test_what_this_user_exported_needs_no_request_until_it_is_changed(package: Exported, tmp_path: Path) -> None:
     assert open_engine(package.path, threads=1).description.runtime == "aotinductor"
     other = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
@@ -139,6 +162,7 @@ def test_what_this_user_exported_needs_no_request_until_it_is_changed(package: E
         open_engine(other, threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("of_a_stranger")
 def test_an_audit_opens_it_on_request_alone(package: Exported) -> None:
     from skinaudit.audit.audit import audit_engine
@@ -155,30 +179,31 @@ def test_an_audit_opens_it_on_request_alone(package: Exported) -> None:
         audit_engine(reference, control=package.path, threads=1)
 
 
-def test_a_program_opened_as_a_package_and_the_reverse_are_refused(package: Exported, tmp_path: Path) -> None:
+def test_a_program_opened_as_a_package_and_the_reverse_are_refused(written: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.pt2"
     torch.export.save(torch.export.export(torch.nn.Flatten(), (torch.zeros(2, 3),)), program)
     with pytest.raises(EngineError, match="so skinaudit did not export it"):
         open_engine(program, runtime="aotinductor", allow_code=True)
     with pytest.raises(EngineError, match="contains no exported program; a compiled package needs --runtime aotinductor"):
-        open_engine(package.path, runtime="pytorch")
+        open_engine(written, runtime="pytorch")
 
 
-def test_the_precision_is_that_of_the_compiled_weights(package: Exported, tmp_path: Path) -> None:
+def test_the_precision_is_that_of_the_compiled_weights(written: Path, tmp_path: Path) -> None:
     single, half = b".dtype = cached_torch_dtype_float32", b".dtype = cached_torch_dtype_float16"
-    halved = changed(package.path, tmp_path / "halved.pt2", lambda name, content: content.replace(single, half))
+    assert found_in(written) == {"fp32": 28}
+    halved = changed(written, tmp_path / "halved.pt2", lambda name, content: content.replace(single, half))
     assert found_in(halved) == {"fp16": 28}
     older = b".dtype = static_cast<int32_t>(cached_torch_dtype_bfloat16)"
-    cast = changed(package.path, tmp_path / "cast.pt2", lambda name, content: content.replace(single, older))
+    cast = changed(written, tmp_path / "cast.pt2", lambda name, content: content.replace(single, older))
     assert found_in(cast) == {"bf16": 28}
-    silent = changed(package.path, tmp_path / "silent.pt2", lambda name, content: None if name.endswith(".cpp") else content)
+    silent = changed(written, tmp_path / "silent.pt2", lambda name, content: None if name.endswith(".cpp") else content)
     assert found_in(silent) == {"unknown": 28}
 
 
-def test_another_device_is_one_line(package: Exported, tmp_path: Path) -> None:
+def test_another_device_is_one_line(written: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"compiled for cpu; leave --provider cuda out"):
-        open_engine(package.path, provider="cuda", allow_code=True)
-    elsewhere = described(package.path, tmp_path / "elsewhere.pt2", processor="AVX512")
+        open_engine(written, provider="cuda", allow_code=True)
+    elsewhere = described(written, tmp_path / "elsewhere.pt2", processor="AVX512")
     torch.backends.cpu, capability = Old(), torch.backends.cpu
     try:
         with pytest.raises(EngineError, match="compiled for CPUs with AVX512, this one has DEFAULT"):
@@ -187,7 +212,7 @@ def test_another_device_is_one_line(package: Exported, tmp_path: Path) -> None:
         torch.backends.cpu = capability
     if not torch.cuda.is_available():
         with pytest.raises(NoDeviceError, match=r"compiled for a CUDA device \(NVIDIA H100\), but torch finds none"):
-            opened(described(package.path, tmp_path / "gpu.pt2", device="cuda", processor="NVIDIA H100"))
+            opened(described(written, tmp_path / "gpu.pt2", device="cuda", processor="NVIDIA H100"))
 
 
 class Old:
@@ -197,16 +222,17 @@ class Old:
         return "DEFAULT"
 
 
-def test_damage_is_one_line(package: Exported, tmp_path: Path) -> None:
+def test_damage_is_one_line(written: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt2"
-    broken.write_bytes(package.path.read_bytes()[:500])
+    broken.write_bytes(written.read_bytes()[:500])
     with pytest.raises(EngineError, match=r"broken\.pt2: not a readable package"):
         open_engine(broken, runtime="aotinductor", allow_code=True)
     with pytest.raises(InvalidInputError, match=r"wrong\.pt2: classes should be an integer"):
-        opened(described(package.path, tmp_path / "wrong.pt2", classes="seven"))
+        opened(described(written, tmp_path / "wrong.pt2", classes="seven"))
 
 
 @pytest.mark.isolated
+@pytest.mark.slow
 def test_damaged_code_ends_its_own_process_alone(package: Exported, tmp_path: Path) -> None:
     cut = changed(
         package.path, tmp_path / "cut.pt2", lambda name, content: content[:999] if name.endswith(".so") else content

@@ -21,8 +21,7 @@ pytest.importorskip("openvino", reason="openvino is not installed: pip install '
 pytest.importorskip("nncf", reason="nncf is not installed: pip install 'skinaudit[openvino]'")
 
 from skinaudit.artifacts.adversarial_set import open_set, write_set
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
-from skinaudit.artifacts.structure import write_structure
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
@@ -34,11 +33,10 @@ from skinaudit.errors import EngineError, InvalidInputError
 from skinaudit.export import to_openvino
 from skinaudit.export.build import Request
 from skinaudit.export.calibration import Calibration
-from skinaudit.export.export import Exported, export_run
+from skinaudit.export.export import export_run
 from skinaudit.export.precision import check_found
+from skinaudit.export.run_build import Exported
 from skinaudit.export.to_openvino import ENOUGH, build_openvino
-from skinaudit.trainer.checkpoint import load_run_model
-from skinaudit.trainer.models import recorded_structure
 
 
 def request(graph: ModelProto, calibration: Calibration, target: Path, precision: str) -> Request:
@@ -46,10 +44,8 @@ def request(graph: ModelProto, calibration: Calibration, target: Path, precision
 
 
 @pytest.fixture(scope="module")
-def exported(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, ...]:
-    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
-    write_structure(run / "structure.json", recorded_structure(load_run_model(run), size=32))
-    write_run(run, replace(read_run(run), structure=record(run / "structure.json", relative_to=run)))
+def exported(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, ...]:
+    run = make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
     return export_run(run, precisions=["fp32", "fp16", "int8"], formats=["openvino"], threads=1)
 
 

@@ -15,12 +15,13 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_engine_manifest
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError
-from skinaudit.export.export import Exported, export_run
+from skinaudit.export.export import export_run
+from skinaudit.export.run_build import Exported
 
 
 @pytest.fixture(scope="module")
-def program(make_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    run = make_run(tmp_path_factory.mktemp("runs") / "noise")
+def program(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    run = make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
     (one,) = export_run(run, precisions=["fp32"], formats=["pytorch"], threads=1)
     return one
 

@@ -62,9 +62,9 @@ def traced(arch: str) -> ModelProto:
 
 # Every precision of one architecture, and one of each other: a build takes seconds.
 BUILDS = [
-    *(("mobilenet", name) for name in GRAPHS), ("vgg16", "fp8"),
-    pytest.param("mobilenet_v2", "fp16", marks=pytest.mark.slow),
-]  # fmt: skip
+    *(("mobilenet", name) for name in GRAPHS),
+    *(pytest.param(*other, marks=pytest.mark.slow) for other in (("vgg16", "fp8"), ("mobilenet_v2", "fp16"))),
+]
 
 
 @pytest.mark.parametrize(("arch", "precision"), BUILDS)
@@ -216,19 +216,21 @@ def test_without_the_library_its_extra_is_named(graph: ModelProto, tmp_path: Pat
 
 
 def test_a_plan_whose_layers_are_not_as_asked_is_not_written(
-    make_run: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_exported_run: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A builder that ignored its types, as one with precision flags may, is caught by what is read back."""
-    run = make_run(tmp_path / "run")
+    run = make_exported_run(tmp_path / "run")
     ignoring = replace(FORMATS["tensorrt-rtx"], build=lambda order: Built(found={"fp32": 28}))
-    monkeypatch.setattr("skinaudit.export.export.FORMATS", {**FORMATS, "tensorrt-rtx": ignoring})
+    monkeypatch.setattr("skinaudit.export.asked.FORMATS", {**FORMATS, "tensorrt-rtx": ignoring})
     with pytest.raises(InvalidInputError, match="asked for fp16 in 28 layers and found 28 fp32; nothing was written"):
         export_run(run, precisions=["fp16"], formats=["tensorrt-rtx"], threads=1)
     assert not (run / "engines" / "fp16.rtx.plan").exists()
 
 
-def test_a_run_becomes_plans_with_manifests_that_name_their_graphs(make_run: Callable[[Path], Path], tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
+def test_a_run_becomes_plans_with_manifests_that_name_their_graphs(
+    make_exported_run: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    run = make_exported_run(tmp_path / "run")
     exported = export_run(run, precisions=["fp32", "fp16", "int8"], formats=["onnx", "tensorrt-rtx"], threads=1)
     plans = [one for one in exported if one.path.suffix == ".plan"]
     assert [one.path.name for one in plans] == ["fp32.rtx.plan", "fp16.rtx.plan", "int8.rtx.plan"]

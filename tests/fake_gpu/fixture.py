@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +36,33 @@ def environment(plans: Path, **changes: Any) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(paths), VARIABLE: Machine(plans=str(plans), **changes).text()}
 
 
-@pytest.fixture
-def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """A machine with a GPU in this process and its children; call it to change what the machine has (see Machine).
-
-    At the end nothing may be held on the device.
-    """
-    if absent := absent_library():
-        pytest.skip(f"{absent} is not installed")
+@contextmanager
+def fake_machine(plans: Path, **changes: Any) -> Iterator[None]:
+    """A machine with a GPU in this process and its children, see Machine; at the end nothing may be held on the device."""
     from fake_gpu import cuda_world
     from fake_gpu.finder import put_first, take_out
 
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(plans, **changes).items():
+            patch.setenv(name, value)
+        world = cuda_world.start_anew()
+        put_first()
+        gc.collect()  # what earlier tests left, so that the next line does not keep it
+        gc.freeze()  # or the search for garbage below takes half a second: it would go through all of torch
+        try:
+            yield
+            gc.collect()
+            assert world.leaks() == {}
+        finally:
+            take_out()
+
+
+@pytest.fixture
+def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A fake_machine; call it to change what the machine has."""
+    if absent := absent_library():
+        pytest.skip(f"{absent} is not installed")
     plans = tmp_path / "fake-gpu-plans"
     plans.mkdir()
-    for name, value in environment(plans).items():
-        monkeypatch.setenv(name, value)
-    world = cuda_world.start_anew()
-    put_first()
-    try:
+    with fake_machine(plans):
         yield lambda **changes: monkeypatch.setenv(VARIABLE, Machine(plans=str(plans), **changes).text())
-        gc.collect()
-        assert world.leaks() == {}
-    finally:
-        take_out()

@@ -29,7 +29,7 @@ from skinaudit.errors import SkinauditError
 from skinaudit.export.export import export_run
 from skinaudit.tests.faults.surgery import Surgery
 from skinaudit.trainer import checkpoint
-from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.dataset import Dataset, of_rows
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import lesion_split
 from skinaudit.trainer.loop import Epoch, Examples, fit
@@ -150,7 +150,7 @@ class Fault:
 def build_lab(folder: Path, *, seed: int = 0) -> Lab:
     """Train, harden and export below `folder`: most of a minute of one CPU."""
     dataset = _dataset()
-    standard = _train(dataset, folder / "standard", epochs=8, learning_rate=2e-2, seed=seed)
+    standard = _train(_hardly_tested(dataset), folder / "standard", epochs=8, learning_rate=2e-2, seed=seed)
     run, early = folder / "hardened", folder / "early.safetensors"
 
     def keep(epoch: Epoch) -> None:
@@ -247,6 +247,13 @@ def _dataset() -> Dataset:
     number = np.zeros(len(dataset), np.int64)
     number[parts.val], number[parts.test] = 1, 2
     return replace(dataset, official_split=number)
+
+
+def _hardly_tested(dataset: Dataset) -> Dataset:
+    """The images with 40 of those for tests: attacks on the others take a quarter of a minute, and nobody reads them."""
+    assert dataset.official_split is not None
+    tested = np.flatnonzero(dataset.official_split == 2)[40:]
+    return of_rows(dataset, np.setdiff1d(np.arange(len(dataset)), tested))
 
 
 def _train(

@@ -106,9 +106,19 @@ def interrupted(folder: Path, recipe: Recipe, after: int, **changes: Any) -> Non
 HARDENED = Hardening(ThreatModel("linf", Fraction(4)), steps=2, clean_share=0.25)
 
 
-@pytest.mark.parametrize("name", ["default", "paper"])
-@pytest.mark.parametrize("hardening", [None, HARDENED], ids=["standard", "hardened"])
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize(
+    ("after", "hardening", "name"),
+    [
+        pytest.param(1, HARDENED, "default", id="1-hardened-default"),
+        pytest.param(2, None, "paper", id="2-standard-paper"),
+        pytest.param(1, None, "default", id="1-standard-default", marks=pytest.mark.slow),
+        pytest.param(2, None, "default", id="2-standard-default", marks=pytest.mark.slow),
+        pytest.param(1, None, "paper", id="1-standard-paper", marks=pytest.mark.slow),
+        pytest.param(2, HARDENED, "default", id="2-hardened-default", marks=pytest.mark.slow),
+        pytest.param(1, HARDENED, "paper", id="1-hardened-paper", marks=pytest.mark.slow),
+        pytest.param(2, HARDENED, "paper", id="2-hardened-paper", marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_training_ends_with_the_same_bits(
     tmp_path: Path, name: str, hardening: Hardening | None, after: int
 ) -> None:

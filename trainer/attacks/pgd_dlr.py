@@ -1,8 +1,8 @@
 """PGD in four starts of ten steps: one up the cross-entropy, then one towards each of the three nearest wrong classes.
 
-It costs what PGD-40 costs, and leaves about what AutoAttack leaves. Its parts are known: large first steps with momentum and
-the loss for targets are of Croce and Hein 2020 (https://arxiv.org/abs/2003.01690), one target after the other is of Gowal
-et al. 2019 (https://arxiv.org/abs/1910.09338).
+It takes as many gradients as PGD-40. Its parts are known: large first steps with momentum and the loss for targets are of
+Croce and Hein 2020 (https://arxiv.org/abs/2003.01690), one target after the other is of Gowal et al. 2019
+(https://arxiv.org/abs/1910.09338).
 """
 
 from __future__ import annotations

@@ -71,14 +71,15 @@ def subgroups_text(result: AuditResult) -> str:
     """How many subgroups there are and which are judged, in one line; empty where the data name none."""
     if not result.subgroups:
         return ""
-    names = ", ".join(f"{column.name.replace('_', ' ')} {len(column.values)}" for column in result.subgroups)
+    names = ", ".join(f"{len(column.values)} by {column.name.replace('_', ' ')}" for column in result.subgroups)
     policy = result.policy
     if not any(judged(policy, column.name) for column in result.subgroups):
-        return f"subgroups: {names}; the policy judges none"
+        return f"subgroups ({names}): the policy judges none"
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)
     return (
-        f"subgroups: {names}; {failed} lose clearly more than the rest of their set, by "
-        f"{margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions are not judged"
+        f"subgroups ({names}): {failed or 'none'} {'loses' if failed == 1 else 'lose'} clearly more than the rest of the "
+        f"set, by {margin_text(policy.subgroup_margin)} points or more; those below {policy.subgroup_lesions} lesions "
+        "are not judged"
     )
 
 
@@ -97,7 +98,17 @@ def _answer(result: AuditResult, subgroup: SubgroupResult, share: SubgroupShare)
         return ""
     if not judged(result.policy, subgroup.column):
         return ASIDE
-    return SMALL if share.excess is None else OPEN
+    if share.excess is not None:
+        return OPEN
+    if _of_earlier_test(result) and (share.drop.effective_lesions or 0) >= result.policy.subgroup_lesions:
+        return OPEN
+    return SMALL
+
+
+def _of_earlier_test(result: AuditResult) -> bool:
+    """Whether no subgroup was compared with the rest of its set, as in reports of earlier versions."""
+    shares = (share for entry in result.sets for subgroup in entry.subgroups for _, share in subgroup.shares)
+    return all(share.excess is None for share in shares)
 
 
 def _chance(row: Row) -> tuple[float, float]:

@@ -173,12 +173,15 @@ def lineage_text(result: AuditResult) -> str:
     return f"lineage without {', '.join(result.lineage_gaps)}" if result.lineage_gaps else "lineage complete"
 
 
+_ESCAPES = str.maketrans({character: f"\\{character}" for character in r"\`*_[]|#~$"})
+
+
 def markdown_text(text: str) -> str:
     """Text on one line, not too long, escaped so that Markdown, tables, HTML, mentions and links have no effect in it."""
     line = " ".join(printable(text).split())
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\N{ZERO WIDTH NON-JOINER}")
-    line = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+    line = line.translate(_ESCAPES)
     line = re.sub(r"^([-+=]|[0-9]{1,9}(?=[.)]))", _escaped_start, line)
     return re.sub(r"(?=://)|(?<=www)(?=\.)", "\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
 

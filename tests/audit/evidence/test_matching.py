@@ -46,3 +46,16 @@ def test_weights_of_inputs_that_are_always_0_change_nothing() -> None:
     bias[5] = 0.5
     with pytest.raises(DiffersError, match="7 of its 7 channels have other weights than last"):
         Matcher().match(network(constant(first), last, bias), network(constant(first), cleared, bias))
+
+
+def test_a_factor_that_rounded_weights_hide_is_told_by_the_bias() -> None:
+    """Export moved a channel by a fifth of a percent: its weights fit unmoved as well, its bias does not."""
+    factors, bias = np.ones(WIDE), np.random.default_rng(2).uniform(0.5, 1, WIDE)
+    factors[3] = 1.002
+    expected = network(constant(FIRST), LAST, bias)
+    moved = network(rounded(FIRST * factors[:, None]), LAST / factors, bias * factors)
+    assert Matcher().match(expected, moved).plain
+    bias_alone = bias.copy()
+    bias_alone[3] *= 1.05
+    with pytest.raises(DiffersError, match="1 of its 64 channels have other weights than first"):
+        Matcher().match(expected, network(rounded(FIRST), LAST, bias_alone))

@@ -40,3 +40,9 @@ def test_looks_differ_in_the_middle_or_in_the_ends(shift: float, spread: float, 
 
 def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
     assert ExternalFigure("clean", "accuracy", None, Estimate(0.5, Interval(0.4, 0.6), 90), 0.5, None, None).by_chance
+
+
+def test_without_training_pictures_nothing_looks_otherwise() -> None:
+    nothing = np.empty((0, len(STATISTICS)), np.float32)
+    there = np.ones((5, len(STATISTICS)), np.float32)
+    assert looks(STATISTICS, nothing, there, confidence=0.95) == looks(STATISTICS, there, nothing, confidence=0.95) == ()

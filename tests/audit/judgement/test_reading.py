@@ -190,10 +190,13 @@ def inner_of(value: Any, place: tuple[Any, ...]) -> Any:
 
 
 def changed(value: Any, place: tuple[Any, ...], change: Any) -> Any:
-    """A copy with `change(container, key)` applied at the place."""
-    value = copy.deepcopy(value)
-    change(inner_of(value, place[:-1]), place[-1])
-    return value
+    """A copy with `change(container, key)` applied at the place; what lies beside the way there is shared."""
+    copied = holder = copy.copy(value)
+    for step in place[:-1]:
+        holder[step] = copy.copy(holder[step])
+        holder = holder[step]
+    change(holder, place[-1])
+    return copied
 
 
 def refused(path: Path, text: str) -> str:

@@ -12,7 +12,6 @@ import pytest
 from fake_gpu.cuda_world import world
 from planned_run import plant_plan
 
-from skinaudit.artifacts.precisions import KINDS
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.policy import DEFAULT
 from skinaudit.audit.judgement.result import AuditResult
@@ -23,7 +22,6 @@ from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import EngineError, InvalidInputError
 
 pytestmark = pytest.mark.usefixtures("fake_gpu")
-PRECISIONS = tuple(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in KINDS)
 
 
 COARSE = replace(DEFAULT, margin=3.0, malignant_to_benign=10)
@@ -31,6 +29,11 @@ COARSE = replace(DEFAULT, margin=3.0, malignant_to_benign=10)
 
 ENOUGH = {"fp32": 700, "fp16": 700, "int8": 700, "bf16": 1400, "fp8": 1400}
 """Images on which a sound plan passes: the coarser its rounding, the more."""
+
+
+def further(*values: Any) -> list[Any]:
+    """Parameters of slow tests: precisions of which the others have a kind."""
+    return [pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow) for value in values]
 
 
 def audited(
@@ -51,7 +54,7 @@ def rules(result: AuditResult) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("precision", "inspector"),
-    [("fp32", "10"), ("int8", "10"), ("fp8", "10"), ("fp16", "11"), ("bf16", "11"), ("fp8", "11")],
+    [("fp32", "10"), ("int8", "10"), ("fp16", "11"), *further(("fp8", "10"), ("bf16", "11"), ("fp8", "11"))],
 )
 def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspector: str) -> None:
     result = audited(tmp_path, precision, inspector=inspector, images=ENOUGH[precision])
@@ -66,7 +69,7 @@ def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspect
     assert found == {"conditions": "note", "unproved": "warning"} | by_rounding | turned
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", *further("bf16", "fp8")])
 def test_a_sound_plan_of_tensorrt_rtx_passes_by_its_rounding(tmp_path: Path, precision: str) -> None:
     result = audited(tmp_path, precision, library="tensorrt_rtx", inspector="rtx", images=ENOUGH[precision])
     assert result.verdict is Verdict.PASS, result.reason
@@ -78,19 +81,21 @@ def test_a_sound_plan_of_tensorrt_rtx_passes_by_its_rounding(tmp_path: Path, pre
 @pytest.mark.parametrize(
     ("precision", "library", "inspector", "rule"),
     [
-        ("fp16", "tensorrt", "10", "execution"),
         ("int8", "tensorrt", "10", "execution"),
         ("fp16", "tensorrt", "11", "execution"),
         ("bf16", "tensorrt", "11", "execution"),
         ("fp8", "tensorrt", "11", "execution"),
         ("fp16", "tensorrt", "none", "computed-precision"),
         ("bf16", "tensorrt", "broken", "computed-precision"),
-        ("int8", "tensorrt", "names", "computed-precision"),
         ("fp8", "tensorrt", "names", "computed-precision"),
-        ("fp16", "tensorrt_rtx", "rtx", "computed-precision"),
-        ("bf16", "tensorrt_rtx", "rtx", "computed-precision"),
         ("int8", "tensorrt_rtx", "rtx", "computed-precision"),
-        ("fp8", "tensorrt_rtx", "rtx", "computed-precision"),
+        *further(
+            ("fp16", "tensorrt", "10", "execution"),
+            ("int8", "tensorrt", "names", "computed-precision"),
+            ("fp16", "tensorrt_rtx", "rtx", "computed-precision"),
+            ("bf16", "tensorrt_rtx", "rtx", "computed-precision"),
+            ("fp8", "tensorrt_rtx", "rtx", "computed-precision"),
+        ),
     ],
 )
 def test_a_plan_that_computes_fp32_instead_fails(

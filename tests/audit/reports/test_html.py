@@ -183,7 +183,7 @@ def test_figures_tables_and_scrolling_parts_are_told_to_those_who_do_not_see_the
     assert all(one["role"] == "img" and len(str(one["aria-label"])) > 40 for one in charts)
     assert page.all("img")
     assert all(len(str(one["alt"])) > 10 for one in page.all("img"))
-    assert all(one.get("scope") in ("col", "row") for one in page.all("th"))
+    assert all(one.get("scope") in ("col", "row", "rowgroup") for one in page.all("th"))
     for one in page.all("div"):
         if one.get("class") == "scroll":
             assert one["tabindex"] == "0"

@@ -13,7 +13,8 @@ from rich.console import Console
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
-from skinaudit.audit.reports.terminal import print_audit, print_transfer
+from skinaudit.audit.reports.parts.transfer_table import print_transfer
+from skinaudit.audit.reports.terminal import print_audit
 from skinaudit.audit.transfer import transfer_matrix
 
 pytestmark = pytest.mark.usefixtures("opened")
@@ -114,7 +115,7 @@ def test_colour_only_where_the_console_has_it(result: AuditResult) -> None:
 
 
 def test_many_classes_have_a_row_each(result: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skinaudit.audit.reports.terminal.MANY_CLASSES", 3)
+    monkeypatch.setattr("skinaudit.audit.reports.parts.terminal_tables.MANY_CLASSES", 3)
     table = shown(print_audit, result, width=160).split("sensitivity, %, source -> engine")[1]
     for found in result.sets[0].comparison.classes:
         (line,) = re.findall(rf"^{found.name} .*", table, re.MULTILINE)

@@ -50,9 +50,9 @@ def test_the_table_is_that_of_the_project() -> None:
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )
 def test_a_box_that_only_audits_says_what_brings_training(
-    arguments: list[str], purpose: str, exported: Path, tiny_run: Path, tmp_path: Path
+    arguments: list[str], purpose: str, exported_run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(exported, tmp_path / "run")
+    shutil.copytree(exported_run, tmp_path / "run")
     shutil.copytree(tiny_run, tmp_path / "bare")
     code, line = skinaudit(*arguments, without=OF_TRAINING, cwd=tmp_path)
     assert (code, line) == (2, f"skinaudit: {purpose}, which is not installed: pip install 'skinaudit[train]'")
@@ -71,9 +71,9 @@ def test_a_box_that_only_audits_says_what_brings_training(
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )
 def test_one_library_that_is_missed_later_is_named(
-    arguments: list[str], module: str, message: str, exported: Path, tiny_run: Path, tmp_path: Path
+    arguments: list[str], module: str, message: str, exported_run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
-    for name, source in (("run", exported), ("copy", exported), ("bare", tiny_run)):
+    for name, source in (("run", exported_run), ("copy", exported_run), ("bare", tiny_run)):
         shutil.copytree(source, tmp_path / name)
         if module == "torchvision":  # which builds one architecture and not the other
             manifest = tmp_path / name / "run.json"
@@ -81,17 +81,6 @@ def test_one_library_that_is_missed_later_is_named(
     code, line = skinaudit(*arguments, without=(module,), cwd=tmp_path)
     assert code == 2
     assert line.startswith(f"skinaudit: {message}, which is not installed: pip install 'skinaudit[{OPTIONAL[module][1]}]'")
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with its fp32 engine."""
-    from skinaudit.export.export import export_run
-
-    run = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(tiny_run, run)
-    export_run(run, precisions=("fp32",), threads=1)
-    return run
 
 
 @pytest.mark.parametrize("module", [*TRAINING, "onnxscript", "onnxruntime"])

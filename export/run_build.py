@@ -1,0 +1,59 @@
+"""What the builds of all engines of one run share, and what each leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinaudit.artifacts.adversarial_set import AdversarialSet
+from skinaudit.artifacts.manifest import EngineManifest, RunManifest, resolve
+from skinaudit.artifacts.one_writer import one_writer
+from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.export.build import BuildOptions
+from skinaudit.export.calibration import Calibration, read_calibration
+
+_PATIENCE = 60.0
+"""Seconds to wait for another export that puts an engine in the same place."""
+
+Report = Callable[[str], None]
+"""Called with one line before each step."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An engine file and its manifest. size: bytes. seconds: what it took. reused: it was there already and is unchanged."""
+
+    path: Path
+    manifest: EngineManifest
+    size: int
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RunBuild:
+    """What every engine of one run needs."""
+
+    run: Path
+    manifest: RunManifest
+    clean: AdversarialSet
+    options: BuildOptions
+    threads: int | None
+    progress: Report
+
+    @property
+    def reference(self) -> Path:
+        """The fp32 graph that every engine is compared with."""
+        return RunFolder(self.run).reference
+
+    def calibration(self) -> Calibration:
+        """The run's images for int8 ranges."""
+        return read_calibration(resolve(self.run, self.manifest.calibration), size=self.manifest.contract.size)
+
+
+def placing(path: Path) -> AbstractContextManager[None]:
+    """Hold the place of an engine while its file and its manifest are exchanged: those of two exports never mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return one_writer(path.with_name(f".{path.name}.lock"), what=str(path), wait=_PATIENCE)

@@ -1,0 +1,45 @@
+"""The clean set that --data makes for an engine of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.external import read_external
+from skinaudit.commands.library.engine_images import images_for
+from skinaudit.errors import InvalidInputError
+
+
+def tree(folder: Path, *, seed: int, prefix: str) -> Path:
+    generator = np.random.default_rng(seed)
+    for name in ("naevus", "melanoma"):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            picture = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(folder / name / f"{prefix}{name}{index}.png")
+    return folder
+
+
+def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))
+    engine, marks = tmp_path / "engine.onnx", tmp_path / "marks.toml"
+    data = tree(tmp_path / "a" / "images", seed=0, prefix="")
+    marks.write_text('malignant = ["melanoma"]\n')
+
+    def malignant(classes: Path | None) -> tuple[str, ...]:
+        folder = images_for(engine, str(data), size=8, name=None, classes=classes, progress=lambda _: None)
+        external = read_external(folder)
+        assert external is not None
+        assert external.frames == ((16, 12, 6),)
+        return open_set(folder / "clean.safetensors").info.contract.malignant
+
+    assert [malignant(None), malignant(marks), malignant(marks), malignant(None)] == [(), ("melanoma",), ("melanoma",), ()]
+    other = tree(tmp_path / "b" / "images", seed=1, prefix="other-")
+    with pytest.raises(InvalidInputError, match=r"holds other images already .* choose another --name, or move it away"):
+        images_for(engine, str(other), size=8, name=None, progress=lambda _: None)
