@@ -26,7 +26,9 @@ from skinaudit.commands.shared_options import (
 from skinaudit.errors import InvalidInputError
 
 _SECTIONS = {
-    "What to audit": ("--sets", "--run", "--contract", "--data", "--classes", "--name", "--control", "--runtime", "--emulate"),
+    "What to audit": (
+        "--sets", "--run", "--contract", "--data", "--classes", "--name", "--control", "--runtime", "--emulate",
+    ),
     "Bounds and comparison": ("--policy", "--margin", "--baseline", "--baseline-own-sets"),
     "Fresh attacks": (
         "--probe", "--probe-images", "--probe-queries", "--probe-eps", "--probe-norm", "--no-probe", "--seed",
