@@ -52,13 +52,13 @@ check: install
 	$(BIN)/mypy
 	$(PYTEST)
 
-# In an environment of its own: nothing else needs what builds the site.
+# In an environment of its own with the packages of the extra `docs` alone: the site imports the command line, which needs no more.
 docs: build/docs-env/.installed
 	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
 
 build/docs-env/.installed: pyproject.toml
 	$(PYTHON) -m venv build/docs-env
-	build/docs-env/bin/pip install --quiet --editable ".[docs]"
+	build/docs-env/bin/pip install --quiet $$($(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	@touch $@
 
 schema: install

@@ -108,6 +108,8 @@ def _told(error: BaseException) -> int:
         return 0
     if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
         return BROKEN_PIPE
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # by rich, which closes the pipe
+        return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
         told, code = (_TERMINATED, TERMINATED) if isinstance(error, Terminated) else (_INTERRUPTED, INTERRUPTED)
         _print(told + _RESUME * (_command_name() == "train"))

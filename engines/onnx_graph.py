@@ -109,8 +109,13 @@ def parse(content: bytes, *, where: str) -> ModelProto:
         raise EngineError(f"{where}: truncated or not an ONNX file ({error}); export it again") from error
     if not model.graph.node:
         raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
-    if model.functions and unfolded_nodes(model) > _MOST_NODES:
-        raise EngineError(f"{where}: its functions call one another more than {_MOST_NODES:,} times; it is no classifier")
+    if len(model.graph.node) > _MOST_NODES:
+        raise EngineError(
+            f"{where}: has {len(model.graph.node):,} nodes, at most {_MOST_NODES:,} are read; it is no classifier"
+        )
+    if unfolded_nodes(model) > _MOST_NODES:
+        what = "its functions call one another" if model.functions else "its branches hold nodes"
+        raise EngineError(f"{where}: {what} more than {_MOST_NODES:,} times; it is no classifier")
     return model
 
 

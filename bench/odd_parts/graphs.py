@@ -167,7 +167,7 @@ LAUGHS = (
 FILE = '<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]><net name="&x;"/>'
 CASES = (
     Case("ONNX: 1,000,000 nodes", contract("a.onnx", lambda: chain(1_000_000))),
-    Case("ONNX: If in If, 60 deep", contract("a.onnx", lambda: nested(60))),
+    Case("ONNX: If in If, 20 deep", contract("a.onnx", lambda: nested(20))),
     Case("ONNX: cyclic graph", contract("a.onnx", lambda: cycle())),
     Case("ONNX: node that waits for itself", contract("a.onnx", lambda: itself())),
     Case("ONNX: function that calls itself", contract("a.onnx", lambda: recursive())),

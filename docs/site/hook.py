@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
+SHOWN = ROOT / "build" / "site-package"
+"""Where mkdocs.yml tells mkdocstrings to look."""
 COMMANDS = "reference/commands.md"
 _NOT_PACKAGE = {"bench", "build", "dist", "docs", "examples", "runs", "tests", "constraints"}
 
 
-def on_config(config: Any) -> Any:
+def on_startup(**_: Any) -> None:
     """Show the package to mkdocstrings in a folder of links: the root of the repository is the package itself."""
-    folder = package_folder()
-    sys.path.insert(0, str(folder))
-    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(folder)]
-    return config
+    link_package(SHOWN)
+    sys.path.insert(0, str(SHOWN))
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -35,16 +35,15 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def package_folder() -> Path:
-    """A new folder with `skinaudit` in it: links to the package's own files and folders."""
-    folder = Path(tempfile.mkdtemp(prefix="skinaudit-docs-"))
+def link_package(folder: Path) -> None:
+    """Make `folder` hold `skinaudit` alone: links to the package's own files and folders."""
     package = folder / "skinaudit"
-    package.mkdir()
+    shutil.rmtree(package, ignore_errors=True)
+    package.mkdir(parents=True)
     for source in ROOT.iterdir():
         part = source.is_dir() and (source / "__init__.py").is_file() and source.name not in _NOT_PACKAGE
         if part or source.suffix == ".py":
             (package / source.name).symlink_to(source)
-    return folder
 
 
 def commands_page(program: click.Group) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
@@ -49,11 +50,9 @@ class Server:
         except OSError as error:
             if hasattr(self, "scratch"):
                 shutil.rmtree(self.scratch, ignore_errors=True)
-            told, room = (
-                in_one_line(error),
-                "memory" if about_memory(str(error)) else "space, or set TMPDIR to another folder",
-            )
-            raise EngineStoppedError(f"no process can be started for engines ({told}); free some {room}") from error
+            raise EngineStoppedError(
+                f"no process can be started for engines ({in_one_line(error)}); {_remedy(error)}"
+            ) from error
         self._channel, self._ready, self._lock = ours, False, threading.Lock()
         self._folders: dict[int, Path] = {}
         self.close = weakref.finalize(self, _stop, ours, process)
@@ -86,6 +85,17 @@ class Server:
                 told = _last_line(self.scratch / "server") or in_one_line(error)
                 hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(told) else ""
                 raise EngineStoppedError(f"{where}: no process can be started for it ({told}){hint}") from error
+
+
+def _remedy(error: OSError) -> str:
+    """What to do where no process can be started."""
+    if error.errno == errno.ENOMEM or about_memory(str(error)):
+        return "free some memory"
+    if error.errno == errno.EAGAIN:
+        return "this user may have no further process (ulimit -u): end some"
+    if error.filename == sys.executable:
+        return "this user may not run this Python; use another one"
+    return "free some space, or set TMPDIR to another folder"
 
 
 def _started(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:

@@ -272,6 +272,20 @@ main()
     assert shown.startswith(line)
 
 
+def test_a_reader_that_left_a_table_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich puts another file in place of the broken pipe before it ends the program, so that nothing is broken any more."""
+
+    def table() -> int:
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            raise SystemExit(1)  # noqa: B904 (as rich does)
+
+    with pytest.raises(SystemExit) as stop:
+        endings.run(table)
+    assert (stop.value.code, capsys.readouterr().err) == (141, "")
+
+
 def test_a_reader_that_left_is_no_verdict() -> None:
     reader, writer = os.pipe()
     os.close(reader)

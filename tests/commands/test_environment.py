@@ -14,7 +14,7 @@ from skinaudit.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGING = {
-    "sets", "run", "contract", "data", "name", "control", "runtime", "emulate", "policy", "margin", "baseline",
+    "sets", "run", "contract", "data", "name", "classes", "control", "runtime", "emulate", "policy", "margin", "baseline",
     "baseline_own_sets", "probe", "probe_images", "probe_queries", "probe_eps", "probe_norm", "no_probe", "seed", "batch",
     "allow_code",
 }  # fmt: skip
@@ -63,7 +63,7 @@ def test_every_option_is_taken_or_its_variable_is_refused(
 def test_a_variable_reaches_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[object] = []
     monkeypatch.setattr("skinaudit.audit.transfer.transfer_matrix", lambda runs, **named: heard.append(named["threads"]))
-    monkeypatch.setattr("skinaudit.audit.reports.terminal.print_transfer", lambda *_: None)
+    monkeypatch.setattr("skinaudit.audit.reports.parts.transfer_table.print_transfer", lambda *_: None)
     monkeypatch.setenv("SKINAUDIT_TRANSFER_THREADS", "3")
     for arguments in (["transfer", "a"], ["transfer", "a", "--threads", "2"]):
         done = CliRunner().invoke(cli.commands, arguments, auto_envvar_prefix="SKINAUDIT")

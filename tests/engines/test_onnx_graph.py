@@ -149,3 +149,17 @@ def test_conditions_are_found_wherever_they_hide() -> None:
     assert conditional_operators(helper.make_model(nested, functions=[function])) == {"Loop": 1, "Greater": 1, "Sign": 1}
     twice = helper.make_graph([branch, branch], "twice", [], [])
     assert conditional_operators(helper.make_model(twice)) == {"Loop": 2, "Greater": 2}
+
+
+def test_a_graph_of_more_nodes_than_any_classifier_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.engines.onnx_graph._MOST_NODES", 3)
+    path, relu = tmp_path / "a.onnx", helper.make_node("Relu", ["image"], ["out"])
+    onnx.save_model(graph_of([relu] * 3), str(path))
+    assert len(load(path).graph.node) == 3
+    onnx.save_model(graph_of([relu] * 4), str(path))
+    with pytest.raises(EngineError, match=r"a\.onnx: has 4 nodes, at most 3 are read; it is no classifier"):
+        load(path)
+    branch = helper.make_graph([relu] * 3, "branch", [], [])
+    onnx.save_model(graph_of([helper.make_node("If", ["truth"], ["out"], then_branch=branch)]), str(path))
+    with pytest.raises(EngineError, match=r"a\.onnx: its branches hold nodes more than 3 times"):
+        load(path)

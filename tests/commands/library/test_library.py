@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -17,8 +18,10 @@ import pytest
 
 import skinaudit
 from skinaudit import cli
+from skinaudit.artifacts import engine_contract
 from skinaudit.audit.judgement.result import Verdict
 from skinaudit.commands import library
+from skinaudit.commands.library import auditing
 from skinaudit.commands.library.arguments import option_name
 from skinaudit.errors import InvalidInputError
 
@@ -133,6 +136,23 @@ def test_five_lines_audit_an_engine(
     assert result.answers(result.sets[1].title) == result.answers(result.sets[1].name)
     with pytest.raises(InvalidInputError, match="no set of this audit"):
         result.answers("moon")
+
+
+def test_classes_reach_the_images_of_an_engine_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def images_for(engine: Path, data: str, **named: Any) -> Path:
+        heard.append({"data": data, **named})
+        raise InvalidInputError("heard")
+
+    monkeypatch.setattr(auditing, "images_for", images_for)
+    monkeypatch.setattr(engine_contract, "read_engine_contract", lambda path: SimpleNamespace(size=32))
+    with pytest.raises(InvalidInputError, match="heard"):
+        skinaudit.audit("x.onnx", contract="x.toml", data=tmp_path, classes="classes.toml")
+    assert heard[0]["data"] == str(tmp_path)
+    assert (heard[0]["size"], heard[0]["classes"]) == (32, Path("classes.toml"))
+    with pytest.raises(InvalidInputError, match="--name, --classes: are about the images of --data"):
+        skinaudit.audit("x.onnx", contract="x.toml", classes="classes.toml")
 
 
 def test_a_function_says_which_report_it_cannot_write(exported_run: Path, tmp_path: Path) -> None:

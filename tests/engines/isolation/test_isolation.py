@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,10 @@ from typing import Any
 import pytest
 
 from skinaudit.engines.isolation.confine import missing_confinement
-from skinaudit.engines.isolation.launching import engine_processes
+from skinaudit.engines.isolation.launching import Server, engine_processes
 from skinaudit.engines.isolation.limits import Limits
 from skinaudit.engines.isolation.remote import call_remote
-from skinaudit.errors import EngineError, SkinauditError
+from skinaudit.errors import EngineError, EngineStoppedError, SkinauditError
 
 pytestmark = pytest.mark.isolated
 confined = pytest.mark.skipif(bool(missing_confinement()), reason=f"not here: {missing_confinement()}")
@@ -109,3 +111,23 @@ def test_what_goes_wrong_is_one_line_that_names_the_cause(engine: Path, function
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "free some memory"),
+        (OSError(errno.EACCES, "Permission denied", sys.executable), "may not run this Python"),
+        (OSError(errno.ENOSPC, "No space left on device"), "set TMPDIR"),
+    ],
+)
+def test_where_no_process_can_be_started_the_words_fit_the_cause(
+    error: OSError, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("skinaudit.engines.isolation.launching.subprocess.Popen", refuse)
+    with pytest.raises(EngineStoppedError, match=remedy):
+        Server()

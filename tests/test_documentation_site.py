@@ -58,8 +58,11 @@ def test_the_page_of_the_commands_has_every_option(hook: ModuleType) -> None:
     assert {row.count("|") for row in rows} == {3}
 
 
-def test_the_package_is_shown_without_its_tests(hook: ModuleType) -> None:
-    shown = {path.name for path in (hook.package_folder() / "skinaudit").iterdir()}
+def test_the_package_is_shown_without_its_tests(hook: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time in place of the first
+        hook.link_package(tmp_path)
+    shown = {path.name for path in (tmp_path / "skinaudit").iterdir()}
+    assert SETTINGS["plugins"][1]["mkdocstrings"]["handlers"]["python"]["paths"] == [hook.SHOWN.relative_to(ROOT).as_posix()]
     assert {"__init__.py", "cli.py", "audit", "trainer", "commands"} <= shown
     assert not {"tests", "docs", "bench", "build", ".typing"} & shown
 
