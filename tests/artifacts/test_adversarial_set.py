@@ -322,7 +322,7 @@ def test_values_that_mean_nothing_are_refused(
         ({"images": np.zeros((5, 3, 8, 8))}, "images must be U8 of 4 axes, not float64"),
         ({"source_logits": np.full((5, 7), np.nan, np.float32)}, "NaN"),
         ({"source_logits": np.zeros((5, 7))}, "source_logits must be F32"),
-        ({"ids": ("a", "b", "c", "d", "e\0")}, "image name .* holds control characters"),
+        ({"ids": ("a", "b", "c", "d", "e\0")}, "image name .* contains control characters"),
         ({"ids": ("a", "b", "c", "d")}, "differ in number"),
     ],
 )

@@ -93,7 +93,7 @@ def test_one_column_has_two_classes_and_a_threshold(tmp_path: Path, positive: st
             r"input.std\[0\] should be a finite number from 1e-06 to 1e\+06, found 0",
         ),
         ('["mel", "nv"]', '["mel", "mel"]', "output.classes = .*: give two or more different names"),
-        ('["mel", "nv"]', '["mel"]', "give two or more different names in the order"),
+        ('["mel", "nv"]', '["mel"]', "give two or more different names, in the order"),
         ("[output]", "[outputs]", "outputs is unknown, did you mean 'output'"),
         ("size = 64", "size = 64\nsides = 3", "input.sides is unknown, did you mean 'size'"),
         ("[input]", "[extra]\n[input]", "extra is unknown, expected only input, output"),

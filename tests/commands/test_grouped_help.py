@@ -30,4 +30,4 @@ def test_the_longest_helps_have_sections() -> None:
     places = [text.index(f"\n{title}:\n") for title in ("What to audit", "Fresh attacks", "Other options")]
     assert places == sorted(places)
     assert text.index("\n  --probe NAME") > places[1]
-    assert text.index("-h, --help") > places[2]
+    assert text.index("Show this message and exit") > places[2]

@@ -80,7 +80,7 @@ def test_pixels_between_the_steps_enter_unless_the_input_is_of_whole_numbers() -
     SessionEngine(session, where="e", contract=CONTRACT).logits(between)
     assert np.array_equal(session.fed[0], between / np.float32(255))
     whole = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
-    with pytest.raises(EngineError, match=r"takes uint8 images \(B, 3, .*, but got float32"):
+    with pytest.raises(EngineError, match=r"needs uint8 images \(B, 3, .*, but got float32"):
         whole.logits(between)
 
 

@@ -60,7 +60,7 @@ def test_a_batch_that_the_graph_fixes(write_plan: Write) -> None:
 
 def test_images_of_another_size_are_refused_in_one_line(write_plan: Write) -> None:
     session = opened(write_plan())
-    with pytest.raises(EngineError, match=r"takes no \(2, 3, 9, 9\), at most \(8, 3, 2, 2\)"):
+    with pytest.raises(EngineError, match=r"does not accept \(2, 3, 9, 9\), at most \(8, 3, 2, 2\)"):
         session.run(np.zeros((2, 3, 9, 9), np.float32), input="image", output="logits")
 
 

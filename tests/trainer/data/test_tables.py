@@ -64,7 +64,7 @@ def test_a_line_of_too_many_cells_says_so_and_trailing_delimiters_do_not(tmp_pat
         (b'image_id,dx\n"ISIC_1,mel\n', "not a CSV text file (unexpected end of data)"),
         (b"image_id,dx,dx\nISIC_1,mel,nv\n", "column dx occurs twice; keep the correct one"),
         (b"image_id,DX,other,dx\nISIC_1,mel,1,nv\n", "column DX and dx occurs twice; keep the correct one"),
-        (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra stands there twice"),
+        (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra occurs twice"),
     ],
 )  # fmt: skip
 def test_what_is_no_table(tmp_path: Path, content: bytes, told: str) -> None:
