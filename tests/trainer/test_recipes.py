@@ -72,7 +72,7 @@ def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
 
 def test_a_ramp_that_does_not_fit_behind_the_warm_up_is_refused() -> None:
     assert hardened(warm_up=0.6, ramp=0.4) is not None
-    with pytest.raises(InvalidInputError, match=r"warm-up 0.6 and ramp 0.5: together more than the whole training; give a smaller"):
+    with pytest.raises(InvalidInputError, match=r"warm-up 0.6 and ramp 0.5: together more than the whole training"):
         hardened(warm_up=0.6, ramp=0.5)
 
 
