@@ -88,8 +88,8 @@ def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarra
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        ({"input_name": "pixels"}, "takes (pixels) -> (logits), expected image -> logits"),
-        ({"output_name": "scores"}, "takes (image) -> (scores), expected image -> logits"),
+        ({"input_name": "pixels"}, "has (pixels) -> (logits), expected image -> logits"),
+        ({"output_name": "scores"}, "has (image) -> (scores), expected image -> logits"),
         ({"channels": 1}, "found image float32 (batch, 1, 8, 8), expected (batch, 3, size, size)"),
         ({"height": 6}, "found image float32 (batch, 3, 6, 8), expected (batch, 3, size, size)"),
         ({"batch": 1}, "the batch is fixed at 1"),
