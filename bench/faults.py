@@ -19,6 +19,7 @@ from skinaudit.artifacts.manifest import read_run, resolve, versions
 from skinaudit.bench.report import machine, table
 from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
 from skinaudit.tests.faults.lab import THREADS, Fault, Lab, Outcome, build_lab, in_reference, judge
+from skinaudit.tests.faults.reading_faults import READING_FAULTS
 from skinaudit.tests.faults.reexports import CALLS, further, reexports
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
@@ -89,7 +90,7 @@ def honest(lab: Lab) -> str:
 def planted(lab: Lab) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, seen, lucky = [], 0, 0
-    for fault, outcome in _audited(lab, (*FAULTS, *FORMAT_FAULTS)):
+    for fault, outcome in _audited(lab, (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS)):
         seen += outcome.verdict != "PASS"
         cells = _cells(outcome)
         if outcome.verdict == "PASS":

@@ -16,7 +16,8 @@ class AttackTrace:
     def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
         """Expect of so many images one evaluation more than it has steps for each of the `stages`, starts or parts alike.
 
-        An image that leaves the attack is not told of any more, and keeps the loss that it had last.
+        An image that leaves the attack is not told of any more, and keeps the loss that it had last. What is told beyond the
+        last one that is expected counts as that one.
         """
         last = sum(stages) + len(stages) - 1
         self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
@@ -39,7 +40,7 @@ class AttackTrace:
         step of a start. saturated: bool (N,), whether the gradient is that of the smooth lead.
         """
         at = torch.arange(len(self._told), device=smooth.device) if index is None else index
-        number = self._told[at]
+        number = self._told[at].clamp_max(len(self._steps) - 1)
         if gradient is not None and bool(self._begins[number].any()):
             kinds = torch.where(saturated, LEAD_GRADIENT, LOSS_GRADIENT)
             kinds = torch.where(gradient.flatten(1).abs().amax(1) > 0, kinds, NO_GRADIENT)

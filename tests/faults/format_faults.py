@@ -66,7 +66,7 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
     return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
 
 
-def _placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
+def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
     """An engine under the manifest of the honest one, with its own digests and the honest graph beside it."""
     manifest = read_engine_manifest(lab.run / "engines" / honest)
     here = record(path, relative_to=path.parent)
@@ -135,7 +135,7 @@ def _in_weights(edit: Edit, precision: str) -> Fault:
         edit.change(value)
         weights[offset : offset + size] = value.tobytes()
         path.with_suffix(".bin").write_bytes(bytes(weights))
-        return _placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
+        return placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
 
     return Fault(f"{edit.name}, {precision}.bin", edit.about, write, (PROVED,))
 
@@ -161,7 +161,7 @@ def _in_openvino(surgery: Surgery, precision: str) -> Fault:
         path = lab.run / "engines" / "planted" / f"{surgery.__name__}-{precision}.xml"
         path.parent.mkdir(exist_ok=True)
         build_openvino(Request(model, precision, calibration(lab), lab.run, path, path.name))
-        return _placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
+        return placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
 
     about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
     return Fault(f"{surgery.__name__.replace('_', ' ')}, {precision}.xml", about, write, (PROVED,))
@@ -179,7 +179,7 @@ def _in_program(name: str, about: str, change: Callable[[Any], Any]) -> Fault:
             model = change(load_run_model(lab.run))
         order = Request(lab.model(), "fp32", calibration(lab), lab.run, path, path.name)
         torch.export.save(trace(torch, model.eval(), order), path)
-        return _placed(lab, "fp32.pt2", path)
+        return placed(lab, "fp32.pt2", path)
 
     return Fault(f"{name}, .pt2", about, write, (PROVED,))
 

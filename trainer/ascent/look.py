@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.losses import Loss, margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -47,6 +49,20 @@ def answer(model: nn.Module, points: Tensor) -> Tensor:
     """The logits (N, classes) at these points, without a gradient."""
     logits: Tensor = model(points.contiguous(memory_format=torch.channels_last))
     return logits
+
+
+def push_unmoved(
+    model: nn.Module, images: Tensor, labels: Tensor, *, worst: Worst, threat_model: ThreatModel, targeted: bool = False
+) -> None:
+    """One full step up the margin for images whose worst point is still the clean one, such as those that were misnamed."""
+    index = (worst.images == images).flatten(1).all(1).nonzero().squeeze(1)
+    if not len(index):
+        return
+    clean = images[index]
+    gradient, _, _ = look(model, clean, labels[index], margin, targeted=targeted)
+    moved = ball.step(clean, gradient, threat_model=threat_model, size=threat_model.eps)
+    moved = ball.project(moved, clean, threat_model=threat_model)
+    worst.meet(moved, answer(model, moved), index=index)
 
 
 class Worst:

@@ -14,7 +14,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.boundary import length, stretched
-from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.look import Worst, answer, look, push_unmoved
 from skinaudit.trainer.ascent.losses import margin, scaled_margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -70,6 +70,7 @@ def attack(
     for end in (ball.project, stretched):
         points = end(smallest, images, threat_model=threat_model)
         worst.meet(points, answer(model, points))
+    push_unmoved(model, images, labels, worst=worst, threat_model=threat_model, targeted=targeted)
     return worst.images
 
 

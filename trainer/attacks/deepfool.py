@@ -14,7 +14,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.boundary import length, stretched, to_hyperplane
-from skinaudit.trainer.ascent.look import Worst, answer, pieces_of
+from skinaudit.trainer.ascent.look import Worst, answer, pieces_of, push_unmoved
 from skinaudit.trainer.ascent.losses import margin, nearest
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -66,6 +66,7 @@ def attack(
         ends[index] = moved[index]
     for end in (ball.project(ends, images, threat_model=threat_model), stretched(ends, images, threat_model=threat_model)):
         worst.meet(end, answer(model, end))
+    push_unmoved(model, images, labels, worst=worst, threat_model=threat_model)
     return worst.images
 
 

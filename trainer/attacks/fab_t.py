@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.boundary import length, stretched, to_hyperplane
-from skinaudit.trainer.ascent.look import Worst, answer, look
+from skinaudit.trainer.ascent.look import Worst, answer, look, push_unmoved
 from skinaudit.trainer.ascent.losses import margin, nearest
 from skinaudit.trainer.ascent.starts import check_counts
 from skinaudit.trainer.attack_trace import AttackTrace
@@ -46,6 +46,7 @@ def attack(
     walk_boundaries(
         model, images, labels, worst=worst, threat_model=threat_model, steps=steps, targets=targets, stop_margin=stop_margin
     )
+    push_unmoved(model, images, labels, worst=worst, threat_model=threat_model)
     return worst.images
 
 

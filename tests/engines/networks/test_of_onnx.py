@@ -146,6 +146,15 @@ def test_channels_that_are_scaled_and_scaled_back_are_explained_in_whole_numbers
     assert plain(classifier(blocks=6), in_pairs(classifier(blocks=6, factors=True), tmp_path))
 
 
+def test_another_bias_is_named_behind_channels_that_were_scaled(tmp_path: Path) -> None:
+    """A factor that is estimated from the bias must not excuse it."""
+    pushed = classifier(blocks=6, factors=True)
+    bias = next(tensor for tensor in pushed.graph.initializer if tensor.name == "b")
+    change(bias, lambda value: value + np.float32(0.5) * (np.arange(7) == 6))
+    with pytest.raises(DiffersError, match="1 of its 7 channels"):
+        plain(classifier(blocks=6), in_pairs(pushed, tmp_path))
+
+
 def test_fp16_weights_that_an_optimiser_stored_in_fp32_are_roundings_where_fp16_was_asked_for() -> None:
     model, rounded = classifier(), classifier()
     for tensor in rounded.graph.initializer:

@@ -146,6 +146,27 @@ def test_its_trace_is_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", attacks.names())
+def test_images_that_are_misnamed_from_the_start_are_attacked_too(name: str) -> None:
+    """A clean image in a set counts as one that was not attacked."""
+    model = Linear(4)
+    images, labels = batch(model)
+    found = run(name, ONE_NORM.get(name, "linf"), model, images, (labels + 1) % 4)
+    assert (found != images).flatten(1).any(1).all()
+
+
+def test_a_trace_takes_more_than_it_expects() -> None:
+    """Attacks that stretch what they found tell of one point more."""
+    trace = AttackTrace()
+    trace.open(2, stages=[1], device=torch.device("cpu"))
+    for value in (1.0, 2.0, 3.0):
+        smooth = torch.full((2,), value)
+        trace.note(smooth, smooth > 2, torch.ones(2, 3, 1, 1), smooth < 0)
+    record = trace.record(torch.ones(2))
+    assert record.path[:, -1].tolist() == [3, 3]
+    assert record.success.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", attacks.names())
 def test_a_model_in_training_mode_is_refused(name: str) -> None:
     model = nn.Sequential(nn.Dropout(0.5), Linear(7)).train()
     with pytest.raises(InvalidInputError, match=rf"{name}: layer 0 of the model is in training mode; call model.eval\(\)"):
