@@ -125,7 +125,7 @@ def test_a_pipe_and_a_circle_of_links_in_the_place_of_a_manifest_are_named(tmp_p
         read_run(tmp_path)
     (tmp_path / "run.json").unlink()
     (tmp_path / "run.json").symlink_to("run.json")
-    with pytest.raises(InvalidInputError, match="cannot be read .Too many levels"):
+    with pytest.raises(InvalidInputError, match="cannot be read"):
         read_run(tmp_path)
 
 
