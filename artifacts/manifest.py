@@ -120,8 +120,9 @@ def write_run(folder: Path, manifest: RunManifest) -> None:
 def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
+    check_regular(path, what="run manifest")
     value = read_json(path, what="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
     _check_data(manifest, where=str(path))

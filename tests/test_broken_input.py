@@ -141,7 +141,7 @@ def pickled_weights(run: Path, tmp: Path) -> Arguments:
 
 
 def unknown_attack(run: Path, tmp: Path) -> Arguments:
-    return ["attack", str(run), "--attack", "deepfool"]
+    return ["attack", str(run), "--attack", "no-such-attack"]
 
 
 # Sets
