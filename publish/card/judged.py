@@ -1,4 +1,5 @@
-"""What audits say beside their verdicts, for a model card: operating points, subgroups, and what external images are."""
+"""Facts from audits for a model card, in addition to verdicts: operating points, subgroups, and the kind of external
+images."""
 
 from __future__ import annotations
 
@@ -90,7 +91,7 @@ def images_of_run(audits: Sequence[FiledAudit]) -> Iterator[str]:
         different = [look for look in external.looks if look.differs]
         if different:
             listed = ", ".join(f"{look.name} {look.median:,.4g} (training {look.middle:,.4g})" for look in different)
-            yield f"- {safe(external.name)}: the images look otherwise than those of training: {safe(listed)}"
+            yield f"- {safe(external.name)}: the images look different from the training images: {safe(listed)}"
 
 
 def _name(filed: FiledAudit) -> str:
