@@ -11,7 +11,7 @@ def main() -> None:
     try:
         from skinaudit.commands import endings
     except KeyboardInterrupt:
-        print("skinaudit: interrupted; nothing half-written was left", file=sys.stderr)
+        print("skinaudit: interrupted; no partial file was left", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # such as a file signal.py in this folder, which Python takes for its own module
         print(f"skinaudit: cannot start: {type(error).__name__}: {error}; start it in another folder", file=sys.stderr)

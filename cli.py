@@ -1,4 +1,4 @@
-"""The command line: assembles the commands of commands/ and turns every way to end into a line and an exit code."""
+"""The command line: assembles the commands of commands/. Every error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def main() -> NoReturn:
 
 
 def invoke() -> int:
-    """Parse the program's arguments and run the command; returns its exit code. Usage errors are told here."""
-    atexit.register(gc.freeze)  # or Python searches all that was loaded for garbage as it ends, up to 0.15 s
+    """Parse the program's arguments and run the command; returns its exit code. Usage errors are printed here."""
+    atexit.register(gc.freeze)  # otherwise Python searches everything for garbage when it exits, up to 0.15 s
     try:
         return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -58,10 +58,10 @@ def _ask_for_tracebacks(context: click.Context, parameter: click.Parameter, want
 
 
 def _debug_option(*, hidden: bool) -> click.Option:
-    """`--debug`: of the program, and hidden of each command, as people add it behind what they typed."""
+    """`--debug` of the program. Each command has it too, but hidden, because people add it at the end of the line."""
     return click.Option(
         ["--debug"], is_flag=True, is_eager=True, expose_value=False, callback=_ask_for_tracebacks, hidden=hidden,
-        help=f"Show the traceback of an error, as {DEBUG}=1 does.",
+        help=f"Show the traceback of an error. Same as {DEBUG}=1.",
     )  # fmt: skip
 
 
@@ -87,16 +87,16 @@ _SETTINGS = {
 @click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="skinaudit")
 def commands() -> None:
-    """Train skin-lesion classifiers, export them, and prove that the exported file is as robust as the trained model.
+    """Train skin-lesion classifiers, export them, and check that the exported file is as robust as the trained model.
 
-    In an empty folder, one after the other, on embedded synthetic images:
+    To try it, run these commands one after the other in an empty folder. They use embedded synthetic images:
 
     \b
       skinaudit train --hardening pgd
       skinaudit export --fp16
       skinaudit audit runs/latest/engines/fp16.onnx
 
-    Exit codes: 0 pass, 1 fail, 2 usage, unreadable input or any other error, 3 inconclusive.
+    Exit codes: 0 PASS, 1 FAIL, 2 usage error, unreadable input or any other error, 3 INCONCLUSIVE.
     """
 
 

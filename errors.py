@@ -63,10 +63,10 @@ def not_imported(error: Exception, library: str, extra: str, purpose: str) -> Sk
     """
     if isinstance(error, ModuleNotFoundError):
         return missing(library, extra, purpose)
-    loaded = f"{purpose} needs {library}, which is installed and cannot be loaded ({in_one_line(error)})"
+    loaded = f"{purpose} needs {library}, which is installed but cannot be loaded ({in_one_line(error)})"
     if about_memory(str(error)):
-        return SkinauditError(f"{loaded}: memory lacks; free some, or raise its limit (ulimit -v)")
-    return MissingDependencyError(f"{loaded}; mend it with pip install 'skinaudit[{extra}]'")
+        return SkinauditError(f"{loaded}: not enough memory; free some, or raise the limit (ulimit -v)")
+    return MissingDependencyError(f"{loaded}; repair it with pip install 'skinaudit[{extra}]'")
 
 
 def about_memory(text: str) -> bool:

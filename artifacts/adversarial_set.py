@@ -1,11 +1,11 @@
 """Adversarial sets: images crafted on a source model, with everything that a replay needs to judge an engine.
 
-One safetensors file holds `images` uint8 (N, 3, H, W), `labels` int64 (N,), `group` int64 (N,) lesion index, `ids` uint8
-(N, L) image names padded with zeros, and `source_logits` float32 (N, classes), computed after the images were rounded to
-8 bit. Beside them an adversarial set has what its attack noted (skinaudit.artifacts.attack_record); sets of earlier formats
-have no such record. What the data tell of each image beside its label (age, sex, ...) is there as well
-(skinaudit.artifacts.set_subgroups). The one metadata entry is the JSON of `SetInfo`. The clean images are a set too, without
-a threat model.
+One safetensors file contains `images` uint8 (N, 3, H, W), `labels` int64 (N,), `group` int64 (N,) lesion index, `ids`
+uint8 (N, L) image names padded with zeros, and `source_logits` float32 (N, classes). The logits are computed after the
+images were rounded to 8 bit. An adversarial set also has the record of its attack (skinaudit.artifacts.attack_record);
+sets of earlier formats have none. Further facts about each image (age, sex, ...) are stored as subgroups
+(skinaudit.artifacts.set_subgroups). The only metadata entry is the JSON of `SetInfo`. The clean images are also a set,
+without a threat model.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ Setting = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What a set is. Invariant: `threat_model` is None exactly where `attack` is CLEAN.
+    """Description of a set. Invariant: `threat_model` is None if and only if `attack` is CLEAN.
 
-    settings: every setting of the attack, as JSON values. source: digest of the weights that it was crafted on.
-    clean: images digest of the clean set that it perturbs (empty for the clean set). dataset: title of the data.
-    created_with: library versions.
+    settings: every setting of the attack, as JSON values. source: digest of the weights on which it was crafted. clean:
+    images digest of the clean set behind it (empty for the clean set itself). dataset: title of the data. created_with:
+    library versions.
     """
 
     name: str
@@ -88,7 +88,9 @@ class SetInfo:
 
     def __post_init__(self) -> None:
         if (self.threat_model is None) != (self.attack == CLEAN):
-            raise InvalidInputError(f"the {self.attack} set names no threat model, or clean names one")
+            raise InvalidInputError(
+                f"an adversarial set needs a threat model and the clean set has none; this one is {self.attack}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -111,9 +113,9 @@ class SetInfo:
 class AdversarialSet:
     """An opened set. Images stay on disk and are read in slices; the other arrays are in memory.
 
-    images_digest: of images, labels, groups and ids; it names the images whatever model they were judged by. attack: what
-    the attack noted; None of clean images, and in sets of earlier formats. subgroups: what the data tell of each image
-    beside its label.
+    images_digest: digest of images, labels, groups and ids. It identifies the images, independent of any model. attack:
+    record of the attack; None for clean images and in sets of earlier formats. subgroups: further facts about each
+    image, by name.
     """
 
     path: Path
@@ -216,9 +218,9 @@ def open_set(path: Path) -> AdversarialSet:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What a file has in common with no other one and not with itself after a change; None for one that changed just now.
+    """Identity of the current content (device, inode, size, times); None if the file changed too recently to tell.
 
-    Such a file could change once more before the clock of its folder moves on.
+    A file that changed just now may change once more before the clock of its file system moves on.
     """
     try:
         found = path.stat()
@@ -274,7 +276,9 @@ def _open_and_verify(path: Path) -> AdversarialSet:
         record.images_digest,
         record.content_digest,
     ):
-        raise InvalidInputError(f"{path}: content and digest differ: it was changed after it was written; write it again")
+        raise InvalidInputError(
+            f"{path}: content and digest differ, so the file was changed after it was written; write the set again"
+        )
     return opened
 
 
@@ -343,19 +347,19 @@ def _check_values(
         raise InvalidInputError(f"{where}: images, lesions, names and logits differ in number; write the set again")
     strange = next((name for name in ids if UNPRINTABLE.search(name)), None)
     if strange is not None:
-        raise InvalidInputError(f"{where}: image name {show(strange)} holds control characters; rename it and {_AGAIN}")
+        raise InvalidInputError(f"{where}: image name {show(strange)} contains control characters; rename it and {_AGAIN}")
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInputError(f"{where}: a label is outside of 0..{classes - 1}; write the set again")
     if not (np.abs(source_logits) <= MAX_LOGIT).all():
         raise InvalidInputError(
-            f"{where}: source logits hold NaN, infinity or a number beyond {MAX_LOGIT:,.0f}; train the source model again"
+            f"{where}: source logits contain NaN, infinity or a number beyond {MAX_LOGIT:,.0f}; train the source model again"
         )
 
 
 def _check_record(where: str, info: SetInfo, attack: AttackRecord | None, images: int) -> None:
     if attack is None:
         return
-    problem = "is none of clean images" if info.threat_model is None else attack.problem(images)
+    problem = "must not be in a set of clean images" if info.threat_model is None else attack.problem(images)
     if problem:
         raise InvalidInputError(f"{where}: the record of the attack {problem}; {_AGAIN}")
 

@@ -1,4 +1,4 @@
-"""What an attack noted of each image while it crafted a set: the evidence that it attacked."""
+"""The record that an attack makes for each image while it crafts a set. It is the evidence that the attack worked."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_succ
 
 @dataclass(frozen=True, eq=False)
 class AttackRecord:
-    """One row an image of an adversarial set.
+    """One row per image of an adversarial set.
 
-    gradient: uint8 (N,), what the attack could follow at its start: NO_GRADIENT, LEAD_GRADIENT or LOSS_GRADIENT. path:
-    float32 (N, POINTS), the loss on the way, told as its smooth lead s: the cross-entropy is log(1 + exp(s)), and s is not
-    rounded to 0 where that is. success: int32 (N,), the first step at which the image was answered as the attack wants, 0
-    for the start, NEVER for none. Steps of further starts count on. kept: float32 (N,), the share of the perturbation's
-    effect on a linear loss that rounding to 8 bit left, from 0 to 1.
+    gradient: uint8 (N,), the kind of gradient at the start: NO_GRADIENT, LEAD_GRADIENT or LOSS_GRADIENT. path: float32
+    (N, POINTS), the loss during the attack, stored as the logit lead s. The cross-entropy is log(1 + exp(s)); s is not
+    rounded to 0 when the cross-entropy is. success: int32 (N,), the first step at which the attack succeeded, 0 for the
+    start, NEVER for none. The steps of further restarts count on. kept: float32 (N,), the share, from 0 to 1, of the
+    perturbation's effect on a linear loss that is left after rounding to 8 bit.
     """
 
     gradient: NDArray[np.uint8]
@@ -58,10 +58,10 @@ class AttackRecord:
         """Why this is no record of so many images, in a clause; empty where it is one."""
         shapes = {value.shape for value in (self.gradient, self.success, self.kept)}
         if shapes != {(images,)} or self.path.shape != (images, POINTS):
-            return "differs from the images in number"
+            return "has a different number of entries than the images"
         known = (self.gradient <= LOSS_GRADIENT).all() and (self.success >= NEVER).all() and np.isfinite(self.path).all()
         if not (known and (self.kept >= 0).all() and (self.kept <= 1).all()):
-            return "holds values that mean nothing"
+            return "has values without a meaning"
         return ""
 
 

@@ -49,13 +49,13 @@ MAX_SIZE = 2**14
 
 @dataclass(frozen=True)
 class InputContract:
-    """The model's input and output. Invariant: pixels are float32 RGB NCHW in [0, 1]; normalisation is inside the graph.
+    """Input and output of a model. Invariant: pixels are float32 RGB NCHW in [0, 1]; normalisation is inside the graph.
 
-    `size` is the side of the square image in pixels. `resize` names how the whole frame was brought to that size, outside
-    of the graph. `classes` gives the meaning of the columns of `output`, which are logits. `malignant` names those of the
-    classes that count as malignant, the most important one first; where it is empty, nothing clinical can be judged.
-    positive: of a model that answers in one column, the class whose logit that is; None where each class has its column.
-    It is named where its probability is above `threshold`.
+    size: side of the square image in pixels. resize: how the whole frame was resized to that size, outside of the graph.
+    classes: meaning of the columns of `output`, which are logits. malignant: the classes that count as malignant, the
+    most important one first; if it is empty, missed cancers cannot be judged. positive: for a model with one output
+    column, the class of that logit; None if each class has its own column. threshold: the positive class is predicted
+    above this probability.
     """
 
     size: Annotated[int, Range(1, MAX_SIZE)]
@@ -76,7 +76,7 @@ class InputContract:
         unknown = [name for name in self.malignant if name not in self.classes]
         if unknown:
             raise InvalidInputError(
-                f"input contract: malignant names {first_few(unknown)}; the classes are {', '.join(self.classes)}"
+                f"input contract: malignant has {first_few(unknown)}, but the classes are {', '.join(self.classes)}"
             )
         if self.positive is not None:
             check_positive(self.classes, self.positive, self.threshold)

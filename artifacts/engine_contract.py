@@ -1,4 +1,4 @@
-"""How an engine wants its pixels and what its answers mean: a TOML file for engines that skinaudit did not build."""
+"""Input and output of an engine that skinaudit did not build, described in a TOML file."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ MAX_BATCH = 4096
 
 @dataclass(frozen=True)
 class EngineContract:
-    """What goes into an engine and what comes out.
+    """The input and output of an engine.
 
-    A pixel p of 0 to 255 enters as (p * scale - mean) / std, cast to `dtype`. size: side of the square image. scale: a
-    rational, so that 1/255 is a division by 255 and not a product with its rounded inverse. mean, std: per channel in the
-    order of `colour`, in units of p * scale. classes: meaning of the columns of the answer, in their order. answer: logits,
-    or probabilities that sum to 1. input, output: names of the tensors, None where the engine has only one of each. batch:
-    images in every call of the service that the engine is for; None where that may be any number. positive: of an engine
-    that answers in one column, as a sigmoid or its logit, which of its two classes that column tells of; it is named where
-    its probability is above `threshold`. mapping: by column the classes of the sets that it stands for, none for a column
-    that is not used; None where columns and sets have the same classes. normalise: `per image` standardises each image by
-    its own mean and standard deviation, instead of mean and std. crop: share of the side that is cut from the middle of the
-    frame, and enlarged to the size again.
+    A pixel p from 0 to 255 enters as (p * scale - mean) / std, cast to `dtype`.
+
+    size: side of the square image. scale: a rational, so that 1/255 is a division by 255 and not a multiplication by its
+    rounded inverse. mean, std: per channel, in the order of `colour`, in units of p * scale. normalise: `per image`
+    standardises each image by its own mean and standard deviation, instead of mean and std. crop: share of the side that
+    is cut from the middle of the frame and enlarged to the full size. input, output: names of the tensors, None if there
+    is only one of each. batch: fixed batch size of the service, None if it may be any.
+
+    classes: meaning of the output columns, in their order. answer: logits, or probabilities that sum to 1. positive: for
+    an engine with one output column (a sigmoid or its logit), the class of that column; it is predicted above
+    `threshold`. mapping: for each column the classes of the sets that it represents, empty for a column that is not
+    used; None if columns and sets have the same classes.
     """
 
     size: int
@@ -116,7 +118,7 @@ def read_engine_contract(path: Path) -> EngineContract:
     classes = answered["classes"]
     if len(classes) < 2 or not all(classes) or len(set(classes)) < len(classes):
         raise InvalidInputError(
-            f"{path}: output.classes = {classes!r}: give two or more different names in the order of the answer's columns"
+            f"{path}: output.classes = {classes!r}: give two or more different names, in the order of the output columns"
         )
     positive, threshold = answered.get("positive"), answered.get("threshold", 0.5)
     _check_answer(answered, where=path)
@@ -132,7 +134,7 @@ def read_engine_contract(path: Path) -> EngineContract:
 def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
     """Raise InvalidInputError where the entries of one column or of the mapping do not fit the classes."""
     if "positive" not in answered and "threshold" in answered:
-        raise InvalidInputError(f"{where}: output.threshold is for an answer of one column; name its class as positive, too")
+        raise InvalidInputError(f"{where}: output.threshold needs an output of one column; name its class as positive")
     if "positive" in answered:
         try:
             check_positive(answered["classes"], answered["positive"], answered.get("threshold", 0.5))
@@ -147,7 +149,7 @@ def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     """The contract as commented TOML. notes: by entry name (`size`, `classes`, ...), what a reader should check there."""
     rows = [
-        "# How the engine wants its pixels and what its answers mean.",
+        "# How the engine takes its pixels, and what its outputs mean.",
         "# A pixel p (0 to 255) enters as (p * scale - mean) / std.",
         "# skinaudit audit ENGINE --contract THIS_FILE --data IMAGES, or --sets DIR",
         "[input]",
@@ -155,23 +157,23 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         f"size = {contract.size}",
         f'layout = "{contract.layout}"   # NCHW or NHWC',
         f'dtype = "{contract.dtype}"   # float32, float16, uint8 or int8',
-        f'colour = "{contract.colour}"   # RGB, or BGR as OpenCV reads',
+        f'colour = "{contract.colour}"   # RGB, or BGR as in OpenCV',
         f'scale = "{contract.scale}"',
         f"mean = {list(contract.mean)}",
         f"std = {list(contract.std)}",
         *(
-            ['normalise = "per image"   # by its own mean and standard deviation']
+            ['normalise = "per image"   # with the mean and standard deviation of each image']
             if contract.normalise == "per image"
             else []
         ),
         *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 else []),
-        "# batch = 1   # images in every call of the service, if it is always the same number: judged at that alone"
+        "# batch = 1   # batch size of the service, if it never changes; the audit then uses only this size"
         if contract.batch is None
         else f"batch = {contract.batch}",
         "",
         "[output]",
         *([] if contract.output is None else [f"name = {_text(contract.output)}"]),
-        f'answer = "{contract.answer}"   # logits, or probabilities: those of a softmax, or of a sigmoid in one column',
+        f'answer = "{contract.answer}"   # logits, or probabilities (of a softmax, or of a sigmoid for one column)',
         f"classes = [{', '.join(map(_text, contract.classes))}]   # in the order of the columns",
         *_one_column_rows(contract),
         *_mapping_rows(contract),
@@ -188,8 +190,8 @@ def _one_column_rows(contract: EngineContract) -> list[str]:
     if contract.positive is None:
         return []
     return [
-        f"positive = {_text(contract.positive)}   # the class that the one column tells of",
-        f"threshold = {contract.threshold:g}   # it is named where its probability is above",
+        f"positive = {_text(contract.positive)}   # the class whose score is in the one column",
+        f"threshold = {contract.threshold:g}   # the class is predicted above this probability",
     ]
 
 

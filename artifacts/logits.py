@@ -1,4 +1,4 @@
-"""What logits say: the class that they name, and how clearly."""
+"""Logits: which class they predict, and with which margin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def check_positive(classes: Sequence[str], positive: str, threshold: float) -> N
     """Raise InvalidInputError unless an answer of one column can tell these classes apart by this threshold."""
     if len(classes) != 2 or positive not in classes:
         raise InvalidInputError(
-            f"positive = {positive!r}: one column tells of one of two classes, and these are {', '.join(classes)}"
+            f"positive = {positive!r}: one output column needs two classes and one of them as positive; the classes are "
+            f"{', '.join(classes)}"
         )
     if not 0 < threshold < 1:
         raise InvalidInputError(f"threshold {threshold:g}: give a probability between 0 and 1, such as 0.5")
@@ -56,7 +57,7 @@ def predictions(logits: NDArray[np.floating]) -> Indices:
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
         raise EngineError(
-            f"logits of {int((~finite).sum())} of {len(logits)} images hold NaN or infinity, first at image "
+            f"logits of {int((~finite).sum())} of {len(logits)} images have NaN or infinity, first at image "
             f"{int(finite.argmin())}; export the engine again in a wider precision"
         )
     return np.asarray(logits.argmax(axis=1), np.int64)

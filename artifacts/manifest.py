@@ -1,7 +1,7 @@
-"""Manifests: what a run and an engine are made of, by digest, so that an audit can follow the lineage.
+"""Manifests describe by digest what a run and an engine are made of, so that an audit can follow the lineage.
 
-skinaudit.artifacts.run_folder says where a run's files lie. Beside each engine file lies `<engine file>.json`; the engine
-file itself stays pure.
+skinaudit.artifacts.run_folder defines where the files of a run are. Each engine file has its manifest `<engine
+file>.json` beside it; the engine file itself is not changed.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class RunManifest:
 
 @dataclass(frozen=True)
 class EngineManifest:
-    """A built engine. Invariant: `engine.digest` is of the file beside it; `lineage` leads back to the data.
+    """A built engine. Invariant: `engine.digest` is the digest of the file beside it; `lineage` leads back to the data.
 
-    companions: further files that the engine file needs, beside it. asked: the precision asked for. found: counts of layers
-    by precision, read from what was built. graph: the ONNX of the same precision that it was built from, to emulate it
-    where it cannot run. reference: the fp32 ONNX of the same weights, for the audit's control. lineage: digests of weights,
-    onnx, data and, for int8, calibration. run: the run directory relative to this manifest. parity: measured against the
-    source model. operating_points: those of the run; none in manifests of earlier versions.
+    companions: further files that the engine needs, in the same folder. asked: the requested precision. found: number of
+    layers by precision, read from the built engine. graph: the ONNX graph of the same precision behind the engine, to
+    emulate it where it cannot run. reference: the fp32 ONNX graph of the same weights, for the control of an audit.
+    lineage: digests of weights, onnx, data and, for int8, calibration. run: the run's folder, relative to this manifest.
+    parity: comparison with the source model. operating_points: those of the run; empty in manifests of earlier versions.
     """
 
     engine: FileRecord
@@ -120,8 +120,9 @@ def write_run(folder: Path, manifest: RunManifest) -> None:
 def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
+    check_regular(path, what="run manifest")
     value = read_json(path, what="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
     _check_data(manifest, where=str(path))
@@ -136,9 +137,9 @@ def write_engine_manifest(manifest: EngineManifest, *, engine: Path) -> None:
 def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineManifest:
     """Read the manifest beside `engine` and verify the engine's digest.
 
-    run: the engine's run where the user names it; its path then stands in the manifest's field. By default the manifest
-    names it: a folder around the engine or below the engine's own. Raises InvalidInputError for a digest that does not hold
-    and for files that lie neither below the engine's folder nor in its run.
+    run: the engine's run, if the user names it; the returned manifest then has its path. By default the manifest names
+    the run: a folder around the engine or below the engine's folder. Raises InvalidInputError if a digest is wrong, or
+    if a file is neither below the engine's folder nor in its run.
     """
     if not engine.exists():
         raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
@@ -177,7 +178,7 @@ def resolve(folder: Path, file: FileRecord, *, further: Sequence[Path] = ()) -> 
     """
     path = inside(folder, file.file, named_by=f"the manifest in {folder}", further=further)
     if not path.exists():
-        raise InvalidInputError(f"{path}: named by the manifest in {folder} but missing; restore it or make it again")
+        raise InvalidInputError(f"{path}: is in the manifest in {folder} but does not exist; restore it or make it again")
     verify(path, file.digest)
     return path
 

@@ -1,7 +1,7 @@
-"""One writer at a time: a lock that says who holds it, since when and where.
+"""A lock, so that only one process writes at a time. The lock says who holds it, since when, and on which machine.
 
-The kernel gives the lock back when its process ends, however that happens. Its file names the owner, for messages, and for
-folders that several machines share, where the kernel of one does not know of the others.
+The kernel releases the lock when its process ends, in whatever way. The lock file also names the owner. It is used in
+messages, and for folders that several machines share: the kernel of one machine does not know the processes of another.
 """
 
 from __future__ import annotations
@@ -74,19 +74,19 @@ def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> in
         if not _locked(descriptor, owner):
             if last:
                 raise InvalidInputError(
-                    f"{what}: is being written by {owner or 'another process'}; wait for its end, or choose another place"
+                    f"{what}: {owner or 'another process'} is writing it; wait until it ends, or choose another place"
                 )
             return None
         owner = _owner(descriptor)
         if owner is not None and owner.host != socket.gethostname():
             raise InvalidInputError(
-                f"{what}: {owner} said that it writes there, and this machine cannot know whether it still does; "
-                f"if it ended, delete {lock}"
+                f"{what}: {owner} started to write it, and this machine cannot see whether it still runs; if it has ended, "
+                f"delete {lock}"
             )
         if not _same_file(lock, descriptor):  # its owner removed it in the meantime
             return None
         if owner is not None:
-            say(f"{what}: {owner} was ended before it was done; this process goes on in its place")
+            say(f"{what}: {owner} was stopped before it finished; this process continues")
         _write(descriptor)
         held = True
         return descriptor

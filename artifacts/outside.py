@@ -1,6 +1,6 @@
-"""Opening what comes from outside: a regular file, of bounded size, inside of the folder that it belongs to.
+"""Open files from outside safely: only regular files, of bounded size, inside of the expected folder.
 
-All of it is asked before the first byte is read, so that a pipe, a device or an endless file ends in one line.
+Everything is checked before the first byte is read. So a pipe, a device or an endless file gives an error in one line.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def inside(folder: Path, name: str | PurePath, *, named_by: str, further: Sequen
     plain = PurePath(name)
     if plain.is_absolute() or "\0" in str(name):
         raise InvalidInputError(
-            f"{named_by}: names {show(str(name))}, but only files below its own folder are taken, by relative paths"
+            f"{named_by}: names {show(str(name))}, but only relative paths to files below its own folder are allowed"
             f"{remedy and f'; {remedy}'}"
         )
     path = folder / plain
     if not any(lies_in(path, root) for root in (folder, *further)):
         raise InvalidInputError(
-            f"{named_by}: names {show(str(name))}, which leads out of its folder, by itself or through a link; "
+            f"{named_by}: names {show(str(name))}, which leads out of its folder, directly or through a link; "
             f"{remedy or 'keep the file in the folder itself'}"
         )
     return path

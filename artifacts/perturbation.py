@@ -22,7 +22,9 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> ND
     if threat_model is None:
         return np.zeros(len(adversarial))
     if adversarial.info.clean != clean.images_digest:
-        raise InvalidInputError(f"{adversarial.path}: perturbs other images than {clean.path}; use the clean set of its run")
+        raise InvalidInputError(
+            f"{adversarial.path}: its images do not come from {clean.path}; use the clean set of its run"
+        )
     if not (
         np.array_equal(adversarial.labels, clean.labels)
         and np.array_equal(adversarial.group, clean.group)
@@ -34,7 +36,7 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> ND
         parts.append(_extents(perturbed, original, threat_model))
         if (parts[-1] > bound).any():
             name = adversarial.ids[_ROWS * (len(parts) - 1) + int((parts[-1] > bound).argmax())]
-            raise InvalidInputError(f"{adversarial.path}: image {name} lies outside {threat_model}; write the set again")
+            raise InvalidInputError(f"{adversarial.path}: image {name} is outside of {threat_model}; write the set again")
     extents = np.concatenate(parts).astype(np.float64)
     return np.asarray((extents if threat_model.norm == "linf" else np.sqrt(extents)) / float(threat_model.eps_255))
 

@@ -1,7 +1,8 @@
-"""The pictures of a run, recorded when its training ends: which they were, and how the training pictures look.
+"""The record of a run's pictures, written when its training ends: their digests, and statistics of the training
+pictures.
 
-With it anybody can tell whether other images are really other images, and whether they look like those of training. The
-file holds no picture: digests of 8 bytes, 16 x 16 cells of detail by which near-copies are told
+It allows to check whether other images are really different images, and whether they look like the training pictures.
+The file contains no picture. It has digests of 8 bytes, 16 x 16 cells of detail that identify near-copies
 (skinaudit.artifacts.likeness), and a few robust figures of some training pictures.
 """
 
@@ -131,7 +132,7 @@ def read_pictures(path: Path) -> Pictures:
             axes_of = {**_TENSORS, **{name: axes for name, axes in _LATER.items() if name in file.keys()}}  # noqa: SIM118
             arrays = {name: file.get_tensor(name) for name in axes_of}
     except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: truncated or no record of pictures ({error}); {_AGAIN}") from error
+        raise InvalidInputError(f"{path}: truncated, or not a record of pictures ({error}); {_AGAIN}") from error
     sound = all(arrays[name].ndim == axes for name, axes in axes_of.items())
     sound = sound and known == " ".join(STATISTICS) and arrays["statistics"].shape[1] == len(STATISTICS)
     digests = (arrays["pixels"], arrays["names"])
@@ -140,7 +141,7 @@ def read_pictures(path: Path) -> Pictures:
     sound = sound and (cells is None or (cells.dtype == np.int8 and cells.shape == (len(arrays["part"]), CELLS)))
     sound = sound and (frames is None or _are_frames(frames, count=len(arrays["statistics"])))
     if not sound or not np.isfinite(arrays["statistics"]).all() or (arrays["part"] >= len(PARTS)).any():
-        raise InvalidInputError(f"{path}: no record of pictures as this version writes it; {_AGAIN}")
+        raise InvalidInputError(f"{path}: not a record of pictures that this version can read; {_AGAIN}")
     pixels, names = (np.ascontiguousarray(one).view(np.uint64).reshape(-1) for one in digests)
     return Pictures(pixels, names, arrays["part"], arrays["statistics"], cells, frames)
 

@@ -127,7 +127,7 @@ def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:
     if depth > MAX_DEPTH:
         raise UnfitError(f"{named(at)} should be nested at most {MAX_DEPTH} deep")
     if isinstance(value, _Repeating):
-        raise UnfitError(f"{named(below(at, value.repeated))} should be given once, found it twice")
+        raise UnfitError(f"{named(below(at, value.repeated))} should be given once, but is there twice")
     if isinstance(value, dict):
         for key, item in value.items():
             _check_text(key, f"a key of {named(at)}", MAX_KEY)

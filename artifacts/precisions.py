@@ -1,4 +1,4 @@
-"""The precisions that engines are asked for: what the exporter offers, and the drift that an audit lets each explain."""
+"""The precisions that the exporter offers, with the drift that an audit accepts for each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The one cleaning of text that comes from outside: names of files, sets, attacks and classes, and words of libraries.
+"""Clean all text that comes from outside: names of files, sets, attacks and classes, and messages of libraries.
 
-What reaches a terminal, a page or a report passes through here, so that no name can move the cursor, turn the reading order
-round, hide what follows or look like a line of its own. It imports the standard library alone, as the last lines need it.
+Everything that is shown on a terminal, a page or a report passes through here. So no name can move the cursor, reverse
+the reading order, hide the text after it, or look like a separate line. This module imports only the standard library,
+because the last lines of a program need it.
 """
 
 from __future__ import annotations

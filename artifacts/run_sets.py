@@ -63,7 +63,7 @@ class RecordedSplit:
         if self.lesions is not None and lesions != self.lesions:
             found.append(f"{lesions:,} lesions instead of {self.lesions:,}")
         if not found and any(digest != clean.images_digest for digest in self.digests):
-            found.append("names, labels, lesions or pixels are not those of the recorded digest")
+            found.append("names, labels, lesions or pixels differ from the recorded digest")
         return tuple(found)
 
 

@@ -1,6 +1,8 @@
-"""The structure of a run's model, recorded when its training ends: operators, connections and settings without the weights.
+"""The structure of a run's model, recorded when its training ends: operators, connections and settings, without the
+weights.
 
-What an engine file computes can be compared with it and with weights.safetensors, without torch and without any engine.
+With this file and weights.safetensors, the computation of an engine file can be checked without torch and without
+running any engine.
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ class Structure:
         for step in self.steps:
             for argument in step.arguments:
                 if isinstance(argument, str) and argument.startswith(STEP) and argument.removeprefix(STEP) not in known:
-                    raise InvalidInputError(f"step {step.name} takes {argument}, which no step before it makes")
+                    raise InvalidInputError(f"step {step.name} uses {argument}, but no earlier step produces it")
             known.add(step.name)
         if self.output not in known:
-            raise InvalidInputError(f"output {self.output} is made by no step")
+            raise InvalidInputError(f"output {self.output} is not produced by any step")
 
 
 def write_structure(path: Path, structure: Structure) -> None:

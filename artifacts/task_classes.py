@@ -1,4 +1,5 @@
-"""The classes by which an engine of another tool is judged: its columns brought together with the classes of the sets."""
+"""The classes by which an engine of another tool is judged. They map the columns of the engine to the classes of the
+sets."""
 
 from __future__ import annotations
 
@@ -32,9 +33,9 @@ def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | 
     lacking = [name for name in classes if name not in mapping]
     unknown = [name for name in mapping if name not in classes]
     if lacking:
-        raise InvalidInputError(f"says nothing of column {first_few(lacking)}; give its classes, or [] if it is not used")
+        raise InvalidInputError(f"has no entry for column {first_few(lacking)}; give its classes, or [] if it is not used")
     if unknown:
-        raise InvalidInputError(f"names {first_few(unknown)}, which is no column; the columns are {first_few(classes)}")
+        raise InvalidInputError(f"has {first_few(unknown)}, which is not a column; the columns are {first_few(classes)}")
     places: dict[tuple[str, ...], list[int]] = {}
     for place, name in enumerate(classes):
         key = tuple(dict.fromkeys(mapping[name])) or (name, "")  # an unused column is like no other
@@ -44,11 +45,11 @@ def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | 
     shared = sorted({member for member in named if named.count(member) > 1})
     if shared:
         raise InvalidInputError(
-            f"puts {first_few(shared)} into several columns that do not stand for the same classes; the engine cannot be "
-            "judged by it"
+            f"puts {first_few(shared)} into several columns that have different classes; the engine cannot be judged with "
+            "this mapping"
         )
     if sum(1 for key in places if key[-1]) < 2:
-        raise InvalidInputError("leaves a single class of the sets, so there is nothing to tell apart")
+        raise InvalidInputError("leaves only one class of the sets, so there is nothing to classify")
     return tuple(
         TaskClass(" / ".join(classes[place] for place in columns), tuple(columns), key if key[-1] else ())
         for key, columns in places.items()

@@ -17,11 +17,12 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,6}(\.[0-9]{0,9})?")
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """All images within `eps` of the clean one in `norm`. Invariant: eps_255 > 0 is the exact radius in 8-bit steps,
-    below 10^6 and of at most nine decimals, so that `eps_text` tells it exactly.
+    """All images within `eps` of the clean image in `norm`.
 
-    For `linf` the radius bounds each pixel and channel; for `l2` it bounds the root of the summed squares over the
-    whole image. Pixel values run from 0 to 1, so eps = eps_255 / 255; it is never divided by a channel's deviation.
+    Invariant: eps_255 > 0 is the exact radius in 8-bit steps. It is below 10^6 and has at most nine decimals, so
+    `eps_text` is exact. For `linf` the radius bounds each pixel and channel. For `l2` it bounds the root of the sum of
+    squares over the whole image. Pixel values are from 0 to 1, so eps = eps_255 / 255. It is never divided by a
+    channel's standard deviation.
     """
 
     norm: Norm
@@ -55,8 +56,7 @@ class ThreatModel:
         whole = int(self.eps_255)
         if self.norm == "linf" and 1 <= whole != self.eps_255:
             raise InvalidInputError(
-                f"eps {self}: images are stored in 8 bit, where it is the same as {whole}/255; choose {whole}/255 or "
-                f"{whole + 1}/255"
+                f"eps {self}: images are stored in 8 bit, so this equals {whole}/255; choose {whole}/255 or {whole + 1}/255"
             )
         return self
 
@@ -89,7 +89,7 @@ def parse_eps(text: str) -> Fraction:
     readable = _NUMBER.fullmatch(number.strip()) and (not slash or base.strip() == "255")
     value = Fraction(number.strip()) if readable else None
     if value is None or (not slash and 0 < value < 1):
-        raise InvalidInputError(f"eps {text!r}: write it as a rational of 255, for example 8/255")
+        raise InvalidInputError(f"eps {text!r}: write it as a fraction of 255, for example 8/255")
     if value <= 0:
         raise InvalidInputError(f"eps {text!r}: must be positive")
     return value

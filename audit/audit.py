@@ -58,13 +58,12 @@ def audit_engine(
     say: Say = lambda line: None,
     **settings: Unpack[Settings],
 ) -> AuditResult:
-    """Replay every set on the engine and on its reference, and judge what was lost on the way from the source model.
+    """Run every set on the engine and on its reference, attack the engine, and judge the loss against the source model.
 
-    settings: the fields of skinaudit.audit.request.Request. progress: called with images done and in all. say: told of
-    answers that an interrupted audit of the same engine left behind, and that are taken up. A white-box set is
-    compared with the source model's stored logits; a transfer set, whose logits are another model's, with the reference's
-    answers to the same images. Raises InvalidInputError for inputs that do not belong together or whose stored logits the
-    reference does not reproduce, EngineError for an engine that does not run.
+    settings: the fields of skinaudit.audit.request.Request. progress: called with the number of images done and in
+    total. A white-box set is compared with the stored logits of the source model. A transfer set has the logits of a
+    different model, so it is compared with the outputs of the reference. Raises InvalidInputError if inputs do not
+    belong together or if the reference does not reproduce the stored logits, EngineError if the engine does not run.
     """
     request = Request(engine, **settings)
     evidence, baseline = gather(request, progress=progress, probe_progress=probe_progress, say=say)
@@ -277,6 +276,6 @@ def _control_line(evidence: Evidence) -> str:
         return reference.text
     differences = [control.largest_difference for control in controls if control.largest_difference is not None]
     if not differences:
-        return "skipped, every set was crafted on another model"
+        return "skipped: every set was crafted on a different model"
     which = "this engine itself" if reference.is_subject else "the reference"
     return f"{which} reproduces {len(differences)} of {len(controls)} sets, off by {max(differences):.0e} of the range"

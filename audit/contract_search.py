@@ -1,6 +1,7 @@
-"""Which contract an engine of another tool was trained by: usual preprocessings and orders of classes, tried on a clean set.
+"""Find the contract of an engine of another tool: common preprocessings and class orders are tried on a clean set.
 
-What fits clearly best is the contract; what cannot be told apart is said.
+The contract is the candidate that fits clearly best. If the images cannot distinguish some candidates, the result says
+so.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def search_contract(
     classes = clean.info.contract.classes
     if base.mapping is None and len(base.classes) != len(classes):
         raise InvalidInputError(
-            f"{where}: tells {len(base.classes)} classes apart, {clean.path} has {len(classes)}: {', '.join(classes)}; "
-            "merge these with a file for --classes, or draft the contract without images, name the columns, say under "
+            f"{where}: has {len(base.classes)} classes, but {clean.path} has {len(classes)}: {', '.join(classes)}; "
+            "merge these with a file for --classes, or draft the contract without images, name the columns, write under "
             "[output.mapping] which of these classes each one stands for, and give that file as --contract"
         )
     usual = {} if base.mapping is not None else _usual_orders(base, session, classes)
@@ -173,7 +174,7 @@ class _Rounds:
             if self.progress is not None:
                 self.progress(done, len(candidates))
         if not read:
-            raise EngineError(f"{self.where}: answers to none of the usual preprocessings; write its contract by hand")
+            raise EngineError(f"{self.where}: fails with every common preprocessing; write its contract by hand")
         return read
 
     def _logits(self, contract: EngineContract, images: Images) -> tuple[EngineContract, NDArray[np.float32]] | None:
@@ -244,11 +245,11 @@ def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
         return None, "no preprocessing and order of classes is better than a constant answer"
     if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
         names = ", ".join(dict.fromkeys(reading.name for reading in rivals))
-        return None, f"these cannot be told apart on these images: {names}; more images decide"
+        return None, f"these images cannot distinguish between {names}; more images would decide"
     whole = next((reading for reading in rivals if reading.contract.crop == 1), best)
     if whole.order.unsure:
         pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in whole.order.unsure)
-        return None, f"the columns of {pairs} cannot be told apart on these images; more images decide"
+        return None, f"these images cannot distinguish the columns of {pairs}; more images would decide"
     order = f"the order of classes is {whole.order.name}" if whole.order.name else "no usual order of classes fits"
     return whole, f"{whole.name} is clearly better than every other preprocessing, and {order}"
 

@@ -1,4 +1,4 @@
-"""What is asked of an audit."""
+"""The settings of an audit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class Request:
                 "--baseline-own-sets: says how to compare with an earlier audit; name one with --baseline"
             )
         if self.emulate and self.plan.given():
-            raise InvalidInputError(f"{self.engine}: --emulate runs no plan; leave {' '.join(self.plan.given())} out")
+            raise InvalidInputError(
+                f"{self.engine}: --emulate does not run the plan; leave {' '.join(self.plan.given())} out"
+            )
 
     @property
     def drawn_seed(self) -> int:

@@ -66,8 +66,9 @@ def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None
         name = runtime or _runtime_of(engine) or ""
         taken[engine] = RUNTIMES[name].plan_options if name in RUNTIMES else tuple(vars(plan))
     for field, flag in plan.beyond([field for fields in taken.values() for field in fields]).items():
-        raise InvalidInputError(f"{flag}: is for {takers_of(field)}, which none of the {len(engines)} engines is for; "
-                                "leave it out")  # fmt: skip
+        raise InvalidInputError(
+            f"{flag}: is for {takers_of(field)}, but none of the {len(engines)} engines uses it; leave it out"
+        )
     return {engine: plan.only(fields) for engine, fields in taken.items()}
 
 
@@ -174,7 +175,8 @@ def _heard(audit: _Running, progress: Callable[[str], Progress | None]) -> Answe
         message = audit.pipe.recv()
     except EOFError:
         audit.process.join(_GRACE)
-        return f"{audit.engine}: the audit died ({_cause(audit.process.exitcode)}); audit this engine alone to see why"
+        f"{audit.engine}: the process of the audit died ({_cause(audit.process.exitcode)}); audit this engine alone to see "
+        "why"
     if isinstance(message, tuple):
         title, done, total = message
         if title not in audit.bars:
@@ -190,7 +192,7 @@ def _heard(audit: _Running, progress: Callable[[str], Progress | None]) -> Answe
 def _cause(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         killed = f"killed by {signal.Signals(-exitcode).name}"
-        return f"{killed}, as systems do where memory runs out" if exitcode == -signal.SIGKILL else killed
+        return f"{killed}, which usually means that memory ran out" if exitcode == -signal.SIGKILL else killed
     return f"exit code {exitcode}"
 
 

@@ -158,7 +158,8 @@ def _check_comparable(first: _Side, second: _Side) -> None:
     check_contract(second.clean.info.contract, first.clean.info.contract, what=str(second.folder), other=str(first.folder))
     if first.clean.images_digest != second.clean.images_digest:
         raise InvalidInputError(
-            f"{second.folder}: tested on other images than {first.folder}; train both with the same data, split and size"
+            f"{second.folder}: its test images differ from those of {first.folder}; train both with the same data, split "
+            "and size"
         )
     if first.crafted.info.title != second.crafted.info.title:
         raise InvalidInputError(

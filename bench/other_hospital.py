@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder}: exists already; name another folder")
     with next(options.data.rglob(TABLE)).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     files = {path.stem: path for path in options.data.rglob("*.jpg")}

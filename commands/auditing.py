@@ -1,4 +1,4 @@
-"""`skinaudit audit`: engines to a verdict, alone or several at once."""
+"""`skinaudit audit`: audit one or several engines and return a verdict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from skinaudit.audit import reports
 from skinaudit.commands.completion import probe_names
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.library.auditing import limits_of, settings_of
 from skinaudit.commands.names import listed, names_in, runtime_names
@@ -24,61 +25,80 @@ from skinaudit.commands.shared_options import (
 )
 from skinaudit.errors import InvalidInputError
 
+_SECTIONS = {
+    "What to audit": (
+        "--sets", "--run", "--contract", "--data", "--classes", "--name", "--control", "--runtime", "--emulate",
+    ),
+    "Bounds and comparison": ("--policy", "--margin", "--baseline", "--baseline-own-sets"),
+    "Fresh attacks": (
+        "--probe", "--probe-images", "--probe-queries", "--probe-eps", "--probe-norm", "--no-probe", "--seed",
+    ),
+    "Reports": ("--report", "--json", "--output"),
+    "How the engine runs": (
+        "--provider", "--device", "--kernels", "--runtime-cache", "--cuda-graphs", "--batch", "--threads", "--jobs",
+    ),
+    "Safety": ("--allow-code", "--limit-seconds", "--limit-memory"),
+}  # fmt: skip
+"""Sections of the help, with their options."""
 
-@click.command(short_help="Are ENGINES as robust as their model?")
+
+@click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Check whether engines are as robust as their model.")
 @click.argument("engines", metavar="ENGINE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets instead of those of the engine's run."
+    "--sets", type=click.Path(path_type=Path), default=None, help="Folder of sets  [default: those of the engine's run]."
 )
 @click.option(
     "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None, metavar="DIR",
-    help="The run of an engine that lies elsewhere; by default it is around the engine, or below the engine's folder.",
+    help="Folder of the engine's run  [default: found around the engine, or below the engine's folder].",
 )  # fmt: skip
 @click.option("--contract", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="What an engine of another tool takes and answers; `skinaudit contract ENGINE` drafts it.")  # fmt: skip
+              help="Describes input and output of an engine from another tool; `skinaudit contract ENGINE` "
+              "drafts it.")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
-              help="With --contract: images of known classes, of which the clean set is made; the engine is attacked by its "
-              "answers alone.")  # fmt: skip
+              help="With --contract: your own labelled images. They become the clean set, and a black-box attack "
+              "runs on the engine.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="How the classes of --data are merged, renamed and marked, as for `skinaudit train`.")  # fmt: skip
-@click.option("--name", default=None, metavar="NAME", help="What the images of --data are called  [default: after --data].")
+              help="File that merges, renames and marks the classes of --data, as for `skinaudit train`.")  # fmt: skip
+@click.option("--name", default=None, metavar="NAME", help="Name for the images of --data  [default: from --data].")
 @click.option("--control", type=click.Path(path_type=Path), default=None, metavar="ENGINE",
-              help="Another engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
+              help="Use this engine of the run as the reference, such as its .pt2  [default: fp32.onnx].")  # fmt: skip
 @click.option("--runtime", default=None, metavar="NAME",
-              help=f"{listed(runtime_names())}  [default: by the manifest].")  # fmt: skip
+              help=f"{listed(runtime_names())}  [default: from the manifest].")  # fmt: skip
 @click.option("--emulate", is_flag=True,
-              help="Replay the ONNX graph of the engine on the CPU instead: not the engine, and never a PASS.")  # fmt: skip
+              help="Run the engine's ONNX graph on the CPU instead of the engine. The verdict is then never "
+              "PASS.")  # fmt: skip
 @click.option("--policy", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="The bounds of the verdict; `skinaudit policy` prints the default.")  # fmt: skip
+              help="File with the bounds of the verdict; `skinaudit policy` prints the default one.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True, max_open=True), default=None,
-              help="Accuracy that a set may lose, in points, instead of the policy's  [default: 1.0].")  # fmt: skip
+              help="Percentage points of accuracy that a set may lose  [default: the policy's, 1.0].")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), default=None, metavar="AUDIT.json",
-              help="JSON report of an earlier engine; this one must not be worse on the same images.")  # fmt: skip
+              help="JSON report of an earlier engine. This engine must not be worse on the same images.")  # fmt: skip
 @click.option("--baseline-own-sets", is_flag=True,
-              help="A model trained anew: compare sets that the same attack made against each engine itself.")  # fmt: skip
+              help="Use this for a retrained model: compare sets that the same attack crafted against each "
+              "engine.")  # fmt: skip
 @click.option("--probe", multiple=True, metavar="NAME", shell_complete=probe_names,
-              help=f"Attack the engine afresh: {listed(names_in('audit/evidence/probes'))} by its answers alone, "
-              f"{listed(names_in('trainer/probes'))} by its run's gradients too; may be repeated.")  # fmt: skip
+              help=f"Run a fresh attack on the engine. Black-box: {listed(names_in('audit/evidence/probes'))}. With the "
+              f"gradients of its run: {listed(names_in('trainer/probes'))}. Can be repeated.")  # fmt: skip
 @click.option("--probe-images", type=click.IntRange(1), default=None,
-              help="Clean images that a probe attacks, chosen by the seed  [default: 200; 100 with --data].")  # fmt: skip
+              help="Number of clean images that a probe attacks  [default: 200; 100 with --data].")  # fmt: skip
 @click.option("--probe-queries", type=click.IntRange(2), default=None,
-              help="Queries an image  [default: 500; 200 with --data].")  # fmt: skip
-@click.option("--probe-eps", default=None, metavar="8/255", help="Radius of the probes  [default: that of the sets].")
+              help="Queries per image  [default: 500; 200 with --data].")  # fmt: skip
+@click.option("--probe-eps", default=None, metavar="8/255", help="Eps of the probes  [default: that of the sets].")
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
 @click.option("--no-probe", is_flag=True,
-              help="Leave out the small fresh attack of every audit; then there is no PASS.")  # fmt: skip
-@seed_option("Of all that an audit draws; the report holds it.", drawn=True)
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call.")
+              help="Leave out the small fresh attack of every audit. The verdict is then never PASS.")  # fmt: skip
+@seed_option("Seed of all random draws of the audit; the report records it.", drawn=True)
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Batch size.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    help="Where the JSON report goes  [default: the run's audits folder, else beside the engine].",
+    help="File of the JSON report  [default: in the run's audits folder, else beside the engine].",
 )
 @click.option("--jobs", type=click.IntRange(1), default=None,
-              help="Audits at once, where there are several engines  [default: cores / threads].")  # fmt: skip
+              help="With several engines: number of parallel audits  [default: cores / threads].")  # fmt: skip
 @report_option("audit")
 @plan_options
 @provider_option
@@ -89,14 +109,15 @@ def audit(
     engines: tuple[Path, ...], as_json: bool, jobs: int | None, output: Path | None, report_texts: tuple[str, ...],
     limit_seconds: float | None, limit_memory: float | None, threads: int | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Replay the stored clean, FGSM and PGD sets on ENGINE and say whether it is as robust as the model it was built from.
+    """Check whether ENGINE is as robust as the model that it was built from.
 
-    Per set: the drop from source to engine on the same images with its 95% interval (Tango 1998). PASS where the interval
-    lies below the margin, FAIL where it lies above, otherwise INCONCLUSIVE with the number of images that would decide.
+    The audit runs the stored clean and adversarial sets (FGSM, PGD) on ENGINE, attacks it afresh, and compares it with its
+    model image by image. For each set it shows the drop in accuracy with its 95% interval (Tango 1998). PASS: the interval
+    lies below the margin. FAIL: it lies above. INCONCLUSIVE: neither; the report says how many images would decide.
 
-    Several engines are audited at once and shown in one table; other files of a pattern are skipped. In the file names of
-    --report and --output, {engine} stands for the engine's name. Exit code: 2 if any could not be audited, else 1 if any
-    fails, else 3 if any is inconclusive.
+    Several engines are audited in parallel and shown in one table. Files that are no engines are skipped. In the file names
+    of --report and --output, {engine} stands for the name of the engine. Exit code for several engines: 2 if one could not
+    be audited, else 1 if one fails, else 3 if one is inconclusive.
 
     \b
     Examples:
@@ -134,7 +155,7 @@ def audit(
         _audit_several(engines, settings, planned, jobs=jobs, threads=threads, as_json=as_json)
     (plan,) = plan_reports(engines, **planned)
     if as_json and any(target.path is None for target in plan.targets):
-        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
+        raise InvalidInputError("--json: a --report is already written to standard output; leave one of them out")
     with bars() as bar:
         result = audit_engine(
             plan.engine, **settings, threads=thread_count(threads), progress=bar("replaying"), probe_progress=bar, say=note
@@ -165,11 +186,12 @@ def _audit_several(
     for path, reason in other_files:
         note(f"skipped {path}: {reason}")
     if not engines:
-        raise InvalidInputError(f"none of the {len(paths)} files is an engine; name engines such as runs/latest/engines/*")
+        raise InvalidInputError(f"none of the {len(paths)} files is an engine; name engines, such as runs/latest/engines/*")
     plans = {} if settings["emulate"] else fit_plans(engines, settings["plan"], runtime=settings["runtime"])
     for engine, plan in plans.items():
         if superfluous := set(settings["plan"].given()) - set(plan.given()):
-            note(f"{engine}: audited without {' '.join(word for word in settings['plan'].given() if word in superfluous)}")
+            unused = " ".join(word for word in settings["plan"].given() if word in superfluous)
+            note(f"{engine}: {unused} does not apply to this engine and is ignored")
     targets = {target.engine: target for target in plan_reports(engines, **planned)}
     jobs, threads = share_cores(len(engines), cores=thread_count(None), jobs=jobs, threads=threads)
     done = 0

@@ -49,7 +49,7 @@ def probe_names(context: click.Context, parameter: click.Parameter, incomplete: 
 @click.command(short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete commands, options, files, report formats and probes.
+    """Print a script for SHELL that completes commands, options, files, report formats and probes.
 
     \b
     Examples:

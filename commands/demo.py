@@ -1,4 +1,4 @@
-"""`skinaudit demo`: the whole line on synthetic images."""
+"""`skinaudit demo`: all steps on synthetic images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from skinaudit.commands.screen import bars, console, reporter
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
 
-@click.command(short_help="All of it on synthetic images.")
+@click.command(short_help="Run all steps on synthetic images.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=RUNS / "demo", show_default=True, help="Folder of the demo's runs."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS / "demo",
+    show_default=True,
+    help="Folder for the runs of the demo.",
 )
 @seed_option()
 @json_option
 @threads_option
 def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:
-    """Train, harden, attack, export and audit on the embedded synthetic images, in minutes, on a CPU.
+    """Train, harden, attack, export and audit on embedded synthetic images. This takes minutes on a CPU.
 
     \b
     Example:

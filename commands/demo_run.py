@@ -1,4 +1,4 @@
-"""The whole line on the embedded synthetic images: train, harden, attack, export, audit, and one table at the end."""
+"""All steps on the embedded synthetic images: train, harden, attack, export, audit, and one table at the end."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def _claim(out: Path) -> None:
     """Mark `out` as a demo's; raises InvalidInputError where it holds runs that no demo made and this one would replace."""
     for name in NAMES:
         if (out / name).exists() and not (out / MARKER).exists():
-            raise InvalidInputError(f"{out / name}: not made by a demo, which would replace it; choose another --out")
+            raise InvalidInputError(
+                f"{out / name}: the demo did not make this run and would replace it; choose another --out"
+            )
     write_bytes(out / MARKER, b"The demo replaces the runs in this folder.\n")
 
 

@@ -1,4 +1,4 @@
-"""`skinaudit doctor`: what this machine can build and run."""
+"""`skinaudit doctor`: show what this machine can build and run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from skinaudit.commands.screen import console, say
 from skinaudit.commands.shared_options import json_option
 
 
-@click.command(short_help="Say which runtimes are here.")
+@click.command(short_help="Show which runtimes are installed.")
 @json_option
 def doctor(as_json: bool) -> None:
-    """Say which runtimes are here, in which version, on which devices, and what each can build and run.
+    """Show the installed runtimes, their versions and devices, and what each can build and run.
 
     Variables of the environment that set options of commands are listed below the table, without their values.
 

@@ -1,4 +1,4 @@
-"""`skinaudit policy` and `skinaudit contract`: the two files that a person writes for an audit, as drafts."""
+"""`skinaudit policy` and `skinaudit contract`: drafts of the two files that a person writes for an audit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print the default policy file.")
 def policy() -> None:
-    """Print a policy file that says what `skinaudit audit` does without one, with a comment to every bound.
+    """Print the default policy: every bound of `skinaudit audit` with its default value and a comment.
 
     \b
     Example:
@@ -31,19 +31,21 @@ def policy() -> None:
     click.echo(DEFAULT_TEXT, nl=False)
 
 
-@click.command(short_help="Draft the contract of a foreign engine.")
+@click.command(short_help="Draft the contract of an engine from another tool.")
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("--sets", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="A folder with a clean set: try the usual preprocessings and orders of classes on it.")  # fmt: skip
+              help="Folder with a clean set. Common preprocessings and class orders are tried on it.")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz",
-              help="Images of known classes instead of --sets; their clean set is written beside the engine.")  # fmt: skip
+              help="Labelled images instead of --sets. Their clean set is written beside the engine.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="How the classes of --data become those of the engine, as for `skinaudit train`.")  # fmt: skip
+              help="File that maps the classes of --data to those of the engine, as for `skinaudit train`.")  # fmt: skip
 @click.option("--contract", "known", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="What is known already, such as columns and their mapping: only the pixels are tried.")  # fmt: skip
+              help="Contract with known facts, such as columns and their mapping. Only the pixels are tried.")  # fmt: skip
 @click.option("--take", type=click.IntRange(1), default=None, metavar="N",
-              help="Write reading N of the ranking, where nothing decides or you know better.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+              help="Write candidate N of the ranking, for example if no candidate is clearly better.")  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=None, help="File of the contract  [default: print it]."
+)
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @limit_options
 @threads_option
@@ -51,12 +53,13 @@ def contract(
     engine: Path, sets: Path | None, data: str | None, classes: Path | None, known: Path | None, take: int | None,
     output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
 ) -> None:  # fmt: skip
-    """Draft the contract of an ENGINE that skinaudit did not build, from what the file says of itself.
+    """Draft the contract of an ENGINE that skinaudit did not build, from the information in its file.
 
-    What the file cannot prove is marked CHECK: a person has to. With --sets or --data the engine answers images of known
-    classes under every usual preprocessing and order of classes; the contract is written where one is clearly better, and
-    the ranking is shown. Exit code 3 if nothing decides: --take N then writes the reading that you choose. Where the columns
-    are other classes than those of the images, draft the contract first, map them by hand, and give it as --contract.
+    Entries that the file does not prove are marked CHECK; a person must check them. With --sets or --data the command
+    tries every common preprocessing and class order on labelled images and shows a ranking. It writes the contract if one
+    candidate is clearly better. Otherwise the exit code is 3, and --take N writes the candidate that you choose.
+    If the engine has other classes than the images, draft the contract first, map the columns by hand, and give that file
+    as --contract.
 
     \b
     Examples:
@@ -130,10 +133,10 @@ def _searched(
     for line in search_lines(search):
         note(line)
     if take is not None and take > len(search.ranked):
-        raise InvalidInputError(f"--take {take}: the ranking has {len(search.ranked)} readings")
+        raise InvalidInputError(f"--take {take}: the ranking has only {len(search.ranked)} candidates; choose one of them")
     chosen = search.chosen if take is None else search.ranked[take - 1]
     if chosen is None:
-        note("nothing was written; --take N writes reading N of the ranking")
+        note("no contract was written; --take N writes candidate N of the ranking")
         click.get_current_context().exit(3)
-    decided = search.reason if take is None else f"reading {take} of the ranking, chosen by hand"
+    decided = search.reason if take is None else f"candidate {take} of the ranking, chosen by hand"
     return chosen.contract, {"scale": f"{decided}; {search.images} images of {clean.info.dataset}"}

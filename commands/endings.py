@@ -23,10 +23,10 @@ INTERRUPTED = 130
 TERMINATED = 143
 BROKEN_PIPE = 141
 
-_INTERRUPTED = "interrupted; nothing half-written was left"
-_TERMINATED = "told to end; nothing half-written was left"
+_INTERRUPTED = "interrupted; no partial file was left"
+_TERMINATED = "terminated; no partial file was left"
 _COMMANDS = ("skinaudit.commands.", "skinaudit.__main__", "__main__")
-_RESUME = " (an interrupted training goes on with --resume)"
+_RESUME = " (--resume continues an interrupted training)"
 
 
 class Terminated(KeyboardInterrupt):

@@ -10,6 +10,7 @@ import click
 
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.commands import library
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.screen import bars, note, say, step
 from skinaudit.commands.shared_options import threads_option
@@ -25,27 +26,40 @@ def _precision_options(command: _Command) -> _Command:
     return command
 
 
-@click.command(short_help="Compile a run to engine files.")
+_SECTIONS = {
+    "Format and precision": ("--format", *(f"--{name}" for name in KINDS), "--output", "--rebuilds", "--threads"),
+    "Plans": (
+        "--batches", "--target", "--version-compatible", "--hardware-compatible", "--refit", "--strip", "--timing-cache",
+        "--workspace",
+    ),
+    "Compiled packages": ("--provider",),
+}  # fmt: skip
+"""Sections of the help, with their options."""
+
+
+@click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Export a run to engine files.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--format", "formats", multiple=True, metavar="NAME",
-              help="onnx, tensorrt, tensorrt-rtx, openvino, pytorch or aotinductor; may be repeated  [default: onnx and, "
-              "where a TensorRT builder is installed, a plan].")  # fmt: skip
+              help="onnx, tensorrt, tensorrt-rtx, openvino, pytorch or aotinductor; can be repeated  [default: onnx, and a "
+              "plan if a TensorRT builder is installed].")  # fmt: skip
 @_precision_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
-              help="Name the engine file (one precision); its suffix chooses the format.")  # fmt: skip
+              help="File of the engine (one precision only). Its suffix selects the format.")  # fmt: skip
 @click.option("--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
-              help="Compiled packages (aotinductor): the device that they are compiled for.")  # fmt: skip
+              help="aotinductor only: the device to compile for.")  # fmt: skip
 @click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
-              show_default=True, metavar="MIN OPT MAX", help="Plans: batches of the optimisation profile.")  # fmt: skip
+              show_default=True, metavar="MIN OPT MAX", help="Plans: batch sizes of the optimisation profile.")  # fmt: skip
 @click.option("--target", "targets", multiple=True, metavar="SM",
-              help="TensorRT-RTX plans: compute capability of a GPU to build for, such as 8.6; may be repeated  "
+              help="TensorRT-RTX plans: compute capability of the target GPU, such as 8.6; can be repeated  "
               "[default: the library's choice].")  # fmt: skip
 @click.option("--version-compatible", is_flag=True,
-              help="Plans: readable by newer TensorRT versions. They hold program code, which whoever opens them has to "
-              "allow.")  # fmt: skip
-@click.option("--hardware-compatible", is_flag=True, help="Plans: runnable on other GPUs than the builder's.")
-@click.option("--refit", is_flag=True, help="Plans: weights can be replaced later, where the builder offers it.")
-@click.option("--strip", is_flag=True, help="Plans: without weights, which the application puts back before it runs them.")
+              help="Plans: newer TensorRT versions can read them. Such plans contain program code, so opening them needs "
+              "--allow-code.")  # fmt: skip
+@click.option("--hardware-compatible", is_flag=True, help="Plans: can also run on GPUs of other models.")
+@click.option("--refit", is_flag=True, help="Plans: weights can be replaced later, if the builder supports it.")
+@click.option(
+    "--strip", is_flag=True, help="Plans: leave out the weights. The application must add them before it runs the plan."
+)
 @click.option(
     "--timing-cache", type=click.Path(path_type=Path), default=None, help="Plans: file of kernel timings to reuse."
 )
@@ -53,12 +67,14 @@ def _precision_options(command: _Command) -> _Command:
     "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
 )
 @click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
-              help="Build each engine K times and note how many files and answers differ.")  # fmt: skip
+              help="Build each engine K times and record how many files and predictions differ.")  # fmt: skip
 @threads_option
 def export(
     run: Path, formats: tuple[str, ...], precisions: tuple[str, ...], targets: tuple[str, ...], **options: Any
 ) -> None:
-    """Compile a run to engine files (default: the newest run, in fp32), prove their precision and measure their parity.
+    """Export a run to engine files, prove their precision, and compare them with the source model.
+
+    Default: the newest run, in fp32.
 
     \b
     Examples:
@@ -88,7 +104,7 @@ def export(
             + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
         )
         if not (lies_in(run, exported.path.parent) or lies_in(exported.path.parent, run)):
-            note(f"{exported.path}: lies outside of its run; audit it with --run {run}")
+            note(f"{exported.path}: this file is outside of its run; audit it with --run {run}")
     *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
         None
     ]  # formats of a graph fail in the same words

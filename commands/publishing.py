@@ -1,4 +1,4 @@
-"""`skinaudit card`, `skinaudit bom` and `skinaudit track`: a run and its audits where teams look for them."""
+"""`skinaudit card`, `bom` and `track`: publish a run and its audits as a model card, a bill of materials, or in MLflow."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from skinaudit.errors import InvalidInputError
 
 @click.command(short_help="Write the model card of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="File of the card  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--license", "licence", default=None, metavar="ID",
-              help="The Hub's identifier, such as cc-by-nc-4.0  [default: a comment that asks for one].")  # fmt: skip
-@click.option("--dataset", default=None, metavar="ID", help="The Hub's identifier of the data  [default: from their title].")
+              help="Licence identifier of the Hugging Face Hub, such as cc-by-nc-4.0  [default: a comment asks for "
+              "it].")  # fmt: skip
+@click.option(
+    "--dataset", default=None, metavar="ID", help="Data set identifier of the Hub  [default: from the title of the data]."
+)
 @click.option("--audits", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
+              help="Folder with JSON reports of the run's engines  [default: the run's audits folder].")  # fmt: skip
 def card(
     run: Path, output: Path | None, force: bool, licence: str | None, dataset: str | None, audits: Path | None
 ) -> None:  # fmt: skip
-    """Write the model card of a RUN: use and limits, data, training, clean and robust figures, its engines' audits.
+    """Write the model card of RUN: use and limits, data, training, accuracy and robustness, and audits of its engines.
 
-    Markdown with the metadata block of the Hugging Face Hub. What it leaves out, and why, is in the card and on stderr.
+    The card is Markdown with the metadata block of the Hugging Face Hub. Card and stderr list what is left out and why.
 
     \b
     Example:
@@ -84,13 +87,20 @@ def bom(run: Path | None, output: Path | None, force: bool, licence: str | None)
 @click.command(short_help="Log runs and audits to MLflow.")
 @click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
 @click.option("--tracking-uri", default=None, metavar="URI",
-              help="MLflow's store  [default: $MLFLOW_TRACKING_URI, else what MLflow chooses].")  # fmt: skip
-@click.option("--experiment", default="skinaudit", show_default=True, metavar="NAME", help="Made where it is not there yet.")
+              help="Address of the MLflow store  [default: $MLFLOW_TRACKING_URI, else MLflow's own default].")  # fmt: skip
+@click.option(
+    "--experiment",
+    default="skinaudit",
+    show_default=True,
+    metavar="NAME",
+    help="Name of the experiment; created if it does not exist.",
+)
 def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) -> None:
-    """Log runs and JSON reports of audits to MLflow: settings, epochs, figures, verdicts, reports; no image, no weights.
+    """Log runs and JSON reports of audits to MLflow.
 
-    An audit hangs under the run of its weights. What is there already is not logged twice. Exit codes: 0 once all is
-    there, whatever the verdicts; 2 where a file or the store cannot be used.
+    This logs settings, epochs, figures, verdicts and reports, but no images and no weights. An audit is nested under the
+    run with its weights. Entries that already exist are not logged again. Exit codes: 0 if everything is logged, whatever
+    the verdicts; 2 if a file or the store cannot be used.
 
     \b
     Examples:

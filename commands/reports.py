@@ -1,4 +1,4 @@
-"""`skinaudit report`, `compare` and `transfer`: what was audited, in other forms and beside each other."""
+"""`skinaudit report`, `compare` and `transfer`: show audits in other formats, compare audits, compare runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from skinaudit.commands.shared_options import json_option, provider_option, repo
 from skinaudit.errors import InvalidInputError
 
 
-@click.command(short_help="Show an earlier audit in other forms.")
+@click.command(short_help="Show a finished audit in other formats.")
 @click.argument("audit", type=click.Path(path_type=Path))
 @json_option
 @report_option("audit")
 def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
-    """Show the JSON report AUDIT of an earlier audit in other forms, without its engine  [default: the tables].
+    """Show a finished audit in other formats, from its JSON report AUDIT. The engine is not needed.
 
-    Exit codes: 0 once every report is written, whatever the verdict; 2 where AUDIT is no report of this version.
+    Without --report it prints the tables. Exit codes: 0 if every report was written, whatever the verdict; 2 if AUDIT is
+    not a report that this version can read.
 
     \b
     Examples:
@@ -42,15 +43,15 @@ def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
         print_audit(result, console())
 
 
-@click.command(short_help="Set audits beside each other.")
+@click.command(short_help="Compare finished audits in one table.")
 @click.argument("audits", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @report_option("lineup")
 def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ...]) -> None:
-    """Set the JSON reports AUDITS beside each other, in the given order: engines of a release, or releases of an engine.
+    """Compare the JSON reports AUDITS in one table, in the given order. Use it for engines or for releases.
 
-    A figure on other images than those of the first report is marked. Exit codes: 0 whatever the verdicts; 2 where a file is
-    no report of this version.
+    Figures on images that differ from those of the first report are marked. Exit codes: 0 whatever the verdicts; 2 if a
+    file is not a report that this version can read.
 
     \b
     Examples:
@@ -64,7 +65,7 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
 
     targets = parse_targets(report_texts, taken=audits, kind="lineup")
     if as_json and any(target.path is None for target in targets):
-        raise InvalidInputError("--json: a --report goes to standard output already; leave one of them out")
+        raise InvalidInputError("--json: a --report is already written to standard output; leave one of them out")
     results = [(path, read_audit(path)) for path in audits]
     for path, result in results:
         _say_unproved(path, result.by_image)
@@ -79,20 +80,21 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
 
 
 def _say_unproved(audit: Path, by_image: bool) -> None:
-    """Tell on stderr of a report whose figures cannot be computed again."""
+    """Say on stderr that the figures of a report cannot be verified."""
     if not by_image:
-        text = "of an earlier version, without answers by image: its figures are not proved; audit the engine again"
+        text = "an earlier version wrote this report without predictions per image, so its figures are not proved; "
+        text += "audit the engine again"
         note(f"{audit}: {text}")
 
 
-@click.command(short_help="Print the transfer matrix of runs.")
+@click.command(short_help="Print how attacks transfer between runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--attack", "attack_name", default=None, help="Which of the runs' sets  [default: their PGD set].")
+@click.option("--attack", "attack_name", default=None, help="Name of the sets to use  [default: the PGD sets].")
 @json_option
 @provider_option
 @threads_option
 def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
-    """Print the transfer matrix: the sets of each RUN replayed on the fp32 engine of each RUN.
+    """Print the transfer matrix: the accuracy of every RUN's fp32 engine on the adversarial sets of every RUN.
 
     \b
     Example:

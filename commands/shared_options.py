@@ -15,11 +15,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 MAX_SEED = 2**63 - 1
-"""Every random generator takes it, and every file of JSON that a seed is written to."""
+"""The largest seed that every random generator and every JSON file can hold."""
 
 
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
-    """`--seed`, shared by every command that draws random numbers; drawn: anew each time, unless it is given."""
+    """`--seed`, shared by every command that draws random numbers. drawn: without the option, draw a new seed each time."""
     default, shown = (None, "drawn anew") if drawn else (0, "0")
     return click.option("--seed", type=click.IntRange(0, MAX_SEED), default=default, show_default=shown, help=help)
 
@@ -30,7 +30,7 @@ def threads_option(command: _Command) -> _Command:
         "--threads",
         type=click.IntRange(1),
         default=None,
-        help="CPU threads (default: as many as there are cores for this process).",
+        help="CPU threads  [default: all cores available to this process].",
     )(command)
 
 
@@ -38,21 +38,21 @@ def provider_option(command: _Command) -> _Command:
     """`--provider`, shared by every command that opens an engine."""
     return click.option(
         "--provider", type=click.Choice(["cpu", "cuda"]), default=None,
-        help="Where the engine runs  [default: cuda for plans, else cpu]. If it cannot run there, that is an error, never a "
-        "silent fallback.",
+        help="Device that runs the engine  [default: cuda for plans, else cpu]. If the engine cannot run there, the command "
+        "stops with an error; there is no fallback.",
     )(command)  # fmt: skip
 
 
 def plan_options(command: _Command) -> _Command:
-    """What says how a plan runs: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`."""
+    """Options for running plans: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`."""
     options = (
         click.option("--device", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-                     help="CUDA device that runs a plan, as `skinaudit doctor` counts them."),
+                     help="Plans: number of the CUDA device, as `skinaudit doctor` lists them."),
         click.option("--kernels", type=click.Choice(["eager", "none"]), default="eager", show_default=True,
-                     help="Kernels of a TensorRT-RTX plan: compiled for each batch before it runs, or the general ones."),
+                     help="TensorRT-RTX plans: eager compiles kernels for each batch size first, none uses general ones."),
         click.option("--runtime-cache", type=click.Path(path_type=Path), default=None, metavar="FILE",
-                     help="Keep the kernels that TensorRT-RTX compiles in FILE, and use those that it holds."),
-        click.option("--cuda-graphs", is_flag=True, help="Record the calls of a plan and replay them."),
+                     help="TensorRT-RTX plans: FILE that stores compiled kernels, to reuse them later."),
+        click.option("--cuda-graphs", is_flag=True, help="Plans: run them through CUDA graphs."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -63,9 +63,9 @@ def allow_code_option(command: _Command) -> _Command:
     """`--allow-code`, shared by every command that opens an engine from elsewhere."""
     return click.option(
         "--allow-code", is_flag=True,
-        help="Open engines that hold program code, such as compiled packages (.aoti.pt2) and version-compatible plans, too. "
-        "Their code runs with your rights as soon as they are opened, so say so only of files that you trust. Exported "
-        "programs (.pt2) need it where their process cannot be confined; see `skinaudit doctor`.",
+        help="Also open engines that contain program code: compiled packages (.aoti.pt2) and version-compatible plans. The "
+        "code runs with your rights as soon as the file is opened, so use this only for files that you trust. Exported "
+        "programs (.pt2) need it on machines that cannot confine their process; see `skinaudit doctor`.",
     )(command)  # fmt: skip
 
 
@@ -73,11 +73,10 @@ def limit_options(command: _Command) -> _Command:
     """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened; in seconds and GiB."""
     options = (
         click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), default=None, metavar="SECONDS",
-                     help="Longest that an engine may take to open, or to answer one batch  [default: 300, more for large "
-                     "files]."),
+                     help="Time limit for opening an engine, and for each batch  [default: 300, more for large files]."),
         click.option("--limit-memory", type=click.FloatRange(0, min_open=True), default=None, metavar="GIB",
-                     help="Most memory that an engine may take, in GiB  [default: 4 and 20 times its file, at most 90% of "
-                     "the machine's]."),
+                     help="Memory limit for an engine, in GiB  [default: 4 plus 20 times its file size, at most 90% of the "
+                     "machine's memory]."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -93,5 +92,5 @@ def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
     """`--report`, shared by every command that has audits to show."""
     return click.option(
         "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=report_formats,
-        help=f"Write this form to FILE, - for standard output; may be repeated. Formats: {', '.join(reports.names(kind))}.",
+        help=f"Write a report to FILE (- is standard output); can be repeated. Formats: {', '.join(reports.names(kind))}.",
     )  # fmt: skip

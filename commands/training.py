@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skinaudit.commands import library
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import attack_names, listed, names_in
 from skinaudit.commands.screen import bars, reporter, say
@@ -18,67 +19,95 @@ if TYPE_CHECKING:
     from skinaudit.artifacts.adversarial_set import AdversarialSet
 
 
-@click.command(short_help="Train a classifier and craft its sets.")
+_SECTIONS = {
+    "Data": ("--data", "--classes", "--split", "--images", "--size", "--skip-bad"),
+    "Model": ("--arch", "--width", "--head", "--threshold", "--weights", "--calibrate", "--specificity"),
+    "Attacks and hardening": (
+        "--hardening", "--eps", "--norm", "--hardening-eps", "--steps", "--warm-up", "--ramp", "--clean-share",
+        "--attack-batch-norm",
+    ),
+    "Recipe": (
+        "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--augment",
+    ),
+    "Run": ("--out", "--resume", "--seed", "--threads", "--json"),
+}  # fmt: skip
+"""Sections of the help of `train`, with their options."""
+
+
+@click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Train a classifier and write its adversarial sets.")
 @click.option("--data", default="synthetic", show_default=True, metavar="DIR|FILE|synthetic",
               help=f"Folder with the table of an archive ({listed(names_in('trainer/data/archives'))}), the table, folders "
               "named after classes, a MedMNIST file, or the embedded synthetic images.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
-              help="Merges, renames and orders the classes of the data, and marks the malignant ones.")  # fmt: skip
+              help="File that merges, renames and orders the classes of the data, and marks the malignant "
+              "ones.")  # fmt: skip
 @click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
 @click.option(
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
 @click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
 @click.option("--head", type=click.Choice(["classes", "binary"]), default="classes", show_default=True,
-              help="binary: one column, the logit of the malignant one of two classes.")  # fmt: skip
+              help="binary: one output column for two classes, the logit of the malignant class.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
-              help="Of --head binary: the probability above which the malignant class is named.")  # fmt: skip
+              help="With --head binary: the malignant class is predicted above this probability.")  # fmt: skip
 @click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
-              help="pgd: adversarial training by Madry's minimax.")  # fmt: skip
-@click.option("--eps", default="4/255", show_default=True, help="Radius of hardening and of the sets, as a rational of 255.")
+              help="pgd: adversarial training with PGD (Madry et al.).")  # fmt: skip
+@click.option("--eps", default="4/255", show_default=True, help="Eps of hardening and of the sets, as a fraction of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option("--hardening-eps", default=None, metavar="EPS", help="Radius of hardening where it is not that of the sets.")
-@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="PGD steps inside hardening.")
+@click.option("--hardening-eps", default=None, metavar="EPS", help="Training eps, if different from --eps.")
+@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="PGD steps of hardening.")
 @click.option("--warm-up", type=click.FloatRange(0, 1), default=None,
-              help="Part of the epochs that train on clean images before hardening begins  [default: 0.4; 0 where --weights "
-              "is a run, and under --recipe paper].")  # fmt: skip
+              help="Share of the epochs that train on clean images before hardening begins  [default: 0.4; 0 if --weights "
+              "is a run, or with --recipe paper].")  # fmt: skip
 @click.option("--ramp", type=click.FloatRange(0, 1), default=None,
-              help="Part of the epochs, after the warm-up, in which hardening's eps grows  [default: 0.2; 0 under --recipe "
+              help="Share of the epochs, after the warm-up, in which the training eps grows  [default: 0.2; 0 with --recipe "
               "paper].")  # fmt: skip
 @click.option("--clean-share", type=click.FloatRange(0, 1, max_open=True), default=None,
-              help="Part of each hardened batch that stays clean  [default: 0; 0.5 under --recipe paper].")  # fmt: skip
+              help="Share of clean images in each batch of hardening  [default: 0; 0.5 with --recipe paper].")  # fmt: skip
 @click.option("--attack-batch-norm", type=click.Choice(["eval", "train"]), default="eval", show_default=True,
-              help="Batch norm inside hardening's attack: running statistics (fast) or those of the batch.")  # fmt: skip
+              help="Batch norm in the attack of hardening: running statistics (eval, fast) or those of the "
+              "batch.")  # fmt: skip
 @click.option("--recipe", type=click.Choice(["default", "paper"]), default="default", show_default=True,
               help="default: AdamW, one cycle, class weights. paper: Huq & Pervin 2020.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
-@click.option("--batch", type=click.IntRange(2), default=None, help="Instead of the recipe's.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Number of epochs  [default: the recipe's].")
+@click.option("--batch", type=click.IntRange(2), default=None, help="Batch size  [default: the recipe's].")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None,
+              help="Learning rate  [default: the recipe's].")  # fmt: skip
 @click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
-              help="Exponent w of class weights n^-w, instead of the recipe's.")  # fmt: skip
+              help="Exponent w of the class weights n^-w, n: images of the class  [default: the recipe's].")  # fmt: skip
 @click.option("--augment", type=click.Choice(["none", "flips", "affine"]), default=None,
-              help="flips: and quarter turns. affine: also any angle, zoom and shift  [default: flips; none under --recipe "
-              "paper].")  # fmt: skip
+              help="flips: flips and quarter turns. affine: also any angle, zoom and shift  [default: flips; none with "
+              "--recipe paper].")  # fmt: skip
 @click.option("--class-cost", "class_costs", multiple=True, metavar="CLASS=NUMBER",
-              help="Factor on the weight of a class, as mel=1.5: what missing it costs; may be repeated.")  # fmt: skip
+              help="Factor for the weight of a class that is costly to miss, such as mel=1.5. Can be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(["lesion", "paper", "official"]), default=None,
-              help="lesion: no lesion or known patient on both sides. paper: random, which leaks. official: the data's own  "
-              "[default: official where there is one, else lesion].")  # fmt: skip
+              help="lesion: no lesion or known patient in two parts. paper: random, which leaks lesions. "
+              "official: the split "
+              "of the data  [default: official if there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
-              help="Start from a finished run, a weights file, or torchvision's ImageNet weights of that name.")  # fmt: skip
+              help="Start from a finished run, a weights file, or ImageNet weights of torchvision, by name.")  # fmt: skip
 @click.option("--calibrate", is_flag=True, help="Divide the logits by a temperature, fitted on the validation images.")
 @click.option("--specificity", "specificities", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              default=(0.9,), show_default=True, help="Fix the threshold of the malignant score that reaches it on the "
-              "validation images; may be repeated.")  # fmt: skip
+              default=(0.9,), show_default=True,
+              help="Record the threshold of the malignant score that reaches this specificity "
+              "on the validation images. Can be repeated.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
 @seed_option()
-@click.option("--skip-bad", is_flag=True, help="Drop and record unreadable images instead of stopping.")
-@click.option("--resume", is_flag=True, help="Go on behind the last whole epoch of an interrupted run.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory  [default: runs/ARCH-HARDENING].")
+@click.option("--skip-bad", is_flag=True, help="Skip and record unreadable images instead of stopping.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run after its last complete epoch.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the run  [default: runs/ARCH-standard or runs/ARCH-hardened].",
+)
 @threads_option
 @json_option
 def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[float, ...], **options: Any) -> None:
-    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
+    """Train a classifier and write a run.
+
+    A run is a folder with the weights, a log, learning curves, and three sets of test images: clean, FGSM and PGD-40.
+    Without --data the training uses embedded synthetic images.
 
     \b
     Examples:
@@ -115,33 +144,37 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
         say(f"WARNING: {weakness}")
 
 
-@click.command(short_help="Write more adversarial sets of a run.")
+@click.command(short_help="Write more adversarial sets for a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--attack", "attack_names", multiple=True, metavar="NAME[:KEY=VALUE,...]",
-              help=f"{listed(attack_names())}, with settings of its own; may be repeated  "
-              "[with --data: fgsm and pgd].")  # fmt: skip
+              help=f"{listed(attack_names())}, with its own settings; can be repeated  "
+              "[default with --data: fgsm and pgd].")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz|synthetic",
-              help="Other images than the run's own, in any form that `skinaudit train` takes: external sets.")  # fmt: skip
+              help="Use these images instead of the run's own test images, in any form that `skinaudit train` "
+              "accepts.")  # fmt: skip
 @click.option("--name", default=None, metavar="NAME",
-              help="What the other images are called, as hospital-b  [default: after --data].")  # fmt: skip
+              help="Name for the images of --data, such as hospital-b  [default: from --data].")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="How the classes of --data become those of the run, as for `skinaudit train`.")  # fmt: skip
-@click.option("--skip-bad", is_flag=True, help="Drop unreadable images of --data instead of stopping.")
-@click.option("--eps", default=None, help="Radius as a rational of 255  [default: that of the run's sets].")
+@click.option("--skip-bad", is_flag=True, help="Skip unreadable images of --data instead of stopping.")
+@click.option("--eps", default=None, help="Eps as a fraction of 255  [default: that of the run's sets].")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=None, help="Steps  [default: the attack's].")
-@click.option("--restarts", type=click.IntRange(1), default=None, help="Starts  [default: the attack's].")
-@click.option("--targeted", is_flag=True, help="Aim each image at a random wrong class.")
+@click.option("--steps", type=click.IntRange(1), default=None, help="Number of steps  [default: the attack's].")
+@click.option("--restarts", type=click.IntRange(1), default=None, help="Number of restarts  [default: the attack's].")
+@click.option("--targeted", is_flag=True, help="Targeted attack: aim each image at a random wrong class.")
 @click.option(
-    "--against", type=click.Path(path_type=Path), default=None, help="Craft on this run's model instead: transfer."
+    "--against",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Craft the sets on the model of this run instead (transfer attack).",
 )
 @seed_option()
 @threads_option
 def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
-    """Write more adversarial sets of a run's test images, or clean and adversarial sets of other images.
+    """Write more adversarial sets from the test images of a run, or clean and adversarial sets from other images.
 
-    With --data they go to the run's folder external/NAME, and images of the run itself are left out. They are white-box for
-    the run's engines: skinaudit audit ENGINE --sets RUN/external/NAME.
+    With --data, the sets are written to RUN/external/NAME. Images that belong to the run are left out. The sets are
+    white-box for the engines of the run. To use them: skinaudit audit ENGINE --sets RUN/external/NAME.
 
     \b
     Examples:

@@ -85,8 +85,8 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
     contents, found = read_contents(path), found_in(path)
     if not allow_code:
         raise EngineError(
-            f"{path}: a compiled package is machine code, which runs with your rights as soon as it is opened; pass "
-            "--allow-code if you trust where it comes from"
+            f"{path}: a compiled package is machine code and runs with your rights as soon as it is opened; pass "
+            "--allow-code if you trust its origin"
         )
     _check_device(torch, contents, provider, where=path)
     if threads is not None:
@@ -140,7 +140,7 @@ def read_contents(path: Path) -> Contents:
                 plain = parse_json(own, where=str(path), what=f"metadata {METADATA}", again=_AGAIN)
                 contents: Contents = build(Contents, plain, where=str(path), again=_AGAIN)
                 return contents
-    raise EngineError(f"{path}: does not say what it takes and answers: not a package that skinaudit exported; {_AGAIN}")
+    raise EngineError(f"{path}: does not describe its input and output, so skinaudit did not export it; {_AGAIN}")
 
 
 def found_in(path: Path) -> dict[str, int]:
@@ -163,8 +163,8 @@ def _check_device(torch: Any, contents: Contents, provider: Provider | None, *, 
         )
     if contents.device == "cuda" and not torch.cuda.is_available():
         raise NoDeviceError(
-            f"{where}: compiled for a CUDA device ({contents.processor}), and torch finds none; audit it where it runs, or "
-            "replay its graph with --emulate"
+            f"{where}: compiled for a CUDA device ({contents.processor}), but torch finds none; audit it on a machine with "
+            "that device, or run its graph with --emulate"
         )
     here = torch.backends.cpu.get_cpu_capability()
     known = contents.processor in _CPUS and here in _CPUS

@@ -1,4 +1,4 @@
-"""What this machine can build and run: runtimes, versions, devices, and for what is missing what brings it."""
+"""What this machine can build and run: runtimes, versions, devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _confinement() -> RuntimeReport:
     """What keeps the process of an engine from the network and from other files."""
     lacking = missing_confinement()
     version = None if lacking else f"Landlock {landlock_version()}, seccomp"
-    advice = f"this system offers no {lacking}: engines are limited in time and memory alone; use Linux 5.13 or newer"
+    advice = f"this system has no {lacking}, so engines are only limited in time and memory; use Linux 5.13 or newer"
     return RuntimeReport("confinement", version, (), "", "engines on a CPU" if version else "", advice)
 
 
@@ -74,14 +74,18 @@ def _report(
         try:
             device_names = devices()
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
-            return RuntimeReport(name, None, (), "", "", install, f"{version} is installed and broken: {_one_line(error)}")
+            return RuntimeReport(name, None, (), "", "", install, f"{version} is installed but broken: {_one_line(error)}")
     return RuntimeReport(name, version, device_names, builds, runs, install, note)
 
 
 def _onnxruntime() -> RuntimeReport:
     """Two distributions fill one module; with both, or after one was removed, the module breaks."""
     both = _version("onnxruntime") and _version("onnxruntime-gpu")
-    note = "onnxruntime and onnxruntime-gpu are both there and break each other: remove both, install one" if both else ""
+    note = (
+        "onnxruntime and onnxruntime-gpu are both installed and break each other: remove both, then install one"
+        if both
+        else ""
+    )
     name = "onnxruntime-gpu" if _version("onnxruntime-gpu") else "onnxruntime"
     return _report(
         name, ("onnxruntime", "onnxruntime-gpu"), _onnxruntime_providers, "int8 calibration", ".onnx", "cpu", note=note

@@ -1,4 +1,4 @@
-"""A first draft of a contract for an engine of another tool, from what the file says of itself."""
+"""Make a first draft of a contract for an engine of another tool, from the information in its file."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
         layout = _layout_that_runs(session, image, answer, size)
     dtype = _dtype(image, where=path)
     classes = _classes(session, answer, notes, where=path)
-    notes["colour"] = "the file does not say whether it wants RGB or BGR"
-    notes["scale"] = "the file does not say whether pixels are 0 to 1, 0 to 255, or normalised before they enter"
+    notes["colour"] = "the file does not say whether its input is RGB or BGR"
+    notes["scale"] = "the file does not say whether its input pixels are 0 to 1, 0 to 255, or normalised"
     notes["mean"] = "zero if the file normalises by itself; ImageNet's are [0.485, 0.456, 0.406]"
     notes["std"] = "one if the file normalises by itself; ImageNet's are [0.229, 0.224, 0.225]"
     if len(session.outputs) > 1:
@@ -56,7 +56,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
         positive=classes[1] if "positive" in notes else None,
     )
     if contract.positive is not None and "answer" not in notes:
-        notes["answer"] = "told by the answers to noise alone: those of a sigmoid lie between 0 and 1"
+        notes["answer"] = "guessed from the outputs for noise: those of a sigmoid lie between 0 and 1"
     return contract, notes
 
 
@@ -75,15 +75,15 @@ def _layout_and_size(image: Port, notes: dict[str, str], *, where: Path) -> tupl
     first, last = sides[0] == CHANNELS, sides[-1] == CHANNELS
     either = sides[0] is None and sides[-1] is None
     if either:
-        notes["layout"] = "the file does not say: NCHW is usual of PyTorch, NHWC of TensorFlow; --sets DIR finds it"
+        notes["layout"] = "the file does not say: PyTorch usually has NCHW, TensorFlow NHWC; --sets DIR finds it"
     if first == last and not either:
-        raise EngineError(f"{where}: found {image}: neither NCHW nor NHWC can be told from it; images need three channels")
+        raise EngineError(f"{where}: found {image}: this is neither NCHW nor NHWC; images need three channels")
     layout: Layout = "NCHW" if first or either else "NHWC"
     spatial = {side for side in (sides[1:] if layout == "NCHW" else sides[:-1]) if side is not None}
     if len(spatial) > 1:
-        raise EngineError(f"{where}: found {image}: its images are not square, and sets are")
+        raise EngineError(f"{where}: found {image}: its images are not square, but those of sets are")
     if not spatial:
-        notes["size"] = "the file takes any size; this is only the usual one"
+        notes["size"] = "the file accepts any size; this is only the usual one"
     return layout, spatial.pop() if spatial else _USUAL_SIZE
 
 
@@ -106,17 +106,17 @@ def _dtype(image: Port, *, where: Path) -> Dtype:
 def _classes(session: Session, answer: Port, notes: dict[str, str], *, where: Path) -> tuple[str, ...]:
     columns = [side for side in answer.shape[1:] if side != 1]
     if not columns and len(answer.shape) in (1, 2):
-        notes["positive"] = "the file does not say which class its one column tells of"
-        notes["threshold"] = "the usual one; write that of the product"
+        notes["positive"] = "the file does not say which class its one column is for"
+        notes["threshold"] = "the usual value; write that of your product"
         if session.labels is not None and len(session.labels) == 2:
             return session.labels
-        notes["classes"] = "one column tells of one of two classes: name both, as the sets spell them"
+        notes["classes"] = "one column is for one of two classes: name both, as the sets spell them"
         return ("class_0", "class_1")
     if len(columns) != 1 or columns[0] is None:
         raise EngineError(f"{where}: found {answer}: not one column a class")
     if session.labels is not None and len(session.labels) == columns[0]:
         return session.labels
-    notes["classes"] = "the file names no classes: write them in the order of its columns, as the sets spell them"
+    notes["classes"] = "the file has no class names: write them in the order of its columns, as the sets spell them"
     return tuple(f"class_{index}" for index in range(columns[0]))
 
 

@@ -29,15 +29,15 @@ class BatchRange:
 
 @dataclass(frozen=True)
 class EngineDescription:
-    """What an opened engine says of itself; nothing here is taken from a manifest.
+    """The description that an opened engine gives of itself. Nothing here comes from a manifest.
 
-    found: counts of weighted layers (convolutions and matrix products) by their precision in the file, such as
-    {"fp16": 28}; empty where the file does not tell. executed: the same by the precision in which this runtime computes
-    them on this device, which may differ (x86 CPUs have no fp16 convolutions); None where the runtime does not tell, and
-    under UNREPORTED the parts of which it does not tell. provider: as the runtime reports it after opening, not as it was
-    asked for. settings: of the runtime, such as its level of graph optimisation. batches: those that it computes in one
-    call, a range for each way; empty if any. More images are split, fewer filled up. unused: ways of computing that the file
-    holds (optimisation profiles of a plan) and that no batch of any size is computed by here.
+    found: number of weighted layers (convolutions and matrix products) by their precision in the file, such as {"fp16":
+    28}; empty if the file does not report it. executed: the same by the precision in which this runtime computes the
+    layers on this device. It may differ, because x86 CPUs have no fp16 convolutions. It is None if the runtime reports
+    nothing; parts that it does not report are counted under UNREPORTED. provider: as the runtime reports it after
+    opening, not as it was requested. settings: settings of the runtime, such as its level of graph optimisation.
+    batches: ranges of batch sizes that it accepts in one call; empty if it accepts any. More images are split, fewer are
+    padded. unused: number of optimisation profiles of a plan that no batch size selects.
     """
 
     runtime: str

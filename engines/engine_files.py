@@ -43,7 +43,9 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         ]
     for file in files:
         if not file.exists():
-            raise InvalidInputError(f"{file}: holds weights of {path.name} but is missing; keep all of its files together")
+            raise InvalidInputError(
+                f"{file}: contains weights of {path.name} but is missing; keep all files of the engine together"
+            )
         check_regular(file, what=f"weights of {path.name}")
     return tuple(files)
 

@@ -74,7 +74,9 @@ def _half(tensors: Sequence[TensorProto], kind: int, *, where: str) -> tuple[lis
         underflowed += int(np.count_nonzero(value) - np.count_nonzero(half))
         halves.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
     if overflowed:
-        raise InvalidInputError(f"{where}: {overflowed} weights exceed 65504, where fp16 ends; export as fp32 or int8")
+        raise InvalidInputError(
+            f"{where}: {overflowed} weights exceed 65504, the largest fp16 value; export as fp32 or int8"
+        )
     return halves, underflowed
 
 

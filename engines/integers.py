@@ -15,7 +15,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Codes:
-    """What the integers of a tensor stand for, as the file says: a code c means (c - zero_point) * scale."""
+    """The meaning of a tensor's integers, as the file defines it: a code c means (c - zero_point) * scale."""
 
     scale: float
     zero_point: int

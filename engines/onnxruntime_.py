@@ -286,7 +286,8 @@ def _as_columns(answer: Sequence[Mapping[str | int, float]], keys: Sequence[str 
 
 def _unavailable(where: str, provider: Provider, using: Sequence[str], *, lacking: str = "") -> EngineError:
     return EngineError(
-        f"{where}: provider {provider} was asked for and onnxruntime offers {', '.join(using)}{lacking and f' ({lacking})'}:"
+        f"{where}: provider {provider} was requested, but onnxruntime offers only "
+        f"{', '.join(using)}{lacking and f' ({lacking})'}:"
         f" pip install 'skinaudit[{_INSTALL[provider]}]' with its driver, or pass --provider cpu"
     )
 

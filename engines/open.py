@@ -59,7 +59,8 @@ def refuse_convertible(path: Path) -> None:
     how = CONVERSIONS.get(path.suffix.lower())
     if how is not None:
         raise EngineError(
-            f"{path}: a file of weights or of a training library, no engine; make it ONNX: {how}; then `skinaudit contract "
+            f"{path}: a file of weights or of a training library, not an engine; convert it to ONNX: {how}; then "
+            "`skinaudit contract "
             "model.onnx -o model.toml` drafts its contract"
         )
 
@@ -105,7 +106,7 @@ def open_session(
     name = _named(runtime, path) if runtime else runtime_of(path)
     plan = plan or PlanOptions()
     for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
-        raise EngineError(f"{path}: {name} takes no {flag}, which is for {takers_of(name_of)}; leave it out")
+        raise EngineError(f"{path}: {name} does not support {flag}, which is for {takers_of(name_of)}; leave it out")
     if path.suffix.lower() == CODE and not allow_code and path.is_file():
         allow_code = is_vouched_for(digest_file(path))
     return open_isolated(Opening(path, name, provider, threads, plan, allow_code))
@@ -150,8 +151,8 @@ def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:
     lacking = "a process that uses a GPU is confined less" if on_gpu else missing_confinement()
     if lacking:
         raise EngineError(
-            f"{opening.path}: such a file might run code when it is opened, and cannot be confined here ({lacking}); pass "
-            "--allow-code if you trust where it comes from"
+            f"{opening.path}: such a file may run code when it is opened, and this machine cannot confine it ({lacking}); "
+            "pass --allow-code if you trust its origin"
         )
 
 
@@ -191,7 +192,7 @@ def open_emulated(
 
 def _named(runtime: str, path: Path) -> str:
     if runtime not in RUNTIMES:
-        raise EngineError(f"{path}: no runtime {runtime} here; choose among {', '.join(RUNTIMES)}")
+        raise EngineError(f"{path}: there is no runtime {runtime}; choose among {', '.join(RUNTIMES)}")
     if path.suffix.lower() not in RUNTIMES[runtime].suffixes:
         raise EngineError(f"{path}: {runtime} opens no {path.suffix}; supported: {', '.join(RUNTIMES[runtime].suffixes)}")
     return runtime

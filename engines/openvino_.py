@@ -77,7 +77,9 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     MissingDependencyError without openvino.
     """
     if provider != "cpu":
-        raise EngineError(f"{path}: provider {provider} was asked for, OpenVINO runs on the CPU here; pass --provider cpu")
+        raise EngineError(
+            f"{path}: provider {provider} was requested, but OpenVINO runs only on the CPU here; pass --provider cpu"
+        )
     ov = _import(path)
     model = read_model(path)
     layers = found_precisions(model)

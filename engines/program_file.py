@@ -74,7 +74,7 @@ def harmless_program(path: Path) -> io.BytesIO:
 
 def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
     if not any(re.fullmatch(_MODEL, name.partition("/")[2]) for name in archive.namelist()):
-        raise EngineError(f"{path}: holds no exported program; a compiled package needs --runtime aotinductor")
+        raise EngineError(f"{path}: contains no exported program; a compiled package needs --runtime aotinductor")
     members = _members(archive, path)
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
@@ -112,7 +112,9 @@ def _checked_json(content: bytes, name: str, path: Path) -> bytes:
     try:
         value = json.loads(content)
         if "config" in name.rpartition("/")[2] and not all(_is_plain(payload) for payload in value["config"].values()):
-            raise EngineError(f"{path}: holds pickled objects, which may run code; export it again with plain tensors only")
+            raise EngineError(
+                f"{path}: contains pickled objects, which may run code; export it again with plain tensors only"
+            )
         return json.dumps(_cleaned(value, path)).encode()
     except RecursionError as error:
         raise _refused(path, "a description nested too deeply") from error
@@ -149,7 +151,7 @@ def _cleaned(value: Any, path: Path) -> Any:
         elif key in ("custom_obj_values", "treespec_namedtuple_fields") and item:
             raise _refused(path, "objects of other modules")
         elif key in ("as_custom_obj", "as_opaque", "as_operator"):
-            raise _refused(path, "objects that are no tensors")
+            raise _refused(path, "objects that are not tensors")
         else:
             _check(key, item, path)
             cleaned[key] = _cleaned(item, path)
@@ -160,7 +162,7 @@ def _check(key: str, item: Any, path: Path) -> None:
     if key == "expr_str" and not _is_expression(item):
         raise _refused(path, f"a size {show(item)}, which torch would evaluate as Python")
     if key == "target" and isinstance(item, str) and _PYTHON.match(item) and not _is_operator(item):
-        raise _refused(path, f"an operator {show(item)}, which is none of torch's own arithmetic")
+        raise _refused(path, f"an operator {show(item)}, which is not one of torch's own arithmetic operators")
     if key in ("in_spec", "out_spec") and item:
         _check_containers(json.loads(item), path)
 
@@ -209,4 +211,4 @@ def _check_containers(value: Any, path: Path) -> None:
 
 
 def _refused(path: Path, what: str) -> EngineError:
-    return EngineError(f"{path}: holds {what}; only plain programs are opened, export it again with torch.export.save")
+    return EngineError(f"{path}: contains {what}; only plain programs are opened, so export it again with torch.export.save")

@@ -64,7 +64,7 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
     """
     torch = import_torch(path)
     if provider == "cuda" and not torch.cuda.is_available():
-        raise EngineError(f"{path}: provider cuda was asked for and torch finds no device; pass --provider cpu")
+        raise EngineError(f"{path}: provider cuda was requested, but torch finds no device; pass --provider cpu")
     program = _load(torch, path)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -133,7 +133,7 @@ class SessionEngine:
         wrong_type = images.dtype != np.uint8 and (images.dtype != np.float32 or self._contract.dtype in _WHOLE)
         if wrong_type or images.ndim != 4 or not len(images) or images.shape[1:] != (CHANNELS, size, size):
             raise EngineError(
-                f"{self._where}: takes uint8 images (B, 3, {size}, {size}), was given {images.dtype} {images.shape}"
+                f"{self._where}: needs uint8 images (B, 3, {size}, {size}), but got {images.dtype} {images.shape}"
             )
         if self._fixed is None:
             answers = self._run(images)
@@ -198,13 +198,13 @@ class SessionEngine:
         if self._contract.answer == "probabilities":
             if not simplex:
                 raise EngineError(
-                    f'{self._where}: the contract says probabilities, but answers do not sum to 1; write answer = "logits"'
+                    f'{self._where}: the contract says probabilities, but outputs do not sum to 1; write answer = "logits"'
                 )
             return log_probabilities(answers, codes)
         if simplex and len(answers) > 1:
             raise EngineError(
-                f"{self._where}: answers with probabilities (they sum to 1) where logits are due; remove the softmax, or"
-                ' audit it through a contract with answer = "probabilities"'
+                f"{self._where}: outputs probabilities (they sum to 1) instead of logits; remove the softmax, or"
+                ' audit it with a contract that has answer = "probabilities"'
             )
         return answers
 
@@ -213,7 +213,8 @@ class SessionEngine:
         if contract.answer == "probabilities":
             if column.min() < 0 or column.max() > 1:
                 raise EngineError(
-                    f"{self._where}: the contract says probabilities, but answers lie outside of 0 to 1; write answer ="
+                    f"{self._where}: the contract says probabilities, but some outputs are not between 0 and 1; write "
+                    "answer ="
                     ' "logits"'
                 )
             margin = log_odds(column, self._answer.codes) - threshold_logit(contract.threshold)
@@ -240,7 +241,7 @@ def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray
         answer = answer.reshape(answer.shape[:2])
     if not isinstance(answer, np.ndarray) or answer.dtype not in _FLOATS or answer.shape != (rows, classes):
         kind = getattr(answer, "dtype", type(answer).__name__)
-        raise EngineError(f"{where}: answered with {kind} {shape} instead of float32 ({rows}, {classes}); export it again")
+        raise EngineError(f"{where}: returned {kind} {shape} instead of float32 ({rows}, {classes}); export it again")
     logits = answer.astype(np.float32, copy=False)
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
@@ -260,9 +261,7 @@ def own_contract(session: Session, *, own: InputContract | None = None, where: s
     inputs, outputs = session.inputs, session.outputs
     if [port.name for port in inputs] != [INPUT] or [port.name for port in outputs] != [OUTPUT]:
         names = f"({first_few([port.name for port in inputs])}) -> ({first_few([port.name for port in outputs])})"
-        raise EngineError(
-            f"{where}: takes {names}, expected {INPUT} -> {OUTPUT}; engines of other tools need --contract FILE"
-        )
+        raise EngineError(f"{where}: has {names}, expected {INPUT} -> {OUTPUT}; engines of other tools need --contract FILE")
     image, logits = inputs[0], outputs[0]
     if (image.dtype, logits.dtype) != ("float32", "float32"):
         raise EngineError(f"{where}: {INPUT} is {image.dtype} and {OUTPUT} {logits.dtype}, expected float32 for both")
@@ -274,8 +273,8 @@ def own_contract(session: Session, *, own: InputContract | None = None, where: s
         raise EngineError(f"{where}: the batch is fixed at {image.shape[0]}; export it with a dynamic batch")
     one_column = own is not None and own.positive is not None
     if one_column != (logits.shape[1] == 1):
-        due = "in one column" if one_column else "in one column a class"
-        raise EngineError(f"{where}: found {logits}, its run answers {due}; export it again")
+        due = "one column" if one_column else "one column per class"
+        raise EngineError(f"{where}: found {logits}, but its run has {due}; export it again")
     named = own.classes if own is not None and one_column else tuple(map(str, range(logits.shape[1])))
     contract = EngineContract(image.shape[2], named, input=INPUT, output=OUTPUT)
     return replace(contract, positive=own.positive, threshold=own.threshold) if own is not None and one_column else contract
@@ -287,7 +286,7 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
     answer = _port(session.outputs, contract.output, "output", where=where)
     if len(session.inputs) != 1:
         raise EngineError(
-            f"{where}: has {len(session.inputs)} inputs ({_listed(session.inputs)}); only the image can be fed"
+            f"{where}: has {len(session.inputs)} inputs ({_listed(session.inputs)}); only one input, the image, is supported"
         )
     if len(image.shape) != 4:
         raise EngineError(f"{where}: found {image}, the contract says {contract.layout} images of {contract.size} pixels")
@@ -305,8 +304,8 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
         raise EngineError(f"{where}: found {answer}, {_due(contract, columns)}")
     if answer.dtype in INTEGERS and answer.codes is None:
         raise EngineError(
-            f"{where}: answers in {answer.dtype} and the file does not say what the integers stand for; convert it with an"
-            " output in float32"
+            f"{where}: the output is {answer.dtype}, and the file does not say what its integers mean; convert it with a "
+            "float32 output"
         )
     return image, answer
 
@@ -317,14 +316,14 @@ def _due(contract: EngineContract, columns: Sequence[int | None]) -> str:
         return f"the contract names {contract.positive} as the positive class of one column; leave positive out"
     count = len(contract.classes)
     if not columns and count == 2:
-        return 'the contract names 2 classes; say with positive = "..." which of them the one column tells of'
+        return 'the contract names 2 classes; write with positive = "..." for which of them the one column is'
     return f"the contract names {count} classes; name all of them"
 
 
 def _served(fixed: int | None, declared: int | None, *, where: str) -> int | None:
     """The images in every call: those that the file fixes or the contract declares; None for any number."""
     if fixed is not None and declared is not None and fixed != declared:
-        raise EngineError(f"{where}: takes batches of {fixed}, the contract says that {declared} are served; correct batch")
+        raise EngineError(f"{where}: accepts only batch size {fixed}, but the contract says {declared}; correct batch")
     return declared if fixed is None else fixed
 
 
@@ -352,7 +351,7 @@ def _columns(
         and session.labels != contract.classes
     ):
         raise EngineError(
-            f"{where}: the file says that its columns are {', '.join(session.labels)}, the contract says "
+            f"{where}: according to the file, its columns are {', '.join(session.labels)}, the contract says "
             f"{', '.join(contract.classes)}; correct the order of classes"
         )
     tasks = {task.name: list(task.columns) for task in contract.tasks}

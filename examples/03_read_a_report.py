@@ -11,9 +11,10 @@ from pathlib import Path
 
 report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 print(report["verdict"], "-", report["reason"])
-for one in report["sets"]:
-    drop = one["comparison"]["drop"]
+for image_set in report["sets"]:
+    drop = image_set["comparison"]["drop"]
     low, high = (100 * drop["interval"][side] for side in ("low", "high"))
     print(
-        f"{one['title']:<18} drop {100 * drop['value']:+.2f} [{low:+.2f}, {high:+.2f}] points: {one['judgement']['verdict']}"
+        f"{image_set['title']:<18} drop {100 * drop['value']:+.2f} [{low:+.2f}, {high:+.2f}] points: "
+        f"{image_set['judgement']['verdict']}"
     )

@@ -12,4 +12,4 @@ print(result.verdict.value, "-", result.reason)
 for gate in result.gates:
     print(f"{gate.judgement.verdict.value:<13} {gate.set}: {gate.rule} of {gate.subject}")
 lost = [answer for answer in result.answers("clean") if answer.source == answer.label != answer.engine]
-print("clean images that the source model names rightly and the engine does not:", [answer.index for answer in lost])
+print("clean images that only the source model classifies correctly:", [answer.index for answer in lost])

@@ -1,4 +1,5 @@
-"""What an engine format has to offer the exporter: one format a file, its row in `skinaudit.export.formats.FORMATS`."""
+"""The interface between the exporter and an engine format. Each format is one file with a row in
+`skinaudit.export.formats.FORMATS`."""
 
 from __future__ import annotations
 
@@ -15,14 +16,14 @@ from skinaudit.export.calibration import Calibration
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a user may ask of a builder; `Format.options` names what each format takes.
+    """The options of a builder. `Format.options` lists those that each format accepts.
 
-    version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, where the library offers it.
-    targets: compute capabilities, such as SM86, that a plan is for; empty for the library's choice. refit: plans whose
-    weights can be replaced. strip: plans without their weights, which have to be put back before they run.
-    timing_cache: file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default.
-    provider: the device that compiled packages are for. batches: smallest, usual and largest batch of the optimisation
-    profile. rebuilds: how often to build an engine, whatever its format, to see how one build differs from the next.
+    version_compatible, hardware_compatible: plans that newer runtimes and other GPUs can open, if the library supports
+    it. targets: compute capabilities, such as SM86, of the target GPUs; empty for the library's choice. refit: plans
+    whose weights can be replaced. strip: plans without their weights, which must be added before they run. timing_cache:
+    file that the builder reads and updates. workspace: MiB of scratch memory, None for the builder's default. provider:
+    the device for which compiled packages are built. batches: smallest, usual and largest batch of the optimisation
+    profile. rebuilds: how often to build each engine, to measure how builds differ.
     """
 
     version_compatible: bool = False
@@ -63,12 +64,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Built:
-    """What was built.
+    """The result of a build.
 
-    found: counts of weighted layers by precision, read back from what was built, never from what was asked. companions:
-    further files that the engine file needs, beside it. settings: whatever the manifest should record. calibrated: the
-    calibration images had a part in it. kept: names of the layers that the builder left in fp32 on purpose.
-    incomplete: what the file still lacks before it can run anywhere; None where it can.
+    found: number of weighted layers by precision, read back from the result, never from the request. companions: further
+    files that the engine needs, in the same folder. settings: everything that the manifest should record. calibrated:
+    True if calibration images were used. kept: names of the layers that the builder left in fp32 on purpose. incomplete:
+    what the file still lacks before it can run; None if nothing.
     """
 
     found: Mapping[str, int]

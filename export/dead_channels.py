@@ -1,9 +1,10 @@
-"""Channels that are 0 for every image: their weights in the next layer say nothing and are set to 0.
+"""Set the weights of dead channels to 0. Such channels are 0 for every image, so their weights in the next layer have no
+effect.
 
-In models that start from ImageNet's weights some channels have died: no weights of their own are left, and a bias at or
-below 0 which the ReLU turns into 0. The batch norm behind the next, depthwise convolution has then seen a variance of nearly
-0, and folding it makes weights of over a thousand where the others have 1. NNCF gives no channel of a layer a step below a
-hundredth of the layer's largest, so that these dead weights alone leave the living ones a few levels of 255.
+In models that start from ImageNet weights some channels have died: they have no weights left, and a bias at or below 0,
+which the ReLU turns into 0. The batch norm behind the next, depthwise convolution has then seen a variance of nearly 0,
+and folding it makes weights of over a thousand where the others have 1. NNCF gives no channel of a layer a step below a
+hundredth of the layer's largest. So these dead weights alone leave the living channels a few levels of 255.
 """
 
 from __future__ import annotations

@@ -30,15 +30,17 @@ def export_run(
     progress: Report = lambda line: None,
     refused: Callable[[SkinauditError], None] | None = None,
 ) -> tuple[Exported, ...]:
-    """Write `run`/engines/<graph><suffix> with a manifest beside each; `output` names another file for a single engine.
+    """Write `run`/engines/<graph><suffix> with a manifest beside each file; `output` sets another file name for a single
+    engine.
 
-    formats: None for the usual ones of each precision. `run`/engines/fp32.onnx is the reference of every engine. It is kept
-    if its digests lead to the run's weights, and exported again if not. Other formats are built from the ONNX file of their
-    precision, which is written too. A file is written only after its precision was read back and its parity was measured: on
-    the engine or, where it does not run here, on an emulation of its graph, which is said. Options are checked before
-    anything is traced or built. Raises InvalidInputError for a damaged run, an unknown precision or one that was not
-    reached, options that no format takes, EngineError for parity. refused: called with the error of an engine that is not
-    written, after which the others follow; without it the first such error is raised.
+    formats: None for the default formats of each precision. `run`/engines/fp32.onnx is the reference of every engine. It
+    is kept if its digests lead to the run's weights; otherwise it is exported again. Other formats are built from the
+    ONNX file of their precision, which is also written. A file is written only after its precision was read back and its
+    parity was measured. Parity is measured on the engine or, if it cannot run here, on an emulation of its graph; the
+    manifest says which. Options are checked before anything is traced or built. refused: called with the error of an
+    engine that is not written, and the export continues; without it the first such error is raised. Raises
+    InvalidInputError for a damaged run, for a precision that is unknown or was not reached, and for options that no
+    format accepts; EngineError for parity.
     """
     options = options or BuildOptions()
     planned = wanted(formats, precisions, output)

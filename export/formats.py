@@ -18,11 +18,11 @@ from skinaudit.export.to_tensorrt import build_tensorrt, build_tensorrt_rtx, che
 
 @dataclass(frozen=True)
 class Format:
-    """An engine format. graphs: per precision on offer, the name in PRECISIONS of the ONNX graph that it is built from.
+    """An engine format. graphs: for each precision, the name in PRECISIONS of the ONNX graph from which it is built.
 
-    suffix: of its files. runtime: the name of the runtime that opens them. library: the module whose presence means that
-    it can be built here. build: None where the typed graph itself is the engine. options: fields of BuildOptions that it
-    takes. check: of those, before anything is built.
+    suffix: of its files. runtime: name of the runtime that opens them. library: module that must be installed to build
+    it. build: None if the typed graph itself is the engine. options: fields of BuildOptions that it accepts. check:
+    checks these options before anything is built.
     """
 
     suffix: str
@@ -63,7 +63,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def default_formats(precision: str) -> tuple[str, ...]:
-    """What is written in this precision where no format is asked for: ONNX and, where a TensorRT builder is there, a plan.
+    """The formats that are written in this precision by default: ONNX and, if a TensorRT builder is installed, a plan.
 
     Raises InvalidInputError for a precision that none of them has.
     """

@@ -37,7 +37,7 @@ def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple
     layers = [node for node in graph.node if node.op_type in WEIGHTED]
     for layer in layers:
         if layer.input[1] not in constants:
-            raise InvalidInputError(f"{where}: the weights of {layer.name} are no constant; export it as fp16")
+            raise InvalidInputError(f"{where}: the weights of {layer.name} are not constant; export it as fp16")
     activations = list(dict.fromkeys(layer.input[0] for layer in layers))
     scales = {
         name: max(float(peak) / LARGEST, _SILENT)

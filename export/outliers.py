@@ -1,6 +1,7 @@
-"""Calibration images that wake up what is silent otherwise: one of them can stretch the range of a layer a thousandfold.
+"""Find outliers among the calibration images. One of them can stretch the range of a layer a thousandfold.
 
-Then the usual image is left with a few levels of 255, and equalisation, which follows the ranges, scales the wrong channels.
+Then a usual image has only a few levels of 255, and equalisation, which depends on the ranges, scales the wrong
+channels.
 """
 
 from __future__ import annotations

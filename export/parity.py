@@ -44,8 +44,8 @@ def measure_parity(engine: Engine, clean: AdversarialSet, *, precision: Precisio
     contract, description = clean.info.contract, engine.description
     if (description.size, description.classes) != (contract.size, len(contract.classes)):
         raise EngineError(
-            f"{clean.path}: images of size {contract.size} and {len(contract.classes)} classes, the engine takes"
-            f" {description.size} and answers with {description.classes}; export it from the run of this set"
+            f"{clean.path}: images of size {contract.size} and {len(contract.classes)} classes, but the engine has "
+            f"{description.size} and {description.classes}; export it from the run of this set"
         )
     source = clean.source_logits
     logits = np.concatenate([engine.logits(batch) for batch in clean.batches(BATCH)])
@@ -65,12 +65,12 @@ def measure_parity(engine: Engine, clean: AdversarialSet, *, precision: Precisio
 
 
 def check_parity(parity: Parity, *, precision: Precision, where: str) -> None:
-    """Raise EngineError where the engine is not the source model in another precision but another classifier."""
+    """Raise EngineError if the engine is a different classifier, and not just the source model in a different precision."""
     agreement = parity.agreement + parity.near_ties / parity.images
     if precision.tolerance is not None and parity.max_abs > precision.tolerance * parity.scale:
         raise EngineError(
             f"{where}: logits differ from the source model by up to {parity.max_abs:.2g} of {parity.scale:.2g},"
-            f" allowed is a share of {precision.tolerance:g}; the conversion is broken, please report it with the run"
+            f" allowed is {precision.tolerance:g} of it; the conversion is broken, please report it together with the run"
         )
     if agreement < precision.agreement - 1e-9:
         raise EngineError(

@@ -101,7 +101,8 @@ def _targets(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
     offered = {name: member for name, member in members.items() if name not in _NO_TARGETS}
     if not offered:
         raise InvalidInputError(
-            f"{where}: {trt.__name__} {trt.__version__} builds for the GPU that is here and has no --target; leave it out"
+            f"{where}: {trt.__name__} {trt.__version__} builds only for the GPU of this machine and has no --target; leave "
+            "it out"
         )
     names = dict.fromkeys(f"SM{target.upper().removeprefix('SM').replace('.', '')}" for target in options.targets)
     for name in names:

@@ -27,7 +27,8 @@ class Converted:
 
 
 class Convert(Protocol):
-    """Rewrites an fp32 graph without changing it; calibration is None where the precision needs none."""
+    """Converts an fp32 graph to a precision without changing the input graph; calibration is None if the precision needs
+    none."""
 
     def __call__(self, model: ModelProto, calibration: Calibration | None, *, where: str) -> Converted:
         """Errors name `where`."""
@@ -68,7 +69,9 @@ def to_fp16(model: ModelProto, calibration: Calibration | None, *, where: str) -
     model = onnx.shape_inference.infer_shapes(model)
     peak = largest_activation(model, calibration)
     if peak > FP16_LARGEST:
-        raise InvalidInputError(f"{where}: activations reach {peak:.3g}, fp16 ends at 65504; export as fp32 or int8")
+        raise InvalidInputError(
+            f"{where}: activations reach {peak:.3g}, but the largest fp16 value is 65504; export as fp32 or int8"
+        )
     converted, underflowed = to_half(model, TensorProto.FLOAT16, where=where)
     settings = {"normalisation": "fp32", "weights_rounded_to_zero": underflowed, "largest_activation": peak}
     return Converted(converted, settings)

@@ -1,4 +1,4 @@
-"""How much one build of an engine differs from the next: bytes, and answers to the clean set."""
+"""Measure how builds of one engine differ: in bytes, and in predictions on the clean set."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BATCH = 64
 class Rebuilds:
     """Builds of one engine from the same graph and calibration images.
 
-    files: how many different ones there are among them. flips: of the `images` of the clean set, the most that any two
-    builds answer otherwise; None where they cannot run here, and only their bytes tell them apart.
+    files: number of different files. flips: the largest number of the `images` of the clean set on which any two builds
+    predict different classes; None if they cannot run here, so only bytes were compared.
     """
 
     builds: int

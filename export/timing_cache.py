@@ -1,4 +1,5 @@
-"""The file of kernel timings that a TensorRT builder reads and updates: never another file, and whole or not at all."""
+"""The file of kernel timings that a TensorRT builder reads and updates. It never overwrites a different file, and is
+written atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def check_timing_cache(path: Path | None, *, library: str, where: str) -> None:
     if path is None:
         return
     if library == RTX:
-        raise InvalidInputError(f"{where}: {library} times no kernels when it builds; leave --timing-cache out")
+        raise InvalidInputError(f"{where}: {library} does not time kernels when it builds; leave --timing-cache out")
     if path.exists() and not path.is_file():
         raise InvalidInputError(f"{path}: not a file; name a file as --timing-cache")
     if not can_be_written(path):
@@ -38,7 +39,7 @@ def use_timing_cache(config: Any, path: Path | None) -> None:
     cache = config.create_timing_cache(content)
     if cache is None or _was_dropped(config, cache, content) or not config.set_timing_cache(cache, False):
         raise InvalidInputError(
-            f"{path}: not a timing cache of this library, version and device; it is left as it is: name another file as "
+            f"{path}: not a timing cache of this library, version and device; it was not changed; name another file with "
             "--timing-cache"
         )
 

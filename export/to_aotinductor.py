@@ -30,7 +30,7 @@ def check_aotinductor(options: BuildOptions, *, where: str) -> None:
 
     if not torch.cuda.is_available():
         raise NoDeviceError(
-            f"{where}: compiling for cuda needs the GPU, and torch finds none; export it where it runs, or leave "
+            f"{where}: compiling for cuda needs the GPU, but torch finds none; export it on the target machine, or leave "
             "--provider out"
         )
 

@@ -64,7 +64,7 @@ def build_plan(request: Request, *, library: str) -> Built:
         "build_seconds": round(seconds, 2),
         "found_in": BUILT_TYPED,
     }
-    incomplete = "a stripped plan runs only once its weights are put back" if options.strip else None
+    incomplete = "a stripped plan runs only after its weights are added" if options.strip else None
     return Built(found=_layer_counts(trt, network), settings=settings, incomplete=incomplete)
 
 

@@ -1,4 +1,4 @@
-"""A run as its folder tells it: manifest, training log, the source model's figures, engines and audits."""
+"""Read a finished run and its audits as one record, for model cards and tracking."""
 
 from __future__ import annotations
 
@@ -53,10 +53,12 @@ class FiledAudit:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that is known of a run. Invariant: every set and audit of the run is in its tuple or, by name, in `left_out`.
+    """Everything that is known about a run. Invariant: every set and audit of the run is in its tuple or, by name, in
+    `left_out`.
 
-    history: the epochs of the training log, first to last. audits: of this run's weights only, by engine. left_out: what
-    could not be used -> why. unaudited: engines of the run without an audit of the file as it is now; an emulation is none.
+    history: the epochs of the training log, first to last. audits: only audits of this run's weights, by engine.
+    left_out: what could not be used -> why. unaudited: engines of the run without an audit of the present file; an
+    emulation does not count.
     """
 
     folder: Path
@@ -140,7 +142,7 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
             )
             continue
         if opened.info.threat_model is not None and (clean is None or opened.info.clean != clean.images_digest):
-            left_out[f"set {name}"] = "the clean images that it was made of are not at hand"
+            left_out[f"set {name}"] = "the clean images behind it are not available"
             continue
         answers = predictions(opened.source_logits)
         figures = compare(
@@ -163,7 +165,7 @@ def _audits(
             continue
         weights = filed.result.lineage.get("weights")
         if weights != manifest.weights.digest:
-            whose = "an engine whose weights it does not tell" if weights is None else f"the weights {short(weights)}"
+            whose = "an engine with unknown weights" if weights is None else f"the weights {short(weights)}"
             left_out[f"audit {path.name}"] = f"is about {whose}"
             continue
         engine = RunFolder(folder).engines / PurePath(filed.result.engine).name

@@ -141,7 +141,7 @@ def pickled_weights(run: Path, tmp: Path) -> Arguments:
 
 
 def unknown_attack(run: Path, tmp: Path) -> Arguments:
-    return ["attack", str(run), "--attack", "deepfool"]
+    return ["attack", str(run), "--attack", "no-such-attack"]
 
 
 # Sets
@@ -310,9 +310,9 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     empty_class: "df",
     missing_column: "lesion_id",
     foreign_npz: "other.npz",
-    decimal_eps: "rational of 255",
+    decimal_eps: "fraction of 255",
     eps_below_the_grid: "at least 1/255",
-    finished_run: "finished run already",
+    finished_run: "a finished run",
     pickled_weights: "not a safe weights file",
     unknown_attack: "choose among fgsm, pgd",
     truncated_set: "changed after it was written",
@@ -320,7 +320,7 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     foreign_set: "not an adversarial set",
     no_sets: "none",
     only_the_clean_set: "no adversarial set",
-    missing_set: "missing; restore it",
+    missing_set: "does not exist; restore it",
     truncated_run_manifest: "not a readable run manifest",
     incomplete_run_manifest: "run.json: weights is missing, expected an object; restore it or train again",
     no_engine_manifest: "no manifest beside it",
@@ -333,8 +333,8 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     text_as_engine: "fp32.onnx",
     nan_engine: "NaN",
     engine_with_another_input: "image",
-    engine_of_another_run: "fp32.onnx: by its own metadata it was built from weights 000000000000, its manifest names",
-    engine_of_another_order: "fp32.onnx: by its own metadata it answers nv mel bcc",
+    engine_of_another_run: "according to its own metadata it was built from weights 000000000000, but its manifest says",
+    engine_of_another_order: "fp32.onnx: according to its own metadata it answers nv mel bcc",
     unknown_runtime: "supported: .onnx",
     no_cuda: "cuda",
 }

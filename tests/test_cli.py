@@ -77,7 +77,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
     for arguments, message in (
         (["audit", engine, "--report", "junit"], "--report junit: write FORMAT=FILE, such as junit=audit.xml"),
         (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose among"),
-        (["audit", engine, "--report", "json=-", "--json"], "--json: a --report goes to standard output already"),
+        (["audit", engine, "--report", "json=-", "--json"], "--json: a --report is already written to standard output"),
         (["audit", engine, "--report", f"json={audits / 'fp16.onnx.json'}"], "something else goes to"),
         (["report", "kept.json"], "kept.json: kind should be skinaudit-audit/2, found null"),
         (["report", "absent.json"], "absent.json: no such JSON report of an audit"),
@@ -203,7 +203,7 @@ def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace
     assert first.startswith("1 of 3  absent.onnx  ERROR  ")
     assert (running.returncode, out) == (130, "")
     (line,) = remarks(errors.strip())
-    assert line.startswith("skinaudit: interrupted; nothing half-written was left")
+    assert line.startswith("skinaudit: interrupted; no partial file was left")
     assert not (workplace / "stopped").exists()
     assert len(audits) >= 3  # the command and its two audits
     assert still_running(audits | members(running.pid)) == {}
@@ -240,7 +240,7 @@ def test_second_training_gets_its_own_folder_and_latest_follows(workplace: Path,
 
 def test_help_names_every_command_and_examples() -> None:
     overview = CliRunner().invoke(cli.commands, ["--help"]).output
-    assert "Exit codes: 0 pass, 1 fail, 2 usage, unreadable input or any other error, 3" in overview
+    assert "Exit codes: 0 PASS, 1 FAIL, 2 usage error, unreadable input or any other error" in overview
     for name in cli.commands.commands:
         text = CliRunner().invoke(cli.commands, [name, "--help"]).output
         assert name in overview

@@ -84,7 +84,7 @@ def test_layout_labels_logits_and_any_size_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ([1, 5, 8, 8], "neither NCHW nor NHWC can be told"),
+        ([1, 5, 8, 8], "this is neither NCHW nor NHWC"),
         ([1, 3, 8, 9], "its images are not square"),
         ([1, 3, 8], "needs one input of images"),
     ],
@@ -125,7 +125,7 @@ def test_doctor_survives_what_is_absent_and_what_is_broken(monkeypatch: pytest.M
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     reports = {one.name: one for one in examine()}
     assert reports["openvino"].version is None
-    assert "installed and broken: libfoo.so: cannot open" in reports["openvino"].note
+    assert "installed but broken: libfoo.so: cannot open" in reports["openvino"].note
     assert "break each other" in reports["onnxruntime-gpu"].note or reports["onnxruntime-gpu"].version is None
 
 

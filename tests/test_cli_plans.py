@@ -180,7 +180,10 @@ def test_a_process_of_its_own_audits_a_plan(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"devices": ()}, "needs a CUDA device, none is here (cudaErrorNoDevice); audit it where it runs"),
+        (
+            {"devices": ()},
+            "needs a CUDA device, but there is none (cudaErrorNoDevice); audit it on a machine that can run it",
+        ),
         ({"driver": 12020}, "the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"),
         ({"memory": 100_000}, "CUDA failed: cudaErrorMemoryAllocation"),
     ],

@@ -1,4 +1,4 @@
-"""What an attack notes of its images while it runs: held open for one batch, and read once at its end."""
+"""The record that an attack makes of its images while it runs. It covers one batch and is read once at the end."""
 
 from __future__ import annotations
 

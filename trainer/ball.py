@@ -75,7 +75,9 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
     InvalidInputError where the ball holds no other point of the grid.
     """
     if threat_model.eps_255 < 1:
-        raise InvalidInputError(f"eps {threat_model}: below 1/255 nothing but the clean image is left on the 8-bit grid")
+        raise InvalidInputError(
+            f"eps {threat_model}: below 1/255 the 8-bit grid contains only the clean image; choose at least 1/255"
+        )
     exact = perturbed.double() * 255 - images
     offset = exact.round()
     if threat_model.norm == "linf":

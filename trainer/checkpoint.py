@@ -79,7 +79,7 @@ def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Modu
     """The finished model of a run in evaluation mode, its weights verified against the digest in `run.json`."""
     manifest = manifest or read_run(run)
     if not {"arch", "width"} <= manifest.model.keys():
-        raise InvalidInputError(f"{RunFolder(run).manifest}: names no arch and width to build the model from; train again")
+        raise InvalidInputError(f"{RunFolder(run).manifest}: has no arch and width to build the model from; train again")
     try:
         settings = contract_settings(manifest.contract)
         model = build(manifest.model["arch"], width=manifest.model["width"], **settings)

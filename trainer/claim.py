@@ -20,9 +20,9 @@ def claim_folder(out: Path, *, resume: bool) -> None:
     if UNPRINTABLE.search(out.name):
         raise InvalidInputError(f"--out {show(out.name)}: the run's name holds control characters; choose another")
     if files.manifest.exists():
-        raise InvalidInputError(f"{out}: holds a finished run already; choose another --out, or delete the folder")
+        raise InvalidInputError(f"{out}: contains a finished run; choose another --out, or delete the folder")
     if files.checkpoint.exists() and not resume:
-        raise InvalidInputError(f"{out}: holds an unfinished run; go on with --resume, or delete the folder")
+        raise InvalidInputError(f"{out}: contains an unfinished run; continue it with --resume, or delete the folder")
     unfinished = (
         files.best,
         files.checkpoint,
@@ -43,4 +43,6 @@ def claim_folder(out: Path, *, resume: bool) -> None:
     except OSError as error:
         raise InvalidInputError(f"{out}: cannot be made or written ({error.strerror}); choose another --out") from error
     if foreign:
-        raise InvalidInputError(f"{out}: is no run folder, it holds {first_few(foreign)}; choose a new folder as --out")
+        raise InvalidInputError(
+            f"{out}: is not a run folder, because it contains {first_few(foreign)}; choose a new folder for --out"
+        )

@@ -104,7 +104,7 @@ def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray
     kept = np.flatnonzero(~same & ~near)
     if not len(kept):
         raise InvalidInputError(
-            f"{dataset.title}: every one of its {len(dataset):,} images is of the run itself, or a near-copy of one; "
-            f"its own sets are in {RunFolder(run).sets}, and `skinaudit audit` takes them without --sets"
+            f"{dataset.title}: every one of its {len(dataset):,} images belongs to the run, or is a near-copy of such an "
+            f"image; the sets of the run are in {RunFolder(run).sets}, and `skinaudit audit` takes them without --sets"
         )
     return kept, {reason: int(left.sum()) for reason, left in ((OWN, same), (NEAR, near)) if left.any()}

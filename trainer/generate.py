@@ -101,7 +101,7 @@ def write_adversarial_set(
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
-        raise InvalidInputError(f"{plan.name}: a stored set spends the full budget; leave stop_margin out")
+        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
     plan.threat_model.on_grid()
     device = device_of(model)
     generator = torch.Generator(device).manual_seed(seed)
@@ -148,8 +148,8 @@ def _check_gradients(there: NDArray[np.bool_], *, where: str) -> None:
     silent = 1 - float(there.mean())
     if silent > _SILENT:
         raise InvalidInputError(
-            f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised): an attack that "
-            "follows gradients finds nothing there, and its set would say nothing; attack a model with gradients"
+            f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised), so a gradient "
+            "attack finds nothing and its set would prove nothing; attack a model with gradients"
         )
 
 
@@ -172,7 +172,9 @@ def attack_run(
     if against is not None:
         other = read_run(against)
         if other.contract != manifest.contract:
-            raise InvalidInputError(f"{against}: its input contract differs from that of {run}; sets cannot be transferred")
+            raise InvalidInputError(
+                f"{against}: its input contract differs from that of {run}; so its sets cannot be used for it"
+            )
         crafted_on, suffix, weights = against, f"-from-{other.name}", other.weights
     model = folded(load_run_model(crafted_on))
     opened = []

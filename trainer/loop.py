@@ -202,7 +202,7 @@ def _used(count: int, batch: int) -> int:
 
 def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
     return TrainingDivergedError(
-        f"{what} in epoch {epoch + 1}: start again with a learning rate below"
+        f"{what} in epoch {epoch + 1}: start again with --learning-rate below"
         f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
     )
 
@@ -296,7 +296,7 @@ def _restore(
     state: Mapping[str, Any] = build(_STATE, plain, where=str(path), again=_AGAIN)
     if state["settings"] != settings_digest:
         raise InvalidInputError(
-            f"{path}: made with other settings or data; repeat the same options, or choose another --out"
+            f"{path}: belongs to different settings or data; repeat the same options, or choose another --out"
         )
     try:
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})

@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _download(arch: str, name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(arch)
     if name not in weights.__members__:
-        raise InvalidInputError(f"weights {name!r}: for {arch} torchvision has {', '.join(weights.__members__)}")
+        raise InvalidInputError(f"weights {name!r}: torchvision has for {arch} only {', '.join(weights.__members__)}")
     try:
         state: dict[str, Tensor] = weights[name].get_state_dict(progress=True, check_hash=True)
     except OSError as error:

@@ -172,7 +172,7 @@ def hardening_of(
     """
     if kind == "none":
         if train_eps_255 is not None:
-            raise InvalidInputError("a radius of hardening without hardening: give --hardening pgd as well")
+            raise InvalidInputError("--hardening-eps needs hardening; add --hardening pgd")
         return None
     if kind != "pgd":
         raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
@@ -181,6 +181,7 @@ def hardening_of(
     warm_up = recipe.warm_up if warm_up is None else warm_up
     if warm_up + ramp > 1:
         raise InvalidInputError(
-            f"warm-up {warm_up:g} and ramp {ramp:g}: more than the whole training; give a smaller --warm-up or --ramp"
+            f"warm-up {warm_up:g} and ramp {ramp:g}: together more than the whole training; give a smaller --warm-up or "
+            "--ramp"
         )
     return Hardening(threat_model, steps, ramp, share, batch_norm, train_eps_255, warm_up)

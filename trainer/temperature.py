@@ -68,7 +68,8 @@ def cool(model: nn.Module, temperature: float) -> None:
     layer = [layer for layer in model.modules() if any(True for _ in layer.parameters(recurse=False))][-1]
     if not isinstance(layer, nn.Linear):
         raise InvalidInputError(
-            f"--calibrate: the last layer is {type(layer).__name__}, not linear: no temperature fits into it; leave it out"
+            f"--calibrate: the last layer is {type(layer).__name__}, not linear, so a temperature cannot be put into it; "
+            "leave it out"
         )
     layer.weight.div_(temperature)
     if layer.bias is not None:

@@ -218,7 +218,7 @@ def run_contract(dataset: Dataset, training: Training) -> InputContract:
         return contract
     if len(dataset.classes) != 2:
         raise InvalidInputError(
-            f"--head binary: tells two classes apart, {dataset.title} has {len(dataset.classes)}; merge them in a file for "
+            f"--head binary: needs two classes, but {dataset.title} has {len(dataset.classes)}; merge them in a file for "
             "--classes"
         )
     positive = dataset.malignant[0] if len(dataset.malignant) == 1 else dataset.classes[-1]
@@ -233,7 +233,7 @@ def set_plans(threat_model: ThreatModel, *, steps: int = SET_STEPS) -> tuple[Att
 def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
     """The threat model of a run's sets; refuses a radius that the 8-bit grid cannot hold before any time is spent."""
     if eps_255 < 1:
-        raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, choose at least 1/255")
+        raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, so choose at least 1/255")
     return ThreatModel(norm, eps_255).on_grid()
 
 

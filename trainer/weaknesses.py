@@ -14,7 +14,7 @@ from skinaudit.trainer.recipes import Hardening
 def weaknesses(
     clean: AdversarialSet, attacked: Sequence[AdversarialSet], *, kept: Mapping[str, object], hardening: Hardening | None
 ) -> tuple[str, ...]:
-    """One line, with advice, for each weakness of the kept model; empty where there is nothing to say.
+    """One line with advice for each weakness of the kept model; empty if it has none.
 
     clean, attacked: the run's sets of test images; attacked ones count only where the training was hardened. kept: the log's
     line of the kept epoch.
@@ -23,9 +23,9 @@ def weaknesses(
     constant = one_class(clean.source_logits.argmax(1), clean.labels)
     if constant is not None:
         name, share = clean.info.contract.classes[constant[0]], constant[1]
-        found.append(f"the model answers {name} for {share:.1%} of the clean test images, whatever they show")
+        found.append(f"the model predicts {name} for {share:.1%} of the clean test images")
     elif kept["val_one_class"]:
-        found.append("the model answers one class for nearly all clean validation images, whatever they show")
+        found.append("the model predicts one class for nearly all clean validation images")
     else:
         judged = [clean, *(attacked if hardening is not None else ())]
         failed = [
@@ -54,9 +54,9 @@ def _chance(opened: AdversarialSet) -> float:
 def _advice(hardening: Hardening | None) -> str:
     """What to change, the likeliest cause first."""
     if hardening is None:
-        return "train longer (--epochs), on more images, or with another --learning-rate or a higher --class-weighting"
+        return "train longer (--epochs), on more images, or with a different --learning-rate or a higher --class-weighting"
     if hardening.steps == 1:
-        return "training can overfit to an attack of one step: use --steps 3 or more, or a smaller --eps"
+        return "training can overfit to a one-step attack: use --steps 3 or more, or a smaller --eps"
     if hardening.warm_up == 0:
         return "start from a standard model: give --warm-up 0.4, or a finished standard run as --weights"
     return "train longer (--epochs), on more images, with a smaller --eps or a higher --class-weighting"

@@ -1,1 +1,1 @@
-"""What is gathered before anything is judged: inputs, reference, replay, fresh attacks, consistency."""
+"""The evidence that is gathered before anything is judged: inputs, reference, replay, fresh attacks, consistency."""

@@ -1,4 +1,4 @@
-"""What the engine and its reference answer to every stored set."""
+"""The outputs of the engine and of its reference for every stored set."""
 
 from __future__ import annotations
 

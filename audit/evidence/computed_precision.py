@@ -1,6 +1,6 @@
-"""In which precision an engine computes, judged by the rounding of its answers.
+"""Find the precision in which an engine computes, by the rounding errors in its outputs.
 
-What a runtime reports of a plan is no proof: its inspector may leave layers out. So every plan is measured.
+The report of a runtime about a plan is no proof, because its inspector may leave out layers. So every plan is measured.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure_precision(
         return None
     compared = next((stored for stored in answered if stored.white_box), None)
     if compared is None:
-        return ComputedPrecision(manifest.asked, unseen="no set holds the source's logits")
+        return ComputedPrecision(manifest.asked, unseen="no set contains the source's logits")
     images = next(compared.images.batches(_IMAGES))
     try:
         graph = engine_file(path, manifest, manifest.graph)

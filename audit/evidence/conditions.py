@@ -16,11 +16,11 @@ from skinaudit.engines.open import RUNTIMES
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the engine's file was compared with.
+    """Comparison of the engine's file with its reference, for operators that can make outputs depend on a condition.
 
-    file: the one that was read. built_from: whether it is the graph that the engine was built from, because the engine's own
-    format cannot be read. added: operators that it has more often than the reference; shared: that both have. unseen: why
-    there was nothing to compare; empty where there was.
+    file: the file that was read. built_from: True if it is the graph behind the engine, because the engine's own format
+    cannot be read. added: operators that it has more often than the reference. shared: operators that both have. unseen:
+    why no comparison was possible; empty if it was.
     """
 
     file: str
@@ -44,7 +44,7 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
     file = path.parent / manifest.graph.file if built_from else path
     if built_from and not (_readable(file) and file.is_file()):
         return Conditions(
-            path.name, unseen=f"its format cannot be read, and {file.name}, which it was built from, is no ONNX file here"
+            path.name, unseen=f"its format cannot be read, and {file.name}, from which it was built, is not an ONNX file"
         )
     if built_from:
         engine_file(path, manifest, manifest.graph)  # or another graph would answer for this one
@@ -53,7 +53,7 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
         return Conditions(file.name, built_from)
     reference = _reference(path, manifest, control=control)
     if reference is None or digest_file(reference) == digest_file(file):
-        why = "no graph of its reference is here to compare with" if reference is None else "it is its own reference"
+        why = "there is no graph of its reference to compare with" if reference is None else "it is its own reference"
         return Conditions(file.name, built_from, unseen=f"it has {', '.join(sorted(operators))}, and {why}")
     known = Counter(_counted(reference))
     return Conditions(file.name, built_from, tuple(sorted(operators - known)), tuple(sorted(operators & known)))

@@ -1,4 +1,5 @@
-"""Whether an engine's answer to an image depends on anything but the image: the run, the batch size, its neighbours."""
+"""Check whether the output for an image depends on anything else: the run, the batch size, or the other images of the
+batch."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
 
 def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
     if manifest_path(engine).is_file():
-        raise InvalidInputError(f"{engine}: has a manifest, which says all that a contract could; leave --contract out")
+        raise InvalidInputError(f"{engine}: has a manifest, so it needs no contract; leave --contract out")
     if sets is None:
         raise InvalidInputError(
             f"{engine}: a foreign engine has no sets of its own; name a folder of sets with --sets DIR, or images "
@@ -165,12 +165,13 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
     own_weights, classes = read_own_words(engine)
     wrong = ""
     if own_weights is not None and own_weights != weights:
-        wrong = f"was built from weights {short(own_weights)}, its manifest names {short(weights)}"
+        wrong = f"was built from weights {short(own_weights)}, but its manifest says {short(weights)}"
     elif classes is not None and classes != manifest.contract.classes:
         wrong = f"answers {' '.join(classes)}, its manifest names {' '.join(manifest.contract.classes)}"
     if wrong:
         raise InvalidInputError(
-            f"{engine}: by its own metadata it {wrong}: file and manifest do not belong together; export it again"
+            f"{engine}: according to its own metadata it {wrong}, so file and manifest do not belong together; export it "
+            "again"
         )
 
 
@@ -206,7 +207,7 @@ def check_engine(engine: Engine, contract: InputContract, *, path: Path) -> None
     description = engine.description
     if (description.size, description.classes) != (contract.size, len(contract.classes)):
         raise InvalidInputError(
-            f"{path}: takes size {description.size} and answers {description.classes} classes, the sets have "
+            f"{path}: has image size {description.size} and {description.classes} classes, the sets have "
             f"{contract.size} and {len(contract.classes)}; export it again"
         )
 

@@ -1,7 +1,8 @@
-"""Two networks compared layer by layer, with every number: does a file compute what its run's weights do?
+"""Compare two networks layer by layer, with every number: does the file compute the same as the weights of its run?
 
-Channels between two layers may stand in another order, and where nothing but homogeneous steps (ReLU, pools) lies between
-they may be scaled, undone by the next layer: neither changes the function, and optimisers and equalisation do both.
+Two changes are allowed, because they do not change the function, and optimisers and equalisation make them. Channels
+between two layers may be in a different order. Channels may also be scaled if only homogeneous steps (ReLU, pooling)
+follow before the next layer undoes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures that are near-copies of others, so that they count as one lesion whatever names they carry."""
+"""Find images that are near-copies of others, so that they count as one lesion whatever their names are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that no set holds, beside the stored ones: a step away, and between the steps of the 8-bit grid."""
+"""Images that are in no set but close to the stored ones: one 8-bit step away, and between two steps."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: fl
             f"train with --specificity {specificity:g}"
         )
     if not _tells_apart(inputs.clean.info.contract):
-        return "the contract names no malignant class, or no other: there is no malignant score"
+        return "the contract names no malignant class, or no other, so there is no malignant score"
     if inputs.manifest is None:
-        return "an engine of another tool has no threshold that was fixed on validation images"
+        return "an engine of another tool has no threshold from validation images"
     return "the run recorded no threshold: it was trained by an earlier version, or without benign validation images"
 
 

@@ -75,7 +75,7 @@ def pair_sets(
             continue
         pairs.append(Pair(before, is_own))
     if not any(pairs):
-        raise InvalidInputError(f"{path}: no set of it is among those of this engine; {_ON_THE_SAME}")
+        raise InvalidInputError(f"{path}: it has no set in common with this engine; {_ON_THE_SAME}")
     return tuple(pairs)
 
 
@@ -133,8 +133,8 @@ def _own(
     fitting = [before for before in own_results if dict(before.settings) == dict(image_set.info.settings)]
     if not fitting:
         raise InvalidInputError(
-            f"{path}: its {title} was made with {_difference(own_results[0], image_set)}: another attack; craft one of the "
-            "two again with `skinaudit attack RUN`"
+            f"{path}: its {title} was made with {_difference(own_results[0], image_set)}: so the attacks differ; craft one "
+            "of the two again with `skinaudit attack RUN`"
         )
     return next((before for before in fitting if before.name == image_set.info.name), fitting[0])
 

@@ -1,4 +1,4 @@
-"""Run probes: the same fresh attack on the engine and on its reference, and what it adds to the replay."""
+"""Run probes: the same fresh attack on the engine and on its reference, compared with the replay."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _attack(
         generator=np.random.default_rng(probe.seed), tick=tick, **(settings or probe.settings),
     )  # fmt: skip
     if not within(adversarial, images[attacked], threat_model).all():
-        raise InvalidInputError(f"probe {probe.name}: the search left its ball, so nothing that it found counts")
+        raise InvalidInputError(f"probe {probe.name}: the search left its eps ball, so its results do not count")
     named = predictions(target(adversarial))
     still_right[attacked] &= named == labels[attacked]
     still_called[attacked] &= np.isin(named, malignant)

@@ -1,4 +1,5 @@
-"""Whether the file that runs is the run's model: its layers and numbers beside those of structure.json and the weights."""
+"""Check whether the engine's file is the run's model: compare its layers and numbers with structure.json and the
+weights."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ _LISTED = 3
 
 @dataclass(frozen=True)
 class Proof:
-    """What came of comparing a file with its run.
+    """The result of comparing a file with its run.
 
-    file: the one that was read. lack: why a part stays unproved, None where nothing does: its `format` cannot be read, the
-    run of an earlier version has no `record` of its structure, or a `file` is missing here; unproved: the same in words.
-    difference: the layer of the file that the run does not explain, in words; empty where all of it is explained.
+    file: the file that was read. lack: why a part is not proved, None if everything is: the file's `format` cannot be
+    read, the run of an earlier version has no `record` of its structure, or a `file` is missing. unproved: the same as
+    text. difference: text that names the layer of the file that does not come from the run; empty if there is none.
     """
 
     file: str
@@ -49,7 +50,7 @@ def prove(path: Path, inputs: Inputs) -> Proof:
     """
     manifest = inputs.manifest
     if manifest is None:
-        return Proof(path.name, "format", "it is another tool's, and no weights of its own are at hand")
+        return Proof(path.name, "format", "another tool made it, and its weights are not available")
     if _readable(path, manifest.runtime):
         return _proved(path, manifest.runtime, path, manifest)
     unproved = f"the format of {path.name} cannot be read: nothing shows that it holds the weights of its run"
@@ -70,10 +71,10 @@ def _readable(file: Path, runtime: str) -> bool:
 def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) -> Proof:
     folder = (engine.parent / manifest.run).resolve()
     if not (folder / RUN_FILE).is_file():
-        return Proof(file.name, "file", f"its run is not at hand ({RUN_FILE} and what it names)")
+        return Proof(file.name, "file", f"its run is not available ({RUN_FILE} and its files)")
     run = read_run(folder)
     if run.structure is None:
-        return Proof(file.name, "record", "its run was trained before structures were recorded")
+        return Proof(file.name, "record", "an earlier version trained its run without recording the structure")
     for part in (run.structure, run.weights):
         if not (folder / part.file).is_file():
             return Proof(file.name, "file", f"{part.file} of its run is missing")
@@ -98,7 +99,7 @@ def difference(file: str, runtime: str, run_folder: str, asked: str, corrected: 
             channels = Matcher(allowed).match(expected, found)
     except DiffersError as error:
         return _in_words(error, found)
-    return "" if channels.plain else f"{found.origin}: its answers are scaled or in another order"
+    return "" if channels.plain else f"{found.origin}: its outputs are scaled or in a different order"
 
 
 def _of_run(folder: Path, run: RunManifest) -> Layer:

@@ -1,4 +1,4 @@
-"""What a run recorded of its sets when its training ended, compared with those at hand, whichever folder these come from."""
+"""Compare the sets with what the run recorded of them when its training ended, whatever folder they come from."""
 
 from __future__ import annotations
 

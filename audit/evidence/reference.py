@@ -59,7 +59,7 @@ class Reference:
         if controlled is None:
             return Control(False, self.text)
         if not white_box:
-            return Control(False, "skipped: the stored logits are another model's")
+            return Control(False, "skipped: the stored logits are from a different model")
         return check_reproduced(image_set, controlled.logits)
 
 
@@ -102,7 +102,7 @@ def open_subject(
     manifest = inputs.manifest
     if manifest is None:
         if emulate:
-            raise InvalidInputError(f"{path}: a foreign engine names no graph to emulate it by; leave --emulate out")
+            raise InvalidInputError(f"{path}: a foreign engine has no known graph to emulate it; leave --emulate out")
         order = inputs.clean.info.contract.classes
         return open_engine(
             path, runtime=runtime, contract=inputs.contract, order=order, provider=provider, threads=threads,
@@ -144,7 +144,7 @@ def open_reference(
     if manifest is None:
         if control is not None:
             raise InvalidInputError(f"{control}: a foreign engine shares no weights with it; leave --control out")
-        return Reference(None, False, "not run, the engine is foreign and no model of its own is at hand")
+        return Reference(None, False, "not run, because the engine is foreign and its model is not available")
     if control is not None:
         other = _open_control(control, inputs, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
         return Reference(other, False, "")
@@ -177,7 +177,9 @@ def _open_control(
     named = Path(inputs.manifest.run)
     manifest = read_engine_manifest(control, run=named if named.is_absolute() else None)
     if manifest.lineage.get("weights") != inputs.weights:
-        raise InvalidInputError(f"{control}: built from other weights than the audited engine; name one of its own run")
+        raise InvalidInputError(
+            f"{control}: its weights differ from those of the audited engine; name an engine of the same run"
+        )
     if manifest.asked != "fp32":
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     runtime = manifest.runtime

@@ -55,14 +55,14 @@ def _check_members(tasks: Sequence[TaskClass], contract: InputContract, *, where
     if unknown:
         problem = f"names {first_few(unknown)}, which {of} does not have; its classes are {', '.join(contract.classes)}"
     elif lacking:
-        problem = f"says nothing of {first_few(lacking)} of {of}; an engine that has no column for them cannot be audited"
+        problem = f"has no entry for {first_few(lacking)} of {of}; an engine without a column for them cannot be audited"
     for task in tasks:
         malignant = [name for name in task.members if name in contract.malignant]
         benign = [name for name in task.members if name not in contract.malignant]
         if not problem and malignant and benign:
             problem = (
-                f"puts malignant {first_few(malignant)} and benign {first_few(benign)} into {task.name}, where missed "
-                "cancers could not be seen; use sets of a run whose own classes are these (`skinaudit train --classes "
+                f"puts malignant {first_few(malignant)} and benign {first_few(benign)} into {task.name}, so missed cancers "
+                "could not be detected; use sets of a run whose own classes are these (`skinaudit train --classes "
                 "FILE.toml`)"
             )
     if problem:

@@ -39,7 +39,7 @@ def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, prog
             )
         if not np.isfinite(answer).all():
             raise EngineError(
-                f"{images.path}: the engine answers NaN or infinity among images {done} to {done + len(batch) - 1}"
+                f"{images.path}: the engine returns NaN or infinity among images {done} to {done + len(batch) - 1}"
             )
         logits[done : done + len(batch)] = answer
         done += len(batch)

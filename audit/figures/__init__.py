@@ -1,1 +1,1 @@
-"""What is computed from the evidence: pure functions of predictions, labels and lesions."""
+"""Figures computed from the evidence. These are pure functions of predictions, labels and lesions."""

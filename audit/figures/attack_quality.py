@@ -1,4 +1,4 @@
-"""How well a stored attack attacked, from its own notes and from what it did to the images and to the source's logits."""
+"""The quality of a stored attack, from its own record and from its effect on the images and on the source's logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column of an answer stands for which class, by the answers to images of known classes."""
+"""Find which output column belongs to which class, from the outputs for labelled images."""
 
 from __future__ import annotations
 

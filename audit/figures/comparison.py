@@ -1,4 +1,4 @@
-"""An engine beside the model that it was built from, on one set: every figure that a report prints."""
+"""Compare an engine with the model that it was built from, on one set. Reports print these figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own test beside external validation: the same figures on both, and whether chance explains their difference."""
+"""Compare own test and external validation: the same figures on both, and whether chance explains the difference."""
 
 from __future__ import annotations
 

@@ -20,12 +20,11 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Flip:
-    """One image that the engine loses: the source names it rightly and the engine does not, or malignant_to_benign.
+    """One image that the engine loses: only the source classifies it correctly, or malignant_to_benign is True.
 
-    index: of the image in its set. name: as the set has it. lesion: the set's group. Label and answers are class names; the
-    probabilities are the softmax of the logits, rounded to four digits, in the order of the audit's classes.
-    malignant_to_benign: a malignant image that the source calls malignant, whichever malignant class it names, and the
-    engine benign.
+    index: of the image in its set. name: as in the set. lesion: the set's group. label and predictions are class names.
+    The probabilities are the softmax of the logits, rounded to four digits, in the order of the audit's classes.
+    malignant_to_benign: a malignant image for which the source predicts any malignant class and the engine a benign one.
     """
 
     index: Count

@@ -1,4 +1,4 @@
-"""What a report keeps of single images, as short texts: labels, lesions, and the classes that source and engine name."""
+"""Store per-image facts of a report as short texts: labels, lesions, and the predictions of source and engine."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def unpack_numbers(text: str, *, images: int, below: int) -> Indices:
         reader = zlib.decompressobj()
         content = reader.decompress(base64.b64decode(text, validate=True), size + 1)
     except (binascii.Error, ValueError, zlib.error) as error:
-        raise InvalidInputError(f"answers by image are not readable ({error})") from error
+        raise InvalidInputError(f"predictions per image are not readable ({error})") from error
     if len(content) != size or not reader.eof:
-        raise InvalidInputError(f"answers by image are not those of {images} images")
+        raise InvalidInputError(f"predictions per image do not match {images} images")
     numbers = np.frombuffer(content, _KIND).astype(np.int64)
     if (numbers >= below).any():
-        raise InvalidInputError(f"answers by image hold a number that is not below {below}")
+        raise InvalidInputError(f"predictions per image contain a number that is not below {below}")
     return numbers
 
 

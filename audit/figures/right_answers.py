@@ -1,4 +1,4 @@
-"""Which images an engine was right about, as a short text: what a report keeps so that a later audit can pair with it."""
+"""Store which images an engine classified correctly, as a short text. A later audit uses it to pair its images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def unpack_right(text: str, *, images: int) -> NDArray[np.bool_]:
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     except (binascii.Error, ValueError) as error:
-        raise InvalidInputError(f"right answers are not base64 ({error})") from error
+        raise InvalidInputError(f"correct predictions are not base64 ({error})") from error
     if len(packed) != -(-images // 8) or np.unpackbits(packed)[images:].any():
-        raise InvalidInputError(f"right answers are not those of {images} images")
+        raise InvalidInputError(f"correct predictions do not match {images} images")
     return np.unpackbits(packed, count=images).astype(np.bool_)

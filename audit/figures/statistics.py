@@ -1,4 +1,4 @@
-"""Uncertainty of what an audit measures: paired differences of proportions, and single proportions."""
+"""Uncertainty of the audit's figures: paired differences of proportions, and single proportions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDrop:
-    """How much accuracy is lost between two models on the same images, as fractions of 1.
+    """The loss of accuracy between two models on the same images, as fractions of 1.
 
-    lost: images that only the source gets right. gained: images that only the engine gets right. Invariant: value = (lost -
-    gained) / images lies in interval. design_effect: by how much images of one lesion inflate the variance, at least 1.
-    effective_lesions: as how many lesions the images count; discordant_lesions: those with an image that is lost or gained;
-    both are None in reports of earlier versions. bootstrap: the same interval by resampling lesions, a second opinion that
-    a PASS needs as well; without any discordant image it is [0, 0] and says nothing. p_value: exact McNemar, two-sided,
-    over images; it is reported and decides nothing.
+    lost: images that only the source classifies correctly. gained: images that only the engine classifies correctly.
+    Invariant: value = (lost - gained) / images lies in interval. design_effect: factor, at least 1, by which several
+    images of one lesion inflate the variance. effective_lesions: effective number of lesions; discordant_lesions:
+    lesions with an image that is lost or gained; both are None in reports of earlier versions. bootstrap: the same
+    interval by resampling lesions, a second opinion that a PASS also needs; without any discordant image it is [0, 0]
+    and has no meaning. p_value: exact McNemar test, two-sided, over images; it is only reported.
     """
 
     images: Count

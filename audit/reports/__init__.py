@@ -1,9 +1,10 @@
-"""What an audit found, for people and for machines: one format a file, whose name is the format's name on the command line.
+"""Reports of an audit for people and for machines. Each format is one file; the file's name is the format's name on the
+command line.
 
-A format file defines `render(result) -> str` and, where it takes optional libraries, `NEEDS: Needs`. Nothing else needs to
-change when a file is added. A trailing underscore, which keeps a file's name clear of a module of the standard library, is
-not part of the format's name. A folder holds parts of a format and is none; `lineup` holds the formats of several audits at
-once.
+A format file defines `render(result) -> str` and, if it needs optional libraries, `NEEDS: Needs`. Nothing else needs to
+change when a file is added. A trailing underscore is not part of the format's name; it avoids the name of a standard
+module. A folder contains parts of a format and is not a format itself. `lineup` contains the formats for several audits
+at once.
 """
 
 from __future__ import annotations

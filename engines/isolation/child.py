@@ -73,8 +73,8 @@ class Child:
             if time.monotonic() > deadline:
                 self._kill()
                 raise self._stopped(
-                    f"no answer within {self._bounds.seconds:,g} s: it hangs or is too slow; raise --limit-seconds if"
-                    " it is sound"
+                    f"no output within {self._bounds.seconds:,g} s: it hangs or is too slow; raise --limit-seconds if"
+                    " you trust the file"
                 )
             if _memory_of(self._process) > self._bounds.memory:
                 self._kill()
@@ -85,7 +85,7 @@ class Child:
         self._server.wait(self._process)
 
     def _too_large(self) -> str:
-        return f"takes more than {_size(self._bounds.memory)} of memory; raise --limit-memory if it is sound"
+        return f"takes more than {_size(self._bounds.memory)} of memory; raise --limit-memory if you trust the file"
 
     def _stopped(self, reason: str) -> EngineStoppedError:
         self._ended = self._ended or f"{self._where}: {reason}"
@@ -96,12 +96,12 @@ class Child:
         status = self._server.wait(self._process)
         last = self._server.printed(self._process)
         if about_memory(last):
-            return f"ran out of memory ({last}); free some, or raise --limit-memory if it is sound"
+            return f"ran out of memory ({last}); free some, or raise --limit-memory if you trust the file"
         if status == -signal.SIGKILL:
-            return "its process was killed by SIGKILL, as systems do where memory runs out; free some"
+            return "its process was killed by SIGKILL, which usually means that memory ran out; free some"
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
         return (
-            f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or hostile, or its runtime has a fault"
+            f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or malicious, or its runtime has a bug"
         )
 
     def _told(self, answer: Mapping[str, Any]) -> SkinauditError:
@@ -112,7 +112,7 @@ class Child:
         if not issubclass(kind, EngineError):
             return kind(text)
         if answer.get("memory") or about_memory(text):
-            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if it is sound")
+            return self._stopped(f"ran out of memory ({reason}); free some, or raise --limit-memory if you trust the file")
         if "file too large" in text.lower():
             written = f"{self._bounds.written / 2**20:,.0f} MiB"
             return self._stopped(f"writes more than {written} into a temporary file; do not trust this file")

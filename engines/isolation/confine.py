@@ -1,7 +1,7 @@
-"""Takes from this process what an engine does not need: the network, other processes, and files outside of a few folders.
+"""Confine this process: no network, no other processes, and only the files in a few folders.
 
-Linux alone offers it, by Landlock (files) and seccomp (system calls); both hold until the process ends, and for all threads
-that it starts. Sources: https://docs.kernel.org/userspace-api/landlock.html and
+This needs Linux: Landlock (files) and seccomp (system calls). Both apply until the process ends, and to all threads that
+it starts. Sources: https://docs.kernel.org/userspace-api/landlock.html and
 https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 

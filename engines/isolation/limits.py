@@ -17,10 +17,10 @@ _WRITTEN, _WRITTEN_PER_BYTE = 2**28, 4
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one engine's process; None takes the default for the size of its file.
+    """Limits of one engine's process. None takes the default for the size of its file.
 
-    seconds: to open the file, and to answer one call. memory: bytes of its own at any moment, without what it maps from
-    files. Both are upper bounds of a process that has gone wrong, far above what a sound engine takes.
+    seconds: to open the file, and to run one batch. memory: bytes of its own at any moment, without mapped files. Both
+    are upper limits for a process that has gone wrong, far above the needs of a correct engine.
     """
 
     seconds: float | None = None

@@ -1,4 +1,4 @@
-"""A session whose runtime works in a process of its own: images go there, answers come back, over shared memory."""
+"""A session whose runtime works in a separate process. Images and outputs are exchanged over shared memory."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RemoteSession:
                 raise ValueError
             return np.frombuffer(self._shared, kind, size).reshape(shape).copy()  # before it is checked: it is shared
         except (KeyError, TypeError, ValueError) as error:
-            raise EngineError(f"{self._where}: its process answers with no tensor; {_AGAIN}") from error
+            raise EngineError(f"{self._where}: its process returned no tensor; {_AGAIN}") from error
 
 
 def open_remote(

@@ -108,7 +108,7 @@ def _answer_all(channel: socket.socket, session: Session) -> None:
         try:
             result = np.ascontiguousarray(session.run(tensor, input=call["input"], output=call["output"]))
             if result.nbytes > len(shared):
-                raise SkinauditError(f"answers with {result.nbytes:,} bytes for {len(tensor)} images; it is no classifier")
+                raise SkinauditError(f"returns {result.nbytes:,} bytes for {len(tensor)} images; it is not a classifier")
             np.frombuffer(shared, np.uint8, result.nbytes)[:] = result.reshape(-1).view(np.uint8)
             wire.send(channel, {"dtype": result.dtype.name, "shape": list(result.shape)})
         except (EOFError, ConnectionError):

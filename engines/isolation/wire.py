@@ -39,7 +39,7 @@ def receive(channel: socket.socket, *, where: str) -> tuple[dict[str, Any], list
     text = _read(channel, size).decode(errors="replace")
     message = parse_json(text, where=where, what="answer of its process", again="do not trust this file")
     if not isinstance(message, dict):
-        raise InvalidInputError(f"{where}: its process answers with no message; do not trust this file")
+        raise InvalidInputError(f"{where}: its process returned no message; do not trust this file")
     return message, list(descriptors)
 
 

@@ -64,7 +64,7 @@ def network_of_model(model: ModelProto) -> Layer:
         results = _results(node, values, origin=origin)
         values.update((name, result) for name, result in zip(node.output, results, strict=False) if name)
     answer = values.get(graph.output[0].name)
-    return answer if isinstance(answer, Layer) else _unknown("an answer that no image enters")
+    return answer if isinstance(answer, Layer) else _unknown("an output that does not depend on the image")
 
 
 def _ambiguous(model: ModelProto) -> str:

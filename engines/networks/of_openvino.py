@@ -123,7 +123,7 @@ def _network(net: Element, weights: bytes) -> Layer:
         known = element.attrib.get("version", "").startswith("opset")
         values[number] = (_value(step, weights) if known else None) or _unknown(step)
     answer = values[answers[0]] if answers else None
-    return answer if isinstance(answer, Layer) else Layer("other", (), (), "an answer that no image enters")
+    return answer if isinstance(answer, Layer) else Layer("other", (), (), "an output that does not depend on the image")
 
 
 def _ordered(roots: list[str], before: Mapping[str, list[str]]) -> Iterator[str]:
@@ -175,7 +175,7 @@ def _constant(data: Mapping[str, str], weights: bytes) -> Stored | None:
     shape = [int(side) for side in data["shape"].split(",") if side.strip()]
     offset, size = int(data["offset"]), int(data["size"])
     if offset < 0 or size != math.prod(shape) * np.dtype(kind).itemsize or offset + size > len(weights):
-        raise ValueError(f"a constant of shape {shape} lies outside of the file of weights")
+        raise ValueError(f"a constant of shape {shape} is outside of the weights file")
     raw = np.frombuffer(weights, kind, math.prod(shape), offset).reshape(shape)
     return typed(halves_of_bf16(raw) if onnx_type == TensorProto.BFLOAT16 else raw, onnx_type)
 

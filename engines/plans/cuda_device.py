@@ -26,13 +26,13 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
     try:
         status, count = cuda.cudaGetDeviceCount()
     except (OSError, RuntimeError) as error:  # the driver's library cannot be loaded
-        raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_one_line(error)})") from error
+        raise NoDeviceError(f"{purpose} needs a CUDA device, but there is none ({_one_line(error)})") from error
     if int(status) == _DRIVER_TOO_OLD:
         if _version(cuda.cudaDriverGetVersion()):
             raise UnusableDeviceError(f"{purpose} is not possible: {_too_old(cuda)}")
-        raise NoDeviceError(f"{purpose} needs a CUDA device, none is here (there is no NVIDIA driver)")
+        raise NoDeviceError(f"{purpose} needs a CUDA device, but there is none (no NVIDIA driver)")
     if int(status) == _NO_DEVICE or (int(status) == 0 and count < 1):
-        raise NoDeviceError(f"{purpose} needs a CUDA device, none is here ({_error_name(status)})")
+        raise NoDeviceError(f"{purpose} needs a CUDA device, but there is none ({_error_name(status)})")
     checked((status,), where=purpose)
     return cuda, tuple(_name(cuda, index, where=purpose) for index in range(count))
 

@@ -47,9 +47,9 @@ class KernelChoice:
         content = path.read_bytes() if path.is_file() else b""
         if content and not cache.deserialize(content):
             raise EngineError(
-                f"{path}: not a runtime cache of this library, GPU and driver; it is left as it is: name another file as "
+                f"{path}: not a runtime cache of this library, GPU and driver; it was not changed; name another file with "
                 "--runtime-cache"
             )
         if not config.set_runtime_cache(cache):
-            raise EngineError(f"{self._where}: {self._trt.__name__} takes no runtime cache; leave --runtime-cache out")
+            raise EngineError(f"{self._where}: {self._trt.__name__} has no runtime cache; leave --runtime-cache out")
         return cache

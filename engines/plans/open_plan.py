@@ -45,7 +45,9 @@ def open_plan(
     where = str(path)
     check_plan_file(path, library=library)
     if provider != "cuda":
-        raise EngineError(f"{path}: a plan runs on a GPU only; leave --provider {provider} out, or replay with --emulate")
+        raise EngineError(
+            f"{path}: a plan runs only on a GPU; leave --provider {provider} out, or run its graph with --emulate"
+        )
     cuda, device = _device(path, options.device, extra=EXTRAS[library])
     try:
         trt = importlib.import_module(library)
@@ -82,10 +84,10 @@ def _device(path: Path, index: int, *, extra: str) -> tuple[Any, str]:
     try:
         cuda, names = cuda_devices(purpose=f"{path}: running a plan", extra=extra)
     except NoDeviceError as error:
-        raise NoDeviceError(f"{error}; audit it where it runs, or replay its graph with --emulate") from error
+        raise NoDeviceError(f"{error}; audit it on a machine that can run it, or run its graph with --emulate") from error
     if index >= len(names):
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-        raise EngineError(f"{path}: no CUDA device {index} here; choose --device among {listed}")
+        raise EngineError(f"{path}: there is no CUDA device {index}; choose --device among {listed}")
     return cuda, names[index]
 
 

@@ -27,7 +27,7 @@ def check_plan_file(path: Path, *, library: str) -> None:
         raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
     if (library == "tensorrt_rtx") != is_rtx(path):
         maker = "TensorRT-RTX" if library == "tensorrt" else "something else"
-        raise EngineError(f"{path}: not a plan of {library} but of {maker}, or truncated; name its own --runtime")
+        raise EngineError(f"{path}: this is a plan of {maker}, not of {library}, or it is truncated; choose its --runtime")
     if library == "tensorrt_rtx":
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(_RTX_LENGTH.stop)[_RTX_LENGTH], "little")

@@ -71,7 +71,9 @@ class PlanSession:
         try:
             self._context = (make_context or _plain_context)(engine)
             if self._context is None:
-                raise EngineError(f"{where}: no execution context could be made, the device may lack memory: {last_error()}")
+                raise EngineError(
+                    f"{where}: no execution context could be created; the device may have too little memory: {last_error()}"
+                )
             self._stream = self._check(cuda.cudaStreamCreate())
             self._buffers = DeviceBuffers(cuda, self._check)
         except BaseException:
@@ -87,7 +89,7 @@ class PlanSession:
         if not planned:
             largest = self._tensors.profiles[input][-1].largest
             raise EngineError(
-                f"{self._where}: takes no {tensor.shape}, at most {largest}; export it for images of this size"
+                f"{self._where}: does not accept {tensor.shape}, at most {largest}; export it for images of this size"
             )
         self._check(self._cuda.cudaSetDevice(self._device))
         answers = []
@@ -141,7 +143,7 @@ class PlanSession:
                 self._after_new_shape()
         if answer.shape[:1] != batch.shape[:1]:
             raise EngineError(
-                f"{self._where}: {output} has shape {answer.shape} for {len(batch)} images, not one row an image"
+                f"{self._where}: {output} has shape {answer.shape} for {len(batch)} images, not one row per image"
             )
         return np.array(self._tensors.types[output].decoded(answer))
 
@@ -165,7 +167,7 @@ class PlanSession:
             dtype = np.dtype(self._tensors.types[port.name].memory)
             _, device = self._buffers.reserve(port.name, sides, dtype)
             if not self._context.set_tensor_address(port.name, device):
-                raise EngineError(f"{self._where}: the plan takes no memory for {port.name}")
+                raise EngineError(f"{self._where}: the plan refuses the memory for {port.name}")
 
     def _launch(self, call: _Call, *, repeated: bool) -> NDArray[Any]:
         """Enqueue one call; the answer's memory is valid once the stream is idle.

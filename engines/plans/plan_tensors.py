@@ -46,7 +46,7 @@ def read_tensors(engine: Any, trt: Any, *, where: str) -> PlanTensors:
 
 def _checked_type(engine: Any, trt: Any, name: str, *, where: str) -> TensorType:
     if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-        raise EngineError(f"{where}: tensor {name} lies on the host (it is a shape), which cannot be fed here")
+        raise EngineError(f"{where}: tensor {name} is on the host (it is a shape), which is not supported")
     for profile in range(max(1, engine.num_optimization_profiles)):
         layout = engine.get_tensor_format(name, profile)
         if layout != trt.TensorFormat.LINEAR:

@@ -63,7 +63,7 @@ _TYPES = {
 def tensor_type(name: str, *, tensor: str, where: str) -> TensorType:
     """The type of this name; raises EngineError for one that cannot be exchanged, such as INT4."""
     if name not in _TYPES:
-        raise EngineError(f"{where}: tensor {tensor} is {name}, which cannot be exchanged; cast it to float32 in the graph")
+        raise EngineError(f"{where}: tensor {tensor} is {name}, which is not supported; cast it to float32 in the graph")
     return _TYPES[name]
 
 

@@ -46,7 +46,7 @@ def try_plan(path: Path, *, library: str, version: str, options: PlanOptions, al
         return
     if _HOST_CODE in reason:
         raise EngineError(
-            f"{path}: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you "
-            "trust where it comes from"
+            f"{path}: a version-compatible plan contains program code, which runs with your rights; pass --allow-code if "
+            "you trust its origin"
         )
     raise EngineError(f"{path}: {library} {version} cannot open it: {reason}; export it again on this machine")

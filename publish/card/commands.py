@@ -24,9 +24,9 @@ _CLASSES_FILE = "classes.toml"
 
 def reproduce(record: RunRecord) -> Iterator[str]:
     """The commands that give the run, its sets and its audits again."""
-    yield "## How to get it again"
+    yield "## How to reproduce it"
     yield ""
-    yield "DATA stands for the images' folder or file. Equal data, settings and threads give equal weights on one machine."
+    yield "DATA is the folder or file with the images. Equal data, settings and threads give equal weights on one machine."
     yield ""
     yield from _classes_file(record)
     yield "```sh"

@@ -32,8 +32,8 @@ def engines(record: RunRecord) -> Iterator[str]:
     if own_audits:
         yield (
             "Each engine against the model above on the same stored images: the drop in points with its interval, and "
-            "whether it is below the policy's margin. A PASS says that the file holds what the model scores, not that "
-            "the score is good."
+            "whether it is below the policy's margin. A PASS says that the file is as good as the model, not that the "
+            "model is good."
         )
         yield ""
         yield _row(("engine", "runtime", "precision", "verdict", "gates", "why"))
@@ -71,7 +71,7 @@ def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
     yield ""
     yield "### External validation"
     yield ""
-    yield "Engines on images of other data sets than the run's own test images. A verdict is on these images alone."
+    yield "Engines on images of other data sets than the run's own test images. The verdict covers these images only."
     yield ""
     yield _row(("engine", "images", "verdict", "why"))
     yield "|:--|:--|:--|:--|"
@@ -162,7 +162,8 @@ def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
     yield ""
     yield "### Gates"
     yield ""
-    yield "An open gate binds nothing: mostly a class of too few images to prove its margin. The JSON reports have all."
+    "An open gate does not bind; usually a class has too few images to show its margin. The JSON reports contain all "
+    "gates."
     yield ""
     if not rows:
         yield "No gate failed or was left undecided, and no audit warns."

@@ -1,11 +1,12 @@
-"""What audits say beside their verdicts, for a model card: operating points, subgroups, and what external images are."""
+"""Facts from audits for a model card, in addition to verdicts: operating points, subgroups, and the kind of external
+images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
-from skinaudit.audit.figures.text import drop_text, share
+from skinaudit.audit.figures.text import NOTHING, drop_text, share
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.judgement.subgroup_gates import subject_of
 from skinaudit.audit.reports.parts.operating import operating_rows, operating_text
@@ -17,7 +18,7 @@ from skinaudit.publish.run_record import FiledAudit
 def operating_points(audits: Sequence[FiledAudit]) -> Iterator[str]:
     """Sensitivity and specificity at the run's threshold, areas and errors of probabilities: model beside engine."""
     rows = [
-        _row((safe(_name(filed)), safe(entry.title), *map(safe, (row.name, row.source, row.engine, row.drop))))
+        _row((safe(_name(filed)), safe(entry.title), row.name, row.source, row.engine, row.drop))
         for filed in audits
         for entry in filed.result.sets
         for row in operating_rows(entry)
@@ -62,8 +63,9 @@ def _by_subgroup(audits: Sequence[FiledAudit]) -> Iterator[str]:
     by_place = [{_place(row): row for row in _clean_rows(filed.result)} for filed in audits]
     for place, row in by_place[0].items():
         cells = [rows.get(place) for rows in by_place]
-        engines = ["-" if cell is None else share(cell.share.engine) for cell in cells]
-        counts = (f"{row.share.engine.count:,}", f"{row.subgroup.lesions:,}")
+        engines = [NOTHING if cell is None else share(cell.share.engine) for cell in cells]
+        lesions = f"{row.subgroup.lesions:,}" if row.share is row.subgroup.accuracy else NOTHING
+        counts = (f"{row.share.engine.count:,}", lesions)
         yield _row((safe(row.subgroup.title), safe(row.figure), *counts, share(row.share.source), *engines))
 
 
@@ -89,7 +91,7 @@ def images_of_run(audits: Sequence[FiledAudit]) -> Iterator[str]:
         different = [look for look in external.looks if look.differs]
         if different:
             listed = ", ".join(f"{look.name} {look.median:,.4g} (training {look.middle:,.4g})" for look in different)
-            yield f"- {safe(external.name)}: the images look otherwise than those of training: {safe(listed)}"
+            yield f"- {safe(external.name)}: the images look different from the training images: {safe(listed)}"
 
 
 def _name(filed: FiledAudit) -> str:

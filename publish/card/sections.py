@@ -20,12 +20,12 @@ _SPLITS = {
 
 
 def head(record: RunRecord) -> Iterator[str]:
-    """What the model is, and what it is not."""
+    """Describe what the model is, and what it is not."""
     manifest = record.manifest
     yield f"# {safe(manifest.name)}"
     yield ""
     if manifest.synthetic:
-        yield "**SYNTHETIC images: trained and tested on drawn pictures; no figure says anything about patients.**"
+        yield "**SYNTHETIC images: trained and tested on drawn pictures; its figures say nothing about patients.**"
         yield ""
     yield "**Not a medical device.** It must not be used to diagnose or to decide about a patient."
     yield ""
@@ -58,8 +58,9 @@ def use(record: RunRecord) -> Iterator[str]:
     yield ""
     yield "- Intended for research on adversarial robustness and for testing how models are deployed."
     yield "- Not for diagnosis, triage, or any advice to patients; it was not validated clinically and has no clearance."
-    yield "- Its figures hold for images like those of its test set: one source, dermatoscopic, reduced to the size above."
-    yield "- It knows no answer besides its classes, and says nothing about images of anything else."
+    "- Its figures are valid only for images like those of its test set: one source, dermatoscopic, reduced to the size "
+    "above."
+    yield "- It can only predict its classes, so its output for any other kind of image is meaningless."
     yield "- Robust accuracy is an upper bound: a stronger attack, or another threat model, can only find more errors."
 
 
@@ -90,8 +91,8 @@ def data(record: RunRecord) -> Iterator[str]:
             yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
         if facts.get("identical"):
             differ = len(facts.get("contradictions") or ())
-            yield f"{facts['identical']:,} images repeat another one's pixels and count as its lesion,"
-            yield f"and {differ:,} of these pictures stand under several labels."
+            yield f"{facts['identical']:,} images have the same pixels as another image and count as its lesion,"
+            yield f"and {differ:,} of these pictures have several labels."
         majority = safe(_text(facts, "majority_class"))
         yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()
@@ -117,7 +118,7 @@ def training(record: RunRecord) -> Iterator[str]:
 
 
 def figures(record: RunRecord) -> Iterator[str]:
-    """Accuracies of the source model and its sensitivity per class, on each set, beside what a constant answer scores."""
+    """Accuracies of the source model and its sensitivity per class, on each set, compared with a constant answer."""
     yield "## Figures"
     yield ""
     if not record.sets:

@@ -1,4 +1,5 @@
-"""What a tracker is told of a run and of an audit, whichever tracker it is. Never images, sets or weights."""
+"""The facts about a run and an audit that are sent to a tracker, independent of the tracker. Never images, sets or
+weights."""
 
 from __future__ import annotations
 
@@ -42,9 +43,9 @@ class Metric:
 class Entry:
     """One run or one audit to log. Invariant: equal `key` means the same weights or the same JSON report.
 
-    content: digest of all that is logged but the times; differs where something was added since. weights: digest that
-    links an audit with its run, None for an engine of another tool. note: for people. files: by name, small and without
-    images. started, ended: milliseconds since 1970. left_out: what is not told -> why.
+    content: digest of everything that is logged except the times; it changes if something was added. weights: digest
+    that links an audit with its run, None for an engine of another tool. note: text for people. files: by name, small
+    and without images. started, ended: milliseconds since 1970. left_out: what is not logged -> why.
     """
 
     kind: Literal["run", "audit"]

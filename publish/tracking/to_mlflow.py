@@ -47,12 +47,12 @@ class Logged:
 
 
 def log_entries(entries: Sequence[Entry], *, uri: str | None, experiment: str) -> tuple[str, tuple[Logged, ...]]:
-    """Log the entries, runs before audits, and return the store's URI without credentials and what became of each.
+    """Log the entries, runs before audits. Return the store's URI without credentials, and what happened to each entry.
 
-    uri: of the store; None takes MLflow's own choice, MLFLOW_TRACKING_URI or a database file in this folder. An entry whose
-    key and content are there already is left as it is; one whose content has changed is updated; one that was broken off
-    is completed. Audits hang under the run of their weights, whichever came first. Raises MissingDependencyError without
-    MLflow, InvalidInputError where the store cannot be used.
+    uri: of the store; None takes MLflow's own choice, MLFLOW_TRACKING_URI or a database file in this folder. An entry
+    with the same key and content is left as it is. An entry whose content has changed is updated. An interrupted entry
+    is completed. Audits are nested under the run with their weights, whichever was logged first. Raises
+    MissingDependencyError without MLflow, InvalidInputError if the store cannot be used.
     """
     _check_installed(uri)
     with _mlflow(uri) as (client, where):

@@ -29,7 +29,7 @@ from skinaudit.errors import InvalidInputError
 
 MakeSet = Callable[..., Path]
 KEY = "skinaudit.adversarial_set"
-BEYOND = "source logits hold NaN, infinity or a number beyond 1,000,000"
+BEYOND = "source logits contain NaN, infinity or a number beyond 1,000,000"
 LINF2 = ThreatModel("linf", Fraction(2))
 
 
@@ -129,11 +129,11 @@ def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeS
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attack_gradient": np.full(4, 2, np.uint8)}, "differs from the images in number"),
-        ({"attack_gradient": np.full(5, 3, np.uint8)}, "holds values that mean nothing"),
-        ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "holds values that mean nothing"),
-        ({"attack_success": np.full(5, -2, np.int32)}, "holds values that mean nothing"),
-        ({"attack_kept": np.full(5, 1.5, np.float32)}, "holds values that mean nothing"),
+        ({"attack_gradient": np.full(4, 2, np.uint8)}, "has a different number of entries than the images"),
+        ({"attack_gradient": np.full(5, 3, np.uint8)}, "has values without a meaning"),
+        ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "has values without a meaning"),
+        ({"attack_success": np.full(5, -2, np.int32)}, "has values without a meaning"),
+        ({"attack_kept": np.full(5, 1.5, np.float32)}, "has values without a meaning"),
         ({"attack_success": np.full(5, 2, np.int64)}, "tensor attack_success is missing or not I32"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_record_that_means_nothing_is_refused(
     rewrite(path, **change)
     with pytest.raises(InvalidInputError, match=message):
         open_set(path)
-    with pytest.raises(InvalidInputError, match="the record of the attack is none of clean images"):
+    with pytest.raises(InvalidInputError, match="the record of the attack must not be in a set of clean images"):
         make_set(tmp_path / "clean", attack=recorded())
 
 
@@ -275,7 +275,7 @@ def test_one_changed_value_is_refused_as_changed(make_set: MakeSet, tmp_path: Pa
     values = load_file(path)[tensor]
     values.reshape(-1)[0] += 1
     rewrite(path, **{tensor: values})
-    with pytest.raises(InvalidInputError, match="content and digest differ: it was changed after it was written"):
+    with pytest.raises(InvalidInputError, match="content and digest differ, so the file was changed after it was written"):
         open_set(path)
 
 
@@ -322,7 +322,7 @@ def test_values_that_mean_nothing_are_refused(
         ({"images": np.zeros((5, 3, 8, 8))}, "images must be U8 of 4 axes, not float64"),
         ({"source_logits": np.full((5, 7), np.nan, np.float32)}, "NaN"),
         ({"source_logits": np.zeros((5, 7))}, "source_logits must be F32"),
-        ({"ids": ("a", "b", "c", "d", "e\0")}, "image name .* holds control characters"),
+        ({"ids": ("a", "b", "c", "d", "e\0")}, "image name .* contains control characters"),
         ({"ids": ("a", "b", "c", "d")}, "differ in number"),
     ],
 )
@@ -365,12 +365,12 @@ def described(**change: object) -> Callable[[dict[str, Any]], object]:
         (described(seed=2**64), "info.seed should be a number of at most 64 bits"),
         (described(name="a\x1b[2J"), r"info.name should be a text without control characters, found 'a\\x1b\[2J'"),
         (described(contract={"size": 8}), "info.contract.classes is missing"),
-        (described(threat_model={"norm": "linf", "eps": "2/256"}, attack="pgd"), "rational of 255"),
+        (described(threat_model={"norm": "linf", "eps": "2/256"}, attack="pgd"), "fraction of 255"),
         (
             described(threat_model={"norm": "l7", "eps": "2/255"}, attack="pgd"),
             "info.threat_model.norm should be one of linf, l2",
         ),
-        (described(attack="pgd"), "names no threat model, or clean names one"),
+        (described(attack="pgd"), "an adversarial set needs a threat model"),
         (described(dataset="HAM10000"), "content and digest differ"),
         (described(synthetic=False), "content and digest differ"),
         (lambda record: {**record, "images_digest": "sha256:0"}, "content and digest differ"),

@@ -44,7 +44,7 @@ def test_the_seven_diagnoses_and_the_malignant_among_them() -> None:
         ({"size": True}, "contract.size should be an integer, found true"),
         ({"size": 22.4}, "contract.size should be an integer, found 22.4"),
         ({"classes": ["mel", "mel"]}, "a class is named twice"),
-        ({"malignant": ["melanoma"]}, "malignant names melanoma; the classes are mel, nv"),
+        ({"malignant": ["melanoma"]}, "malignant has melanoma, but the classes are mel, nv"),
         ({"malignant": ["mel", "mel"]}, "a class is named twice"),
     ],
 )

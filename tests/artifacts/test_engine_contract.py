@@ -53,10 +53,14 @@ def test_entries_of_one_column_and_of_a_mapping_are_kept(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("positive", "message"),
     [
-        ('positive = "bcc"', "output: positive = 'bcc': one column tells of one of two classes, and these are mel, nv"),
+        (
+            'positive = "bcc"',
+            "output: positive = 'bcc': one output column needs two classes and one of them as positive; the classes are "
+            "mel, nv",
+        ),
         ('positive = "nv"\nthreshold = 1', "output: threshold 1: give a probability between 0 and 1"),
-        ("threshold = 0.3", "output.threshold is for an answer of one column"),
-        ('[output.mapping]\nmel = ["a"]', "output.mapping says nothing of column nv"),
+        ("threshold = 0.3", "output.threshold needs an output of one column"),
+        ('[output.mapping]\nmel = ["a"]', "output.mapping has no entry for column nv"),
     ],
 )
 def test_one_column_has_two_classes_and_a_threshold(tmp_path: Path, positive: str, message: str) -> None:
@@ -89,7 +93,7 @@ def test_one_column_has_two_classes_and_a_threshold(tmp_path: Path, positive: st
             r"input.std\[0\] should be a finite number from 1e-06 to 1e\+06, found 0",
         ),
         ('["mel", "nv"]', '["mel", "mel"]', "output.classes = .*: give two or more different names"),
-        ('["mel", "nv"]', '["mel"]', "give two or more different names in the order"),
+        ('["mel", "nv"]', '["mel"]', "give two or more different names, in the order"),
         ("[output]", "[outputs]", "outputs is unknown, did you mean 'output'"),
         ("size = 64", "size = 64\nsides = 3", "input.sides is unknown, did you mean 'size'"),
         ("[input]", "[extra]\n[input]", "extra is unknown, expected only input, output"),

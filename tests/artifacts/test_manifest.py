@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_a_changed_file_of_a_run_is_refused(tiny_run: Path, tmp_path: Path, name
     with pytest.raises(InvalidInputError, match=r"digest .*, the manifest says .*: changed after it was written"):
         resolve(run, files[name])
     (run / name).unlink()
-    with pytest.raises(InvalidInputError, match=r"named by the manifest in .* but missing"):
+    with pytest.raises(InvalidInputError, match=r"is in the manifest in .* but does not exist"):
         resolve(run, files[name])
 
 
@@ -116,6 +117,16 @@ def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: 
     manifest_path(engine).unlink()
     with pytest.raises(InvalidInputError, match=r"fp16.onnx: no manifest beside it \(fp16.onnx.json\)"):
         read_engine_manifest(engine)
+
+
+def test_a_pipe_and_a_circle_of_links_in_the_place_of_a_manifest_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(InvalidInputError, match=r"run\.json: is a pipe, not a regular file"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "run.json").symlink_to("run.json")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_run(tmp_path)
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_second_writer_is_told_who_the_first_is_and_may_write_after_it(tmp_pat
     lock = tmp_path / ".lock"
     with holder(lock) as process:
         with (
-            pytest.raises(InvalidInputError, match=rf"^run: is being written by process {process.pid} on .* since \d{{4}}-"),
+            pytest.raises(InvalidInputError, match=rf"^run: process {process.pid} on .* since \d{{4}}-"),
             one_writer(lock, what="run"),
         ):
             pass
@@ -58,14 +58,14 @@ def test_the_lock_of_a_killed_process_is_taken_over_in_one_line(tmp_path: Path) 
         pass
     (line,) = told
     assert line.startswith(f"run: process {process.pid} on ")
-    assert line.endswith("was ended before it was done; this process goes on in its place")
+    assert line.endswith("was stopped before it finished; this process continues")
 
 
 def test_a_lock_of_another_machine_is_left_alone_and_says_what_to_do(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "start": "2026-01-01 00:00:00 UTC"}))
     with (
-        pytest.raises(InvalidInputError, match=rf"process 1 on elsewhere since .*if it ended, delete {lock}$"),
+        pytest.raises(InvalidInputError, match=rf"process 1 on elsewhere since .*if it has ended, delete {lock}$"),
         one_writer(lock, what="run"),
     ):
         pass

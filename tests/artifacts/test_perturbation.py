@@ -40,7 +40,7 @@ def test_linf_holds_at_eps_and_not_one_step_beyond(make_set: MakeSet, tmp_path: 
     offset = np.full((300, 3, 8, 8), 2 * sign)
     check_perturbation(*pair(make_set, tmp_path, threat_model=ThreatModel("linf", eps), offset=offset))
     offset[270, 1, 3, 5] += sign
-    with pytest.raises(InvalidInputError, match=r"pgd: image bild_270é lies outside linf 2(.5)?/255"):
+    with pytest.raises(InvalidInputError, match=r"pgd: image bild_270é is outside of linf 2(.5)?/255"):
         check_perturbation(*pair(make_set, tmp_path, threat_model=ThreatModel("linf", eps), offset=offset))
 
 
@@ -50,7 +50,7 @@ def test_l2_holds_at_eps_and_not_one_step_beyond(make_set: MakeSet, tmp_path: Pa
     l2 = ThreatModel("l2", Fraction(5))
     check_perturbation(*pair(make_set, tmp_path, threat_model=l2, offset=offset))
     offset[299, 1, 4, 4] = 1
-    with pytest.raises(InvalidInputError, match="image bild_299é lies outside l2 5/255"):
+    with pytest.raises(InvalidInputError, match="image bild_299é is outside of l2 5/255"):
         check_perturbation(*pair(make_set, tmp_path, threat_model=l2, offset=offset))
 
 
@@ -72,7 +72,7 @@ def test_a_set_of_other_images_is_refused(make_set: MakeSet, tmp_path: Path) -> 
     adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=np.zeros((300, 3, 8, 8), int))
     other = open_set(make_set(tmp_path / "other", images=np.full((300, 3, 8, 8), 101, np.uint8)))
     check_perturbation(adversarial, clean)
-    with pytest.raises(InvalidInputError, match=r"pgd: perturbs other images than .*other; use the clean set of its run"):
+    with pytest.raises(InvalidInputError, match=r"pgd: its images do not come from .*other; use the clean set of its run"):
         check_perturbation(adversarial, other)
 
 

@@ -90,5 +90,5 @@ def test_a_record_with_strange_cells_or_frames_is_refused(tmp_path: Path, name: 
     parts = [np.array([0, 3, 4, 7, 8, 9]), np.array([1]), np.array([2, 5, 6])]
     write_pictures(path, images(10), [str(index) for index in range(10)], parts, seed=0, frames=np.ones((10, 2), np.int32))
     save_file({**load_file(path), name: value}, path, metadata={"statistics": " ".join(STATISTICS)})
-    with pytest.raises(InvalidInputError, match="no record of pictures as this version writes it"):
+    with pytest.raises(InvalidInputError, match="not a record of pictures that this version can read"):
         read_pictures(path)

@@ -23,10 +23,10 @@ def test_columns_are_grouped_with_the_classes_that_they_stand_for() -> None:
 @pytest.mark.parametrize(
     ("mapping", "told"),
     [
-        ({"a": ("x",)}, r"says nothing of column b; give its classes, or \[\] if it is not used"),
-        ({"a": ("x",), "b": ("y",), "c": ()}, "names c, which is no column; the columns are a, b"),
-        ({"a": ("x", "y"), "b": ()}, "leaves a single class of the sets"),
-        ({"a": ("x", "y"), "b": ("y",)}, "puts y into several columns that do not stand for the same classes"),
+        ({"a": ("x",)}, r"has no entry for column b; give its classes, or \[\] if it is not used"),
+        ({"a": ("x",), "b": ("y",), "c": ()}, "has c, which is not a column; the columns are a, b"),
+        ({"a": ("x", "y"), "b": ()}, "leaves only one class of the sets"),
+        ({"a": ("x", "y"), "b": ("y",)}, "puts y into several columns that have different classes"),
     ],
 )
 def test_a_partial_or_contradictory_mapping_is_refused(mapping: dict[str, tuple[str, ...]], told: str) -> None:

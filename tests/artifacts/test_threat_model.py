@@ -64,7 +64,7 @@ def test_eps_is_in_pixel_units_and_titled_as_written() -> None:
     ],
 )
 def test_ambiguous_or_unreadable_eps_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="write it as a rational of 255, for example 8/255"):
+    with pytest.raises(InvalidInputError, match="write it as a fraction of 255, for example 8/255"):
         parse_eps(text)
 
 
@@ -91,7 +91,7 @@ def test_an_unknown_norm_is_refused() -> None:
 
 
 def test_a_radius_between_two_steps_of_the_grid_is_refused_under_linf() -> None:
-    with pytest.raises(InvalidInputError, match=r"eps linf 1.9/255: .* it is the same as 1/255; choose 1/255 or 2/255"):
+    with pytest.raises(InvalidInputError, match=r"eps linf 1.9/255: .* so this equals 1/255; choose 1/255 or 2/255"):
         ThreatModel("linf", Fraction(19, 10)).on_grid()
     for held in (ThreatModel("linf", Fraction(2)), ThreatModel("l2", Fraction(19, 10))):
         assert held.on_grid() is held

@@ -90,7 +90,7 @@ def test_everything_that_fits_is_built() -> None:
         ({"shut": {"margim": 1}}, "shut.margim is unknown, did you mean 'margin'?"),
         ({"shut": {"x": 1}}, "shut.x is unknown, expected only margin"),
         ({"threat": {"norm": "l7", "eps": "8/255"}}, "threat.norm should be one of linf, l2, found 'l7'"),
-        ({"threat": {"norm": "l2", "eps": "8/256"}}, "threat: eps '8/256': write it as a rational of 255"),
+        ({"threat": {"norm": "l2", "eps": "8/256"}}, "threat: eps '8/256': write it as a fraction of 255"),
         ({"threat": 8}, "threat should be an object, found 8"),
         ({"maybe": 3}, "maybe should be an object, found 3"),
         ({"paar": 1}, "paar is unknown, did you mean 'pair'?"),

@@ -233,7 +233,7 @@ def test_sets_of_another_contract_are_refused(
 
 
 def test_an_engine_of_another_size_than_its_manifest_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
-    with pytest.raises(InvalidInputError, match="takes size 8 and answers 7 classes, the sets have 6 and 7"):
+    with pytest.raises(InvalidInputError, match="has image size 8 and 7 classes, the sets have 6 and 7"):
         audit_engine(lab.plant(tmp_path, settings={"size": 8}).engine)
 
 
@@ -242,7 +242,7 @@ def test_a_set_outside_its_eps_is_refused(tmp_path: Path, lab: SimpleNamespace) 
     pixels, labels = lab.pictures(200, seed=1)
     weights = read_run(planted.run).weights.digest
     lab.write_sets(tmp_path / "wide", pixels, labels, seed=0, source=weights, eps=24, written_eps=23)
-    with pytest.raises(InvalidInputError, match=r"image image00000 lies outside linf 23/255"):
+    with pytest.raises(InvalidInputError, match=r"image image00000 is outside of linf 23/255"):
         audit_engine(planted.engine, sets=tmp_path / "wide")
 
 
@@ -321,7 +321,7 @@ def test_clean_images_of_another_split_are_refused(tmp_path: Path, lab: SimpleNa
     planted = lab.plant(tmp_path / "this")
     other = lab.plant(tmp_path / "other", data_seed=6)
     shutil.copy(other.run / "sets" / "clean.safetensors", planted.run / "sets" / "clean.safetensors")
-    with pytest.raises(InvalidInputError, match="perturbs other images than"):
+    with pytest.raises(InvalidInputError, match="its images do not come from"):
         audit_engine(planted.engine, sets=planted.run / "sets")
 
 

@@ -165,7 +165,5 @@ def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: Simpl
 
 
 def test_other_classes_than_columns_are_refused_with_what_to_do(clean: SimpleNamespace) -> None:
-    with pytest.raises(
-        InvalidInputError, match=r"tells 6 classes apart, .* has 7: .*--classes.*\[output.mapping\].*--contract"
-    ):
+    with pytest.raises(InvalidInputError, match=r"has 6 classes, but .* has 7: .*--classes.*\[output.mapping\].*--contract"):
         searched(clean, PLAIN, replace(PLAIN, classes=CLASSES[:6]))

@@ -143,7 +143,7 @@ def test_a_plausible_but_wrong_scaling_is_noticed(workplace: SimpleNamespace) ->
         ([('"vasc"]', '"vasc", "other"]')], r"names 8 classes, .* has 7: mel, nv, bcc"),
         ([('"vasc"]', '"naevus"]')], r"they differ in vasc"),
         ([("size = 6", "size = 8")], r"size 8, but .* has 6"),
-        ([('"probabilities"', '"logits"')], r"answers with probabilities"),
+        ([('"probabilities"', '"logits"')], r"outputs probabilities"),
         ([("[output]\n", '[output]\nname = "logits"\n')], r"has no output logits, it has scores float32 \(4, 7\)"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_contract_that_contradicts_the_file_is_refused(
 
 def test_labels_in_the_file_outweigh_the_contract(workplace: SimpleNamespace) -> None:
     foreign_model(workplace.engine, workplace.weights, labels=str(list(CLASSES)))
-    with pytest.raises(EngineError, match="the file says that its columns are mel, nv, bcc"):
+    with pytest.raises(EngineError, match="according to the file, its columns are mel, nv, bcc"):
         audit(workplace)
 
 
@@ -167,7 +167,7 @@ def test_without_sets_and_beside_a_manifest_a_contract_is_refused(workplace: Sim
     with pytest.raises(InvalidInputError, match="leave --emulate out"):
         audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, emulate=True)
     workplace.engine.with_name("foreign.onnx.json").write_text("{}")
-    with pytest.raises(InvalidInputError, match="has a manifest, which says all"):
+    with pytest.raises(InvalidInputError, match="has a manifest, so it needs no contract"):
         audit(workplace)
 
 

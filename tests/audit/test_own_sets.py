@@ -307,7 +307,10 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (other_steps, f"its {PGD} was made with steps 2, that of this engine with steps 1: another attack; craft one"),
+        (
+            other_steps,
+            f"its {PGD} was made with steps 2, that of this engine with steps 1: so the attacks differ; craft one",
+        ),
         (one_setting_more, f"its {PGD} was made with restarts None, that of this engine with restarts not set"),
         (transfer_for_the_baseline, f"its {PGD} was crafted on another model than its engine's, so it is no own set"),
         (another_attack_under_the_title, f"its set {PGD} has digest .*: other images; audit both"),
@@ -320,8 +323,8 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (accuracy_raised, rf"{PGD}: comparison\.engine_accuracy {UNPROVED}"),
         (without_answers(accuracy_raised), rf"{PGD}: accuracy is 0\.5000, but"),
-        (fewer_images, f"answers by image are not those of {IMAGES - 8} images: the report was changed"),
-        (without_answers(fewer_images), f"{PGD}: right answers are not those of {IMAGES} images; the report was changed"),
+        (fewer_images, f"predictions per image do not match {IMAGES - 8} images: the report was changed"),
+        (without_answers(fewer_images), f"{PGD}: correct predictions do not match {IMAGES} images; the report was changed"),
         (
             of_an_earlier_version,
             r"sets\[1\].settings is missing, expected an object; this version of skinaudit does not",

@@ -176,7 +176,7 @@ def test_options_of_plans_reach_the_engines_that_take_them(tmp_path: Path) -> No
         graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, other: given,
     }  # fmt: skip
     for engines, option in (([graph, plan], "--kernels"), ([graph, graph], "--device")):
-        with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, which none of the 2 engines"):
+        with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, but none of the 2 engines uses it"):
             fit_plans(engines, given, runtime=None)
 
 
@@ -188,7 +188,7 @@ def test_each_engine_is_audited_with_its_own_options_of_plans(engines: Path) -> 
         given, settings, jobs=1, finished=lambda *_: None, progress=silent, plans={given[0]: PlanOptions()}
     )  # fmt: skip
     assert isinstance(answers[0], AuditResult)
-    assert "takes no --device" in str(answers[1])
+    assert "does not support --device" in str(answers[1])
 
 
 def test_the_command_names_the_engines_that_are_audited_without_an_option(engines: Path) -> None:
@@ -196,9 +196,11 @@ def test_the_command_names_the_engines_that_are_audited_without_an_option(engine
     plan.write_bytes(b"")
     words = ["audit", str(graph), str(plan), "--device", "1", "--jobs", "1", "--threads", "1", "--json"]
     done = CliRunner().invoke(skinaudit.cli.commands, words)
-    assert f"{graph}: audited without --device 1" in done.stderr
-    assert f"{plan}: audited without" not in done.stderr
+    assert f"{graph}: --device 1 does not apply to this engine and is ignored" in done.stderr
+    assert f"{plan}: --device" not in done.stderr
     assert f"2 of 2  {plan.name}  ERROR" in done.stderr
     assert f"1 of 2  {graph.name}  ERROR" not in done.stderr
     alone = CliRunner().invoke(skinaudit.cli.commands, [*words[:2], *words[3:5]])
-    assert str(alone.exception).startswith(f"{graph}: onnxruntime takes no --device, which is for tensorrt and tensorrt-rtx")
+    assert str(alone.exception).startswith(
+        f"{graph}: onnxruntime does not support --device, which is for tensorrt and tensorrt-rtx"
+    )

@@ -272,7 +272,7 @@ def test_without_a_gpu_each_engine_is_left_out_with_its_reason(run: Path, built:
     opened, left_out = open_all(run, provider="cuda", threads=1)
     if not opened:
         assert len(left_out) == len(list((run / "engines").glob("*.json")))
-        assert all("provider cuda was asked for" in reason for reason in left_out.values())
+        assert all("provider cuda was requested" in reason for reason in left_out.values())
 
 
 def test_speeds_are_per_image() -> None:

@@ -15,7 +15,7 @@ from skinaudit import cli
 from skinaudit.commands import endings
 from skinaudit.errors import InvalidInputError
 
-INTERRUPTED = "skinaudit: interrupted; nothing half-written was left"
+INTERRUPTED = "skinaudit: interrupted; no partial file was left"
 
 
 class UnspeakableError(Exception):
@@ -344,7 +344,7 @@ def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_pat
     for step, content in (("made", "old"), ("written", "old"), ("before it is renamed", "old"), ("renamed", "new")):
         (tmp_path / "kept").write_text("old")
         done = subprocess.run([sys.executable, "-c", code, step], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (143, "skinaudit: told to end; nothing half-written was left\n")
+        assert (done.returncode, done.stderr) == (143, "skinaudit: terminated; no partial file was left\n")
         assert [path.name for path in tmp_path.iterdir()] == ["kept"]
         assert (tmp_path / "kept").read_text() == content
 

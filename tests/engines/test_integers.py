@@ -68,5 +68,5 @@ def test_an_onnx_file_that_quantises_its_answers_is_decoded(tmp_path: Path) -> N
 
 
 def test_integers_without_a_meaning_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="does not say what the integers stand for"):
+    with pytest.raises(EngineError, match="does not say what its integers mean"):
         open_engine(write(tmp_path / "open.onnx", told=False), contract=CONTRACT, threads=1)

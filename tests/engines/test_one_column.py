@@ -79,9 +79,9 @@ def test_an_answer_at_the_threshold_is_not_above_it_whichever_column_it_is_for()
 @pytest.mark.parametrize(
     ("answers", "contract", "told"),
     [
-        (ODDS, replace(CONTRACT, answer="probabilities"), 'answers lie outside of 0 to 1; write answer = "logits"'),
+        (ODDS, replace(CONTRACT, answer="probabilities"), 'some outputs are not between 0 and 1; write answer = "logits"'),
         (np.stack([ODDS, ODDS], 1), CONTRACT, "the positive class of one column; leave positive out"),
-        (ODDS[:, None], replace(CONTRACT, positive=None), 'say with positive = "..." which of them the one column tells of'),
+        (ODDS[:, None], replace(CONTRACT, positive=None), 'write with positive = "..." for which of them the one column is'),
         (ODDS[:, None], replace(CONTRACT, positive=None, classes=("a", "b", "c")), "names 3 classes; name all of them"),
     ],
 )
@@ -98,9 +98,9 @@ def test_an_own_engine_takes_positive_class_and_threshold_from_its_run() -> None
     engine = SessionEngine(Given(ODDS[:, None], name="image"), where="e", own=run)
     assert predictions(engine.logits(IMAGES)).tolist() == [1, 1, 1, 1, 0]
     assert engine.description.classes == 2
-    with pytest.raises(EngineError, match="its run answers in one column a class"):
+    with pytest.raises(EngineError, match="but its run has one column per class"):
         SessionEngine(Given(ODDS[:, None], name="image"), where="e")
-    with pytest.raises(EngineError, match="its run answers in one column;"):
+    with pytest.raises(EngineError, match="but its run has one column;"):
         SessionEngine(Given(np.stack([ODDS, ODDS], 1), name="image"), where="e", own=run)
 
 

@@ -81,15 +81,15 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
 def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarray, found: str) -> None:
     with pytest.raises(EngineError) as error:
         open_engine(write_model(), threads=1).logits(batch)
-    assert "takes uint8 images (B, 3, 8, 8)" in str(error.value)
+    assert "needs uint8 images (B, 3, 8, 8)" in str(error.value)
     assert found in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        ({"input_name": "pixels"}, "takes (pixels) -> (logits), expected image -> logits"),
-        ({"output_name": "scores"}, "takes (image) -> (scores), expected image -> logits"),
+        ({"input_name": "pixels"}, "has (pixels) -> (logits), expected image -> logits"),
+        ({"output_name": "scores"}, "has (image) -> (scores), expected image -> logits"),
         ({"channels": 1}, "found image float32 (batch, 1, 8, 8), expected (batch, 3, size, size)"),
         ({"height": 6}, "found image float32 (batch, 3, 6, 8), expected (batch, 3, size, size)"),
         ({"batch": 1}, "the batch is fixed at 1"),
@@ -113,9 +113,9 @@ def test_logits_that_are_not_finite_are_refused(write_model: Write, spoil: float
 
 
 def test_answers_of_another_shape_or_kind_are_refused() -> None:
-    with pytest.raises(EngineError, match=r"e: answered with float32 \(2, 3\) instead of float32 \(2, 7\)"):
+    with pytest.raises(EngineError, match=r"e: returned float32 \(2, 3\) instead of float32 \(2, 7\)"):
         check_logits(np.zeros((2, 3), np.float32), rows=2, classes=7, where="e")
-    with pytest.raises(EngineError, match=r"answered with int64 \(2, 7\)"):
+    with pytest.raises(EngineError, match=r"returned int64 \(2, 7\)"):
         check_logits(np.zeros((2, 7), np.int64), rows=2, classes=7, where="e")
 
 
@@ -161,7 +161,7 @@ def test_bytes_open_as_the_file_does_and_errors_name_the_place(write_model: Writ
 
 def test_a_provider_that_is_not_there_is_an_error(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(EngineError, match=r"provider cuda was asked for .*'skinaudit\[gpu\]'.*--provider cpu"):
+    with pytest.raises(EngineError, match=r"provider cuda was requested.*'skinaudit\[gpu\]'.*--provider cpu"):
         open_engine(write_model(), provider="cuda")
     with pytest.raises(EngineError, match="provider 'tpu': choose cpu or cuda"):
         open_engine(write_model(), provider="tpu")  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(write_model: Write, monkeypatc
     path, real = write_model(), onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **_: real(*a, providers=["CPUExecutionProvider"]))
-    with pytest.raises(EngineError, match="provider cuda was asked for and onnxruntime offers CPUExecutionProvider"):
+    with pytest.raises(EngineError, match="provider cuda was requested, but onnxruntime offers only CPUExecutionProvider"):
         open_engine(path, provider="cuda")
 
 

@@ -80,7 +80,7 @@ def test_pixels_between_the_steps_enter_unless_the_input_is_of_whole_numbers() -
     SessionEngine(session, where="e", contract=CONTRACT).logits(between)
     assert np.array_equal(session.fed[0], between / np.float32(255))
     whole = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
-    with pytest.raises(EngineError, match=r"takes uint8 images \(B, 3, .*, was given float32"):
+    with pytest.raises(EngineError, match=r"needs uint8 images \(B, 3, .*, but got float32"):
         whole.logits(between)
 
 
@@ -102,7 +102,7 @@ def test_a_declared_batch_is_the_only_one_that_is_fed() -> None:
     engine.logits(IMAGES)
     assert [len(one) for one in session.fed] == [2, 2, 2]
     assert engine.description.batches == (BatchRange(2, 2, 2),)
-    with pytest.raises(EngineError, match="e: takes batches of 4, the contract says that 2 are served; correct batch"):
+    with pytest.raises(EngineError, match="e: accepts only batch size 4, but the contract says 2; correct batch"):
         SessionEngine(Recorder(batch=4), where="e", contract=replace(CONTRACT, batch=2))
 
 
@@ -119,14 +119,14 @@ def test_probabilities_become_logarithms_that_keep_the_order() -> None:
     np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1, rtol=1e-5)
     with pytest.raises(EngineError, match="do not sum to 1"):
         SessionEngine(Recorder(), where="e", contract=contract).logits(IMAGES)
-    with pytest.raises(EngineError, match="answers with probabilities"):
+    with pytest.raises(EngineError, match="outputs probabilities"):
         SessionEngine(Recorder(softmax=True), where="e", contract=CONTRACT).logits(IMAGES)
 
 
 def test_labels_of_the_file_that_contradict_the_contract_are_refused() -> None:
     session = Recorder()
     session.labels = ("b", "a", "c")
-    with pytest.raises(EngineError, match="the file says that its columns are b, a, c"):
+    with pytest.raises(EngineError, match="according to the file, its columns are b, a, c"):
         SessionEngine(session, where="e", contract=CONTRACT)
 
 

@@ -140,7 +140,7 @@ def test_weights_that_are_computed_are_refused(calibration: Calibration) -> None
         ],
         weights=np.ones((4, 3, 1, 1), np.float32),
     )
-    with pytest.raises(InvalidInputError, match="e: the weights of convolve are no constant; export it as fp16"):
+    with pytest.raises(InvalidInputError, match="e: the weights of convolve are not constant; export it as fp16"):
         converted(model, calibration)
 
 

@@ -91,7 +91,7 @@ def test_a_wild_engine_is_refused_whatever_its_precision(clean: AdversarialSet) 
 
 
 def test_an_engine_of_another_run_is_refused(clean: AdversarialSet) -> None:
-    with pytest.raises(EngineError, match="images of size 4 and 7 classes, the engine takes 9 and answers with 7"):
+    with pytest.raises(EngineError, match="images of size 4 and 7 classes, but the engine has 9 and 7"):
         measure_parity(Replay(clean.source_logits, size=9), clean, precision=FP32)
-    with pytest.raises(EngineError, match="takes 4 and answers with 3"):
+    with pytest.raises(EngineError, match="the engine has 4 and 3"):
         measure_parity(Replay(clean.source_logits[:, :3]), clean, precision=FP32)

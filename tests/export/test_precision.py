@@ -103,7 +103,7 @@ def test_fp16_refuses_activations_that_overflow_although_all_weights_fit(
     for tensor in changed.graph.initializer:
         if len(tensor.dims) == 4 and "weight" in tensor.name:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3000), tensor.name))
-    with pytest.raises(InvalidInputError, match=r"e\.onnx: activations reach .*, fp16 ends at 65504"):
+    with pytest.raises(InvalidInputError, match=r"e\.onnx: activations reach .*, but the largest fp16 value is 65504"):
         to_fp16(changed, calibration, where=WHERE)
 
 

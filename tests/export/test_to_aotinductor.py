@@ -182,9 +182,9 @@ def test_an_audit_opens_it_on_request_alone(package: Exported) -> None:
 def test_a_program_opened_as_a_package_and_the_reverse_are_refused(written: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.pt2"
     torch.export.save(torch.export.export(torch.nn.Flatten(), (torch.zeros(2, 3),)), program)
-    with pytest.raises(EngineError, match="not a package that skinaudit exported"):
+    with pytest.raises(EngineError, match="so skinaudit did not export it"):
         open_engine(program, runtime="aotinductor", allow_code=True)
-    with pytest.raises(EngineError, match="holds no exported program; a compiled package needs --runtime aotinductor"):
+    with pytest.raises(EngineError, match="contains no exported program; a compiled package needs --runtime aotinductor"):
         open_engine(written, runtime="pytorch")
 
 
@@ -211,7 +211,7 @@ def test_another_device_is_one_line(written: Path, tmp_path: Path) -> None:
     finally:
         torch.backends.cpu = capability
     if not torch.cuda.is_available():
-        with pytest.raises(NoDeviceError, match=r"compiled for a CUDA device \(NVIDIA H100\), and torch finds none"):
+        with pytest.raises(NoDeviceError, match=r"compiled for a CUDA device \(NVIDIA H100\), but torch finds none"):
             opened(described(written, tmp_path / "gpu.pt2", device="cuda", processor="NVIDIA H100"))
 
 

@@ -200,7 +200,7 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, suffix: str) -> None:
 
 
 def test_another_provider_is_refused(exported: tuple[Exported, ...]) -> None:
-    with pytest.raises(EngineError, match="OpenVINO runs on the CPU here"):
+    with pytest.raises(EngineError, match="OpenVINO runs only on the CPU here"):
         open_engine(exported[0].path, provider="cuda")
 
 

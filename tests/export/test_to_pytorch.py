@@ -63,5 +63,5 @@ def test_a_program_with_pickled_payloads_is_refused_unopened(program: Exported, 
                 next(iter(config["config"].values()))["use_pickle"] = True
                 content = json.dumps(config).encode()
             target.writestr(name, content)
-    with pytest.raises(EngineError, match="holds pickled objects, which may run code"):
+    with pytest.raises(EngineError, match="contains pickled objects, which may run code"):
         open_engine(hostile)

@@ -170,7 +170,7 @@ def test_a_dynamic_side_besides_the_batch_is_refused(tmp_path: Path) -> None:
             r"tensorrt_rtx 1\.\S+ builds for no SM90; choose --target among SM75, SM80, SM86, SM89, SM120",
         ),
         ({"targets": ("SM86", "current")}, "builds for no SMCURRENT"),
-        ({"timing_cache": Path("cache")}, "tensorrt_rtx times no kernels when it builds; leave --timing-cache out"),
+        ({"timing_cache": Path("cache")}, "tensorrt_rtx does not time kernels when it builds; leave --timing-cache out"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(
@@ -201,7 +201,9 @@ def test_a_library_without_targets_says_so() -> None:
         ProfilingVerbosity=SimpleNamespace(DETAILED=0),
     )  # fmt: skip
     config = SimpleNamespace(clear_flag=lambda flag: None, set_flag=lambda flag: None)
-    with pytest.raises(InvalidInputError, match=r"e: tensorrt 10\.3 builds for the GPU that is here and has no --target"):
+    with pytest.raises(
+        InvalidInputError, match=r"e: tensorrt 10\.3 builds only for the GPU of this machine and has no --target"
+    ):
         apply_options(old, config, BuildOptions(targets=("8.6",)), where="e")
     with pytest.raises(InvalidInputError, match=r"e: tensorrt 10\.3 has no --refit; leave it out"):
         apply_options(old, config, BuildOptions(refit=True), where="e")

@@ -75,7 +75,7 @@ ERRORS: Mapping[str, str] = {
     "finite logits": r"NaN or infinit",
     "logits, not probabilities": r"answers (with )?probabilities",
     "control": r"does not reproduce the stored logits",
-    "eps in integers": r"lies outside linf",
+    "eps in integers": r"is outside of linf",
     "digest": r"changed after it was written",
     "labels of the clean set": r"labels or image names differ",
 }

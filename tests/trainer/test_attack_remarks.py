@@ -39,14 +39,14 @@ def test_a_sound_set_is_not_remarked_on(make_set: Callable[..., Path], tmp_path:
 def test_the_median_counts_and_not_the_largest(make_set: Callable[..., Path], tmp_path: Path) -> None:
     steps = np.where(np.arange(COUNT) < 40, 4, 1)
     (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=steps))
-    assert remark.startswith("pgd linf 4/255: rounded to 8 bit, half of the images spend no more than 25% of eps")
+    assert remark.startswith("pgd linf 4/255: after rounding to 8 bit, half of the images use at most 25% of eps")
 
 
 def test_silent_images_are_counted(make_set: Callable[..., Path], tmp_path: Path) -> None:
     (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), silent=3))
-    assert remark.startswith("pgd linf 4/255: 3 of 100 images gave the attack no gradient to follow")
+    assert remark.startswith("pgd linf 4/255: the attack had no gradient on 3 of 100 images")
 
 
 def test_what_rounding_took_is_said(make_set: Callable[..., Path], tmp_path: Path) -> None:
     (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), kept=0.6))
-    assert "leaves half of the images no more than 60% of the perturbation's effect" in remark
+    assert "half of the images keep at most 60% of the perturbation's effect" in remark

@@ -156,7 +156,9 @@ def test_l2_rounding_loses_little(eps: int, shape: str) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_ball_without_another_point_of_the_grid_is_refused(norm: str) -> None:
     original = pixels(0)
-    with pytest.raises(InvalidInputError, match=f"eps {norm} 0.9/255: below 1/255 nothing but the clean image is left"):
+    with pytest.raises(
+        InvalidInputError, match=f"eps {norm} 0.9/255: below 1/255 the 8-bit grid contains only the clean image"
+    ):
         ball.to_grid(original.float() / 255, original, threat_model=ThreatModel(norm, Fraction(9, 10)))  # type: ignore[arg-type]
 
 

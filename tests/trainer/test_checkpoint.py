@@ -97,5 +97,5 @@ def test_a_run_with_changed_or_unfitting_weights_is_refused(tiny_run: Path, tmp_
     with pytest.raises(InvalidInputError, match=r"weights.safetensors: the weights do not fit the run's model"):
         checkpoint.load_run_model(run)
     (run / "run.json").write_text(manifest.replace('"width": 0.25', '"breadth": 0.25'))
-    with pytest.raises(InvalidInputError, match=r"run.json: names no arch and width to build the model from"):
+    with pytest.raises(InvalidInputError, match=r"run.json: has no arch and width to build the model from"):
         checkpoint.load_run_model(run)

@@ -20,7 +20,7 @@ def test_images_of_the_run_are_left_out_and_more_attacks_are_added(tiny_run: Pat
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     own = load("synthetic", size=32, images=300)
     other = load("synthetic", size=32, images=140, seed=5)
-    with pytest.raises(InvalidInputError, match="every one of its 300 images is of the run itself"):
+    with pytest.raises(InvalidInputError, match="every one of its 300 images belongs to the run"):
         attack_external(run, own, (), name="own")
     (fgsm,) = plans_for(run, ("fgsm",), norm="linf", eps=None, settings={})
     written = attack_external(run, other, (fgsm,), name="hospital-b")

@@ -115,7 +115,7 @@ def test_a_targeted_set_gets_nearer_to_its_aims_than_the_clean_images(run: Path)
 
 def test_a_stored_set_spends_the_full_budget(run: Path) -> None:
     before = (run / "run.json").read_bytes()
-    with pytest.raises(InvalidInputError, match="a stored set spends the full budget; leave stop_margin out"):
+    with pytest.raises(InvalidInputError, match="a stored set uses the full budget; leave stop_margin out"):
         attack_run(run, (AttackPlan("pgd", LINF8, {**QUICK, "stop_margin": 0.5}),))
     assert (run / "run.json").read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_an_interruption_leaves_manifest_and_sets_in_agreement(run: Path) -> Non
 
 
 def test_a_ball_without_another_grid_point_is_refused(run: Path) -> None:
-    with pytest.raises(InvalidInputError, match="below 1/255 nothing but the clean image is left"):
+    with pytest.raises(InvalidInputError, match="below 1/255 the 8-bit grid contains only the clean image"):
         attack_run(run, (AttackPlan("fgsm", ThreatModel("linf", Fraction(1, 2))),))
 
 

@@ -157,7 +157,7 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1, settings_digest="one")
     with pytest.raises(
-        InvalidInputError, match=r"checkpoint.safetensors: made with other settings or data; repeat the same"
+        InvalidInputError, match=r"checkpoint.safetensors: belongs to different settings or data; repeat the same"
     ):
         run(tmp_path, resume=True, settings_digest="two")
 
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_loss_that_becomes_nan_stops_with_an_explanation(tmp_path: Path) -> None:
     recipe = replace(QUICK, optimiser="sgd", schedule="plateau", patience=3, learning_rate=1e30)
     with pytest.raises(
-        TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with a learning rate below 1e\+30"
+        TrainingDivergedError, match=r"became (nan|inf|NaN).* in epoch 1: start again with --learning-rate below 1e\+30"
     ):
         run(tmp_path, recipe)
     assert not RunFolder(tmp_path).checkpoint.exists()

@@ -72,7 +72,7 @@ def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
 
 def test_a_ramp_that_does_not_fit_behind_the_warm_up_is_refused() -> None:
     assert hardened(warm_up=0.6, ramp=0.4) is not None
-    with pytest.raises(InvalidInputError, match=r"warm-up 0.6 and ramp 0.5: more than the whole training; give a smaller"):
+    with pytest.raises(InvalidInputError, match=r"warm-up 0.6 and ramp 0.5: together more than the whole training"):
         hardened(warm_up=0.6, ramp=0.5)
 
 
@@ -112,7 +112,7 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
     assert hardening.threat_model == LINF4
     assert hardening.trained == hardening.at(1.0) == ThreatModel("linf", Fraction(5))
     assert at(hardening, 0.5).eps_255 == Fraction(5, 2)
-    with pytest.raises(InvalidInputError, match="a radius of hardening without hardening: give --hardening pgd"):
+    with pytest.raises(InvalidInputError, match="--hardening-eps needs hardening; add --hardening pgd"):
         hardened("none", train_eps_255=Fraction(5))
 
 

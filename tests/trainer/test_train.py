@@ -121,21 +121,21 @@ def tiny_training() -> Training:
 def test_a_finished_run_is_not_written_over(tiny_run: Path) -> None:
     data = load("synthetic", size=32, images=300)
     for resume in (True, False):
-        with pytest.raises(InvalidInputError, match="tiny: holds a finished run already"):
+        with pytest.raises(InvalidInputError, match="tiny: contains a finished run"):
             train_run(data, tiny_training(), out=tiny_run, resume=resume)
 
 
 def test_a_folder_that_cannot_take_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "checkpoint.safetensors").write_bytes(b"")
-    with pytest.raises(InvalidInputError, match="holds an unfinished run; go on with --resume"):
+    with pytest.raises(InvalidInputError, match="contains an unfinished run; continue it with --resume"):
         claim_folder(tmp_path / "unfinished", resume=False)
     claim_folder(tmp_path / "unfinished", resume=True)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InvalidInputError, match=r"file: cannot be made or written \(File exists\); choose another --out"):
         claim_folder(tmp_path / "file", resume=False)
     with pytest.raises(
-        InvalidInputError, match=r"is no run folder, it holds file, unfinished; choose a new folder as --out"
+        InvalidInputError, match=r"is not a run folder, because it contains file, unfinished; choose a new folder for --out"
     ):
         claim_folder(tmp_path, resume=False)
 
@@ -161,7 +161,7 @@ def test_a_weakness_is_in_the_record_and_in_the_last_line(tmp_path: Path, monkey
 
 
 def test_a_radius_that_no_stored_set_can_hold_is_refused_before_training() -> None:
-    with pytest.raises(InvalidInputError, match=r"eps 0.5/255: sets are stored in 8 bit, choose at least 1/255"):
+    with pytest.raises(InvalidInputError, match=r"eps 0.5/255: sets are stored in 8 bit, so choose at least 1/255"):
         threat_model("linf", Fraction(1, 2))
 
 
@@ -205,7 +205,7 @@ def test_a_folder_that_another_training_writes_is_refused_and_left_as_it_is(tmp_
     training: Any = None
     with (
         one_writer(RunFolder(out).training_lock, what="run"),
-        pytest.raises(InvalidInputError, match=rf"^{out}: is being written by process {os.getpid()} on "),
+        pytest.raises(InvalidInputError, match=rf"^{out}: process {os.getpid()} on "),
     ):
         train_run(dataset, training, out=out, resume=True)
     assert not list(out.iterdir())

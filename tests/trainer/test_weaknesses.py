@@ -37,14 +37,14 @@ def constant_under_attack(make_set: Callable[..., Path], folder: Path) -> tuple[
 def test_a_model_that_answers_one_class_is_named_with_that_class(make_set: Callable[..., Path], tmp_path: Path) -> None:
     clean = opened(make_set, tmp_path / "clean.safetensors", np.ones(28, np.int64))
     (line,) = weaknesses(clean, [], kept={"val_one_class": True}, hardening=None)
-    assert line.startswith("the model answers nv for 100.0% of the clean test images, whatever they show")
+    assert line.startswith("the model predicts nv for 100.0% of the clean test images")
 
 
 def test_validation_images_can_show_it_alone(make_set: Callable[..., Path], tmp_path: Path) -> None:
     clean = opened(make_set, tmp_path / "clean.safetensors", LABELS)
     assert weaknesses(clean, [], kept=MIXED, hardening=None) == ()
     (line,) = weaknesses(clean, [], kept={"val_one_class": True}, hardening=None)
-    assert line.startswith("the model answers one class for nearly all clean validation images")
+    assert line.startswith("the model predicts one class for nearly all clean validation images")
 
 
 def test_hardening_that_is_no_better_than_a_constant_answer_failed(make_set: Callable[..., Path], tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_hardening_that_held_has_no_weakness(make_set: Callable[..., Path], tmp_
 @pytest.mark.parametrize(
     ("hardening", "advice"),
     [
-        (Hardening(LINF4, steps=1, warm_up=0.4), "overfit to an attack of one step: use --steps 3 or more"),
+        (Hardening(LINF4, steps=1, warm_up=0.4), "overfit to a one-step attack: use --steps 3 or more"),
         (Hardening(LINF4, steps=3, warm_up=0.0), "give --warm-up 0.4, or a finished standard run as --weights"),
         (HARDENING, "train longer (--epochs), on more images, with a smaller --eps"),
     ],

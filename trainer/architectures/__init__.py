@@ -27,7 +27,7 @@ class Build(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an architecture file offers. learning_rate: None where the recipe's own trains it."""
+    """The contents of an architecture file. learning_rate: None if the recipe's learning rate works."""
 
     build: Build
     torchvision: bool

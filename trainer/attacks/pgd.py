@@ -76,7 +76,7 @@ def attack(
         raise InvalidInputError(f"pgd: settle {settle}: at least 1, untargeted, and beside a stop_margin")
     if trace is not None:
         if stop_margin is not None:
-            raise InvalidInputError("pgd: a trace tells of the full budget; leave stop_margin out")
+            raise InvalidInputError("pgd: a trace records the full budget; leave stop_margin out")
         trace.open(len(images), stages=[steps] * restarts, device=images.device)
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
     found = images.clone()

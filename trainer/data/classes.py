@@ -31,12 +31,12 @@ _FILE = Known(
 
 @dataclass(frozen=True)
 class ClassPlan:
-    """How the classes of the data become those of a task.
+    """How the classes of the data are mapped to those of a task.
 
-    where: the file, for messages. members: by class of the task those of the data, in the order of the model's columns;
-    None where they stay as they are. malignant: classes of the task, the most important one first; None where the file
-    leaves it to the data. left_out: classes of the data whose images are not used. of_run: made of what a run noted of its
-    own images; other images may lack some of these classes, or have the task's already.
+    where: the file, for messages. members: for each class of the task the classes of the data, in the order of the
+    model's columns; None if they stay the same. malignant: classes of the task, the most important one first; None if
+    the data decide. left_out: classes of the data whose images are not used. of_run: True if made from the record of a
+    run's own images; other images may lack some of these classes, or already have the task's classes.
     """
 
     where: str
@@ -81,7 +81,7 @@ def read_classes(path: Path) -> ClassPlan:
     elif unknown:
         problem = f"malignant names {first_few(unknown)}; the classes are {first_few(list(members), limit=MAX_CLASSES)}"
     elif hollow:
-        problem = f"class {hollow[0]!r} is made of no class of the data; name one"
+        problem = f"class {hollow[0]!r} has no class of the data; name one"
     if problem:
         raise InvalidInputError(f"{path}: {problem}")
     return plan
@@ -99,7 +99,7 @@ def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
     labels = np.array([of_task.get(name, -1) for name in dataset.classes], np.int64)[dataset.labels]
     kept = np.flatnonzero(labels >= 0)
     if len(kept) == 0:
-        raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; name its classes")
+        raise InvalidInputError(f"{plan.where}: leaves no image of {dataset.title}; use its class names")
     noted = json.dumps([list(members.items()), plan.left_out])
     return replace(
         of_rows(dataset, kept),
@@ -149,7 +149,7 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
         raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
     if rest and REST not in named:
         raise InvalidInputError(
-            f"{plan.where}: says nothing of {first_few(rest)}; put them into a class, or into leave_out = [...]"
+            f"{plan.where}: has no entry for {first_few(rest)}; put them into a class, or into leave_out = [...]"
         )
     if not rest and any(REST in of for of in plan.members.values()):
         raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
@@ -175,7 +175,7 @@ def _malignant(dataset: Dataset, plan: ClassPlan, members: Mapping[str, tuple[st
         ill = [name for name in of if name in dataset.malignant]
         if ill and len(ill) < len(of):
             raise InvalidInputError(
-                f"{plan.where}: {task} mixes malignant {first_few(ill)} with other classes; say with malignant = [...] "
+                f"{plan.where}: {task} mixes malignant {first_few(ill)} with other classes; write with malignant = [...] "
                 "which classes of the task are malignant"
             )
     ill_tasks = (task for name in dataset.malignant for task, of in members.items() if name in of)

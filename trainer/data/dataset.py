@@ -21,23 +21,21 @@ class Skipped:
 class Dataset:
     """Decoded images with labels. Invariant: all arrays and `ids` have the same length N and a fixed order.
 
-    images: uint8 (N, 3, size, size), RGB, read-only, memory-mapped where it comes from the cache.
-    labels: int64 (N,), index into `classes`.
-    groups: int64 (N,), lesion index; images of one lesion share it.
-    ids: the distribution's own image names.
-    classes: names of the classes, in the order of the labels. malignant: those that are known to be malignant, the most
-    important one first.
-    title: for people, such as `HAM10000` or `synthetic (procedural, seed 0)`.
-    synthetic: true for generated images; every output says so.
-    digest: of images, labels, groups and ids.
-    official_split: int64 (N,) 0 train, 1 validation, 2 test where the distribution brings its own.
-    classes_from: by class the distribution's own classes that it was made of; empty where these are the classes.
-    patients: int64 (N,), patient index, -1 where it is not known; None where no patient is.
-    pictures: int64 (N,), index of the picture's content: images with identical pixels share it, and are of one lesion.
-    subgroups: by name of skinaudit.trainer.data.subgroups.NAMES one value an image, empty where it is not told; names of
-    which nothing is told are left out.
-    frames: int32 (N, 2), width and height in pixels before resizing; None for generated images.
-    turned: how many pictures an orientation tag turned. notes: what a person must know of how the images were read.
+    images: uint8 (N, 3, size, size), RGB, read-only, memory-mapped if it comes from the cache.
+
+    labels: int64 (N,), index into `classes`. groups: int64 (N,), lesion index; images of one lesion share it. ids: the
+    image names of the distribution. classes: names of the classes, in the order of the labels. malignant: the classes
+    that are known to be malignant, the most important one first. title: for people, such as `HAM10000` or `synthetic
+    (procedural, seed 0)`. synthetic: True for generated images; every output says so. digest: of images, labels, groups
+    and ids.
+
+    official_split: int64 (N,) 0 train, 1 validation, 2 test, if the distribution has its own split. classes_from: for
+    each class the original classes behind it; empty if they are the same. patients: int64 (N,), patient index, -1 if
+    unknown; None if no patient is known. pictures: int64 (N,), index of the picture's content: images with identical
+    pixels share it and belong to one lesion. subgroups: for each known name of skinaudit.trainer.data.subgroups.NAMES
+    one value per image, empty if unknown. frames: int32 (N, 2), width and height in pixels before resizing; None for
+    generated images. turned: number of pictures that an orientation tag turned. notes: what a person must know about how
+    the images were read.
     """
 
     images: NDArray[np.uint8]

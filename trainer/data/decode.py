@@ -152,7 +152,7 @@ def _to_rgb(image: Image.Image, *, sixteen: bool) -> Image.Image | Unreadable:
         image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     rgb = image.convert("RGB")
     if sixteen and int(np.asarray(rgb).max()) < 16:
-        return Unreadable("16-bit pixels that use less than a sixteenth of their range: save it with 8 bits")
+        return Unreadable("16-bit pixels that use less than 1/16 of their range; save it with 8 bits")
     return rgb
 
 

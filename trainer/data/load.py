@@ -176,7 +176,7 @@ def _refuse_unprintable(dataset: Dataset, where: str) -> None:
     """Before any time is spent: a set that holds such a name, or a manifest with such a title, could not be written."""
     strange = [name for name in (dataset.title, *dataset.classes, *dataset.ids) if UNPRINTABLE.search(name)]
     if strange:
-        raise InvalidInputError(f"{where}: the name {show(strange[0])} holds control characters; rename it")
+        raise InvalidInputError(f"{where}: the name {show(strange[0])} contains control characters; rename it")
 
 
 def _refuse_empty_class(dataset: Dataset, where: str, *, remedy: str) -> None:

@@ -18,9 +18,9 @@ _TURNED, _ALIKE, _FRAMES = "turned", "alike", "frames"
 
 
 class Reading:
-    """Pictures on their way into the cache, and what is noted of them; positions count the readable ones.
+    """Pictures on their way into the cache, with the facts recorded about them; positions count the readable ones.
 
-    decode: gives every picture in order; it is called where the cache does not have them.
+    decode: yields every picture in order; it is called if the cache does not have them.
     """
 
     def __init__(self, decode: Callable[[], Iterator[Decoded | Unreadable]]) -> None:

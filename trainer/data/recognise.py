@@ -1,4 +1,5 @@
-"""Which archive's table lies in a folder, told by the columns; what comes near is named, so that it can be mended."""
+"""Recognise the archive behind a table by its columns. A table that is almost recognised is named, so that it can be
+repaired."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
             )
     for path in files:
         if is_spreadsheet(path) and mentions(path, sorted(stems)):
-            raise InvalidInputError(f"{path}: a spreadsheet is not read; save it as CSV, or take it out of the folder")
+            raise InvalidInputError(f"{path}: spreadsheets are not supported; save it as CSV, or remove it from the folder")
 
 
 def _names_images(path: Path, stems: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The common part of data sets that come as a table beside folders of images: rows, files, and what is wrong with them."""
+"""The common part of data sets with a table and folders of images: rows, files, and their errors."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def assemble(
         there = f"such as {example}" if example else "no picture at all"
         raise InvalidInputError(
             f"{table}: none of its {len(by_id):,} images, such as {next(iter(files), '(no id)')}, is in the folder, which "
-            f"has {there}; put the table beside its pictures"
+            f"has {there}; put the table into the folder of its pictures"
         )
     diagnoses = _diagnoses(rows)
     records: list[Record] = []
@@ -122,7 +122,7 @@ def assemble(
             continue
         if len(same) > 1:
             # Equal lines contradict nothing, so one of them stands; the others are still reported.
-            bad.append(Skipped(image_id, f"listed {len(same)} times, kept once"))
+            bad.append(Skipped(image_id, f"listed {len(same)} times, used once"))
         lesion = row.lesion_id or f"image {image_id}"
         records.append(Record(image_id, lesion, row.label, files[image_id], row.part, row.patient_id, row.subgroups))
     return Listing(title, table, tuple(classes), tuple(malignant), tuple(records), tuple(bad), tuple(notes))

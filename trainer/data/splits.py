@@ -112,7 +112,7 @@ def official_split(dataset: Dataset) -> Split:
     always the same ones.
     """
     if dataset.official_split is None:
-        raise InvalidInputError(f"{dataset.title}: comes without a split of its own; choose --split lesion or --split paper")
+        raise InvalidInputError(f"{dataset.title}: has no split of its own; choose --split lesion or --split paper")
     parts = dataset.official_split
     untrained = [dataset.classes[label] for label in np.setdiff1d(dataset.labels, dataset.labels[parts == 0])]
     if untrained:

@@ -72,7 +72,10 @@ class DataSummary:
         if self.patients:
             text.append(f"leaked patients: {self.leaked_patients:,} of {self.part_patients['test']:,} in test")
         if self.identical:
-            text.append(f"identical pictures: {self.identical:,} images repeat another one's pixels and count as its lesion")
+            text.append(
+                f"identical pictures: {self.identical:,} images have the same pixels as another image and count as its "
+                "lesion"
+            )
         if self.contradictions:
             text.append(
                 f"identical pictures with different labels: {len(self.contradictions)}: {first_few(self.contradictions)}"
@@ -149,17 +152,17 @@ def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:
 def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, ...]:
     notes = list(dataset.notes)
     if dataset.synthetic:
-        notes.append("synthetic images: no figure measured on them says anything about patients")
+        notes.append("synthetic images: figures on them say nothing about patients")
     if len(np.unique(dataset.groups)) == len(dataset):
         notes.append(
-            "each image counts as its own lesion: where the source hides that several images show one lesion, as "
-            "DermaMNIST does, test lesions may have been trained on, and these files cannot tell"
+            "each image counts as its own lesion; if several images show one lesion, as in DermaMNIST, test lesions may "
+            "also be in training, and these files cannot show it"
         )
     if split.leaked_lesions or split.leaked_patients:
         who = "lesions" if split.leaked_lesions else "patients"
-        notes.append(f"test {who} are also seen in training: test figures are too good; --split lesion avoids that")
+        notes.append(f"test {who} are also in training, so test figures are too good; --split lesion avoids this")
     if dataset.patients is not None and (unknown := int((dataset.patients < 0).sum())):
-        notes.append(f"the patient of {unknown:,} images is not known: they are kept together by lesion alone")
+        notes.append(f"the patient of {unknown:,} images is not known, so they are only grouped by lesion")
     if not dataset.malignant:
         notes.append(
             "no class is marked as malignant, so missed cancers will not be measured; mark them in a file for --classes"

@@ -128,7 +128,7 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
     padded = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
     row = dict(zip(columns, padded, strict=False))
     if any(padded[len(columns) :]):
-        row[OVERLONG] = f"{len(cells)} cells where the header has {len(columns)}: a delimiter stands unquoted in it"
+        row[OVERLONG] = f"{len(cells)} cells, but the header has {len(columns)}; a delimiter in a cell is not quoted"
     return row
 
 
@@ -136,7 +136,7 @@ def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> N
     for index, name in enumerate(columns):
         if name and name in columns[:index]:
             both = " and ".join(dict.fromkeys((shown[columns.index(name)], shown[index])))
-            raise InvalidInputError(f"{path}: column {both} stands there twice; keep the right one")
+            raise InvalidInputError(f"{path}: column {both} occurs twice; keep the correct one")
 
 
 def _lines(text: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Every question that a verdict answers, one by one, with its answer: what reports for machines count."""
+"""The single questions behind a verdict with their answers. Reports for machines count them."""
 
 from __future__ import annotations
 

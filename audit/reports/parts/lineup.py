@@ -1,4 +1,4 @@
-"""Several audits beside each other: engines of one release, or one engine over releases."""
+"""Compare several audits: engines of one release, or one engine over several releases."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ class SetEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """One audited engine. label: distinct in the lineup. worst: the gate that holds least, None without gates.
+    """One audited engine. label: unique in the lineup. worst: the gate that is closest to failing or fails most, None
+    without gates.
 
-    clinical: what the audit says where no class is malignant; None where clinical gates were applied. first_lines: what
-    every report says before its figures.
+    clinical: the audit's text if no class is malignant; None if clinical gates were applied. first_lines: the lines that
+    every report shows before its figures.
     """
 
     label: str

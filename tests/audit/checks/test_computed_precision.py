@@ -16,7 +16,7 @@ def computed(honest: Evidence, *figures: float, unseen: str | None = None) -> Ev
 DAMAGES = {
     "answers of fp32": lambda honest: computed(honest, 1e-7, 3e-4),
     "another precision": lambda honest: computed(honest, 3e-4, 3e-4, 0.0),
-    "nothing to compare with": lambda honest: computed(honest, unseen="no set holds the source's logits"),
+    "nothing to compare with": lambda honest: computed(honest, unseen="no set contains the source's logits"),
 }
 
 

@@ -35,7 +35,7 @@ def surpassed(honest: Evidence) -> Evidence:
     (reading,) = evidence.search.ranked
     other = replace(reading, name="0 to 255", contract=replace(reading.contract, scale=Fraction(1)))
     both = replace(
-        evidence.search, ranked=(reading, other), rivals=(reading, other), chosen=None, reason="more images decide"
+        evidence.search, ranked=(reading, other), rivals=(reading, other), chosen=None, reason="more images would decide"
     )
     return replace(evidence, search=both)
 

@@ -44,7 +44,7 @@ def test_another_mapping_is_another_set(stored: AdversarialSet) -> None:
     ("ill", "well", "told"),
     [
         (("mel",), (*WELL, "bcc", "akiec"), "puts malignant bcc, akiec and benign nv, bkl, df, vasc into well"),
-        (ILL, ("nv", "bkl", "df"), "says nothing of vasc of "),
+        (ILL, ("nv", "bkl", "df"), "has no entry for vasc of "),
         (ILL, (*WELL, "scc"), "names scc, which "),
     ],
 )  # fmt: skip

@@ -66,7 +66,7 @@ def test_only_malignant_images_that_were_called_malignant_can_turn_benign() -> N
 def test_logits_that_are_not_finite_are_never_an_answer(bad: float) -> None:
     logits = np.zeros((4, 3), np.float32)
     logits[2, 1] = bad
-    with pytest.raises(EngineError, match=r"1 of 4 images hold NaN or infinity, first at image 2"):
+    with pytest.raises(EngineError, match=r"1 of 4 images have NaN or infinity, first at image 2"):
         predictions(logits)
 
 

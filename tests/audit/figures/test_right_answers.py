@@ -25,9 +25,9 @@ def test_the_first_image_is_the_highest_bit() -> None:
         ("!", 1, "are not base64"),
         ("gA", 1, "are not base64"),
         ("é", 1, "are not base64"),
-        ("gA==", 9, "are not those of 9 images"),
-        ("gAA=", 8, "are not those of 8 images"),
-        ("wA==", 1, "are not those of 1 images"),  # a bit behind the last image
+        ("gA==", 9, "do not match 9 images"),
+        ("gAA=", 8, "do not match 8 images"),
+        ("wA==", 1, "do not match 1 images"),  # a bit behind the last image
     ],
 )
 def test_what_was_not_packed_for_so_many_images_is_refused(text: str, images: int, message: str) -> None:

@@ -320,9 +320,9 @@ def without_answers(change: Change) -> Change:
             r"pgd linf 24/255: accuracy is 0\.9900, but .* of its images are marked correct",
         ),
         (right_cut, f"clean: right {UNPROVED}"),
-        (without_answers(right_cut), "clean: right answers are not those of 700 images"),
+        (without_answers(right_cut), "clean: correct predictions do not match 700 images"),
         (other_images, "its set pgd linf 24/255 has digest 000000000000, that of this engine .*: other images; audit both"),
-        (nothing_in_common, "no set of it is among those of this engine; audit both engines on the same sets"),
+        (nothing_in_common, "it has no set in common with this engine; audit both engines on the same sets"),
         (other_classes, rf"clean: comparison\.\w+ {UNPROVED}"),
         (without_answers(other_classes), "its classes are vasc df bkl"),
         (

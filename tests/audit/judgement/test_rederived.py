@@ -120,5 +120,5 @@ def test_answers_come_back_and_stay_small() -> None:
     [("?", 1, 7), ("AAAA", 1, 7), (pack_numbers(np.array([1, 2])), 3, 7), (pack_numbers(np.array([7])), 1, 7)],
 )
 def test_other_texts_are_refused(text: str, images: int, below: int) -> None:
-    with pytest.raises(InvalidInputError, match="answers by image"):
+    with pytest.raises(InvalidInputError, match="predictions per image"):
         unpack_numbers(text, images=images, below=below)

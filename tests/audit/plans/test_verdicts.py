@@ -172,8 +172,8 @@ def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as error:
         audited(tmp_path / "refused", "fp16", host_code=True)
     assert str(error.value).endswith(
-        "fp16.plan: a version-compatible plan holds program code, which runs with your rights; pass --allow-code if you "
-        "trust where it comes from"
+        "fp16.plan: a version-compatible plan contains program code, which runs with your rights; pass --allow-code if you "
+        "trust its origin"
     )
     result = audited(tmp_path / "allowed", "fp16", host_code=True, allow=True)
     assert result.verdict is Verdict.PASS
@@ -212,8 +212,8 @@ def test_a_control_that_is_a_plan_runs_on_the_same_device(
 def test_options_of_plans_are_refused_where_no_plan_runs(tmp_path: Path) -> None:
     run = plant_plan(tmp_path, "fp16")
     with pytest.raises(
-        EngineError, match="onnxruntime takes no --device, which is for tensorrt and tensorrt-rtx; leave it out"
+        EngineError, match="onnxruntime does not support --device, which is for tensorrt and tensorrt-rtx; leave it out"
     ):
         audit_engine(run.reference, plan=PlanOptions(device=1))
-    with pytest.raises(InvalidInputError, match="--emulate runs no plan; leave --cuda-graphs out"):
+    with pytest.raises(InvalidInputError, match="--emulate does not run the plan; leave --cuda-graphs out"):
         audit_engine(run.engine, emulate=True, plan=PlanOptions(cuda_graphs=True))

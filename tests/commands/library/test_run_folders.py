@@ -58,11 +58,11 @@ def test_a_folder_of_other_files_is_refused_before_images_are_drawn() -> None:
     Path("photos").mkdir()
     Path("photos/holiday.jpg").write_bytes(b"")
     assert refusal("train", "--out", "photos") == (
-        "photos: is no run folder, it holds holiday.jpg; choose a new folder as --out"
+        "photos: is not a run folder, because it contains holiday.jpg; choose a new folder for --out"
     )
     Path("runs/finished").mkdir(parents=True)
     Path("runs/finished/run.json").write_bytes(b"{}")
-    assert refusal("train", "--out", "runs/finished").startswith("runs/finished: holds a finished run already")
+    assert refusal("train", "--out", "runs/finished").startswith("runs/finished: contains a finished run")
 
 
 @pytest.mark.usefixtures("folder")

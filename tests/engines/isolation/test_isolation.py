@@ -96,7 +96,7 @@ def test_it_reaches_no_other_process(engine: Path, function: str) -> None:
         ("segfault", "its process was ended by SIGSEGV"),
         ("leave", "its process ended with exit code 3 (terminate called after throwing an instance of something)"),
         ("run_out_of_memory", "ran out of memory (terminate called after throwing an instance of 'std::bad_alloc')"),
-        ("hang", "no answer within 1 s: it hangs or is too slow; raise --limit-seconds"),
+        ("hang", "no output within 1 s: it hangs or is too slow; raise --limit-seconds"),
         ("fill_memory", "takes more than 200 MiB of memory; raise --limit-memory"),
         ("fill_disk", "writes more than 256 MiB into a temporary file"),
         ("answer_much", "at most 16,777,216 are read"),

@@ -50,16 +50,16 @@ def test_a_library_that_does_not_load_is_not_called_absent() -> None:
     assert str(absent) == "running it needs onnxruntime, which is not installed: pip install 'skinaudit[cpu]'"
     broken = not_imported(ImportError("libx.so: undefined symbol"), "onnxruntime", "cpu", "running it")
     assert isinstance(broken, MissingDependencyError)
-    assert "which is installed and cannot be loaded (ImportError: libx.so: undefined symbol)" in str(broken)
+    assert "which is installed but cannot be loaded (ImportError: libx.so: undefined symbol)" in str(broken)
     full = not_imported(ImportError("libx.so: failed to map segment from shared object"), "onnxruntime", "cpu", "running it")
     assert not isinstance(full, MissingDependencyError)  # an audit goes on without what is not installed
-    assert "memory lacks; free some, or raise its limit (ulimit -v)" in str(full)
+    assert "not enough memory; free some, or raise the limit (ulimit -v)" in str(full)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"[]", "answers with no message"),
+        (b"[]", "returned no message"),
         (b"\xff\xfe", "not a readable answer of its process"),
         (b'{"a": NaN}', "finite number"),
         (b'{"a": "\\u001b[2J"}', "without control characters"),

@@ -98,7 +98,7 @@ def test_an_endless_loop_is_ended(tmp_path: Path) -> None:
     with engine_processes(Limits(seconds=1)):
         engine = open_engine(path, threads=1)
         for _ in range(2):
-            with pytest.raises(EngineStoppedError, match=r"endless\.onnx: no answer within 1 s.*--limit-seconds"):
+            with pytest.raises(EngineStoppedError, match=r"endless\.onnx: no output within 1 s.*--limit-seconds"):
                 engine.logits(images(1))
 
 

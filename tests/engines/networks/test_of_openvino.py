@@ -139,7 +139,7 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     file.add("Result", [convolved(file, file.constant(divided()))])
     path = file.write(tmp_path / "short.xml")
     path.with_suffix(".bin").write_bytes(file.weights[:-1])
-    with pytest.raises(EngineError, match=r"short\.xml: not a whole OpenVINO file .* lies outside"):
+    with pytest.raises(EngineError, match=r"short\.xml: not a whole OpenVINO file .* is outside"):
         network_of_file(path)
     circle = File()
     circle.add("ReLU", [0])

@@ -47,13 +47,13 @@ def test_a_driver_that_is_too_old(fake_gpu: Change) -> None:
 
 @pytest.mark.parametrize(
     ("machine", "reason"),
-    [({"devices": ()}, "cudaErrorNoDevice"), ({"driver": 0, "devices": ()}, "there is no NVIDIA driver")],
+    [({"devices": ()}, "cudaErrorNoDevice"), ({"driver": 0, "devices": ()}, "no NVIDIA driver")],
 )
 def test_no_device(fake_gpu: Change, machine: dict[str, object], reason: str) -> None:
     fake_gpu(**machine)
     with pytest.raises(NoDeviceError) as error:
         asked()
-    assert str(error.value) == f"a.plan: running a plan needs a CUDA device, none is here ({reason})"
+    assert str(error.value) == f"a.plan: running a plan needs a CUDA device, but there is none ({reason})"
 
 
 def test_another_failure_of_cuda(fake_gpu: Change, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def rtx_plan(path: Path, *, size: int = 64, written: int | None = None) -> Path:
 @pytest.fixture
 def without_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*, purpose: str, extra: str) -> None:
-        raise NoDeviceError(f"{purpose} needs a CUDA device, none is here")
+        raise NoDeviceError(f"{purpose} needs a CUDA device, but there is none")
 
     monkeypatch.setattr(open_plan, "cuda_devices", absent)
 
@@ -62,9 +62,9 @@ def test_a_plan_of_the_other_library_a_missing_one_and_another_provider_are_refu
     tmp_path: Path, without_device: None
 ) -> None:
     path = rtx_plan(tmp_path / "one.plan")
-    with pytest.raises(EngineError, match="not a plan of tensorrt but of TensorRT-RTX"):
+    with pytest.raises(EngineError, match="this is a plan of TensorRT-RTX, not of tensorrt"):
         open_engine(path, runtime="tensorrt")
     with pytest.raises(EngineError, match="no such engine"):
         open_engine(tmp_path / "absent.plan")
-    with pytest.raises(EngineError, match="a plan runs on a GPU only"):
+    with pytest.raises(EngineError, match="a plan runs only on a GPU"):
         open_engine(path, provider="cpu")

@@ -60,7 +60,7 @@ def test_a_batch_that_the_graph_fixes(write_plan: Write) -> None:
 
 def test_images_of_another_size_are_refused_in_one_line(write_plan: Write) -> None:
     session = opened(write_plan())
-    with pytest.raises(EngineError, match=r"takes no \(2, 3, 9, 9\), at most \(8, 3, 2, 2\)"):
+    with pytest.raises(EngineError, match=r"does not accept \(2, 3, 9, 9\), at most \(8, 3, 2, 2\)"):
         session.run(np.zeros((2, 3, 9, 9), np.float32), input="image", output="logits")
 
 
@@ -124,7 +124,7 @@ def test_a_plan_for_another_device_runs_there(write_plan: Write, fake_gpu: Calla
         run_all(session, 3)
         run_all(other, 9)
     assert (session.description.device, other.description.device) == ("second", "first")
-    with pytest.raises(EngineError, match="no CUDA device 2 here; choose --device among 0 first, 1 second"):
+    with pytest.raises(EngineError, match="there is no CUDA device 2; choose --device among 0 first, 1 second"):
         opened(write_plan(), device=2)
 
 
@@ -184,7 +184,7 @@ def test_a_context_that_cannot_be_made_leaves_nothing_behind(write_plan: Write, 
     from fake_gpu.engine import Engine
 
     monkeypatch.setattr(Engine, "create_execution_context", lambda engine, config=None: None)
-    with pytest.raises(EngineError, match="no execution context could be made, the device may lack memory"):
+    with pytest.raises(EngineError, match="no execution context could be created; the device may have too little memory"):
         opened(write_plan())
     assert world().leaks() == {}
 

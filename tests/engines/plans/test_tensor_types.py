@@ -48,5 +48,5 @@ def test_fp8_saturates_and_keeps_nan() -> None:
 
 
 def test_what_cannot_be_exchanged_is_refused() -> None:
-    with pytest.raises(EngineError, match="tensor image is FP4, which cannot be exchanged"):
+    with pytest.raises(EngineError, match="tensor image is FP4, which is not supported"):
         tensor_type("FP4", tensor="image", where="a.plan")

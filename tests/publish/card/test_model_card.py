@@ -35,7 +35,7 @@ def row(text: str, first: str) -> list[str]:
 def test_sections_in_order_and_the_labels_in_front(record: RunRecord) -> None:
     card = model_card(record)
     assert re.findall(r"^## (.*)", card, re.MULTILINE) == [
-        "Intended use and limits", "Data", "Training", "Figures", "Engines and their audits", "How to get it again",
+        "Intended use and limits", "Data", "Training", "Figures", "Engines and their audits", "How to reproduce it",
         "Digests and versions",
     ]  # fmt: skip
     head = card.split("\n## ")[0]
@@ -86,7 +86,7 @@ def test_patients_and_identical_pictures(record: RunRecord) -> None:
     text = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
     assert row(text, "all patients")[1:] == ["70", "9", "11"]
     assert "**Leaked patients: 2 of 11 in test are also in training or validation: the figures below are too good.**" in text
-    assert "12 images repeat another one's pixels and count as its lesion,\nand 1 of these pictures stand" in text
+    assert "12 images have the same pixels as another image and count as its lesion,\nand 1 of these pictures have" in text
 
 
 def test_engines_with_verdicts_gates_and_what_was_left_out(record: RunRecord) -> None:
@@ -172,7 +172,7 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
 
 
 def test_every_command_of_the_card_is_one_that_the_program_takes(record: RunRecord) -> None:
-    lines = section(model_card(record), "How to get it again").split("```sh\n")[1].split("\n```")[0].splitlines()
+    lines = section(model_card(record), "How to reproduce it").split("```sh\n")[1].split("\n```")[0].splitlines()
     assert [line.split()[1] for line in lines] == ["train", "export", "export", "audit", "audit"]
     for line in lines:
         _, name, *arguments = shlex.split(line)

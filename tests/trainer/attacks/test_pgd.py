@@ -328,7 +328,7 @@ def test_a_trace_tells_where_nothing_could_be_followed() -> None:
     assert trace.record(torch.ones(len(images))).gradient.tolist() == [LOSS_GRADIENT, NO_GRADIENT]
     assert trace.record(torch.ones(len(images))).silent.tolist() == [False, True]
     assert trace.record(torch.ones(len(images))).path[1].std() == 0
-    with pytest.raises(InvalidInputError, match="a trace tells of the full budget"):
+    with pytest.raises(InvalidInputError, match="a trace records the full budget"):
         pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), stop_margin=0.0, trace=trace)
 
 

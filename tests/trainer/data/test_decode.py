@@ -121,7 +121,7 @@ def test_16_bit_pixels_of_an_unstated_depth_are_refused(tmp_path: Path) -> None:
     for name in ("grey.png", "colour.png"):
         found = decode_file(tmp_path / name, size=8)
         assert isinstance(found, Unreadable)
-        assert "16-bit pixels that use less than a sixteenth of their range" in found.reason
+        assert "16-bit pixels that use less than 1/16 of their range" in found.reason
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])

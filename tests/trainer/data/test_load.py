@@ -186,10 +186,10 @@ class TestBadImages:
     def test_repeated_row_is_kept_once(self, ham: Path, cache: Path) -> None:
         with (ham / METADATA).open("a") as stream:
             stream.write("HAM_00,ISIC_0099,mel,histo,50,male,back\r\n")
-        assert "1 unusable image: ISIC_0099 (listed 2 times, kept once)" in refused(ham, cache)
+        assert "1 unusable image: ISIC_0099 (listed 2 times, used once)" in refused(ham, cache)
         dataset = load(str(ham), size=8, cache=cache, skip_bad=True)
         assert len(dataset) == 56
-        assert skipped(dataset) == {"ISIC_0099": "listed 2 times, kept once"}
+        assert skipped(dataset) == {"ISIC_0099": "listed 2 times, used once"}
 
     def test_contradicting_rows_are_both_dropped(self, ham: Path, cache: Path) -> None:
         with (ham / METADATA).open("a") as stream:
@@ -340,5 +340,5 @@ def test_a_name_with_control_characters_is_refused_before_any_training(ham: Path
     table = ham / "HAM10000_metadata.csv"
     table.write_text(table.read_text(encoding="utf-8").replace(image.stem, f"{image.stem}\x1b"), encoding="utf-8")
     image.rename(folder / f"{image.stem}\x1b.jpg")
-    with pytest.raises(InvalidInputError, match=r"ham: the name 'ISIC_.*\\x1b' holds control characters; rename it"):
+    with pytest.raises(InvalidInputError, match=r"ham: the name 'ISIC_.*\\x1b' contains control characters; rename it"):
         load(str(ham), size=32, cache=tmp_path / "cache")

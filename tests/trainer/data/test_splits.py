@@ -157,7 +157,7 @@ def test_official_split(make_dataset: Make) -> None:
 
 
 def test_official_split_where_there_is_none(make_dataset: Make) -> None:
-    with pytest.raises(InvalidInputError, match="test data: comes without a split of its own; choose --split lesion"):
+    with pytest.raises(InvalidInputError, match="test data: has no split of its own; choose --split lesion"):
         official_split(make_dataset([0], [0]))
 
 
@@ -176,7 +176,7 @@ def test_dispatch() -> None:
     dataset = skewed(100)
     np.testing.assert_array_equal(split(dataset, kind="lesion", seed=3).test, lesion_split(dataset, seed=3).test)
     np.testing.assert_array_equal(split(dataset, kind="paper", seed=3).test, paper_split(dataset, seed=3).test)
-    with pytest.raises(InvalidInputError, match="without a split of its own"):
+    with pytest.raises(InvalidInputError, match="has no split of its own"):
         split(dataset, kind="official", seed=3)
 
 

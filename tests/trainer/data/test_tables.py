@@ -49,7 +49,7 @@ def test_a_line_of_too_many_cells_says_so_and_trailing_delimiters_do_not(tmp_pat
     (tmp_path / "a.csv").write_text("image_id,site,dx\nISIC_1,back,mel,,\nISIC_2,back, left,nv\n")
     first, second = read_table(tmp_path / "a.csv").rows
     assert OVERLONG not in first
-    assert second[OVERLONG] == "4 cells where the header has 3: a delimiter stands unquoted in it"
+    assert second[OVERLONG] == "4 cells, but the header has 3; a delimiter in a cell is not quoted"
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_a_line_of_too_many_cells_says_so_and_trailing_delimiters_do_not(tmp_pat
         (b"image_id,dx\nISIC_1,\xff\xfe\n", "not a CSV text file in UTF-8 or UTF-16 (invalid start byte at byte 19"),
         (b"\xff\xfeimage", "not a CSV text file in UTF-8 or UTF-16 (truncated data at byte 6)"),
         (b'image_id,dx\n"ISIC_1,mel\n', "not a CSV text file (unexpected end of data)"),
-        (b"image_id,dx,dx\nISIC_1,mel,nv\n", "column dx stands there twice; keep the right one"),
-        (b"image_id,DX,other,dx\nISIC_1,mel,1,nv\n", "column DX and dx stands there twice; keep the right one"),
-        (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra stands there twice"),
+        (b"image_id,dx,dx\nISIC_1,mel,nv\n", "column dx occurs twice; keep the correct one"),
+        (b"image_id,DX,other,dx\nISIC_1,mel,1,nv\n", "column DX and dx occurs twice; keep the correct one"),
+        (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra occurs twice"),
     ],
 )  # fmt: skip
 def test_what_is_no_table(tmp_path: Path, content: bytes, told: str) -> None:

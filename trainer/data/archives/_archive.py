@@ -1,4 +1,4 @@
-"""What an archive's file says of its table, and the few ways in which tables tell a diagnosis."""
+"""How an archive's file describes its table, and the few ways in which tables store a diagnosis."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ def list_images(found: Path, files: Collection[Path], *, only: Path | None = Non
     classes = tuple(name for name in archive.classes if archive.complete or name in present)
     malignant = tuple(name for name in archive.malignant if name in classes)
     notes = [
-        f"{path.name}: none of its pictures is here, so it was left out"
+        f"{path.name}: none of its pictures was found, so it was left out"
         for path in tables.labelled
         if path not in [table.path for table in labelled]
     ]
     absent = [name for name in archive.classes if name not in classes and name not in archive.rare]
     if absent:
-        notes.append(f"no image of class {', '.join(absent)}: the data do not have it, so the model will not know it")
+        notes.append(f"no image of class {', '.join(absent)}: the data have none, so the model will not learn this class")
     return assemble(title, labelled[0].path, rows, pictures, classes=classes, malignant=malignant, notes=notes)
 
 

@@ -197,7 +197,7 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
     }
     found = listing(tmp_path, tables)
     assert len(found.records) == 2
-    assert found.notes == ("ISIC2018_Task3_Test_GroundTruth.tab: none of its pictures is here, so it was left out",)
+    assert found.notes == ("ISIC2018_Task3_Test_GroundTruth.tab: none of its pictures was found, so it was left out",)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
         ),
         (
             {"metadata.xls": "a\0b\0c"},
-            "metadata.xls: a spreadsheet is not read; save it as CSV, or take it out",
+            "metadata.xls: spreadsheets are not supported; save it as CSV, or remove it",
         ),
         (
             {"a.csv": "target,image_name,dx,lesion_id,image_id\n1,a,mel,H,a\n"},
@@ -245,7 +245,7 @@ def test_a_spreadsheet_that_names_pictures_is_refused_and_another_one_is_passed_
         if not told:
             assert archive.find(files) is None
             continue
-        with pytest.raises(InvalidInputError, match=r"book\.xlsx: a spreadsheet is not read; save it as CSV"):
+        with pytest.raises(InvalidInputError, match=r"book\.xlsx: spreadsheets are not supported; save it as CSV"):
             archive.find(files)
 
 

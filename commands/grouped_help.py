@@ -1,0 +1,33 @@
+"""Commands whose help lists their options in sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+class GroupedCommand(click.Command):
+    """A command that lists its options in titled sections.
+
+    sections: for each title the flags of its options, in the order of the help. Options without a section come last.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections with their options, then all other options."""
+        place = {flag: (title, index) for title, flags in self.sections.items() for index, flag in enumerate(flags)}
+        rows: dict[str, list[tuple[int, tuple[str, str]]]] = {title: [] for title in (*self.sections, "Other options")}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                title, index = next((place[flag] for flag in parameter.opts if flag in place), ("Other options", 0))
+                rows[title].append((index, record))
+        for title, listed in rows.items():
+            if listed:
+                with formatter.section(title):
+                    formatter.write_dl([record for _, record in sorted(listed, key=lambda row: row[0])])
