@@ -175,8 +175,8 @@ def _heard(audit: _Running, progress: Callable[[str], Progress | None]) -> Answe
         message = audit.pipe.recv()
     except EOFError:
         audit.process.join(_GRACE)
-        f"{audit.engine}: the process of the audit died ({_cause(audit.process.exitcode)}); audit this engine alone to see "
-        "why"
+        cause = _cause(audit.process.exitcode)
+        return f"{audit.engine}: the process of the audit died ({cause}); audit this engine alone to see why"
     if isinstance(message, tuple):
         title, done, total = message
         if title not in audit.bars:

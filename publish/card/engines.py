@@ -162,8 +162,10 @@ def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
     yield ""
     yield "### Gates"
     yield ""
-    "An open gate does not bind; usually a class has too few images to show its margin. The JSON reports contain all "
-    "gates."
+    yield (
+        "An open gate does not bind; usually a class has too few images to show its margin. The JSON reports contain all "
+        "gates."
+    )
     yield ""
     if not rows:
         yield "No gate failed or was left undecided, and no audit warns."

@@ -58,8 +58,10 @@ def use(record: RunRecord) -> Iterator[str]:
     yield ""
     yield "- Intended for research on adversarial robustness and for testing how models are deployed."
     yield "- Not for diagnosis, triage, or any advice to patients; it was not validated clinically and has no clearance."
-    "- Its figures are valid only for images like those of its test set: one source, dermatoscopic, reduced to the size "
-    "above."
+    yield (
+        "- Its figures are valid only for images like those of its test set: one source, dermatoscopic, reduced to the size "
+        "above."
+    )
     yield "- It can only predict its classes, so its output for any other kind of image is meaningless."
     yield "- Robust accuracy is an upper bound: a stronger attack, or another threat model, can only find more errors."
 

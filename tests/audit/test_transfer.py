@@ -42,7 +42,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, lab: SimpleNamespace
         transfer_matrix([this, this])
     with pytest.raises(InvalidInputError, match="not a finished run"):
         transfer_matrix([this, tmp_path / "nowhere"])
-    with pytest.raises(InvalidInputError, match="tested on other images than"):
+    with pytest.raises(InvalidInputError, match="its test images differ from those of"):
         transfer_matrix([this, lab.plant(tmp_path / "split", data_seed=6).run])
     with pytest.raises(InvalidInputError, match=r"its set is pgd linf 20/255, that of .* pgd linf 24/255"):
         transfer_matrix([this, lab.plant(tmp_path / "eps", eps=20).run])

@@ -88,7 +88,7 @@ def remote(shell: Run, workplace: Path) -> str:
         **IDENTITY,
     )
     assert done.returncode == 0, done.stderr
-    assert "PASS: 2 sets hold" in done.stderr
+    assert "PASS: 2 sets are" in done.stderr
     return "main"
 
 

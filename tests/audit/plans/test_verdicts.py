@@ -163,7 +163,7 @@ def test_a_file_that_is_no_runtime_cache_stays_as_it_is(tmp_path: Path) -> None:
     ("flag", "given"), [("--kernels", {"specialisation": "none"}), ("--runtime-cache", {"runtime_cache": Path("new")})]
 )
 def test_what_only_tensorrt_rtx_compiles_is_refused_by_tensorrt(tmp_path: Path, flag: str, given: dict[str, Any]) -> None:
-    message = f"tensorrt takes no {flag}, which is for tensorrt-rtx; leave it out"
+    message = f"tensorrt does not support {flag}, which is for tensorrt-rtx; leave it out"
     with pytest.raises(EngineError, match=message):
         audited(tmp_path, "fp16", plan=PlanOptions(**given))
 
