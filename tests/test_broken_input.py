@@ -314,7 +314,7 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
     eps_below_the_grid: "at least 1/255",
     finished_run: "a finished run",
     pickled_weights: "not a safe weights file",
-    unknown_attack: "choose among fgsm, pgd",
+    unknown_attack: "choose among apgd-ce,",
     truncated_set: "changed after it was written",
     flipped_pixel: "changed after it was written",
     foreign_set: "not an adversarial set",

@@ -87,7 +87,8 @@ def _result(finding: Finding, engine: str) -> dict[str, Any]:
     where = f"{finding.set}: " if finding.set else ""
     forced = f"{finding.severity.value.upper()}: " if _LEVELS[finding.severity] == "error" else ""
     subject = [part for part in (finding.set, finding.lesion_class) if part]
-    mark = hashlib.sha256("\n".join((engine, finding.rule, *subject)).encode()).hexdigest()[:16]
+    bounded = [finding.gate] if finding.gate else []  # two gates of one rule and set differ in what they bound
+    mark = hashlib.sha256("\n".join((engine, finding.rule, *subject, *bounded)).encode()).hexdigest()[:16]
     location: dict[str, Any] = {
         # A line, since code scanning asks for one, though an engine has none.
         "physicalLocation": {"artifactLocation": {"uri": engine, "index": 0}, "region": {"startLine": 1}}

@@ -206,6 +206,7 @@ def test_what_a_part_had_kept_when_its_time_was_over_is_in_the_page(run: Path, m
     assert content["parts"]["speed"]["figures"] == {"first": 1}
 
 
+@pytest.mark.slow
 def test_every_part_keeps_its_rows_as_they_come_in(built: tuple[str, dict[str, Any]]) -> None:
     """The last that a part keeps is its answer."""
     kept = [answer.text for answer in KEPT]
@@ -259,6 +260,7 @@ def test_audits_give_their_reason_and_engines_that_do_not_open_theirs(
     assert "absent.onnx" in rows[2][3]
 
 
+@pytest.mark.slow
 def test_what_an_engine_answers_is_compared_with_the_stored_source(run: Path, built: object) -> None:
     opened, _ = open_all(run, provider="cpu", threads=1)
     (fp32,) = (one for one in opened if one.name == "onnxruntime fp32.onnx")
@@ -268,6 +270,7 @@ def test_what_an_engine_answers_is_compared_with_the_stored_source(run: Path, bu
         assert found.source == found.engine == (stored.source_logits.argmax(1) == stored.labels).mean()
 
 
+@pytest.mark.slow
 def test_without_a_gpu_each_engine_is_left_out_with_its_reason(run: Path, built: object) -> None:
     opened, left_out = open_all(run, provider="cuda", threads=1)
     if not opened:

@@ -57,7 +57,15 @@ def test_the_inputs_are_told_as_they_are() -> None:
         assert told == f"`{default}`" if default else "`" not in told
 
 
-@pytest.mark.parametrize(("name", "ends"), [("pass", 0), ("fail", 1), ("inconclusive", 3), ("absent", 2)])
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        pytest.param("pass", 0, marks=pytest.mark.slow),
+        ("fail", 1),
+        ("inconclusive", 3),
+        pytest.param("absent", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_the_gitlab_job_ends_as_the_verdict_says(shell: Run, workplace: Path, tmp_path: Path, name: str, ends: int) -> None:
     (job,) = yaml.safe_load((CI / "gitlab-ci.yml").read_text(encoding="utf-8")).values()
     variables = {**job["variables"], "ENGINE": f"{name}/engines/subject.onnx", "POLICY": "policy.toml"}
