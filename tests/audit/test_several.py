@@ -111,7 +111,8 @@ def test_a_mistake_of_the_program_is_one_line_and_stops_no_other_audit(engines: 
 def test_a_process_that_dies_is_told(engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(several, "_audit", os._exit)  # which takes no pipe
     (answer,) = audit_several([engines / "fp32.onnx"], {}, jobs=1, finished=lambda *_: None, progress=silent)
-    assert answer == f"{engines / 'fp32.onnx'}: the audit died (exit code 1); audit this engine alone to see why"
+    died = "the process of the audit died (exit code 1); audit this engine alone to see why"
+    assert answer == f"{engines / 'fp32.onnx'}: {died}"
 
 
 def test_an_interrupt_ends_every_audit(engines: Path) -> None:

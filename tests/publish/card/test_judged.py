@@ -48,5 +48,5 @@ def test_operating_points_subgroups_and_external_images_are_in_the_card(tmp_path
     assert list(images_of_run([filed])) == [
         "- b: 7 near-copies of images of the run were left out when the sets were made",
         f"- **b: 2 of {IMAGES} images are near-copies: no external validation**",
-        "- b: the images look otherwise than those of training: frame width 1,024 (training 600)",
+        "- b: the images look different from the training images: frame width 1,024 (training 600)",
     ]
