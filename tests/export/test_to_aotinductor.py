@@ -149,7 +149,7 @@ def of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded.append)
-    with pytest.raises(EngineError, match=r"machine code, which runs .* as soon as it is opened; pass --allow-code"):
+    with pytest.raises(EngineError, match=r"machine code and runs .* as soon as it is opened; pass --allow-code"):
         open_engine(written)
     assert loaded == []
 

@@ -73,7 +73,7 @@ RULES: Mapping[str, tuple[str, Severity | None]] = {
 
 ERRORS: Mapping[str, str] = {
     "finite logits": r"NaN or infinit",
-    "logits, not probabilities": r"answers (with )?probabilities",
+    "logits, not probabilities": r"outputs probabilities",
     "control": r"does not reproduce the stored logits",
     "eps in integers": r"is outside of linf",
     "digest": r"changed after it was written",

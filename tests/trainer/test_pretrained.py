@@ -207,7 +207,7 @@ def test_weights_with_a_nan_or_infinity_are_refused_by_name(tmp_path: Path, tiny
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match=r"weights 'IMAGENET': for mobilenet_v2 torchvision has IMAGENET1K_V1, "):
+    with pytest.raises(InvalidInputError, match=r"weights 'IMAGENET': torchvision has for mobilenet_v2 only IMAGENET1K_V1"):
         load_pretrained(fresh("mobilenet_v2", 0.25), "mobilenet_v2", "IMAGENET")
     with pytest.raises(InvalidInputError, match="no such run or weights file, and torchvision has no weights of that name"):
         load_pretrained(fresh("mobilenet", 0.25), "mobilenet", "IMAGENET1K_V1")
