@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import versions
-from skinaudit.audit.checks import Evidence, Finding, run_checks
+from skinaudit.audit.checks import Earlier, Evidence, Finding, run_checks
 from skinaudit.audit.contract_search import Search, search_contract
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
-from skinaudit.audit.evidence.consistency import answer_later, answer_once_more, check_consistency
+from skinaudit.audit.evidence.consistency import Consistency, answer_later, answer_once_more, check_consistency
 from skinaudit.audit.evidence.half_precision import emulate_half_precision
 from skinaudit.audit.evidence.halved_reference import answer_in_halves
 from skinaudit.audit.evidence.inputs import Inputs, check_engine, read_inputs, titles
-from skinaudit.audit.evidence.nearby_images import try_nearby_images
-from skinaudit.audit.evidence.operating import operating_point
+from skinaudit.audit.evidence.nearby_images import NearbyImages, try_nearby_images
+from skinaudit.audit.evidence.operating import Operating, operating_point
 from skinaudit.audit.evidence.probing import run_probe, small_probe
 from skinaudit.audit.evidence.proof import prove
 from skinaudit.audit.evidence.reference import Reference, open_reference, open_subject
@@ -28,13 +29,13 @@ from skinaudit.audit.evidence.unfinished import Say, Shelf, discard, shelf_of
 from skinaudit.audit.figures.external import external_result
 from skinaudit.audit.figures.fresh_attack import ProbeResult, probe_figures
 from skinaudit.audit.figures.image_answers import lesion_numbers, pack_numbers
-from skinaudit.audit.figures.set_result import set_results
+from skinaudit.audit.figures.set_result import SetResult, set_results
 from skinaudit.audit.figures.subgroups import columns_of
 from skinaudit.audit.judgement.baseline import compare_baseline, pair_with
 from skinaudit.audit.judgement.gate_findings import gate_findings
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import check_names
-from skinaudit.audit.judgement.result import AuditResult, BaselineResult
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate
 from skinaudit.audit.judgement.subgroup_gates import judged
 from skinaudit.audit.judgement.verdict import agreement_only, conclude
 from skinaudit.audit.request import Request, Settings, arguments
@@ -80,66 +81,103 @@ def gather(
         return _gathered(request, progress=progress, probe_progress=probe_progress, say=say)
 
 
+@dataclass(frozen=True, eq=False)
+class _Replay:
+    """The opened engines and their answers. shelves: where the answers are kept until the audit ends."""
+
+    engine: Engine
+    reference: Reference
+    shelves: Sequence[Shelf]
+    answered: tuple[AnsweredSet, ...]
+    consistency: Consistency
+    nearby: NearbyImages
+
+
 def _gathered(
     request: Request, *, progress: Progress | None, probe_progress: ProbeProgress | None, say: Say
 ) -> tuple[Evidence, BaselineResult | None]:
-    policy, path, confidence, seed = request.policy, request.engine, request.policy.confidence, request.drawn_seed
-    inputs = read_inputs(path, sets=request.sets, contract=request.contract, run=request.run)
-    _LOG.info("%s: %s of %s", path, ", ".join(titles(inputs.sets)), inputs.clean.info.dataset)
+    policy, inputs = request.policy, _read(request)
     earlier = None
     if request.baseline is not None:
         earlier = pair_with(request.baseline, inputs, own_sets=request.baseline_own_sets)
     operating = operating_point(inputs, specificity=policy.operating_specificity)
-    engine, reference = _open(request, inputs)
-    opened = engine.description
-    _LOG.info("opened with %s %s on %s, %d threads", opened.runtime, opened.version, opened.provider, opened.threads)
-    consistency = check_consistency(engine, inputs.clean, batch_size=request.batch_size, seed=seed)
-    nearby = try_nearby_images(engine, reference, inputs, batch_size=request.batch_size, seed=seed)
-    shelves = _shelves(request, inputs, engine, reference)
-    answered = answer_sets(
-        engine, reference, inputs, shelves, batch_size=request.batch_size, seed=seed, progress=progress, say=say
-    )
-    consistency = answer_once_more(consistency, engine, answered, batch_size=request.batch_size)
-    columns = columns_of(inputs.clean.subgroups)
+    replay = _replay(request, inputs, progress=progress, say=say)
+    answered = replay.answered
     sets = set_results(
-        answered, engine=path, columns=columns, confidence=confidence,
+        answered, engine=request.engine, columns=columns_of(inputs.clean.subgroups), confidence=policy.confidence,
         judged=partial(judged, policy), least_lesions=policy.subgroup_lesions,
         point=operating.point, prevalence=policy.operating_prevalence,
     )  # fmt: skip
-    _LOG.info("replayed %d sets; attacking afresh with seed %d", len(sets), seed)
-    probes = _attack_afresh(request, engine, reference, answered, progress=probe_progress)
-    consistency = answer_later(consistency, engine, answered, batch_size=request.batch_size, seed=seed)
-    compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=confidence)
-    evidence = Evidence(
+    _LOG.info("replayed %d sets; attacking afresh with seed %d", len(sets), request.drawn_seed)
+    probes = _attack_afresh(request, replay, progress=probe_progress)
+    later = answer_later(replay.consistency, replay.engine, answered, batch_size=request.batch_size, seed=request.drawn_seed)
+    compared = None if earlier is None else compare_baseline(earlier, sets, answered, confidence=policy.confidence)
+    gates = judge(sets, probes, policy, baseline=compared)
+    evidence = _evidence(
+        request, inputs, replace(replay, consistency=later),
+        operating=operating, sets=sets, probes=probes, gates=gates, earlier=earlier, compared=compared,
+    )  # fmt: skip
+    for shelf in replay.shelves:
+        discard(shelf)
+    return evidence, compared
+
+
+def _read(request: Request) -> Inputs:
+    inputs = read_inputs(request.engine, sets=request.sets, contract=request.contract, run=request.run)
+    _LOG.info("%s: %s of %s", request.engine, ", ".join(titles(inputs.sets)), inputs.clean.info.dataset)
+    return inputs
+
+
+def _replay(request: Request, inputs: Inputs, *, progress: Progress | None, say: Say) -> _Replay:
+    """Open the engine and its reference, and run the sets and the images beside them."""
+    batch_size, seed = request.batch_size, request.drawn_seed
+    engine, reference = _open(request, inputs)
+    opened = engine.description
+    _LOG.info("opened with %s %s on %s, %d threads", opened.runtime, opened.version, opened.provider, opened.threads)
+    consistency = check_consistency(engine, inputs.clean, batch_size=batch_size, seed=seed)
+    nearby = try_nearby_images(engine, reference, inputs, batch_size=batch_size, seed=seed)
+    shelves = _shelves(request, inputs, engine, reference)
+    answered = answer_sets(engine, reference, inputs, shelves, batch_size=batch_size, seed=seed, progress=progress, say=say)
+    consistency = answer_once_more(consistency, engine, answered, batch_size=batch_size)
+    return _Replay(engine, reference, shelves, answered, consistency, nearby)
+
+
+def _evidence(
+    request: Request, inputs: Inputs, replay: _Replay, *,
+    operating: Operating, sets: tuple[SetResult, ...], probes: tuple[ProbeResult, ...], gates: tuple[Gate, ...],
+    earlier: Earlier | None, compared: BaselineResult | None,
+) -> Evidence:  # fmt: skip
+    """All that was gathered, with what only the file, its precision and external images tell."""
+    path, answered, description, threads = request.engine, replay.answered, replay.engine.description, request.threads
+    return Evidence(
         inputs=inputs,
-        engine=engine.description,
+        engine=description,
         emulated=request.emulate,
-        reference=reference,
+        reference=replay.reference,
         conditions=compare_conditions(path, inputs, control=request.control),
         proof=prove(path, inputs),
         operating=operating,
-        consistency=consistency,
-        nearby=nearby,
+        consistency=replay.consistency,
+        nearby=replay.nearby,
         computed_precision=measure_precision(
-            path, inputs, engine.description, answered, emulated=request.emulate, threads=request.threads
+            path, inputs, description, answered, emulated=request.emulate, threads=threads
         ),
         half_precision=emulate_half_precision(
-            path, inputs, engine.description, answered,
-            emulated=request.emulate, batch_size=request.batch_size, threads=request.threads, seed=seed,
+            path, inputs, description, answered,
+            emulated=request.emulate, batch_size=request.batch_size, threads=threads, seed=request.drawn_seed,
         ),
-        halved_reference=answer_in_halves(path, inputs, answered, threads=request.threads),
+        halved_reference=answer_in_halves(path, inputs, answered, threads=threads),
         sets=sets,
         search=_search(request, inputs),
-        external=None if inputs.external is None else external_result(inputs.external, answered, confidence=confidence),
+        external=None
+        if inputs.external is None
+        else external_result(inputs.external, answered, confidence=request.policy.confidence),
         probes=probes,
-        gates=judge(sets, probes, policy, baseline=compared),
+        gates=gates,
         baseline=earlier,
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
-        policy=policy,
+        policy=request.policy,
     )  # fmt: skip
-    for shelf in shelves:
-        discard(shelf)
-    return evidence, compared
 
 
 def find(evidence: Evidence) -> list[Finding]:
@@ -198,15 +236,9 @@ def _search(request: Request, inputs: Inputs) -> Search | None:
         return None
 
 
-def _attack_afresh(
-    request: Request,
-    engine: Engine,
-    reference: Reference,
-    answered: Sequence[AnsweredSet],
-    *,
-    progress: ProbeProgress | None,
-) -> tuple[ProbeResult, ...]:
+def _attack_afresh(request: Request, replay: _Replay, *, progress: ProbeProgress | None) -> tuple[ProbeResult, ...]:
     """Run the probes that were asked for and the one of every audit, on the engine and on its reference."""
+    answered, reference = replay.answered, replay.reference
     sets = [stored.images for stored in answered]
     small = None
     if request.small_probe:
@@ -215,7 +247,7 @@ def _attack_afresh(
     return tuple(
         probe_figures(
             run_probe(
-                probe, engine, compared, answered[0].images, attacked_sets(answered), lesions=answered[0].lesions,
+                probe, replay.engine, compared, answered[0].images, attacked_sets(answered), lesions=answered[0].lesions,
                 batch_size=request.batch_size,
                 progress=None if progress is None else progress(f"probe {probe.name}"),
             ),
