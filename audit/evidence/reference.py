@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, engine_file, read_engine_manifest
+from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, engine_file, read_engine_manifest, resolve
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.inputs import Inputs, check_engine
 from skinaudit.audit.evidence.replay import Replayed
@@ -152,9 +153,11 @@ def open_reference(
     if record.digest == manifest.engine.digest and engine.description.runtime == manifest.runtime:
         _check_single(engine, path=path)
         return Reference(engine, True, "")
-    if not (path.parent / record.file).is_file():
+    run = RunFolder(path.parent / manifest.run)
+    folder = next((place for place in (path.parent, run.engines) if (place / record.file).is_file()), None)
+    if folder is None:
         return Reference(None, False, f"not run, reference missing ({record.file})")
-    file = engine_file(path, manifest, record)
+    file = resolve(folder, record, further=[run.path])
     try:
         reference = open_engine(file, own=manifest.contract, threads=threads)
     except MissingDependencyError as error:

@@ -97,6 +97,14 @@ def test_an_engine_outside_of_its_run_needs_the_run_named(elsewhere: SimpleNames
     assert audit_engine(away, sets=elsewhere.other / "sets").lineage_gaps == ("run",)
 
 
+def test_the_reference_of_a_copied_engine_is_found_in_the_named_run(elsewhere: SimpleNamespace, tmp_path: Path) -> None:
+    away = tmp_path / "deploy" / "subject.onnx"
+    away.parent.mkdir()
+    shutil.copy(elsewhere.planted.engine, away)
+    shutil.copy(manifest_path(elsewhere.planted.engine), manifest_path(away))
+    assert audit_engine(away, run=elsewhere.planted.run).control.startswith("the reference reproduces")
+
+
 def test_a_run_below_the_folder_of_its_engine_is_found(elsewhere: SimpleNamespace, tmp_path: Path) -> None:
     shutil.copy(elsewhere.planted.engine, tmp_path / "subject.onnx")
     value = json.loads(manifest_path(elsewhere.planted.engine).read_text())
