@@ -152,7 +152,7 @@ def settings_of(
             probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
     probes = plan_probes(
         tuple(probe), threat_model=threat_model, images=probe_images or images, queries=probe_queries or queries, seed=seed,
-        others=_source_probes(engines, tuple(probe), run=others["run"]),
+        further=_source_probes(engines, tuple(probe), run=others["run"]),
     )  # fmt: skip
     return {
         **others, "policy": bounds, "batch_size": batch, "probes": probes, "small_probe": not no_probe, "seed": seed,
