@@ -34,7 +34,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
         files.sets,
     )
     try:
-        held = list(out.iterdir()) if out.exists() else []
+        held = list(out.iterdir()) if out.is_dir() else []
     except OSError as error:
         raise _unusable(out, error) from error
     # A killed run leaves temporary files, whose names start with a dot.
