@@ -83,7 +83,8 @@ def lines(options: argparse.Namespace, eps: str) -> Iterator[str]:
         parts = peers(model, threat_model, classes=classes, steps=options.peer_steps, queries=options.peer_queries)
         for name, craft in parts.items():
             intact = standing(model, batch, craft, threat_model, intact)
-            yield f"{where}: torchattacks to {name} leaves {intact.float().mean():.1%}, {time.process_time() - started:.0f} s"
+            seconds = time.process_time() - started
+            yield f"{where}: torchattacks to {name} leaves {intact.float().mean():.1%}, {seconds:.0f} s"
 
 
 def main() -> None:
