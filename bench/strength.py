@@ -53,14 +53,14 @@ def peers(model: nn.Module, threat_model: ThreatModel, *, classes: int, steps: i
 
 def standing(model: nn.Module, batch: Batch, craft: Crafted, threat_model: ThreatModel, among: Tensor) -> Tensor:
     """Which of the images that `among` (bool (N,)) names are still answered rightly on the 8-bit grid: bool (N,)."""
-    left = among.clone()
+    intact = among.clone()
     for rows in among.nonzero().squeeze(1).split(_BATCH):
         original, labels = batch.images[rows.numpy()], torch.from_numpy(batch.labels[rows.numpy()])
         perturbed = craft(to_pixels(original, device=torch.device("cpu")), labels).detach()
         grid = ball.to_grid(perturbed, torch.from_numpy(original), threat_model=threat_model)
         with torch.no_grad():
-            left[rows] = model(to_pixels(grid.numpy(), device=torch.device("cpu"))).argmax(1) == labels
-    return left
+            intact[rows] = model(to_pixels(grid.numpy(), device=torch.device("cpu"))).argmax(1) == labels
+    return intact
 
 
 def lines(options: argparse.Namespace, eps: str) -> Iterator[str]:
@@ -73,17 +73,18 @@ def lines(options: argparse.Namespace, eps: str) -> Iterator[str]:
     where = f"{options.run.name} {threat_model}, {len(batch.labels)} images, logits x {options.factor:g}"
     for name in options.attack:
         started = time.process_time()
-        left = standing(model, batch, ours(name, model, threat_model), threat_model, everything)
-        yield f"{where}: {name} leaves {left.float().mean():.1%}, {time.process_time() - started:.0f} s of CPU"
+        intact = standing(model, batch, ours(name, model, threat_model), threat_model, everything)
+        yield f"{where}: {name} leaves {intact.float().mean():.1%}, {time.process_time() - started:.0f} s of CPU"
     if options.peer:
         libraries.enable("torchattacks")
-        left, started = everything, time.process_time()
+        intact, started = everything, time.process_time()
         with torch.no_grad():
             classes = model(to_pixels(batch.images[:1], device=torch.device("cpu"))).shape[1]
         parts = peers(model, threat_model, classes=classes, steps=options.peer_steps, queries=options.peer_queries)
         for name, craft in parts.items():
-            left = standing(model, batch, craft, threat_model, left)
-            yield f"{where}: torchattacks to {name} leaves {left.float().mean():.1%}, {time.process_time() - started:.0f} s"
+            intact = standing(model, batch, craft, threat_model, intact)
+            seconds = time.process_time() - started
+            yield f"{where}: torchattacks to {name} leaves {intact.float().mean():.1%}, {seconds:.0f} s"
 
 
 def main() -> None:
