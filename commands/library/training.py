@@ -57,6 +57,8 @@ def train(
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
     seed: int = 0,
+    precision: Literal["fp32", "tf32", "bf16"] | None = None,
+    compile: bool = False,
     skip_bad: bool = False,
     resume: bool = False,
     out: str | Path | None = None,
@@ -73,6 +75,7 @@ def train(
     need("train", *TRAINING)
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.claim import claim_folder
+    from skinaudit.trainer.computing import Computing, check_computing, training_device, usual_precision
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
@@ -89,6 +92,9 @@ def train(
         hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
         steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm,
     )  # fmt: skip
+    device = training_device()
+    computing = Computing(precision or usual_precision(device), compile)
+    check_computing(computing, device)
     folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardened is None else 'hardened'}")
     plan = None if classes is None else read_classes(Path(classes))
     check_out(folder)
@@ -101,6 +107,7 @@ def train(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds,
         split=split or usual_split(dataset), seed=seed, weights=None if weights is None else str(weights),
         threads=thread_count(threads), head=head, threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
+        computing=computing,
     )  # fmt: skip
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
     point_latest(folder)
