@@ -178,12 +178,12 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         *_one_column_rows(contract),
         *_mapping_rows(contract),
     ]
-    made = []
+    lines = []
     for row in rows:
         entry = row.partition(" = ")[0]
-        made += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
-        made.append(row)
-    return "\n".join(made) + "\n"
+        lines += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
+        lines.append(row)
+    return "\n".join(lines) + "\n"
 
 
 def _one_column_rows(contract: EngineContract) -> list[str]:

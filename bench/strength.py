@@ -2,8 +2,8 @@
 
 python bench/strength.py RUN... --eps 1/255 2/255 4/255 --images 200
 
-Robust accuracy is that on the 8-bit grid. Both get the trained model in evaluation mode; our times include folding it. A small
-batch warms both up. One round: the attacks are given one start each.
+Robust accuracy is that on the 8-bit grid. Both get the trained model in evaluation mode; our times include folding it. A
+small batch warms both up. There is one round, with one random start.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def standing(
     return left
 
 
-def by_us(name: str, model: nn.Module, batch: Batch, threat_model: ThreatModel, among: Tensor, *, size: int) -> Tensor:
+def by_us(name: str, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
     """Which images our attack leaves: bool (N,)."""
     function, settings = attacks.load(*attacks.parse(name))
     frozen = folded(model) if not isinstance(model, Tempered) else Tempered(folded(model.model), model.factor).eval()
@@ -113,15 +114,15 @@ def by_us(name: str, model: nn.Module, batch: Batch, threat_model: ThreatModel, 
     def craft(images: Tensor, labels: Tensor) -> Tensor:
         return function(frozen, images, labels, threat_model=threat_model, generator=generator, **settings)
 
-    return standing(frozen, batch, craft, threat_model, among, size=size)
+    return standing(frozen, batch, craft, threat_model, _all(batch), size=size)
 
 
-def by_peer(pair: Pair, model: nn.Module, batch: Batch, threat_model: ThreatModel, among: Tensor, *, size: int) -> Tensor:
+def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
     """Which images torchattacks' attack, or its cascade, leaves: bool (N,)."""
     import torchattacks
 
     assert pair.peer is not None
-    left = among
+    left = _all(batch)
     for name, settings in ((pair.peer, pair.settings or {}), *pair.cascade):
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
@@ -133,34 +134,38 @@ def by_peer(pair: Pair, model: nn.Module, batch: Batch, threat_model: ThreatMode
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
     """A row for each run, radius and pair."""
-    device = torch.device(options.device)
     for run in options.runs:
-        trained = load_run_model(run).to(device)
+        trained = load_run_model(run).to(torch.device(options.device))
         model = trained if options.factor == 1 else Tempered(trained, options.factor).eval()
         batch, few = clean_batch(run, images=options.images), clean_batch(run, images=8)
         for eps in options.eps:
             threat_model = ThreatModel("linf", parse_eps(eps))
             for name in options.attacks:
-                pair = PAIRS[name]
-
-                def ours(examples: Batch, name: str = pair.ours) -> Tensor:
-                    everything = torch.ones(len(examples.labels), dtype=torch.bool)
-                    return by_us(name, model, examples, threat_model, everything, size=options.batch)
-
-                def theirs(examples: Batch, pair: Pair = pair) -> Tensor:
-                    everything = torch.ones(len(examples.labels), dtype=torch.bool)
-                    return by_peer(pair, model, examples, threat_model, everything, size=options.batch)
-
-                ours(few)
-                left, seconds = _timed(ours, batch)
-                measured: dict[str, Any] = {"ours": left, "ours_seconds": seconds}
-                if pair.peer is not None and not options.no_peer:
-                    try:
-                        theirs(few)
-                        measured["peer"], measured["peer_seconds"] = _timed(theirs, batch)
-                    except Exception as error:  # a peer that breaks is a row, not the end of the table
-                        measured["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+                measured = compare(PAIRS[name], model, batch, few, threat_model, options)
                 yield Row(run.name, eps, name, options.factor, len(batch.labels), **measured)
+
+
+def compare(
+    pair: Pair, model: nn.Module, batch: Batch, few: Batch, threat_model: ThreatModel, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What the attack leaves of `batch` and its seconds, ours and the peer's; each sees `few` images before."""
+    ours = partial(by_us, pair.ours, model, threat_model, size=options.batch)
+    ours(few)
+    standing_share, seconds = _timed(ours, batch)
+    measured: dict[str, Any] = {"ours": standing_share, "ours_seconds": seconds}
+    if pair.peer is None or options.no_peer:
+        return measured
+    theirs = partial(by_peer, pair, model, threat_model, size=options.batch)
+    try:
+        theirs(few)
+        measured["peer"], measured["peer_seconds"] = _timed(theirs, batch)
+    except Exception as error:  # a peer that breaks is a row, not the end of the table
+        measured["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    return measured
+
+
+def _all(batch: Batch) -> Tensor:
+    return torch.ones(len(batch.labels), dtype=torch.bool)
 
 
 def _timed(attack: Callable[[Batch], Tensor], batch: Batch) -> tuple[float, float]:

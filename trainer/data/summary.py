@@ -137,8 +137,8 @@ def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
         return 0, ()
     order = np.argsort(dataset.pictures, kind="stable")
     _, starts = np.unique(dataset.pictures[order], return_index=True)
-    found = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
-    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in found)
+    contradictions = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
+    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in contradictions)
 
 
 def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:
