@@ -23,15 +23,16 @@ class Computing:
 
     precision: `bf16` runs convolutions and linear layers in bfloat16 (autocast), the weights stay float32; `tf32` lets cuDNN
     round the inputs of convolutions to 10 bits of mantissa, which is torch's default on a GPU; `fp32` does neither.
-    compiled: the training step by torch.compile; on a GPU the attack becomes a CUDA graph, too.
+    compiled: the training step by torch.compile. cuda_graphs: the attack as one CUDA graph, see `recorded_steps`.
     """
 
     precision: Precision = "fp32"
     compiled: bool = False
+    cuda_graphs: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"precision": self.precision, "compiled": self.compiled}
+        return {"precision": self.precision, "compiled": self.compiled, "cuda_graphs": self.cuda_graphs}
 
 
 FP32 = Computing()
@@ -53,6 +54,8 @@ def check_computing(computing: Computing, device: torch.device) -> None:
         raise InvalidInputError("--precision tf32: needs an NVIDIA GPU, and torch finds none here; choose fp32 or bf16")
     if computing.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise InvalidInputError(f"--precision bf16: {torch.cuda.get_device_name(device)} has none; choose tf32 or fp32")
+    if computing.cuda_graphs and device.type != "cuda":
+        raise InvalidInputError("--cuda-graphs: needs an NVIDIA GPU, and torch finds none here; leave it out")
     if computing.compiled and not _can_compile(device):
         raise MissingDependencyError("--compile: torch.compile finds no compiler for this device; leave --compile out")
 

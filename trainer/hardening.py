@@ -33,7 +33,7 @@ class AttackedCopy:
         if computing.precision == "bf16":
             round_weights(self._copy)
         self._function = in_precision(self._copy, computing.precision)
-        self.recorded = RecordedSteps(self.now, steps=steps) if computing.compiled else None
+        self.recorded = RecordedSteps(self.now, steps=steps) if computing.cuda_graphs else None
 
     def now(self) -> nn.Module:
         """The copy, with the weights and statistics that the model has at this moment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
@@ -42,10 +42,12 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
-from skinaudit.trainer.loop import Epoch, Examples, fit
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
@@ -83,6 +85,10 @@ class Training:
     threshold: float = 0.5
     computing: Computing = FP32
 
+    def options(self) -> dict[str, Any]:
+        """Those that do not depend on the data, as plain JSON values."""
+        return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
@@ -96,16 +102,6 @@ class Training:
             "threshold": self.threshold,
             **self.computing.to_json(),
         }
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
-
-    say: Callable[[str], None] = lambda _: None
-    data: Callable[[DataSummary], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    progress: Callable[[str], Progress | None] = lambda _: None
 
 
 def train_run(
@@ -144,10 +140,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
-    compiled = ", compiled" if training.computing.compiled else ""
     report.say(
         f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
-        f"{training.computing.precision}{compiled}"
+        f"{training.computing.precision}"
     )
     settings = {
         **training.to_json(),
@@ -157,6 +152,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "split": training.split,
         "classes": contract.classes,
     }
+    write_options(out, training.options())
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
@@ -210,7 +206,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
-    for path in (files.checkpoint, files.best):
+    for path in (files.checkpoint, files.best, files.options):
         path.unlink()
     return manifest
 

@@ -80,6 +80,8 @@ def test_batch_norm_is_not_rounded() -> None:
 def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInputError, match="--precision tf32: needs an NVIDIA GPU"):
         check_computing(Computing("tf32"), CPU)
+    with pytest.raises(InvalidInputError, match="--cuda-graphs: needs an NVIDIA GPU"):
+        check_computing(Computing(cuda_graphs=True), CPU)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
     with pytest.raises(InvalidInputError, match="--precision bf16: Old GPU has none; choose tf32 or fp32"):
