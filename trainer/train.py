@@ -62,7 +62,7 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there.
+    that is fitted on the validation images. specificities: of the operating points to fix there. set_steps: of the PGD set.
     """
 
     arch: str
@@ -79,6 +79,7 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    set_steps: int = SET_STEPS
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -302,7 +303,7 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model)
+        for plan in set_plans(training.threat_model, steps=training.set_steps)
     ]  # fmt: skip
     return [clean, *crafted]
 
