@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
@@ -41,10 +41,12 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
-from skinaudit.trainer.loop import Epoch, Examples, fit
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
@@ -81,6 +83,10 @@ class Training:
     threshold: float = 0.5
     set_steps: int = SET_STEPS
 
+    def options(self) -> dict[str, Any]:
+        """Those that do not depend on the data, as plain JSON values."""
+        return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
@@ -93,16 +99,6 @@ class Training:
             "head": self.head,
             "threshold": self.threshold,
         }
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
-
-    say: Callable[[str], None] = lambda _: None
-    data: Callable[[DataSummary], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    progress: Callable[[str], Progress | None] = lambda _: None
 
 
 def train_run(
@@ -149,6 +145,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "split": training.split,
         "classes": contract.classes,
     }
+    write_options(out, training.options())
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
@@ -202,7 +199,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
-    for path in (files.checkpoint, files.best):
+    for path in (files.checkpoint, files.best, files.options):
         path.unlink()
     return manifest
 
