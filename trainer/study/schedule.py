@@ -14,10 +14,10 @@ from skinaudit.artifacts.files import append_line, write_bytes
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.study_folder import StageRecord, StudyFolder, read_stages
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.study.settings import StudySettings, changed, read_settings, to_toml
 from skinaudit.trainer.study.stages import Stage, is_done
 from skinaudit.trainer.study.work import Workplace, dataset_of, do_stage
-from skinaudit.trainer.train import Reporter
 
 Ended = Callable[[StageRecord], None]
 """Called when a stage has ended, its line in the log written."""

@@ -23,9 +23,10 @@ from skinaudit.trainer.data.load import load
 from skinaudit.trainer.evaluate import logits_of
 from skinaudit.trainer.models import folded
 from skinaudit.trainer.recipes import Hardening, adapted, hardening_of
+from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.study.settings import StudySettings
 from skinaudit.trainer.study.stages import Stage, answers_there, autoattack_plan, own_plans
-from skinaudit.trainer.train import Reporter, Training, train_run
+from skinaudit.trainer.train import Training, train_run
 
 
 @dataclass(frozen=True)
