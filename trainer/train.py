@@ -66,7 +66,7 @@ class Training:
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
     that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
-    of its steps; also part of what makes the bits.
+    of its steps; also part of what makes the bits. set_steps: of the PGD set.
     """
 
     arch: str
@@ -84,6 +84,7 @@ class Training:
     head: Head = "classes"
     threshold: float = 0.5
     computing: Computing = FP32
+    set_steps: int = SET_STEPS
 
     def options(self) -> dict[str, Any]:
         """Those that do not depend on the data, as plain JSON values."""
@@ -307,7 +308,7 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model)
+        for plan in set_plans(training.threat_model, steps=training.set_steps)
     ]  # fmt: skip
     return [clean, *crafted]
 
