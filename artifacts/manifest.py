@@ -121,7 +121,10 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
     if not (path.exists() or path.is_symlink()):
-        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
+        advice = "make one with `skinaudit train`"
+        if RunFolder(folder).checkpoint.exists():
+            advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); {advice}")
     check_regular(path, what="run manifest")
     value = read_json(path, what="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
