@@ -41,7 +41,7 @@ def run_study(
     report = report or Reporter()
     folder, started = place.folder, time.monotonic()
     place.out.mkdir(parents=True, exist_ok=True)
-    with one_writer(folder.lock, what=str(place.out), say=report.say):
+    with one_writer(folder.lock, place=str(place.out), say=report.say):
         _claim(folder, place.settings)
         dataset_of(place, report.progress("reading images"))  # once, before several processes would
         failed = {record.stage for record in read_stages(folder) if record.state == "failed"}

@@ -128,7 +128,7 @@ SCALES: Mapping[str, StudySettings] = {
 
 def read_settings(path: Path) -> StudySettings:
     """The settings in a TOML file; raises InvalidInputError, naming file and field, for what does not fit."""
-    plain = read_toml(path, what="settings of a study", again=_AGAIN)
+    plain = read_toml(path, kind="settings of a study", again=_AGAIN)
     settings: StudySettings = build(StudySettings, plain, where=str(path), again=_AGAIN)
     return settings
 
