@@ -108,8 +108,8 @@ SCALES: Mapping[str, StudySettings] = {
             _architecture("vgg16", 1.0, paper=Fit(60, 16, 0.01), default=Fit(20, 32, 0.0)),
         ),
     ),
-    # The same networks and images in about 6 minutes of an H100: larger batches, fewer epochs and steps. VGG16 with batch norm,
-    # as without it so few epochs from random weights leave a constant answer.
+    # The same size in some minutes of a GPU: larger batches, fewer epochs and steps. So few epochs from random weights leave
+    # VGG16 a constant answer without batch norm.
     "gpu": StudySettings(
         scale="gpu", size=224, images=0, eps="2/255", attack_steps=20, hardening_steps=3, seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),

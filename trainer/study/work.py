@@ -44,9 +44,9 @@ class Workplace:
         return StudyFolder(self.out)
 
 
-def do_stage(place: Workplace, stage: Stage, report: Reporter) -> StageRecord:
+def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> StageRecord:
     """Do one stage; a training that was interrupted goes on. A training that diverges is a result, not an error."""
-    started = time.perf_counter()
+    report, started = report or Reporter(), time.perf_counter()
     torch.set_num_threads(place.threads)
     state, remark = "done", ""
     try:
