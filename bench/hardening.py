@@ -19,7 +19,10 @@ from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.timing import Contestant, interleaved
 from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.computing import FP32
 from skinaudit.trainer.evaluate import slices, to_pixels
+from skinaudit.trainer.feed import Feed
+from skinaudit.trainer.hardening import attacked_copy
 from skinaudit.trainer.models import channels_last
 from skinaudit.trainer.recipes import RECIPES, Hardening
 
@@ -96,13 +99,17 @@ def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contes
     channels_last(model)
     optimiser = optimisation.build_optimiser(model, _RECIPE)
     schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
-    average = optimisation.moving_average(model, decay=_RECIPE.averaging)
+    average = optimisation.moving_average(model)
     weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=_RECIPE)
+
+    feed = Feed(batch.images, batch.labels, torch.device("cpu"))
+    attacked = attacked_copy(model, hardening, FP32)
 
     def epoch(number: int) -> None:
         loop._train_epoch(
-            model, average, loop.Examples(batch.images, batch.labels), optimiser, schedule,
-            recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0, progress=None,
+            model, average, feed, optimiser, schedule,
+            function=model, attacked=attacked, recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0,
+            progress=None,
         )  # fmt: skip
 
     return epoch
