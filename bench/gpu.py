@@ -87,17 +87,17 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> tuple
         beside = BESIDE in options.parts and options.provider == "cuda" and options.minutes > 0
         rest = stack.enter_context(_beside_the_others(BESIDE, settings)) if beside else None
         for name in options.parts:
-            left = 60 * options.minutes - (time.perf_counter() - started)
+            remaining = 60 * options.minutes - (time.perf_counter() - started)
             if name in hindrances:
                 results[name] = {"error": f"not started: {hindrances[name]}"}
             elif name == BESIDE and rest is not None:
-                say(f"{name}, still {max(0.0, left):.0f} s")
-                results[name] = rest(left)
-            elif left <= 0:
+                say(f"{name}, still {max(0.0, remaining):.0f} s")
+                results[name] = rest(remaining)
+            elif remaining <= 0:
                 results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
             else:
-                say(f"{name}, {left:.0f} s left")
-                results[name] = _in_a_process(name, settings, seconds=min(left, 60 * options.part_minutes))
+                say(f"{name}, {remaining:.0f} s left")
+                results[name] = _in_a_process(name, settings, seconds=min(remaining, 60 * options.part_minutes))
             minutes = (time.perf_counter() - started) / 60
             text = _document(results, settings, minutes=minutes)
             write_bytes(output, text.encode())
@@ -148,12 +148,12 @@ def _command(name: str, settings: Settings, answer: Path) -> list[str]:
 
 def _collected(answer: Path, printed: Path, code: int | None, *, started: float) -> dict[str, Any]:
     log = printed.read_text(errors="replace")
-    found = json.loads(answer.read_text()) if answer.is_file() else {}
-    if not found.pop("complete", False):
+    answered = json.loads(answer.read_text()) if answer.is_file() else {}
+    if not answered.pop("complete", False):
         lines = [line for line in log.splitlines() if line.strip()]
         reason = "took too long" if code is None else f"ended with {code}: {lines[-1][:300] if lines else 'no message'}"
-        found |= {"error": reason, "log": log[-6000:]}
-    return {**found, "seconds": round(time.perf_counter() - started, 1)}
+        answered |= {"error": reason, "log": log[-6000:]}
+    return {**answered, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def _answer_one(name: str, settings: Settings, target: Path) -> None:
@@ -178,7 +178,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
         title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
         took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
         sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{_body(result)}")
-    found = versions("torch", "onnx", *LIBRARIES)
+    used = versions("torch", "onnx", *LIBRARIES)
     head = f"""# On a GPU
 
     {shlex.join(["python", "bench/gpu.py", *sys.argv[1:]])}
@@ -186,7 +186,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
 took {minutes:.1f} minutes. Each part ran in a process of its own; contestants of one table work in turns in one process.
 
 - device: {_machine(settings)}
-- versions: {", ".join(f"{library} {version}" for library, version in found.items())}
+- versions: {", ".join(f"{library} {version}" for library, version in used.items())}
 """
     return head + "".join(sections)
 
