@@ -14,7 +14,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
-from skinaudit.artifacts.run_folder import set_files
+from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.study_folder import (
     StageRecord,
     StudyFolder,
@@ -145,7 +145,9 @@ class Study:
 def read_study(path: Path) -> Study:
     """The figures of a study's folder; raises InvalidInputError where no model is trained yet or a file is damaged."""
     folder = StudyFolder(path)
-    models = sorted(model for file in folder.runs.glob("*/run.json") if (model := parse_model(file.parent.name)) is not None)
+    models = sorted(
+        model for file in folder.runs.glob(f"*/{RUN_FILE}") if (model := parse_model(file.parent.name)) is not None
+    )
     manifests = {model: read_run(folder.run(model).path) for model in models}
     if not manifests:
         raise InvalidInputError(f"{path}: no model of the study is trained yet")
