@@ -78,11 +78,10 @@ class StudySettings:
         self.threat_model.on_grid()
         for architecture in self.architectures:
             architectures.load(architecture.name)
-        for what, names in (
-            ("splits", self.splits), ("recipes", self.recipes), ("architectures", [one.name for one in self.architectures]),
-        ):  # fmt: skip
+        network_names = [architecture.name for architecture in self.architectures]
+        for entry, names in (("splits", self.splits), ("recipes", self.recipes), ("architectures", network_names)):
             if not names or len(set(names)) != len(names):
-                raise InvalidInputError(f"{what}: name at least one, and each once")
+                raise InvalidInputError(f"{entry}: name at least one, and each once")
 
     @property
     def threat_model(self) -> ThreatModel:
@@ -91,7 +90,7 @@ class StudySettings:
 
     def architecture(self, name: str) -> ArchitectureSettings:
         """The settings of one network."""
-        return next(one for one in self.architectures if one.name == name)
+        return next(network for network in self.architectures if network.name == name)
 
 
 def _architecture(name: str, width: float, *, paper: Fit, default: Fit) -> ArchitectureSettings:
@@ -160,17 +159,22 @@ def changed(
     Raises InvalidInputError for weights of an architecture that the study does not have.
     """
     weights = weights or {}
-    names = [one.name for one in settings.architectures]
+    names = [network.name for network in settings.architectures]
     for name in weights:
         if name not in names:
             raise InvalidInputError(f"weights {name}={weights[name]}: the study has {', '.join(names)}")
 
-    def fit(one: Fit) -> Fit:
-        return replace(one, epochs=epochs or one.epochs, batch=batch or one.batch)
+    def changed_fit(fit: Fit) -> Fit:
+        return replace(fit, epochs=epochs or fit.epochs, batch=batch or fit.batch)
 
     chosen = tuple(
-        replace(one, weights=weights.get(one.name, one.weights), paper=fit(one.paper), default=fit(one.default))
-        for one in settings.architectures
+        replace(
+            network,
+            weights=weights.get(network.name, network.weights),
+            paper=changed_fit(network.paper),
+            default=changed_fit(network.default),
+        )  # fmt: skip
+        for network in settings.architectures
     )
     return replace(
         settings, eps=eps or settings.eps, seeds=seeds or settings.seeds, precision=precision or settings.precision,

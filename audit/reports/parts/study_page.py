@@ -14,21 +14,21 @@ _ATTACKS = {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoA
 _ORDER = tuple(_ATTACKS)
 
 
-def render(study: Study, *, command: str, left: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. left: names of stages that are not done. settings: as TOML. plot: file, if any."""
+def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
+    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: file, if any."""
     parts: Iterable[list[str]] = (
-        _head(study, command, left), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study), _left(study, left), ["## Settings", "", "```toml", settings.rstrip(), "```"],
+        _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
+        _everything(study), _times(study), _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
 
 
-def _head(study: Study, command: str, left: Sequence[str]) -> list[str]:
+def _head(study: Study, command: str, remaining: Sequence[str]) -> list[str]:
     lines = ["# The tables of Huq and Pervin (2020), measured again", ""]
     if study.synthetic:
         lines += ["**SYNTHETIC images: these figures say nothing about patients.**", ""]
-    if left:
-        lines += [f"**Not complete: {len(left)} stages are left**, see the end.", ""]
+    if remaining:
+        lines += [f"**Not complete: {len(remaining)} stages are left**, see the end.", ""]
     devices = sorted({stage.device for stage in study.stages})
     lines += [
         f"Data: {safe(study.dataset)}. Computed on: {', '.join(map(safe, devices))}. Made by:",
@@ -204,10 +204,10 @@ def _times(study: Study) -> list[str]:
     ]  # fmt: skip
 
 
-def _left(study: Study, left: Sequence[str]) -> list[str]:
+def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
     failed = [f"- {stage.stage}: {safe(stage.remark)}" for stage in study.stages if stage.state == "failed"]
     lines = ["## Failed", "", *failed, ""] if failed else []
-    return [*lines, "## Not done", "", *(f"- {name}" for name in left)] if left else lines
+    return [*lines, "## Not done", "", *(f"- {name}" for name in remaining)] if remaining else lines
 
 
 def _conditions(study: Study, model: StudyModel) -> list[Row]:
