@@ -15,10 +15,11 @@ _ORDER = tuple(_ATTACKS)
 
 
 def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: file, if any."""
+    """The page. command: what made it. remaining: stages that are not done. settings: as TOML. plot: file, if any."""
     parts: Iterable[list[str]] = (
         _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study), _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
+        _everything(study), _times(study),
+        _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
 
