@@ -16,8 +16,8 @@ class AttackTrace:
     def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
         """Expect for each image, in each of the `stages` (starts or parts), one evaluation more than the stage has steps.
 
-        An image that leaves the attack is not noted any more, and keeps its last loss. An evaluation beyond the last expected
-        one counts as that one.
+        An image that leaves the attack is not noted any more, and keeps its last loss. An evaluation beyond the last
+        expected one counts as that one.
         """
         last = sum(stages) + len(stages) - 1
         self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
