@@ -8,18 +8,24 @@ from skinaudit.artifacts.contract import short_title
 from skinaudit.artifacts.study_folder import StudyModel
 from skinaudit.audit.figures.text import NOTHING
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
-from skinaudit.audit.study import PAPER, PAPER_TRANSFER, Figures, Row, Study, paper_name, split_text
+from skinaudit.audit.study import PAPER, PAPER_TRANSFER, PGD_SAMPLE, Figures, Row, Study, paper_name, split_text
 
-_ATTACKS = {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
+_ATTACKS = {
+    "clean": "clean",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    PGD_SAMPLE: "PGD, images of AutoAttack",
+    "autoattack": "AutoAttack",
+}
 _ORDER = tuple(_ATTACKS)
 
 
 def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. remaining: stages that are not done. settings: as TOML. plot: file, if any."""
+    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
     parts: Iterable[list[str]] = (
         _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study),
-        _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
+        _everything(study), _times(study), _not_done(study, remaining),
+        ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
 
@@ -123,8 +129,12 @@ def _stale_sentences(study: Study, models: Sequence[StudyModel]) -> Iterator[str
             f"stale PGD {_percent(stale.accuracy)} ({100 * (stale.accuracy - clean.accuracy):+.1f} points), own PGD "
             f"{_percent(own.accuracy)} ({100 * (own.accuracy - clean.accuracy):+.1f} points)"
         )
-        if strongest is not None:
-            text += f", AutoAttack {_percent(strongest.accuracy)} (balanced {_percent(strongest.balanced)})"
+        same = by_origin.get((PGD_SAMPLE, True))
+        if strongest is not None and same is not None:
+            text += (
+                f"; on {strongest.images:,} of the images own PGD {_percent(same.accuracy)} (balanced "
+                f"{_percent(same.balanced)}), AutoAttack {_percent(strongest.accuracy)} ({_percent(strongest.balanced)})"
+            )
         yield text + "."
 
 
