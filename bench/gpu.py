@@ -85,14 +85,14 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> tuple
         say(f"{name} will be left out: {reason}")
     with ExitStack() as stack:
         beside = BESIDE in options.parts and options.provider == "cuda" and options.minutes > 0
-        rest = stack.enter_context(_beside_the_others(BESIDE, settings)) if beside else None
+        part_beside = stack.enter_context(_beside_the_others(BESIDE, settings)) if beside else None
         for name in options.parts:
             remaining = 60 * options.minutes - (time.perf_counter() - started)
             if name in hindrances:
                 results[name] = {"error": f"not started: {hindrances[name]}"}
-            elif name == BESIDE and rest is not None:
+            elif name == BESIDE and part_beside is not None:
                 say(f"{name}, still {max(0.0, remaining):.0f} s")
-                results[name] = rest(remaining)
+                results[name] = part_beside(remaining)
             elif remaining <= 0:
                 results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
             else:

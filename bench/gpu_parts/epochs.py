@@ -35,7 +35,8 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         about = (
             f"{work.images} random images, batch {work.batch}, PGD-{work.steps}, AdamW, median of {settings.rounds} epochs."
         )
-        equal = "".join(f"- CUDA graph beside the attack as it is: {one}\n" for one in figures.get("graph", {}).values())
+        comparisons = figures.get("graph", {}).values()
+        equal = "".join(f"- CUDA graph beside the attack as it is: {comparison}\n" for comparison in comparisons)
         return Answer(f"{about}\n\n{table(('network', 'contestant', 'images/s', 'preparing, s'), rows)}\n{equal}", figures)
 
     if settings.provider == "cuda":

@@ -36,11 +36,14 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     cells: dict[str, dict[int, Cell]] = {}
 
     def answer() -> Answer:
-        rows = [[name, precision.get(name, "fp32"), *_row(found, cells[EAGER], settings)] for name, found in cells.items()]
+        rows = [
+            [name, precision.get(name, "fp32"), *_row(of_batches, cells[EAGER], settings)]
+            for name, of_batches in cells.items()
+        ]
         columns = ("", "computes in", *(f"batch {batch}" for batch in settings.batches), "first calls, s")
         about = f"Medians over {settings.rounds} rounds, the conversion from 8-bit images included."
         return Answer(
-            f"{about}\n\n{table(columns, rows)}", {name: _plain(found) for name, found in cells.items()} | left_out
+            f"{about}\n\n{table(columns, rows)}", {name: _plain(of_batches) for name, of_batches in cells.items()} | left_out
         )
 
     for name in order:
@@ -56,19 +59,19 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     return answer()
 
 
-def _row(found: Mapping[int, Cell], eager: Mapping[int, Cell], settings: Settings) -> list[str]:
+def _row(of_batches: Mapping[int, Cell], eager: Mapping[int, Cell], settings: Settings) -> list[str]:
     texts = []
     for batch in settings.batches:
-        cell, beside = found.get(batch, "-"), eager.get(batch)
+        cell, beside = of_batches.get(batch, "-"), eager.get(batch)
         if isinstance(cell, str):
             texts.append(cell)
         elif isinstance(beside, Throughput):
             texts.append(f"{cell.images_per_second:,.0f} ({cell.images_per_second / beside.images_per_second:.2f})")
         else:
             texts.append(f"{cell.images_per_second:,.0f}")
-    preparing = sum(cell.preparing for cell in found.values() if isinstance(cell, Throughput))
+    preparing = sum(cell.preparing for cell in of_batches.values() if isinstance(cell, Throughput))
     return [*texts, f"{preparing:.1f}"]
 
 
-def _plain(found: Mapping[int, Cell]) -> dict[str, Any]:
-    return {str(batch): cell if isinstance(cell, str) else asdict(cell) for batch, cell in found.items()}
+def _plain(of_batches: Mapping[int, Cell]) -> dict[str, Any]:
+    return {str(batch): cell if isinstance(cell, str) else asdict(cell) for batch, cell in of_batches.items()}
