@@ -21,6 +21,7 @@ from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import slices, to_pixels
 from skinaudit.trainer.models import channels_last
+from skinaudit.trainer.objective import build_objective
 from skinaudit.trainer.recipes import RECIPES, Hardening
 
 OURS = "skinaudit, hardened"
@@ -97,12 +98,12 @@ def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contes
     optimiser = optimisation.build_optimiser(model, _RECIPE)
     schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
     average = optimisation.moving_average(model, decay=_RECIPE.averaging)
-    weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=_RECIPE)
+    objective = build_objective(batch.labels, classes=CLASSES, recipe=_RECIPE, device=torch.device("cpu"))
 
     def epoch(number: int) -> None:
         loop._train_epoch(
             model, average, loop.Examples(batch.images, batch.labels), optimiser, schedule,
-            recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0, progress=None,
+            recipe=_RECIPE, hardening=hardening, objective=objective, classes=CLASSES, seed=number, epoch=0, progress=None,
         )  # fmt: skip
 
     return epoch

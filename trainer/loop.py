@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
@@ -27,15 +26,10 @@ from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
-from skinaudit.trainer.hardening import AttackedCopy, harden_batch
+from skinaudit.trainer.hardener import Hardener, repeats_of
 from skinaudit.trainer.models import channels_last, folded
-from skinaudit.trainer.optimisation import (
-    Schedule,
-    build_optimiser,
-    build_schedule,
-    class_weights,
-    moving_average,
-)
+from skinaudit.trainer.objective import Objective, build_objective
+from skinaudit.trainer.optimisation import Schedule, build_average, build_optimiser, build_schedule
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -93,17 +87,17 @@ def fit(
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    steps = len(list(batches)) * recipe.epochs
+    steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
-    average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
+    average = build_average(model, recipe, steps=steps)
     candidate = model if average is None else average.module
     history: list[Epoch] = []
     files = RunFolder(folder)
     if resume and files.checkpoint.exists():
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(files.log, "".join(map(_line, history)).encode())
-    weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
+    objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
@@ -113,8 +107,8 @@ def fit(
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
                 model, average, train, optimiser, schedule,
-                recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
-                progress=progress,
+                recipe=recipe, hardening=hardening, objective=objective, classes=classes, seed=_derived(seed, epoch),
+                epoch=epoch, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
         figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
@@ -153,46 +147,75 @@ def _train_epoch(
     *,
     recipe: Recipe,
     hardening: Hardening | None,
-    weights: Tensor,
+    objective: Objective,
+    classes: Sequence[str],
     seed: int,
     epoch: int,
     progress: Progress | None,
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on."""
-    device = weights.device
+    device = device_of(model)
     order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
-    generator = torch.Generator(device).manual_seed(seed)
     flips = torch.Generator().manual_seed(seed + 1)
-    attacked = None if hardening is None else AttackedCopy(model, batch_norm=hardening.batch_norm)
+    generator = torch.Generator(device).manual_seed(seed)
+    hardener = None
+    if hardening is not None:
+        hardener = Hardener(model, hardening, objective=objective, classes=classes, generator=generator)
+    repeats = repeats_of(hardening)
     total, correct = 0.0, 0
     for part in slices(len(order), recipe.batch):
         chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
         images = to_pixels(train.images[chosen], device=device)
         labels = torch.from_numpy(train.labels[chosen]).to(device)
         images = AUGMENTS[recipe.augment](images, generator=flips)
-        if hardening is not None and attacked is not None:
+        if hardener is not None:
             shuffled = torch.randperm(len(labels), generator=flips)
             images, labels = images[shuffled], labels[shuffled]
-            share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
-            images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
-        model.train()
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels, weight=weights)
-        value = loss.item()
-        if not np.isfinite(value):
-            raise _diverged(f"the loss became {value}", epoch, optimiser)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if average is not None:
-            average.update_parameters(model)
-        if isinstance(schedule, LambdaLR):
-            schedule.step()
-        total += value * len(labels)
-        correct += int((logits.detach().argmax(1) == labels).sum())
+        share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
+        for _ in range(repeats):
+            loss, logits = _gradients(
+                model, images, labels, hardener=hardener, share=share, objective=objective, optimiser=optimiser, epoch=epoch
+            )
+            optimiser.step()
+            if average is not None:
+                average.update_parameters(model)
+            if isinstance(schedule, LambdaLR):
+                schedule.step()
+        total += loss * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
     return total / len(order), correct / len(order)
+
+
+def _gradients(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    hardener: Hardener | None,
+    share: float,
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+) -> tuple[float, Tensor]:
+    """Leave the gradients of one batch in the model; returns its loss and logits (N, classes)."""
+    batch = None if hardener is None else hardener.batch(images, labels, share=share)
+    perturbed = images if hardener is None or batch is None else hardener.perturb(batch)
+    model.train()
+    if hardener is None or batch is None:
+        logits = model(images.contiguous(memory_format=torch.channels_last))
+        loss = objective(logits, labels)
+    else:
+        loss, logits = hardener.loss(batch, perturbed)
+    value = loss.item()
+    if not np.isfinite(value):
+        raise _diverged(f"the loss became {value}", epoch, optimiser)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if hardener is not None and batch is not None:
+        hardener.sharpen(batch, perturbed)
+    return value, logits.detach()
 
 
 def _used(count: int, batch: int) -> int:

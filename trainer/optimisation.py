@@ -64,24 +64,38 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def moving_average(model: nn.Module, *, decay: float) -> AveragedModel:
+def moving_average(model: nn.Module, *, decay: float, tail: int | None = None) -> AveragedModel:
     """A copy of `model` whose `update_parameters(model)` moves its weights and running statistics towards the model's.
 
     After t updates it keeps the smaller of `decay` and (1 + t) / (10 + t), so that a short training is not averaged with
     its random start. Averaging evens out the steps of adversarial training: Gowal et al. 2020,
-    https://arxiv.org/abs/2010.03593, section 4.3.
+    https://arxiv.org/abs/2010.03593, section 4.3. tail: with a number, it follows the model for so many updates and is the
+    equal average of all later ones (stochastic weight averaging, Izmailov et al. 2018, https://arxiv.org/abs/1803.05407,
+    but at every step; their learning rate stays the schedule's).
     """
+
+    def share(updates: int) -> float:
+        """The weight of the current model in the average."""
+        if tail is None:
+            return 1 - min(decay, (1 + updates) / (10 + updates))
+        return 1 / max(1, updates - tail + 1)
 
     def move(
         averaged: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
     ) -> None:
-        updates = int(count)
         if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + updates) / (10 + updates)))
+            torch._foreach_lerp_(averaged, current, share(int(count)))
         else:  # the number of batches that batch norm has seen
             torch._foreach_copy_(averaged, current)
 
     return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
+
+
+def build_average(model: nn.Module, recipe: Recipe, *, steps: int) -> AveragedModel | None:
+    """What averages the weights over `steps` steps as the recipe says; None where it does not."""
+    if recipe.swa:
+        return moving_average(model, decay=0.0, tail=steps - max(1, round(recipe.swa * steps)))
+    return moving_average(model, decay=recipe.averaging) if recipe.averaging else None
 
 
 def class_weights(labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe) -> Tensor:
