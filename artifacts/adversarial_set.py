@@ -223,12 +223,12 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     A file that changed just now may change once more before the clock of its file system moves on.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    if time() - max(found.st_mtime, found.st_ctime) < _SETTLED:
+    if time() - max(status.st_mtime, status.st_ctime) < _SETTLED:
         return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _open_and_verify(path: Path) -> AdversarialSet:
@@ -238,32 +238,32 @@ def _open_and_verify(path: Path) -> AdversarialSet:
             metadata = (file.metadata() or {}).get(_KEY)
             if metadata is None:
                 raise InvalidInputError(f"{path}: not an adversarial set of skinaudit; `skinaudit attack RUN` writes them")
-            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            recorded = attack_record.TENSORS if found.keys() & attack_record.TENSORS.keys() else {}
-            grouped = dict.fromkeys(set_subgroups.names_among(found.keys()), _TENSORS["ids"])
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            recorded = attack_record.TENSORS if slices.keys() & attack_record.TENSORS.keys() else {}
+            grouped = dict.fromkeys(set_subgroups.names_among(slices.keys()), _TENSORS["ids"])
             for name, (dtype, axes) in {**_TENSORS, **recorded, **grouped}.items():
-                if name not in found or found[name].get_dtype() != dtype or len(found[name].get_shape()) != axes:
+                if name not in slices or slices[name].get_dtype() != dtype or len(slices[name].get_shape()) != axes:
                     raise InvalidInputError(
                         f"{path}: tensor {name} is missing or not {dtype} of {axes} axes; write the set again"
                     )
-            shape = tuple(found["images"].get_shape())
+            shape = tuple(slices["images"].get_shape())
             labels, group, names = (file.get_tensor(name) for name in ("labels", "group", "ids"))
             source_logits = file.get_tensor("source_logits")
             noted = {name: file.get_tensor(name) for name in recorded}
-            told = {name: file.get_tensor(name) for name in grouped}
+            subgroup_rows = {name: file.get_tensor(name) for name in grouped}
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such adversarial set") from error
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(
             f"{path}: truncated or not a safetensors file ({reason_of(error)}); write the set again"
         ) from error
-    record, description = _parse_record(metadata, where=str(path), with_subgroups=bool(told))
+    record, description = _parse_record(metadata, where=str(path), with_subgroups=bool(subgroup_rows))
     info = record.info
     damaged = "image names"
     try:
         ids = unpadded(names)
         damaged = "subgroups"
-        subgroups = set_subgroups.from_tensors(told)
+        subgroups = set_subgroups.from_tensors(subgroup_rows)
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path}: the {damaged} are damaged; write the set again") from error
     _check_values(str(path), info, shape, labels, group, ids, source_logits)

@@ -166,7 +166,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
             if contract.normalise == "per image"
             else []
         ),
-        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 else []),
+        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 or "crop" in notes else []),
         "# batch = 1   # batch size of the service, if it never changes; the audit then uses only this size"
         if contract.batch is None
         else f"batch = {contract.batch}",
@@ -178,12 +178,12 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         *_one_column_rows(contract),
         *_mapping_rows(contract),
     ]
-    made = []
+    lines = []
     for row in rows:
         entry = row.partition(" = ")[0]
-        made += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
-        made.append(row)
-    return "\n".join(made) + "\n"
+        lines += [f"# CHECK: {printable(notes[entry])}"] if entry in notes else []
+        lines.append(row)
+    return "\n".join(lines) + "\n"
 
 
 def _one_column_rows(contract: EngineContract) -> list[str]:

@@ -72,9 +72,9 @@ def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.f
     """
     rows = np.arange(len(labels))
     own = logits[rows, labels].astype(np.float64)
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    return np.asarray(own - others.max(axis=1))
+    wrong = logits.copy()
+    wrong[rows, labels] = -np.inf
+    return np.asarray(own - wrong.max(axis=1))
 
 
 def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -85,8 +85,8 @@ def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArr
     logits: float32 (N, classes); labels: int64 (N,).
     """
     rows = np.arange(len(labels))
-    others = logits.astype(np.float64)
-    own = others[rows, labels]
-    others[rows, labels] = -np.inf
-    largest = others.max(axis=1)
-    return np.asarray(largest + np.log(np.exp(others - largest[:, None]).sum(axis=1)) - own)
+    wrong = logits.astype(np.float64)
+    own = wrong[rows, labels]
+    wrong[rows, labels] = -np.inf
+    largest = wrong.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(wrong - largest[:, None]).sum(axis=1)) - own)

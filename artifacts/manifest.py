@@ -121,7 +121,10 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
     if not (path.exists() or path.is_symlink()):
-        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
+        advice = "make one with `skinaudit train`"
+        if RunFolder(folder).checkpoint.exists():
+            advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); {advice}")
     check_regular(path, what="run manifest")
     value = read_json(path, what="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
@@ -192,17 +195,17 @@ def verify(path: Path, digest: str) -> None:
     """Raise InvalidInputError unless the file has this digest."""
     actual = digest_file(path)
     if actual != digest:
-        told = (short(actual), short(digest)) if short(actual) != short(digest) else (actual, digest)
+        shown = (short(actual), short(digest)) if short(actual) != short(digest) else (actual, digest)
         raise InvalidInputError(
-            f"{path}: digest {told[0]}, the manifest says {told[1]}: changed after it was written; make it again"
+            f"{path}: digest {shown[0]}, the manifest says {shown[1]}: changed after it was written; make it again"
         )
 
 
 def versions(*distributions: str) -> dict[str, str]:
     """Versions of Python, skinaudit and those of `distributions` that are installed."""
-    found = {"python": platform.python_version()}
+    interpreter = {"python": platform.python_version()}
     installed = {name: _version(name) for name in ("skinaudit", *distributions)}
-    return found | {name: version for name, version in installed.items() if version is not None}
+    return interpreter | {name: version for name, version in installed.items() if version is not None}
 
 
 @cache
@@ -267,7 +270,7 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
 
 def _check_data(manifest: RunManifest, *, where: str) -> None:
     """Raise InvalidInputError where the description of the data contradicts itself or the rest of the manifest."""
-    data, told = manifest.data, ""
+    data, problem = manifest.data, ""
     images = data.get("part_images", {})
     counts = data.get("counts", {})
     for name, value in (
@@ -276,20 +279,20 @@ def _check_data(manifest: RunManifest, *, where: str) -> None:
         ("images", sum(images.values())),
     ):
         if images and data.get(name, value) != value:
-            told = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
+            problem = f"data.{name} should be {show(value)}, as the rest of the manifest says, found {show(data[name])}"
     tables = {"part_lesions": data.get("part_lesions", {}), **{f"counts.{name}": table for name, table in counts.items()}}
     if data.get("part_patients"):
         tables["part_patients"] = data["part_patients"]
     for place, table in tables.items():
         if table.keys() != images.keys():
-            told = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
+            problem = f"data.{place} should have the parts {', '.join(images)}, found {', '.join(table)}"
     for name in manifest.results.keys() - manifest.sets.keys():
-        told = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"
-    if not told and counts:
+        problem = f"results.{name} should be of a set of the run, which has {', '.join(manifest.sets)}"
+    if not problem and counts:
         sums = {part: sum(table[part] for table in counts.values()) for part in images}
-        told = "" if sums == images else f"data.counts should sum to part_images, found {json.dumps(sums)}"
-    if told:
-        raise InvalidInputError(f"{where}: {told}; {_TRAIN}")
+        problem = "" if sums == images else f"data.counts should sum to part_images, found {json.dumps(sums)}"
+    if problem:
+        raise InvalidInputError(f"{where}: {problem}; {_TRAIN}")
 
 
 def _check_files(manifest: EngineManifest, *, where: str) -> None:

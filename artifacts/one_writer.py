@@ -68,7 +68,7 @@ def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> in
         descriptor = os.open(lock, flags, 0o666)
     except OSError as error:
         raise InvalidInputError(f"{lock}: cannot be made ({error.strerror}); choose a folder that can be written") from error
-    held = False
+    locked = False
     try:
         owner = _owner(descriptor)
         if not _locked(descriptor, owner):
@@ -88,10 +88,10 @@ def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> in
         if owner is not None:
             say(f"{what}: {owner} was stopped before it finished; this process continues")
         _write(descriptor)
-        held = True
+        locked = True
         return descriptor
     finally:
-        if not held:
+        if not locked:
             os.close(descriptor)
 
 

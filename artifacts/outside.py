@@ -113,12 +113,12 @@ def lies_in(path: Path, folder: Path) -> bool:
 def is_private(path: Path) -> bool:
     """Whether a file or folder, no link, is this user's, and no other may write to it; true where users have no numbers."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
     if not hasattr(os, "geteuid"):  # Windows
         return True
-    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return not stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _refuse_special(path: Path, mode: int, *, what: str) -> None:

@@ -136,13 +136,13 @@ def read_pictures(path: Path) -> Pictures:
     sound = all(arrays[name].ndim == axes for name, axes in axes_of.items())
     sound = sound and known == " ".join(STATISTICS) and arrays["statistics"].shape[1] == len(STATISTICS)
     digests = (arrays["pixels"], arrays["names"])
-    sound = sound and all(one.dtype == np.uint8 and one.shape == (len(arrays["part"]), _WIDTH) for one in digests)
+    sound = sound and all(digest.dtype == np.uint8 and digest.shape == (len(arrays["part"]), _WIDTH) for digest in digests)
     cells, frames = arrays.get("cells"), arrays.get("frames")
     sound = sound and (cells is None or (cells.dtype == np.int8 and cells.shape == (len(arrays["part"]), CELLS)))
     sound = sound and (frames is None or _are_frames(frames, count=len(arrays["statistics"])))
     if not sound or not np.isfinite(arrays["statistics"]).all() or (arrays["part"] >= len(PARTS)).any():
         raise InvalidInputError(f"{path}: not a record of pictures that this version can read; {_AGAIN}")
-    pixels, names = (np.ascontiguousarray(one).view(np.uint64).reshape(-1) for one in digests)
+    pixels, names = (np.ascontiguousarray(digest).view(np.uint64).reshape(-1) for digest in digests)
     return Pictures(pixels, names, arrays["part"], arrays["statistics"], cells, frames)
 
 

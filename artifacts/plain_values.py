@@ -47,13 +47,13 @@ def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
     """Read a TOML file as checked plain values; the same for tables as `read_json` is for objects."""
     text = read_text(path, what=what, again=again, limit=_TOML_BYTES)
     try:
-        if any(found[0].count(".") > MAX_DEPTH for found in _DOTTED.finditer(text)):  # the parser's time is their square
+        if any(key[0].count(".") > MAX_DEPTH for key in _DOTTED.finditer(text)):  # the parser's time is their square
             raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
         value = tomllib.loads(text)
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:
-        told = f"{error} in {_line_of(error, text)}"
-        raise _refusal(ValueError(told), where=str(path), what=what, again=again) from error
+        reason = f"{error} in {_line_of(error, text)}"
+        raise _refusal(ValueError(reason), where=str(path), what=what, again=again) from error
     except (UnfitError, ValueError, RecursionError) as error:
         raise _refusal(error, where=str(path), what=what, again=again) from error
     return value
@@ -118,8 +118,8 @@ def _integer(text: str) -> int:
 def _refusal(error: Exception, *, where: str, what: str, again: str) -> InvalidInputError:
     if isinstance(error, UnfitError):
         return InvalidInputError(f"{where}: {error}; {again}")
-    told = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))[:_PLACE]
-    return InvalidInputError(f"{where}: not a readable {what} ({told}); {again}")
+    reason = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))[:_PLACE]
+    return InvalidInputError(f"{where}: not a readable {what} ({reason}); {again}")
 
 
 def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:

@@ -45,7 +45,9 @@ def _arguments(node: Any, names: dict[str, str]) -> Iterator[Any]:
     schema = getattr(node.target, "_schema", None)
     given = list(node.args)
     if schema is not None:
-        given += [node.kwargs[one.name] for one in schema.arguments[len(given) :] if one.name in node.kwargs]
+        given += [
+            node.kwargs[parameter.name] for parameter in schema.arguments[len(given) :] if parameter.name in node.kwargs
+        ]
     else:
         given += list(node.kwargs.values())
     yield from (_plain(argument, names) for argument in given)

@@ -47,7 +47,7 @@ class RecordedSplit:
 
     def differences(self, clean: AdversarialSet) -> tuple[str, ...]:
         """How a set of clean images differs from it, a clause each; empty where nothing does."""
-        found = []
+        clauses = []
         classes = clean.info.contract.classes
         counts = dict(zip(classes, np.bincount(clean.labels, minlength=len(classes)).tolist(), strict=True))
         if self.counts:
@@ -56,21 +56,21 @@ class RecordedSplit:
                 for name in dict.fromkeys((*self.counts, *classes))
                 if counts.get(name, 0) != self.counts.get(name, 0)
             ]
-            found += [f"images by class: {first_few(unlike)}"] if unlike else []
+            clauses += [f"images by class: {first_few(unlike)}"] if unlike else []
             total = sum(self.counts.values())
-            found += [f"{len(clean):,} images instead of {total:,}"] if len(clean) != total else []
+            clauses += [f"{len(clean):,} images instead of {total:,}"] if len(clean) != total else []
         lesions = len(np.unique(clean.group))
         if self.lesions is not None and lesions != self.lesions:
-            found.append(f"{lesions:,} lesions instead of {self.lesions:,}")
-        if not found and any(digest != clean.images_digest for digest in self.digests):
-            found.append("names, labels, lesions or pixels differ from the recorded digest")
-        return tuple(found)
+            clauses.append(f"{lesions:,} lesions instead of {self.lesions:,}")
+        if not clauses and any(digest != clean.images_digest for digest in self.digests):
+            clauses.append("names, labels, lesions or pixels differ from the recorded digest")
+        return tuple(clauses)
 
 
 def recorded_split(run: RunManifest | None, lineage: Mapping[str, str]) -> RecordedSplit:
     """What a run, None where it is not at hand, and the lineage of its engine recorded."""
-    told = (lineage.get(TEST_SET), None if run is None else run.data.get(TEST_SET))
-    digests = tuple(digest for digest in told if digest is not None)
+    recorded = (lineage.get(TEST_SET), None if run is None else run.data.get(TEST_SET))
+    digests = tuple(digest for digest in recorded if digest is not None)
     if run is None:
         return RecordedSplit(digests)
     counts = {name: parts["test"] for name, parts in run.data.get("counts", {}).items() if "test" in parts}

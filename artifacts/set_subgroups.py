@@ -34,9 +34,9 @@ def names_among(keys: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(key for key in keys if key.startswith(_PREFIX)))
 
 
-def from_tensors(found: Mapping[str, NDArray[np.uint8]]) -> Subgroups:
+def from_tensors(tensors: Mapping[str, NDArray[np.uint8]]) -> Subgroups:
     """The subgroups of those tensors; raises UnicodeDecodeError where one holds no text."""
-    return {key.removeprefix(_PREFIX): unpadded(rows) for key, rows in found.items()}
+    return {key.removeprefix(_PREFIX): unpadded(rows) for key, rows in tensors.items()}
 
 
 def problem(subgroups: Subgroups, images: int) -> str:
@@ -55,5 +55,5 @@ def problem(subgroups: Subgroups, images: int) -> str:
 
 def of_rows(subgroups: Subgroups, rows: Sequence[int] | NDArray[np.int64]) -> Subgroups:
     """The subgroups of some of the images, without those of which nothing is known there."""
-    taken = {name: tuple(values[row] for row in rows) for name, values in subgroups.items()}
-    return {name: values for name, values in taken.items() if any(values)}
+    values_of = {name: tuple(values[row] for row in rows) for name, values in subgroups.items()}
+    return {name: values for name, values in values_of.items() if any(values)}

@@ -216,8 +216,8 @@ def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Refere
     }  # fmt: skip
     opened = [engine] if reference.engine is None or reference.is_subject else [engine, reference.engine]
     return [
-        shelf_of(one, depends_on={**common, "part": part}, batch_size=request.batch_size)
-        for one, part in zip(opened, ("engine", "reference"), strict=False)
+        shelf_of(answering, depends_on={**common, "part": part}, batch_size=request.batch_size)
+        for answering, part in zip(opened, ("engine", "reference"), strict=False)
     ]
 
 

@@ -7,8 +7,8 @@ so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from statistics import NormalDist
 
@@ -63,7 +63,8 @@ class Reading:
 class Search:
     """What came of a search. ranked: the best reading first, those of the second round alone. images: of that round. tried:
     how many preprocessings. rivals: readings that are not clearly worse than the best one, itself included. chosen: the one
-    to write down, None where nothing decides; reason: what decided, or what is lacking.
+    to write down, None where nothing decides; reason: what decided, or what is lacking. doubts: by entry of the chosen
+    contract what the images could not decide there.
     """
 
     ranked: tuple[Reading, ...]
@@ -72,6 +73,7 @@ class Search:
     rivals: tuple[Reading, ...]
     chosen: Reading | None
     reason: str
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def beats(self, contract: EngineContract) -> bool:
         """Whether the chosen reading is another one than `contract`, and clearly better."""
@@ -227,15 +229,22 @@ def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Se
     best = read[0]
     z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
     rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
-    chosen, reason = _chosen([other.reading for other in rivals], classes, constant=1 / len(np.unique(best.labels)))
+    kept = tuple(other.reading for other in rivals)
+    chosen, reason = _chosen(kept, classes, constant=1 / len(np.unique(best.labels)))
     worse = [other.reading for other in read if other not in rivals]
     if chosen is not None and worse:
         reason = (
             f"{reason}: balanced accuracy {chosen.balanced:.1%} [{100 * chosen.interval.low:.1f}, "
             f"{100 * chosen.interval.high:.1f}], the next preprocessing ({worse[0].name}) {worse[0].balanced:.1%}"
         )
-    ranked, kept = tuple(other.reading for other in read), tuple(other.reading for other in rivals)
-    return Search(ranked, len(best.labels), tried, kept, chosen, reason)
+    doubts = {}
+    if chosen is not None and chosen.contract.crop == 1 and any(reading.contract.crop < 1 for reading in kept):
+        doubts["crop"] = (
+            f"{CROP:g} fits these images as well: ask whether the engine was trained on the middle of its frames"
+        )
+        reason += "; these images cannot distinguish the whole frame (written here) from its centre crop"
+    ranked = tuple(other.reading for other in read)
+    return Search(ranked, len(best.labels), tried, kept, chosen, reason, doubts)
 
 
 def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: float) -> tuple[Reading | None, str]:
@@ -251,7 +260,7 @@ def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
         pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in whole.order.unsure)
         return None, f"these images cannot distinguish the columns of {pairs}; more images would decide"
     order = f"the order of classes is {whole.order.name}" if whole.order.name else "no usual order of classes fits"
-    return whole, f"{whole.name} is clearly better than every other preprocessing, and {order}"
+    return whole, f"{whole.name} is clearly better than other scales and colours, and {order}"
 
 
 def _lead(best: _Read, other: _Read, z: float) -> float:

@@ -61,15 +61,15 @@ def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None
     An engine whose runtime cannot be told keeps them all, so that its audit says why. Raises InvalidInputError for an option
     that no engine takes.
     """
-    taken = {}
+    fields_of = {}
     for engine in engines:
         name = runtime or _runtime_of(engine) or ""
-        taken[engine] = RUNTIMES[name].plan_options if name in RUNTIMES else tuple(vars(plan))
-    for field, flag in plan.beyond([field for fields in taken.values() for field in fields]).items():
+        fields_of[engine] = RUNTIMES[name].plan_options if name in RUNTIMES else tuple(vars(plan))
+    for field, flag in plan.beyond([field for fields in fields_of.values() for field in fields]).items():
         raise InvalidInputError(
             f"{flag}: is for {takers_of(field)}, but none of the {len(engines)} engines uses it; leave it out"
         )
-    return {engine: plan.only(fields) for engine, fields in taken.items()}
+    return {engine: plan.only(fields) for engine, fields in fields_of.items()}
 
 
 def _runtime_of(engine: Path) -> str | None:
@@ -209,20 +209,20 @@ def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
         try:
             answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
         except SkinauditError as error:
-            answer = _told(error, str(error))
+            answer = _shown(error, str(error))
         except BrokenPipeError:
             raise
         except Exception as error:
-            answer = _told(error, _fault(engine, error))
+            answer = _shown(error, _fault(engine, error))
         try:
             pipe.send(answer)
         except BrokenPipeError:
             raise
         except Exception as error:  # no memory to pack the answer, for example; nothing of it was sent yet
-            pipe.send(_told(error, _fault(engine, error)))
+            pipe.send(_shown(error, _fault(engine, error)))
 
 
-def _told(error: Exception, line: str) -> str:
+def _shown(error: Exception, line: str) -> str:
     """The line, and on stderr the traceback where it is asked for."""
     if debugging():
         traceback.print_exception(error)

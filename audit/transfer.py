@@ -143,7 +143,7 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
             f"--attack or write one with `skinaudit attack {folder}`"
         )
     for image_set in (clean[0], crafted[0]):
-        check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(path))
+        check_contract(image_set.info.contract, manifest.contract, owner=str(image_set.path), other=str(path))
     check_perturbation(crafted[0], clean[0])
     engine = open_engine(path, own=manifest.contract, provider=provider, threads=threads)
     check_engine(engine, manifest.contract, path=path)
@@ -155,7 +155,7 @@ def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
 
 
 def _check_comparable(first: _Side, second: _Side) -> None:
-    check_contract(second.clean.info.contract, first.clean.info.contract, what=str(second.folder), other=str(first.folder))
+    check_contract(second.clean.info.contract, first.clean.info.contract, owner=str(second.folder), other=str(first.folder))
     if first.clean.images_digest != second.clean.images_digest:
         raise InvalidInputError(
             f"{second.folder}: its test images differ from those of {first.folder}; train both with the same data, split "

@@ -47,11 +47,11 @@ def main() -> None:
             if not READERS[name].opens:  # the processes of engines have limits of their own
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             inputs = options.inputs if options.opened is None or not READERS[name].opens else options.opened
-            found, told = fuzz(name, corpus, scratch, inputs=inputs, seconds=options.seconds, seed=options.seed)
-            rows.append((name, f"{found.total():,}", *(f"{found[outcome]:,}" for outcome in OUTCOMES)))
-            total += found
-            wrong += [f"{name}: {line}" for line in told]
-            print(name, dict(found), file=sys.stderr, flush=True)
+            outcomes, messages = fuzz(name, corpus, scratch, inputs=inputs, seconds=options.seconds, seed=options.seed)
+            rows.append((name, f"{outcomes.total():,}", *(f"{outcomes[outcome]:,}" for outcome in OUTCOMES)))
+            total += outcomes
+            wrong += [f"{name}: {line}" for line in messages]
+            print(name, dict(outcomes), file=sys.stderr, flush=True)
     rows.append(("all", f"{total.total():,}", *(f"{total[outcome]:,}" for outcome in OUTCOMES)))
     command = shlex.join(["python", "bench/hostile_files.py", *sys.argv[1:]])
     text = f"""# Hostile files

@@ -264,8 +264,8 @@ def _wrong(labels: Indices, generator: np.random.Generator) -> Indices:
     shares = np.array([SHARES[name] for name in CONTRACT.classes])
     table = np.tile(shares, (len(shares), 1)) * (1 - np.eye(len(shares)))
     edges = np.cumsum(table / table.sum(axis=1, keepdims=True), axis=1)
-    found: Indices = (generator.random(len(labels))[:, None] > edges[labels]).sum(axis=1).clip(max=len(shares) - 1)
-    return found
+    answers: Indices = (generator.random(len(labels))[:, None] > edges[labels]).sum(axis=1).clip(max=len(shares) - 1)
+    return answers
 
 
 def _set(comparison: Comparison, attacked: bool) -> SetResult:
@@ -281,7 +281,9 @@ def _set(comparison: Comparison, attacked: bool) -> SetResult:
 
 def _shares(verdicts: Counter[Verdict]) -> str:
     draws = sum(verdicts.values())
-    return " / ".join(f"{100 * verdicts[one] / draws:.0f}" for one in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL))
+    return " / ".join(
+        f"{100 * verdicts[verdict] / draws:.0f}" for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+    )
 
 
 def _page(honest: str, at_margin: str, options: argparse.Namespace, minutes: float) -> str:

@@ -70,19 +70,19 @@ def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
     batch = clean_batch(run, images=images)
     model = _Counted(folded(load_run_model(run)))
     pixels, labels = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
-    held: Tensor | None = None
+    right_of_all: Tensor | None = None
     for settle in (None, *_SHARES):
         model.shown = 0
-        found = pgd.attack(
+        adversarial = pgd.attack(
             model, pixels, labels, threat_model=ThreatModel("linf", parse_eps(eps)),
             generator=torch.Generator().manual_seed(0), steps=_STEPS, stop_margin=STOP_MARGIN, settle=settle,
         )  # fmt: skip
         spent = model.shown / (_STEPS * len(labels))
         with torch.no_grad():
-            right = model(found).argmax(1) == labels
-        held = right if held is None else held
+            right = model(adversarial).argmax(1) == labels
+        right_of_all = right if right_of_all is None else right_of_all
         label = "none dropped" if settle is None else f"{settle:g}"
-        figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~held).sum())))
+        figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~right_of_all).sum())))
         yield [run.name, eps, str(len(labels)), label, *figures]
 
 

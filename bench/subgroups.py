@@ -92,7 +92,7 @@ def main() -> None:
             truths = [Truth(0.01, site=site, loss=loss, sets=sets) for loss in LOSSES]
             failed = [_failed(truth, images, options.losing_rounds, options.seed) for truth in truths]
             name = f"{images:,} images, {site}, about {images * share:.0f}; in {sets} of 3 sets"
-            losing.append([name, *(f"{100 * one / options.losing_rounds:.0f}%" for one in failed)])
+            losing.append([name, *(f"{100 * times / options.losing_rounds:.0f}%" for times in failed)])
     options.output.write_text(_page(honest, losing, total, options), encoding="utf-8")
 
 
@@ -122,8 +122,11 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
         of_set = truth if number < truth.sets else replace(truth, loss=0.0)
         answers.append(_answers(generator, of_set, labels, groups, here))
     known: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": (0,)}
-    found = [subgroup_results(one.engine, one.source, columns, confidence=policy.confidence, **known) for one in answers]
-    tested = with_excess(found, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
+    results = [
+        subgroup_results(answered.engine, answered.source, columns, confidence=policy.confidence, **known)
+        for answered in answers
+    ]
+    tested = with_excess(results, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
     sets: list[Any] = [SimpleNamespace(title=str(number), subgroups=own) for number, own in enumerate(tested)]
     return any(gate.judgement.verdict is Verdict.FAIL for gate in subgroup_gates(sets, policy))
 

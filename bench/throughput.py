@@ -68,15 +68,16 @@ def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Open
 def sets_of(run: Path) -> tuple[AdversarialSet, ...]:
     """The stored sets of a run, clean first."""
     manifest = read_run(run)
-    sets = [open_set(resolve(run, one)) for one in manifest.sets.values()]
-    return tuple(sorted(sets, key=lambda one: one.info.threat_model is not None))
+    sets = [open_set(resolve(run, record)) for record in manifest.sets.values()]
+    return tuple(sorted(sets, key=lambda stored: stored.info.threat_model is not None))
 
 
-def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
+def agreement(engine: Engine, image_set: AdversarialSet) -> Agreement:
     """Replay a set on an engine and compare it with the stored source logits."""
-    answers, source = predictions(replay(engine, one).logits), predictions(one.source_logits)
+    answers, source = predictions(replay(engine, image_set).logits), predictions(image_set.source_logits)
+    labels = image_set.labels
     return Agreement(
-        one.info.title, len(one), metrics.accuracy(source, one.labels), metrics.accuracy(answers, one.labels),
+        image_set.info.title, len(image_set), metrics.accuracy(source, labels), metrics.accuracy(answers, labels),
         metrics.flips(source, answers),
     )  # fmt: skip
 
@@ -84,10 +85,10 @@ def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
 def contestants(model: nn.Module, engines: Sequence[Opened], *, device: torch.device, compiled: bool) -> dict[str, Answer]:
     """Functions from uint8 (B, 3, H, W) to answers, torch first: the model as it is, in evaluation mode."""
     model = model.to(device).eval()
-    found: dict[str, Answer] = {EAGER: partial(_by_torch, model, device)}
+    functions: dict[str, Answer] = {EAGER: partial(_by_torch, model, device)}
     if compiled:
-        found[COMPILED] = partial(_by_torch, torch.compile(model), device)
-    return {**found, **{one.name: one.engine.logits for one in engines}}
+        functions[COMPILED] = partial(_by_torch, torch.compile(model), device)
+    return {**functions, **{opened.name: opened.engine.logits for opened in engines}}
 
 
 Answer = Callable[[NDArray[np.uint8]], object]

@@ -33,7 +33,7 @@ def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
     from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
     from skinaudit.audit.reports.terminal import print_audit
 
-    targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, taken=(audit,))
+    targets = parse_targets((*report_texts, "json=-") if as_json else report_texts, occupied=(audit,))
     result = read_audit(audit)
     _say_unproved(audit, result.by_image)
     printed = write_targets(targets, result)
@@ -63,7 +63,7 @@ def compare(audits: tuple[Path, ...], as_json: bool, report_texts: tuple[str, ..
     from skinaudit.audit.reports.parts.lineup import line_up
     from skinaudit.audit.reports.parts.targets import parse_targets, write_targets
 
-    targets = parse_targets(report_texts, taken=audits, kind="lineup")
+    targets = parse_targets(report_texts, occupied=audits, kind="lineup")
     if as_json and any(target.path is None for target in targets):
         raise InvalidInputError("--json: a --report is already written to standard output; leave one of them out")
     results = [(path, read_audit(path)) for path in audits]

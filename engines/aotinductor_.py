@@ -82,7 +82,7 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
     CPU; NoDeviceError for a CUDA package where torch finds no device; MissingDependencyError without torch.
     """
     torch = import_torch(path)
-    contents, found = read_contents(path), found_in(path)
+    contents, precisions = read_contents(path), found_in(path)
     if not allow_code:
         raise EngineError(
             f"{path}: a compiled package is machine code and runs with your rights as soon as it is opened; pass "
@@ -102,7 +102,7 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
         provider=contents.device,
         device=device_name(torch, contents.device),
         threads=torch.get_num_threads(),
-        found=found,
+        found=precisions,
         settings={"mode": "compiled", "compiled_for": contents.processor},
     )
     return AotSession(model, torch, contents, description)

@@ -41,8 +41,8 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     notes["mean"] = "zero if the file normalises by itself; ImageNet's are [0.485, 0.456, 0.406]"
     notes["std"] = "one if the file normalises by itself; ImageNet's are [0.229, 0.224, 0.225]"
     if len(session.outputs) > 1:
-        others = ", ".join(str(port) for port in session.outputs if port is not answer)
-        notes["answer"] = f"the file has other outputs, which are not read: {others}"
+        unread = ", ".join(str(port) for port in session.outputs if port is not answer)
+        notes["answer"] = f"the file has other outputs, which are not read: {unread}"
     contract = EngineContract(
         size=size,
         classes=classes,

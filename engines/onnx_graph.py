@@ -114,8 +114,8 @@ def parse(content: bytes, *, where: str) -> ModelProto:
             f"{where}: has {len(model.graph.node):,} nodes, at most {_MOST_NODES:,} are read; it is no classifier"
         )
     if unfolded_nodes(model) > _MOST_NODES:
-        what = "its functions call one another" if model.functions else "its branches hold nodes"
-        raise EngineError(f"{where}: {what} more than {_MOST_NODES:,} times; it is no classifier")
+        problem = "its functions call one another" if model.functions else "its branches hold nodes"
+        raise EngineError(f"{where}: {problem} more than {_MOST_NODES:,} times; it is no classifier")
     return model
 
 
@@ -141,7 +141,7 @@ def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
     """By output that holds a mapping from class to probability for each image, as scikit-learn's converter writes them
     (ZipMap), its keys in the order of the columns that went in."""
     outputs = {value.name for value in model.graph.output}
-    found: dict[str, tuple[str | int, ...]] = {}
+    keys_of: dict[str, tuple[str | int, ...]] = {}
     for node in model.graph.node:
         if node.op_type == "ZipMap" and node.domain == "ai.onnx.ml" and node.output and node.output[0] in outputs:
             values = {attribute.name: attribute for attribute in node.attribute}
@@ -149,8 +149,8 @@ def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
             numbers = values["classlabels_int64s"].ints if "classlabels_int64s" in values else ()
             keys: list[str | int] = [text.decode("utf-8", "replace") for text in texts] or list(numbers)
             if len(set(keys)) == len(keys):
-                found[node.output[0]] = tuple(keys)
-    return found
+                keys_of[node.output[0]] = tuple(keys)
+    return keys_of
 
 
 def _kind_and_index(index: Any) -> tuple[str, Any]:

@@ -142,8 +142,10 @@ def open_isolated(opening: Opening) -> Session:
         )  # fmt: skip
     except EngineError as error:
         if on_gpu and not trusted and gpu_nodes():
-            told = f"{error}; if the driver needs more than a confined process may do, {UNCONFINED_GPU}=1 opens it without"
-            raise type(error)(told) from error
+            message = (
+                f"{error}; if the driver needs more than a confined process may do, {UNCONFINED_GPU}=1 opens it without"
+            )
+            raise type(error)(message) from error
         raise
 
 

@@ -68,8 +68,8 @@ def harmless_program(path: Path) -> io.BytesIO:
             return _copied(archive, path)
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
             RuntimeError) as error:  # fmt: skip
-        told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise EngineError(f"{path}: not a readable exported program ({told}); export it again") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise EngineError(f"{path}: not a readable exported program ({reason}); export it again") from error
 
 
 def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
@@ -210,5 +210,5 @@ def _check_containers(value: Any, path: Path) -> None:
             _check_containers(item, path)
 
 
-def _refused(path: Path, what: str) -> EngineError:
-    return EngineError(f"{path}: contains {what}; only plain programs are opened, so export it again with torch.export.save")
+def _refused(path: Path, part: str) -> EngineError:
+    return EngineError(f"{path}: contains {part}; only plain programs are opened, so export it again with torch.export.save")

@@ -327,13 +327,13 @@ def _served(fixed: int | None, declared: int | None, *, where: str) -> int | Non
     return declared if fixed is None else fixed
 
 
-def _port(ports: Sequence[Port], name: str | None, what: str, *, where: str) -> Port:
+def _port(ports: Sequence[Port], name: str | None, role: str, *, where: str) -> Port:
     if name is None and len(ports) == 1:
         return ports[0]
     for port in ports:
         if port.name == name:
             return port
-    problem = f"no {what} {name}" if name else f"{len(ports)} {what}s"
+    problem = f"no {role} {name}" if name else f"{len(ports)} {role}s"
     raise EngineError(f"{where}: has {problem}, it has {_listed(ports)}; write its name into the contract")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
@@ -41,10 +41,12 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
-from skinaudit.trainer.loop import Epoch, Examples, fit
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
@@ -62,7 +64,7 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there.
+    that is fitted on the validation images. specificities: of the operating points to fix there. set_steps: of the PGD set.
     """
 
     arch: str
@@ -79,6 +81,11 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    set_steps: int = SET_STEPS
+
+    def options(self) -> dict[str, Any]:
+        """Those that do not depend on the data, as plain JSON values."""
+        return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -92,16 +99,6 @@ class Training:
             "head": self.head,
             "threshold": self.threshold,
         }
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
-
-    say: Callable[[str], None] = lambda _: None
-    data: Callable[[DataSummary], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    progress: Callable[[str], Progress | None] = lambda _: None
 
 
 def train_run(
@@ -148,6 +145,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "split": training.split,
         "classes": contract.classes,
     }
+    write_options(out, training.options())
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
@@ -201,7 +199,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
-    for path in (files.checkpoint, files.best):
+    for path in (files.checkpoint, files.best, files.options):
         path.unlink()
     return manifest
 
@@ -302,7 +300,7 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model)
+        for plan in set_plans(training.threat_model, steps=training.set_steps)
     ]  # fmt: skip
     return [clean, *crafted]
 

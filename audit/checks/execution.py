@@ -51,7 +51,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield _of_emulation(evidence.half_precision)
 
 
-def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_rounding: bool) -> Iterator[Finding]:
+def _of_plan(requested: str, executed: Mapping[str, int], *, promised: int, by_rounding: bool) -> Iterator[Finding]:
     """Judge a file without types by the layers that its runtime reports. promised: the number of layers in the manifest.
 
     FAIL if a clear majority of the layers is in a wider precision, or half of them in a different one that is not wider.
@@ -61,10 +61,10 @@ def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_round
     reported = {name: count for name, count in executed.items() if name != UNREPORTED}
     known = sum(reported.values())
     unknown = max(executed.get(UNREPORTED, 0), promised - known)
-    total, right = known + unknown, reported.get(asked, 0)
-    wider = sum(count for name, count in reported.items() if _BITS.get(name, 0) > _BITS.get(asked, 0))
+    total, right = known + unknown, reported.get(requested, 0)
+    wider = sum(count for name, count in reported.items() if _BITS.get(name, 0) > _BITS.get(requested, 0))
     other = known - right  # some of them wider
-    text = f"{asked} was requested, the runtime reports {layers_text(reported)} of {total} layers"
+    text = f"{requested} was requested, the runtime reports {layers_text(reported)} of {total} layers"
 
     def finding(severity: Severity, text: str) -> Finding:
         return Finding(severity, "execution", None, text, figures={"layers": total, "as asked": right})
@@ -75,21 +75,21 @@ def _of_plan(asked: str, executed: Mapping[str, int], *, promised: int, by_round
         if right < total:
             yield finding(Severity.NOTE, f"{text}; {unknown} are fused or not reported" if unknown else text)
     elif other and (2 * (right + unknown) <= total or 2 * (other - wider) >= known):
-        yield finding(Severity.INCONCLUSIVE, f"{text}: this does not show that most layers compute in {asked}")
-    elif asked == "fp32":
+        yield finding(Severity.INCONCLUSIVE, f"{text}: this does not show that most layers compute in {requested}")
+    elif requested == "fp32":
         if other:
             yield finding(Severity.NOTE, text)
     elif not by_rounding:
-        text = f"the runtime does not report the precision, so it is not shown that this file computes in {asked}"
+        text = f"the runtime does not report the precision, so it is not shown that this file computes in {requested}"
         yield finding(Severity.INCONCLUSIVE, text)
     elif reported:
         yield finding(Severity.NOTE, f"{text}; the rounding errors of the outputs judge the other layers")
 
 
-def _of_typed_file(asked: str, layers: Mapping[str, int]) -> Finding:
+def _of_typed_file(requested: str, layers: Mapping[str, int]) -> Finding:
     """The types in a file prove the floating type in which it computes; layers in 8 bit may be computed in float."""
     text = f"the runtime does not report the precision; layers in the file: {layers_text(layers)}"
-    if asked == "int8":
+    if requested == "int8":
         return Finding(Severity.WARNING, "execution", None, f"{text}; int8 layers may be computed in float here")
     return Finding(Severity.NOTE, "execution", None, text)
 

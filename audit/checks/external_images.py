@@ -51,8 +51,8 @@ def _overlap(external: ExternalImages, result: ExternalResult, *, images: int) -
     if result.left_out:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in result.left_out.items())
         yield Finding(Severity.NOTE, "external-overlap", "clean", f"left out of the data when the sets were made: {listed}")
-    for what, count in result.of_run.items():
-        text = f"{count:,} of {images:,} images are {what}, so this is not an external validation"
+    for origin, count in result.of_run.items():
+        text = f"{count:,} of {images:,} images are {origin}, so this is not an external validation"
         yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text, figures={"images": count})
     if external.same_names:
         text = f"{external.same_names:,} of {images:,} images have the name of an image of the run, but different pixels"

@@ -39,7 +39,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     limit = tolerance(evidence)
     pairs = [(STORED, kind, nearby.reference, _MORE, "its reference") for kind in (STEP, BETWEEN)]
     pairs.append((STEP, BETWEEN, nearby.own, _OWN, "its outputs for the stored images"))
-    for usual, kind, differences, times, what in pairs:
+    for usual, kind, differences, times, base in pairs:
         if usual not in differences or kind not in differences:
             continue
         expected, measured = differences[usual], differences[kind]
@@ -47,7 +47,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         severity = Severity.FAIL if _flips(expected, measured, nearby.images) else Severity.INCONCLUSIVE
         text = (
-            f"on {kind} of the 8-bit grid half of the logits differ from {what} by {measured.median:.0e} of their range or "
+            f"on {kind} of the 8-bit grid half of the logits differ from {base} by {measured.median:.0e} of their range or "
             f"more, on {usual} by {expected.median:.0e}; {measured.flips} and {expected.flips} of {nearby.images} "
             "predictions "
             "differ"

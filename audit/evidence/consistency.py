@@ -164,8 +164,8 @@ def named_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> frozenset[i
     wanted = {*SIZES, batch_size, 2 * batch_size + 1}
     if not ranges:
         return frozenset(wanted)
-    taken = {size for size in wanted if _takes(ranges, size)}
-    return frozenset(taken | {size for limits in ranges for size in (limits.smallest, limits.usual, limits.largest)})
+    accepted = {size for size in wanted if _takes(ranges, size)}
+    return frozenset(accepted | {size for limits in ranges for size in (limits.smallest, limits.usual, limits.largest)})
 
 
 def further_sizes(

@@ -81,25 +81,25 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
     images = np.concatenate(list(clean.batches(256)))
     run = read_run(folder) if folder is not None and (folder / RUN_FILE).is_file() else None
     own_sets: tuple[AdversarialSet, ...] = ()
-    pictures, seen = None, np.zeros((2, len(clean)), bool)
+    pictures, of_run = None, np.zeros((2, len(clean)), bool)
     same_names, near = np.zeros(len(clean), bool), np.full(len(clean), -1, np.int8)
     if run is not None and folder is not None:
         own_sets = _alike(folder, run, sets)
         pictures = None if run.pictures is None else read_pictures(resolve(folder, run.pictures))
-        seen, same_names = _seen(images, clean.ids, pictures, own_sets)
+        of_run, same_names = _in_run(images, clean.ids, pictures, own_sets)
         near = near_copies(images, pictures, own_sets[0].batches(128) if own_sets else ())
-        near[seen.any(axis=0)] = -1
+        near[of_run.any(axis=0)] = -1
     return ExternalImages(
         described=described,
         foreign=folder is None,
         run_dataset=None if run is None else str(run.data["title"]),
         recorded=pictures is not None,
-        trained_on=int(seen[0].sum()),
-        tested_on=int(seen[1].sum()),
+        trained_on=int(of_run[0].sum()),
+        tested_on=int(of_run[1].sum()),
         near_trained=int(np.isin(near, [PARTS.index("train"), PARTS.index("val")]).sum()),
         near_tested=int((near == PARTS.index("test")).sum()),
         near_recorded=pictures is not None and pictures.cells is not None,
-        same_names=int((same_names & ~seen.any(axis=0) & (near < 0)).sum()),
+        same_names=int((same_names & ~of_run.any(axis=0) & (near < 0)).sum()),
         own_sets=own_sets,
         looks=measure(images),
         own_looks=None if pictures is None else pictures.statistics,
@@ -129,14 +129,19 @@ def _alike(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tu
     wanted = [_recipe(image_set) for image_set in sets]
     opened = [open_set(resolve(folder, file)) for file in run.sets.values()]
     own = [image_set for image_set in opened if image_set.info.source == run.weights.digest]
-    return tuple(sorted((one for one in own if _recipe(one) in wanted), key=lambda one: one.info.attack != CLEAN))
+    return tuple(
+        sorted(
+            (image_set for image_set in own if _recipe(image_set) in wanted),
+            key=lambda image_set: image_set.info.attack != CLEAN,
+        )
+    )
 
 
 def _recipe(image_set: AdversarialSet) -> tuple[object, ...]:
     return image_set.info.attack, image_set.info.threat_model, dict(image_set.info.settings)
 
 
-def _seen(
+def _in_run(
     images: NDArray[np.uint8], names: Sequence[str], pictures: Pictures | None, own_sets: Sequence[AdversarialSet]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which images are of the run's training or validation and of its test, bool (2, N), and which bear a name of either."""

@@ -110,7 +110,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     paths, gaps = _set_paths(engine, manifest, weights, sets)
     opened = [open_set(path) for path in paths]
     for image_set in opened:
-        check_contract(image_set.info.contract, manifest.contract, what=str(image_set.path), other=str(engine))
+        check_contract(image_set.info.contract, manifest.contract, owner=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
     clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
     folder, described, recorded, external = (engine.parent / manifest.run).resolve(), external_paths(sets), None, None
@@ -136,7 +136,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
     opened = [open_set(path) for path in _sets_in(sets)]
     for image_set in opened:
         expected = image_set.info.contract
-        check_contract(expected, opened[0].info.contract, what=str(image_set.path), other=str(opened[0].path))
+        check_contract(expected, opened[0].info.contract, owner=str(image_set.path), other=str(opened[0].path))
         if expected.size != engine_contract.size:
             raise InvalidInputError(
                 f"{contract}: size {engine_contract.size}, but {image_set.path} has {expected.size}; --data DIR makes a "
@@ -149,10 +149,10 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
             )
     clean, adversarial, spent = _sorted_sets(opened, where=sets, alone=(sets / EXTERNAL_FILE).exists())
     if engine_contract.mapping is not None:
-        clean, *others = (
+        clean, *adversarial_sets = (
             regrouped(image_set, engine_contract.tasks, where=str(contract)) for image_set in (clean, *adversarial)
         )
-        adversarial = tuple(others)
+        adversarial = tuple(adversarial_sets)
     copies, described = find_copies(clean), external_paths(sets)
     external = None if described is None else read_external_images(described[0], (clean, *adversarial), folder=None)
     return Inputs(digest_engine(engine), None, engine_contract, None, (), clean, adversarial, spent, copies, None, external)
@@ -192,13 +192,13 @@ def _sorted_sets(
     return clean[0], tuple(adversarial), spent
 
 
-def check_contract(contract: InputContract, expected: InputContract, *, what: str, other: str) -> None:
+def check_contract(contract: InputContract, expected: InputContract, *, owner: str, other: str) -> None:
     """Raise InvalidInputError, naming what differs, unless both contracts agree on pixels and on the columns of logits."""
     for field in ("classes", "malignant", "positive", "threshold", "size", "layout", "dtype", "scale", "resize"):
         actual, wanted = getattr(contract, field), getattr(expected, field)
         if actual != wanted:
             raise InvalidInputError(
-                f"{what}: {field} is {_plain(actual)}, but {other} has {_plain(wanted)}; use the sets of its own run"
+                f"{owner}: {field} is {_plain(actual)}, but {other} has {_plain(wanted)}; use the sets of its own run"
             )
 
 
@@ -235,7 +235,7 @@ def _set_paths(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
                 "the run was trained again; export it again"
             )
-        check_contract(run.contract, manifest.contract, what=str(folder / RUN_FILE), other=str(engine))
+        check_contract(run.contract, manifest.contract, owner=str(folder / RUN_FILE), other=str(engine))
         if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
             raise InvalidInputError(
                 f"{engine}: built from data {short(manifest.lineage['data'])}, synthetic {manifest.synthetic}, but "
@@ -269,7 +269,9 @@ def _sets_in(folder: Path) -> list[Path]:
 def clean_set_in(folder: Path) -> AdversarialSet:
     """The one clean set in a folder; raises InvalidInputError where there is none or there are several."""
     opened = [open_set(path) for path in _sets_in(folder)]
-    clean, _, _ = _sorted_sets([one for one in opened if one.info.threat_model is None], where=folder, alone=True)
+    clean, _, _ = _sorted_sets(
+        [image_set for image_set in opened if image_set.info.threat_model is None], where=folder, alone=True
+    )
     return clean
 
 

@@ -71,9 +71,9 @@ def _cell_names(vectors: Floats, some: Indices, table: Floats) -> Indices:
 def _in_one_cell(some: Indices, ordered: Indices, names: Indices, wanted: Indices) -> Iterator[tuple[Indices, Indices]]:
     """Places of a vector of `ordered`, whose cells are `names`, and of another of `some` whose cell `wanted` is the same."""
     low, high = np.searchsorted(names, wanted, "left"), np.searchsorted(names, wanted, "right")
-    found = np.minimum(high - low, _CROWD)
+    matches = np.minimum(high - low, _CROWD)
     for at in range(0, len(some), _ROWS):
-        count = found[at : at + _ROWS]
+        count = matches[at : at + _ROWS]
         second = some[at : at + _ROWS].repeat(count)
         within = np.arange(len(second)) - (count.cumsum() - count).repeat(count)
         first = ordered[low[at : at + _ROWS].repeat(count) + within]

@@ -29,9 +29,9 @@ _EXACT = 4 * FLOAT_STEP
 class DiffersError(Exception):
     """Where the two networks part. found: the layer of the file; expected: of the run."""
 
-    def __init__(self, expected: Layer, found: Layer, text: str) -> None:
+    def __init__(self, expected: Layer, actual: Layer, text: str) -> None:
         super().__init__(text)
-        self.expected, self.found, self.text = expected, found, text
+        self.expected, self.actual, self.text = expected, actual, text
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +88,12 @@ class Matcher:
     allowed: Allowed = field(default_factory=Allowed)
     _known: dict[tuple[int, int], Channels | DiffersError] = field(default_factory=dict)
 
-    def match(self, expected: Layer, found: Layer) -> Channels:
-        """The channels of `found` by those of `expected`; raises DiffersError where the two do not compute the same."""
-        key = (id(expected), id(found))
+    def match(self, expected: Layer, actual: Layer) -> Channels:
+        """The channels of `actual` by those of `expected`; raises DiffersError where the two do not compute the same."""
+        key = (id(expected), id(actual))
         if key not in self._known:
             try:
-                self._known[key] = self._match(expected, found)
+                self._known[key] = self._match(expected, actual)
             except DiffersError as error:
                 self._known[key] = error
         known = self._known[key]
@@ -101,66 +101,66 @@ class Matcher:
             raise known
         return known
 
-    def _match(self, expected: Layer, found: Layer) -> Channels:
-        if found.kind in self.allowed.kinds:
-            return self._through(expected, found)
-        if expected.kind != found.kind or (expected.kind == "other" and expected.settings != found.settings):
-            raise DiffersError(expected, found, f"the run's model has {expected.origin} there")
-        if expected.settings != found.settings and not _same_activation(expected, found):
-            raise DiffersError(expected, found, f"it has other settings than {expected.origin} of the run's model")
-        if len(expected.inputs) != len(found.inputs):
-            raise DiffersError(expected, found, f"it has other inputs than {expected.origin} of the run's model")
+    def _match(self, expected: Layer, actual: Layer) -> Channels:
+        if actual.kind in self.allowed.kinds:
+            return self._through(expected, actual)
+        if expected.kind != actual.kind or (expected.kind == "other" and expected.settings != actual.settings):
+            raise DiffersError(expected, actual, f"the run's model has {expected.origin} there")
+        if expected.settings != actual.settings and not _same_activation(expected, actual):
+            raise DiffersError(expected, actual, f"it has other settings than {expected.origin} of the run's model")
+        if len(expected.inputs) != len(actual.inputs):
+            raise DiffersError(expected, actual, f"it has other inputs than {expected.origin} of the run's model")
         if expected.kind == "sum":
-            return self._sum(expected, found)
-        _check_shapes(expected, found)
+            return self._sum(expected, actual)
+        _check_shapes(expected, actual)
         if not expected.inputs:
             return _same_channels(expected.shape[0] if expected.shape else 0)
-        before = self.match(expected.inputs[0], found.inputs[0])
-        return self._behind(expected, found, before)
+        before = self.match(expected.inputs[0], actual.inputs[0])
+        return self._behind(expected, actual, before)
 
-    def _through(self, expected: Layer, found: Layer) -> Channels:
+    def _through(self, expected: Layer, actual: Layer) -> Channels:
         """Behind a rounding or a cast. A rounding to at least 0 stands in for the ReLU that was left out before it."""
-        below = found.inputs[0]
+        below = actual.inputs[0]
         while below.kind in self.allowed.kinds:
             below = below.inputs[0]
-        cut = found.kind == "rounding" and found.settings[0] == 0 and expected.kind == "activation"
-        if cut and below.kind != "activation" and found.settings[1] <= expected.settings[1] * (1 + _CUT):
-            return self.match(expected.inputs[0], found.inputs[0])
-        return self.match(expected, found.inputs[0])
+        cut = actual.kind == "rounding" and actual.settings[0] == 0 and expected.kind == "activation"
+        if cut and below.kind != "activation" and actual.settings[1] <= expected.settings[1] * (1 + _CUT):
+            return self.match(expected.inputs[0], actual.inputs[0])
+        return self.match(expected, actual.inputs[0])
 
-    def _sum(self, expected: Layer, found: Layer) -> Channels:
+    def _sum(self, expected: Layer, actual: Layer) -> Channels:
         first_error = None
-        for pair in (found.inputs, found.inputs[::-1]):
+        for pair in (actual.inputs, actual.inputs[::-1]):
             try:
-                channels = [self.match(one, other) for one, other in zip(expected.inputs, pair, strict=True)]
+                channels = [self.match(part, actual_part) for part, actual_part in zip(expected.inputs, pair, strict=True)]
             except DiffersError as error:
                 first_error = first_error or error
                 continue
             if channels[0].same(channels[1]):
                 return channels[0]
-        raise first_error or DiffersError(expected, found, "its inputs do not have the same channels")
+        raise first_error or DiffersError(expected, actual, "its inputs do not have the same channels")
 
-    def _behind(self, expected: Layer, found: Layer, before: Channels) -> Channels:
+    def _behind(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
         """The channels behind a layer whose inputs match."""
-        found = _of_half(found) if self.allowed.half else found
+        actual = _of_half(actual) if self.allowed.half else actual
         if expected.kind in ("convolution", "dense"):
-            return self._weighted(expected, found, before)
+            return self._weighted(expected, actual, before)
         if expected.kind == "flatten":
             return before.repeated(expected.shape[0] // max(len(before.order), 1))
         if expected.kind == "activation" and not _homogeneous(expected) and not before.unscaled:
-            raise DiffersError(expected, found, "it cuts channels that are scaled")
+            raise DiffersError(expected, actual, "it cuts channels that are scaled")
         if expected.kind in ("affine", "other"):
             if not before.plain:
-                raise DiffersError(expected, found, "its channels are in another order")
+                raise DiffersError(expected, actual, "its channels are in another order")
             if expected.kind == "affine":
-                return _scales(expected, found)
-            _check_constants(expected, found)
+                return _scales(expected, actual)
+            _check_constants(expected, actual)
         elif expected.kind == "pool":
-            _check_constants(expected, found)
+            _check_constants(expected, actual)
         return before
 
-    def _weighted(self, expected: Layer, found: Layer, before: Channels) -> Channels:
-        weight, run_weight = _of(found.weight), _of(expected.weight)
+    def _weighted(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
+        weight, run_weight = _of(actual.weight), _of(expected.weight)
         own = _own_channels(expected)
         if own:
             weight = _scaled(weight, before.scale, axis=0)
@@ -172,15 +172,15 @@ class Matcher:
             per_place = loose.reshape((1, -1) + (1,) * (weight.value.ndim - 2)) * np.ones((1, *weight.value.shape[1:]))
             looseness = per_place.reshape(1, -1)
         weight = _without_dead(weight, run_weight, expected, before, own=own)
-        rows = _Rows(weight, _of(found.bias), looseness, self._bias_slack(found, weight))
+        rows = _Rows(weight, _of(actual.bias), looseness, self._bias_slack(actual, weight))
         order = before.order if own else None
-        return rows.fitted(run_weight, _of(expected.bias), expected, found, order=order)
+        return rows.fitted(run_weight, _of(expected.bias), expected, actual, order=order)
 
-    def _bias_slack(self, found: Layer, weight: Constant) -> Array:
+    def _bias_slack(self, actual: Layer, weight: Constant) -> Array:
         """How far correction may have moved each bias: what rounding shifts a sum by at most."""
         if not self.allowed.corrected:
             return np.zeros(len(weight.value))
-        below = found.inputs[0]
+        below = actual.inputs[0]
         while below.kind == "cast":
             below = below.inputs[0]
         if below.kind != "rounding":
@@ -204,7 +204,7 @@ class _Rows:
     corrected: Array
 
     def fitted(
-        self, weight: Constant, bias: Constant, expected: Layer, found: Layer, *, order: NDArray[np.intp] | None
+        self, weight: Constant, bias: Constant, expected: Layer, actual: Layer, *, order: NDArray[np.intp] | None
     ) -> Channels:
         """Which rows of the run's they are, by which factor; `order` where that is settled already."""
         value, wanted = (part.value.reshape(len(part.value), -1) for part in (self.weight, weight))
@@ -216,7 +216,9 @@ class _Rows:
                 wrong, factors, loose = self._compared(value, weight, bias, order)
         if wrong.any():
             raise DiffersError(
-                expected, found, f"{int(wrong.sum())} of its {len(wrong)} channels have other weights than {expected.origin}"
+                expected,
+                actual,
+                f"{int(wrong.sum())} of its {len(wrong)} channels have other weights than {expected.origin}",
             )
         return Channels(order, factors, loose)
 
@@ -281,8 +283,8 @@ def _own_channels(layer: Layer) -> bool:
     )
 
 
-def _same_activation(expected: Layer, found: Layer) -> bool:
-    return expected.kind == "activation" and bool(np.allclose(expected.settings, found.settings, rtol=_CUT, atol=0))
+def _same_activation(expected: Layer, actual: Layer) -> bool:
+    return expected.kind == "activation" and bool(np.allclose(expected.settings, actual.settings, rtol=_CUT, atol=0))
 
 
 def _homogeneous(activation: Layer) -> bool:
@@ -290,33 +292,33 @@ def _homogeneous(activation: Layer) -> bool:
     return bool(activation.settings == (0.0, np.inf))
 
 
-def _check_shapes(expected: Layer, found: Layer) -> None:
-    for mine, other in ((expected.weight, found.weight), (expected.bias, found.bias)):
+def _check_shapes(expected: Layer, actual: Layer) -> None:
+    for mine, other in ((expected.weight, actual.weight), (expected.bias, actual.bias)):
         if (mine is None) != (other is None) or (
             mine is not None and other is not None and mine.value.shape != other.value.shape
         ):
-            raise DiffersError(expected, found, f"its weights have another shape than those of {expected.origin}")
+            raise DiffersError(expected, actual, f"its weights have another shape than those of {expected.origin}")
 
 
-def _check_constants(expected: Layer, found: Layer) -> None:
-    for mine, other in ((expected.weight, found.weight), (expected.bias, found.bias)):
+def _check_constants(expected: Layer, actual: Layer) -> None:
+    for mine, other in ((expected.weight, actual.weight), (expected.bias, actual.bias)):
         if mine is None or other is None:
             continue
         allowed = mine.slack + other.slack + _NEGLIGIBLE * np.abs(mine.value).max(initial=0)
         if not (np.abs(mine.value - other.value) <= allowed).all():
-            raise DiffersError(expected, found, f"its constants are not those of {expected.origin}")
+            raise DiffersError(expected, actual, f"its constants are not those of {expected.origin}")
 
 
-def _scales(expected: Layer, found: Layer) -> Channels:
+def _scales(expected: Layer, actual: Layer) -> Channels:
     """The channels of an affine layer whose factors may stand in the weights of the next layer instead."""
-    factor, shift = _of(found.weight), _of(found.bias)
+    factor, shift = _of(actual.weight), _of(actual.bias)
     run_factor, run_shift = _of(expected.weight), _of(expected.bias)
     equal = np.abs(factor.value - run_factor.value) <= factor.slack + run_factor.slack + _NEGLIGIBLE
     scale = np.where(equal, 1.0, factor.value / np.where(run_factor.value == 0, np.inf, run_factor.value))
     loose = np.where(equal, 0.0, factor.slack / np.abs(factor.value) + run_factor.slack / np.abs(run_factor.value))
     allowed = shift.slack + np.abs(scale) * run_shift.slack + loose * np.abs(shift.value) + _NEGLIGIBLE
     if not ((scale > 0) & (np.abs(shift.value - scale * run_shift.value) <= allowed)).all():
-        raise DiffersError(expected, found, f"its constants are not those of {expected.origin}")
+        raise DiffersError(expected, actual, f"its constants are not those of {expected.origin}")
     return Channels(np.arange(len(scale)), scale, np.where(loose <= _EXACT, 0.0, loose))
 
 
@@ -350,7 +352,7 @@ def _of(part: Constant | None) -> Constant:
     return part
 
 
-def _of_half(found: Layer) -> Layer:
+def _of_half(layer: Layer) -> Layer:
     """Numbers that fp16 holds as they are may have been rounded to it."""
 
     def rounded(part: Constant | None) -> Constant | None:
@@ -358,7 +360,7 @@ def _of_half(found: Layer) -> Layer:
             return part
         return Constant(part.value, np.maximum(part.slack, np.abs(part.value) * 2.0**-11 + 2.0**-24))
 
-    return replace(found, weight=rounded(found.weight), bias=rounded(found.bias))
+    return replace(layer, weight=rounded(layer.weight), bias=rounded(layer.bias))
 
 
 def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:

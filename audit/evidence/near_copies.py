@@ -84,8 +84,8 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
     """As join_copies; cells: of the pictures, which are overwritten. luminance: of the pictures at ascending places."""
     pictures = _Pictures(cells, luminance)
-    found = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
-    for pairs in found:
+    alike = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
+    for pairs in alike:
         close = pairs.likeness >= COPY
         lesions = _join_pairs(lesions, pairs.first[close], pairs.second[close])
         open_pairs = np.flatnonzero(lesions[pairs.first] != lesions[pairs.second])
@@ -123,10 +123,10 @@ class _Pictures:
             moved = self._whiten(cells_of(luminance, *move))
             for index, order in enumerate(TURNS):
                 chosen = np.flatnonzero(pairs.turn == index)
-                one, other = first[chosen], second[chosen]
-                for left, right in ((plain, moved), (moved, plain)):
-                    found = np.einsum("ij,ij->i", left[one], right[other][:, order])
-                    best[chosen] = np.maximum(best[chosen], found)
+                first_chosen, second_chosen = first[chosen], second[chosen]
+                for unmoved, shifted in ((plain, moved), (moved, plain)):
+                    cosine = np.einsum("ij,ij->i", unmoved[first_chosen], shifted[second_chosen][:, order])
+                    best[chosen] = np.maximum(best[chosen], cosine)
         return best
 
 
@@ -140,12 +140,12 @@ def _join_equal(lesions: Indices, same: Indices) -> Indices:
 def _join_pairs(lesions: Indices, first: Indices, second: Indices) -> Indices:
     """Lesions joined where image `first` and image `second` are one; a joined lesion has the lowest of the names."""
     names = np.arange(int(lesions.max()) + 1)
-    one, other = lesions[first], lesions[second]
+    first_lesions, second_lesions = lesions[first], lesions[second]
     while True:
-        lowest = np.minimum(names[one], names[other])
-        if (names[one] == lowest).all() and (names[other] == lowest).all():
+        lowest = np.minimum(names[first_lesions], names[second_lesions])
+        if (names[first_lesions] == lowest).all() and (names[second_lesions] == lowest).all():
             return names[lesions]
-        np.minimum.at(names, names[one], lowest)
-        np.minimum.at(names, names[other], lowest)
+        np.minimum.at(names, names[first_lesions], lowest)
+        np.minimum.at(names, names[second_lesions], lowest)
         while (names[names] != names).any():
             names = names[names]

@@ -67,6 +67,6 @@ def _extreme_crops(images: AdversarialSet) -> tuple[NDArray[np.uint8], NDArray[n
             place, index = divmod(flat, len(batch))
             y, x = places[place]
             best.append((sign * float(sums.flat[flat]), batch[index][:, y : y + side, x : x + side].copy()))
-    crops = [min(best[start::2], key=lambda found: found[0])[1] for start in (0, 1)]
+    crops = [min(best[start::2], key=lambda candidate: candidate[0])[1] for start in (0, 1)]
     positions = np.arange(size) * side // size
     return tuple(crop[:, positions][:, :, positions] for crop in crops)  # type: ignore[return-value]

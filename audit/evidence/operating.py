@@ -27,8 +27,8 @@ def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
     points = () if of_run is None else of_run.operating_points
     fitting = [point for point in points if specificity is None or abs(point.specificity - specificity) < 1e-9]
     if fitting:
-        found = min(fitting, key=lambda point: point.specificity)
-        return Operating(found, "", True)
+        lowest = min(fitting, key=lambda point: point.specificity)
+        return Operating(lowest, "", True)
     return Operating(None, _lacking(inputs, points, specificity), bool(points))
 
 

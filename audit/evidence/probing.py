@@ -63,16 +63,16 @@ def plan_probes(
     images: int,
     queries: int,
     seed: int,
-    others: Mapping[str, tuple[Search, bool]] | None = None,
+    further: Mapping[str, tuple[Search, bool]] | None = None,
 ) -> tuple[ProbePlan, ...]:
-    """What to run of the probes in skinaudit.audit.evidence.probes, and of `others` by name, with whether they are gated.
+    """What to run of the probes in skinaudit.audit.evidence.probes, and of `further` by name, with whether they are gated.
 
     Raises InvalidInputError on a name that is not there.
     """
     plans = []
     for name in dict.fromkeys(chosen):
-        if others and name in others:
-            search, gated = others[name]
+        if further and name in further:
+            search, gated = further[name]
             plans.append(ProbePlan(name, search, {"queries": queries}, threat_model, images, seed, gated))
             continue
         search, defaults = load(name)
@@ -81,13 +81,13 @@ def plan_probes(
     return tuple(plans)
 
 
-def small_probe(others: Sequence[ProbePlan], sets: Sequence[AdversarialSet], *, images: int, seed: int) -> ProbePlan | None:
-    """The fresh attack of every audit, for about as many queries as the sets have images; None where one of `others` is it.
+def small_probe(planned: Sequence[ProbePlan], sets: Sequence[AdversarialSet], *, images: int, seed: int) -> ProbePlan | None:
+    """The fresh attack of every audit, for about as many queries as the sets have images; None where one of `planned` is it.
 
     sets: all that are replayed. images: to attack at most; each gets SMALL_LEAST_QUERIES at least.
     """
     usual = usual_threat_model(sets)
-    if any(probe.name == SMALL and (probe.threat_model or usual) == usual for probe in others):
+    if any(probe.name == SMALL and (probe.threat_model or usual) == usual for probe in planned):
         return None
     search, defaults = load(SMALL)
     attacked = min(images, len(sets[0]))

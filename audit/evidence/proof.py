@@ -88,18 +88,18 @@ def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) ->
     return Proof(file.name, difference=str(difference))
 
 
-def difference(file: str, runtime: str, run_folder: str, asked: str, corrected: bool) -> str:
+def difference(file: str, runtime: str, run_folder: str, precision: str, corrected: bool) -> str:
     """Where a file differs from the model of its run, in words; empty where it does not. Called in a process of its own."""
     folder = Path(run_folder)
-    found = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
+    network = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
     expected = _of_run(folder, read_run(folder))
-    allowed = Allowed(KINDS[asked].layers, corrected=corrected, half=asked == "fp16")
+    allowed = Allowed(KINDS[precision].layers, corrected=corrected, half=precision == "fp16")
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
-            channels = Matcher(allowed).match(expected, found)
+            channels = Matcher(allowed).match(expected, network)
     except DiffersError as error:
-        return _in_words(error, found)
-    return "" if channels.plain else f"{found.origin}: its outputs are scaled or in a different order"
+        return _in_words(error, network)
+    return "" if channels.plain else f"{network.origin}: its outputs are scaled or in a different order"
 
 
 def _of_run(folder: Path, run: RunManifest) -> Layer:
@@ -116,6 +116,6 @@ def _of_run(folder: Path, run: RunManifest) -> Layer:
 
 def _in_words(error: DiffersError, network: Layer) -> str:
     """Where file and run part, and the nodes that are no layer of any classifier."""
-    odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.found.origin})
+    odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.actual.origin})
     more = f"; besides, no layer of the run: {', '.join(odd[:_LISTED])}{' and others' if len(odd) > _LISTED else ''}"
-    return f"{error.found.origin}: {error.text}{more if odd else ''}"
+    return f"{error.actual.origin}: {error.text}{more if odd else ''}"

@@ -202,7 +202,7 @@ def _check_single(reference: Engine, *, path: Path, built: Mapping[str, int] | N
 
     built: of a plan, which does not tell, what was counted when it was built.
     """
-    found = reference.description.found or built or {}
-    if set(found) != {"fp32"}:
-        layers = ", ".join(f"{name} in {count}" for name, count in sorted(found.items())) or "unknown"
+    precisions = reference.description.found or built or {}
+    if set(precisions) != {"fp32"}:
+        layers = ", ".join(f"{name} in {count}" for name, count in sorted(precisions.items())) or "unknown"
         raise InvalidInputError(f"{path}: the precision of its layers is {layers}; a reference is the source model in fp32")

@@ -51,8 +51,8 @@ class Shelf:
 
 def shelf_of(engine: Engine, *, depends_on: Any, batch_size: int) -> Shelf:
     """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers hang on."""
-    told = {"engine": asdict(engine.description), "batch": batch_size, "more": depends_on}
-    key = digest_parts(json.dumps(told, sort_keys=True, default=str).encode())
+    identity = {"engine": asdict(engine.description), "batch": batch_size, "more": depends_on}
+    key = digest_parts(json.dumps(identity, sort_keys=True, default=str).encode())
     try:
         return Shelf(default_cache_dir() / _FOLDER / key.removeprefix("sha256:"), key)
     except InvalidInputError:  # this user has no home
@@ -97,12 +97,12 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
     """Keep answers; where that fails, an interrupted audit asks again."""
     if shelf.folder is None:
         return
-    told = {"key": shelf.key, "set": images.images_digest, "digest": _digest(answered), _SPEED: answered.images_per_second}
+    record = {"key": shelf.key, "set": images.images_digest, "digest": _digest(answered), _SPEED: answered.images_per_second}
     with suppress(SkinauditError, OSError):
         shelf.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = _file(shelf.folder, images)
         with atomic_path(path) as temporary:
-            save_file({"logits": answered.logits}, temporary, metadata={_KEY: json.dumps(told)})
+            save_file({"logits": answered.logits}, temporary, metadata={_KEY: json.dumps(record)})
         path.chmod(0o600)
 
 
@@ -116,12 +116,12 @@ def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | 
         if not is_private(path):
             return None
         with safe_open(path, framework="numpy") as file:
-            told = json.loads((file.metadata() or {})[_KEY])
+            record = json.loads((file.metadata() or {})[_KEY])
             logits = file.get_tensor("logits")
-        kept = Replayed(logits, float(told[_SPEED]))
+        kept = Replayed(logits, float(record[_SPEED]))
         fits = logits.shape == (len(images), classes) and logits.dtype == np.float32 and bool(np.isfinite(logits).all())
         expected = (shelf.key, images.images_digest, _digest(kept))
-        return kept if fits and (told["key"], told["set"], told["digest"]) == expected else None
+        return kept if fits and (record["key"], record["set"], record["digest"]) == expected else None
     except (SkinauditError, SafetensorError, OSError, ValueError, LookupError, TypeError):
         return None
 

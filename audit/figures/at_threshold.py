@@ -91,23 +91,23 @@ def at_threshold(
 
 
 def predictive_value(
-    found: tuple[float, float], missed: tuple[float, float], *, prevalence: float, confidence: float
+    hits: tuple[float, float], rejections: tuple[float, float], *, prevalence: float, confidence: float
 ) -> Predictive:
     """The chance that an answer is right, by Bayes, with the interval of Mercaldo, Lau and Zhou, Statistics in Medicine 26
     (2007) 2170-2183, on the logit, from proportions with z^2 / 2 added to either side.
 
-    found: images of the kind that the answer names which get it, of how many; missed: images of the other kind which do not
-    get it, of how many. Effective counts are allowed. prevalence: of the kind that the answer names.
+    hits: images of the kind that the answer names which get it, of how many; rejections: images of the other kind which do
+    not get it, of how many. Effective counts are allowed. prevalence: of the kind that the answer names.
     """
-    if not found[1] or not missed[1]:
+    if not hits[1] or not rejections[1]:
         return Predictive(None, Interval(0.0, 1.0))
-    right, false = prevalence * found[0] / found[1], (1 - prevalence) * (1 - missed[0] / missed[1])
+    right, false = prevalence * hits[0] / hits[1], (1 - prevalence) * (1 - rejections[0] / rejections[1])
     value = right / (right + false) if right + false > 0 else None
     z = quantile(confidence)
-    (hit, hit_trials), (held, held_trials) = ((k + z * z / 2, n + z * z) for k, n in (found, missed))
-    hit_share, held_share = hit / hit_trials, held / held_trials
-    centre = math.log(prevalence * hit_share / ((1 - prevalence) * (1 - held_share)))
-    deviation = math.sqrt((1 - hit_share) / hit_share / hit_trials + held_share / (1 - held_share) / held_trials)
+    (hit, hit_trials), (rejected, rejected_trials) = ((k + z * z / 2, n + z * z) for k, n in (hits, rejections))
+    hit_share, rejected_share = hit / hit_trials, rejected / rejected_trials
+    centre = math.log(prevalence * hit_share / ((1 - prevalence) * (1 - rejected_share)))
+    deviation = math.sqrt((1 - hit_share) / hit_share / hit_trials + rejected_share / (1 - rejected_share) / rejected_trials)
     low, high = (_sigmoid(centre + side * z * deviation) for side in (-1, 1))
     if value is not None:
         low, high = min(low, value), max(high, value)
@@ -125,9 +125,9 @@ def _model(
     sensitivity, specificity = (_hits(called == ill, rows, groups, confidence) for rows in (ill, ~ill))
     positive = negative = None
     if prevalence is not None:
-        found, held = _effective(called[ill], groups[ill]), _effective(~called[~ill], groups[~ill])
-        positive = predictive_value(found, held, prevalence=prevalence, confidence=confidence)
-        negative = predictive_value(held, found, prevalence=1 - prevalence, confidence=confidence)
+        hits, rejections = _effective(called[ill], groups[ill]), _effective(~called[~ill], groups[~ill])
+        positive = predictive_value(hits, rejections, prevalence=prevalence, confidence=confidence)
+        negative = predictive_value(rejections, hits, prevalence=1 - prevalence, confidence=confidence)
     return ModelAtThreshold(*sensitivity, *specificity, positive, negative)
 
 

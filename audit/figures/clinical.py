@@ -48,8 +48,8 @@ def turned_benign_share(
     Arguments as for called_malignant_drop. Nothing can be gained there, so Tango's upper bound is Wilson's. None where no
     malignant image was called malignant.
     """
-    found = np.isin(labels, malignant) & before
-    if not found.any():
+    detected = np.isin(labels, malignant) & before
+    if not detected.any():
         return None
     kept = ~turned_benign(before, engine, labels, malignant)
-    return paired_drop(before[found], kept[found], groups[found], confidence=confidence)
+    return paired_drop(before[detected], kept[detected], groups[detected], confidence=confidence)

@@ -107,7 +107,7 @@ def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *
             *looks(FRAME, external.own_frames, external.frames, confidence=adjusted),
         ),
         left_out=dict(external.described.left_out),
-        of_run={what: count for what, count in _of_run(external) if count},
+        of_run={origin: count for origin, count in _of_run(external) if count},
     )
 
 
@@ -122,7 +122,7 @@ def looks(
     names: Sequence[str], own: NDArray[Any] | None, external: NDArray[Any] | None, *, confidence: float
 ) -> tuple[Look, ...]:
     """How external pictures look beside those of training; both (N, len(names)), None if unknown."""
-    found: list[Look] = []
+    result: list[Look] = []
     if own is None or external is None or not len(own) or not len(external):
         return ()
     for name, before, now in zip(names, own.T.astype(np.float64), external.T.astype(np.float64), strict=True):
@@ -130,16 +130,18 @@ def looks(
         outside = int(((now < low) | (now > high)).sum())
         counts = {outside: _OUTSIDE, int((now < quarter).sum()): 0.5, int((now > three_quarters).sum()): 0.5}
         differs = any(wilson_interval(count, len(now), confidence=confidence).low > share for count, share in counts.items())
-        found.append(Look(name, float(low), float(middle), float(high), float(np.median(now)), outside / len(now), differs))
-    return tuple(found)
+        result.append(Look(name, float(low), float(middle), float(high), float(np.median(now)), outside / len(now), differs))
+    return tuple(result)
 
 
 def _own(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
     info = stored.images.info
     recipe = (info.attack, info.threat_model, dict(info.settings))
-    return next(
-        (one for one in own_sets if (one.info.attack, one.info.threat_model, dict(one.info.settings)) == recipe), None
-    )
+    for own_set in own_sets:
+        own_info = own_set.info
+        if (own_info.attack, own_info.threat_model, dict(own_info.settings)) == recipe:
+            return own_set
+    return None
 
 
 def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: float) -> list[ExternalFigure]:
@@ -169,14 +171,14 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
     return rows
 
 
-def _estimate(found: Comparison, name: str, classes: set[str]) -> Estimate | None:
+def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate | None:
     """A figure with its interval; balanced accuracy over `classes`; None where there is no image for it."""
     if name == ACCURACY:
-        return Estimate(found.engine_accuracy, found.engine_accuracy_interval, found.images)
+        return Estimate(comparison.engine_accuracy, comparison.engine_accuracy_interval, comparison.images)
     if name == MALIGNANT_CALLS:
-        hits = found.engine_malignant
-        return None if hits.share is None else Estimate(hits.share, found.engine_malignant_interval, hits.count)
-    parts = [kind for kind in found.classes if kind.name in classes]
+        hits = comparison.engine_malignant
+        return None if hits.share is None else Estimate(hits.share, comparison.engine_malignant_interval, hits.count)
+    parts = [kind for kind in comparison.classes if kind.name in classes]
     shares = [kind.engine.right / kind.engine.count for kind in parts]
     if not shares:
         return None

@@ -116,9 +116,9 @@ def _probability(
             b += 1
         most.append(b)
     total, b_of = np.arange(top + 1)[:, None], np.arange(top + 1)[None, :]
-    held = (b_of <= total) & (b_of <= np.array(most)[np.clip(total - b_of, 0, top)])
+    passing = (b_of <= total) & (b_of <= np.array(most)[np.clip(total - b_of, 0, top)])
     share = lost / discordance if discordance else 0.0
-    return min(1.0, float((_binomial(n, discordance, top) @ (held * _splits(top, share))).sum()))  # rounding
+    return min(1.0, float((_binomial(n, discordance, top) @ (passing * _splits(top, share))).sum()))  # rounding
 
 
 def _binomial(n: int, p: float, top: int) -> NDArray[np.float64]:
@@ -154,12 +154,12 @@ def _lesion_size(drop: PairedDrop) -> float:
 
 def _later_effect(drop: PairedDrop, images: int) -> float:
     """The design effect on another number of images: with more discordant lesions, more is known of it."""
-    agreeing, seen = _lesion_size(drop), drop.discordant_lesions or 0
-    known = 1 - unknown_share(seen)
+    agreeing, discordant = _lesion_size(drop), drop.discordant_lesions or 0
+    known = 1 - unknown_share(discordant)
     if known <= 0 or drop.design_effect >= agreeing:
         return drop.design_effect
     estimate = max(1.0, (drop.design_effect - agreeing * (1 - known)) / known)
-    return estimate + (agreeing - estimate) * unknown_share(seen * images / drop.images)
+    return estimate + (agreeing - estimate) * unknown_share(discordant * images / drop.images)
 
 
 def _least(decided: Callable[[int], bool]) -> int | None:

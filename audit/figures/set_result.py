@@ -100,7 +100,10 @@ def set_results(
     ]
     subgroups = with_excess(
         [result.subgroups for result in results],
-        [Answers(one.answers, None if one.source_logits is None else predictions(one.source_logits)) for one in answered],
+        [
+            Answers(stored.answers, None if stored.source_logits is None else predictions(stored.source_logits))
+            for stored in answered
+        ],
         columns, labels=clean.images.labels, groups=clean.lesions, malignant=clean.images.info.contract.malignant_labels,
         judged=judged, least=least_lesions,
     )  # fmt: skip

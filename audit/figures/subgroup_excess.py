@@ -99,13 +99,13 @@ def adjusted_p(parts: Sequence[NDArray[np.float64]], *, flips: int | None = None
     scale = np.sqrt((matrix**2).sum(axis=0))
     matrix = np.divide(matrix, scale, out=np.zeros_like(matrix), where=scale > 0)
     kinds, lesions = np.unique(matrix[(matrix != 0).any(axis=1)], axis=0, return_counts=True)
-    seen = lesions @ kinds
-    order = np.argsort(seen, kind="stable")  # the least evidence first
+    observed = lesions @ kinds
+    order = np.argsort(observed, kind="stable")  # the least evidence first
     generator, at_least, flips = np.random.default_rng(seed), np.ones(len(parts)), flips or FLIPS
     for start in range(0, flips, _AT_ONCE):
         signs = 2.0 * generator.binomial(lesions, 0.5, (min(_AT_ONCE, flips - start), len(lesions))) - lesions
         largest = np.maximum.accumulate((signs @ kinds)[:, order], axis=1)
-        at_least += (largest >= seen[order] - _TIE).sum(axis=0)
+        at_least += (largest >= observed[order] - _TIE).sum(axis=0)
     stepped = np.maximum.accumulate(at_least[::-1])[::-1] / (flips + 1)
     adjusted = np.empty(len(parts))
     adjusted[order] = stepped

@@ -54,7 +54,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
         changed["external"] = {"left_out": {}, "of_run": {}, **changed["external"]}
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
-        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda one: {"pooled": None, **one})}
+        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda entry: {"pooled": None, **entry})}
     later = {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": []}
     return {**later, **_NO_OPERATING_POINT, **changed}
 

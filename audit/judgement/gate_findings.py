@@ -123,13 +123,13 @@ def _subgroup_text(gate: Gate) -> str:
 
 
 def _drop_text(gate: Gate, policy: Policy) -> str:
-    what = f"sensitivity to {gate.lesion_class}" if gate.lesion_class else gate.subject
+    figure = f"sensitivity to {gate.lesion_class}" if gate.lesion_class else gate.subject
     of_clinic = "" if gate.subject == "accuracy" else f"{gate.subject} "
     prefix = {
-        "class-sensitivity": f"{what}: ",
-        "malignant-sensitivity": f"{what}: ",
-        "operating-sensitivity": f"{what}: ",
-        "baseline-drop": f"{what} against the baseline: ",
+        "class-sensitivity": f"{figure}: ",
+        "malignant-sensitivity": f"{figure}: ",
+        "operating-sensitivity": f"{figure}: ",
+        "baseline-drop": f"{figure} against the baseline: ",
         "probe-drop": f"{of_clinic}against its reference under the same attack: ",
     }.get(gate.rule, "")
     margin = margin_text(100 * gate.limit)

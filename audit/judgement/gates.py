@@ -215,7 +215,7 @@ def _floor_gates(title: str, comparison: Comparison, floor: Floor, policy: Polic
                  comparison.engine_malignant.count),
         _Floored(f"sensitivity of {worst.name}, the worst", floor.worst_class_sensitivity, worst.engine.share or 0.0,
                  _share_of(worst.source),
-                 Interval(min(found.engine_interval.low for found in present), worst.engine_interval.high),
+                 Interval(min(class_result.engine_interval.low for class_result in present), worst.engine_interval.high),
                  worst.engine.count, len(present)),
     ):  # fmt: skip
         if figure.percent is not None:

@@ -392,7 +392,7 @@ def check_names(
     of the sets.
     """
     set_names = sorted({name for names in sets for name in names})
-    for table, what in ((policy.margins, "margin"), (policy.floors, "floor")):
+    for table, kind in ((policy.margins, "margin"), (policy.floors, "floor")):
         for name in table:
             if name not in set_names:
                 raise _unknown(name, set_names, where="policy: no set")
@@ -400,7 +400,7 @@ def check_names(
             own = [name for name in table if name in names]
             if len(own) > 1:
                 raise InvalidInputError(
-                    f"policy: {own[0]!r} and {own[1]!r} are names of the same set, so it has two {what}s; remove one of them"
+                    f"policy: {own[0]!r} and {own[1]!r} are names of the same set, so it has two {kind}s; remove one of them"
                 )
     for name in policy.class_margins:
         if name not in classes:

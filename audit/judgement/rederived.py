@@ -154,4 +154,6 @@ def _first_difference(derived: Any, reported: Any, at: str = "") -> str:
         return "" if derived == reported else at or "a figure"
     if not alike:
         return at or "their number"
-    return next((place for path, one, other in pairs if (place := _first_difference(one, other, path))), "")
+    return next(
+        (place for path, part, reported_part in pairs if (place := _first_difference(part, reported_part, path))), ""
+    )

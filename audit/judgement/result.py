@@ -220,7 +220,9 @@ class AuditResult:
         """
         entry = next((entry for entry in self.sets if set in (entry.name, entry.title)), None)
         if entry is None:
-            raise InvalidInputError(f"{set!r}: no set of this audit; it has {first_few([one.name for one in self.sets])}")
+            raise InvalidInputError(
+                f"{set!r}: no set of this audit; it has {first_few([known.name for known in self.sets])}"
+            )
         if not self.by_image:
             raise InvalidInputError(f"{self.engine_text}: an earlier version wrote this report, without answers by image")
         return image_answers(

@@ -76,9 +76,9 @@ def contradiction(sets: Sequence[SetResult], gates: Sequence[Gate], policy: Poli
     judged = {(gate.rule, gate.set) for gate in gates}
     for result in sets:
         accuracy, malignant = result.comparison.drop, result.comparison.malignant_drop
-        for rule, drop, what in (("drop", accuracy, "drop"), ("malignant-sensitivity", malignant, "malignant images")):
+        for rule, drop, figure in (("drop", accuracy, "drop"), ("malignant-sensitivity", malignant, "malignant images")):
             if drop is not None and (rule, result.title) not in judged:
-                return f"{result.title} was compared, but no gate judges its {what}"
+                return f"{result.title} was compared, but no gate judges its {figure}"
     return ""
 
 

@@ -29,9 +29,9 @@ Kind = Literal["audit", "lineup"]
 
 @dataclass(frozen=True)
 class Needs:
-    """Optional libraries of a format. what: the report in words. libraries: module -> library. extra: what brings them."""
+    """Optional libraries of a format. report: its name in words. libraries: module -> library. extra: what brings them."""
 
-    what: str
+    report: str
     libraries: Mapping[str, str]
     extra: str
 
@@ -39,7 +39,7 @@ class Needs:
         """Raise MissingDependencyError for the first library that is not installed; loads none."""
         for module, library in self.libraries.items():
             if find_spec(module) is None:
-                raise missing(library, self.extra, self.what)
+                raise missing(library, self.extra, self.report)
 
 
 def names(kind: Kind = "audit") -> tuple[str, ...]:

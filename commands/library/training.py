@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from skinaudit.commands.library.run_folders import check_out, free_folder, point
 if TYPE_CHECKING:
     from skinaudit.artifacts.manifest import RunManifest
     from skinaudit.trainer.recipes import Hardening, Recipe
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,18 @@ def train(
     TrainingDivergedError where the loss is no number any more.
     """
     need("train", *TRAINING)
+    from skinaudit.trainer.claim import check_folder, claim_folder
+
+    folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardening == 'none' else 'hardened'}")
+    check_out(folder)
+    check_folder(folder, resume=resume)  # before torch is imported, which takes seconds
+
     from skinaudit.artifacts.threat_model import parse_eps
-    from skinaudit.trainer.claim import claim_folder
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
     from skinaudit.trainer.recipes import adapted, parse_costs
+    from skinaudit.trainer.resuming import check_resumable
     from skinaudit.trainer.train import Training, threat_model, train_run
 
     report = report or _log_reporter()
@@ -96,19 +102,20 @@ def train(
         hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
         steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm, awp=awp, class_eps=class_eps,
     )  # fmt: skip
-    folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardened is None else 'hardened'}")
     plan = None if classes is None else read_classes(Path(classes))
-    check_out(folder)
+    training = Training(
+        arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
+        seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
+        threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
+    )  # fmt: skip
     claim_folder(folder, resume=resume)
+    if resume and not check_resumable(folder, training.options()):
+        report.say(f"{folder}: no interrupted training to continue; this one begins with its first epoch")
     dataset = load(
         str(data), size=size, seed=seed, images=images, skip_bad=skip_bad, classes=plan,
         progress=report.progress("reading images"),
     )  # fmt: skip
-    training = Training(
-        arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds,
-        split=split or usual_split(dataset), seed=seed, weights=None if weights is None else str(weights),
-        threads=thread_count(threads), head=head, threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
-    )  # fmt: skip
+    training = replace(training, split=split or usual_split(dataset))
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
     point_latest(folder)
     return TrainedRun(folder, manifest)
@@ -138,7 +145,7 @@ def _hardening(
 
 def _log_reporter() -> Reporter:
     """What a training has to tell, in the log."""
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
     return Reporter(
         say=LOG.info,

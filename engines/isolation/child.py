@@ -63,7 +63,7 @@ class Child:
             self.close()
             raise self._stopped(str(error).removeprefix(f"{self._where}: ")) from error
         if "error" in answer:
-            raise self._told(answer)
+            raise self._error_of(answer)
         return answer
 
     def _wait(self) -> None:
@@ -104,7 +104,7 @@ class Child:
             f"its process {ended}{f' ({last})' if last else ''}: the file is damaged or malicious, or its runtime has a bug"
         )
 
-    def _told(self, answer: Mapping[str, Any]) -> SkinauditError:
+    def _error_of(self, answer: Mapping[str, Any]) -> SkinauditError:
         """The error that a process tells, as what it is."""
         text = printable(str(answer.get("text", "")))
         kind = _kind(str(answer["error"]))

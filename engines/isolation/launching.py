@@ -60,20 +60,20 @@ class Server:
 
     def start(self, descriptor: int, *, where: str) -> int:
         """Start the process of an engine at the other end of this socket; its number. where: the engine's file."""
-        started = self._asked({"start": True}, descriptor, where=where)
+        started = self._request({"start": True}, descriptor, where=where)
         self._folders[started["process"]] = self.scratch / started["folder"]
         _LOG.debug("%s: opened by process %d", where, started["process"])
         return int(started["process"])
 
     def wait(self, process: int) -> int:
         """The exit code of a process that ended or closed its socket, negative for a signal."""
-        return int(self._asked({"wait": process}, where="an engine")["status"])
+        return int(self._request({"wait": process}, where="an engine")["status"])
 
     def printed(self, process: int) -> str:
         """The last line that a process printed."""
         return _last_line(self._folders[process] / "output")
 
-    def _asked(self, message: dict[str, object], descriptor: int | None = None, *, where: str) -> dict[str, Any]:
+    def _request(self, message: dict[str, object], descriptor: int | None = None, *, where: str) -> dict[str, Any]:
         with self._lock:
             try:
                 if not self._ready:
@@ -82,9 +82,9 @@ class Server:
                 wire.send(self._channel, message, [] if descriptor is None else [descriptor])
                 return wire.receive(self._channel, where=where)[0]
             except (EOFError, OSError) as error:
-                told = _last_line(self.scratch / "server") or in_one_line(error)
-                hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(told) else ""
-                raise EngineStoppedError(f"{where}: no process can be started for it ({told}){hint}") from error
+                reason = _last_line(self.scratch / "server") or in_one_line(error)
+                hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(reason) else ""
+                raise EngineStoppedError(f"{where}: no process can be started for it ({reason}){hint}") from error
 
 
 def _remedy(error: OSError) -> str:

@@ -79,7 +79,7 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     except (EOFError, ConnectionError):
         pass
     except BaseException as error:
-        wire.send(channel, _told(error))
+        wire.send(channel, _as_message(error))
     os._exit(0)
 
 
@@ -114,7 +114,7 @@ def _answer_all(channel: socket.socket, session: Session) -> None:
         except (EOFError, ConnectionError):
             raise
         except Exception as error:
-            wire.send(channel, _told(error))
+            wire.send(channel, _as_message(error))
 
 
 def _described(session: Session) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _described(session: Session) -> dict[str, Any]:
     }
 
 
-def _told(error: BaseException) -> dict[str, Any]:
+def _as_message(error: BaseException) -> dict[str, Any]:
     """An error as a message: its class where it is one of skinaudit's own, and its text on one line."""
     if debugging():
         traceback.print_exception(error)

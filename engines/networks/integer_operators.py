@@ -199,13 +199,13 @@ def _exact(value: Array) -> Constant:
 def _scaled(call: Call) -> Layer | None:
     """The product of both scales, and that of sums with it."""
     first, second = call.inputs
-    for one, other in ((first, second), (second, first)):
-        if not isinstance(one, Layer) or one.settings != ("dynamic scale",):
+    for scale, factor in ((first, second), (second, first)):
+        if not isinstance(scale, Layer) or scale.settings != ("dynamic scale",):
             continue
-        if one.weight is None and isinstance(other, Stored):
-            return replace(one, weight=other.constant, origin=call.origin)
-        if one.weight is not None and isinstance(other, Layer):
-            return _of_sums(other, one, one.weight)
+        if scale.weight is None and isinstance(factor, Stored):
+            return replace(scale, weight=factor.constant, origin=call.origin)
+        if scale.weight is not None and isinstance(factor, Layer):
+            return _of_sums(factor, scale, scale.weight)
     return None
 
 

@@ -185,25 +185,25 @@ def flatten(source: Layer, *, origin: str) -> Layer:
 
 def layers_of(root: Layer) -> list[Layer]:
     """Every layer that the root's result depends on, each once."""
-    seen: dict[int, Layer] = {}
+    reached: dict[int, Layer] = {}
     waiting = [root]
     while waiting:
         layer = waiting.pop()
-        if id(layer) not in seen:
-            seen[id(layer)] = layer
+        if id(layer) not in reached:
+            reached[id(layer)] = layer
             waiting += layer.inputs
-    return list(seen.values())
+    return list(reached.values())
 
 
-def _product(one: Constant, other: Constant, *, shape: tuple[int, ...]) -> Constant:
-    value, slack = other.value.reshape(shape), other.slack.reshape(shape)
-    product = one.value * value
-    return Constant(product, one.slack * np.abs(value) + np.abs(one.value) * slack + np.abs(product) * FLOAT_STEP)
+def _product(first: Constant, second: Constant, *, shape: tuple[int, ...]) -> Constant:
+    value, slack = second.value.reshape(shape), second.slack.reshape(shape)
+    product = first.value * value
+    return Constant(product, first.slack * np.abs(value) + np.abs(first.value) * slack + np.abs(product) * FLOAT_STEP)
 
 
-def _total(one: Constant, other: Constant) -> Constant:
-    total = one.value + other.value
-    return Constant(total, one.slack + other.slack + (np.abs(one.value) + np.abs(other.value)) * FLOAT_STEP)
+def _total(first: Constant, second: Constant) -> Constant:
+    total = first.value + second.value
+    return Constant(total, first.slack + second.slack + (np.abs(first.value) + np.abs(second.value)) * FLOAT_STEP)
 
 
 def max_pool(source: Layer, window: Window, *, origin: str) -> Layer:

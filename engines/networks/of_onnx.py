@@ -77,7 +77,9 @@ def _ambiguous(model: ModelProto) -> str:
         if not function.domain or function.domain.startswith(_OF_RUNTIMES):
             return f"a function of the file that is called like the runtime's own operator {function.name}"
     graph = model.graph
-    stored_names = [tensor.name for tensor in graph.initializer] + [one.values.name for one in graph.sparse_initializer]
+    stored_names = [tensor.name for tensor in graph.initializer] + [
+        sparse.values.name for sparse in graph.sparse_initializer
+    ]
     ports = {port.name for port in graph.input} - set(stored_names)
     names = Counter((*stored_names, *ports, *(name for node in graph.node for name in node.output if name)))
     twice = next((name for name, times in names.items() if times > 1), "")
@@ -107,17 +109,17 @@ def _unknown(origin: str) -> Layer:
 
 def _layer(call: Call) -> Layer | list[Layer] | None:
     """The layer that a node is; several of a node with several results."""
-    found = None
+    layer = None
     for table in (INTEGER, OPERATORS):
         try:
-            found = table[call.operator](call) if found is None and call.operator in table else found
+            layer = table[call.operator](call) if layer is None and call.operator in table else layer
         except _UNFIT:
-            found = None
-    return found
+            layer = None
+    return layer
 
 
 def _results(node: NodeProto, values: Mapping[str, Layer | Stored], *, origin: str) -> list[Layer | Stored]:
-    attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    attributes: dict[str, Any] = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     if node.op_type == "Constant" and "value" in attributes:
         return [stored(attributes["value"])]
     inputs = [

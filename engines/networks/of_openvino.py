@@ -49,7 +49,7 @@ class _Step:
     def integers(self, name: str) -> list[int]:
         return [int(number) for number in self.data[name].split(",") if number.strip()]
 
-    def said(self, name: str) -> bool:
+    def flag(self, name: str) -> bool:
         return self.data.get(name, "false").lower() in ("true", "1")
 
 
@@ -86,7 +86,7 @@ def _ambiguous(net: Element) -> str:
     twice = [*(n for n, times in numbers.items() if times > 1), *(end[0] for end, times in ends.items() if times > 1)]
     if twice:
         return f"layer {twice[0]}, which the file defines or connects twice"
-    several = next((one for one in net.iterfind("layers/layer") if len(one.findall("data")) > 1), None)
+    several = next((layer for layer in net.iterfind("layers/layer") if len(layer.findall("data")) > 1), None)
     if several is not None:
         return f"layer {several.attrib['id']}, which has two settings"
     answers = sum(element.attrib["type"] == "Result" for element in net.iterfind("layers/layer"))
@@ -207,7 +207,7 @@ def _folded(step: _Step, inputs: list[Stored]) -> Stored | None:
 def _moved(step: _Step, second: Stored) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """What a layer does that keeps its numbers as they are; None for others."""
     if step.kind == "Reshape":
-        sides, kept = second.integers(), 0 if step.said("special_zero") else None
+        sides, kept = second.integers(), 0 if step.flag("special_zero") else None
         return lambda value: value.reshape([value.shape[at] if side == kept else side for at, side in enumerate(sides)])
     if step.kind == "Transpose":
         return lambda value: np.transpose(value, second.integers())
@@ -291,7 +291,7 @@ def _elementwise(step: _Step) -> _Node:
 
 
 def _product(step: _Step) -> _Node:
-    return "Gemm", step.inputs, {"transA": step.said("transpose_a"), "transB": step.said("transpose_b")}
+    return "Gemm", step.inputs, {"transA": step.flag("transpose_a"), "transB": step.flag("transpose_b")}
 
 
 def _average_pool(step: _Step) -> _Node:
@@ -303,7 +303,7 @@ def _max_pool(step: _Step) -> _Node:
 
 
 def _mean(step: _Step) -> _Node:
-    return "ReduceMean", step.inputs, {"keepdims": step.said("keep_dims")}
+    return "ReduceMean", step.inputs, {"keepdims": step.flag("keep_dims")}
 
 
 def _reshape(step: _Step) -> _Node:

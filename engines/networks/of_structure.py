@@ -23,18 +23,18 @@ def network_of(structure: Structure, weights: Weights) -> Layer:
         name: np.array(value).reshape(structure.shapes[name]) for name, value in structure.constants.items()
     }  # fmt: skip
     tensors: Weights = {**weights, **constants}
-    made: dict[str, Layer] = {structure.input: layers.image(3, structure.size)}
+    layer_of: dict[str, Layer] = {structure.input: layers.image(3, structure.size)}
     for step in structure.steps:
-        arguments = [_opened(argument, made, tensors) for argument in step.arguments]
-        made[step.name] = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
-    return made[structure.output]
+        arguments = [_opened(argument, layer_of, tensors) for argument in step.arguments]
+        layer_of[step.name] = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
+    return layer_of[structure.output]
 
 
-def _opened(argument: Any, made: Mapping[str, Layer], tensors: Weights) -> Any:
+def _opened(argument: Any, layer_of: Mapping[str, Layer], tensors: Weights) -> Any:
     if isinstance(argument, list):
-        return [_opened(item, made, tensors) for item in argument]
+        return [_opened(item, layer_of, tensors) for item in argument]
     if isinstance(argument, str) and argument.startswith(STEP):
-        return made[argument.removeprefix(STEP)]
+        return layer_of[argument.removeprefix(STEP)]
     if isinstance(argument, str) and argument.startswith(WEIGHT):
         return constant(tensors[argument.removeprefix(WEIGHT)])
     return argument

@@ -131,10 +131,10 @@ def _cast(first: Stored, to: int) -> Stored:
 
 def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
     """Codes of a file as the numbers that they stand for."""
-    codes, scale, *rest = inputs
+    codes, scale, *zeros = inputs
     assert codes is not None
     assert scale is not None
-    zero = rest[0] if rest else None
+    zero = zeros[0] if zeros else None
     sides = codes.raw.ndim
     axis = attributes.get("axis", 1) % max(sides, 1)
 

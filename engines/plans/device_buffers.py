@@ -31,8 +31,8 @@ class DeviceBuffers:
             host = int(self._check(self._cuda.cudaMallocHost(size)))
             self._held[name] = (0, host, 0)  # so that it is freed should the device lack memory
             self._held[name] = (size, host, int(self._check(self._cuda.cudaMalloc(size))))
-        held, host, device = self._held[name]
-        raw = (ctypes.c_char * held).from_address(host)
+        reserved, host, device = self._held[name]
+        raw = (ctypes.c_char * reserved).from_address(host)
         return np.frombuffer(memoryview(raw), dtype=dtype, count=count).reshape(shape), device
 
     def free(self) -> None:

@@ -74,7 +74,7 @@ def _precision(layer: Mapping[str, Any]) -> str:
         first.get("Format/Datatype"),
         weights.get("Type") if isinstance(weights, Mapping) else None,
     ]
-    return next((found for found in map(_named, kinds) if found is not None), UNREPORTED)
+    return next((precision for precision in map(_named, kinds) if precision is not None), UNREPORTED)
 
 
 def _named(text: object) -> str | None:

@@ -42,8 +42,8 @@ def reproduce(record: RunRecord) -> Iterator[str]:
 
 def _classes_file(record: RunRecord) -> Iterator[str]:
     """The file that named the classes of the task, where there was one."""
-    made: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
-    if not made:
+    merged: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
+    if not merged:
         return
     yield f"{_CLASSES_FILE}:"
     yield ""
@@ -51,7 +51,7 @@ def _classes_file(record: RunRecord) -> Iterator[str]:
     yield f"malignant = {_texts(record.manifest.contract.malignant)}"
     yield 'leave_out = ["*"]'
     yield "[classes]"
-    yield from (f"{json.dumps(name, ensure_ascii=False)} = {_texts(members)}" for name, members in made.items())
+    yield from (f"{json.dumps(name, ensure_ascii=False)} = {_texts(members)}" for name, members in merged.items())
     yield "```"
     yield ""
 

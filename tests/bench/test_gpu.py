@@ -177,7 +177,7 @@ def test_the_page_lies_in_the_run_unless_told_otherwise(
 def test_the_library_that_attacks_need_is_named_beforehand_and_in_the_page(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(libraries, "_found", lambda _: {})
+    monkeypatch.setattr(libraries, "_installed", lambda _: {})
     text, _ = measured(run, "attacks", fails=1)
     assert capsys.readouterr().err.startswith("attacks will be left out: .bench-peers: the peers are not installed")
     assert "Failed: not started: .bench-peers: the peers are not installed: python bench/libraries.py" in text

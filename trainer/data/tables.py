@@ -142,10 +142,10 @@ def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> N
 def _lines(text: str) -> Iterator[list[str]]:
     """The lines of a table as cells, from the first one that is not empty."""
     text = text.lstrip("\r\n")
-    first, _, rest = text.partition("\n")
-    asked = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
-    if asked:
-        text, delimiter = rest, asked[1]
+    first, _, body = text.partition("\n")
+    separator = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    if separator:
+        text, delimiter = body, separator[1]
     else:
         unquoted = re.sub(r'"[^"]*"', "", first)
         delimiter = max(_DELIMITERS, key=unquoted.count)

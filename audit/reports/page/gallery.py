@@ -23,7 +23,7 @@ CANCERS = 200
 SIDE = 128
 """Pixels of a side from which a picture is shown smaller than it is."""
 _GREY = 127
-_CLASSES_TOLD = 3
+_CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """One lost image. told: (class, source's probability, engine's probability): the label's, the answer's, the next."""
+    """One lost image. probabilities: (class, source's, engine's) of the label, the answer and the next class."""
 
     flip: Flip
     pictures: tuple[Picture, ...]
-    told: tuple[tuple[str, float, float], ...]
+    probabilities: tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | s
         notes.append(f"Pictures are shown at {SIDE} of {size} pixels; the perturbation is sampled, not averaged.")
     cards = (
         Card(
-            flip, _pictures(flip, set_result.title, before.get(flip.index), after.get(flip.index), gain), _told(flip, result)
+            flip,
+            _pictures(flip, set_result.title, before.get(flip.index), after.get(flip.index), gain),
+            _probabilities(flip, result),
         )
         for flip in flips
     )
@@ -115,26 +117,26 @@ def _opened(result: AuditResult, set_result: SetResult) -> AdversarialSet | str:
 def _pictures(
     flip: Flip, title: str, before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None, gain: int
 ) -> tuple[Picture, ...]:
-    what = f"image {flip.index} of {title}"
+    place = f"image {flip.index} of {title}"
     label = class_title(flip.label)
     pictures = []
     if before is not None:
-        pictures.append(Picture(_png(before), "clean", f"Clean {what}: {label}"))
+        pictures.append(Picture(_png(before), "clean", f"Clean {place}: {label}"))
     if before is not None and after is not None:
         moved = _GREY + gain * (after.astype(int) - before)
         amplified = moved.clip(0, 255).astype(np.uint8)
-        alt = f"What was added to {what}, amplified {gain} times; grey is no change"
+        alt = f"What was added to {place}, amplified {gain} times; grey is no change"
         pictures.append(Picture(_png(amplified, sampled=True), f"perturbation \u00d7{gain}", alt))
     if after is not None:
-        pictures.append(Picture(_png(after), "adversarial", f"Adversarial {what}: {label}"))
+        pictures.append(Picture(_png(after), "adversarial", f"Adversarial {place}: {label}"))
     return tuple(pictures)
 
 
-def _told(flip: Flip, result: AuditResult) -> tuple[tuple[str, float, float], ...]:
+def _probabilities(flip: Flip, result: AuditResult) -> tuple[tuple[str, float, float], ...]:
     rows = zip(result.classes, flip.source_probabilities, flip.engine_probabilities, strict=True)
     first = (flip.label, flip.engine_answer)
     ordered = sorted(rows, key=lambda row: (first.index(row[0]) if row[0] in first else 2, -max(row[1], row[2])))
-    return tuple(ordered[:_CLASSES_TOLD])
+    return tuple(ordered[:_CLASSES_SHOWN])
 
 
 def _png(image: NDArray[np.uint8], *, sampled: bool = False) -> str:

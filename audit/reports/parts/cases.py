@@ -78,10 +78,10 @@ def gate_figures(gate: Gate) -> str:
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
     if gate.rule == "turned-benign":
         return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
-    what = "" if gate.subject == "accuracy" else f"{gate.subject}: "
-    what = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else what
+    subject = "" if gate.subject == "accuracy" else f"{gate.subject}: "
+    subject = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else subject
     margin = points(gate.limit).lstrip("+") if gate.rule == "subgroup-drop" else margin_text(100 * gate.limit)
-    return f"{what}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
+    return f"{subject}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"
 
 
 def _power(gate: Gate) -> str:

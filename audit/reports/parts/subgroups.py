@@ -56,15 +56,15 @@ def worst_rows(result: AuditResult) -> list[Row]:
 def parts(result: AuditResult) -> list[Part]:
     """Every column with all its subgroups, figures and sets."""
     rows = list(_rows(result))
-    found = []
+    columns = []
     for column in result.subgroups:
         own = [row for row in rows if row.subgroup.column == column.name]
         own.sort(key=lambda row: column.values.index(row.subgroup.value))
         by_value = tuple((value, tuple(some)) for value, some in groupby(own, key=lambda row: row.subgroup.value))
         shown = sum(entry.images for entry in result.sets[0].subgroups if entry.column == column.name)
         unfolded = len(own) <= FEW_ROWS or any(row.failed for row in own)
-        found.append(Part(column.name.replace("_", " "), by_value, result.sets[0].comparison.images - shown, unfolded))
-    return found
+        columns.append(Part(column.name.replace("_", " "), by_value, result.sets[0].comparison.images - shown, unfolded))
+    return columns
 
 
 def subgroups_text(result: AuditResult) -> str:

@@ -27,12 +27,14 @@ class Target:
     path: Path | None
 
 
-def parse_targets(texts: Sequence[str], *, taken: Sequence[Path] = (), kind: reports.Kind = "audit") -> tuple[Target, ...]:
+def parse_targets(
+    texts: Sequence[str], *, occupied: Sequence[Path] = (), kind: reports.Kind = "audit"
+) -> tuple[Target, ...]:
     """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
 
-    taken: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form, an
-    unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError where a format's
-    libraries are not installed.
+    occupied: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form,
+    an unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError where a
+    format's libraries are not installed.
     """
     targets: list[Target] = []
     for text in texts:
@@ -49,7 +51,7 @@ def parse_targets(texts: Sequence[str], *, taken: Sequence[Path] = (), kind: rep
             raise InvalidInputError(f"--report {text}: {file} is a folder; name a file in it")
         if target.path is not None and not can_be_written(target.path):
             raise InvalidInputError(f"--report {text}: {file} cannot be written; choose another file")
-        if _place(target.path) in [_place(earlier.path) for earlier in targets] + [_place(path) for path in taken]:
+        if _place(target.path) in [_place(earlier.path) for earlier in targets] + [_place(path) for path in occupied]:
             raise InvalidInputError(f"--report {text}: something else goes to {file} already; choose another file")
         targets.append(target)
     return tuple(targets)
@@ -116,7 +118,7 @@ def plan_reports(
         report = _report_path(engine, output, emulate=emulate, sets=sets)
         if _place(report) in [_place(path) for path in occupied]:
             raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
-        targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], taken=[*occupied, report])
+        targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], occupied=[*occupied, report])
         writable = can_be_written(report)
         if not writable and output is not None:
             raise InvalidInputError(f"--output {report}: cannot be written; choose another file")

@@ -121,7 +121,7 @@ def sensitivities_table(result: AuditResult) -> Table:
             "engine",
             *(hits_share(class_result.engine) for class_result in set_result.comparison.classes),
         )
-        of_classes = [powers.get((set_result.title, found.name)) for found in set_result.comparison.classes]
+        of_classes = [powers.get((set_result.title, class_result.name)) for class_result in set_result.comparison.classes]
         if any(power is not None for power in of_classes):
             table.add_row("", "power", *map(power_text, of_classes))
     return table
@@ -136,8 +136,10 @@ def _table_of_many_classes(result: AuditResult) -> Table:
         table.add_column(set_name(set_result, result), justify="right")
     for rows in zip(*(set_result.comparison.classes for set_result in result.sets), strict=True):
         shares = (
-            f"{hits_share(found.source)} -> {hits_share(found.engine)}" if found.source else hits_share(found.engine)
-            for found in rows
+            f"{hits_share(class_result.source)} -> {hits_share(class_result.engine)}"
+            if class_result.source
+            else hits_share(class_result.engine)
+            for class_result in rows
         )
         table.add_row(rows[0].name, f"{rows[0].engine.count:,}", *shares)
     return table

@@ -186,9 +186,9 @@ def markdown_text(text: str) -> str:
     return re.sub(r"(?=://)|(?<=www)(?=\.)", "\N{ZERO WIDTH NON-JOINER}", line, flags=re.IGNORECASE)
 
 
-def _escaped_start(found: re.Match[str]) -> str:
+def _escaped_start(start: re.Match[str]) -> str:
     """The beginning of a line that would make it an item of a list, or the line above it a heading."""
-    return f"{found[0]}\N{ZERO WIDTH NON-JOINER}" if found[0].isdigit() else f"\\{found[0]}"
+    return f"{start[0]}\N{ZERO WIDTH NON-JOINER}" if start[0].isdigit() else f"\\{start[0]}"
 
 
 def powers_text(result: AuditResult) -> str:
@@ -196,8 +196,8 @@ def powers_text(result: AuditResult) -> str:
     by_set: dict[str, list[str]] = {}
     for gate in result.gates:
         if gate.power is not None and gate.lesion_class is None:
-            what = _GATE_NAMES.get(gate.rule, "{subject}").format(subject=gate.subject)
-            by_set.setdefault(gate.set, []).append(f"{what} {power_text(gate.power)}")
+            name = _GATE_NAMES.get(gate.rule, "{subject}").format(subject=gate.subject)
+            by_set.setdefault(gate.set, []).append(f"{name} {power_text(gate.power)}")
     return "; ".join(f"{title}: {', '.join(powers)}" for title, powers in by_set.items())
 
 

@@ -38,7 +38,7 @@ def test_targets_are_read_as_they_are_written() -> None:
 def test_what_cannot_be_written_is_said_before_the_audit(given: list[str], message: str) -> None:
     # The formats that are there may be more than those named here.
     with pytest.raises(InvalidInputError) as caught:
-        parse_targets(given, taken=(Path("taken.json"),))
+        parse_targets(given, occupied=(Path("taken.json"),))
     start, *names = message.split("choose among ")
     assert start in str(caught.value)
     assert all(name in str(caught.value) for text in names for name in text.split(", "))
