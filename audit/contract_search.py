@@ -84,7 +84,7 @@ class Search:
     def surpasses(self, contract: EngineContract) -> bool:
         """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
         useful = self.ranked[0].interval.low > 1 / len(contract.classes)
-        return self.chosen is None and useful and all(_key(one.contract) != _key(contract) for one in self.rivals)
+        return self.chosen is None and useful and all(_key(rival.contract) != _key(contract) for rival in self.rivals)
 
 
 def search_contract(
@@ -111,18 +111,20 @@ def search_contract(
             "[output.mapping] which of these classes each one stands for, and give that file as --contract"
         )
     usual = {} if base.mapping is not None else _usual_orders(base, session, classes)
-    found = _Rounds(session, clean, usual, where, progress)
+    rounds = _Rounds(session, clean, usual, where, progress)
     own = [(_OF_CONTRACT, base)] if given else []
-    candidates = list({_key(one): (name, one) for name, one in (*own, *_preprocessings(base, session))}.values())
-    first = found.answers(candidates, each=_FIRST, most=_MOST_FIRST)
+    candidates = list(
+        {_key(contract): (name, contract) for name, contract in (*own, *_preprocessings(base, session))}.values()
+    )
+    first = rounds.answers(candidates, per_class=_FIRST, most=_MOST_FIRST)
     best = sorted(first, key=lambda read: -read.whole)[:_FINALISTS]
     finalists = [(read.reading.name, read.reading.contract) for read in best]
     if given and all(_key(contract) != _key(base) for _, contract in finalists):
         finalists += own
     finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
                   if contract.crop == 1]  # fmt: skip
-    each = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
-    second = found.answers(finalists, each=each, most=_MOST_SECOND)
+    per_class = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
+    second = rounds.answers(finalists, per_class=per_class, most=_MOST_SECOND)
     second.sort(key=lambda read: -read.whole)
     return _decided(second, classes, tried=len(candidates) + 2)
 
@@ -164,9 +166,9 @@ class _Rounds:
     where: str
     progress: Progress | None
 
-    def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, each: int, most: int) -> list[_Read]:
+    def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, per_class: int, most: int) -> list[_Read]:
         """Every candidate's reading on some images of each class, of one lesion one."""
-        rows = _rows(self.clean.labels, self.clean.group, each=each, most=most)
+        rows = _rows(self.clean.labels, self.clean.group, per_class=per_class, most=most)
         images, labels = self.clean.images_at(rows), self.clean.labels[rows]
         read = []
         for done, (name, contract) in enumerate(candidates, start=1):
@@ -285,10 +287,10 @@ def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[st
     layouts += ["NCHW"] if port.shape[1] in (CHANNELS, None) else []
     layouts += ["NHWC"] if port.shape[3] in (CHANNELS, None) else []
     for layout in layouts:
-        told = f", {layout}" if len(layouts) > 1 else ""
+        layout_text = f", {layout}" if len(layouts) > 1 else ""
         for colour in ("RGB", "BGR"):
             for name, contract in _scalings(replace(plain, layout=layout, colour=colour)):
-                yield f"{name}, {colour}{told}", contract
+                yield f"{name}, {colour}{layout_text}", contract
 
 
 def _scalings(plain: EngineContract) -> Iterator[tuple[str, EngineContract]]:
@@ -319,16 +321,18 @@ def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]
         "alphabetical by full names": tuple(sorted(classes, key=class_title)),
     }
     return {
-        name: tuple(names.index(one) for one in classes) for name, names in named.items() if sorted(names) == sorted(classes)
+        name: tuple(names.index(class_name) for class_name in classes)
+        for name, names in named.items()
+        if sorted(names) == sorted(classes)
     }
 
 
-def _rows(labels: Indices, groups: Indices, *, each: int, most: int) -> Indices:
-    """Up to `each` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
+def _rows(labels: Indices, groups: Indices, *, per_class: int, most: int) -> Indices:
+    """Up to `per_class` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
     _, first = np.unique(groups, return_index=True)
-    of_class = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
-    each = max(5, min(each, most // len(of_class)))
-    spread = (rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)] for rows in of_class)
+    rows_of = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
+    per_class = max(5, min(per_class, most // len(rows_of)))
+    spread = (rows[np.linspace(0, len(rows) - 1, min(per_class, len(rows))).astype(int)] for rows in rows_of)
     return np.sort(np.concatenate(list(spread)))
 
 
@@ -343,5 +347,5 @@ def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
     return contract.layout, contract.dtype, contract.colour, contract.normalise, numbers, of_crop
 
 
-def _same(one: EngineContract, other: EngineContract) -> bool:
-    return _key(one) == _key(other) and one.classes == other.classes
+def _same(first: EngineContract, second: EngineContract) -> bool:
+    return _key(first) == _key(second) and first.classes == second.classes

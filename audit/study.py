@@ -145,11 +145,11 @@ class Study:
 def read_study(path: Path) -> Study:
     """The figures of a study's folder; raises InvalidInputError where no model is trained yet or a file is damaged."""
     folder = StudyFolder(path)
-    models = sorted(model for one in folder.runs.glob("*/run.json") if (model := parse_model(one.parent.name)) is not None)
+    models = sorted(model for file in folder.runs.glob("*/run.json") if (model := parse_model(file.parent.name)) is not None)
     manifests = {model: read_run(folder.run(model).path) for model in models}
     if not manifests:
         raise InvalidInputError(f"{path}: no model of the study is trained yet")
-    answers = [one for model in models for one in _of_model(folder, model, manifests)]
+    answers = [answered for model in models for answered in _of_model(folder, model, manifests)]
     first = manifests[models[0]]
     contract = first.contract
     majority, _ = metrics.majority_class(answers[0].labels)
@@ -172,7 +172,7 @@ def _of_model(
     digest = manifest.weights.digest
     own = [open_set(resolve(folder.run(model).path, record)) for record in manifest.sets.values()]
     attacked = [open_set(path) for path in set_files(folder.attacked(model).sets)]
-    for image_set in (*own, *(one for one in attacked if one.info.threat_model is not None)):
+    for image_set in (*own, *(image_set for image_set in attacked if image_set.info.threat_model is not None)):
         if image_set.info.source == digest:
             yield _answers(model, image_set, model, image_set.source_logits)
     for other, theirs in manifests.items():
@@ -219,10 +219,10 @@ def figures_of(answers: Answers) -> Figures:
 def rows_of(answers: Iterable[Answers]) -> Iterator[Row]:
     """One row for what differs in the seed alone, in the order of the first of them."""
     kinds: dict[tuple[object, ...], list[Answers]] = {}
-    for one in answers:
-        kinds.setdefault((_seedless(one.model), one.attack, _seedless(one.crafted_on)), []).append(one)
+    for answered in answers:
+        kinds.setdefault((_seedless(answered.model), answered.attack, _seedless(answered.crafted_on)), []).append(answered)
     for several in kinds.values():
-        by_seed = {one.model.seed: figures_of(one) for one in several}
+        by_seed = {answered.model.seed: figures_of(answered) for answered in several}
         first = several[0]
         yield Row(first.model, first.attack, first.crafted_on, over_seeds(several, list(by_seed.values())), by_seed)
 
@@ -237,11 +237,11 @@ def over_seeds(answers: Sequence[Answers], figures: Sequence[Figures]) -> Figure
         return figures[0]
 
     def mean(name: str) -> float | None:
-        values = [value for one in figures if (value := getattr(one, name)) is not None]
+        values = [value for of_seed in figures if (value := getattr(of_seed, name)) is not None]
         return float(np.mean(values)) if values else None
 
-    right = np.concatenate([predictions(one.logits) == one.labels for one in answers])
-    groups = np.concatenate([one.groups for one in answers])
+    right = np.concatenate([predictions(answered.logits) == answered.labels for answered in answers])
+    groups = np.concatenate([answered.groups for answered in answers])
     names = ("accuracy", "balanced", "first_sensitivity", "malignant_sensitivity", "area", "majority_share")
     return Figures(
         images=len(right),
@@ -254,16 +254,16 @@ def over_seeds(answers: Sequence[Answers], figures: Sequence[Figures]) -> Figure
 
 def _training(folder: StudyFolder, model: StudyModel, manifest: RunManifest) -> Training:
     log = read_log(folder.run(model).log)
-    told = manifest.training
+    recorded = manifest.training
     return Training(
         model=model,
         epochs=len(log),
-        kept_epoch=int(told.get("kept_epoch", 0)),
+        kept_epoch=int(recorded.get("kept_epoch", 0)),
         seconds=sum(float(epoch.get("seconds", 0)) for epoch in log),
         images_per_second=float(np.median([epoch.get("images_per_second", 0) for epoch in log])) if log else 0.0,
-        device=str(told.get("device", "")),
-        start=str(told.get("start", "")),
-        weaknesses=tuple(told.get("weaknesses", ())),
+        device=str(recorded.get("device", "")),
+        start=str(recorded.get("start", "")),
+        weaknesses=tuple(recorded.get("weaknesses", ())),
         leaked_lesions=manifest.data.get("leaked_lesions"),
     )
 

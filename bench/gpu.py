@@ -78,14 +78,14 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> tuple
     for name, reason in hindrances.items():
         say(f"{name} will be left out: {reason}")
     for name in options.parts:
-        left = 60 * options.minutes - (time.perf_counter() - started)
+        remaining = 60 * options.minutes - (time.perf_counter() - started)
         if name in hindrances:
             results[name] = {"error": f"not started: {hindrances[name]}"}
-        elif left <= 0:
+        elif remaining <= 0:
             results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
         else:
-            say(f"{name}, {left:.0f} s left")
-            results[name] = _in_a_process(name, settings, seconds=min(left, 60 * options.part_minutes))
+            say(f"{name}, {remaining:.0f} s left")
+            results[name] = _in_a_process(name, settings, seconds=min(remaining, 60 * options.part_minutes))
         minutes = (time.perf_counter() - started) / 60
         text = _document(results, settings, minutes=minutes)
         write_bytes(output, text.encode())
@@ -119,12 +119,12 @@ def _in_a_process(name: str, settings: Settings, *, seconds: float) -> dict[str,
         ]  # fmt: skip
         code = run_for(command, seconds=seconds, output=printed)
         log = printed.read_text(errors="replace")
-        found = json.loads(answer.read_text()) if answer.is_file() else {}
-    if not found.pop("complete", False):
+        answered = json.loads(answer.read_text()) if answer.is_file() else {}
+    if not answered.pop("complete", False):
         lines = [line for line in log.splitlines() if line.strip()]
         reason = "took too long" if code is None else f"ended with {code}: {lines[-1][:300] if lines else 'no message'}"
-        found |= {"error": reason, "log": log[-4000:]}
-    return {**found, "seconds": round(time.perf_counter() - started, 1)}
+        answered |= {"error": reason, "log": log[-4000:]}
+    return {**answered, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def _answer_one(name: str, settings: Settings, target: Path) -> None:
@@ -149,7 +149,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
         title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
         took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
         sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{_body(result)}")
-    found = versions("torch", "onnx", *LIBRARIES)
+    used = versions("torch", "onnx", *LIBRARIES)
     head = f"""# On a GPU
 
     {shlex.join(["python", "bench/gpu.py", *sys.argv[1:]])}
@@ -157,7 +157,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
 took {minutes:.1f} minutes. Each part ran in a process of its own; contestants of one table work in turns in one process.
 
 - device: {_machine(settings)}
-- versions: {", ".join(f"{library} {version}" for library, version in found.items())}
+- versions: {", ".join(f"{library} {version}" for library, version in used.items())}
 """
     return head + "".join(sections)
 

@@ -20,6 +20,8 @@ from skinaudit.bench.timing import Contestant, interleaved
 from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import slices, to_pixels
+from skinaudit.trainer.feed import Feed
+from skinaudit.trainer.hardener import Hardener
 from skinaudit.trainer.models import channels_last
 from skinaudit.trainer.objective import build_objective
 from skinaudit.trainer.recipes import RECIPES, Hardening
@@ -97,13 +99,19 @@ def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contes
     channels_last(model)
     optimiser = optimisation.build_optimiser(model, _RECIPE)
     schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
-    average = optimisation.moving_average(model, decay=_RECIPE.averaging)
+    average = optimisation.moving_average(model)
     objective = build_objective(batch.labels, classes=CLASSES, recipe=_RECIPE, device=torch.device("cpu"))
+
+    feed = Feed(batch.images, batch.labels, torch.device("cpu"))
+    hardener = None
+    if hardening is not None:
+        hardener = Hardener(model, hardening, function=model, objective=objective, classes=CLASSES)
 
     def epoch(number: int) -> None:
         loop._train_epoch(
-            model, average, loop.Examples(batch.images, batch.labels), optimiser, schedule,
-            recipe=_RECIPE, hardening=hardening, objective=objective, classes=CLASSES, seed=number, epoch=0, progress=None,
+            model, average, feed, optimiser, schedule,
+            function=model, hardener=hardener, recipe=_RECIPE, objective=objective, tail=None, seed=number, epoch=0,
+            progress=None,
         )  # fmt: skip
 
     return epoch

@@ -69,7 +69,8 @@ HAM10000 images at {size} x {size} pixels in random order, one thread. An audit 
 
 {lines[0]}
 
-Whether a joined pair shows one lesion under two names was not looked at; so the third column bounds the mistakes from above.
+A joined pair may really show one lesion under two names; this was not checked. So the third column is an upper
+bound of the mistakes.
 
 ## Edited copies under invented lesions
 
@@ -79,7 +80,7 @@ Whether a joined pair shows one lesion under two names was not looked at; so the
 
 ## External images against those of a run
 
-The images of seven in ten lesions are those of a run, kept as 256 cells of 8 bit each; the others are external images.
+The images of seven in ten lesions play the run's images, kept as 256 cells of 8 bit each. The others are external images.
 
 {lines[2]}
 

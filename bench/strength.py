@@ -95,14 +95,14 @@ def standing(
 ) -> Tensor:
     """Which of the images that `among` (bool (N,)) names are still answered rightly on the 8-bit grid: bool (N,)."""
     device = next(model.parameters()).device
-    left = among.clone()
+    intact = among.clone()
     for rows in among.nonzero().squeeze(1).split(size):
         original, labels = batch.images[rows.numpy()], torch.from_numpy(batch.labels[rows.numpy()]).to(device)
         perturbed = craft(to_pixels(original, device=device), labels).detach()
         grid = ball.to_grid(perturbed, torch.from_numpy(original).to(device), threat_model=threat_model)
         with torch.no_grad():
-            left[rows] = (model(to_pixels(grid.cpu().numpy(), device=device)).argmax(1) == labels).cpu()
-    return left
+            intact[rows] = (model(to_pixels(grid.cpu().numpy(), device=device)).argmax(1) == labels).cpu()
+    return intact
 
 
 def by_us(name: str, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
@@ -122,14 +122,14 @@ def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batc
     import torchattacks
 
     assert pair.peer is not None
-    left = _all(batch)
+    intact = _all(batch)
     for name, settings in ((pair.peer, pair.settings or {}), *pair.cascade):
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
         torch.manual_seed(0)
         attack = getattr(torchattacks, name)(model, eps=threat_model.eps, **settings, **step)
-        left = standing(model, batch, attack, threat_model, left, size=size)
-    return left
+        intact = standing(model, batch, attack, threat_model, intact, size=size)
+    return intact
 
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
@@ -171,8 +171,8 @@ def _all(batch: Batch) -> Tensor:
 def _timed(attack: Callable[[Batch], Tensor], batch: Batch) -> tuple[float, float]:
     """The share of images that still stands, and the seconds."""
     started = time.perf_counter()
-    left = attack(batch)  # comes back to the CPU, so that a GPU has done its work
-    return float(left.float().mean()), time.perf_counter() - started
+    intact = attack(batch)  # comes back to the CPU, so that a GPU has done its work
+    return float(intact.float().mean()), time.perf_counter() - started
 
 
 def page(measured: list[Row]) -> str:
@@ -218,7 +218,7 @@ def main() -> None:
         if options.output is not None:
             name = torch.cuda.get_device_name(0) if options.device == "cuda" else machine(options.threads)
             write_bytes(options.output, f"On {name}.\n\n{page(measured)}".encode())
-            content = json.dumps([asdict(each) for each in measured], indent=1) + "\n"
+            content = json.dumps([asdict(row) for row in measured], indent=1) + "\n"
             write_bytes(options.output.with_suffix(".json"), content.encode())
 
 

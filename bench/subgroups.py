@@ -170,16 +170,16 @@ on {RIGHT:.0%} of the images. Lesions are flipped {FLIPS:,} times in place of {F
 
 ## Honest engines
 
-As many images are lost as gained, by whole lesions unless it says otherwise. Audits with a FAIL, with the 95% interval of
-their share; at most {policy.alpha:.1%} may.
+As many images are lost as gained, by whole lesions unless the row says otherwise. Audits with a FAIL, and the 95% interval
+of their share; at most {policy.alpha:.1%} may FAIL.
 
 {table(("engine", "900 images", "3,000 images"), honest)}
 All together: {total}.
 
 ## Engines that lose on one site
 
-The engine answers wrongly on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
-1% of the lesions differ besides. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
+The engine is wrong on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
+A further 1% of the lesions differ. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
 
 {table(("images, site, images of the site", *(f"{loss:.0%}" for loss in LOSSES)), losing)}"""
 

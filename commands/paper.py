@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _SECTIONS = {
     "Study": ("--scale", "--config", "--show", "--data", "--only"),
-    "Changes to the scale": ("--eps", "--epochs", "--batch", "--weights", "--seeds"),
+    "Changes to the scale": ("--eps", "--epochs", "--batch", "--weights", "--precision", "--seeds"),
     "Run": ("--out", "--minutes", "--jobs", "--threads"),
 }
 """Sections of the help of `paper`, with their options."""
 
 
 @click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Repeat the study that skinaudit starts from.")
-@click.option("--scale", type=click.Choice(["full", "cpu", "tiny"]), default="cpu", show_default=True,
-              help="full: 224x224, the paper's networks, for a GPU. cpu: 64x64, hours on two cores. tiny: seconds, to try "
-              "the command.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["full", "gpu", "cpu", "tiny"]), default="cpu", show_default=True,
+              help="full: 224x224, the paper's networks and recipe, for a GPU. gpu: the same size in minutes. cpu: 64x64, "
+              "hours on two cores. tiny: seconds, to try the command.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Settings instead of those of a scale.")  # fmt: skip
 @click.option("--show", is_flag=True, help="Print the settings as TOML and the stages in their order, and stop.")
@@ -47,6 +47,8 @@ _SECTIONS = {
 @click.option("--batch", type=click.IntRange(2), default=None, help="Batch size of every training.")
 @click.option("--weights", multiple=True, metavar="ARCH=FILE|NAME",
               help="Weights that an architecture starts from. Can be repeated.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["usual", "fp32", "tf32", "bf16"]), default=None,
+              help="Precision of the training steps, as for `skinaudit train`; usual is its default.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=None, help="Number of seeds, from 0 on.")
 @click.option("--out", type=click.Path(path_type=Path), default=None,
               help="Folder of the study  [default: runs/paper-SCALE].")  # fmt: skip
@@ -95,8 +97,9 @@ def _settings(options: dict[str, Any]) -> StudySettings:
     chosen = SCALES[options["scale"]] if options["config"] is None else read_settings(options["config"])
     weights = dict(_pair(text) for text in options["weights"])
     return changed(
-        chosen, eps=options["eps"], seeds=options["seeds"], epochs=options["epochs"], batch=options["batch"], weights=weights
-    )
+        chosen, eps=options["eps"], seeds=options["seeds"], epochs=options["epochs"], batch=options["batch"],
+        weights=weights, precision=options["precision"],
+    )  # fmt: skip
 
 
 def _pair(text: str) -> tuple[str, str]:

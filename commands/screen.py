@@ -43,8 +43,8 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
     """A table of the result on standard output: names to the left, figures below their heads to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for first, *others in cells:
-        figures = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+    for first, *cells_after in cells:
+        figures = (f"{cell:>{width}}" for cell, width in zip(cells_after, widths[1:], strict=True))
         click.echo(printable_table("  ".join((f"{first:<{widths[0]}}", *figures))))
 
 

@@ -31,7 +31,7 @@ _SECTIONS = {
         "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--logit-adjustment",
         "--label-smoothing", "--averaging", "--swa", "--augment",
     ),
-    "Run": ("--out", "--resume", "--seed", "--threads", "--json"),
+    "Run": ("--out", "--resume", "--seed", "--precision", "--compile", "--cuda-graphs", "--threads", "--json"),
 }  # fmt: skip
 """Sections of the help of `train`, with their options."""
 
@@ -111,6 +111,11 @@ _SECTIONS = {
               "on the validation images. Can be repeated.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
 @seed_option("Seed of all random draws.")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default=None,
+              help="Precision of the training steps; the sets are always in fp32  [default: tf32 on a GPU, else "
+              "fp32].")  # fmt: skip
+@click.option("--compile", is_flag=True, help="Compile the training step with torch.compile.")
+@click.option("--cuda-graphs", is_flag=True, help="On a GPU: run the attack of hardening as one CUDA graph (linf).")
 @click.option("--skip-bad", is_flag=True, help="Skip and record unreadable images instead of stopping.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run after its last complete epoch.")
 @click.option(

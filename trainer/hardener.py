@@ -1,4 +1,4 @@
-"""Hardening within an epoch: the batches of a method, and gradients at weights that are moved against it."""
+"""Hardening in the loop: the batches of a method, and gradients at weights that are moved against it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.trainer import hardening
+from skinaudit.trainer.computing import FP32, Computing
 from skinaudit.trainer.inner_attack import AttackedCopy, Batch
 from skinaudit.trainer.objective import Objective
 from skinaudit.trainer.recipes import Hardening
@@ -17,9 +18,10 @@ _TINY = 1e-12  # of a norm that divides
 
 
 class Hardener:
-    """What one epoch of hardening holds open: the attacked copy of the model, and what its method carries along.
+    """What a hardened training holds open: the attacked copy of the model, and what its method carries along.
 
-    classes: names in the order of the columns.
+    function: that of `model`, as it is trained. classes: names in the order of the columns. repeats: how many times each
+    batch is trained on.
     """
 
     def __init__(
@@ -27,13 +29,20 @@ class Hardener:
         model: nn.Module,
         chosen: Hardening,
         *,
+        function: Callable[[Tensor], Tensor],
         objective: Objective,
         classes: Sequence[str],
-        generator: torch.Generator,
+        computing: Computing = FP32,
     ) -> None:
         self._method, self._settings = hardening.load(chosen.method, chosen.settings)
-        self._model, self._chosen, self._objective, self._classes = model, chosen, objective, classes
-        self._attacked = AttackedCopy(model, batch_norm=chosen.batch_norm)
+        self._model, self._function, self._chosen = model, function, chosen
+        self._objective, self._classes = objective, classes
+        self._attacked = AttackedCopy(model, batch_norm=chosen.batch_norm, computing=computing, steps=chosen.steps)
+        self.repeats: int = self._settings.get("repeats", 1)
+        self.begin(torch.Generator())
+
+    def begin(self, generator: torch.Generator) -> None:
+        """Begin an epoch. generator: of its attacks, on the device of the images."""
         self._generator = generator
         self._carried: dict[str, Any] = {}
 
@@ -50,7 +59,7 @@ class Hardener:
         if self._chosen.batch_norm == "train" and clean < len(images):
             clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
         return Batch(
-            self._model, self._attacked, images, labels, self._objective, threat_models,
+            self._function, self._attacked, images, labels, self._objective, threat_models,
             steps=self._chosen.steps, clean=clean, generator=self._generator, carried=self._carried,
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
 from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
+from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
@@ -64,7 +65,8 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there. set_steps: of the PGD set.
+    that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
+    of its steps; also part of what makes the bits. set_steps: of the PGD set.
     """
 
     arch: str
@@ -81,6 +83,7 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    computing: Computing = FP32
     set_steps: int = SET_STEPS
 
     def options(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class Training:
             "threads": self.threads,
             "head": self.head,
             "threshold": self.threshold,
+            **self.computing.to_json(),
         }
 
 
@@ -121,7 +125,8 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
+    check_computing(training.computing, device)
     parts = split(dataset, kind=training.split, seed=training.seed)
     summary = summarise(dataset, parts)
     report.data(summary)
@@ -136,7 +141,10 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
-    report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
+    report.say(
+        f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
+        f"{training.computing.precision}"
+    )
     settings = {
         **training.to_json(),
         "arch": training.arch,
@@ -152,7 +160,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
         folder=out, resume=resume,
-        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
+        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
     temperature = calibrate(model, val) if training.calibrate else None

@@ -63,14 +63,14 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         for graphs in (False, True):
             label = f"batches {name}{', CUDA graphs' if graphs else ''}"
             try:
-                found = _tried(cuda, model, images, batches=batches, graphs=graphs)
+                tried = _tried(cuda, model, images, batches=batches, graphs=graphs)
             except Exception as error:  # one setting that fails must not hide the others
-                found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-            figures[label] = found
+                tried = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+            figures[label] = tried
             rows.append([
-                label, found.get("error") or f"{found['largest']:.1e}", f"{found.get('not_freed', '-')}",
-                f"{found['milliseconds']:.2f}" if "milliseconds" in found else "-",
-                f"{found['torch_milliseconds']:.2f}" if "torch_milliseconds" in found else "-",
+                label, tried.get("error") or f"{tried['largest']:.1e}", f"{tried.get('not_freed', '-')}",
+                f"{tried['milliseconds']:.2f}" if "milliseconds" in tried else "-",
+                f"{tried['torch_milliseconds']:.2f}" if "torch_milliseconds" in tried else "-",
             ])  # fmt: skip
             keep(answer())
     return answer()

@@ -47,7 +47,7 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         second = _command(_training(settings, runs[1]))
         row("train again", f"{second:.1f} s", train_seconds=[first, second])
         weights = digest_file(files[0].weights) == digest_file(files[1].weights)
-        sets = [[one.digest for one in read_run(run).sets.values()] for run in runs]
+        sets = [[record.digest for record in read_run(run).sets.values()] for run in runs]
         row("the same weights twice", "yes" if weights else "NO", equal={"weights": weights, "sets": sets[0] == sets[1]})
         row("the same sets twice", "yes" if sets[0] == sets[1] else "NO")
         export = _command(["export", str(runs[0]), "--format", "onnx", "--threads", str(settings.threads)])

@@ -63,6 +63,9 @@ def train(
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
     seed: int = 0,
+    precision: Literal["fp32", "tf32", "bf16"] | None = None,
+    compile: bool = False,
+    cuda_graphs: bool = False,
     skip_bad: bool = False,
     resume: bool = False,
     out: str | Path | None = None,
@@ -84,6 +87,7 @@ def train(
     check_folder(folder, resume=resume)  # before torch is imported, which takes seconds
 
     from skinaudit.artifacts.threat_model import parse_eps
+    from skinaudit.trainer.computing import Computing, check_computing, training_device, usual_precision
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
@@ -102,11 +106,14 @@ def train(
         hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
         steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm, awp=awp, class_eps=class_eps,
     )  # fmt: skip
+    device = training_device()
+    computing = Computing(precision or usual_precision(device), compile, cuda_graphs)
+    check_computing(computing, device)
     plan = None if classes is None else read_classes(Path(classes))
     training = Training(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
         seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
-        threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
+        threshold=threshold, calibrate=calibrate, specificities=tuple(specificity), computing=computing,
     )  # fmt: skip
     claim_folder(folder, resume=resume)
     if resume and not check_resumable(folder, training.options()):

@@ -89,7 +89,12 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     ):  # earlier runs only say whether they did as their recipe does
         options["augment"] = settings_by_name["recipe.augment"]
     options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _LATER}
+    usual = "tf32" if str(settings_by_name.get("device")).startswith("cuda") else "fp32"
+    if settings_by_name.get("precision", usual) != usual:  # earlier runs do not say
+        options["precision"] = settings_by_name["precision"]
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
+    flags += ["--compile"] if settings_by_name.get("compiled") else []
+    flags += ["--cuda-graphs"] if settings_by_name.get("cuda_graphs") else []
     for name in (name for name in settings_by_name if name.startswith(_COST)):
         flags += ["--class-cost", f"{name.removeprefix(_COST)}={settings_by_name[name]:g}"]
     for name in (name for name in settings_by_name if name.startswith(_CLASS_EPS)):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from skinaudit import cli
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.study_folder import StudyFolder, StudyModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
-from skinaudit.trainer.study import work
+from skinaudit.trainer.study import schedule, work
 from skinaudit.trainer.study.settings import SCALES, to_toml
 
 STANDARD = StudyModel("mobilenet", "paper", False, "lesion", 0)
@@ -81,6 +84,27 @@ def test_a_study_that_is_cut_short_says_what_is_missing_and_goes_on(study: Calla
     assert "**Not complete: 3 stages are left**" in page
     assert f"- autoattack {HARDENED.name}" in page
     assert len(figures["left"]) == 3
+
+
+class PicklingPool:
+    """Stands for the processes: takes what it is given as they would, and works here."""
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        work, arguments = pickle.loads(pickle.dumps((work, arguments)))
+        future.set_result(pickle.loads(pickle.dumps(work(*arguments))))
+        return future
+
+
+def test_several_stages_at_once_are_the_same_study(
+    study: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_processes", lambda jobs: nullcontext(PicklingPool()))
+    done = study("--jobs", "2", "--only", "train", "--only", "answer")
+    assert done.exit_code == 0, done.output
+    page, figures = page_of(tmp_path)
+    assert figures["left"] == []
+    assert "| hardened mobilenet | paper, split by lesions | PGD | standard mobilenet |" in page
 
 
 def test_a_training_that_diverges_is_a_result(

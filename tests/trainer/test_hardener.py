@@ -39,7 +39,8 @@ OBJECTIVE = Objective(torch.ones(7))
 
 
 def hardened(model: nn.Module, hardening: Hardening, *, share: float = 1.0) -> Tensor:
-    hardener = Hardener(model, hardening, objective=OBJECTIVE, classes=CLASSES, generator=seeded())
+    hardener = Hardener(model, hardening, function=model, objective=OBJECTIVE, classes=CLASSES)
+    hardener.begin(seeded())
     batch = hardener.batch(IMAGES, LABELS, share=share)
     return IMAGES if batch is None else hardener.perturb(batch)
 
@@ -115,7 +116,8 @@ def test_gradients_are_those_at_weights_moved_against_the_model(model: nn.Module
 
 def test_moved_weights_leave_no_trace_in_the_running_statistics(model: nn.Module) -> None:
     hardening = Hardening(LINF4, steps=1, awp=0.01)
-    hardener = Hardener(model, hardening, objective=OBJECTIVE, classes=CLASSES, generator=seeded())
+    hardener = Hardener(model, hardening, function=model, objective=OBJECTIVE, classes=CLASSES)
+    hardener.begin(seeded())
     batch = hardener.batch(IMAGES, LABELS, share=1.0)
     assert batch is not None
     perturbed = hardener.perturb(batch)

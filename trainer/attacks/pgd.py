@@ -186,7 +186,7 @@ def _bounds(images: Tensor, threat_model: ThreatModel) -> ball.Bounds | None:
 def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     loss = functional.cross_entropy(logits, labels, reduction="none")
     saturated = loss.detach() <= _LEAST_LOSS
-    if saturated.any():
+    if loss.device.type != "cpu" or saturated.any():  # on a GPU, looking costs more than computing both
         # -inf in the place of the own logit would give NaN gradients where all others are -inf as well: there are none here.
         wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
         loss = torch.where(saturated, wrong - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
@@ -217,7 +217,9 @@ def _record(
     rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successes to sixteenths
     better = rank > best[index]
     if len(index) == len(adversarial):  # all are still in the loop: no need to gather and scatter images
-        kept = moved if better.all() else torch.where(better.view(-1, 1, 1, 1), moved, adversarial)
+        if moved.device.type == "cpu" and better.all():
+            return moved, rank
+        kept = torch.where(better.view(-1, 1, 1, 1), moved, adversarial)
         return kept, torch.where(better, rank, best)
     adversarial[index[better]] = moved[better]
     best[index[better]] = rank[better]

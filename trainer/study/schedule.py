@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -97,7 +98,7 @@ def _at_once(
             for stage in ready[: jobs - len(running)]:
                 waiting.remove(stage)
                 report.say(f"== {stage.name}")
-                running[pool.submit(do_stage, place, stage, Reporter())] = stage
+                running[pool.submit(do_stage, place, stage)] = stage
             if not running:
                 return
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -112,7 +113,11 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
     What they were doing is resumed later: they write whole files alone.
     """
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    # Ctrl-C reaches all processes of a terminal at once: this one answers for all of them.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=ignored
+    )
     try:
         yield pool
     except BaseException:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.plain_values import read_toml
 from skinaudit.artifacts.study_folder import RecipeName, SplitName
@@ -58,7 +58,7 @@ class StudySettings:
     """Every choice of a study. Invariant: equal values and data give equal figures on one machine.
 
     images: number of synthetic images; 0 for all of a data set. attack_steps: of the PGD sets. hardening_steps: of the PGD
-    attack in training.
+    attack in training. precision: of the training steps; `usual` is that of `skinaudit train`.
     """
 
     scale: str
@@ -67,6 +67,7 @@ class StudySettings:
     eps: str
     attack_steps: _Positive
     hardening_steps: _Positive
+    precision: Literal["usual", "fp32", "tf32", "bf16"]
     seeds: _Positive
     splits: tuple[SplitName, ...]
     recipes: tuple[RecipeName, ...]
@@ -100,7 +101,7 @@ def _architecture(name: str, width: float, *, paper: Fit, default: Fit) -> Archi
 SCALES: Mapping[str, StudySettings] = {
     # Huq & Pervin 2020: 224x224, full width, batch 16. Without batch norm VGG16 diverges at their learning rate of 0.1.
     "full": StudySettings(
-        scale="full", size=224, images=0, eps="2/255", attack_steps=40, hardening_steps=3, seeds=1,
+        scale="full", size=224, images=0, eps="2/255", attack_steps=40, hardening_steps=3, precision="usual", seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),
         autoattack=AutoAttackSettings(images=300, steps=100, targets=9, queries=5000),
         architectures=(
@@ -108,8 +109,19 @@ SCALES: Mapping[str, StudySettings] = {
             _architecture("vgg16", 1.0, paper=Fit(60, 16, 0.01), default=Fit(20, 32, 0.0)),
         ),
     ),
+    # The same size in some minutes of a GPU: larger batches, fewer epochs and steps. So few epochs from random weights leave
+    # VGG16 a constant answer without batch norm.
+    "gpu": StudySettings(
+        scale="gpu", size=224, images=0, eps="2/255", attack_steps=20, hardening_steps=3, precision="bf16", seeds=1,
+        splits=("lesion", "paper"), recipes=("paper", "default"),
+        autoattack=AutoAttackSettings(images=100, steps=20, targets=2, queries=200),
+        architectures=(
+            _architecture("mobilenet", 1.0, paper=Fit(14, 128, 0.0), default=Fit(10, 128, 0.0)),
+            _architecture("vgg16_bn", 1.0, paper=Fit(9, 128, 0.0), default=Fit(8, 128, 1e-3)),
+        ),
+    ),
     "cpu": StudySettings(
-        scale="cpu", size=64, images=0, eps="2/255", attack_steps=40, hardening_steps=3, seeds=1,
+        scale="cpu", size=64, images=0, eps="2/255", attack_steps=40, hardening_steps=3, precision="usual", seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),
         autoattack=AutoAttackSettings(images=200, steps=50, targets=6, queries=500),
         architectures=(
@@ -118,7 +130,7 @@ SCALES: Mapping[str, StudySettings] = {
         ),
     ),
     "tiny": StudySettings(
-        scale="tiny", size=32, images=300, eps="8/255", attack_steps=2, hardening_steps=1, seeds=1,
+        scale="tiny", size=32, images=300, eps="8/255", attack_steps=2, hardening_steps=1, precision="usual", seeds=1,
         splits=("lesion", "paper"), recipes=("paper",),
         autoattack=AutoAttackSettings(images=8, steps=2, targets=1, queries=2),
         architectures=(_architecture("mobilenet", 0.1, paper=Fit(1, 16, 0.0), default=Fit(1, 32, 0.0)),),
@@ -141,6 +153,7 @@ def changed(
     epochs: int | None = None,
     batch: int | None = None,
     weights: Mapping[str, str] | None = None,
+    precision: Literal["usual", "fp32", "tf32", "bf16"] | None = None,
 ) -> StudySettings:
     """The settings with those replaced that are not None; epochs and batch in every recipe. weights: by architecture.
 
@@ -159,7 +172,10 @@ def changed(
         replace(one, weights=weights.get(one.name, one.weights), paper=fit(one.paper), default=fit(one.default))
         for one in settings.architectures
     )
-    return replace(settings, eps=eps or settings.eps, seeds=seeds or settings.seeds, architectures=chosen)
+    return replace(
+        settings, eps=eps or settings.eps, seeds=seeds or settings.seeds, precision=precision or settings.precision,
+        architectures=chosen,
+    )  # fmt: skip
 
 
 def to_toml(settings: StudySettings) -> str:

@@ -65,15 +65,15 @@ def _of_models(models: Sequence[StudyModel]) -> Iterator[Stage]:
     """Each model, and as soon as its partners are there what it answers to their sets; attacks behind each split."""
     for index, model in enumerate(models):
         yield Stage("train", model)
-        partners = [one for one in models[:index] if _comparable(one, model)]
+        partners = [partner for partner in models[:index] if _comparable(partner, model)]
         for partner in partners:
             yield Stage("answer", model, partner)
             if not model.hardened and not partner.hardened:
                 yield Stage("answer", partner, model)
         last = index + 1 == len(models) or _group(models[index + 1]) != _group(model)
         if last:
-            group = [one for one in models[: index + 1] if _group(one) == _group(model)]
-            yield from (Stage("autoattack", one) for one in sorted(group, key=lambda one: not one.hardened))
+            group = [member for member in models[: index + 1] if _group(member) == _group(model)]
+            yield from (Stage("autoattack", member) for member in sorted(group, key=lambda member: not member.hardened))
 
 
 def _group(model: StudyModel) -> tuple[str, str, int]:
@@ -90,7 +90,7 @@ def _comparable(earlier: StudyModel, model: StudyModel) -> bool:
 
 def _allowed(settings: StudySettings, only: Sequence[str]) -> set[str]:
     sorts: tuple[tuple[str, ...], ...] = (
-        tuple(one.name for one in settings.architectures),
+        tuple(architecture.name for architecture in settings.architectures),
         tuple(f"recipe-{recipe}" for recipe in settings.recipes),
         tuple(f"split-{split}" for split in settings.splits),
         ("train", "answer", "autoattack"),

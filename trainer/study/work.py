@@ -18,6 +18,7 @@ from skinaudit.artifacts.study_folder import StageRecord, StudyFolder, StudyMode
 from skinaudit.errors import TrainingDivergedError
 from skinaudit.trainer import generate
 from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.computing import Computing, training_device, usual_precision
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.evaluate import logits_of
@@ -45,9 +46,9 @@ class Workplace:
         return StudyFolder(self.out)
 
 
-def do_stage(place: Workplace, stage: Stage, report: Reporter) -> StageRecord:
+def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> StageRecord:
     """Do one stage; a training that was interrupted goes on. A training that diverges is a result, not an error."""
-    started = time.perf_counter()
+    report, started = report or Reporter(), time.perf_counter()
     torch.set_num_threads(place.threads)
     state, remark = "done", ""
     try:
@@ -91,10 +92,15 @@ def _train(place: Workplace, model: StudyModel, report: Reporter) -> None:
     training = Training(
         arch=model.arch, width=architecture.width, size=settings.size, recipe=recipe, hardening=hardening,
         threat_model=settings.threat_model, split=model.split, seed=model.seed, weights=architecture.weights or None,
-        threads=place.threads, set_steps=settings.attack_steps,
+        threads=place.threads, set_steps=settings.attack_steps, computing=_computing(settings),
     )  # fmt: skip
     out = place.folder.run(model).path
     train_run(dataset_of(place), training, out=out, resume=out.exists(), report=report)
+
+
+def _computing(settings: StudySettings) -> Computing:
+    device = training_device()
+    return Computing(usual_precision(device) if settings.precision == "usual" else settings.precision)
 
 
 def _answer(place: Workplace, model: StudyModel, crafted_on: StudyModel) -> None:
@@ -134,4 +140,4 @@ def _open(folder: StudyFolder, model: StudyModel) -> tuple[RunManifest, torch.nn
     run = folder.run(model).path
     manifest = read_run(run)
     network = folded(load_run_model(run, manifest=manifest))
-    return manifest, network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return manifest, network.to(training_device())

@@ -73,10 +73,12 @@ def _bars(axes: Axes, groups: Sequence[Group], *, balanced: bool) -> None:
     for number, (attack, on_itself, label, colour) in enumerate(_CONDITIONS):
         there = [(place, group[attack, on_itself]) for place, group in enumerate(groups) if (attack, on_itself) in group]
         places = [place + (number - 1.5) * _BAR for place, _ in there]
-        values = [100 * (one.balanced if balanced else one.accuracy) for _, one in there]
+        values = [100 * (figures.balanced if balanced else figures.accuracy) for _, figures in there]
         axes.bar(places, values, 0.9 * _BAR, color=colour, label=label)
         if not balanced:
-            ends = np.array([(one.accuracy - one.interval.low, one.interval.high - one.accuracy) for _, one in there])
+            ends = np.array(
+                [(figures.accuracy - figures.interval.low, figures.interval.high - figures.accuracy) for _, figures in there]
+            )
             if len(there):
                 axes.errorbar(places, values, yerr=100 * ends.T.clip(0), linestyle="", color="black", capsize=2, linewidth=1)
         for place, value in zip(places, values, strict=True):

@@ -136,7 +136,7 @@ def _splits(study: Study) -> list[str]:
     both = {kind: rows for kind, rows in kinds.items() if len(rows) > 1}
     if not both:
         return []
-    leaked = next((one.leaked_lesions for one in study.trainings if one.model.split == "paper"), None)
+    leaked = next((training.leaked_lesions for training in study.trainings if training.model.split == "paper"), None)
     lines = [
         "## Random split against split by lesions", "",
         f"The random split, seed 0: {leaked or 0:,} lesions of the test part have other images in training or validation; "
@@ -171,7 +171,8 @@ def _everything(study: Study) -> list[str]:
         ]
         for row in several:
             seeds = ", ".join(
-                f"{seed}: {_percent(one.accuracy)} ({_percent(one.balanced)})" for seed, one in sorted(row.by_seed.items())
+                f"{seed}: {_percent(figures.accuracy)} ({_percent(figures.balanced)})"
+                for seed, figures in sorted(row.by_seed.items())
             )
             origin = _origin(row)
             cells = [
@@ -192,12 +193,12 @@ def _times(study: Study) -> list[str]:
         "| run | epochs | kept | seconds | images/s | device | start |", "|---|---|---|---|---|---|---|",
         *(
             _line([
-                one.model.name, str(one.epochs), str(one.kept_epoch), f"{one.seconds:,.0f}",
-                f"{one.images_per_second:,.0f}", safe(one.device), safe(one.start),
+                training.model.name, str(training.epochs), str(training.kept_epoch), f"{training.seconds:,.0f}",
+                f"{training.images_per_second:,.0f}", safe(training.device), safe(training.start),
             ])
-            for one in study.trainings
+            for training in study.trainings
         ), "",
-        *(f"- {one.model.name}: {safe(text)}" for one in study.trainings for text in one.weaknesses), "",
+        *(f"- {training.model.name}: {safe(text)}" for training in study.trainings for text in training.weaknesses), "",
         "| stage | seconds |", "|---|---|",
         *(_line([stage.stage, f"{stage.seconds:,.1f}"]) for stage in study.stages),
     ]  # fmt: skip
@@ -222,8 +223,8 @@ def _models(study: Study) -> list[StudyModel]:
     return [kinds[key] for key in sorted(kinds)]
 
 
-def _same(one: StudyModel, other: StudyModel) -> bool:
-    return one.standard.arch == other.arch and (one.recipe, one.hardened, one.split) == (
+def _same(model: StudyModel, other: StudyModel) -> bool:
+    return model.standard.arch == other.arch and (model.recipe, model.hardened, model.split) == (
         other.recipe, other.hardened, other.split
     )  # fmt: skip
 

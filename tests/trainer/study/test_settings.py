@@ -13,7 +13,7 @@ from skinaudit.trainer.study.settings import SCALES, changed, read_settings, to_
 @pytest.mark.parametrize("scale", SCALES)
 def test_what_is_printed_reads_back(tmp_path: Path, scale: str) -> None:
     weights = {"mobilenet": 'a "b"\\c/ä.pth'}
-    settings = changed(SCALES[scale], weights=weights, seeds=3, epochs=7, batch=9, eps="3/255")
+    settings = changed(SCALES[scale], weights=weights, seeds=3, epochs=7, batch=9, eps="3/255", precision="bf16")
     path = tmp_path / "study.toml"
     path.write_text(to_toml(settings), encoding="utf-8")
     assert read_settings(path) == settings
