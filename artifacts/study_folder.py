@@ -145,8 +145,8 @@ def read_stages(folder: StudyFolder) -> tuple[StageRecord, ...]:
     if not folder.log.exists():
         return ()
     records = []
-    for number, line in enumerate(read_text(folder.log, what="log of a study", again=_AGAIN).splitlines(), start=1):
+    for number, line in enumerate(read_text(folder.log, kind="log of a study", again=_AGAIN).splitlines(), start=1):
         where = f"{folder.log}: line {number}"
-        plain = parse_json(line, where=where, what="log of a study", again=_AGAIN)
+        plain = parse_json(line, where=where, kind="log of a study", again=_AGAIN)
         records.append(build(StageRecord, plain, where=where, again=_AGAIN))
     return tuple(records)

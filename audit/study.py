@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
-from skinaudit.artifacts.run_folder import set_files
+from skinaudit.artifacts.run_folder import RUN_FILE, set_files
 from skinaudit.artifacts.study_folder import (
     StageRecord,
     StudyFolder,
@@ -30,6 +30,8 @@ from skinaudit.audit.figures.statistics import Interval, accuracy_interval
 from skinaudit.errors import InvalidInputError
 
 CONFIDENCE = 0.95
+PGD_SAMPLE = "pgd-sample"
+"""Attack of the rows that show PGD on the images of AutoAttack."""
 
 PAPER: Mapping[tuple[str, bool], Mapping[str, float]] = {
     ("mobilenet", False): {"clean": 77.24, "pgd": 2.89, "fgsm": 2.49},
@@ -80,7 +82,7 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one model answered to one set. attack: `clean`, `fgsm`, `pgd` or `autoattack`. crafted_on: None for clean images.
+    """What one model answered to one set. attack: `clean`, `fgsm`, `pgd`, PGD_SAMPLE or `autoattack`. crafted_on: None for clean images.
 
     logits: float32 (N, classes); labels, groups: int64 (N,).
     """
@@ -145,7 +147,9 @@ class Study:
 def read_study(path: Path) -> Study:
     """The figures of a study's folder; raises InvalidInputError where no model is trained yet or a file is damaged."""
     folder = StudyFolder(path)
-    models = sorted(model for file in folder.runs.glob("*/run.json") if (model := parse_model(file.parent.name)) is not None)
+    models = sorted(
+        model for file in folder.runs.glob(f"*/{RUN_FILE}") if (model := parse_model(file.parent.name)) is not None
+    )
     manifests = {model: read_run(folder.run(model).path) for model in models}
     if not manifests:
         raise InvalidInputError(f"{path}: no model of the study is trained yet")
@@ -175,6 +179,7 @@ def _of_model(
     for image_set in (*own, *(image_set for image_set in attacked if image_set.info.threat_model is not None)):
         if image_set.info.source == digest:
             yield _answers(model, image_set, model, image_set.source_logits)
+    yield from _on_sample(model, own, attacked)
     for other, theirs in manifests.items():
         for name, record in theirs.sets.items():
             path = folder.answers(model, other, name)
@@ -183,6 +188,18 @@ def _of_model(
                 logits = read_answers(path, weights=digest, images=image_set.images_digest)
                 if logits is not None:
                     yield _answers(model, image_set, other, logits)
+
+
+def _on_sample(model: StudyModel, own: Sequence[AdversarialSet], attacked: Sequence[AdversarialSet]) -> Iterator[Answers]:
+    """The model's own PGD set again, on the images alone that AutoAttack was tried on."""
+    chosen = {name for image_set in attacked for name in image_set.ids}
+    for image_set in own:
+        if chosen and image_set.info.attack == "pgd":
+            rows = np.array([name in chosen for name in image_set.ids])
+            whole = _answers(model, image_set, model, image_set.source_logits)
+            yield replace(
+                whole, attack=PGD_SAMPLE, logits=whole.logits[rows], labels=whole.labels[rows], groups=whole.groups[rows]
+            )
 
 
 def _answers(

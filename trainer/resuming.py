@@ -33,7 +33,7 @@ def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     checkpoint.load(files.checkpoint)
     if not files.options.exists():  # of an earlier version; the training itself compares a digest of all its options
         return True
-    before = dict(_flat(read_json(files.options, what="options of a training", again=_AGAIN)))
+    before = dict(_flat(read_json(files.options, kind="options of a training", again=_AGAIN)))
     now = dict(_flat(json.loads(json.dumps(options))))
     changed = [f"{name} {before[name]}, not {now[name]}" for name in now if name in before and before[name] != now[name]]
     if changed:

@@ -115,7 +115,7 @@ def train_run(
     """
     report = report or Reporter()
     claim_folder(out, resume=resume)
-    with one_writer(RunFolder(out).training_lock, what=str(out), say=report.say):
+    with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
         claim_folder(out, resume=resume)  # once more, as another training may have ended in between
         return _train(dataset, training, out=out, resume=resume, report=report)
 

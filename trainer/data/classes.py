@@ -64,7 +64,7 @@ def read_classes(path: Path) -> ClassPlan:
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
-    plain = read_toml(path, what="file of classes", again=_AGAIN)
+    plain = read_toml(path, kind="file of classes", again=_AGAIN)
     entries: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     table = entries.get("classes")
     members = {name: (of,) if isinstance(of, str) else of for name, of in (table or {}).items()}

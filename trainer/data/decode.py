@@ -97,7 +97,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
     format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
-        check_regular(path, what="image")
+        check_regular(path, kind="image")
         if dicom.is_dicom(path):
             read = dicom.read_picture(path)
             return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)

@@ -42,11 +42,11 @@ def run_study(
     report = report or Reporter()
     folder, started = place.folder, time.monotonic()
     place.out.mkdir(parents=True, exist_ok=True)
-    with one_writer(folder.lock, what=str(place.out), say=report.say):
+    with one_writer(folder.lock, place=str(place.out), say=report.say):
         _claim(folder, place.settings)
         dataset_of(place, report.progress("reading images"))  # once, before several processes would
         failed = {record.stage for record in read_stages(folder) if record.state == "failed"}
-        todo = [one for one in wanted if one.name not in failed and not is_done(folder, one, place.settings)]
+        todo = [stage for stage in wanted if stage.name not in failed and not is_done(folder, stage, place.settings)]
 
         def over() -> bool:
             return minutes is not None and time.monotonic() - started > 60 * minutes
@@ -59,7 +59,7 @@ def run_study(
             _one_by_one(place, todo, report, over, finish)
         else:
             _at_once(place, todo, jobs, report, over, finish)
-        return tuple(one for one in wanted if not is_done(folder, one, place.settings))
+        return tuple(stage for stage in wanted if not is_done(folder, stage, place.settings))
 
 
 def _claim(folder: StudyFolder, settings: StudySettings) -> None:

@@ -19,7 +19,7 @@ _CONDITIONS = (
     ("clean", True, "clean", "#1a7f64"),
     ("pgd", False, "PGD crafted on the standard model (stale)", "#e0a030"),
     ("pgd", True, "PGD crafted on the hardened model itself", "#c2472f"),
-    ("autoattack", True, "AutoAttack on the hardened model itself", "#5b2333"),
+    ("autoattack", True, "AutoAttack on the hardened model itself, on a sample of the images", "#5b2333"),
 )
 """Attack, whether the images were crafted on the model itself, what the legend says, colour."""
 _BAR = 0.2

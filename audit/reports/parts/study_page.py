@@ -8,27 +8,33 @@ from skinaudit.artifacts.contract import short_title
 from skinaudit.artifacts.study_folder import StudyModel
 from skinaudit.audit.figures.text import NOTHING
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
-from skinaudit.audit.study import PAPER, PAPER_TRANSFER, Figures, Row, Study, paper_name, split_text
+from skinaudit.audit.study import PGD_SAMPLE, PAPER, PAPER_TRANSFER, Figures, Row, Study, paper_name, split_text
 
-_ATTACKS = {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
+_ATTACKS = {
+    "clean": "clean",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    PGD_SAMPLE: "PGD, images of AutoAttack",
+    "autoattack": "AutoAttack",
+}
 _ORDER = tuple(_ATTACKS)
 
 
-def render(study: Study, *, command: str, left: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. left: names of stages that are not done. settings: as TOML. plot: file, if any."""
+def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
+    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: file, if any."""
     parts: Iterable[list[str]] = (
-        _head(study, command, left), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study), _left(study, left), ["## Settings", "", "```toml", settings.rstrip(), "```"],
+        _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
+        _everything(study), _times(study), _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
 
 
-def _head(study: Study, command: str, left: Sequence[str]) -> list[str]:
+def _head(study: Study, command: str, remaining: Sequence[str]) -> list[str]:
     lines = ["# The tables of Huq and Pervin (2020), measured again", ""]
     if study.synthetic:
         lines += ["**SYNTHETIC images: these figures say nothing about patients.**", ""]
-    if left:
-        lines += [f"**Not complete: {len(left)} stages are left**, see the end.", ""]
+    if remaining:
+        lines += [f"**Not complete: {len(remaining)} stages are left**, see the end.", ""]
     devices = sorted({stage.device for stage in study.stages})
     lines += [
         f"Data: {safe(study.dataset)}. Computed on: {', '.join(map(safe, devices))}. Made by:",
@@ -122,8 +128,12 @@ def _stale_sentences(study: Study, models: Sequence[StudyModel]) -> Iterator[str
             f"stale PGD {_percent(stale.accuracy)} ({100 * (stale.accuracy - clean.accuracy):+.1f} points), own PGD "
             f"{_percent(own.accuracy)} ({100 * (own.accuracy - clean.accuracy):+.1f} points)"
         )
-        if strongest is not None:
-            text += f", AutoAttack {_percent(strongest.accuracy)} (balanced {_percent(strongest.balanced)})"
+        same = by_origin.get((PGD_SAMPLE, True))
+        if strongest is not None and same is not None:
+            text += (
+                f"; on {strongest.images:,} of the images own PGD {_percent(same.accuracy)} (balanced "
+                f"{_percent(same.balanced)}), AutoAttack {_percent(strongest.accuracy)} ({_percent(strongest.balanced)})"
+            )
         yield text + "."
 
 
@@ -204,10 +214,10 @@ def _times(study: Study) -> list[str]:
     ]  # fmt: skip
 
 
-def _left(study: Study, left: Sequence[str]) -> list[str]:
+def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
     failed = [f"- {stage.stage}: {safe(stage.remark)}" for stage in study.stages if stage.state == "failed"]
     lines = ["## Failed", "", *failed, ""] if failed else []
-    return [*lines, "## Not done", "", *(f"- {name}" for name in left)] if left else lines
+    return [*lines, "## Not done", "", *(f"- {name}" for name in remaining)] if remaining else lines
 
 
 def _conditions(study: Study, model: StudyModel) -> list[Row]:
