@@ -82,9 +82,10 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one model answered to one set. attack: `clean`, `fgsm`, `pgd`, PGD_SAMPLE or `autoattack`. crafted_on: None for clean images.
+    """What one model answered to one set.
 
-    logits: float32 (N, classes); labels, groups: int64 (N,).
+    attack: `clean`, `fgsm`, `pgd`, PGD_SAMPLE or `autoattack`. crafted_on: None for clean images. logits: float32 (N,
+    classes); labels, groups: int64 (N,).
     """
 
     model: StudyModel

@@ -173,7 +173,7 @@ def changed(
             weights=weights.get(network.name, network.weights),
             paper=changed_fit(network.paper),
             default=changed_fit(network.default),
-        )  # fmt: skip
+        )
         for network in settings.architectures
     )
     return replace(

@@ -8,7 +8,7 @@ from skinaudit.artifacts.contract import short_title
 from skinaudit.artifacts.study_folder import StudyModel
 from skinaudit.audit.figures.text import NOTHING
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
-from skinaudit.audit.study import PGD_SAMPLE, PAPER, PAPER_TRANSFER, Figures, Row, Study, paper_name, split_text
+from skinaudit.audit.study import PAPER, PAPER_TRANSFER, PGD_SAMPLE, Figures, Row, Study, paper_name, split_text
 
 _ATTACKS = {
     "clean": "clean",
@@ -21,10 +21,11 @@ _ORDER = tuple(_ATTACKS)
 
 
 def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: file, if any."""
+    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
     parts: Iterable[list[str]] = (
         _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study), _not_done(study, remaining), ["## Settings", "", "```toml", settings.rstrip(), "```"],
+        _everything(study), _times(study), _not_done(study, remaining),
+        ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
 
