@@ -7,6 +7,7 @@ import pytest
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.study_folder import StudyModel
+from skinaudit.audit.figures.statistics import Interval, balanced_bootstrap
 from skinaudit.audit.study import Answers, figures_of, over_seeds, rows_of
 
 CONTRACT = InputContract(32, classes=("a", "b", "c"), malignant=("b", "c"))
@@ -55,3 +56,18 @@ def test_what_differs_in_the_seed_alone_is_one_row() -> None:
     rows = list(rows_of([answers(right, crafted_on=standard), answers(right, seed=1, crafted_on=standard), answers(right)]))
     assert [(sorted(row.by_seed), row.crafted_on) for row in rows] == [([0, 1], standard), ([0], None)]
     assert not rows[0].on_itself
+
+
+def test_a_balanced_accuracy_is_resampled_by_lesions() -> None:
+    labels, groups = np.repeat([0, 1], [90, 10]), np.arange(100)
+    right = labels == 0
+    alone = balanced_bootstrap(right, labels, groups)
+    assert alone == Interval(0.5, 0.5)  # each class is all right or all wrong, whatever is drawn
+    right = np.arange(100) % 2 == 0
+    apart = balanced_bootstrap(right, labels, groups)
+    together = balanced_bootstrap(right, labels, groups // 4 * 4 + groups % 2)  # pairs of images, both right or both wrong
+    assert apart.low < 0.5 < apart.high
+    assert together.high - together.low > 1.15 * (apart.high - apart.low)
+    # half of it is the rate of 90 images, half that of 10: their standard errors 0.053 and 0.158
+    expected = 2 * 1.96 * 0.5 * np.hypot(0.5 / np.sqrt(90), 0.5 / np.sqrt(10))
+    assert apart.high - apart.low == pytest.approx(expected, rel=0.15)
