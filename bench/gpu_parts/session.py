@@ -95,8 +95,8 @@ def _tried(
     session.close()
     return {
         "largest": largest,
-        "reserved": counted.made,
-        "not_freed": f"{len(counted.held)} of {counted.made}",
+        "reserved": counted.reservations,
+        "not_freed": f"{len(counted.handles)} of {counted.reservations}",
         "milliseconds": milliseconds,
         "torch_milliseconds": _milliseconds(lambda: _by_torch(model, images[:64])),
     }
@@ -200,8 +200,8 @@ class _Counted:
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
-        self.held: set[tuple[str, int]] = set()
-        self.made = 0
+        self.handles: set[tuple[str, int]] = set()
+        self.reservations = 0
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._cuda, name)
@@ -213,12 +213,12 @@ class _Counted:
 
     def _make(self, name: str, real: Any, *arguments: Any) -> Any:
         answer = real(*arguments)
-        self.held.add((name, int(answer[1])))
-        self.made += 1
+        self.handles.add((name, int(answer[1])))
+        self.reservations += 1
         return answer
 
     def _free(self, name: str, real: Any, handle: Any) -> Any:
-        self.held.remove((name, int(handle)))
+        self.handles.remove((name, int(handle)))
         return real(handle)
 
 
