@@ -26,7 +26,7 @@ from skinaudit.artifacts.study_folder import (
 from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.figures import metrics
 from skinaudit.audit.figures.scores import compare_scores
-from skinaudit.audit.figures.statistics import Interval, accuracy_interval
+from skinaudit.audit.figures.statistics import Interval, accuracy_interval, balanced_interval
 from skinaudit.errors import InvalidInputError
 
 CONFIDENCE = 0.95
@@ -64,8 +64,9 @@ def split_text(split: str) -> str:
 class Figures:
     """One model on one set, as fractions of 1; what the images do not tell is None.
 
-    interval: of the accuracy, over lesions. first_sensitivity: of the contract's first malignant class. area: under the ROC
-    curve of the malignant score. majority_share, constant_balanced: what a constant answer scores.
+    interval: of the accuracy, over lesions. balanced_interval: of the balanced accuracy, from those of its classes.
+    first_sensitivity: of the contract's first malignant class. area: under the ROC curve of the malignant score.
+    majority_share, constant_balanced: what a constant answer scores.
     """
 
     images: int
@@ -73,6 +74,7 @@ class Figures:
     accuracy: float
     interval: Interval
     balanced: float
+    balanced_interval: Interval
     first_sensitivity: float | None
     malignant_sensitivity: float | None
     area: float | None
@@ -193,7 +195,7 @@ def _of_model(
 
 def _on_sample(model: StudyModel, own: Sequence[AdversarialSet], attacked: Sequence[AdversarialSet]) -> Iterator[Answers]:
     """The model's own PGD set again, on the images alone that AutoAttack was tried on."""
-    chosen = {name for image_set in attacked for name in image_set.ids}
+    chosen = {name for image_set in attacked if image_set.info.threat_model is not None for name in image_set.ids}
     for image_set in own:
         if chosen and image_set.info.attack == "pgd":
             rows = np.array([name in chosen for name in image_set.ids])
@@ -226,6 +228,7 @@ def figures_of(answers: Answers) -> Figures:
         accuracy=metrics.accuracy(predicted, labels),
         interval=accuracy_interval(predicted == labels, answers.groups, confidence=CONFIDENCE),
         balanced=metrics.balanced_accuracy(predicted, labels),
+        balanced_interval=balanced_interval(predicted == labels, labels, answers.groups, confidence=CONFIDENCE),
         first_sensitivity=first,
         malignant_sensitivity=metrics.malignant_sensitivity(predicted, labels, malignant).share,
         area=None if area is None else area.value,
@@ -259,12 +262,14 @@ def over_seeds(answers: Sequence[Answers], figures: Sequence[Figures]) -> Figure
         return float(np.mean(values)) if values else None
 
     right = np.concatenate([predictions(answered.logits) == answered.labels for answered in answers])
+    labels = np.concatenate([answered.labels for answered in answers])
     groups = np.concatenate([answered.groups for answered in answers])
     names = ("accuracy", "balanced", "first_sensitivity", "malignant_sensitivity", "area", "majority_share")
     return Figures(
         images=len(right),
         lesions=len(np.unique(groups)),
         interval=accuracy_interval(right, groups, confidence=CONFIDENCE),
+        balanced_interval=balanced_interval(right, labels, groups, confidence=CONFIDENCE),
         constant_balanced=mean("constant_balanced") or 0.0,
         **{name: mean(name) for name in names},  # type: ignore[arg-type]
     )

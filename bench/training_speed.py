@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +49,16 @@ class Network:
         return f"{self.arch} x{self.width:g}, {self.size}x{self.size}"
 
     def built(self, device: torch.device) -> nn.Module:
-        """The model, the same each time."""
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return build(self.arch, width=self.width, size=self.size).to(device)
+        """A model of one's own, the same each time."""
+        return copy.deepcopy(_fresh(self)).to(device)
+
+
+@lru_cache(maxsize=1)
+def _fresh(network: Network) -> nn.Module:
+    """Drawing the weights of VGG16 takes seconds."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build(network.arch, width=network.width, size=network.size)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     _, content = measured(run, "training", more=small)
     figures = content["parts"]["training"]["figures"]
     assert figures["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
-    assert figures["equal"] == {"weights": True, "sets": True}
+    assert figures["equal"] == {"": {"weights": True, "sets": True}}
     assert len(figures["epochs"]) == 1
 
 

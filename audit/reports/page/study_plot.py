@@ -69,20 +69,21 @@ def draw_study(study: Study, path: Path) -> bool:
 
 
 def _bars(axes: Axes, groups: Sequence[Group], *, balanced: bool) -> None:
-    """Four bars a model, with the interval of the accuracy; the balanced accuracy has none."""
+    """Up to four bars a model, each with its interval."""
     for number, (attack, on_itself, label, colour) in enumerate(_CONDITIONS):
-        there = [(place, group[attack, on_itself]) for place, group in enumerate(groups) if (attack, on_itself) in group]
-        places = [place + (number - 1.5) * _BAR for place, _ in there]
-        values = [100 * (figures.balanced if balanced else figures.accuracy) for _, figures in there]
-        axes.bar(places, values, 0.9 * _BAR, color=colour, label=label)
-        if not balanced:
-            ends = np.array(
-                [(figures.accuracy - figures.interval.low, figures.interval.high - figures.accuracy) for _, figures in there]
-            )
-            if len(there):
-                axes.errorbar(places, values, yerr=100 * ends.T.clip(0), linestyle="", color="black", capsize=2, linewidth=1)
-        for place, value in zip(places, values, strict=True):
-            axes.text(place, 2, f"{value:.0f}", ha="center", fontsize=8, color="white", zorder=5)
+        measured = {place: group[attack, on_itself] for place, group in enumerate(groups) if (attack, on_itself) in group}
+        if not measured:
+            continue
+        places = [place + (number - 1.5) * _BAR for place in measured]
+        values = [figures.balanced if balanced else figures.accuracy for figures in measured.values()]
+        intervals = [figures.balanced_interval if balanced else figures.interval for figures in measured.values()]
+        ends = [(value - one.low, one.high - value) for value, one in zip(values, intervals, strict=True)]
+        heights, lengths = 100 * np.array(values), 100 * np.array(ends).T.clip(0)
+        axes.bar(places, heights, 0.9 * _BAR, color=colour, label=label)
+        axes.errorbar(places, heights, yerr=lengths, linestyle="", color="black", capsize=2, linewidth=1)
+        for place, height in zip(places, heights, strict=True):
+            axes.text(place, 2, f"{height:.0f}", ha="center", fontsize=8, color="white", zorder=5)
+    axes.set_xlim(-0.55, len(groups) - 0.45)
 
 
 def _of_paper(axes: Axes, models: Sequence[StudyModel]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from skinaudit.artifacts.contract import short_title
 from skinaudit.artifacts.study_folder import StudyModel
+from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.audit.study import PAPER, PAPER_TRANSFER, PGD_SAMPLE, Figures, Row, Study, paper_name, split_text
@@ -46,7 +47,8 @@ def _head(study: Study, command: str, remaining: Sequence[str]) -> list[str]:
     first = study.rows[0].figures
     return [
         *lines,
-        f"All figures are of test images and in percent, with 95% intervals in brackets: Wilson's, over lesions. Always "
+        f"All figures are of test images and in percent, with 95% intervals in brackets: of an accuracy Wilson's "
+        f"over effective lesions, of a balanced accuracy from those of its classes. Always "
         f"answering `{safe(study.majority_class)}` has an accuracy of {_percent(first.majority_share)} and a balanced "
         f"accuracy of {_percent(first.constant_balanced)}. Robust accuracies are over all images. With several seeds, "
         "figures are means over them and the interval is of all their answers together.",
@@ -88,7 +90,7 @@ def _table_two(study: Study) -> list[str]:
         pair = (paper_name(row.crafted_on.arch), paper_name(row.model.arch))
         lines.append(_line([
             row.crafted_on.arch, row.model.arch, row.model.recipe, split_text(row.model.split), _with_interval(row.figures),
-            _percent(row.figures.balanced), _number(PAPER_TRANSFER.get(pair)),
+            _balanced(row.figures), _number(PAPER_TRANSFER.get(pair)),
         ]))  # fmt: skip
     return lines
 
@@ -159,7 +161,7 @@ def _splits(study: Study) -> list[str]:
         random, lesions = rows["paper"].figures, rows["lesion"].figures
         lines.append(_line([
             f"{'hardened' if hardened else 'standard'} {arch}", recipe, _with_interval(random), _with_interval(lesions),
-            f"{100 * (random.accuracy - lesions.accuracy):+.1f}", _percent(random.balanced), _percent(lesions.balanced),
+            f"{100 * (random.accuracy - lesions.accuracy):+.1f}", _balanced(random), _balanced(lesions),
         ]))  # fmt: skip
     return lines
 
@@ -263,14 +265,22 @@ def _figures_line(title: str, row: Row) -> str:
     figures = row.figures
     return _line([
         title, f"{row.model.recipe}, {split_text(row.model.split)}", _ATTACKS[row.attack], _origin(row),
-        f"{figures.images:,} ({figures.lesions:,})", _with_interval(figures), _percent(figures.balanced),
+        f"{figures.images:,} ({figures.lesions:,})", _with_interval(figures), _balanced(figures),
         _percent(figures.first_sensitivity), _percent(figures.malignant_sensitivity), _percent(figures.area),
         _percent(figures.majority_share),
     ])  # fmt: skip
 
 
 def _with_interval(figures: Figures) -> str:
-    return f"{_percent(figures.accuracy)} [{_percent(figures.interval.low)}, {_percent(figures.interval.high)}]"
+    return _between(figures.accuracy, figures.interval)
+
+
+def _balanced(figures: Figures) -> str:
+    return _between(figures.balanced, figures.balanced_interval)
+
+
+def _between(value: float, interval: Interval) -> str:
+    return f"{_percent(value)} [{_percent(interval.low)}, {_percent(interval.high)}]"
 
 
 def _percent(fraction: float | None) -> str:
