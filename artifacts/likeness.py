@@ -70,14 +70,14 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
     known = whiten(recorded)
     turned = [np.ascontiguousarray(known[:, turn]) for turn in TURNS]
     for start in range(0, len(luminance), _ROWS):
-        some = luminance[start : start + _ROWS]
-        likeness, turn = likest(whiten(cells_of(some)), turned)
+        part = luminance[start : start + _ROWS]
+        likeness, turn = likest(whiten(cells_of(part)), turned)
         first, second = np.nonzero((likeness >= ALIKE) & (likeness < COPY))
         likeness[first, second] = np.maximum(
-            likeness[first, second], _moved(some, known, first, second, turn[first, second], whiten)
+            likeness[first, second], _moved(part, known, first, second, turn[first, second], whiten)
         )
         nearest = likeness.argmax(axis=1)
-        close = likeness[np.arange(len(some)), nearest] >= COPY
+        close = likeness[np.arange(len(part)), nearest] >= COPY
         nearest_of[start : start + _ROWS][close] = nearest[close]
     return nearest_of
 
@@ -99,9 +99,9 @@ def _moved(
 ) -> Floats:
     """The best cosine of each pair where the first picture is moved, either way."""
     best = np.full(len(first), -1, np.float32)
-    some, places = np.unique(first, return_inverse=True)
-    for move in moves(_BOTH_WAYS) if len(some) else ():
-        moved = whiten(cells_of(luminance[some], *move))
+    moved_pictures, places = np.unique(first, return_inverse=True)
+    for move in moves(_BOTH_WAYS) if len(moved_pictures) else ():
+        moved = whiten(cells_of(luminance[moved_pictures], *move))
         for index, order in enumerate(TURNS):
             pairs = np.flatnonzero(turn == index)
             cosine = np.einsum("ij,ij->i", moved[places[pairs]], known[second[pairs]][:, order])

@@ -53,10 +53,10 @@ class ThreatModel:
 
         Images in 8 bit spend the whole steps in it, so it has to be called by these.
         """
-        whole = int(self.eps_255)
-        if self.norm == "linf" and 1 <= whole != self.eps_255:
+        steps = int(self.eps_255)
+        if self.norm == "linf" and 1 <= steps != self.eps_255:
             raise InvalidInputError(
-                f"eps {self}: images are stored in 8 bit, so this equals {whole}/255; choose {whole}/255 or {whole + 1}/255"
+                f"eps {self}: images are stored in 8 bit, so this equals {steps}/255; choose {steps}/255 or {steps + 1}/255"
             )
         return self
 

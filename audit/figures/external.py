@@ -157,12 +157,12 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
     engine = figures_of(stored.logits, images.labels, stored.lesions)
     source = engine if stored.source_logits is None else figures_of(stored.source_logits, images.labels, stored.lesions)
     before = None if own is None else figures_of(own.source_logits, own.labels, own.group)
-    both = {kind.name for kind in source.classes if kind.engine.count}
-    both &= {kind.name for kind in (before or source).classes if kind.engine.count}
+    shared_classes = {kind.name for kind in source.classes if kind.engine.count}
+    shared_classes &= {kind.name for kind in (before or source).classes if kind.engine.count}
     rows = []
     for name in (ACCURACY, BALANCED, MALIGNANT_CALLS):
-        external, of_engine = _estimate(source, name, both), _estimate(engine, name, both)
-        of_own = None if before is None else _estimate(before, name, both)
+        external, of_engine = _estimate(source, name, shared_classes), _estimate(engine, name, shared_classes)
+        of_own = None if before is None else _estimate(before, name, shared_classes)
         if external is None or of_engine is None:
             continue
         difference = None if of_own is None else of_own.value - external.value

@@ -32,8 +32,8 @@ def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
     least[:keys] = [
         full if full <= console.width // 3 else words for full, words in zip(natural, least[:keys], strict=False)
     ]
-    whole = _total_width(natural) <= console.width
-    parts = [list(range(len(columns)))] if whole else _parts(least, keys=keys, width=console.width)
+    fits = _total_width(natural) <= console.width
+    parts = [list(range(len(columns)))] if fits else _parts(least, keys=keys, width=console.width)
     for number, part in enumerate(parts):
         if number:
             console.print()
