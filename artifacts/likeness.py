@@ -58,10 +58,10 @@ class Whitening:
 
 
 def copied_from(luminance: Floats, recorded: Floats) -> Indices:
-    """Of which recorded picture each one is a near-copy, int64 (N,): the likest one, -1 for none.
+    """The recorded picture that each picture is a near-copy of, int64 (N,): the most similar one, -1 for none.
 
-    luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. What pictures
-    share is taken from the recorded ones alone, so that the answer for one picture does not hang on the others.
+    luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. Only the
+    recorded pictures decide what is common to all pictures, so the result for one picture does not depend on the others.
     """
     nearest_of = np.full(len(luminance), -1, np.int64)
     if not len(recorded):
@@ -83,7 +83,10 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
-    """The cosine of each picture with each of others, given in every one of TURNS, as it is turned best; and that turn."""
+    """The cosine of each picture with each other one in its best turn, and the index of that turn, both (N, M).
+
+    turned: the other pictures, once for each of TURNS.
+    """
     likeness = pictures @ turned[0].T
     turn = np.zeros(likeness.shape, np.int8)
     for index, turned_pictures in enumerate(turned[1:], start=1):

@@ -164,7 +164,7 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
 
 
 def manifest_path(engine: Path) -> Path:
-    """Where the manifest of an engine lies: `<engine file>.json`."""
+    """The path of an engine's manifest: `<engine file>.json`."""
     return engine.with_name(engine.name + MANIFEST_SUFFIX)
 
 

@@ -209,7 +209,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
 
 
 def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Reference) -> list[Shelf]:
-    """Where the answers of the engine, and of its reference, are kept until the audit ends."""
+    """The places where the answers of the engine and of its reference are kept until the audit ends."""
     common = {
         "files": inputs.digest, "manifest": inputs.manifest, "contract": inputs.contract, "emulate": request.emulate,
         "plan": request.plan, "control": None if request.control is None else digest_engine(request.control),

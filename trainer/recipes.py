@@ -56,7 +56,7 @@ class Recipe:
     logit_adjustment: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, without later settings that are off: a run from before them reads the same."""
+        """As plain JSON values. Later settings that are off are left out, so a run from before them reads the same."""
         settings = asdict(self)
         return {key: value for key, value in settings.items() if key not in _LATER or value}
 

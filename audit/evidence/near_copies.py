@@ -82,7 +82,7 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 
 
 def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
-    """As join_copies; cells: of the pictures, which are overwritten. luminance: of the pictures at ascending places."""
+    """As join_copies. cells: of all pictures; overwritten. luminance: gives that of the pictures at ascending places."""
     pictures = _Pictures(cells, luminance)
     alike = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
     for pairs in alike:

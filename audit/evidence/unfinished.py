@@ -42,8 +42,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where the answers of one engine lie until its audit ends. folder: None where nothing can be kept. key: what they
-    depend on, as a digest."""
+    """The folder that keeps the answers of one engine until its audit ends; None if nothing can be kept. key: a digest of
+    what the answers depend on."""
 
     folder: Path | None
     key: str

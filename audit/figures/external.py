@@ -187,7 +187,7 @@ def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate 
 
 
 def _of_difference(own: Estimate, external: Estimate) -> Interval:
-    """Of a difference of two independent figures, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    """The interval of a difference of independent figures, from their limits (MOVER: Zou & Donner 2008)."""
     difference = own.value - external.value
     below = _norm([own.value - own.interval.low, external.interval.high - external.value])
     above = _norm([own.interval.high - own.value, external.value - external.interval.low])

@@ -218,7 +218,7 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
 
 
 def _drawn(arguments: Sequence[str]) -> list[str]:
-    """Of the words of an audit those that say what was attacked afresh, and from which seed."""
+    """The arguments of an audit that say what was attacked afresh, and with which seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
         if word in _DRAWN:
