@@ -42,7 +42,7 @@ CONDITIONAL = frozenset(
         "Not", "NonZero", "OneHot", "IsNaN", "IsInf", "Sign",
     }
 )  # fmt: skip
-"""Operators by which an answer can hang on whether something is there; a convolutional classifier has none of them."""
+"""Operators that make an answer depend on whether something is present; a convolutional classifier has none of them."""
 
 WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
 """Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""

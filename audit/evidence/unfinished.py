@@ -50,7 +50,7 @@ class Shelf:
 
 
 def shelf_of(engine: Engine, *, depends_on: Any, batch_size: int) -> Shelf:
-    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers hang on."""
+    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers depend on."""
     identity = {"engine": asdict(engine.description), "batch": batch_size, "more": depends_on}
     key = digest_parts(json.dumps(identity, sort_keys=True, default=str).encode())
     try:

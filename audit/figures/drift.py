@@ -17,7 +17,7 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class AtRisk:
-    """An image whose answer hangs on less than the drift. Invariant: margin >= 0 and drift >= 0.
+    """An image whose answer depends on less than the drift. Invariant: margin >= 0 and drift >= 0.
 
     index: in its set. margin: by how much the source's first logit leads its second. drift: how far the engine moved the
     lead over any class. flipped: whether the engine answers otherwise.
