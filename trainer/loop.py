@@ -210,9 +210,9 @@ def _used(count: int, batch: int) -> int:
     return count - 1 if count % batch == 1 else count
 
 
-def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
+def _diverged(problem: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
     return TrainingDivergedError(
-        f"{what} in epoch {epoch + 1}: start again with --learning-rate below"
+        f"{problem} in epoch {epoch + 1}: start again with --learning-rate below"
         f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
     )
 

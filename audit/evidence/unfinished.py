@@ -66,7 +66,7 @@ def replay_unless_kept(
 
     seed: draws the batch that is asked again. Raises as replay.
     """
-    kept = _taken(shelf, images, classes=len(images.info.contract.classes))
+    kept = _stored(shelf, images, classes=len(images.info.contract.classes))
     if kept is not None and _holds(engine, images, kept, batch_size=batch_size, seed=seed):
         say(f"{images.path}: an interrupted audit had asked this engine; taken up from there")
         if progress is not None:
@@ -106,7 +106,7 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
         path.chmod(0o600)
 
 
-def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
+def _stored(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
     """What was kept for a set; None where there is nothing, or it is another user's, or not what was written."""
     if shelf.folder is None or not is_private(shelf.folder):
         return None

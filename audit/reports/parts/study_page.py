@@ -219,7 +219,7 @@ def _times(study: Study) -> list[str]:
 
 def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
     failed = [f"- {stage.stage}: {safe(stage.remark)}" for stage in study.stages if stage.state == "failed"]
-    lines = ["## Failed", "", *failed, ""] if failed else []
+    lines = ["## Failed", "", "The stages that need these models are left out.", "", *failed, ""] if failed else []
     return [*lines, "## Not done", "", *(f"- {name}" for name in remaining)] if remaining else lines
 
 
