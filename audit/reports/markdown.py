@@ -217,7 +217,7 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
     return chain(first, rows), len(first) + len(open_cases)
 
 
-def _drawn(arguments: Sequence[str]) -> list[str]:
+def _attack_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of an audit that say what was attacked afresh, and with which seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
@@ -251,7 +251,7 @@ def _reproduce(result: AuditResult) -> list[str]:
         command += ["--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
-    command += _drawn(result.arguments)
+    command += _attack_arguments(result.arguments)
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{set_result.file} {short(set_result.images_digest)}" for set_result in result.sets[:20])
