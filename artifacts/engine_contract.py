@@ -112,7 +112,7 @@ def read_engine_contract(path: Path) -> EngineContract:
     """Read a contract file; raises InvalidInputError naming the file and the entry for whatever is missing or unknown."""
     if not path.exists():
         raise InvalidInputError(f"{path}: no such contract; `skinaudit contract ENGINE` writes a first draft")
-    plain = read_toml(path, what="contract", again=_AGAIN)
+    plain = read_toml(path, kind="contract", again=_AGAIN)
     tables: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     given, answered = tables["input"], tables["output"]
     classes = answered["classes"]

@@ -76,11 +76,11 @@ def write_external(folder: Path, external: ExternalSets) -> None:
 
 
 def read_external(folder: Path) -> ExternalSets | None:
-    """What says that a folder of sets is external; None where nothing does. Raises InvalidInputError where it is damaged."""
+    """The description that makes a folder of sets external; None if there is none. Raises InvalidInputError if damaged."""
     path = folder / EXTERNAL_FILE
     if not path.exists():
         return None
-    value = read_json(path, what="description of external sets", again=_AGAIN)
+    value = read_json(path, kind="description of external sets", again=_AGAIN)
     kind = value.pop("kind", None)
     if kind != _KIND:
         raise InvalidInputError(f"{path}: kind should be {_KIND}, found {show(kind)}; {_AGAIN}")

@@ -61,8 +61,8 @@ def heading(command: str, *, seconds: float) -> str:
 
     {command}
 
-took {seconds / 60:.1f} minutes. Each fault lies in a real engine file beside an honest reference, and the manifest is what a
-careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` asserts it
+took {seconds / 60:.1f} minutes. Each fault is in a real engine file beside an honest reference. The manifest is what a
+careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` tries the same
 without the small probe, and with a quarter of the re-exports.
 Drop: the largest loss of accuracy of any set against the source model, in points.
 

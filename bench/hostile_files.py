@@ -58,10 +58,10 @@ def main() -> None:
 
     {command}
 
-took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file is a whole one of which bytes, values,
-keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
-of its own, and answers to an image if it can. Taken: what is left is valid, such as another bound in a
-policy. Wrongly taken: a set whose content differs, a FAIL that is read as a PASS, a text that acts upon a terminal.
+took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file was valid before bytes, values, keys,
+nodes, sizes or texts of it were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
+of its own, and answers to an image if it can. *Taken*: the changed file is still valid, such as a policy with another
+bound. *Wrongly taken*: a set with different content, a FAIL that is read as a PASS, a text that acts on a terminal.
 
 {table(("reader", "tried", *OUTCOMES), rows)}
 """

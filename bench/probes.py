@@ -172,12 +172,13 @@ def _page(
 
     python bench/probes.py {options.run} --queries {options.queries} --output docs/results/probes.md
 
-took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attacked, {options.queries} queries an image at
-most (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's eps.
-Malignant-to-benign flips are left out of the verdict here, so that only drops, masking and fidelity decide.
+took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attacked, at most {options.queries} queries per
+image (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's
+eps. Malignant-to-benign flips do not count in the verdict here, so only drops, masking and fidelity decide.
 
-`trapdoor.onnx` is the fp32 engine with an addition that turns its answers around where columns of pixels alternate more than
-in any stored image, as they do where Square begins. It gives the logits of its source on every stored image.
+`trapdoor.onnx` is the fp32 engine with an addition. It reverses the answers for images whose columns of pixels alternate
+more than in any stored image. Square begins with such images. On every stored image the engine gives the logits of its
+source.
 
 ## Verdicts and cost
 
@@ -185,9 +186,10 @@ in any stored image, as they do where Square begins. It gives the logits of its 
 
 ## Robust accuracy on the attacked images
 
-Replay: right on the stored FGSM and PGD images both; worst: right under replay, the probe, and a probe that starts at the
-stored images. Reference: the same attack, with the same random numbers, on the fp32 model. For `disagree` the fresh figure
-counts images without a point where the engine is wrong and the source right.
+- *replay*: right on the stored FGSM image and on the stored PGD image;
+- *fresh*: right under the probe. For `disagree`: no point was found where the engine is wrong and the source right;
+- *worst*: right under the replay, the probe, and a probe that starts at the stored images;
+- *reference*: the same attack, with the same random numbers, on the fp32 model.
 
 {table(heads, robust)}
 """

@@ -74,8 +74,8 @@ def _about(training: str, *, minutes: float, threads: int, used: Mapping[str, st
 
 took {minutes:.1f} minutes. Every quantiser got the run's fp32 graph, the run's calibration images and its own default
 settings. NNCF's accuracy control may change the answer to {100 * nncf_.MAX_DROP:g}% of the calibration images. Files for
-ONNX Runtime and OpenVINO ran there; those for TensorRT ran in ONNX Runtime on a CPU, emulated. Lost images: malignant
-ones that the source names rightly and the file calls benign. Bold: the best of the column.
+ONNX Runtime and OpenVINO ran there. Files for TensorRT were emulated in ONNX Runtime on a CPU. *Lost images* are malignant
+images that the source gets right and the file calls benign. Bold: the best of the column.
 
 - machine: {machine(threads)}
 - versions: {", ".join(f"{name} {version}" for name, version in {**versions("onnx"), **used}.items())}

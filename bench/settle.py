@@ -55,11 +55,14 @@ def main() -> None:
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
 
-PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Always, images leave the
-loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, so do images that stay right even if the rest of the ball held
-that many times what the gradient promises. Gradients: of all that {_STEPS} steps for every image would take. Right only
-because dropped: images that the attack breaks where none is dropped as settled. Training and the benchmark settle at
-{SETTLE:g}; stored sets never do.
+PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start.
+
+Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, images also leave if they would stay
+right even when the rest of the ball held that many times what the gradient promises. Training and the benchmark
+settle at {SETTLE:g}; stored sets never do.
+
+- *gradients*: share of all that {_STEPS} steps for every image would take;
+- *right only because dropped*: images that the attack breaks if none is dropped as settled.
 
 {table(heads, rows)}""",
         encoding="utf-8",

@@ -74,9 +74,9 @@ of images on which exactly one of source and engine is right.
 ## Images of lesions
 
 Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images), or all equally many. An image follows its
-lesion with the probability under *together* (it is lost, gained or unchanged with it) and is drawn by itself otherwise. The
-design effect of few discordant lesions is mixed with that of full agreement within lesions, PASS needs Tango's interval over
-effective counts and the lesion bootstrap both below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
+lesion with the probability under *together* (it is lost, gained or unchanged with it). Otherwise it is drawn alone. With few
+discordant lesions, the design effect is mixed with that of full agreement within lesions. PASS needs both Tango's interval
+over effective counts and the lesion bootstrap below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
 {clustered}
 
@@ -89,10 +89,10 @@ has a discordance of 3%.
 
 ## About how many images would decide
 
-A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how often an audit
-of as many images as the true rates ask for is decided. *Named anew*: how often one of as many images as the first audit
-names is, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row has
-{rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
+A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how
+often an audit is decided that has as many images as the true rates ask for. *Named anew*: the same with as many images as
+the first audit names, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row
+has {rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
 
 {power}
 """

@@ -114,7 +114,7 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
     groups = np.repeat(np.arange(images), sizes)[:images]
     labels = np.where(generator.random(images)[groups] < MALIGNANT_SHARE, 0, 1)
     about: dict[str, tuple[str, ...]] = {
-        name: _drawn(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
+        name: _drawn_values(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
     }
     columns, here, policy = columns_of(about), np.array([value == truth.site for value in about["site"]]), Policy()
     answers = []
@@ -146,7 +146,7 @@ def _answers(
     return Answers(engine=np.where(lost, _OTHER[labels], engine), source=source)
 
 
-def _drawn(generator: np.random.Generator, shares: Any, groups: NDArray[np.int64]) -> tuple[str, ...]:
+def _drawn_values(generator: np.random.Generator, shares: Any, groups: NDArray[np.int64]) -> tuple[str, ...]:
     """A value for each lesion, by its share."""
     values, weights = zip(*shares, strict=True)
     drawn = generator.choice(len(values), len(groups), p=np.array(weights) / sum(weights))
@@ -170,16 +170,16 @@ on {RIGHT:.0%} of the images. Lesions are flipped {FLIPS:,} times in place of {F
 
 ## Honest engines
 
-As many images are lost as gained, by whole lesions unless it says otherwise. Audits with a FAIL, with the 95% interval of
-their share; at most {policy.alpha:.1%} may.
+As many images are lost as gained, by whole lesions unless the row says otherwise. Audits with a FAIL, and the 95% interval
+of their share; at most {policy.alpha:.1%} may FAIL.
 
 {table(("engine", "900 images", "3,000 images"), honest)}
 All together: {total}.
 
 ## Engines that lose on one site
 
-The engine answers wrongly on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
-1% of the lesions differ besides. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
+The engine is wrong on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
+A further 1% of the lesions differ. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
 
 {table(("images, site, images of the site", *(f"{loss:.0%}" for loss in LOSSES)), losing)}"""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures import metrics
-from skinaudit.bench.timing import Contestant, interleaved
+from skinaudit.bench.timing import interleaved
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError, MissingDependencyError
@@ -94,30 +95,30 @@ def contestants(model: nn.Module, engines: Sequence[Opened], *, device: torch.de
 Answer = Callable[[NDArray[np.uint8]], object]
 
 
-def images_per_second(
-    answers: Mapping[str, Answer], images: NDArray[np.uint8], *, rounds: int, say: Callable[[str], None] = lambda _: None
-) -> dict[str, float]:
-    """Median images per second of each contestant on one batch, all in turns; the conversion from 8 bit is included.
+@dataclass(frozen=True)
+class Throughput:
+    """Median images per second, and the seconds of the two calls before: kernels are chosen or compiled in them."""
 
-    Each is warmed up first, and repeats the batch for about a quarter of a second a round.
-    """
-    for answer in answers.values():
-        answer(images)
-        answer(images)
-    once = {name: _once(answer, images, 1) for name, answer in answers.items()}
-    timed = interleaved(once, rounds=1)
-    repeats = {name: max(1, round(_SECONDS / timed.median(name))) for name in answers}
-    many = {name: _once(answer, images, repeats[name]) for name, answer in answers.items()}
-    contest = interleaved(many, rounds=rounds, say=say)
-    return {name: repeats[name] * len(images) / contest.median(name) for name in answers}
+    images_per_second: float
+    preparing: float
 
 
-def _once(answer: Answer, images: NDArray[np.uint8], repeats: int) -> Contestant[None]:
+def throughput(answer: Answer, images: NDArray[np.uint8], *, rounds: int) -> Throughput:
+    """A contestant alone on one batch, which it repeats for about a quarter of a second a round; from 8-bit images on."""
+    started = time.perf_counter()
+    answer(images)
+    answer(images)
+    preparing = time.perf_counter() - started
+    started = time.perf_counter()
+    answer(images)
+    repeats = max(1, round(_SECONDS / (time.perf_counter() - started)))
+
     def work(_: int) -> None:
         for _ in range(repeats):
             answer(images)
 
-    return work
+    seconds = interleaved({"": work}, rounds=rounds).median("")
+    return Throughput(repeats * len(images) / seconds, preparing)
 
 
 @torch.no_grad()

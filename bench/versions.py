@@ -53,11 +53,11 @@ def main() -> None:
     pairs = []
     for engine in engines:
         today = engine if options.recorded is None else options.recorded / engine.parents[1].name / "engines" / engine.name
-        both = [
+        of_versions = [
             [_audit(path, code) for _ in range(options.repeats)]
             for path, code in ((engine, options.earlier.resolve()), (today, _HERE))
         ]
-        pairs.append((engine, *map(_median, both)))
+        pairs.append((engine, *map(_median, of_versions)))
         print(
             engine,
             *(f"{audit.verdict} {audit.seconds:.1f} s {audit.peak:.0f} MiB" for audit in pairs[-1][1:]),
@@ -127,7 +127,7 @@ def _page(pairs: Sequence[tuple[Path, Audit, Audit]], options: argparse.Namespac
     python bench/versions.py {runs} --earlier EARLIER --repeats {options.repeats} --output docs/results/versions.md
 
 Before: commit {commit}. Machine: {machine(1)}, shared with other work. Plans are emulated. Each audit is a process
-of its own with the default policy; every one draws a seed of its own.
+of its own with the default policy, and draws its own seed.
 
 ## Verdicts
 

@@ -25,6 +25,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "transfer": ("provider", "threads"),
     "contract": ("limit_seconds", "limit_memory", "threads"),
     "track": ("tracking_uri", "experiment"),
+    "paper": ("data", "jobs", "threads"),
     "demo": ("threads",),
 })  # fmt: skip
 """Command -> the options of it that a variable may set, by the names of their values."""

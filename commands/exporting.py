@@ -133,7 +133,7 @@ def _line(exported: Exported) -> str:
 def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
     """Engine files that these engines came from, with their purpose: they lie beside them, and can be audited, too."""
     listed = {exported.path.resolve() for exported in written}
-    others: dict[Path, str] = {}
+    purpose_of: dict[Path, str] = {}
     for exported in written:
         manifest, folder = exported.manifest, exported.path.parent
         files = {manifest.reference: "reference that every engine is compared with"}
@@ -142,5 +142,5 @@ def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
         for file, purpose in files.items():
             path = Path(os.path.normpath(folder / file.file))
             if path.resolve() not in listed:
-                others.setdefault(path, purpose)
-    return others
+                purpose_of.setdefault(path, purpose)
+    return purpose_of

@@ -43,8 +43,8 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
     """A table of the result on standard output: names to the left, figures below their heads to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for first, *others in cells:
-        figures = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+    for first, *cells_after in cells:
+        figures = (f"{cell:>{width}}" for cell, width in zip(cells_after, widths[1:], strict=True))
         click.echo(printable_table("  ".join((f"{first:<{widths[0]}}", *figures))))
 
 
@@ -61,7 +61,7 @@ def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where tables are printed: standard output, unless that is for JSON."""
+    """The console for tables. stderr: use standard error, because standard output is for JSON."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, stderr=stderr)

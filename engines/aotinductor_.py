@@ -134,10 +134,10 @@ def read_contents(path: Path) -> Contents:
     """What a package says of itself, read without loading it; raises EngineError where it is not one of skinaudit's."""
     with _archive(path) as archive:
         for _, text in _read(archive, "_metadata.json", where=path):
-            entries = parse_json(text, where=str(path), what="metadata", again=_AGAIN, text_limit=_LONGEST)
+            entries = parse_json(text, where=str(path), kind="metadata", again=_AGAIN, text_limit=_LONGEST)
             own = entries.get(METADATA) if isinstance(entries, dict) else None
             if isinstance(own, str):
-                plain = parse_json(own, where=str(path), what=f"metadata {METADATA}", again=_AGAIN)
+                plain = parse_json(own, where=str(path), kind=f"metadata {METADATA}", again=_AGAIN)
                 contents: Contents = build(Contents, plain, where=str(path), again=_AGAIN)
                 return contents
     raise EngineError(f"{path}: does not describe its input and output, so skinaudit did not export it; {_AGAIN}")
@@ -166,10 +166,10 @@ def _check_device(torch: Any, contents: Contents, provider: Provider | None, *, 
             f"{where}: compiled for a CUDA device ({contents.processor}), but torch finds none; audit it on a machine with "
             "that device, or run its graph with --emulate"
         )
-    here = torch.backends.cpu.get_cpu_capability()
-    known = contents.processor in _CPUS and here in _CPUS
-    if contents.device == "cpu" and known and _CPUS.index(contents.processor) > _CPUS.index(here):
-        raise EngineError(f"{where}: compiled for CPUs with {contents.processor}, this one has {here}; {_AGAIN}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    known = contents.processor in _CPUS and capability in _CPUS
+    if contents.device == "cpu" and known and _CPUS.index(contents.processor) > _CPUS.index(capability):
+        raise EngineError(f"{where}: compiled for CPUs with {contents.processor}, this one has {capability}; {_AGAIN}")
 
 
 def _archive(path: Path) -> zipfile.ZipFile:

@@ -36,14 +36,14 @@ def wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Pat
 
 def check_taken(options: BuildOptions, forms: Sequence[Format]) -> None:
     """Raise InvalidInputError for an option that none of the formats takes."""
-    taken = {name for form in forms for name in form.options}
+    accepted = {name for form in forms for name in form.options}
     for option in options.given():
-        if option not in taken:
+        if option not in accepted:
             takers = [name for name, form in FORMATS.items() if option in form.options]
-            asked = list(dict.fromkeys(name for name, form in FORMATS.items() if form in forms))
+            names_asked = list(dict.fromkeys(name for name, form in FORMATS.items() if form in forms))
             flag = "--target" if option == "targets" else f"--{option.replace('_', '-')}"
             raise InvalidInputError(
-                f"{flag}: is for --format {' or '.join(takers)}, not for {', '.join(asked)}; name one, or leave it out"
+                f"{flag}: is for --format {' or '.join(takers)}, not for {', '.join(names_asked)}; name one, or leave it out"
             )
 
 
@@ -51,7 +51,7 @@ def possible(
     planned: Sequence[tuple[Format, str]], options: BuildOptions, path_of: Callable[[Format, str], Path],
     refused: Callable[[SkinauditError], None] | None,
 ) -> list[tuple[Format, str]]:  # fmt: skip
-    """What of the plan its formats can build with these options; the errors of the rest go to `refused`, or are raised."""
+    """The part of `planned` that can be built with these options; errors of the others go to `refused`, or are raised."""
     possible = []
     for form, precision in planned:
         try:

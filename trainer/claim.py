@@ -34,11 +34,11 @@ def check_folder(out: Path, *, resume: bool) -> None:
         files.sets,
     )
     try:
-        held = list(out.iterdir()) if out.is_dir() else []
+        entries = list(out.iterdir()) if out.is_dir() else []
     except OSError as error:
         raise _unusable(out, error) from error
     # A killed run leaves temporary files, whose names start with a dot.
-    foreign = sorted(path.name for path in held if path not in of_training and path.name[0] != ".")
+    foreign = sorted(path.name for path in entries if path not in of_training and path.name[0] != ".")
     if foreign:
         raise InvalidInputError(
             f"{out}: is not a run folder, because it contains {first_few(foreign)}; choose a new folder for --out"

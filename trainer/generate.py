@@ -143,9 +143,9 @@ def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.b
     return np.asarray((gradient.flatten(1).abs().amax(1) > 0).cpu().numpy())
 
 
-def _check_gradients(there: NDArray[np.bool_], *, where: str) -> None:
-    """Raise InvalidInputError where most images had no gradient to follow. there: bool (N,)."""
-    silent = 1 - float(there.mean())
+def _check_gradients(has_gradient: NDArray[np.bool_], *, where: str) -> None:
+    """Raise InvalidInputError where most images had no gradient to follow. has_gradient: bool (N,)."""
+    silent = 1 - float(has_gradient.mean())
     if silent > _SILENT:
         raise InvalidInputError(
             f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised), so a gradient "
@@ -186,7 +186,7 @@ def attack_run(
         )
         # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
         # Read anew, since another attack on the run may have entered a set of its own.
-        with one_writer(RunFolder(run).manifest_lock, what=str(run), wait=_PATIENCE):
+        with one_writer(RunFolder(run).manifest_lock, place=str(run), wait=_PATIENCE):
             manifest = read_run(run)
             write_run(run, replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)}))
     return tuple(opened)

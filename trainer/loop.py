@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,16 +25,13 @@ from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
-from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
-from skinaudit.trainer.hardening import AttackedCopy, harden_batch
+from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, training_function
+from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
+from skinaudit.trainer.feed import Feed, Tally
+from skinaudit.trainer.hardener import Hardener, repeats_of
 from skinaudit.trainer.models import channels_last, folded
-from skinaudit.trainer.optimisation import (
-    Schedule,
-    build_optimiser,
-    build_schedule,
-    class_weights,
-    moving_average,
-)
+from skinaudit.trainer.objective import Objective, build_objective
+from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -78,6 +74,7 @@ def fit(
     folder: Path,
     resume: bool,
     settings_digest: str,
+    computing: Computing = FP32,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
@@ -92,29 +89,34 @@ def fit(
     """
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    steps = len(list(batches)) * recipe.epochs
+    batches = slices(_visited_images(len(train.labels), recipe.batch), recipe.batch)
+    steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
-    average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
+    average = moving_average(model) if recipe.averaging or recipe.swa else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
     files = RunFolder(folder)
     if resume and files.checkpoint.exists():
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(files.log, "".join(map(_line, history)).encode())
-    weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
+    objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
+    feed = Feed(train.images, train.labels, device_of(model))
+    function = training_function(model, computing, batch=recipe.batch)
+    hardener = None
+    if hardening is not None:
+        hardener = Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
-                model, average, train, optimiser, schedule,
-                recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
-                progress=progress,
+                model, average, feed, optimiser, schedule,
+                function=function, hardener=hardener, recipe=recipe, objective=objective,
+                tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
         figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
@@ -147,62 +149,70 @@ def fit(
 def _train_epoch(
     model: nn.Module,
     average: AveragedModel | None,
-    train: Examples,
+    feed: Feed,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     *,
+    function: Callable[[Tensor], Tensor],
+    hardener: Hardener | None,
     recipe: Recipe,
-    hardening: Hardening | None,
-    weights: Tensor,
+    objective: Objective,
+    tail: int | None,
     seed: int,
     epoch: int,
     progress: Progress | None,
 ) -> tuple[float, float]:
-    """One pass over the training images; returns mean loss and accuracy on the images as trained on."""
-    device = weights.device
-    order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
-    generator = torch.Generator(device).manual_seed(seed)
+    """One pass over the training images; returns mean loss and accuracy on the images as trained on.
+
+    function: that of `model`, as it is trained. tail: see `follow`.
+    """
+    order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch)]
     flips = torch.Generator().manual_seed(seed + 1)
-    attacked = None if hardening is None else AttackedCopy(model, batch_norm=hardening.batch_norm)
-    total, correct = 0.0, 0
-    for part in slices(len(order), recipe.batch):
-        chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
-        images = to_pixels(train.images[chosen], device=device)
-        labels = torch.from_numpy(train.labels[chosen]).to(device)
-        images = AUGMENTS[recipe.augment](images, generator=flips)
-        if hardening is not None and attacked is not None:
-            shuffled = torch.randperm(len(labels), generator=flips)
+    repeats = 1
+    if hardener is not None:
+        hardener.begin(torch.Generator(feed.device).manual_seed(seed))
+        repeats = hardener.repeats
+    tally = Tally(feed.device)
+    for part, pixels, truth in feed.batches(order, size=recipe.batch):
+        images, labels = AUGMENTS[recipe.augment](pixels, generator=flips), truth
+        batch = None
+        if hardener is not None:
+            shuffled = put(torch.randperm(len(labels), generator=flips), feed.device)
             images, labels = images[shuffled], labels[shuffled]
-            share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
-            images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
-        model.train()
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels, weight=weights)
-        value = loss.item()
-        if not np.isfinite(value):
-            raise _diverged(f"the loss became {value}", epoch, optimiser)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if average is not None:
-            average.update_parameters(model)
-        if isinstance(schedule, LambdaLR):
-            schedule.step()
-        total += value * len(labels)
-        correct += int((logits.detach().argmax(1) == labels).sum())
+            batch = hardener.batch(images, labels, share=(epoch * len(order) + part.start) / (recipe.epochs * len(order)))
+        for _ in range(repeats):
+            perturbed = images if hardener is None or batch is None else hardener.perturb(batch)
+            model.train()
+            if hardener is None or batch is None:
+                logits = function(images.contiguous(memory_format=torch.channels_last))
+                loss = objective(logits, labels)
+            else:
+                loss, logits = hardener.loss(batch, perturbed)
+            tally.add(loss, logits, labels)
+            if (value := tally.diverged(last=part.stop == len(order))) is not None:
+                raise _diverged(f"the loss became {value}", epoch, optimiser)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if hardener is not None and batch is not None:
+                hardener.sharpen(batch, perturbed)
+            optimiser.step()
+            if average is not None:
+                follow(average, model, decay=recipe.averaging, tail=tail)
+            if isinstance(schedule, LambdaLR):
+                schedule.step()
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
-    return total / len(order), correct / len(order)
+    return tally.means()
 
 
-def _used(count: int, batch: int) -> int:
+def _visited_images(count: int, batch: int) -> int:
     """How many of `count` images an epoch visits: batch norm cannot train on a last batch of one, so that one sits out."""
     return count - 1 if count % batch == 1 else count
 
 
-def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
+def _diverged(problem: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
     return TrainingDivergedError(
-        f"{what} in epoch {epoch + 1}: start again with --learning-rate below"
+        f"{problem} in epoch {epoch + 1}: start again with --learning-rate below"
         f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
     )
 
@@ -279,7 +289,7 @@ def _save(
 
 
 def _is_state(value: Any) -> bool:
-    """Whether an entry of a schedule changes while it runs: functions do not, nor the infinity that it begins with."""
+    """Whether an entry of a schedule changes while it runs. Functions do not, and neither does its initial infinity."""
     return not callable(value) and not (isinstance(value, float) and math.isinf(value))
 
 

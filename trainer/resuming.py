@@ -24,8 +24,8 @@ def write_options(out: Path, options: Mapping[str, Any]) -> None:
 def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     """Whether the folder holds a training to continue.
 
-    options: those that are known by now, as for `write_options`. Raises InvalidInputError where its checkpoint is damaged,
-    and where it was started with other options, which the message names.
+    options: those that are known so far, as for `write_options`. Raises InvalidInputError if its checkpoint is damaged, or
+    if it was started with other options, which the message names.
     """
     files = RunFolder(out)
     if not files.checkpoint.exists():
@@ -33,7 +33,7 @@ def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     checkpoint.load(files.checkpoint)
     if not files.options.exists():  # of an earlier version; the training itself compares a digest of all its options
         return True
-    before = dict(_flat(read_json(files.options, what="options of a training", again=_AGAIN)))
+    before = dict(_flat(read_json(files.options, kind="options of a training", again=_AGAIN)))
     now = dict(_flat(json.loads(json.dumps(options))))
     changed = [f"{name} {before[name]}, not {now[name]}" for name in now if name in before and before[name] != now[name]]
     if changed:

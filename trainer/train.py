@@ -35,6 +35,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
 from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
+from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
@@ -44,7 +45,7 @@ from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
-from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
@@ -64,7 +65,8 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there.
+    that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
+    of its steps; also part of what makes the bits. set_steps: of the PGD set.
     """
 
     arch: str
@@ -81,6 +83,8 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    computing: Computing = FP32
+    set_steps: int = SET_STEPS
 
     def options(self) -> dict[str, Any]:
         """Those that do not depend on the data, as plain JSON values."""
@@ -97,6 +101,7 @@ class Training:
             "threads": self.threads,
             "head": self.head,
             "threshold": self.threshold,
+            **self.computing.to_json(),
         }
 
 
@@ -110,7 +115,7 @@ def train_run(
     """
     report = report or Reporter()
     claim_folder(out, resume=resume)
-    with one_writer(RunFolder(out).training_lock, what=str(out), say=report.say):
+    with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
         claim_folder(out, resume=resume)  # once more, as another training may have ended in between
         return _train(dataset, training, out=out, resume=resume, report=report)
 
@@ -120,12 +125,13 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
+    check_computing(training.computing, device)
     parts = split(dataset, kind=training.split, seed=training.seed)
     summary = summarise(dataset, parts)
     report.data(summary)
     contract = run_contract(dataset, training)
-    check_costs(training.recipe, contract.classes)
+    check_classes(training.recipe, training.hardening, contract.classes)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         # trained at a threshold of one half: another one only moves the decisions, and must not be unlearnt
@@ -135,7 +141,10 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
-    report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
+    report.say(
+        f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
+        f"{training.computing.precision}"
+    )
     settings = {
         **training.to_json(),
         "arch": training.arch,
@@ -151,7 +160,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
         folder=out, resume=resume,
-        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
+        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
     temperature = calibrate(model, val) if training.calibrate else None
@@ -299,15 +308,15 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model)
+        for plan in set_plans(training.threat_model, steps=training.set_steps)
     ]  # fmt: skip
     return [clean, *crafted]
 
 
 def _description(summary: DataSummary, dataset: Dataset) -> dict[str, Any]:
     """What the run notes of its images, with the origin of its classes where a file named them."""
-    made = {name: list(members) for name, members in dataset.classes_from.items()}
-    return {**summary.to_json(), **({CLASSES_FROM: made} if made else {})}
+    members_of = {name: list(members) for name, members in dataset.classes_from.items()}
+    return {**summary.to_json(), **({CLASSES_FROM: members_of} if members_of else {})}
 
 
 def _results(opened: AdversarialSet) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.external import ExternalImages
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.figures.statistics import Interval, wilson_interval
+from skinaudit.audit.figures.statistics import Interval, mean_interval, wilson_interval
 
 ACCURACY, BALANCED = "accuracy", "balanced accuracy"
 _CENTRAL = (1, 99)
@@ -93,7 +93,7 @@ class ExternalResult:
 
 def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *, confidence: float) -> ExternalResult:
     """The table of own test and external validation. confidence: two-sided, before it allows for the number of figures."""
-    pairs = [(stored, _own(stored, external.own_sets)) for stored in answered]
+    pairs = [(stored, _own_set(stored, external.own_sets)) for stored in answered]
     compared = max(1, 3 * sum(own is not None for _, own in pairs))
     adjusted = 1 - (1 - confidence) / compared
     return ExternalResult(
@@ -134,7 +134,7 @@ def looks(
     return tuple(result)
 
 
-def _own(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
+def _own_set(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
     info = stored.images.info
     recipe = (info.attack, info.threat_model, dict(info.settings))
     for own_set in own_sets:
@@ -157,12 +157,12 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
     engine = figures_of(stored.logits, images.labels, stored.lesions)
     source = engine if stored.source_logits is None else figures_of(stored.source_logits, images.labels, stored.lesions)
     before = None if own is None else figures_of(own.source_logits, own.labels, own.group)
-    both = {kind.name for kind in source.classes if kind.engine.count}
-    both &= {kind.name for kind in (before or source).classes if kind.engine.count}
+    shared_classes = {kind.name for kind in source.classes if kind.engine.count}
+    shared_classes &= {kind.name for kind in (before or source).classes if kind.engine.count}
     rows = []
     for name in (ACCURACY, BALANCED, MALIGNANT_CALLS):
-        external, of_engine = _estimate(source, name, both), _estimate(engine, name, both)
-        of_own = None if before is None else _estimate(before, name, both)
+        external, of_engine = _estimate(source, name, shared_classes), _estimate(engine, name, shared_classes)
+        of_own = None if before is None else _estimate(before, name, shared_classes)
         if external is None or of_engine is None:
             continue
         difference = None if of_own is None else of_own.value - external.value
@@ -182,14 +182,12 @@ def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate 
     shares = [kind.engine.right / kind.engine.count for kind in parts]
     if not shares:
         return None
-    value = sum(shares) / len(shares)
-    below = _norm([share - kind.engine_interval.low for share, kind in zip(shares, parts, strict=True)]) / len(shares)
-    above = _norm([kind.engine_interval.high - share for share, kind in zip(shares, parts, strict=True)]) / len(shares)
-    return Estimate(value, Interval(max(0.0, value - below), min(1.0, value + above)), sum(k.engine.count for k in parts))
+    interval = mean_interval(shares, [kind.engine_interval for kind in parts])
+    return Estimate(sum(shares) / len(shares), interval, sum(kind.engine.count for kind in parts))
 
 
 def _of_difference(own: Estimate, external: Estimate) -> Interval:
-    """Of a difference of two independent figures, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    """The interval of a difference of independent figures, from their limits (MOVER: Zou & Donner 2008)."""
     difference = own.value - external.value
     below = _norm([own.value - own.interval.low, external.interval.high - external.value])
     above = _norm([own.interval.high - own.value, external.value - external.interval.low])

@@ -184,6 +184,23 @@ def lesion_bootstrap(
     return Interval(float(low), float(high))
 
 
+def balanced_interval(
+    right: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64], *, confidence: float = 0.95
+) -> Interval:
+    """The interval of a balanced accuracy, from those of its classes. right: bool (N,); labels, groups: int64 (N,)."""
+    classes = [labels == label for label in np.unique(labels)]
+    limits = [accuracy_interval(right[chosen], groups[chosen], confidence=confidence) for chosen in classes]
+    return mean_interval([float(right[chosen].mean()) for chosen in classes], limits)
+
+
+def mean_interval(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """The interval of a mean of independent proportions (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    value = sum(shares) / len(shares)
+    below = math.hypot(*(share - limits.low for share, limits in zip(shares, intervals, strict=True))) / len(shares)
+    above = math.hypot(*(limits.high - share for share, limits in zip(shares, intervals, strict=True))) / len(shares)
+    return Interval(max(0.0, value - below), min(1.0, value + above))
+
+
 def quantile(confidence: float) -> float:
     """The standard normal quantile of a two-sided confidence: 1.96 for 0.95."""
     if not 0 < confidence < 1:

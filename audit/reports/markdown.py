@@ -85,9 +85,11 @@ def _facts(result: AuditResult) -> Iterable[str]:
     for line in first_lines(result):
         yield f"**{safe(line)}**\n"
     about = result.description
-    whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
+    origin = (
+        "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
+    )
     yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
-    yield f"- {safe(whose)}"
+    yield f"- {safe(origin)}"
     yield f"- {safe(result.dataset)}"
     yield f"- control: {safe(result.control)}"
     if about.batches:
@@ -221,8 +223,8 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
     return chain(first, rows), len(first) + len(open_cases)
 
 
-def _drawn(arguments: Sequence[str]) -> list[str]:
-    """Of the words of an audit those that say what was attacked afresh, and from which seed."""
+def _attack_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments of an audit that say what was attacked afresh, and with which seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
         if word in _DRAWN:
@@ -255,7 +257,7 @@ def _reproduce(result: AuditResult) -> list[str]:
         command += ["--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
-    command += _drawn(result.arguments)
+    command += _attack_arguments(result.arguments)
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{set_result.file} {short(set_result.images_digest)}" for set_result in result.sets[:20])

@@ -24,7 +24,7 @@ def free_folder(stem: str) -> Path:
 
 
 def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
-    """Where `run` is runs/latest: tell which run that is, and which newer one is not finished.
+    """If `run` is runs/latest, say which run that is, and which newer one is not finished.
 
     remark: takes a line. Raises InvalidInputError where no run is finished.
     """
@@ -38,10 +38,12 @@ def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
         if unfinished is not None:
             remark(f"{unfinished} is newer, but {advice}")
         return
-    what = f"{LATEST}: the run {RUNS / LATEST.readlink()} is gone" if LATEST.is_symlink() else "no finished run here"
+    problem = f"{LATEST}: the run {RUNS / LATEST.readlink()} is gone" if LATEST.is_symlink() else "no finished run here"
     if unfinished is not None:
-        raise InvalidInputError(f"{what}; there is {unfinished}, but {advice}")
-    raise InvalidInputError(f"{what}; train one with `skinaudit train`, or name the folder of a run, such as runs/hardened")
+        raise InvalidInputError(f"{problem}; there is {unfinished}, but {advice}")
+    raise InvalidInputError(
+        f"{problem}; train one with `skinaudit train`, or name the folder of a run, such as runs/hardened"
+    )
 
 
 def _unfinished(*, since: float) -> Path | None:

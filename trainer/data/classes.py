@@ -64,7 +64,7 @@ def read_classes(path: Path) -> ClassPlan:
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
-    plain = read_toml(path, what="file of classes", again=_AGAIN)
+    plain = read_toml(path, kind="file of classes", again=_AGAIN)
     entries: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     table = entries.get("classes")
     members = {name: (of,) if isinstance(of, str) else of for name, of in (table or {}).items()}
@@ -132,7 +132,7 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
 
 
 def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
-    """By class of the task those of the data, `*` written out."""
+    """For each class of the task its classes of the data; `*` is written out."""
     if plan.members is None:
         return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}

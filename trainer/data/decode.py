@@ -97,7 +97,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
     format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
-        check_regular(path, what="image")
+        check_regular(path, kind="image")
         if dicom.is_dicom(path):
             read = dicom.read_picture(path)
             return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)
@@ -129,7 +129,7 @@ def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings a picture upright by its tag; None where it is, or where its EXIF data are damaged, as viewers show it."""
+    """The turn that brings a picture upright by its tag; None if there is none, or its EXIF data are damaged."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):

@@ -89,15 +89,15 @@ def accuracy_chart(result: AuditResult) -> Chart:
     """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
     sets, names = result.sets, _names(result.sets)
     clean, confidence = sets[0].comparison, result.policy.confidence
-    descriptions = (f"{set_result.title}: {_both(set_result)}" for set_result in sets)
+    descriptions = (f"{set_result.title}: {_source_and_engine(set_result)}" for set_result in sets)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
     alt = f"Accuracy of source and engine. {'; '.join(descriptions)}; {constant}."
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=16)
         accuracies = [_accuracies(set_result.comparison, confidence=confidence) for set_result in sets]
-        for which, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
-            plotted = {row: accuracy for row, pair in enumerate(accuracies) if (accuracy := pair[which]) is not None}
+        for position, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
+            plotted = {row: accuracy for row, pair in enumerate(accuracies) if (accuracy := pair[position]) is not None}
             if plotted:
                 values, rows = [accuracy.value for accuracy in plotted.values()], [row + shift for row in plotted]
                 axes.errorbar(values, rows, xerr=_bars(plotted.values()), linestyle="", **style)
@@ -133,20 +133,20 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
     }
     curve = sorted({0.0: result.sets[0], **chosen}.items())
     clean, confidence = result.sets[0].comparison, result.policy.confidence
-    descriptions = (f"eps {eps:g}/255: {_both(set_result)}" for eps, set_result in curve)
+    descriptions = (f"eps {eps:g}/255: {_source_and_engine(set_result)}" for eps, set_result in curve)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
 
     def draw(figure: Figure) -> None:
         height = 300.0
         axes = figure.add_axes((54 / _WIDTH, 46 / height, 1 - 70 / _WIDTH, 1 - 82 / height))
-        for which, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
+        for position, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
             accuracies = [
                 (eps, accuracy)
                 for eps, set_result in curve
-                if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[which])
+                if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[position])
             ]
             if accuracies:
-                shift = (which - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
+                shift = (position - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
                 heights, bars = [accuracy.value for _, accuracy in accuracies], _bars(accuracy for _, accuracy in accuracies)
                 axes.errorbar([eps + shift for eps, _ in accuracies], heights, yerr=bars, linestyle=line, **style)
         axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
@@ -181,7 +181,7 @@ def _bars(accuracies: Iterable[Accuracy]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(0.0, lengths).T, np.float64)
 
 
-def _both(set_result: SetResult) -> str:
+def _source_and_engine(set_result: SetResult) -> str:
     comparison = set_result.comparison
     return f"source {percent(comparison.source_accuracy)}, engine {percent(comparison.engine_accuracy)}"
 
