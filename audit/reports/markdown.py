@@ -21,7 +21,9 @@ from skinaudit.audit.reports.parts.operating import operating_rows, operating_te
 from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
+    NO_OWN_TEST,
     OWN_SETS,
+    POWER,
     baseline_rows,
     baseline_text,
     batches_text,
@@ -120,7 +122,9 @@ def _sets(result: AuditResult) -> list[str]:
             )
         )
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
-    return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+    power = f" {POWER.capitalize()}." if any(gate.power is not None for gate in result.gates) else ""
+    text = f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.{power}"
+    return [*rows, "", safe(text)]
 
 
 def _clinical(result: AuditResult) -> list[str]:
@@ -184,6 +188,8 @@ def _external(result: AuditResult) -> list[str]:
         return []
     heads = ("set", "figure", "own test", safe(external.name), "engine there", "difference", "explained by")
     rows = [_row(map(safe, row)) for row in external_rows(external)]
+    if not rows:
+        return [f"{safe(NO_OWN_TEST)}."]
     return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", safe(EXTERNAL_NOTE)]
 
 
