@@ -32,6 +32,7 @@ from skinaudit.trainer.hardener import Hardener, repeats_of
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
+from skinaudit.trainer.overfitting import ONE_STEP, OVERFITTED, overfitted, stopped_by_it
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -133,6 +134,10 @@ def fit(
         }
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(record["monitor"])
+        if ONE_STEP in record and epoch + 1 >= _first_kept(recipe, hardening):
+            record[OVERFITTED] = overfitted(
+                clean=record["val_accuracy"], one_step=record[ONE_STEP], pgd=record["val_robust_accuracy"]
+            )
         record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
         history.append(record)
         if record["best"]:
@@ -240,6 +245,11 @@ def _validate(
         )
         robust = accuracies(predictions, val.labels, classes=classes)
         figures |= {f"val_robust_{name}": value for name, value in robust.items()}
+        if hardening.steps == 1:
+            one_step = pgd_predictions(
+                frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=1, seed=seed
+            )  # fmt: skip
+            figures[ONE_STEP] = accuracies(one_step, val.labels, classes=classes)["accuracy"]
     figures["monitor"] = figures[f"val_{'robust_' if hardening else ''}{recipe.monitor}"]
     return figures
 
@@ -248,19 +258,26 @@ def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: 
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
     A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
-    model that has learnt something: it counts as worse than any other.
+    model that has learnt something: it counts as worse than any other. So does one that overfitted to a one-step attack.
     """
-    first = 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
+    first = _first_kept(recipe, hardening)
     if record["epoch"] < first:
         return False
     return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))
 
 
+def _first_kept(recipe: Recipe, hardening: Hardening | None) -> int:
+    """The first epoch, from 1, that ends at full eps."""
+    return 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
+
+
 def _rank(record: Epoch) -> tuple[bool, float]:
-    return not record["val_one_class"], record["monitor"]
+    return not (record["val_one_class"] or record.get(OVERFITTED, False)), record["monitor"]
 
 
 def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
+    if stopped_by_it(history):
+        return True
     best: int = max((past["epoch"] for past in history if past["best"]), default=len(history))
     return bool(recipe.stop_patience) and len(history) >= best + recipe.stop_patience
 

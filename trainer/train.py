@@ -44,6 +44,7 @@ from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
+from skinaudit.trainer.overfitting import overfitting_remark
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
 from skinaudit.trainer.reporter import Reporter
@@ -194,7 +195,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
             "kept_epoch": kept,
             "epochs": len(history),
             "device": str(device),
-            "weaknesses": [*weak, *remarks],
+            "weaknesses": [*overfitting_remark(history, kept=kept), *weak, *remarks],
             **({} if temperature is None else {"temperature": asdict(temperature)}),
         },
         results={opened.info.name: _results(opened) for opened in sets},
