@@ -28,6 +28,7 @@ from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
 from skinaudit.trainer.hardening import AttackedCopy, harden_batch
+from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.optimisation import (
     Schedule,
@@ -78,12 +79,14 @@ def fit(
     folder: Path,
     resume: bool,
     settings_digest: str,
+    int8_share: float = 0.0,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     Where the recipe averages, the weights that are validated and kept are the moving average of those that are trained.
+    int8_share: part of the epochs, the last ones, that trains for int8; only these are kept, on the int8 grid.
 
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
@@ -104,20 +107,24 @@ def fit(
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(files.log, "".join(map(_line, history)).encode())
     weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
+    measured = calibration_rows(len(train.labels), seed=seed)
+    first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
+        rounded = RoundedModel(model, train.images[measured]) if epoch >= first_rounded else None
         with torch.random.fork_rng():
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
                 model, average, train, optimiser, schedule,
                 recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
-                progress=progress,
+                rounded=rounded, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
+        kept = candidate if rounded is None else RoundedModel(candidate, train.images[measured]).on_grid()
+        figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
@@ -131,10 +138,12 @@ def fit(
         }
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(record["monitor"])
-        record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
+        record["best"] = _is_best(
+            record, history, recipe=recipe, hardening=hardening, before=first_rounded if int8_share else 0
+        )
         history.append(record)
         if record["best"]:
-            checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
+            checkpoint.save(files.best, kept.state_dict(), {"epoch": epoch + 1})
         _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
         append_line(files.log, _line(record))
         if on_epoch is not None:
@@ -156,9 +165,13 @@ def _train_epoch(
     weights: Tensor,
     seed: int,
     epoch: int,
+    rounded: RoundedModel | None,
     progress: Progress | None,
 ) -> tuple[float, float]:
-    """One pass over the training images; returns mean loss and accuracy on the images as trained on."""
+    """One pass over the training images; returns mean loss and accuracy on the images as trained on.
+
+    rounded: where training is for int8, the model as an int8 engine computes it.
+    """
     device = weights.device
     order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
     generator = torch.Generator(device).manual_seed(seed)
@@ -175,9 +188,12 @@ def _train_epoch(
             images, labels = images[shuffled], labels[shuffled]
             share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
             images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
-        model.train()
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels, weight=weights)
+        if rounded is None:
+            model.train()
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(logits, labels, weight=weights)
+        else:
+            loss, logits = rounded.loss(images, labels, weights=weights)
         value = loss.item()
         if not np.isfinite(value):
             raise _diverged(f"the loss became {value}", epoch, optimiser)
@@ -234,13 +250,15 @@ def _validate(
     return figures
 
 
-def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
+def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None, before: int = 0) -> bool:
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
     A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
-    model that has learnt something: it counts as worse than any other.
+    model that has learnt something: it counts as worse than any other. before: number of epochs that cannot be kept,
+    because training for int8 has not begun.
     """
     first = 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
+    first = max(first, before + 1)
     if record["epoch"] < first:
         return False
     return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))

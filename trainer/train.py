@@ -41,6 +41,7 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.int8_training import calibration_rows
 from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
@@ -48,7 +49,6 @@ from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
-CALIBRATION_IMAGES = 512
 SET_STEPS = 40
 
 
@@ -62,7 +62,8 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there.
+    that is fitted on the validation images. specificities: of the operating points to fix there. for_int8: part of the
+    epochs, the last ones, that trains for int8.
     """
 
     arch: str
@@ -79,6 +80,7 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    for_int8: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -91,6 +93,7 @@ class Training:
             "threads": self.threads,
             "head": self.head,
             "threshold": self.threshold,
+            **({"for_int8": self.for_int8} if self.for_int8 else {}),
         }
 
 
@@ -153,7 +156,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     history = fit(
         model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
-        folder=out, resume=resume,
+        folder=out, resume=resume, int8_share=training.for_int8,
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
@@ -270,8 +273,7 @@ def _of_validation(temperature: Temperature | None, points: tuple[OperatingPoint
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:
-    count = min(CALIBRATION_IMAGES, len(train.labels))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(train.labels), count, replace=False))
+    chosen = calibration_rows(len(train.labels), seed=seed)
     path = RunFolder(out).calibration
     with atomic_path(path) as temporary:
         save_file({"images": np.ascontiguousarray(train.images[chosen])}, temporary)

@@ -53,6 +53,7 @@ def train(
     class_cost: Sequence[str] = (),
     split: Literal["lesion", "paper", "official"] | None = None,
     weights: str | Path | None = None,
+    for_int8: float = 0.0,
     calibrate: bool = False,
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
@@ -101,6 +102,7 @@ def train(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds,
         split=split or usual_split(dataset), seed=seed, weights=None if weights is None else str(weights),
         threads=thread_count(threads), head=head, threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
+        for_int8=for_int8,
     )  # fmt: skip
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
     point_latest(folder)
