@@ -2,8 +2,8 @@
 
 Weights and activations are rounded in the forward pass, and gradients pass as if they were not (Jacob et al. 2018,
 https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Batch norm keeps its statistics and
-is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). What is kept is an ordinary float model
-whose weights lie on the int8 grid: its export rounds the activations alone.
+is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). What is kept is an ordinary
+float model whose weights lie on the int8 grid: its export rounds the activations alone.
 """
 
 from __future__ import annotations
