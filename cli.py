@@ -22,6 +22,7 @@ from skinaudit.commands import (
     environment,
     exporting,
     loudness,
+    paper,
     publishing,
     reports,
     training,
@@ -102,7 +103,8 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
-    drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, doctor.doctor,
+    drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
+    doctor.doctor,
     completion.completion,
 ):  # fmt: skip
     _command.params += [*loudness.options(hidden=True), _debug_option(hidden=True)]

@@ -232,7 +232,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _open_and_verify(path: Path) -> AdversarialSet:
-    check_regular(path, what="adversarial set")
+    check_regular(path, kind="adversarial set")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {}).get(_KEY)
@@ -315,7 +315,7 @@ class _Record:
 def _parse_record(text: str, *, where: str, with_subgroups: bool) -> tuple[_Record, str]:
     """The metadata and its description as it was written, which the content digest covers; raises InvalidInputError."""
     present = _WITH_SUBGROUPS if with_subgroups else FORMAT_VERSION
-    value = parse_json(text, where=where, what="description of a set", again=_AGAIN)
+    value = parse_json(text, where=where, kind="description of a set", again=_AGAIN)
     version = value.get("version") if isinstance(value, dict) else None
     if isinstance(value, dict) and version != present and (with_subgroups or version not in _EARLIER):
         raise InvalidInputError(f"{where}: version should be {present}, found {show(version)}; {_AGAIN}")

@@ -112,7 +112,7 @@ def read_engine_contract(path: Path) -> EngineContract:
     """Read a contract file; raises InvalidInputError naming the file and the entry for whatever is missing or unknown."""
     if not path.exists():
         raise InvalidInputError(f"{path}: no such contract; `skinaudit contract ENGINE` writes a first draft")
-    plain = read_toml(path, what="contract", again=_AGAIN)
+    plain = read_toml(path, kind="contract", again=_AGAIN)
     tables: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     given, answered = tables["input"], tables["output"]
     classes = answered["classes"]
@@ -166,7 +166,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
             if contract.normalise == "per image"
             else []
         ),
-        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 else []),
+        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 or "crop" in notes else []),
         "# batch = 1   # batch size of the service, if it never changes; the audit then uses only this size"
         if contract.batch is None
         else f"batch = {contract.batch}",

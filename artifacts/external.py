@@ -80,7 +80,7 @@ def read_external(folder: Path) -> ExternalSets | None:
     path = folder / EXTERNAL_FILE
     if not path.exists():
         return None
-    value = read_json(path, what="description of external sets", again=_AGAIN)
+    value = read_json(path, kind="description of external sets", again=_AGAIN)
     kind = value.pop("kind", None)
     if kind != _KIND:
         raise InvalidInputError(f"{path}: kind should be {_KIND}, found {show(kind)}; {_AGAIN}")

@@ -92,7 +92,7 @@ def write_json(target: Path, value: Any) -> None:
 def digest_file(path: Path) -> str:
     """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
     value = hashlib.sha256()
-    with open_regular(path, what="file") as stream:
+    with open_regular(path, kind="file") as stream:
         try:
             while chunk := stream.read(_CHUNK):
                 value.update(chunk)

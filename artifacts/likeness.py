@@ -63,9 +63,9 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
     luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. What pictures
     share is taken from the recorded ones alone, so that the answer for one picture does not hang on the others.
     """
-    found = np.full(len(luminance), -1, np.int64)
+    nearest_of = np.full(len(luminance), -1, np.int64)
     if not len(recorded):
-        return found
+        return nearest_of
     whiten = Whitening(recorded)
     known = whiten(recorded)
     turned = [np.ascontiguousarray(known[:, turn]) for turn in TURNS]
@@ -78,16 +78,16 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
         )
         nearest = likeness.argmax(axis=1)
         close = likeness[np.arange(len(some)), nearest] >= COPY
-        found[start : start + _ROWS][close] = nearest[close]
-    return found
+        nearest_of[start : start + _ROWS][close] = nearest[close]
+    return nearest_of
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
     """The cosine of each picture with each of others, given in every one of TURNS, as it is turned best; and that turn."""
     likeness = pictures @ turned[0].T
     turn = np.zeros(likeness.shape, np.int8)
-    for index, others in enumerate(turned[1:], start=1):
-        cosine = pictures @ others.T
+    for index, turned_pictures in enumerate(turned[1:], start=1):
+        cosine = pictures @ turned_pictures.T
         better = cosine > likeness
         turn[better] = index
         np.maximum(likeness, cosine, out=likeness)

@@ -121,9 +121,12 @@ def read_run(folder: Path) -> RunManifest:
     """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
     if not (path.exists() or path.is_symlink()):
-        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); make one with `skinaudit train`")
-    check_regular(path, what="run manifest")
-    value = read_json(path, what="run manifest", again=_TRAIN)
+        advice = "make one with `skinaudit train`"
+        if RunFolder(folder).checkpoint.exists():
+            advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+        raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); {advice}")
+    check_regular(path, kind="run manifest")
+    value = read_json(path, kind="run manifest", again=_TRAIN)
     manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
     _check_data(manifest, where=str(path))
     return manifest
@@ -143,14 +146,14 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
     """
     if not engine.exists():
         raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
-    check_regular(engine, what="engine")
+    check_regular(engine, kind="engine")
     path = manifest_path(engine)
     if not path.is_file():
         raise InvalidInputError(
             f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`, or, if "
             "another tool made it, `skinaudit contract ENGINE -o FILE.toml` drafts the --contract that an audit needs"
         )
-    value = read_json(path, what="engine manifest", again=_EXPORT)
+    value = read_json(path, kind="engine manifest", again=_EXPORT)
     manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)
     _check_files(manifest, where=str(path))
     manifest = _confined(manifest, engine, run, where=str(path))
@@ -231,7 +234,7 @@ def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where
     for file in (manifest.engine, manifest.reference, manifest.graph, *manifest.companions):
         if PurePath(file.file).is_absolute() or (folder / file.file).exists():
             path = inside(folder, file.file, named_by=where, further=[here] if own else [], remedy=_NAME_RUN)
-            check_regular(path, what=f"named by {Path(where).name}")
+            check_regular(path, kind=f"named by {Path(where).name}")
     return manifest
 
 
@@ -240,7 +243,7 @@ def _write(path: Path, manifest: RunManifest | EngineManifest, *, kind: str) -> 
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     again = _TRAIN if kind == _RUN else _EXPORT
     _build(
-        type(manifest), parse_json(text, where=str(path), what=kind, again=again), kind=kind, where=str(path), again=again
+        type(manifest), parse_json(text, where=str(path), kind=kind, again=again), kind=kind, where=str(path), again=again
     )
     write_bytes(path, text.encode())
 

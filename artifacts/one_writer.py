@@ -42,16 +42,16 @@ class Owner:
 
 @contextmanager
 def one_writer(
-    lock: Path, *, what: str, wait: float = 0.0, say: Callable[[str], None] = lambda line: None
+    lock: Path, *, place: str, wait: float = 0.0, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:  # fmt: skip
     """Hold the lock file `lock`, in a folder that is there, until the end of the block.
 
-    what: the thing that is written, for messages. wait: seconds to wait for another process on this machine. say: is told of
-    a lock that a process left behind when it was killed; it is taken over. Raises InvalidInputError where another process
-    holds the lock, or another machine left one: nobody here can know whether its process still runs.
+    place: the file or folder that is written, for messages. wait: seconds to wait for another process on this machine. say:
+    is told of a lock that a process left behind when it was killed; it is taken over. Raises InvalidInputError where another
+    process holds the lock, or another machine left one: nobody here can know whether its process still runs.
     """
     until = time.monotonic() + wait
-    while (descriptor := _try(lock, what, say, last=time.monotonic() >= until)) is None:
+    while (descriptor := _try(lock, place, say, last=time.monotonic() >= until)) is None:
         time.sleep(_PAUSE)
     try:
         yield
@@ -61,7 +61,7 @@ def one_writer(
         os.close(descriptor)
 
 
-def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> int | None:
+def _try(lock: Path, place: str, say: Callable[[str], None], *, last: bool) -> int | None:
     """The descriptor of the lock, which is held; None where it has to be tried again."""
     try:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -74,19 +74,19 @@ def _try(lock: Path, what: str, say: Callable[[str], None], *, last: bool) -> in
         if not _locked(descriptor, owner):
             if last:
                 raise InvalidInputError(
-                    f"{what}: {owner or 'another process'} is writing it; wait until it ends, or choose another place"
+                    f"{place}: {owner or 'another process'} is writing it; wait until it ends, or choose another place"
                 )
             return None
         owner = _owner(descriptor)
         if owner is not None and owner.host != socket.gethostname():
             raise InvalidInputError(
-                f"{what}: {owner} started to write it, and this machine cannot see whether it still runs; if it has ended, "
+                f"{place}: {owner} started to write it, and this machine cannot see whether it still runs; if it has ended, "
                 f"delete {lock}"
             )
         if not _same_file(lock, descriptor):  # its owner removed it in the meantime
             return None
         if owner is not None:
-            say(f"{what}: {owner} was stopped before it finished; this process continues")
+            say(f"{place}: {owner} was stopped before it finished; this process continues")
         _write(descriptor)
         locked = True
         return descriptor
@@ -122,7 +122,7 @@ def _owner(descriptor: int) -> Owner | None:
     """Who wrote the file; None for one that is empty or damaged, as by a full disk."""
     text = os.pread(descriptor, _LONGEST, 0).decode(errors="replace")
     with suppress(InvalidInputError):
-        owner: Owner = build(Owner, parse_json(text, where="lock", what="lock", again=""), where="lock", again="")
+        owner: Owner = build(Owner, parse_json(text, where="lock", kind="lock", again=""), where="lock", again="")
         return owner
     return None
 

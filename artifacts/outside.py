@@ -25,48 +25,48 @@ _PIECE = 2**20
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
-def check_regular(path: Path, *, what: str) -> None:
+def check_regular(path: Path, *, kind: str) -> None:
     """Raise InvalidInputError where there is no file, or a folder, a pipe, a socket or a device in its place."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error, what=what) from error
-    _refuse_special(path, mode, what=what)
+        raise _unreadable(path, error, kind=kind) from error
+    _refuse_special(path, mode, kind=kind)
 
 
 @contextmanager
-def open_regular(path: Path, *, what: str) -> Iterator[IO[bytes]]:
+def open_regular(path: Path, *, kind: str) -> Iterator[IO[bytes]]:
     """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError as check_regular.
 
     What was opened is asked, not its path, so that an exchange in between changes nothing.
     """
-    check_regular(path, what=what)  # first, as the mere opening of a device may do something
+    check_regular(path, kind=kind)  # first, as the mere opening of a device may do something
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error, what=what) from error
+        raise _unreadable(path, error, kind=kind) from error
     with os.fdopen(descriptor, "rb") as stream:
-        _refuse_special(path, os.fstat(stream.fileno()).st_mode, what=what)
+        _refuse_special(path, os.fstat(stream.fileno()).st_mode, kind=kind)
         yield stream
 
 
-def read_regular(path: Path, *, what: str, limit: int, again: str = "") -> bytes:
+def read_regular(path: Path, *, kind: str, limit: int, again: str = "") -> bytes:
     """The bytes of a regular file; raises InvalidInputError where it has more than `limit`, before they are read.
 
     again: what to do about such a file.
     """
-    with open_regular(path, what=what) as stream:
+    with open_regular(path, kind=kind) as stream:
         try:
             size = os.fstat(stream.fileno()).st_size
             if size > limit:
-                raise _too_long(path, what, limit, again)
+                raise _too_long(path, kind, limit, again)
             content = stream.read(size)  # not limit: that much memory would be asked for
             while len(content) <= limit and (more := stream.read(_PIECE)):  # it grew
                 content += more
         except OSError as error:
-            raise _unreadable(path, error, what=what) from error
+            raise _unreadable(path, error, kind=kind) from error
     if len(content) > limit:
-        raise _too_long(path, what, limit, again)
+        raise _too_long(path, kind, limit, again)
     return content
 
 
@@ -121,16 +121,16 @@ def is_private(path: Path) -> bool:
     return not stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def _refuse_special(path: Path, mode: int, *, what: str) -> None:
+def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
     if not stat.S_ISREG(mode):
-        raise InvalidInputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({what})")
+        raise InvalidInputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({kind})")
 
 
-def _unreadable(path: Path, error: Exception, *, what: str) -> InvalidInputError:
+def _unreadable(path: Path, error: Exception, *, kind: str) -> InvalidInputError:
     if isinstance(error, FileNotFoundError):
-        return InvalidInputError(f"{path}: no such {what}")
+        return InvalidInputError(f"{path}: no such {kind}")
     return InvalidInputError(f"{show(str(path))}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
-def _too_long(path: Path, what: str, limit: int, again: str) -> InvalidInputError:
-    return InvalidInputError(f"{path}: not a {what}: has more than {limit:,} bytes{again and f'; {again}'}")
+def _too_long(path: Path, kind: str, limit: int, again: str) -> InvalidInputError:
+    return InvalidInputError(f"{path}: not a {kind}: has more than {limit:,} bytes{again and f'; {again}'}")

@@ -125,7 +125,7 @@ def write_pictures(
 
 def read_pictures(path: Path) -> Pictures:
     """Read what `write_pictures` wrote; raises InvalidInputError for a damaged file."""
-    check_regular(path, what="record of a run's pictures")
+    check_regular(path, kind="record of a run's pictures")
     try:
         with safe_open(path, framework="numpy") as file:
             known = (file.metadata() or {}).get("statistics")

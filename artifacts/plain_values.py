@@ -29,23 +29,23 @@ _DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+(?:[\w-]++|\"[^\"\n]*
 """A dotted key of TOML; numbers and versions are some, too, with few dots."""
 
 
-def read_json(path: Path, *, what: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
+def read_json(path: Path, *, kind: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
     """Read a JSON object as checked plain values.
 
-    what: the kind of file for messages, such as `run manifest`. again: what to do about a damaged one. text_limit: the most
+    kind: the kind of file for messages, such as `run manifest`. again: what to do about a damaged one. text_limit: the most
     characters of a text. Raises InvalidInputError with the path of the field.
     """
     value = parse_json(
-        read_text(path, what=what, again=again), where=str(path), what=what, again=again, text_limit=text_limit
+        read_text(path, kind=kind, again=again), where=str(path), kind=kind, again=again, text_limit=text_limit
     )
     if not isinstance(value, dict):
-        raise InvalidInputError(f"{path}: not a {what}: should be an object, found {show(value)}; {again}")
+        raise InvalidInputError(f"{path}: not a {kind}: should be an object, found {show(value)}; {again}")
     return value
 
 
-def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
+def read_toml(path: Path, *, kind: str, again: str) -> dict[str, Any]:
     """Read a TOML file as checked plain values; the same for tables as `read_json` is for objects."""
-    text = read_text(path, what=what, again=again, limit=_TOML_BYTES)
+    text = read_text(path, kind=kind, again=again, limit=_TOML_BYTES)
     try:
         if any(key[0].count(".") > MAX_DEPTH for key in _DOTTED.finditer(text)):  # the parser's time is their square
             raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
@@ -53,9 +53,9 @@ def read_toml(path: Path, *, what: str, again: str) -> dict[str, Any]:
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:
         reason = f"{error} in {_line_of(error, text)}"
-        raise _refusal(ValueError(reason), where=str(path), what=what, again=again) from error
+        raise _refusal(ValueError(reason), where=str(path), kind=kind, again=again) from error
     except (UnfitError, ValueError, RecursionError) as error:
-        raise _refusal(error, where=str(path), what=what, again=again) from error
+        raise _refusal(error, where=str(path), kind=kind, again=again) from error
     return value
 
 
@@ -66,7 +66,7 @@ def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
     return show(lines[min(int(numbered[1]), len(lines)) - 1 if numbered else -1])
 
 
-def parse_json(text: str, *, where: str, what: str, again: str, text_limit: int = MAX_TEXT) -> Any:
+def parse_json(text: str, *, where: str, kind: str, again: str, text_limit: int = MAX_TEXT) -> Any:
     """One JSON text as checked plain values. where: how messages name its place; the rest as for `read_json`."""
     try:
         if len(text) > MAX_BYTES:
@@ -74,21 +74,21 @@ def parse_json(text: str, *, where: str, what: str, again: str, text_limit: int 
         value = json.loads(text, object_pairs_hook=_object, parse_int=_integer)
         _check(value, "", text_limit)
     except (UnfitError, ValueError, RecursionError) as error:
-        raise _refusal(error, where=where, what=what, again=again) from error
+        raise _refusal(error, where=where, kind=kind, again=again) from error
     return value
 
 
-def read_text(path: Path, *, what: str, again: str, limit: int = MAX_BYTES) -> str:
+def read_text(path: Path, *, kind: str, again: str, limit: int = MAX_BYTES) -> str:
     """The text of a regular file of at most `limit` bytes in UTF-8, without a byte order mark. Never waits for a pipe."""
-    content = read_regular(path, what=what, limit=limit, again=again)
+    content = read_regular(path, kind=kind, limit=limit, again=again)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInputError(
-            f"{path}: not a {what}: should be text in UTF-8, found other bytes at {error.start:,}; {again}"
+            f"{path}: not a {kind}: should be text in UTF-8, found other bytes at {error.start:,}; {again}"
         ) from error
     if text.startswith("\ufeff"):
-        raise InvalidInputError(f"{path}: not a {what}: begins with a byte order mark; save it as UTF-8 without one")
+        raise InvalidInputError(f"{path}: not a {kind}: begins with a byte order mark; save it as UTF-8 without one")
     return text
 
 
@@ -115,11 +115,11 @@ def _integer(text: str) -> int:
     return int(text[:_DIGITS])
 
 
-def _refusal(error: Exception, *, where: str, what: str, again: str) -> InvalidInputError:
+def _refusal(error: Exception, *, where: str, kind: str, again: str) -> InvalidInputError:
     if isinstance(error, UnfitError):
         return InvalidInputError(f"{where}: {error}; {again}")
     reason = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))[:_PLACE]
-    return InvalidInputError(f"{where}: not a readable {what} ({reason}); {again}")
+    return InvalidInputError(f"{where}: not a readable {kind} ({reason}); {again}")
 
 
 def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:

@@ -42,6 +42,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(_visible, text.split("\n")))
 
 
+def printable_table(text: str) -> str:
+    """The same of a table of cleaned cells: runs of blanks stay, because they align its columns."""
+    return "\n".join(_UNSEEN.sub("?", line) for line in text.split("\n"))
+
+
 def printable_value(value: _T) -> _T:
     """A value with every text and path in it cleaned, through dataclasses, mappings, lists and tuples.
 

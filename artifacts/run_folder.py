@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from skinaudit.errors import InvalidInputError, first_few
+
 RUN_FILE = "run.json"
 REFERENCE = "fp32.onnx"
 """File name of the engine that every other engine of a run is compared with."""
@@ -18,9 +20,9 @@ EXTERNAL_FILE = "external.json"
 class RunFolder:
     """The paths in a run's folder; nothing says that a file is there.
 
-    While a training is under way there are `checkpoint`, `best` and `log`; a finished run has `manifest`, `weights`,
-    `structure`, `pictures`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one `audits`;
-    `external` holds a folder of sets for each other data set that the run was tried on.
+    While a training is under way there are `options`, `checkpoint`, `best` and `log`; a finished run has `manifest`,
+    `weights`, `structure`, `pictures`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one
+    `audits`; `external` holds a folder of sets for each other data set that the run was tried on.
     """
 
     path: Path
@@ -86,6 +88,11 @@ class RunFolder:
         return self.path / "best.safetensors"
 
     @property
+    def options(self) -> Path:
+        """The options that a training which is not finished was started with."""
+        return self.path / "options.json"
+
+    @property
     def sets(self) -> Path:
         """The folder of the clean set and of the adversarial ones."""
         return self.path / "sets"
@@ -121,6 +128,19 @@ class RunFolder:
 def set_files(folder: Path) -> list[Path]:
     """The sets that lie in a folder, which need not be that of a run, sorted."""
     return sorted(folder.glob(f"*{SET_SUFFIX}"))
+
+
+def check_engine_file(engine: Path) -> None:
+    """Raise InvalidInputError where a folder is named in place of an engine; the message names the engines in it."""
+    if not engine.is_dir():
+        return
+    run = RunFolder(engine)
+    if run.manifest.exists() and not run.engine_names():
+        raise InvalidInputError(f"{engine}: is a run without engines; make one with `skinaudit export {engine}`")
+    if run.manifest.exists():
+        names = first_few([str(run.engines / name) for name in run.engine_names()])
+        raise InvalidInputError(f"{engine}: is a run; name one of its engines ({names}), or all of them: {run.engines}/*")
+    raise InvalidInputError(f"{engine}: is a folder; name an engine file in it, or all of them: {engine}/*")
 
 
 def run_of(engine: Path) -> RunFolder | None:

@@ -68,7 +68,7 @@ def write_structure(path: Path, structure: Structure) -> None:
 
 def read_structure(path: Path) -> Structure:
     """Read what `write_structure` wrote; raises InvalidInputError for a damaged file or one of another kind."""
-    value = read_json(path, what="record of a model's structure", again=_AGAIN)
+    value = read_json(path, kind="record of a model's structure", again=_AGAIN)
     kind = value.pop("kind", None)
     if kind != _KIND:
         raise InvalidInputError(f"{path}: kind should be {_KIND}; {_AGAIN}")

@@ -10,7 +10,7 @@ from skinaudit.artifacts.plain_values import parse_json, read_text
 from skinaudit.artifacts.typed_json import Known, Range, build
 
 _AGAIN = "restore the file, or delete it"
-_WHAT = "training log"
+_KIND = "training log"
 _FIGURES = {
     "epoch": Annotated[int, Range(1)],
     "seconds": Annotated[float, Range(0, 1e9)],
@@ -33,7 +33,7 @@ def read_log(path: Path) -> tuple[Mapping[str, Any], ...]:
     if not path.exists():
         return ()
     epochs = []
-    for number, line in enumerate(read_text(path, what=_WHAT, again=_AGAIN).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, kind=_KIND, again=_AGAIN).splitlines(), start=1):
         where = f"{path}: line {number}"
-        epochs.append(build(EPOCH, parse_json(line, where=where, what=_WHAT, again=_AGAIN), where=where, again=_AGAIN))
+        epochs.append(build(EPOCH, parse_json(line, where=where, kind=_KIND, again=_AGAIN), where=where, again=_AGAIN))
     return tuple(epochs)

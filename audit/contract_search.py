@@ -7,8 +7,8 @@ so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from statistics import NormalDist
 
@@ -63,7 +63,8 @@ class Reading:
 class Search:
     """What came of a search. ranked: the best reading first, those of the second round alone. images: of that round. tried:
     how many preprocessings. rivals: readings that are not clearly worse than the best one, itself included. chosen: the one
-    to write down, None where nothing decides; reason: what decided, or what is lacking.
+    to write down, None where nothing decides; reason: what decided, or what is lacking. doubts: by entry of the chosen
+    contract what the images could not decide there.
     """
 
     ranked: tuple[Reading, ...]
@@ -72,6 +73,7 @@ class Search:
     rivals: tuple[Reading, ...]
     chosen: Reading | None
     reason: str
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def beats(self, contract: EngineContract) -> bool:
         """Whether the chosen reading is another one than `contract`, and clearly better."""
@@ -82,7 +84,7 @@ class Search:
     def surpasses(self, contract: EngineContract) -> bool:
         """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
         useful = self.ranked[0].interval.low > 1 / len(contract.classes)
-        return self.chosen is None and useful and all(_key(one.contract) != _key(contract) for one in self.rivals)
+        return self.chosen is None and useful and all(_key(rival.contract) != _key(contract) for rival in self.rivals)
 
 
 def search_contract(
@@ -109,18 +111,20 @@ def search_contract(
             "[output.mapping] which of these classes each one stands for, and give that file as --contract"
         )
     usual = {} if base.mapping is not None else _usual_orders(base, session, classes)
-    found = _Rounds(session, clean, usual, where, progress)
+    rounds = _Rounds(session, clean, usual, where, progress)
     own = [(_OF_CONTRACT, base)] if given else []
-    candidates = list({_key(one): (name, one) for name, one in (*own, *_preprocessings(base, session))}.values())
-    first = found.answers(candidates, each=_FIRST, most=_MOST_FIRST)
+    candidates = list(
+        {_key(contract): (name, contract) for name, contract in (*own, *_preprocessings(base, session))}.values()
+    )
+    first = rounds.answers(candidates, per_class=_FIRST, most=_MOST_FIRST)
     best = sorted(first, key=lambda read: -read.whole)[:_FINALISTS]
     finalists = [(read.reading.name, read.reading.contract) for read in best]
     if given and all(_key(contract) != _key(base) for _, contract in finalists):
         finalists += own
     finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
                   if contract.crop == 1]  # fmt: skip
-    each = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
-    second = found.answers(finalists, each=each, most=_MOST_SECOND)
+    per_class = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
+    second = rounds.answers(finalists, per_class=per_class, most=_MOST_SECOND)
     second.sort(key=lambda read: -read.whole)
     return _decided(second, classes, tried=len(candidates) + 2)
 
@@ -162,9 +166,9 @@ class _Rounds:
     where: str
     progress: Progress | None
 
-    def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, each: int, most: int) -> list[_Read]:
+    def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, per_class: int, most: int) -> list[_Read]:
         """Every candidate's reading on some images of each class, of one lesion one."""
-        rows = _rows(self.clean.labels, self.clean.group, each=each, most=most)
+        rows = _rows(self.clean.labels, self.clean.group, per_class=per_class, most=most)
         images, labels = self.clean.images_at(rows), self.clean.labels[rows]
         read = []
         for done, (name, contract) in enumerate(candidates, start=1):
@@ -227,15 +231,22 @@ def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Se
     best = read[0]
     z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
     rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
-    chosen, reason = _chosen([other.reading for other in rivals], classes, constant=1 / len(np.unique(best.labels)))
+    kept = tuple(other.reading for other in rivals)
+    chosen, reason = _chosen(kept, classes, constant=1 / len(np.unique(best.labels)))
     worse = [other.reading for other in read if other not in rivals]
     if chosen is not None and worse:
         reason = (
             f"{reason}: balanced accuracy {chosen.balanced:.1%} [{100 * chosen.interval.low:.1f}, "
             f"{100 * chosen.interval.high:.1f}], the next preprocessing ({worse[0].name}) {worse[0].balanced:.1%}"
         )
-    ranked, kept = tuple(other.reading for other in read), tuple(other.reading for other in rivals)
-    return Search(ranked, len(best.labels), tried, kept, chosen, reason)
+    doubts = {}
+    if chosen is not None and chosen.contract.crop == 1 and any(reading.contract.crop < 1 for reading in kept):
+        doubts["crop"] = (
+            f"{CROP:g} fits these images as well: ask whether the engine was trained on the middle of its frames"
+        )
+        reason += "; these images cannot distinguish the whole frame (written here) from its centre crop"
+    ranked = tuple(other.reading for other in read)
+    return Search(ranked, len(best.labels), tried, kept, chosen, reason, doubts)
 
 
 def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: float) -> tuple[Reading | None, str]:
@@ -251,7 +262,7 @@ def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
         pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in whole.order.unsure)
         return None, f"these images cannot distinguish the columns of {pairs}; more images would decide"
     order = f"the order of classes is {whole.order.name}" if whole.order.name else "no usual order of classes fits"
-    return whole, f"{whole.name} is clearly better than every other preprocessing, and {order}"
+    return whole, f"{whole.name} is clearly better than other scales and colours, and {order}"
 
 
 def _lead(best: _Read, other: _Read, z: float) -> float:
@@ -276,10 +287,10 @@ def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[st
     layouts += ["NCHW"] if port.shape[1] in (CHANNELS, None) else []
     layouts += ["NHWC"] if port.shape[3] in (CHANNELS, None) else []
     for layout in layouts:
-        told = f", {layout}" if len(layouts) > 1 else ""
+        layout_text = f", {layout}" if len(layouts) > 1 else ""
         for colour in ("RGB", "BGR"):
             for name, contract in _scalings(replace(plain, layout=layout, colour=colour)):
-                yield f"{name}, {colour}{told}", contract
+                yield f"{name}, {colour}{layout_text}", contract
 
 
 def _scalings(plain: EngineContract) -> Iterator[tuple[str, EngineContract]]:
@@ -310,16 +321,18 @@ def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]
         "alphabetical by full names": tuple(sorted(classes, key=class_title)),
     }
     return {
-        name: tuple(names.index(one) for one in classes) for name, names in named.items() if sorted(names) == sorted(classes)
+        name: tuple(names.index(class_name) for class_name in classes)
+        for name, names in named.items()
+        if sorted(names) == sorted(classes)
     }
 
 
-def _rows(labels: Indices, groups: Indices, *, each: int, most: int) -> Indices:
-    """Up to `each` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
+def _rows(labels: Indices, groups: Indices, *, per_class: int, most: int) -> Indices:
+    """Up to `per_class` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
     _, first = np.unique(groups, return_index=True)
-    of_class = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
-    each = max(5, min(each, most // len(of_class)))
-    spread = (rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)] for rows in of_class)
+    rows_of = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
+    per_class = max(5, min(per_class, most // len(rows_of)))
+    spread = (rows[np.linspace(0, len(rows) - 1, min(per_class, len(rows))).astype(int)] for rows in rows_of)
     return np.sort(np.concatenate(list(spread)))
 
 
@@ -334,5 +347,5 @@ def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
     return contract.layout, contract.dtype, contract.colour, contract.normalise, numbers, of_crop
 
 
-def _same(one: EngineContract, other: EngineContract) -> bool:
-    return _key(one) == _key(other) and one.classes == other.classes
+def _same(first: EngineContract, second: EngineContract) -> bool:
+    return _key(first) == _key(second) and first.classes == second.classes

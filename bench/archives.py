@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="table of an earlier state, to be put beside")
     options = parser.parse_args()
     cells = [] if options.before is None else [line.split(" | ", 1) for line in options.before.read_text().splitlines()]
-    before = {title.removeprefix("| "): rest[0].removesuffix(" |") for title, *rest in cells if rest}
+    before = {title.removeprefix("| "): cells_after[0].removesuffix(" |") for title, *cells_after in cells if cells_after}
     rows = plain_folder(options.data, options.work / "base", options.images)
     plain = load(str(options.work / "base"), size=SIZE, cache=options.work / "cache")
     print(f"| folder |{' before |' if before else ''} what is read and said |\n|---|{'---|' if before else ''}---|")
@@ -68,7 +68,7 @@ def main() -> None:
         print(f"| {' | '.join([title, *earlier, outcome(folder, options.work, plain)])} |")
 
 
-def plain_folder(source: Path, folder: Path, each: int) -> Rows:
+def plain_folder(source: Path, folder: Path, of_each: int) -> Rows:
     """The first images of each class, as HAM10000 is distributed."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
@@ -76,7 +76,7 @@ def plain_folder(source: Path, folder: Path, each: int) -> Rows:
         rows = list(csv.DictReader(stream))
     kept: Rows = []
     for row in rows:
-        if sum(other["dx"] == row["dx"] for other in kept) < each:
+        if sum(other["dx"] == row["dx"] for other in kept) < of_each:
             kept.append(row)
             shutil.copy(next(source.rglob(f"{row['image_id']}.jpg")), folder / "images")
     write(folder / TABLE, kept)
@@ -87,17 +87,17 @@ def outcome(folder: Path, work: Path, plain: Dataset) -> str:
     """What is read of a folder and said of it, in one cell of a table."""
     try:
         dataset = load(str(folder), size=SIZE, cache=work / "cache")
-        found = split(dataset, kind="lesion", seed=0)
-        lines = summarise(dataset, found).lines()
+        parts = split(dataset, kind="lesion", seed=0)
+        lines = summarise(dataset, parts).lines()
     except SkinauditError as error:
-        said = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
-        return f"refused: {said if len(said) <= _LONGEST else said[:_LONGEST] + '...'}"
+        message = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
+        return f"refused: {message if len(message) <= _LONGEST else message[:_LONGEST] + '...'}"
     same = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
-    both = trained_on(dataset, found)
-    repeated = f", **{both} of {len(found.test)} test pictures in training**" if both else ""
+    both = trained_on(dataset, parts)
+    repeated = f", **{both} of {len(parts.test)} test pictures in training**" if both else ""
     read = f"{len(dataset)} images, {len(np.unique(dataset.groups))} lesions, {len(set(dataset.labels.tolist()))} classes"
-    told = [line for line in lines if line.startswith(TOLD)]
-    return f"{read}{same}{repeated}; {'; '.join(told)}"
+    remarks = [line for line in lines if line.startswith(TOLD)]
+    return f"{read}{same}{repeated}; {'; '.join(remarks)}"
 
 
 def moved(dataset: Dataset, plain: Dataset) -> str:
@@ -112,10 +112,10 @@ def moved(dataset: Dataset, plain: Dataset) -> str:
     )
 
 
-def trained_on(dataset: Dataset, found: Split) -> int:
+def trained_on(dataset: Dataset, parts: Split) -> int:
     """How many test pictures have the very pixels of a picture of training or validation."""
-    seen = {dataset.images[row].tobytes() for part in (found.train, found.val) for row in part}
-    return sum(dataset.images[row].tobytes() in seen for row in found.test)
+    known = {dataset.images[row].tobytes() for part in (parts.train, parts.val) for row in part}
+    return sum(dataset.images[row].tobytes() in known for row in parts.test)
 
 
 def write(
@@ -273,12 +273,12 @@ def hidden_files(folder: Path, rows: Rows) -> None:
 def isic_archive(folder: Path, rows: Rows) -> None:
     """The ISIC Archive's table of today."""
     levels = [dict(zip(("diagnosis_1", "diagnosis_2", "diagnosis_3"), ISIC[row["dx"]], strict=True)) for row in rows]
-    made = [
+    lines = [
         {"isic_id": row["image_id"], "attribution": "ViDIR", "age_approx": row["age"], "sex": row["sex"],
          "anatom_site_general": row["localization"], **level, "lesion_id": row["lesion_id"], "patient_id": ""}
         for row, level in zip(rows, levels, strict=True)
     ]  # fmt: skip
-    replaced(folder, "metadata.csv", made)
+    replaced(folder, "metadata.csv", lines)
 
 
 def isic2018_test(folder: Path, rows: Rows) -> None:
@@ -295,11 +295,11 @@ def isic2019(folder: Path, rows: Rows) -> None:
 
 def isic2020(folder: Path, rows: Rows) -> None:
     """ISIC 2020, five pictures a patient."""
-    made = [
+    lines = [
         {"image_name": row["image_id"], "patient_id": f"IP_{number // 5}", "target": str(int(row["dx"] == "mel"))}
         for number, row in enumerate(rows)
     ]
-    replaced(folder, "train.csv", made)
+    replaced(folder, "train.csv", lines)
 
 
 def pad_ufes_20(folder: Path, rows: Rows) -> None:
@@ -307,12 +307,12 @@ def pad_ufes_20(folder: Path, rows: Rows) -> None:
     names = {"mel": "MEL", "nv": "NEV", "bcc": "BCC", "akiec": "ACK", "bkl": "SEK"}
     kept = [row for row in rows if row["dx"] in names]
     resaved(folder, rows, ".png")
-    made = [
+    lines = [
         {"patient_id": f"PAT_{row['lesion_id']}", "lesion_id": row["lesion_id"][4:], "diagnostic": names[row["dx"]],
          "img_id": f"{row['image_id']}.png", "fitspatrick": "2.0", "gender": "FEMALE"}
         for row in kept
     ]  # fmt: skip
-    replaced(folder, "metadata.csv", made)
+    replaced(folder, "metadata.csv", lines)
 
 
 def two_archives(folder: Path, rows: Rows) -> None:

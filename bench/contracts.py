@@ -118,8 +118,8 @@ def row(tool: Tool, path: Path, clean: AdversarialSet) -> tuple[str, bool]:
     return f"| {tool.name} | {' | '.join(cells)} |", abs(after[0] - due[0]) < 1e-9
 
 
-def _shares(found: tuple[float, float]) -> list[str]:
-    return [f"{100 * share:.1f}" for share in found]
+def _shares(shares: tuple[float, float]) -> list[str]:
+    return [f"{100 * share:.1f}" for share in shares]
 
 
 def main() -> None:
@@ -141,8 +141,8 @@ def main() -> None:
         for number, tool in enumerate(tools(clean.info.contract.size, classes)):
             path = Path(folder) / f"engine{number}.onnx"
             write_engine(run.reference, tool, classes, path)
-            line, found = row(tool, path, clean)
-            right += found
+            line, is_right = row(tool, path, clean)
+            right += is_right
             lines.append(line)
             print(line, flush=True)
     lines += ["", f"{right} of {len(lines) - 4} engines are read as they should be."]

@@ -40,7 +40,7 @@ def main() -> None:
         print(text)
     else:
         write_bytes(options.output, text.encode())
-    bad = [trial for found in tried.values() for trial in found if column(trial) in ("PASS", "crash")]
+    bad = [trial for trials_of in tried.values() for trial in trials_of if column(trial) in ("PASS", "crash")]
     for trial in bad:
         print(f"{trial.kind.name}: {trial.what}: {trial.outcome.message[:200]}", file=sys.stderr)
     sys.exit(1 if bad else 0)
@@ -93,13 +93,13 @@ They are for people or for other commands, or they are settings with a default. 
 def kinds(tried: dict[Kind, list[Trial]]) -> str:
     """Kind of file x outcome."""
     rows = []
-    for kind, found in tried.items():
-        counts = Counter(map(column, found))
-        fields = len({trial.place for trial in found})
-        rows.append((kind.name, f"{fields:,}", f"{len(found):,}", *(f"{counts[name]:,}" for name in COLUMNS)))
-    total = Counter(column(trial) for found in tried.values() for trial in found)
-    every = sum(len(found) for found in tried.values())
-    fields = sum(len({trial.place for trial in found}) for found in tried.values())
+    for kind, of_kind in tried.items():
+        counts = Counter(map(column, of_kind))
+        fields = len({trial.place for trial in of_kind})
+        rows.append((kind.name, f"{fields:,}", f"{len(of_kind):,}", *(f"{counts[name]:,}" for name in COLUMNS)))
+    total = Counter(column(trial) for of_kind in tried.values() for trial in of_kind)
+    every = sum(len(of_kind) for of_kind in tried.values())
+    fields = sum(len({trial.place for trial in of_kind}) for of_kind in tried.values())
     rows.append(("all", f"{fields:,}", f"{every:,}", *(f"{total[name]:,}" for name in COLUMNS)))
     return table(("file", "fields", "damages", *COLUMNS), rows)
 
@@ -107,20 +107,23 @@ def kinds(tried: dict[Kind, list[Trial]]) -> str:
 def damages(tried: dict[Kind, list[Trial]]) -> str:
     """Damage x outcome, all kinds together."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for found in tried.values():
-        for trial in found:
+    for of_kind in tried.values():
+        for trial in of_kind:
             counts[trial.damage][column(trial)] += 1
     return table(
         ("damage", "times", *COLUMNS),
-        [(name, f"{sum(own.values()):,}", *(f"{own[one]:,}" for one in COLUMNS)) for name, own in sorted(counts.items())],
+        [
+            (name, f"{sum(own.values()):,}", *(f"{own[outcome]:,}" for outcome in COLUMNS))
+            for name, own in sorted(counts.items())
+        ],
     )
 
 
 def free_fields(tried: dict[Kind, list[Trial]]) -> str:
     """For each kind the fields of which some damage left a valid file, down to the second level."""
     lines = []
-    for kind, found in tried.items():
-        free = [trial for trial in found if column(trial) == "valid and free"]
+    for kind, of_kind in tried.items():
+        free = [trial for trial in of_kind if column(trial) == "valid and free"]
         names = Counter(".".join(title(trial.place).split(".")[:2]) for trial in free)
         listed = ", ".join(f"`{name}` ({count})" for name, count in sorted(names.items()))
         lines.append(f"- {kind.name}: {listed or 'none'}")

@@ -52,12 +52,16 @@ def main() -> None:
 
     python bench/drift.py {" ".join(run.as_posix() for run in options.runs)} --output docs/results/drift.md
 
-Engines that `skinaudit export` built and compared; graphs in fp8, and in the half precisions, emulated by ONNX Runtime. The
-drift of an image is the largest change of the lead that the source's answer has over any other class; its margin is the
-least such lead. Near ties: the margin is at most the image's own drift. An audit doubts an engine whose median drift exceeds
-a share of the median margin: {allowed}. In fp16 and bf16 it compares
-with the emulation of the model itself: "times emulated" is the median drift over that of the fp32 reference,
-emulated in the same precision. "Turned": one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
+Engines that `skinaudit export` built and compared. Graphs in fp8 and in the half precisions were emulated by ONNX Runtime.
+
+- *drift* of an image: the largest change of the lead that the source's answer has over any other class;
+- *margin* of an image: the smallest such lead;
+- *near ties*: images whose margin is at most their own drift;
+- *times emulated*: the median drift, divided by that of the fp32 reference emulated in the same precision;
+- *turned*: one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
+
+An audit doubts an engine whose median drift exceeds a share of the median margin: {allowed}. In fp16 and bf16 it
+compares with the emulation of the model itself instead.
 
 {table(_HEADS, rows)}""",
         encoding="utf-8",

@@ -45,7 +45,7 @@ def main() -> None:
             "planted": [partial(source, lab), partial(honest, lab), partial(planted, lab), partial(references, lab)],
             "honest": [partial(false_alarms, lab, Path(folder))],
         }
-        sections = [make() for name, made in parts.items() if options.part in ("all", name) for make in made]
+        sections = [make() for name, steps in parts.items() if options.part in ("all", name) for make in steps]
     command = shlex.join(["python", "bench/faults.py", *sys.argv[1:]])
     text = "\n".join((heading(command, seconds=time.perf_counter() - started), *sections))
     if options.output is None:
@@ -61,8 +61,8 @@ def heading(command: str, *, seconds: float) -> str:
 
     {command}
 
-took {seconds / 60:.1f} minutes. Each fault lies in a real engine file beside an honest reference, and the manifest is what a
-careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` asserts it
+took {seconds / 60:.1f} minutes. Each fault is in a real engine file beside an honest reference. The manifest is what a
+careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` tries the same
 without the small probe, and with a quarter of the re-exports.
 Drop: the largest loss of accuracy of any set against the source model, in points.
 
@@ -89,9 +89,9 @@ def honest(lab: Lab) -> str:
 
 def planted(lab: Lab) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
-    rows, seen, lucky = [], 0, 0
+    rows, detected, lucky = [], 0, 0
     for fault, outcome in _audited(lab, (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS)):
-        seen += outcome.verdict != "PASS"
+        detected += outcome.verdict != "PASS"
         cells = _cells(outcome)
         if outcome.verdict == "PASS":
             cells[1] = f"**not seen**: needs {fault.needs or 'a look at what changed'}"
@@ -99,14 +99,16 @@ def planted(lab: Lab) -> str:
             lucky += 1
             cells[1] += f" (by luck with these weights: needs {fault.needs})"
         rows.append([fault.name, fault.mimics, *cells])
-    text = f"## Faults\n\n{seen} of {len(rows)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
+    text = f"## Faults\n\n{detected} of {len(rows)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
     return text + table(("fault", "stands for", "verdict", "seen by", "drop"), rows)
 
 
 def references(lab: Lab) -> str:
     """Faults of the export itself, which are in the reference too."""
-    found = Counter(checks for fault in IN_REFERENCE for checks in judge(in_reference(lab, fault)).checks or ("nothing",))
-    rows = [[name, str(count)] for name, count in found.most_common()]
+    stopped_by = Counter(
+        checks for fault in IN_REFERENCE for checks in judge(in_reference(lab, fault)).checks or ("nothing",)
+    )
+    rows = [[name, str(count)] for name, count in stopped_by.most_common()]
     text = f"## The same in the reference\n\n{len(IN_REFERENCE)} edits of an engine that is its own reference.\n\n"
     return text + table(("stopped by", "faults"), rows)
 
@@ -115,17 +117,17 @@ def false_alarms(lab: Lab, folder: Path) -> str:
     """How audits of honest re-exports end, by precision and by what was done to the file."""
     counts: Counter[tuple[str, str, str]] = Counter()
     undecided, alarmed = Counter[str](), []
-    engines = ((one.rewrite, one.precision, one.write(lab)) for one in reexports())
+    engines = ((reexport.rewrite, reexport.precision, reexport.write(lab)) for reexport in reexports())
     for number, (rewrite, precision, engine) in enumerate(chain(engines, further(lab, folder))):
         for batch_size, threads in (*CALLS, *MORE_CALLS):
             outcome = judge(engine, batch_size=batch_size, threads=threads)
             counts[rewrite.replace("_", " "), precision, outcome.verdict] += 1
-            told = f"{rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}"
-            print(f"re-export {number + 1}: {outcome.verdict} {told}", file=sys.stderr, flush=True)
+            description = f"{rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}"
+            print(f"re-export {number + 1}: {outcome.verdict} {description}", file=sys.stderr, flush=True)
             if outcome.verdict == "INCONCLUSIVE":
                 undecided.update(outcome.checks)
             if outcome.verdict in ("FAIL", "error"):
-                alarmed.append(f"- {told}")
+                alarmed.append(f"- {description}")
     calls = ", ".join(
         f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in (*CALLS, *MORE_CALLS)
     )

@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,18 @@ from skinaudit.artifacts.manifest import read_run, versions
 from skinaudit.bench import libraries
 from skinaudit.bench.gpu_parts import attacks
 from skinaudit.bench.gpu_parts.part import Answer, Settings
-from skinaudit.bench.processes import run_for
+from skinaudit.bench.processes import code_within, run_for, running
 from skinaudit.bench.report import machine
 from skinaudit.engines.open import LIBRARIES
 from skinaudit.errors import InvalidInputError, MissingDependencyError, NoDeviceError, SkinauditError
 
-PARTS = ("rounding", "session", "builds", "attacks", "speed", "audits", "replays", "training", "compiled")
+PARTS = (
+    "rounding", "session", "builds", "epochs", "attacks", "strong", "speed", "audits", "replays", "training", "compiled",
+)  # fmt: skip
 """Files of `bench/gpu_parts` in the order in which they run: what others build on and what matters most comes first."""
+
+BESIDE = "compiled"
+"""On a GPU, this part begins with the first and runs beside all others, until the end: it is work of the CPU, of minutes."""
 
 
 def main() -> None:
@@ -77,20 +83,26 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> tuple
     hindrances = {name: reason for name in options.parts if (reason := _hindrance(name)) is not None}
     for name, reason in hindrances.items():
         say(f"{name} will be left out: {reason}")
-    for name in options.parts:
-        left = 60 * options.minutes - (time.perf_counter() - started)
-        if name in hindrances:
-            results[name] = {"error": f"not started: {hindrances[name]}"}
-        elif left <= 0:
-            results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
-        else:
-            say(f"{name}, {left:.0f} s left")
-            results[name] = _in_a_process(name, settings, seconds=min(left, 60 * options.part_minutes))
-        minutes = (time.perf_counter() - started) / 60
-        text = _document(results, settings, minutes=minutes)
-        write_bytes(output, text.encode())
-        content = {"settings": asdict(settings), "machine": _machine(settings), "minutes": minutes, "parts": results}
-        write_bytes(output.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode())
+    with ExitStack() as stack:
+        beside = BESIDE in options.parts and options.provider == "cuda" and options.minutes > 0
+        part_beside = stack.enter_context(_beside_the_others(BESIDE, settings)) if beside else None
+        for name in options.parts:
+            remaining = 60 * options.minutes - (time.perf_counter() - started)
+            if name in hindrances:
+                results[name] = {"error": f"not started: {hindrances[name]}"}
+            elif name == BESIDE and part_beside is not None:
+                say(f"{name}, still {max(0.0, remaining):.0f} s")
+                results[name] = part_beside(remaining)
+            elif remaining <= 0:
+                results[name] = {"error": f"not started: the {options.minutes:g} minutes were over"}
+            else:
+                say(f"{name}, {remaining:.0f} s left")
+                results[name] = _in_a_process(name, settings, seconds=min(remaining, 60 * options.part_minutes))
+            minutes = (time.perf_counter() - started) / 60
+            text = _document(results, settings, minutes=minutes)
+            write_bytes(output, text.encode())
+            content = {"settings": asdict(settings), "machine": _machine(settings), "minutes": minutes, "parts": results}
+            write_bytes(output.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode())
     return text, {name: result["error"] for name, result in results.items() if "error" in result}
 
 
@@ -113,18 +125,35 @@ def _in_a_process(name: str, settings: Settings, *, seconds: float) -> dict[str,
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         answer, printed = Path(scratch) / "answer.json", Path(scratch) / "log"
-        command = [
-            sys.executable, __file__, settings.run,
-            "--only-part", name, "--settings", json.dumps(asdict(settings)), "--answer", str(answer),
-        ]  # fmt: skip
-        code = run_for(command, seconds=seconds, output=printed)
-        log = printed.read_text(errors="replace")
-        found = json.loads(answer.read_text()) if answer.is_file() else {}
-    if not found.pop("complete", False):
+        code = run_for(_command(name, settings, answer), seconds=seconds, output=printed)
+        return _collected(answer, printed, code, started=started)
+
+
+@contextmanager
+def _beside_the_others(name: str, settings: Settings) -> Iterator[Callable[[float], dict[str, Any]]]:
+    """A part that runs while the block does; the function waits so many seconds more and gives what `_in_a_process` does."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        answer, printed = Path(scratch) / "answer.json", Path(scratch) / "log"
+        with running(_command(name, settings, answer), output=printed) as process:
+            yield lambda seconds: _collected(answer, printed, code_within(process, seconds=seconds), started=started)
+
+
+def _command(name: str, settings: Settings, answer: Path) -> list[str]:
+    return [
+        sys.executable, __file__, settings.run,
+        "--only-part", name, "--settings", json.dumps(asdict(settings)), "--answer", str(answer),
+    ]  # fmt: skip
+
+
+def _collected(answer: Path, printed: Path, code: int | None, *, started: float) -> dict[str, Any]:
+    log = printed.read_text(errors="replace")
+    answered = json.loads(answer.read_text()) if answer.is_file() else {}
+    if not answered.pop("complete", False):
         lines = [line for line in log.splitlines() if line.strip()]
         reason = "took too long" if code is None else f"ended with {code}: {lines[-1][:300] if lines else 'no message'}"
-        found |= {"error": reason, "log": log[-4000:]}
-    return {**found, "seconds": round(time.perf_counter() - started, 1)}
+        answered |= {"error": reason, "log": log[-6000:]}
+    return {**answered, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def _answer_one(name: str, settings: Settings, target: Path) -> None:
@@ -149,7 +178,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
         title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
         took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
         sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{_body(result)}")
-    found = versions("torch", "onnx", *LIBRARIES)
+    used = versions("torch", "onnx", *LIBRARIES)
     head = f"""# On a GPU
 
     {shlex.join(["python", "bench/gpu.py", *sys.argv[1:]])}
@@ -157,7 +186,7 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
 took {minutes:.1f} minutes. Each part ran in a process of its own; contestants of one table work in turns in one process.
 
 - device: {_machine(settings)}
-- versions: {", ".join(f"{library} {version}" for library, version in found.items())}
+- versions: {", ".join(f"{library} {version}" for library, version in used.items())}
 """
     return head + "".join(sections)
 

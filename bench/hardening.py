@@ -19,9 +19,12 @@ from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.timing import Contestant, interleaved
 from skinaudit.trainer import loop, optimisation
 from skinaudit.trainer.checkpoint import load_run_model
-from skinaudit.trainer.evaluate import slices, to_pixels
+from skinaudit.trainer.computing import FP32, Computing, arithmetic, training_function
+from skinaudit.trainer.evaluate import device_of, slices, to_pixels
+from skinaudit.trainer.feed import Feed
+from skinaudit.trainer.hardening import attacked_copy
 from skinaudit.trainer.models import channels_last
-from skinaudit.trainer.recipes import RECIPES, Hardening
+from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
 
 OURS = "skinaudit, hardened"
 STANDARD = "skinaudit, standard"
@@ -33,7 +36,7 @@ STANDARD_SHARE = 1.15
 """A hardened epoch may cost (steps + 1) times this many standard epochs."""
 
 # A small learning rate keeps the weights near the trained ones, however many rounds there are.
-_RECIPE = replace(RECIPES["default"], batch=64, learning_rate=1e-4, schedule="plateau")
+RECIPE = replace(RECIPES["default"], batch=64, learning_rate=1e-4, schedule="plateau")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def measure_hardening(
     contest = interleaved(_contestants(model, batch, hardening), rounds=rounds, say=say)
     return HardeningFigures(
         images=len(batch.labels),
-        batch=_RECIPE.batch,
+        batch=RECIPE.batch,
         steps=steps,
         rounds=rounds,
         seconds={name: contest.median(name) for name in contest.seconds},
@@ -84,51 +87,80 @@ def measure_hardening(
 
 def _contestants(model: nn.Module, batch: Batch, hardening: Hardening) -> dict[str, Contestant[None]]:
     return {
-        STANDARD: _ours(copy.deepcopy(model), batch, None),
-        OURS: _ours(copy.deepcopy(model), batch, hardening),
-        PLAIN: _plain(copy.deepcopy(model), batch, hardening, "grad"),
-        BACKWARD: _plain(copy.deepcopy(model), batch, hardening, "backward"),
-        ART: _by_art(copy.deepcopy(model), batch, hardening),
+        STANDARD: ours(copy.deepcopy(model), batch, None),
+        OURS: ours(copy.deepcopy(model), batch, hardening),
+        PLAIN: plain(copy.deepcopy(model), batch, hardening, "grad"),
+        BACKWARD: plain(copy.deepcopy(model), batch, hardening, "backward"),
+        ART: by_art(copy.deepcopy(model), batch, hardening),
     }
 
 
-def _ours(model: nn.Module, batch: Batch, hardening: Hardening | None) -> Contestant[None]:
-    channels_last(model)
-    optimiser = optimisation.build_optimiser(model, _RECIPE)
-    schedule = optimisation.build_schedule(optimiser, _RECIPE, steps=1)
-    average = optimisation.moving_average(model, decay=_RECIPE.averaging)
-    weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=_RECIPE)
+def ours(
+    model: nn.Module, batch: Batch, hardening: Hardening | None, *, recipe: Recipe = RECIPE, computing: Computing = FP32
+) -> Contestant[None]:
+    """An epoch of the training loop itself on the model's device, with its augmentation, class weights and average."""
+    device = device_of(channels_last(model))
+    optimiser = optimisation.build_optimiser(model, recipe)
+    schedule = optimisation.build_schedule(optimiser, recipe, steps=1)
+    average = optimisation.moving_average(model)
+    weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=recipe).to(device)
+    feed = Feed(batch.images, batch.labels, device)
+    function = training_function(model, computing, batch=recipe.batch)
+    attacked = attacked_copy(model, hardening, computing)
 
     def epoch(number: int) -> None:
-        loop._train_epoch(
-            model, average, loop.Examples(batch.images, batch.labels), optimiser, schedule,
-            recipe=_RECIPE, hardening=hardening, weights=weights, seed=number, epoch=0, progress=None,
-        )  # fmt: skip
+        torch.backends.cudnn.deterministic = True  # as `skinaudit train` sets it
+        with arithmetic(computing, device):
+            loop._train_epoch(
+                model, average, feed, optimiser, schedule,
+                function=function, attacked=attacked, recipe=recipe, hardening=hardening, weights=weights, seed=number,
+                epoch=0, progress=None,
+            )  # fmt: skip
+        finish(device)
 
     return epoch
 
 
-def _plain(model: nn.Module, batch: Batch, hardening: Hardening, gradient: Literal["grad", "backward"]) -> Contestant[None]:
-    """Madry's loop as it is usually written: float images in memory, the attack on the model in training.
+def finish(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def plain(
+    model: nn.Module,
+    batch: Batch,
+    hardening: Hardening | None,
+    gradient: Literal["grad", "backward"],
+    *,
+    recipe: Recipe = RECIPE,
+    bf16: bool = False,
+) -> Contestant[None]:
+    """Madry's loop as it is usually written: float images on the device, the attack on the model in training.
 
     `grad` asks autograd for the input's gradient only, as TRADES does; `backward` also computes that of the weights, as
-    fast_adversarial does.
+    fast_adversarial does. bf16: all passes under autocast. Without hardening, the same loop on clean images.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=_RECIPE.learning_rate, weight_decay=_RECIPE.weight_decay)
-    pixels, truth = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
+    device = device_of(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    pixels, truth = to_pixels(batch.images, device=device), torch.from_numpy(batch.labels).to(device)
 
     def epoch(number: int) -> None:
+        torch.backends.cudnn.deterministic = False  # torch's default
         torch.manual_seed(number)
-        order = torch.randperm(len(truth))
-        for part in slices(len(order), _RECIPE.batch):
+        order = torch.randperm(len(truth)).to(device)
+        for part in slices(len(order), recipe.batch):
             images, labels = pixels[order[part]], truth[order[part]]
-            model.eval()
-            perturbed = _plain_pgd(model, images, labels, hardening, gradient)
-            model.train()
-            loss = functional.cross_entropy(model(perturbed), labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                if hardening is not None:
+                    model.eval()
+                    images = _plain_pgd(model, images, labels, hardening, gradient)
+                model.train()
+                loss = functional.cross_entropy(model(images), labels)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+        finish(device)
 
     return epoch
 
@@ -152,18 +184,19 @@ def _plain_pgd(
     return perturbed
 
 
-def _by_art(model: nn.Module, batch: Batch, hardening: Hardening) -> Contestant[None]:
+def by_art(model: nn.Module, batch: Batch, hardening: Hardening, *, recipe: Recipe = RECIPE) -> Contestant[None]:
+    """An epoch of ART's trainer, as its documentation runs it; on the CPU."""
     from art.defences.trainer import AdversarialTrainerMadryPGD
     from art.estimators.classification import PyTorchClassifier
 
-    optimiser = torch.optim.AdamW(model.parameters(), lr=_RECIPE.learning_rate, weight_decay=_RECIPE.weight_decay)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     classifier = PyTorchClassifier(
         model, nn.CrossEntropyLoss(), batch.images.shape[1:], 7,
         optimizer=optimiser, clip_values=(0.0, 1.0), device_type="cpu",
     )  # fmt: skip
     eps = hardening.threat_model.eps
     trainer: Any = AdversarialTrainerMadryPGD(
-        classifier, nb_epochs=1, batch_size=_RECIPE.batch, eps=eps, eps_step=2.5 * eps / hardening.steps,
+        classifier, nb_epochs=1, batch_size=recipe.batch, eps=eps, eps_step=2.5 * eps / hardening.steps,
         max_iter=hardening.steps, num_random_init=1,
     )  # fmt: skip
     pixels = to_pixels(batch.images, device=torch.device("cpu")).numpy()

@@ -47,21 +47,21 @@ def main() -> None:
             if not READERS[name].opens:  # the processes of engines have limits of their own
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             inputs = options.inputs if options.opened is None or not READERS[name].opens else options.opened
-            found, told = fuzz(name, corpus, scratch, inputs=inputs, seconds=options.seconds, seed=options.seed)
-            rows.append((name, f"{found.total():,}", *(f"{found[outcome]:,}" for outcome in OUTCOMES)))
-            total += found
-            wrong += [f"{name}: {line}" for line in told]
-            print(name, dict(found), file=sys.stderr, flush=True)
+            outcomes, messages = fuzz(name, corpus, scratch, inputs=inputs, seconds=options.seconds, seed=options.seed)
+            rows.append((name, f"{outcomes.total():,}", *(f"{outcomes[outcome]:,}" for outcome in OUTCOMES)))
+            total += outcomes
+            wrong += [f"{name}: {line}" for line in messages]
+            print(name, dict(outcomes), file=sys.stderr, flush=True)
     rows.append(("all", f"{total.total():,}", *(f"{total[outcome]:,}" for outcome in OUTCOMES)))
     command = shlex.join(["python", "bench/hostile_files.py", *sys.argv[1:]])
     text = f"""# Hostile files
 
     {command}
 
-took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file is a whole one of which bytes, values,
-keys, nodes, sizes or texts were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
-of its own, and answers to an image if it can. Taken: what is left is valid, such as another bound in a
-policy. Wrongly taken: a set whose content differs, a FAIL that is read as a PASS, a text that acts upon a terminal.
+took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file was valid before bytes, values, keys,
+nodes, sizes or texts of it were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
+of its own, and answers to an image if it can. *Taken*: the changed file is still valid, such as a policy with another
+bound. *Wrongly taken*: a set with different content, a FAIL that is read as a PASS, a text that acts on a terminal.
 
 {table(("reader", "tried", *OUTCOMES), rows)}
 """

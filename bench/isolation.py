@@ -60,12 +60,12 @@ def measure_replay(engine: Path, run: Path, *, threads: int, rounds: int) -> flo
     """How many times as long the replay of the clean set takes in a process of its own: the ratio of medians."""
     clean = open_set(resolve(run, read_run(run).sets["clean"]))
     with in_this_process():
-        one = open_engine(engine, threads=threads)
+        engine_here = open_engine(engine, threads=threads)
     with engine_processes():
-        other = open_engine(engine, threads=threads)
+        engine_there = open_engine(engine, threads=threads)
         contestants: dict[str, Callable[[int], object]] = {
-            "here": lambda _: replay(one, clean, batch_size=64),
-            "there": lambda _: replay(other, clean, batch_size=64),
+            "here": lambda _: replay(engine_here, clean, batch_size=64),
+            "there": lambda _: replay(engine_there, clean, batch_size=64),
         }
         interleaved(contestants, rounds=1)
         return interleaved(contestants, rounds=rounds).ratio("there", "here")

@@ -75,7 +75,7 @@ GROUPS: Mapping[str, Group] = {"attacks": ATTACKS, "quantisers": QUANTISERS}
 
 def install(group: Group) -> None:
     """Install the peers of a group into its folder with pip, unless they are there in these versions."""
-    if _found(group) == group.peers:
+    if _installed(group) == group.peers:
         return
     wanted = [*(f"{name}=={version}" for name, version in group.peers.items()), *group.imported]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(group.folder)]
@@ -103,17 +103,19 @@ def enable(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
 def require(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
     """The versions of `peers`, or of all of a group, without importing them; raises as `enable`."""
     wanted = {name: group.peers[name] for name in peers or group.peers}
-    found = _found(group)
-    if any(found.get(name) != version for name, version in wanted.items()):
-        name = next((name for name, one in GROUPS.items() if one.peers == group.peers), "")
+    installed = _installed(group)
+    if any(installed.get(name) != version for name, version in wanted.items()):
+        name = next((name for name, candidate in GROUPS.items() if candidate.peers == group.peers), "")
         raise MissingDependencyError(
             f"{group.folder.name}: the peers are not installed: python bench/libraries.py {name} installs them"
         )
     return wanted
 
 
-def _found(group: Group) -> dict[str, str]:
-    installed = {found.name.lower(): found.version for found in metadata.distributions(path=[str(group.folder)])}
+def _installed(group: Group) -> dict[str, str]:
+    installed = {
+        distribution.name.lower(): distribution.version for distribution in metadata.distributions(path=[str(group.folder)])
+    }
     return {name: installed[name] for name in group.peers if name in installed}
 
 

@@ -61,19 +61,19 @@ def main() -> None:
     engine = options.run / "engines" / "fp32.onnx"
     with tempfile.TemporaryDirectory(dir=options.work) as temporary:
         work = options.work or Path(temporary)
-        taken = {}
+        costs = {}
         for count in options.images:
             sets = work / f"sets-{count}"
             if not sets.exists():
                 started = time.perf_counter()
                 in_process(lambda sets=sets, count=count: write_sets(options.run, sets, count))
                 print(f"{count} images written in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-            taken[count] = audit(engine, sets, work / f"audit-{count}.json")
-            print(count, taken[count], file=sys.stderr, flush=True)
+            costs[count] = audit(engine, sets, work / f"audit-{count}.json")
+            print(count, costs[count], file=sys.stderr, flush=True)
         smallest = work / f"sets-{min(options.images)}"
         most = max(options.images)
         whole = work / f"audit-{most}.json"
-        parts = [size_table(taken), resumed(engine, work / f"sets-{most}", whole, taken[most])]
+        parts = [size_table(costs), resumed(engine, work / f"sets-{most}", whole, costs[most])]
         parts.append(at_once(engine, smallest, work, options.at_once))
     command = shlex.join(["python", "bench/load.py", *sys.argv[1:]])
     size = open_set(resolve(options.run, read_run(options.run).sets[CLEAN])).info.contract.size
@@ -103,8 +103,8 @@ def write_sets(run: Path, folder: Path, count: int) -> None:
     """A clean set of `count` images, those of the run under random soft patterns, and one with random signs of size eps."""
     manifest = read_run(run)
     stored = [open_set(resolve(run, record)) for record in manifest.sets.values()]
-    own = next(one for one in stored if one.info.threat_model is None)
-    attacked = next(one for one in stored if one.info.threat_model is not None)
+    own = next(image_set for image_set in stored if image_set.info.threat_model is None)
+    attacked = next(image_set for image_set in stored if image_set.info.threat_model is not None)
     engine, generator = open_engine(run / "engines" / "fp32.onnx", threads=1), np.random.default_rng(0)
     pixels = patterned(own, count, generator)
     rows = np.arange(count) % len(own)
@@ -168,9 +168,9 @@ def audit(engine: Path, sets: Path, output: Path) -> Taken:
 
 def _check(process: subprocess.Popen[bytes]) -> None:
     assert process.stderr is not None
-    told = process.stderr.read().decode()
+    errors = process.stderr.read().decode()
     if process.returncode not in (0, 1, 3):
-        raise SystemExit(told)
+        raise SystemExit(errors)
 
 
 def used() -> float:
@@ -195,22 +195,24 @@ def high_water(number: int) -> float:
         status = Path(f"/proc/{number}/status").read_text()
     except OSError:
         return 0.0
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)
-    return int(found.group(1)) / 1024 if found else 0.0
+    match = re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)
+    return int(match.group(1)) / 1024 if match else 0.0
 
 
-def size_table(taken: Mapping[int, Taken]) -> str:
+def size_table(costs: Mapping[int, Taken]) -> str:
     """A row for each number of images, and what ten million would take by the slope of the last two."""
     rows = [
-        (f"{count:,}", f"{one.cpu:,.0f}", f"{1000 * one.cpu / count:.2f}", f"{one.peak:,.0f}", f"{one.child:,.0f}")
-        for count, one in sorted(taken.items())
+        (f"{count:,}", f"{cost.cpu:,.0f}", f"{1000 * cost.cpu / count:.2f}", f"{cost.peak:,.0f}", f"{cost.child:,.0f}")
+        for count, cost in sorted(costs.items())
     ]
     heads = ("images", "CPU, s", "CPU an image, ms", "peak of the audit, MiB", "of its largest process, MiB")
-    (few, less), (many, more) = sorted(taken.items())[-2:]
+    (few, less), (many, more) = sorted(costs.items())[-2:]
     seconds, memory = ((getattr(more, name) - getattr(less, name)) / (many - few) for name in ("cpu", "peak"))
     hours, gigabytes = (more.cpu + seconds * (MANY - many)) / 3600, (more.peak + memory * (MANY - many)) / 1024
-    told = f"By the slope of the last two rows {MANY:,} images would take {hours:,.1f} hours of CPU and {gigabytes:,.1f} GiB"
-    return f"## Size\n\n{table(heads, rows)}\n{told} in the audit.\n"
+    outlook = (
+        f"By the slope of the last two rows {MANY:,} images would take {hours:,.1f} hours of CPU and {gigabytes:,.1f} GiB"
+    )
+    return f"## Size\n\n{table(heads, rows)}\n{outlook} in the audit.\n"
 
 
 def resumed(engine: Path, sets: Path, whole: Path, undisturbed: Taken) -> str:
@@ -228,8 +230,8 @@ def resumed(engine: Path, sets: Path, whole: Path, undisturbed: Taken) -> str:
     finished = len(list(kept.glob("*/*.safetensors")))
     second = audit(engine, sets, again)
     same = without_speeds(json.loads(whole.read_text())) == without_speeds(json.loads(again.read_text()))
-    left = len(list(kept.glob("*/*.safetensors")))
-    row = (f"{undisturbed.cpu:,.0f}", str(finished), f"{second.cpu:,.0f}", "yes" if same else "NO", str(left))
+    left_behind = len(list(kept.glob("*/*.safetensors")))
+    row = (f"{undisturbed.cpu:,.0f}", str(finished), f"{second.cpu:,.0f}", "yes" if same else "NO", str(left_behind))
     heads = ("undisturbed, CPU s", "finished sets when killed", "second start, CPU s", "reports equal", "left behind")
     return f"## Interrupted\n\n{table(heads, [row])}"
 

@@ -105,25 +105,25 @@ def all_rows(folder: Path, *, every: int) -> Iterator[tuple[str, ...]]:
         assert ended.code in (0, 1, 3), ended
         expected = content(whole)
         for kind in KINDS:
-            seen: Counter[str] = Counter()
+            counts: Counter[str] = Counter()
             line = ""
             for step in range(1, ended.steps + 1, every):
                 place = folder / "place"
                 shutil.copytree(state, place)
                 hurt = in_child(command, place, kind=kind, at=step)
-                seen["told"] += hurt.code in CODES[kind] and (kind == "kill -9" or hurt.line.startswith("skinaudit: "))
+                counts["told"] += hurt.code in CODES[kind] and (kind == "kill -9" or hurt.line.startswith("skinaudit: "))
                 line = hurt.line.replace(str(folder), "") or line
-                seen["unsound"] += len(unsound(place))
+                counts["unsound"] += len(unsound(place))
                 repeated = in_child(again, place)
                 same = repeated.code == ended.code or "holds a finished run already" in repeated.line
-                seen["same"] += same and content(place) == expected
-                seen["moments"] += 1
+                counts["same"] += same and content(place) == expected
+                counts["moments"] += 1
                 if not same or content(place) != expected:
                     print(f"{name} {kind} step {step}: {hurt} {repeated}", file=sys.stderr)
                 shutil.rmtree(place)
-            print(name, kind, dict(seen), file=sys.stderr, flush=True)
-            told = "not told: it is gone" if kind == "kill -9" else f"{seen['told']}"
-            yield name, kind, f"{seen['moments']}", told, f"{seen['unsound']}", f"{seen['same']}", line
+            print(name, kind, dict(counts), file=sys.stderr, flush=True)
+            reported = "not told: it is gone" if kind == "kill -9" else f"{counts['told']}"
+            yield name, kind, f"{counts['moments']}", reported, f"{counts['unsound']}", f"{counts['same']}", line
         state = whole
 
 
@@ -136,8 +136,8 @@ def in_child(command: str, folder: Path, *, kind: str = "", at: int = 0) -> Ende
     shown = (folder / SCREEN).read_text(errors="replace").strip().splitlines()
     count = folder / "steps.txt"
     steps = int(count.read_text()) if count.exists() else 0
-    for left in (folder / SCREEN, count):
-        left.unlink(missing_ok=True)
+    for leftover in (folder / SCREEN, count):
+        leftover.unlink(missing_ok=True)
     return Ended(os.waitstatus_to_exitcode(status), shown[-1] if shown else "", steps)
 
 
@@ -188,7 +188,7 @@ def disk_full() -> None:
 
 def unsound(folder: Path) -> list[str]:
     """Files under their own names that are not whole. An engine beside the manifest of another build is refused instead."""
-    found = []
+    names = []
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.is_file():
             continue
@@ -200,8 +200,8 @@ def unsound(folder: Path) -> list[str]:
             elif path.suffix == ".json":
                 json.loads(path.read_text())
         except (SkinauditError, ValueError):
-            found.append(path.name)
-    return found
+            names.append(path.name)
+    return names
 
 
 def content(folder: Path) -> dict[str, str]:

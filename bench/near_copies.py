@@ -54,10 +54,10 @@ def _page(images: Pictures, groups: NDArray[np.int64], size: int) -> str:
         started = time.process_time()
         joined = join_copies(reduced_luminance(images[:count]), lesions)
         seconds = time.process_time() - started
-        all_lesions, left = len(np.unique(lesions)), len(np.unique(joined))
-        apart.append(f"| {count:,} | {all_lesions:,} | {all_lesions - left} | {seconds:.1f} |")
+        all_lesions, remaining = len(np.unique(lesions)), len(np.unique(joined))
+        apart.append(f"| {count:,} | {all_lesions:,} | {all_lesions - remaining} | {seconds:.1f} |")
     edits = ["| edit | found, of copies |", "| --- | ---: |"]
-    edits += [f"| {name} | {share:.0%} |" for name, share in _found(images[:1_500]).items()]
+    edits += [f"| {name} | {share:.0%} |" for name, share in _shares_found(images[:1_500]).items()]
     lines = "\n".join(apart), "\n".join(edits), *_run_tables(images, groups)
     return f"""# Near-copies: what is found, and what is joined by mistake
 
@@ -69,7 +69,8 @@ HAM10000 images at {size} x {size} pixels in random order, one thread. An audit 
 
 {lines[0]}
 
-Whether a joined pair shows one lesion under two names was not looked at; so the third column bounds the mistakes from above.
+A joined pair may really show one lesion under two names; this was not checked. So the third column is an upper
+bound of the mistakes.
 
 ## Edited copies under invented lesions
 
@@ -79,7 +80,7 @@ Whether a joined pair shows one lesion under two names was not looked at; so the
 
 ## External images against those of a run
 
-The images of seven in ten lesions are those of a run, kept as 256 cells of 8 bit each; the others are external images.
+The images of seven in ten lesions play the run's images, kept as 256 cells of 8 bit each. The others are external images.
 
 {lines[2]}
 
@@ -91,13 +92,13 @@ The images of seven in ten lesions are those of a run, kept as 256 cells of 8 bi
 
 def _run_tables(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, str]:
     row, shares = _against_a_run(images, groups)
-    others = ["| external images | recorded | called copies | CPU seconds |", "| ---: | ---: | ---: | ---: |", row]
-    found = [
+    false_copies = ["| external images | recorded | called copies | CPU seconds |", "| ---: | ---: | ---: | ---: |", row]
+    edited = [
         "| edit | found, of copies |",
         "| --- | ---: |",
         *(f"| {name} | {share:.0%} |" for name, share in shares.items()),
     ]
-    return "\n".join(others), "\n".join(found)
+    return "\n".join(false_copies), "\n".join(edited)
 
 
 def _against_a_run(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, dict[str, float]]:
@@ -106,7 +107,7 @@ def _against_a_run(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, di
     own = np.isin(groups, lesions[: int(0.7 * len(lesions))])
     recorded = from_bytes(to_bytes(cells_of(reduced_luminance(images[own]))))
     started = time.process_time()
-    found = copied_from(reduced_luminance(images[~own]), recorded)
+    copied = copied_from(reduced_luminance(images[~own]), recorded)
     seconds = time.process_time() - started
     edits = _edits(np.random.default_rng(0)).items()
     copies = images[own][:COPIED]
@@ -114,18 +115,18 @@ def _against_a_run(images: Pictures, groups: NDArray[np.int64]) -> tuple[str, di
         name: float((copied_from(reduced_luminance(edit(copies)), recorded) == np.arange(len(copies))).mean())
         for name, edit in edits
     }
-    return f"| {int((~own).sum()):,} | {int(own.sum()):,} | {int((found >= 0).sum())} | {seconds:.1f} |", shares
+    return f"| {int((~own).sum()):,} | {int(own.sum()):,} | {int((copied >= 0).sum())} | {seconds:.1f} |", shares
 
 
-def _found(images: Pictures) -> dict[str, float]:
+def _shares_found(images: Pictures) -> dict[str, float]:
     generator = np.random.default_rng(0)
     reduced, count = reduced_luminance(images), len(images)
-    found = {}
+    shares = {}
     for name, edit in _edits(generator).items():
         both = np.concatenate([reduced, reduced_luminance(edit(images[:COPIED]))])
         joined = join_copies(both, np.arange(len(both)))
-        found[name] = float((joined[:COPIED] == joined[count:]).mean())
-    return found
+        shares[name] = float((joined[:COPIED] == joined[count:]).mean())
+    return shares
 
 
 def _edits(generator: np.random.Generator) -> Mapping[str, Callable[[Pictures], Pictures]]:

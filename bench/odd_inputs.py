@@ -87,13 +87,13 @@ def run(words: list[str], place: Place, case: Case) -> Ended:
         )
     except subprocess.TimeoutExpired:
         return Ended(None, time.monotonic() - started, "", f"no end within {LIMIT:.0f} s")
-    seconds, told = _used() - before, ended.stderr.decode(errors="replace")
-    lines = [line for line in told.splitlines() if line.strip()]
+    seconds, printed = _used() - before, ended.stderr.decode(errors="replace")
+    lines = [line for line in printed.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     wrong = []
     if ended.returncode not in case.codes:
         wrong.append(f"exit code {ended.returncode}")
-    if "Traceback" in told or "unexpected" in told:
+    if "Traceback" in printed or "unexpected" in printed:
         wrong.append("an exception that nobody expected")
     if ended.returncode == 2 and not last.startswith(("skinaudit: ", "Error: ")):
         wrong.append("no line")

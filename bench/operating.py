@@ -264,8 +264,8 @@ def _wrong(labels: Indices, generator: np.random.Generator) -> Indices:
     shares = np.array([SHARES[name] for name in CONTRACT.classes])
     table = np.tile(shares, (len(shares), 1)) * (1 - np.eye(len(shares)))
     edges = np.cumsum(table / table.sum(axis=1, keepdims=True), axis=1)
-    found: Indices = (generator.random(len(labels))[:, None] > edges[labels]).sum(axis=1).clip(max=len(shares) - 1)
-    return found
+    answers: Indices = (generator.random(len(labels))[:, None] > edges[labels]).sum(axis=1).clip(max=len(shares) - 1)
+    return answers
 
 
 def _set(comparison: Comparison, attacked: bool) -> SetResult:
@@ -281,7 +281,9 @@ def _set(comparison: Comparison, attacked: bool) -> SetResult:
 
 def _shares(verdicts: Counter[Verdict]) -> str:
     draws = sum(verdicts.values())
-    return " / ".join(f"{100 * verdicts[one] / draws:.0f}" for one in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL))
+    return " / ".join(
+        f"{100 * verdicts[verdict] / draws:.0f}" for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+    )
 
 
 def _page(honest: str, at_margin: str, options: argparse.Namespace, minutes: float) -> str:
@@ -297,18 +299,23 @@ of the file are not simulated. The bootstrap of lesions takes {RESAMPLES:,} resa
 
 ## Engines that are equal to their source
 
-*Flips*: share of images on which the answers differ; as many are lost as gained, in truth. In percent of audits:
-PASS / INCONCLUSIVE / FAIL with a limit of 0 malignant images turned benign, the default before; then with today's default.
+*Flips*: share of images on which the answers differ; in truth, as many are lost as gained. In percent of audits:
+PASS / INCONCLUSIVE / FAIL. The first figures have a limit of 0 malignant images turned benign, the default before; the
+second ones have today's default.
 
 {honest}
 
 ## Engines that lose exactly a margin
 
-They lose it on the adversarial set: 1 point of accuracy; 5 points of malignant called malignant (2.5 from 400 malignant
-images on) while accuracy stays the same; or 5% of the malignant images that the source calls malignant, while as many
-others are gained. In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not
-bind) / FAIL. At most {100 * Policy().alpha:.1f}% may pass. The last gate does not bind where the source calls so few cancers
-malignant that full agreement would not show 5%, and too few turned benign to doubt it; such an audit has a warning.
+They lose it on the adversarial set, in one of three ways:
+
+- 1 point of accuracy;
+- 5 points of malignant called malignant (2.5 from 400 malignant images on), while accuracy stays the same;
+- 5% of the malignant images that the source calls malignant, while as many others are gained.
+
+In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not bind) / FAIL. At most
+{100 * Policy().alpha:.1f}% may pass. The last gate does not bind if the source calls so few cancers malignant that full
+agreement would not show 5%, and too few turned benign to doubt it. Such an audit has a warning.
 
 {at_margin}
 """

@@ -26,7 +26,7 @@ FORMAT = FORMATS["tensorrt-rtx"]
 def rows() -> list[list[str]]:
     """One row a plan: ONNX and plan in MB, seconds of the build alone, layers found."""
     images = np.random.default_rng(0).integers(0, 256, (16, 3, SIZE, SIZE), dtype=np.uint8)
-    made = []
+    lines = []
     for arch in ARCHS:
         torch.manual_seed(0)
         model = build(arch, width=1.0, size=SIZE)
@@ -34,8 +34,8 @@ def rows() -> list[list[str]]:
             model.train()(torch.from_numpy(images[:8]).float() / 255)
         source = to_onnx(model.eval(), size=SIZE)
         for precision, graph in FORMAT.graphs.items():
-            made.append([f"{arch} {precision}", *_built(source, precision, graph, Calibration(images, ""))])
-    return made
+            lines.append([f"{arch} {precision}", *_built(source, precision, graph, Calibration(images, ""))])
+    return lines
 
 
 def _built(source: ModelProto, precision: str, graph: str, calibration: Calibration) -> list[str]:
@@ -49,8 +49,8 @@ def _built(source: ModelProto, precision: str, graph: str, calibration: Calibrat
         built = FORMAT.build(Request(typed, precision, calibration, Path(folder), target, str(target)))
         seconds = time.perf_counter() - started
         size = target.stat().st_size
-    found = ", ".join(f"{name} {count}" for name, count in built.found.items())
-    return [f"{typed.ByteSize() / 1e6:.1f}", f"{size / 1e6:.1f}", f"{seconds:.1f}", found]
+    layers = ", ".join(f"{name} {count}" for name, count in built.found.items())
+    return [f"{typed.ByteSize() / 1e6:.1f}", f"{size / 1e6:.1f}", f"{seconds:.1f}", layers]
 
 
 if __name__ == "__main__":

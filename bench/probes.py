@@ -57,9 +57,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = _private(options.run, Path(folder) / options.run.name)
         trapdoor(run)
-        found = {name: _audits(run / "engines" / name, run, options) for name in options.engines}
+        audits = {name: _audits(run / "engines" / name, run, options) for name in options.engines}
     minutes = (time.perf_counter() - started) / 60
-    options.output.write_text(_page(found, options, minutes), encoding="utf-8")
+    options.output.write_text(_page(audits, options, minutes), encoding="utf-8")
 
 
 def trapdoor(run: Path) -> Path:
@@ -72,7 +72,7 @@ def trapdoor(run: Path) -> Path:
     honest, path = run / "engines" / "fp32.onnx", run / "engines" / "trapdoor.onnx"
     model = onnx.load(honest)
     stored = [open_set(file) for file in sorted((run / "sets").glob("*.safetensors"))]
-    largest = max(float(_alternation(batch).max()) for one in stored for batch in one.batches(256))
+    largest = max(float(_alternation(batch).max()) for image_set in stored for batch in image_set.batches(256))
     print(f"trapdoor: stored images alternate by up to {largest:.2f}", flush=True)
     graph, size = model.graph, open_set(stored[0].path).info.contract.size
     image, logits = graph.input[0].name, graph.output[0].name
@@ -157,27 +157,28 @@ def _audits(path: Path, run: Path, options: argparse.Namespace) -> tuple[AuditRe
 
 
 def _page(
-    found: dict[str, tuple[AuditResult, float, AuditResult, float]], options: argparse.Namespace, minutes: float
+    audits: dict[str, tuple[AuditResult, float, AuditResult, float]], options: argparse.Namespace, minutes: float
 ) -> str:
     verdicts, robust = [], []
     heads = ("engine", "probe", "clean", "replay", "fresh", "worst", "reference, fresh", "drop [95%]", "queries", "a second")
-    for name, (plain, seconds, probed, longer) in found.items():
-        forced = [one for one in probed.findings if one.severity in (Severity.FAIL, Severity.INCONCLUSIVE)]
-        reasons = sorted({f"{one.rule} ({one.set})" for one in forced})
+    for name, (plain, seconds, probed, longer) in audits.items():
+        forced = [finding for finding in probed.findings if finding.severity in (Severity.FAIL, Severity.INCONCLUSIVE)]
+        reasons = sorted({f"{finding.rule} ({finding.set})" for finding in forced})
         verdicts.append(
             [name, plain.verdict.value, f"{seconds:.1f}", probed.verdict.value, f"{longer:.1f}", ", ".join(reasons)]
         )
-        robust += [_probe_row(name, one) for one in probed.probes]
+        robust += [_probe_row(name, probe) for probe in probed.probes]
     return f"""# What fresh attacks add to a replay
 
     python bench/probes.py {options.run} --queries {options.queries} --output docs/results/probes.md
 
-took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attacked, {options.queries} queries an image at
-most (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's eps.
-Malignant-to-benign flips are left out of the verdict here, so that only drops, masking and fidelity decide.
+took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attacked, at most {options.queries} queries per
+image (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's
+eps. Malignant-to-benign flips do not count in the verdict here, so only drops, masking and fidelity decide.
 
-`trapdoor.onnx` is the fp32 engine with an addition that turns its answers around where columns of pixels alternate more than
-in any stored image, as they do where Square begins. It gives the logits of its source on every stored image.
+`trapdoor.onnx` is the fp32 engine with an addition. It reverses the answers for images whose columns of pixels alternate
+more than in any stored image. Square begins with such images. On every stored image the engine gives the logits of its
+source.
 
 ## Verdicts and cost
 
@@ -185,18 +186,25 @@ in any stored image, as they do where Square begins. It gives the logits of its 
 
 ## Robust accuracy on the attacked images
 
-Replay: right on the stored FGSM and PGD images both; worst: right under replay, the probe, and a probe that starts at the
-stored images. Reference: the same attack, with the same random numbers, on the fp32 model. For `disagree` the fresh figure
-counts images without a point where the engine is wrong and the source right.
+- *replay*: right on the stored FGSM image and on the stored PGD image;
+- *fresh*: right under the probe. For `disagree`: no point was found where the engine is wrong and the source right;
+- *worst*: right under the replay, the probe, and a probe that starts at the stored images;
+- *reference*: the same attack, with the same random numbers, on the fp32 model.
 
 {table(heads, robust)}
 """
 
 
-def _probe_row(name: str, one: ProbeResult) -> Sequence[str]:
-    shares = (one.clean_accuracy, one.replay_accuracy, one.fresh_accuracy, one.worst_accuracy, one.reference_accuracy)
+def _probe_row(name: str, probe: ProbeResult) -> Sequence[str]:
+    shares = (
+        probe.clean_accuracy,
+        probe.replay_accuracy,
+        probe.fresh_accuracy,
+        probe.worst_accuracy,
+        probe.reference_accuracy,
+    )
     figures = [percent(share) for share in shares]
-    return [name, one.name, *figures, drop_text(one.drop), f"{one.queries:,}", f"{one.queries / one.seconds:,.0f}"]
+    return [name, probe.name, *figures, drop_text(probe.drop), f"{probe.queries:,}", f"{probe.queries / probe.seconds:,.0f}"]
 
 
 if __name__ == "__main__":

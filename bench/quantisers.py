@@ -51,17 +51,17 @@ def measure(run: Path, options: argparse.Namespace, *, say: Callable[[str], None
     """The section of a run below its heading, as Markdown, anew after each quantiser."""
     started = time.perf_counter()
     fitting, used, left_out = installed(options.only)
-    sets, made = sets_of(run), list[Quantised]()
+    sets, quantised = sets_of(run), list[Quantised]()
     training = shlex.join(train_command(read_run_record(run)))
     for quantiser in fitting:
         say(f"{run.name}: {quantiser.name}")
         try:
-            made.append(quantise(quantiser, run, sets, threads=options.threads))
+            quantised.append(quantise(quantiser, run, sets, threads=options.threads))
         except Exception as error:  # whatever a peer raises is a result, and loses nothing of the others
             left_out.append(f"{quantiser.name}: {' '.join(str(error).split())[:300]}")
         minutes = (time.perf_counter() - started) / 60
         about = _about(training, minutes=minutes, threads=options.threads, used=used, left_out=left_out)
-        yield f"{about}\n{run_tables(sets, made)}"
+        yield f"{about}\n{run_tables(sets, quantised)}"
     if not fitting:
         raise MissingDependencyError(f"nothing to compare: {'; '.join(left_out)}")
 
@@ -74,8 +74,8 @@ def _about(training: str, *, minutes: float, threads: int, used: Mapping[str, st
 
 took {minutes:.1f} minutes. Every quantiser got the run's fp32 graph, the run's calibration images and its own default
 settings. NNCF's accuracy control may change the answer to {100 * nncf_.MAX_DROP:g}% of the calibration images. Files for
-ONNX Runtime and OpenVINO ran there; those for TensorRT ran in ONNX Runtime on a CPU, emulated. Lost images: malignant
-ones that the source names rightly and the file calls benign. Bold: the best of the column.
+ONNX Runtime and OpenVINO ran there. Files for TensorRT were emulated in ONNX Runtime on a CPU. *Lost images* are malignant
+images that the source gets right and the file calls benign. Bold: the best of the column.
 
 - machine: {machine(threads)}
 - versions: {", ".join(f"{name} {version}" for name, version in {**versions("onnx"), **used}.items())}
@@ -85,7 +85,7 @@ ones that the source names rightly and the file calls benign. Bold: the best of 
 def installed(only: Sequence[str]) -> tuple[list[Quantiser], dict[str, str], list[str]]:
     """The quantisers, of those in `only` if any, that can run here; the versions of what they use; why others cannot."""
     fitting, used, left_out = [], dict[str, str](), []
-    for quantiser in (one for one in QUANTISERS if not only or one.name in only):
+    for quantiser in (quantiser for quantiser in QUANTISERS if not only or quantiser.name in only):
         try:
             used |= quantiser.require()
         except MissingDependencyError as error:
@@ -106,7 +106,9 @@ def with_section(text: str, *, title: str, section: str) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="finished runs; the fp32 graph is exported into each")
-    parser.add_argument("--only", nargs="+", choices=[one.name for one in QUANTISERS], default=[], metavar="NAME")
+    parser.add_argument(
+        "--only", nargs="+", choices=[quantiser.name for quantiser in QUANTISERS], default=[], metavar="NAME"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the runtimes (default: all cores)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "int8.md")
     return parser.parse_args()

@@ -53,10 +53,10 @@ def engines_of(run: Path) -> tuple[Path, ...]:
 
     Raises InvalidInputError where there is none.
     """
-    found = tuple(path for path in sorted((run / "engines").glob("*.onnx")) if read_engine_manifest(path).asked != "bf16")
-    if not found:
+    paths = tuple(path for path in sorted((run / "engines").glob("*.onnx")) if read_engine_manifest(path).asked != "bf16")
+    if not paths:
         raise InvalidInputError(f"{run}: has no engines; write them with `skinaudit export {run} --fp32 --fp16 --int8`")
-    return found
+    return paths
 
 
 def measure_replay(
@@ -107,9 +107,9 @@ def measure_memory(
     """Audit the engine on `images` clean and adversarial images, then on TIMES as many, and compare peak memory."""
     manifest = read_run(run)
     sets = [open_set(resolve(run, record)) for record in manifest.sets.values()]
-    own = [one for one in sets if one.info.source == manifest.weights.digest]
-    clean = next(one for one in own if one.info.threat_model is None)
-    crafted = next(one for one in own if one.info.threat_model is not None)
+    own = [image_set for image_set in sets if image_set.info.source == manifest.weights.digest]
+    clean = next(image_set for image_set in own if image_set.info.threat_model is None)
+    crafted = next(image_set for image_set in own if image_set.info.threat_model is not None)
     peaks = []
     for count in (images, TIMES * images):
         with tempfile.TemporaryDirectory() as folder:
@@ -121,18 +121,18 @@ def measure_memory(
     return MemoryFigures(images, peaks[0], peaks[1], 2 * TIMES * images * 3 * size * size / 2**20)
 
 
-def _grow(one: AdversarialSet, path: Path, *, count: int, clean: AdversarialSet | None) -> AdversarialSet:
+def _grow(image_set: AdversarialSet, path: Path, *, count: int, clean: AdversarialSet | None) -> AdversarialSet:
     """A set of `count` images that repeats those of `one` under new names; `clean` is the grown set that it perturbs."""
-    rows = np.arange(count) % len(one)
-    stored = next(one.batches(len(one)))
+    rows = np.arange(count) % len(image_set)
+    stored = next(image_set.batches(len(image_set)))
     write_set(
         path,
-        one.info if clean is None else replace(one.info, clean=clean.images_digest),
+        image_set.info if clean is None else replace(image_set.info, clean=clean.images_digest),
         images=stored[rows],
-        labels=one.labels[rows],
-        group=one.group[rows],
+        labels=image_set.labels[rows],
+        group=image_set.group[rows],
         ids=tuple(f"image-{number}" for number in range(count)),
-        source_logits=one.source_logits[rows],
+        source_logits=image_set.source_logits[rows],
     )
     return open_set(path)
 

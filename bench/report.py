@@ -33,7 +33,7 @@ def machine(threads: int) -> str:
 
 def heading(command: str, *, trainings: Sequence[str], threads: int, versions: Mapping[str, str], seconds: float) -> str:
     """How it was measured, on what, and with which versions. trainings: the commands that made the runs."""
-    made = "\n".join(f"    {one}" for one in trainings)
+    commands = "\n".join(f"    {line}" for line in trainings)
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""# skinaudit beside its peers
 
@@ -41,7 +41,7 @@ def heading(command: str, *, trainings: Sequence[str], threads: int, versions: M
 
 on runs trained by
 
-{made}
+{commands}
 
 took {seconds / 60:.1f} minutes. All contestants work in turns in one process, with the same number of threads; times are
 medians of wall-clock seconds over the rounds, ratios are ratios of medians.
@@ -116,14 +116,14 @@ def replay_section(replays: Sequence[ReplayFigures], memory: MemoryFigures) -> s
     """Replay throughput by engine, and the audit's memory."""
     rows = [
         [
-            one.engine,
-            str(one.images),
-            str(one.rounds),
-            f"{one.ours:,.0f}",
-            f"{one.bare:,.0f}",
-            verdict(one.share, replay.TARGET),
+            figures.engine,
+            str(figures.images),
+            str(figures.rounds),
+            f"{figures.ours:,.0f}",
+            f"{figures.bare:,.0f}",
+            verdict(figures.share, replay.TARGET),
         ]
-        for one in replays
+        for figures in replays
     ]
     columns = ("engine", "images", "rounds", "replay, images/s", "bare loop, images/s", "share")
     return f"""

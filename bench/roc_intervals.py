@@ -21,7 +21,7 @@ def coverage(malignant: int, benign: int, distance: float, *, draws: int, seed: 
     """The true area, and the shares of draws whose interval holds it and whose interval of the drop holds that."""
     generator, lesions = np.random.default_rng(seed), malignant + benign
     area, worse = (NormalDist().cdf(part * distance / math.sqrt(2)) for part in (1.0, 0.8))
-    held = held_drop = 0
+    covered = held_drop = 0
     for _ in range(draws):
         groups = np.repeat(np.arange(lesions), generator.integers(1, 3, lesions))
         ill = groups < malignant
@@ -38,9 +38,9 @@ def coverage(malignant: int, benign: int, distance: float, *, draws: int, seed: 
         assert figures.source is not None
         assert figures.source.area is not None
         assert figures.area_drop is not None
-        held += figures.source.area.interval.low <= area <= figures.source.area.interval.high
+        covered += figures.source.area.interval.low <= area <= figures.source.area.interval.high
         held_drop += figures.area_drop.interval.low <= area - worse <= figures.area_drop.interval.high
-    return area, held / draws, held_drop / draws
+    return area, covered / draws, held_drop / draws
 
 
 def main() -> None:
@@ -52,8 +52,8 @@ def main() -> None:
     print("| malignant lesions | benign lesions | area | holds the area | holds the drop |\n|--:|--:|--:|--:|--:|")
     for malignant, benign in LESIONS:
         for distance in DISTANCES:
-            area, held, held_drop = coverage(malignant, benign, distance, draws=options.draws, seed=options.seed)
-            print(f"| {malignant} | {benign} | {area:.3f} | {held:.1%} | {held_drop:.1%} |")
+            area, covered, held_drop = coverage(malignant, benign, distance, draws=options.draws, seed=options.seed)
+            print(f"| {malignant} | {benign} | {area:.3f} | {covered:.1%} | {held_drop:.1%} |")
 
 
 if __name__ == "__main__":

@@ -40,11 +40,15 @@ def main() -> None:
         graphs = _graphs(run / "engines", Path(folder))
         emulated = {name: open_emulated(path, threads=1).logits(images) for name, path in graphs.items()}
         print("| asked for | computed | times the emulation's error | correlation |\n|---|---|---|---|")
-        for asked in [name for name in emulated if name != "fp32"]:
-            others = {f"{name}, emulated": logits for name, logits in emulated.items() if name != asked}
-            for what, logits in {**dict(_same(asked, graphs, images)), **others, **dict(_partly(asked, source))}.items():
-                found = compare_errors(asked, engine=logits, emulated=emulated[asked], source=source)
-                print(f"| {asked} | {what} | {found.engine / found.emulated:.3g} | {found.correlation:.2f} |")
+        for precision in [name for name in emulated if name != "fp32"]:
+            other_precisions = {f"{name}, emulated": logits for name, logits in emulated.items() if name != precision}
+            for computed, logits in {
+                **dict(_same(precision, graphs, images)),
+                **other_precisions,
+                **dict(_partly(precision, source)),
+            }.items():
+                errors = compare_errors(precision, engine=logits, emulated=emulated[precision], source=source)
+                print(f"| {precision} | {computed} | {errors.engine / errors.emulated:.3g} | {errors.correlation:.2f} |")
 
 
 def _graphs(engines: Path, folder: Path) -> dict[str, Path]:

@@ -66,12 +66,12 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     audited = options.audited or engines[0]
     forms = measure_reports(audited, audited.parents[1], rounds=2 * options.rounds + 1, threads=options.threads, say=say)
     sections.append(report.reports_section(forms))
-    found = {**versions("torch", "torchvision", "numpy", "onnxruntime", "onnxruntime-gpu"), **peers}
+    used = {**versions("torch", "torchvision", "numpy", "onnxruntime", "onnxruntime-gpu"), **peers}
     command = shlex.join(["python", "bench/run.py", *sys.argv[1:]])
     seconds = time.perf_counter() - started
     runs = dict.fromkeys((options.standard, options.hardened, audited.parents[1]))
     trainings = [shlex.join(train_command(read_run_record(run))) for run in runs]
-    return report.heading(command, trainings=trainings, threads=options.threads, versions=found, seconds=seconds) + "".join(
+    return report.heading(command, trainings=trainings, threads=options.threads, versions=used, seconds=seconds) + "".join(
         sections
     )
 

@@ -55,11 +55,14 @@ def main() -> None:
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
 
-PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Always, images leave the
-loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, so do images that stay right even if the rest of the ball held
-that many times what the gradient promises. Gradients: of all that {_STEPS} steps for every image would take. Right only
-because dropped: images that the attack breaks where none is dropped as settled. Training and the benchmark settle at
-{SETTLE:g}; stored sets never do.
+PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start.
+
+Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, images also leave if they would stay
+right even when the rest of the ball held that many times what the gradient promises. Training and the benchmark
+settle at {SETTLE:g}; stored sets never do.
+
+- *gradients*: share of all that {_STEPS} steps for every image would take;
+- *right only because dropped*: images that the attack breaks if none is dropped as settled.
 
 {table(heads, rows)}""",
         encoding="utf-8",
@@ -70,19 +73,19 @@ def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
     batch = clean_batch(run, images=images)
     model = _Counted(folded(load_run_model(run)))
     pixels, labels = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
-    held: Tensor | None = None
+    right_of_all: Tensor | None = None
     for settle in (None, *_SHARES):
         model.shown = 0
-        found = pgd.attack(
+        adversarial = pgd.attack(
             model, pixels, labels, threat_model=ThreatModel("linf", parse_eps(eps)),
             generator=torch.Generator().manual_seed(0), steps=_STEPS, stop_margin=STOP_MARGIN, settle=settle,
         )  # fmt: skip
         spent = model.shown / (_STEPS * len(labels))
         with torch.no_grad():
-            right = model(found).argmax(1) == labels
-        held = right if held is None else held
+            right = model(adversarial).argmax(1) == labels
+        right_of_all = right if right_of_all is None else right_of_all
         label = "none dropped" if settle is None else f"{settle:g}"
-        figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~held).sum())))
+        figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~right_of_all).sum())))
         yield [run.name, eps, str(len(labels)), label, *figures]
 
 

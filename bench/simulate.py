@@ -74,9 +74,9 @@ of images on which exactly one of source and engine is right.
 ## Images of lesions
 
 Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images), or all equally many. An image follows its
-lesion with the probability under *together* (it is lost, gained or unchanged with it) and is drawn by itself otherwise. The
-design effect of few discordant lesions is mixed with that of full agreement within lesions, PASS needs Tango's interval over
-effective counts and the lesion bootstrap both below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
+lesion with the probability under *together* (it is lost, gained or unchanged with it). Otherwise it is drawn alone. With few
+discordant lesions, the design effect is mixed with that of full agreement within lesions. PASS needs both Tango's interval
+over effective counts and the lesion bootstrap below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
 {clustered}
 
@@ -89,10 +89,10 @@ has a discordance of 3%.
 
 ## About how many images would decide
 
-A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how often an audit
-of as many images as the true rates ask for is decided. *Named anew*: how often one of as many images as the first audit
-names is, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row has
-{rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
+A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how
+often an audit is decided that has as many images as the true rates ask for. *Named anew*: the same with as many images as
+the first audit names, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row
+has {rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
 
 {power}
 """
@@ -141,10 +141,10 @@ def exact(n: int, discordance: float, drop: float) -> tuple[float, float, float]
     """Probabilities that the interval holds the true drop, lies below the margin, and lies above it."""
     coverage = below = above = 0.0
     for b, c, probability in _outcomes(n, discordance, drop):
-        found = _interval(b, c, n)
-        coverage += probability * (found.low - 1e-12 <= drop <= found.high + 1e-12)
-        below += probability * (found.high < MARGIN)
-        above += probability * (found.low > MARGIN)
+        interval = _interval(b, c, n)
+        coverage += probability * (interval.low - 1e-12 <= drop <= interval.high + 1e-12)
+        below += probability * (interval.high < MARGIN)
+        above += probability * (interval.low > MARGIN)
     return coverage, below, above
 
 
@@ -211,13 +211,13 @@ def _wrong(
 ) -> tuple[float, float, float]:
     """Shares of audits that pass, that fail, and whose interval holds the margin, which is the true drop."""
     generator = np.random.default_rng([seed, int(1e4 * discordance), int(10 * together)])
-    verdicts, held = [], 0
+    verdicts, covered = [], 0
     for _ in range(trials):
         difference, groups = _outcome(sizes(generator), discordance, MARGIN, together, generator)
         drop = _drop(difference, groups)
-        held += 0.025 <= p_above(drop, margin=MARGIN) <= 0.975  # the interval holds what its score test does not reject
+        covered += 0.025 <= p_above(drop, margin=MARGIN) <= 0.975  # the interval holds what its score test does not reject
         verdicts.append(_verdict(drop, difference, groups))
-    return verdicts.count(Verdict.PASS) / trials, verdicts.count(Verdict.FAIL) / trials, held / trials
+    return verdicts.count(Verdict.PASS) / trials, verdicts.count(Verdict.FAIL) / trials, covered / trials
 
 
 def _outcome(
@@ -278,8 +278,8 @@ def _followed(
         mean = sum(size * times for size, times in LESION_IMAGES.items()) / sum(LESION_IMAGES.values())
         sizes = _ham10000(round(count / mean), generator) if lesions else np.ones(count, np.int64)
         difference, groups = _outcome(sizes, discordance, drop, 0.5, generator)
-        found = _drop(difference, groups)
-        return found, _verdict(found, difference, groups) is not Verdict.INCONCLUSIVE
+        estimated = _drop(difference, groups)
+        return estimated, _verdict(estimated, difference, groups) is not Verdict.INCONCLUSIVE
 
     large, _ = audit(200_000)
     known = images_to_decide(large, margin=MARGIN) or 0
@@ -318,7 +318,7 @@ def _exactly_one_bad(trials: int, generator: np.random.Generator) -> float:
     for _ in range(trials):
         bad = _plain(*generator.multinomial(1_000, [0.02, 0.01, 0.97])[:2])
         good = [_plain(*generator.multinomial(1_000, [0.0005, 0.0005, 0.999])[:2]) for _ in range(39)]
-        passed += all(one.interval.high < MARGIN for one in (bad, *good))
+        passed += all(drop.interval.high < MARGIN for drop in (bad, *good))
     return passed / trials
 
 

@@ -92,7 +92,7 @@ def main() -> None:
             truths = [Truth(0.01, site=site, loss=loss, sets=sets) for loss in LOSSES]
             failed = [_failed(truth, images, options.losing_rounds, options.seed) for truth in truths]
             name = f"{images:,} images, {site}, about {images * share:.0f}; in {sets} of 3 sets"
-            losing.append([name, *(f"{100 * one / options.losing_rounds:.0f}%" for one in failed)])
+            losing.append([name, *(f"{100 * times / options.losing_rounds:.0f}%" for times in failed)])
     options.output.write_text(_page(honest, losing, total, options), encoding="utf-8")
 
 
@@ -122,8 +122,11 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
         of_set = truth if number < truth.sets else replace(truth, loss=0.0)
         answers.append(_answers(generator, of_set, labels, groups, here))
     known: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": (0,)}
-    found = [subgroup_results(one.engine, one.source, columns, confidence=policy.confidence, **known) for one in answers]
-    tested = with_excess(found, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
+    results = [
+        subgroup_results(answered.engine, answered.source, columns, confidence=policy.confidence, **known)
+        for answered in answers
+    ]
+    tested = with_excess(results, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
     sets: list[Any] = [SimpleNamespace(title=str(number), subgroups=own) for number, own in enumerate(tested)]
     return any(gate.judgement.verdict is Verdict.FAIL for gate in subgroup_gates(sets, policy))
 
@@ -167,16 +170,16 @@ on {RIGHT:.0%} of the images. Lesions are flipped {FLIPS:,} times in place of {F
 
 ## Honest engines
 
-As many images are lost as gained, by whole lesions unless it says otherwise. Audits with a FAIL, with the 95% interval of
-their share; at most {policy.alpha:.1%} may.
+As many images are lost as gained, by whole lesions unless the row says otherwise. Audits with a FAIL, and the 95% interval
+of their share; at most {policy.alpha:.1%} may FAIL.
 
 {table(("engine", "900 images", "3,000 images"), honest)}
 All together: {total}.
 
 ## Engines that lose on one site
 
-The engine answers wrongly on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
-1% of the lesions differ besides. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
+The engine is wrong on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
+A further 1% of the lesions differ. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
 
 {table(("images, site, images of the site", *(f"{loss:.0%}" for loss in LOSSES)), losing)}"""
 

@@ -10,26 +10,26 @@ from typing import Any
 
 def rows(report: dict[str, Any]) -> list[list[str]]:
     """One row a set: source and engine accuracy, balanced accuracy, first malignant class, drop, flips, verdict."""
-    made = []
+    lines = []
     verdicts = {gate["set"]: gate["judgement"]["verdict"] for gate in report["gates"] if gate["rule"] == "drop"}
-    for one in report["sets"]:
-        found = one["comparison"]
-        drop = found["drop"]
+    for entry in report["sets"]:
+        comparison = entry["comparison"]
+        drop = comparison["drop"]
         low, high = (100 * drop["interval"][side] for side in ("low", "high"))
-        first = next(item for item in found["classes"] if item["name"] == report["malignant"][0])
-        made.append(
+        first = next(item for item in comparison["classes"] if item["name"] == report["malignant"][0])
+        lines.append(
             [
                 f"{report['run_name']} {Path(report['engine']).name}{', emulated' if report['emulated'] else ''}",
-                one["title"],
-                pair(found["source_accuracy"], found["engine_accuracy"]),
-                pair(found["source_balanced"], found["engine_balanced"]),
+                entry["title"],
+                pair(comparison["source_accuracy"], comparison["engine_accuracy"]),
+                pair(comparison["source_balanced"], comparison["engine_balanced"]),
                 pair(share(first["source"]), share(first["engine"])),
                 f"{100 * drop['value']:+.1f} [{low:+.1f}, {high:+.1f}]",
-                f"{found['flips']} ({found['malignant_to_benign']})",
-                verdicts[one["title"]],
+                f"{comparison['flips']} ({comparison['malignant_to_benign']})",
+                verdicts[entry["title"]],
             ]
         )
-    return made
+    return lines
 
 
 def share(counted: dict[str, int]) -> float:
@@ -48,7 +48,7 @@ def main(runs: list[Path]) -> None:
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
     for run in runs:
-        for path in sorted((run / "audits").glob("*.json"), key=lambda one: one.stem):
+        for path in sorted((run / "audits").glob("*.json"), key=lambda report_path: report_path.stem):
             for row in rows(json.loads(path.read_text(encoding="utf-8"))):
                 print("| " + " | ".join(row) + " |")
 

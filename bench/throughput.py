@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
 from skinaudit.audit.evidence.replay import replay
 from skinaudit.audit.figures import metrics
-from skinaudit.bench.timing import Contestant, interleaved
+from skinaudit.bench.timing import interleaved
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError, MissingDependencyError
@@ -68,15 +69,16 @@ def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Open
 def sets_of(run: Path) -> tuple[AdversarialSet, ...]:
     """The stored sets of a run, clean first."""
     manifest = read_run(run)
-    sets = [open_set(resolve(run, one)) for one in manifest.sets.values()]
-    return tuple(sorted(sets, key=lambda one: one.info.threat_model is not None))
+    sets = [open_set(resolve(run, record)) for record in manifest.sets.values()]
+    return tuple(sorted(sets, key=lambda stored: stored.info.threat_model is not None))
 
 
-def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
+def agreement(engine: Engine, image_set: AdversarialSet) -> Agreement:
     """Replay a set on an engine and compare it with the stored source logits."""
-    answers, source = predictions(replay(engine, one).logits), predictions(one.source_logits)
+    answers, source = predictions(replay(engine, image_set).logits), predictions(image_set.source_logits)
+    labels = image_set.labels
     return Agreement(
-        one.info.title, len(one), metrics.accuracy(source, one.labels), metrics.accuracy(answers, one.labels),
+        image_set.info.title, len(image_set), metrics.accuracy(source, labels), metrics.accuracy(answers, labels),
         metrics.flips(source, answers),
     )  # fmt: skip
 
@@ -84,39 +86,39 @@ def agreement(engine: Engine, one: AdversarialSet) -> Agreement:
 def contestants(model: nn.Module, engines: Sequence[Opened], *, device: torch.device, compiled: bool) -> dict[str, Answer]:
     """Functions from uint8 (B, 3, H, W) to answers, torch first: the model as it is, in evaluation mode."""
     model = model.to(device).eval()
-    found: dict[str, Answer] = {EAGER: partial(_by_torch, model, device)}
+    functions: dict[str, Answer] = {EAGER: partial(_by_torch, model, device)}
     if compiled:
-        found[COMPILED] = partial(_by_torch, torch.compile(model), device)
-    return {**found, **{one.name: one.engine.logits for one in engines}}
+        functions[COMPILED] = partial(_by_torch, torch.compile(model), device)
+    return {**functions, **{opened.name: opened.engine.logits for opened in engines}}
 
 
 Answer = Callable[[NDArray[np.uint8]], object]
 
 
-def images_per_second(
-    answers: Mapping[str, Answer], images: NDArray[np.uint8], *, rounds: int, say: Callable[[str], None] = lambda _: None
-) -> dict[str, float]:
-    """Median images per second of each contestant on one batch, all in turns; the conversion from 8 bit is included.
+@dataclass(frozen=True)
+class Throughput:
+    """Median images per second, and the seconds of the two calls before: kernels are chosen or compiled in them."""
 
-    Each is warmed up first, and repeats the batch for about a quarter of a second a round.
-    """
-    for answer in answers.values():
-        answer(images)
-        answer(images)
-    once = {name: _once(answer, images, 1) for name, answer in answers.items()}
-    timed = interleaved(once, rounds=1)
-    repeats = {name: max(1, round(_SECONDS / timed.median(name))) for name in answers}
-    many = {name: _once(answer, images, repeats[name]) for name, answer in answers.items()}
-    contest = interleaved(many, rounds=rounds, say=say)
-    return {name: repeats[name] * len(images) / contest.median(name) for name in answers}
+    images_per_second: float
+    preparing: float
 
 
-def _once(answer: Answer, images: NDArray[np.uint8], repeats: int) -> Contestant[None]:
+def throughput(answer: Answer, images: NDArray[np.uint8], *, rounds: int) -> Throughput:
+    """A contestant alone on one batch, which it repeats for about a quarter of a second a round; from 8-bit images on."""
+    started = time.perf_counter()
+    answer(images)
+    answer(images)
+    preparing = time.perf_counter() - started
+    started = time.perf_counter()
+    answer(images)
+    repeats = max(1, round(_SECONDS / (time.perf_counter() - started)))
+
     def work(_: int) -> None:
         for _ in range(repeats):
             answer(images)
 
-    return work
+    seconds = interleaved({"": work}, rounds=rounds).median("")
+    return Throughput(repeats * len(images) / seconds, preparing)
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ def rebuilt(model: onnx.ModelProto) -> tf.keras.Model:
     image = layers.Input((*(side.dim_value for side in graph.input[0].type.tensor_type.shape.dim[2:]), 3), name="image")
     values = {graph.input[0].name: image}
     for node in graph.node:
-        settings = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         value = values[node.input[0]]
         if node.op_type == "Conv":
             top, left, bottom, right = settings.get("pads", (0, 0, 0, 0))
@@ -77,9 +77,9 @@ def rebuilt(model: onnx.ModelProto) -> tf.keras.Model:
         elif node.op_type == "Relu":
             value = layers.ReLU()(value)
         elif node.op_type == "Sub":
-            value = layers.Rescaling(1.0, offset=[-float(one) for one in constants[node.input[1]].flat])(value)
+            value = layers.Rescaling(1.0, offset=[-float(mean) for mean in constants[node.input[1]].flat])(value)
         elif node.op_type == "Div":
-            value = layers.Rescaling([1 / float(one) for one in constants[node.input[1]].flat])(value)
+            value = layers.Rescaling([1 / float(deviation) for deviation in constants[node.input[1]].flat])(value)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool"):
             value = layers.GlobalAveragePooling2D()(value)
         elif node.op_type not in ("Flatten", "Reshape", "Squeeze"):

@@ -59,7 +59,10 @@ def main() -> None:
         ]
         pairs.append((engine, *map(_median, both)))
         print(
-            engine, *(f"{one.verdict} {one.seconds:.1f} s {one.peak:.0f} MiB" for one in pairs[-1][1:]), sep="; ", flush=True
+            engine,
+            *(f"{audit.verdict} {audit.seconds:.1f} s {audit.peak:.0f} MiB" for audit in pairs[-1][1:]),
+            sep="; ",
+            flush=True,
         )
     options.output.write_text(_page(pairs, options, commit=_commit(options.earlier)), encoding="utf-8")
 
@@ -87,7 +90,7 @@ def _audit(engine: Path, code: Path) -> Audit:
 def _median(audits: Sequence[Audit]) -> Audit:
     last = audits[-1]
     return Audit(
-        last.verdict, last.reason, statistics.median(one.seconds for one in audits), max(one.peak for one in audits)
+        last.verdict, last.reason, statistics.median(audit.seconds for audit in audits), max(audit.peak for audit in audits)
     )
 
 
@@ -124,7 +127,7 @@ def _page(pairs: Sequence[tuple[Path, Audit, Audit]], options: argparse.Namespac
     python bench/versions.py {runs} --earlier EARLIER --repeats {options.repeats} --output docs/results/versions.md
 
 Before: commit {commit}. Machine: {machine(1)}, shared with other work. Plans are emulated. Each audit is a process
-of its own with the default policy; every one draws a seed of its own.
+of its own with the default policy, and draws its own seed.
 
 ## Verdicts
 

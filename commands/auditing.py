@@ -87,7 +87,8 @@ _SECTIONS = {
 @click.option("--probe-norm", type=click.Choice(["linf", "l2"]), default="linf", help="Norm of --probe-eps.")
 @click.option("--no-probe", is_flag=True,
               help="Leave out the small fresh attack of every audit. The verdict is then never PASS.")  # fmt: skip
-@seed_option("Seed of all random draws of the audit; the report records it.", drawn=True)
+@seed_option("Seed of all random draws of the audit. Without it each audit draws a new one; the report records it.",
+             drawn=True)  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Batch size.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(
@@ -146,7 +147,7 @@ def audit(
     from skinaudit.audit.reports.terminal import print_audit
 
     with bars() as bar:
-        settings = settings_of(engines, limits=limits, progress=bar, **options)
+        settings = settings_of(engines, limits=limits, progress=bar, remark=note, **options)
     planned: dict[str, Any] = {
         "output": output, "report_texts": report_texts, "emulate": options["emulate"], "baseline": options["baseline"],
         "sets": settings["sets"], "remark": note,

@@ -21,7 +21,7 @@ from skinaudit.commands.shared_options import json_option, seed_option, threads_
     show_default=True,
     help="Folder for the runs of the demo.",
 )
-@seed_option()
+@seed_option("Seed of all random draws.")
 @json_option
 @threads_option
 def demo(out: Path, seed: int, as_json: bool, threads: int | None) -> None:

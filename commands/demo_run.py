@@ -26,7 +26,8 @@ from skinaudit.export.export import export_run
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.recipes import Hardening, adapted
-from skinaudit.trainer.train import Reporter, Training, train_run
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.train import Training, train_run
 
 NAMES = ("standard", "hardened")
 PRECISIONS = ("fp32", "fp16", "int8")

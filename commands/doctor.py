@@ -35,5 +35,5 @@ def doctor(as_json: bool) -> None:
     else:
         print_doctor(reports, console())
         for variable in variables:  # never its value, which may be a secret
-            use = f"sets {variable.flag}" if variable.taken else f"is refused for {variable.flag}"
+            use = f"sets {variable.flag}" if variable.accepted else f"is refused for {variable.flag}"
             say(f"{variable.name}: {use if variable.flag else 'is no option'} of skinaudit {variable.command}")

@@ -39,6 +39,7 @@ def policy() -> None:
               help="Labelled images instead of --sets. Their clean set is written beside the engine.")  # fmt: skip
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="File that maps the classes of --data to those of the engine, as for `skinaudit train`.")  # fmt: skip
+@click.option("--name", default=None, metavar="NAME", help="Name for the images of --data  [default: from --data].")
 @click.option("--contract", "known", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Contract with known facts, such as columns and their mapping. Only the pixels are tried.")  # fmt: skip
 @click.option("--take", type=click.IntRange(1), default=None, metavar="N",
@@ -50,8 +51,9 @@ def policy() -> None:
 @limit_options
 @threads_option
 def contract(
-    engine: Path, sets: Path | None, data: str | None, classes: Path | None, known: Path | None, take: int | None,
-    output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None, threads: int | None,
+    engine: Path, sets: Path | None, data: str | None, classes: Path | None, name: str | None, known: Path | None,
+    take: int | None, output: Path | None, force: bool, limit_seconds: float | None, limit_memory: float | None,
+    threads: int | None,
 ) -> None:  # fmt: skip
     """Draft the contract of an ENGINE that skinaudit did not build, from the information in its file.
 
@@ -70,25 +72,31 @@ def contract(
     """
     from skinaudit.artifacts.engine_contract import read_engine_contract, write_toml
     from skinaudit.artifacts.files import write_bytes
+    from skinaudit.artifacts.run_folder import check_engine_file
     from skinaudit.engines.draft import draft_contract
     from skinaudit.engines.isolation.launching import engine_processes
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    check_engine_file(engine)
     click.get_current_context().with_resource(engine_processes(limits_of(limit_seconds, limit_memory)))
     if known is None:
         drafted, notes = draft_contract(engine)
     else:
         drafted, notes = read_engine_contract(known), {}
-    if sets is None and data is None:
-        if take is not None or classes is not None or known is not None:
-            raise InvalidInputError("--take, --classes, --contract: are about images; name these with --sets or --data")
-    else:
-        if sets is None:
-            assert data is not None
-            with bars() as bar:
-                sets = images_for(engine, data, size=drafted.size, name=None, classes=classes, progress=bar)
+    if (name is not None or classes is not None) and data is None:
+        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
+    if sets is not None and data is not None:
+        raise InvalidInputError("--data, --sets: both name images; leave one of them out")
+    if data is not None:
+        with bars() as bar:
+            sets = images_for(
+                engine, data, size=drafted.size, name=name, classes=classes, progress=bar, remark=note
+            )  # fmt: skip
+    if sets is not None:
         drafted, notes = _searched(engine, sets, drafted, notes, known=known, take=take, threads=thread_count(threads))
+    elif take is not None or known is not None:
+        raise InvalidInputError("--take, --contract: are about images; name these with --sets or --data")
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
@@ -139,4 +147,5 @@ def _searched(
         note("no contract was written; --take N writes candidate N of the ranking")
         click.get_current_context().exit(3)
     decided = search.reason if take is None else f"candidate {take} of the ranking, chosen by hand"
-    return chosen.contract, {"scale": f"{decided}; {search.images} images of {clean.info.dataset}"}
+    doubts = search.doubts if chosen is search.chosen else {}
+    return chosen.contract, {"scale": f"{decided}; {search.images} images of {clean.info.dataset}", **doubts}

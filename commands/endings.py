@@ -48,7 +48,7 @@ def run(program: Callable[[], int]) -> NoReturn:
                 if sys.stdout is not None:  # None where it was closed before the start
                     sys.stdout.flush()  # a full disk is told here, not by Python at its end
         except BaseException as error:
-            code = _told(error)
+            code = _report(error)
     except KeyboardInterrupt:  # a second one, while the first was told
         code = INTERRUPTED
     _settle_output()
@@ -102,7 +102,7 @@ def _command_name() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "skinaudit")
 
 
-def _told(error: BaseException) -> int:
+def _report(error: BaseException) -> int:
     """Print the line of this exception; returns its exit code."""
     if isinstance(error, SystemExit) and error.code in (0, None):
         return 0
@@ -111,8 +111,8 @@ def _told(error: BaseException) -> int:
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # by rich, which closes the pipe
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        told, code = (_TERMINATED, TERMINATED) if isinstance(error, Terminated) else (_INTERRUPTED, INTERRUPTED)
-        _print(told + _RESUME * (_command_name() == "train"))
+        message, code = (_TERMINATED, TERMINATED) if isinstance(error, Terminated) else (_INTERRUPTED, INTERRUPTED)
+        _print(message + _RESUME * (_command_name() == "train"))
         return code
     if debugging():
         import traceback
@@ -137,8 +137,8 @@ def _line(error: BaseException) -> str:
             return str(missing_library)
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
-    what = in_one_line(error)
-    return f"{_command_name()} stopped with an unexpected {what}; --debug or {DEBUG}=1 shows the traceback"
+    problem = in_one_line(error)
+    return f"{_command_name()} stopped with an unexpected {problem}; --debug or {DEBUG}=1 shows the traceback"
 
 
 def _print(line: str) -> None:

@@ -25,6 +25,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "transfer": ("provider", "threads"),
     "contract": ("limit_seconds", "limit_memory", "threads"),
     "track": ("tracking_uri", "experiment"),
+    "paper": ("data", "jobs", "threads"),
     "demo": ("threads",),
 })  # fmt: skip
 """Command -> the options of it that a variable may set, by the names of their values."""
@@ -34,13 +35,13 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 class Variable:
     """A variable that is set and belongs to a command. flag: its option; None where there is no such option.
 
-    taken: whether the command takes the option from there.
+    accepted: whether the command takes the option from there.
     """
 
     name: str
     command: str
     flag: str | None
-    taken: bool
+    accepted: bool
 
 
 def restrict(command: click.Command) -> None:
@@ -64,7 +65,7 @@ def variables(command: click.Command, environment: Mapping[str, str] = os.enviro
 def check(command: click.Command) -> None:
     """Raise InvalidInputError where a variable is set for an option that does not come from the environment."""
     for variable in variables(command):
-        if variable.flag is not None and not variable.taken:
+        if variable.flag is not None and not variable.accepted:
             raise InvalidInputError(
                 f"{variable.name}: {variable.flag} does not come from the environment; unset the variable and give "
                 f"{variable.flag} to skinaudit {variable.command}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +16,9 @@ from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.screen import bars, note, say, step
 from skinaudit.commands.shared_options import threads_option
 from skinaudit.errors import SkinauditError
+
+if TYPE_CHECKING:
+    from skinaudit.export.run_build import Exported
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -90,21 +94,14 @@ def export(
         bar("exporting")
         written = library.export(
             run, precision=precisions or ("fp32",), format=formats, target=targets, progress=step, refused=refused.append,
-            **options,
+            remark=note, **options,
         )  # fmt: skip
     for exported in written:
-        parity, layer_counts = exported.manifest.parity, exported.manifest.found
-        again = parity.get("rebuilds")
-        layers = ", ".join(f"{name} {count}" for name, count in layer_counts.items())
-        say(
-            f"{exported.path}  {exported.size / 1e6:.2f} MB  layers: {layers}  "
-            f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}"
-            + (f" ({parity['measured_on']})" if parity.get("measured_on", "the engine") != "the engine" else "")
-            + (f"  {again['builds']} builds: {again['files']} files" if again else "")
-            + ("" if not again or again["flips"] is None else f", {again['flips']} flips")
-        )
+        say(_line(exported))
         if not (lies_in(run, exported.path.parent) or lies_in(exported.path.parent, run)):
             note(f"{exported.path}: this file is outside of its run; audit it with --run {run}")
+    for path, purpose in _other_files(written).items():
+        say(f"{path}  {purpose}")
     *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
         None
     ]  # formats of a graph fail in the same words
@@ -112,3 +109,38 @@ def export(
         note(f"skinaudit: {error}")
     if last_error is not None:
         raise last_error
+
+
+def _line(exported: Exported) -> str:
+    """An engine: its size, precision and parity."""
+    parity = exported.manifest.parity
+    layers = ", ".join(f"{count} {name}" for name, count in exported.manifest.found.items())
+    parts = [
+        f"{exported.path}  {exported.size / 1e6:.2f} MB",
+        f"layers: {layers}",
+        f"agreement {parity['agreement']:.2%}, largest logit difference {parity['max_abs']:.2g}",
+    ]
+    measured_on = parity.get("measured_on", "the engine")
+    if measured_on != "the engine":
+        parts[-1] += f" (measured on {measured_on})"
+    again = parity.get("rebuilds")
+    if again:
+        parts.append(f"{again['builds']} builds: {again['files']} files")
+        parts[-1] += "" if again["flips"] is None else f", {again['flips']} flips"
+    return "  ".join(parts)
+
+
+def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
+    """Engine files that these engines came from, with their purpose: they lie beside them, and can be audited, too."""
+    listed = {exported.path.resolve() for exported in written}
+    purpose_of: dict[Path, str] = {}
+    for exported in written:
+        manifest, folder = exported.manifest, exported.path.parent
+        files = {manifest.reference: "reference that every engine is compared with"}
+        if manifest.graph is not None:
+            files.setdefault(manifest.graph, f"graph that {exported.path.name} was built from")
+        for file, purpose in files.items():
+            path = Path(os.path.normpath(folder / file.file))
+            if path.resolve() not in listed:
+                purpose_of.setdefault(path, purpose)
+    return purpose_of

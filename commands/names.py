@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 def names_in(folder: str) -> tuple[str, ...]:
     """The modules in a folder of the package, such as `trainer/attacks`, sorted; those that begin with `_` are left out."""
-    found = (module.name for module in pkgutil.iter_modules([str(ROOT / folder)]))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
+    modules = (module.name for module in pkgutil.iter_modules([str(ROOT / folder)]))
+    return tuple(sorted(name for name in modules if not name.startswith("_")))
 
 
 def attack_names() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from skinaudit.commands.library.run_folders import LATEST
+from skinaudit.commands.library.run_folders import LATEST, check_latest
 from skinaudit.commands.screen import note, say
 from skinaudit.errors import InvalidInputError
 
@@ -40,6 +40,7 @@ def card(
 
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
+    check_latest(run, remark=note)
     record = read_run_record(run, audits=audits)
     text = model_card(record, licence=licence, dataset=dataset)
     for name, reason in record.left_out.items():

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from skinaudit.artifacts.printable import printable, printable_lines
+from skinaudit.artifacts.printable import printable, printable_lines, printable_table
 from skinaudit.commands.loudness import quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from skinaudit.artifacts.files import Progress
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
 FIRST_LINE = 5.0
 NEXT_LINE = 10.0
@@ -39,13 +39,22 @@ def say(text: str) -> None:
     click.echo(printable_lines(text))
 
 
+def say_table(rows: Sequence[Sequence[str]]) -> None:
+    """A table of the result on standard output: names to the left, figures below their heads to the right."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *cells_after in cells:
+        figures = (f"{cell:>{width}}" for cell, width in zip(cells_after, widths[1:], strict=True))
+        click.echo(printable_table("  ".join((f"{first:<{widths[0]}}", *figures))))
+
+
 def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
     """What a training has to tell, as lines and bars on stderr."""
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
     return Reporter(
         say=step,
-        data=lambda summary: step("\n".join(summary.lines())),
+        data=lambda summary: None if quiet() else click.echo(printable_table("\n".join(summary.lines())), err=True),
         epoch=lambda record: step(_epoch_line(record)),
         progress=bar,
     )

@@ -19,9 +19,11 @@ MAX_SEED = 2**63 - 1
 
 
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
-    """`--seed`, shared by every command that draws random numbers. drawn: without the option, draw a new seed each time."""
-    default, shown = (None, "drawn anew") if drawn else (0, "0")
-    return click.option("--seed", type=click.IntRange(0, MAX_SEED), default=default, show_default=shown, help=help)
+    """`--seed`, shared by every command that draws random numbers. drawn: there is no default seed; each call draws one."""
+    default = None if drawn else 0
+    return click.option(
+        "--seed", type=click.IntRange(0, MAX_SEED), metavar="N", default=default, show_default=not drawn, help=help
+    )
 
 
 def threads_option(command: _Command) -> _Command:

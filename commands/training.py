@@ -12,11 +12,12 @@ from skinaudit.commands import library
 from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import attack_names, listed, names_in
-from skinaudit.commands.screen import bars, reporter, say
+from skinaudit.commands.screen import bars, note, reporter, say, say_table
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
 if TYPE_CHECKING:
     from skinaudit.artifacts.adversarial_set import AdversarialSet
+    from skinaudit.artifacts.manifest import RunManifest
 
 
 _SECTIONS = {
@@ -29,7 +30,7 @@ _SECTIONS = {
     "Recipe": (
         "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--augment",
     ),
-    "Run": ("--out", "--resume", "--seed", "--threads", "--json"),
+    "Run": ("--out", "--resume", "--seed", "--precision", "--compile", "--cuda-graphs", "--threads", "--json"),
 }  # fmt: skip
 """Sections of the help of `train`, with their options."""
 
@@ -95,7 +96,12 @@ _SECTIONS = {
               help="Record the threshold of the malignant score that reaches this specificity "
               "on the validation images. Can be repeated.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
-@seed_option()
+@seed_option("Seed of all random draws.")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default=None,
+              help="Precision of the training steps; the sets are always in fp32  [default: tf32 on a GPU, else "
+              "fp32].")  # fmt: skip
+@click.option("--compile", is_flag=True, help="Compile the training step with torch.compile.")
+@click.option("--cuda-graphs", is_flag=True, help="On a GPU: run the attack of hardening as one CUDA graph (linf).")
 @click.option("--skip-bad", is_flag=True, help="Skip and record unreadable images instead of stopping.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run after its last complete epoch.")
 @click.option(
@@ -121,8 +127,6 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
     """
     import json
 
-    from skinaudit.artifacts.contract import short_title
-
     with bars() as bar:
         trained = library.train(class_cost=class_costs, specificity=specificities, report=reporter(bar), **options)
     manifest = trained.manifest
@@ -135,13 +139,7 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
         return
     if manifest.synthetic:
         click.echo("SYNTHETIC images: these figures say nothing about patients")
-    first = (manifest.contract.malignant or ("",))[0]  # the most important one
-    _figures_row("test set", "accuracy", "balanced", short_title(first) or None)
-    for name, figures in manifest.results.items():
-        _figures_row(name, figures["accuracy"], figures["balanced_accuracy"], figures.get(f"sensitivity_{first}"))
-    always = f"always {manifest.data['majority_class']}"
-    present = sum(count["test"] > 0 for count in manifest.data["counts"].values())
-    _figures_row(always, manifest.data["majority_share"], 1 / present, None)
+    say_table(figures_table(manifest))
     say(f"run: {trained.folder}")
     for weakness in manifest.training["weaknesses"]:
         say(f"WARNING: {weakness}")
@@ -171,7 +169,7 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
     default=None,
     help="Craft the sets on the model of this run instead (transfer attack).",
 )
-@seed_option()
+@seed_option("Seed of all random draws.")
 @threads_option
 def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     """Write more adversarial sets from the test images of a run, or clean and adversarial sets from other images.
@@ -187,7 +185,7 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
       skinaudit attack runs/hardened --data HospitalB/ --name hospital-b
     """
     with bars() as bar:
-        written = library.attack(run, attack=attack_names, progress=bar, **options)
+        written = library.attack(run, attack=attack_names, progress=bar, remark=note, **options)
     _told(written.sets, written.clean)
     for reason, count in written.left_out.items():
         say(f"left out: {count:,} {reason}")
@@ -206,7 +204,21 @@ def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
         say(f"WARNING: {remark}")
 
 
-def _figures_row(title: str, *figures: float | str | None) -> None:
-    """A line of a table: shares of 1 as percentages."""
-    cells = (figure if isinstance(figure, str) else "-" if figure is None else f"{figure:.1%}" for figure in figures)
-    say(f"{title:<18}" + "".join(f"{cell:>10}" for cell in cells))
+def figures_table(manifest: RunManifest) -> list[tuple[str, ...]]:
+    """The model on each set, and a constant answer, as rows of a table. The last column is about the first malignant class;
+    it is left out where no class is malignant, or where no test image shows it."""
+    from skinaudit.artifacts.contract import short_title
+
+    answer, counts = manifest.data["majority_class"], manifest.data["counts"]
+    first = next((name for name in manifest.contract.malignant if counts[name]["test"]), None)
+    present = sum(count["test"] > 0 for count in counts.values())
+    always = {
+        "accuracy": manifest.data["majority_share"],
+        "balanced_accuracy": 1 / present,
+        f"sensitivity_{first}": float(answer == first),
+    }
+    keys = ["accuracy", "balanced_accuracy", *([] if first is None else [f"sensitivity_{first}"])]
+    heads = ["accuracy", "balanced", *([] if first is None else [f"sensitivity to {short_title(first)}"])]
+    named = {**manifest.results, f"always {answer}": always}
+    rows = (tuple(f"{figures[key]:.1%}" for key in keys) for figures in named.values())
+    return [("test set", *heads), *((name, *row) for name, row in zip(named, rows, strict=True))]

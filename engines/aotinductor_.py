@@ -134,10 +134,10 @@ def read_contents(path: Path) -> Contents:
     """What a package says of itself, read without loading it; raises EngineError where it is not one of skinaudit's."""
     with _archive(path) as archive:
         for _, text in _read(archive, "_metadata.json", where=path):
-            entries = parse_json(text, where=str(path), what="metadata", again=_AGAIN, text_limit=_LONGEST)
+            entries = parse_json(text, where=str(path), kind="metadata", again=_AGAIN, text_limit=_LONGEST)
             own = entries.get(METADATA) if isinstance(entries, dict) else None
             if isinstance(own, str):
-                plain = parse_json(own, where=str(path), what=f"metadata {METADATA}", again=_AGAIN)
+                plain = parse_json(own, where=str(path), kind=f"metadata {METADATA}", again=_AGAIN)
                 contents: Contents = build(Contents, plain, where=str(path), again=_AGAIN)
                 return contents
     raise EngineError(f"{path}: does not describe its input and output, so skinaudit did not export it; {_AGAIN}")

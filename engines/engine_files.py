@@ -46,7 +46,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
             raise InvalidInputError(
                 f"{file}: contains weights of {path.name} but is missing; keep all files of the engine together"
             )
-        check_regular(file, what=f"weights of {path.name}")
+        check_regular(file, kind=f"weights of {path.name}")
     return tuple(files)
 
 

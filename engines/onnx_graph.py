@@ -93,11 +93,11 @@ def load(path: Path) -> ModelProto:
     """
     if not path.exists():
         raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
-    content = read_regular(path, what="engine", limit=MAX_MODEL, again="keep its weights in external data")
+    content = read_regular(path, kind="engine", limit=MAX_MODEL, again="keep its weights in external data")
     model = parse(content, where=str(path))
     for file in external_files(model, path):
         if file.exists():
-            check_regular(file, what=f"weights of {path.name}")
+            check_regular(file, kind=f"weights of {path.name}")
     return model
 
 

@@ -36,14 +36,14 @@ def wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Pat
 
 def check_taken(options: BuildOptions, forms: Sequence[Format]) -> None:
     """Raise InvalidInputError for an option that none of the formats takes."""
-    taken = {name for form in forms for name in form.options}
+    accepted = {name for form in forms for name in form.options}
     for option in options.given():
-        if option not in taken:
+        if option not in accepted:
             takers = [name for name, form in FORMATS.items() if option in form.options]
-            asked = list(dict.fromkeys(name for name, form in FORMATS.items() if form in forms))
+            names_asked = list(dict.fromkeys(name for name, form in FORMATS.items() if form in forms))
             flag = "--target" if option == "targets" else f"--{option.replace('_', '-')}"
             raise InvalidInputError(
-                f"{flag}: is for --format {' or '.join(takers)}, not for {', '.join(asked)}; name one, or leave it out"
+                f"{flag}: is for --format {' or '.join(takers)}, not for {', '.join(names_asked)}; name one, or leave it out"
             )
 
 

@@ -49,7 +49,7 @@ def _biases(model: ModelProto) -> dict[str, tuple[TensorProto, NDArray[np.float3
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     readers = Counter(name for node in model.graph.node for name in node.input)
-    found = {}
+    bias_of = {}
     for layer in model.graph.node:
         if layer.op_type not in WEIGHTED or len(layer.input) < 3:
             continue
@@ -58,8 +58,8 @@ def _biases(model: ModelProto) -> dict[str, tuple[TensorProto, NDArray[np.float3
         if above is not None and above.op_type == "DequantizeLinear" and readers[name] == 1:
             name, scale = above.input[0], numpy_helper.to_array(constants[above.input[1]])
         if name in constants and readers[name] == 1:
-            found[layer.name] = (constants[name], scale)
-    return found
+            bias_of[layer.name] = (constants[name], scale)
+    return bias_of
 
 
 def _upto(model: ModelProto, output: str) -> ModelProto:

@@ -99,7 +99,7 @@ def channel_means(
     model: ModelProto, axes: Mapping[str, tuple[int, ...]], calibration: Calibration
 ) -> dict[str, NDArray[np.float64]]:
     """Per name of a tensor its mean (C,) over `axes`, all but that of the channels, and the calibration images."""
-    constants = [numpy_helper.from_array(np.array(one, np.int64), f"{name}_axes") for name, one in axes.items()]
+    constants = [numpy_helper.from_array(np.array(own_axes, np.int64), f"{name}_axes") for name, own_axes in axes.items()]
     nodes = [helper.make_node("ReduceMean", [name, f"{name}_axes"], [f"{name}_mean"], keepdims=0) for name in axes]
     sums: list[NDArray[np.float64]] = [np.zeros(())] * len(axes)
     for count, means in _measured(model, nodes, constants, [f"{name}_mean" for name in axes], calibration):

@@ -97,7 +97,7 @@ def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeP
         numpy_helper.from_array(scale, f"{name}_fp8_scale"),
         numpy_helper.from_array(_rounded(np.zeros_like(scale)), f"{name}_fp8_zero"),
     ]
-    names = [one.name for one in tensors]
+    names = [stored.name for stored in tensors]
     output = f"{name}_fp8_dequantised"
     return tensors, helper.make_node("DequantizeLinear", names, [output], name=f"{name}_from_fp8", axis=axis)
 
@@ -108,12 +108,14 @@ def best_scales(weights: NDArray[np.float32], *, axis: int) -> NDArray[np.float3
 
     Three bits of mantissa round a value by up to 1/16 of itself, and which values are lucky depends on the scale.
     """
-    others = tuple(side for side in range(weights.ndim) if side != axis)
+    other_axes = tuple(side for side in range(weights.ndim) if side != axis)
     shape = [-1 if side == axis else 1 for side in range(weights.ndim)]
-    largest = np.maximum(np.abs(weights).max(axis=others) / np.float32(LARGEST), np.float32(_SILENT))
+    largest = np.maximum(np.abs(weights).max(axis=other_axes) / np.float32(LARGEST), np.float32(_SILENT))
     candidates = [(largest * 2 ** np.float32(step / _STEPS)).astype(np.float32) for step in range(_STEPS)]
     errors = [
-        np.square(_rounded(weights / scale.reshape(shape)).astype(np.float32) * scale.reshape(shape) - weights).sum(others)
+        np.square(_rounded(weights / scale.reshape(shape)).astype(np.float32) * scale.reshape(shape) - weights).sum(
+            other_axes
+        )
         for scale in candidates
     ]
     best: NDArray[np.float32] = np.array(candidates)[np.argmin(errors, axis=0), np.arange(len(largest))]

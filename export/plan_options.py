@@ -70,12 +70,12 @@ def apply_options(trt: Any, config: Any, options: BuildOptions, *, where: str) -
 
 def _flags(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
     """The builder's flags that were asked for, by what was typed."""
-    asked = (
+    flags = (
         (options.version_compatible, "--version-compatible", "VERSION_COMPATIBLE"),
         (options.refit, "--refit", "REFIT"),
         (options.strip, STRIPPED, "STRIP_PLAN"),
     )
-    return {option: _member(trt, "BuilderFlag", flag, option, where=where) for is_asked, option, flag in asked if is_asked}
+    return {option: _member(trt, "BuilderFlag", flag, option, where=where) for is_asked, option, flag in flags if is_asked}
 
 
 def _hardware_level(trt: Any, options: BuildOptions, *, where: str) -> Any:

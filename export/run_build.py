@@ -56,4 +56,4 @@ class RunBuild:
 def placing(path: Path) -> AbstractContextManager[None]:
     """Hold the place of an engine while its file and its manifest are exchanged: those of two exports never mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return one_writer(path.with_name(f".{path.name}.lock"), what=str(path), wait=_PATIENCE)
+    return one_writer(path.with_name(f".{path.name}.lock"), place=str(path), wait=_PATIENCE)

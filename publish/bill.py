@@ -32,13 +32,16 @@ _MODEL, _DATA = "model", "data"
 
 def package_bill() -> Plain:
     """The installed package, and every installed distribution that it needs or can use, with versions and licences."""
-    found = dict(_closure("skinaudit"))
+    distributions = dict(_closure("skinaudit"))
     own = {"type": "application", "bom-ref": _ref("skinaudit"), "name": "skinaudit", "version": skinaudit.__version__,
            "licenses": [{"license": {"id": "Apache-2.0"}}]}  # fmt: skip
-    parts = [_distribution(found[name]) for name in sorted(found) if name != "skinaudit"]
+    parts = [_distribution(distributions[name]) for name in sorted(distributions) if name != "skinaudit"]
     needs = [
-        {"ref": _ref(name), "dependsOn": sorted(_ref(other) for other in _needed(found[name]) if other in found)}
-        for name in sorted(found)
+        {
+            "ref": _ref(name),
+            "dependsOn": sorted(_ref(other) for other in _needed(distributions[name]) if other in distributions),
+        }
+        for name in sorted(distributions)
     ]
     return _bill(own, parts, needs or [{"ref": _ref("skinaudit"), "dependsOn": []}])
 
@@ -54,11 +57,16 @@ def run_bill(folder: Path, *, licence: str | None = None) -> tuple[Plain, Mappin
             engines[name] = read_engine_manifest(RunFolder(folder).engines / name)
         except SkinauditError as error:
             left_out[f"engine {name}"] = str(error).replace(f"{folder}/", "").split(": ", 1)[-1]
-    tools = {**run.created_with, **{key: value for one in engines.values() for key, value in one.created_with.items()}}
-    parts = [_data(run), *_sets(run), *(_engine(name, one) for name, one in engines.items()), *map(_tool, tools.items())]
-    made = [_tool_ref(item) for item in sorted(tools.items())]
+    tools = {**run.created_with, **{key: value for engine in engines.values() for key, value in engine.created_with.items()}}
+    parts = [
+        _data(run),
+        *_sets(run),
+        *(_engine(name, engine) for name, engine in engines.items()),
+        *map(_tool, tools.items()),
+    ]
+    tool_refs = [_tool_ref(item) for item in sorted(tools.items())]
     needs = [
-        {"ref": _MODEL, "dependsOn": [_DATA, *made]},
+        {"ref": _MODEL, "dependsOn": [_DATA, *tool_refs]},
         *({"ref": f"engine:{name}", "dependsOn": [_MODEL]} for name in engines),
     ]
     model = _model(run, licence)
@@ -86,12 +94,12 @@ def _bill(subject: Plain, components: Sequence[Plain], dependencies: Sequence[Pl
 
 def _closure(name: str) -> Iterator[tuple[str, metadata.Distribution]]:
     """The installed distributions that one needs or can use, and those that these do, by their normal names."""
-    waiting, seen = [name], set[str]()
+    waiting, visited = [name], set[str]()
     while waiting:
         wanted = waiting.pop()
-        if wanted in seen:
+        if wanted in visited:
             continue
-        seen.add(wanted)
+        visited.add(wanted)
         try:
             distribution = metadata.distribution(wanted)
         except metadata.PackageNotFoundError:
@@ -102,8 +110,8 @@ def _closure(name: str) -> Iterator[tuple[str, metadata.Distribution]]:
 
 def _needed(distribution: metadata.Distribution) -> set[str]:
     """Normal names of what a distribution needs, extras included."""
-    found = (_NAME.match(line) for line in distribution.requires or [])
-    return {_normal(match.group()) for match in found if match}
+    matches = (_NAME.match(line) for line in distribution.requires or [])
+    return {_normal(match.group()) for match in matches if match}
 
 
 def _normal(name: str) -> str:
@@ -123,11 +131,11 @@ def _distribution(distribution: metadata.Distribution) -> Plain:
 
 def _licences(distribution: metadata.Distribution) -> list[Plain]:
     """What a distribution says of its licence: an expression, else its classifiers, else a short name; else nothing."""
-    told: Any = distribution.metadata
-    if expression := told.get("License-Expression"):
+    fields: Any = distribution.metadata
+    if expression := fields.get("License-Expression"):
         return [{"expression": expression}]
-    classifiers = [line.removeprefix(_LICENCE) for line in told.get_all("Classifier") or [] if line.startswith(_LICENCE)]
-    names = classifiers or [told.get("License") or ""]
+    classifiers = [line.removeprefix(_LICENCE) for line in fields.get_all("Classifier") or [] if line.startswith(_LICENCE)]
+    names = classifiers or [fields.get("License") or ""]
     return [{"license": {"name": name}} for name in names if name and len(name) <= _LONGEST and "\n" not in name]
 
 
@@ -179,10 +187,10 @@ def _sets(run: RunManifest) -> Iterator[Plain]:
 
 
 def _engine(name: str, manifest: EngineManifest) -> Plain:
-    found = ", ".join(f"{key} {value}" for key, value in manifest.found.items())
-    told = _properties(
+    layers = ", ".join(f"{key} {value}" for key, value in manifest.found.items())
+    properties = _properties(
         precision=manifest.asked,
-        layers=found,
+        layers=layers,
         runtime=manifest.runtime,
         device=manifest.device,
         weights=manifest.lineage["weights"],
@@ -192,7 +200,7 @@ def _engine(name: str, manifest: EngineManifest) -> Plain:
         "bom-ref": f"engine:{name}",
         "name": name,
         **_hashed(manifest.engine.digest),
-        "properties": told,
+        "properties": properties,
     }
 
 

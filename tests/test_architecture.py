@@ -149,7 +149,8 @@ ROOMS = {
     "audit": {"contract_search", "request", "judgement", "checks", "figures", "evidence"},
     "several": {"audit", "request", "judgement"},
     "transfer": {"figures", "evidence"},
-    "reports": {"transfer", "judgement", "checks", "figures", "evidence"},
+    "study": {"figures", "evidence"},
+    "reports": {"transfer", "study", "judgement", "checks", "figures", "evidence"},
 }
 
 

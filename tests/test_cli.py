@@ -184,7 +184,7 @@ def without_rates(text: str) -> str:
 def test_the_advice_where_there_is_no_run_is_one_that_works(tmp_path: Path) -> None:
     done = in_process("export", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "skinaudit: runs/latest: not a finished run (no run.json); make one with `skinaudit train`\n"
+    assert done.stderr.startswith("skinaudit: no finished run here; train one with `skinaudit train`, or name the folder")
 
 
 @pytest.mark.skipif(not ADOPTS, reason="processes are looked for in /proc")
@@ -265,7 +265,7 @@ def test_demo_runs_the_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from rich.console import Console
 
     from skinaudit.commands.demo_run import PRECISIONS, DemoSettings, run_demo
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))
     console = Console(record=True, width=100, file=(tmp_path / "out").open("w"))

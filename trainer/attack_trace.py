@@ -11,13 +11,13 @@ from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVE
 
 
 class AttackTrace:
-    """Notes of one call of an attack. The attack opens it, then tells of every point that it evaluates, in order."""
+    """Notes of one call of an attack. The attack opens it, then notes every point that it evaluates, in order."""
 
     def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
-        """Expect of so many images one evaluation more than it has steps for each of the `stages`, starts or parts alike.
+        """Expect for each image, in each of the `stages` (starts or parts), one evaluation more than the stage has steps.
 
-        An image that leaves the attack is not told of any more, and keeps the loss that it had last. What is told beyond the
-        last one that is expected counts as that one.
+        An image that leaves the attack is not noted any more, and keeps its last loss. An evaluation beyond the last
+        expected one counts as that one.
         """
         last = sum(stages) + len(stages) - 1
         self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
@@ -26,7 +26,7 @@ class AttackTrace:
         begins = [step == 0 for count in stages for step in range(count + 1)]
         self._steps = torch.tensor(steps, dtype=torch.int32, device=device)
         self._begins = torch.tensor(begins, device=device)
-        self._told = torch.zeros(images, dtype=torch.int64, device=device)
+        self._evaluations = torch.zeros(images, dtype=torch.int64, device=device)
         self._gradient = torch.zeros(images, dtype=torch.uint8, device=device)
         self._path = torch.zeros(images, POINTS, device=device)
         self._success = torch.full((images,), NEVER, dtype=torch.int32, device=device)
@@ -39,8 +39,8 @@ class AttackTrace:
         smooth: (N,) the loss as AttackRecord.path has it. succeeds: bool (N,). gradient: (N, 3, H, W), None behind the last
         step of a start. saturated: bool (N,), whether the gradient is that of the smooth lead.
         """
-        at = torch.arange(len(self._told), device=smooth.device) if index is None else index
-        number = self._told[at].clamp_max(len(self._steps) - 1)
+        at = torch.arange(len(self._evaluations), device=smooth.device) if index is None else index
+        number = self._evaluations[at].clamp_max(len(self._steps) - 1)
         if gradient is not None and bool(self._begins[number].any()):
             kinds = torch.where(saturated, LEAD_GRADIENT, LOSS_GRADIENT)
             kinds = torch.where(gradient.flatten(1).abs().amax(1) > 0, kinds, NO_GRADIENT)
@@ -51,7 +51,7 @@ class AttackTrace:
             self._path[at[due], point] = smooth[due].float()
         first = succeeds & (self._success[at] == NEVER)
         self._success[at[first]] = self._steps[number[first]]
-        self._told[at] += 1
+        self._evaluations[at] += 1
 
     def record(self, kept: Tensor) -> AttackRecord:
         """The notes as arrays. kept: (N,), as AttackRecord has it."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skinaudit.trainer.computing import put
+
 _ZOOM = 1.25
 _SHIFT = 0.1
 
@@ -20,15 +22,10 @@ def none(images: Tensor, *, generator: torch.Generator) -> Tensor:
 
 def flips(images: Tensor, *, generator: torch.Generator) -> Tensor:
     """Each image (N, 3, S, S) under a random element of the square's symmetry group: a lesion has no up and no left."""
-    kinds = torch.randint(8, (len(images),), generator=generator).to(images.device)
-    turned = images.clone()
-    for kind in range(1, 8):
-        chosen = kinds == kind
-        if chosen.any():
-            picked = images[chosen]
-            picked = picked.flip(3) if kind >= 4 else picked
-            turned[chosen] = picked.rot90(kind % 4, (2, 3))
-    return turned
+    kinds = put(torch.randint(8, (len(images),), generator=generator), images.device).view(-1, 1, 1, 1)
+    turned = torch.where(kinds >= 4, images.flip(3), images)
+    turned = torch.where(kinds % 2 == 1, turned.rot90(1, (2, 3)), turned)
+    return torch.where(kinds % 4 >= 2, turned.rot90(2, (2, 3)), turned).contiguous()  # `where` may keep rot90's order
 
 
 def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -38,16 +35,16 @@ def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
     are not blurred.
     """
     turned = flips(images, generator=generator)
-    warped = torch.rand(len(images), generator=generator) < 0.5
-    count = int(warped.sum())
+    warped = (torch.rand(len(images), generator=generator) < 0.5).nonzero().squeeze(1)
+    count = len(warped)
     if not count:
         return turned
     angle = torch.rand(count, generator=generator) * 2 * math.pi
     zoom = _ZOOM ** (2 * torch.rand(count, generator=generator) - 1)
     shift = _SHIFT * 2 * (2 * torch.rand(count, 2, generator=generator) - 1)  # a grid's coordinates run from -1 to 1
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(count, 2, 3).to(images.device)
-    chosen = warped.to(images.device)
+    rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(count, 2, 3)
+    chosen, rows = put(warped, images.device), put(rows, images.device)
     grid = functional.affine_grid(rows, [count, *images.shape[1:]], align_corners=False)
     turned[chosen] = functional.grid_sample(turned[chosen], grid, padding_mode="reflection", align_corners=False)
     return turned

@@ -108,8 +108,8 @@ def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
     gain = torch.where(overshoot > 0, 2 * flat.abs() - 1, 0.0)
     order = overshoot.argsort(dim=1, descending=True, stable=True)
     reduction = gain.gather(1, order).cumsum(1)
-    taken = (reduction - gain.gather(1, order) < excess) & (gain.gather(1, order) > 0)
-    back = torch.zeros_like(flat).scatter_(1, order, taken.to(flat.dtype))
+    chosen = (reduction - gain.gather(1, order) < excess) & (gain.gather(1, order) > 0)
+    back = torch.zeros_like(flat).scatter_(1, order, chosen.to(flat.dtype))
     shrunk = flat - back * flat.sign()
     # A perturbation that itself overshot by float rounding falls back to truncation, which is inside by construction.
     outside = shrunk.square().sum(1, keepdim=True) > limit
@@ -133,8 +133,8 @@ def _lengthen(offset: Tensor, exact: Tensor, images: Tensor, *, limit: float) ->
     room = wanted.square().sum(1, keepdim=True).clamp_max(limit) - flat.square().sum(1, keepdim=True)
     order = gain.argsort(dim=1, descending=True, stable=True)
     costs = cost.gather(1, order)
-    taken = (costs.cumsum(1) <= room) & (gain.gather(1, order) > 0)
-    further = torch.zeros_like(flat).scatter_(1, order, taken.to(flat.dtype))
+    chosen = (costs.cumsum(1) <= room) & (gain.gather(1, order) > 0)
+    further = torch.zeros_like(flat).scatter_(1, order, chosen.to(flat.dtype))
     lengthened: Tensor = (flat + further * direction).view_as(offset)
     return lengthened
 

@@ -32,7 +32,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save` wrote; raises InvalidInputError for a truncated or foreign file."""
-    check_regular(path, what="checkpoint")
+    check_regular(path, kind="checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_KEY)
@@ -41,7 +41,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); delete it to train from the start") from error
     if metadata is None:
         raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; delete it to train from the start")
-    state = parse_json(metadata, where=str(path), what="state of a checkpoint", again="delete it to train from the start")
+    state = parse_json(metadata, where=str(path), kind="state of a checkpoint", again="delete it to train from the start")
     return tensors, state
 
 

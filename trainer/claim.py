@@ -10,11 +10,9 @@ from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, first_few
 
 
-def claim_folder(out: Path, *, resume: bool) -> None:
-    """Make the folder of a run where there is none yet.
-
-    Raises InvalidInputError where it holds a finished run, an unfinished one without `resume`, or files of something else,
-    and where nothing can be written into it.
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Raise InvalidInputError where a folder cannot take a run, because it holds a finished run, an unfinished one without
+    `resume`, or files of something else. Changes nothing.
     """
     files = RunFolder(out)
     if UNPRINTABLE.search(out.name):
@@ -23,7 +21,8 @@ def claim_folder(out: Path, *, resume: bool) -> None:
         raise InvalidInputError(f"{out}: contains a finished run; choose another --out, or delete the folder")
     if files.checkpoint.exists() and not resume:
         raise InvalidInputError(f"{out}: contains an unfinished run; continue it with --resume, or delete the folder")
-    unfinished = (
+    of_training = (
+        files.options,
         files.best,
         files.checkpoint,
         files.log,
@@ -35,14 +34,30 @@ def claim_folder(out: Path, *, resume: bool) -> None:
         files.sets,
     )
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        # A killed run leaves temporary files, whose names start with a dot.
-        foreign = sorted(path.name for path in out.iterdir() if path not in unfinished and path.name[0] != ".")
-        with tempfile.TemporaryFile(dir=out):
-            pass
+        entries = list(out.iterdir()) if out.is_dir() else []
     except OSError as error:
-        raise InvalidInputError(f"{out}: cannot be made or written ({error.strerror}); choose another --out") from error
+        raise _unusable(out, error) from error
+    # A killed run leaves temporary files, whose names start with a dot.
+    foreign = sorted(path.name for path in entries if path not in of_training and path.name[0] != ".")
     if foreign:
         raise InvalidInputError(
             f"{out}: is not a run folder, because it contains {first_few(foreign)}; choose a new folder for --out"
         )
+
+
+def claim_folder(out: Path, *, resume: bool) -> None:
+    """Make the folder of a run where there is none yet.
+
+    Raises InvalidInputError as `check_folder` does, and where nothing can be written into it.
+    """
+    check_folder(out, resume=resume)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise _unusable(out, error) from error
+
+
+def _unusable(out: Path, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"{out}: cannot be made or written ({error.strerror}); choose another --out")

@@ -97,8 +97,8 @@ def one_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> tupl
     """
     answered = np.bincount(predictions)
     most = int(answered.argmax())
-    others, other_images = len(predictions) - int(answered[most]), int((labels != most).sum())
-    if other_images == 0 or others >= _FEW * other_images:
+    other_answers, other_images = len(predictions) - int(answered[most]), int((labels != most).sum())
+    if other_images == 0 or other_answers >= _FEW * other_images:
         return None
     return most, float(answered[most] / len(predictions))
 

@@ -107,4 +107,4 @@ def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray
             f"{dataset.title}: every one of its {len(dataset):,} images belongs to the run, or is a near-copy of such an "
             f"image; the sets of the run are in {RunFolder(run).sets}, and `skinaudit audit` takes them without --sets"
         )
-    return kept, {reason: int(left.sum()) for reason, left in ((OWN, same), (NEAR, near)) if left.any()}
+    return kept, {reason: int(left_out.sum()) for reason, left_out in ((OWN, same), (NEAR, near)) if left_out.any()}

@@ -186,7 +186,7 @@ def attack_run(
         )
         # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
         # Read anew, since another attack on the run may have entered a set of its own.
-        with one_writer(RunFolder(run).manifest_lock, what=str(run), wait=_PATIENCE):
+        with one_writer(RunFolder(run).manifest_lock, place=str(run), wait=_PATIENCE):
             manifest = read_run(run)
             write_run(run, replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)}))
     return tuple(opened)

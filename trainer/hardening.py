@@ -9,22 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.trainer.attacks import pgd
+from skinaudit.trainer.computing import FP32, Computing, in_precision, round_weights
 from skinaudit.trainer.models import channels_last, folded, refold
 from skinaudit.trainer.recipes import Hardening
+from skinaudit.trainer.recorded_steps import RecordedSteps
 
 
 class AttackedCopy:
     """The function that the inner attack ascends: a frozen copy that follows a model in training.
 
-    batch_norm: `eval` has the running statistics folded in, `train` uses those of the batch.
+    batch_norm: `eval` has the running statistics folded in, `train` uses those of the batch. computing: the precision of its
+    passes, and whether `recorded_steps` may record them.
     """
 
-    def __init__(self, model: nn.Module, *, batch_norm: Literal["eval", "train"]) -> None:
+    def __init__(
+        self, model: nn.Module, *, batch_norm: Literal["eval", "train"], computing: Computing = FP32, steps: int = 0
+    ) -> None:
         self._model, self._folded = model, batch_norm == "eval"
         self._copy = folded(model) if self._folded else channels_last(copy.deepcopy(model).train().requires_grad_(False))
         for layer in self._copy.modules():
             if isinstance(layer, nn.Dropout):
                 layer.eval()
+        if computing.precision == "bf16":
+            round_weights(self._copy)
+        self._function = in_precision(self._copy, computing.precision)
+        self.recorded = RecordedSteps(self.now, steps=steps) if computing.cuda_graphs else None
 
     def now(self) -> nn.Module:
         """The copy, with the weights and statistics that the model has at this moment."""
@@ -32,7 +41,14 @@ class AttackedCopy:
             refold(self._copy, self._model)
         else:
             self._copy.load_state_dict(self._model.state_dict())
-        return self._copy
+        return self._function
+
+
+def attacked_copy(model: nn.Module, hardening: Hardening | None, computing: Computing) -> AttackedCopy | None:
+    """The copy that this hardening attacks; None without hardening."""
+    if hardening is None:
+        return None
+    return AttackedCopy(model, batch_norm=hardening.batch_norm, computing=computing, steps=hardening.steps)
 
 
 def harden_batch(
@@ -50,8 +66,12 @@ def harden_batch(
         return images
     if hardening.batch_norm == "train":
         clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
-    perturbed = pgd.attack(
-        attacked.now(), images[clean:], labels[clean:],
-        threat_model=threat_model, generator=generator, steps=hardening.steps, keep="last",
-    )  # fmt: skip
+    recorded, attacked_images = attacked.recorded, images[clean:]
+    if recorded is not None and recorded.fits(attacked_images, threat_model):
+        perturbed = recorded.attack(attacked_images, labels[clean:], threat_model=threat_model, generator=generator)
+    else:
+        perturbed = pgd.attack(
+            attacked.now(), attacked_images, labels[clean:],
+            threat_model=threat_model, generator=generator, steps=hardening.steps, keep="last",
+        )  # fmt: skip
     return torch.cat([images[:clean], perturbed])

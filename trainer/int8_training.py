@@ -66,12 +66,14 @@ class RoundedModel:
         """The loss () to descend and the logits (N, classes) of the int8 engine.
 
         images float32 (N, 3, H, W) in [0, 1], labels int64 (N,), weights float32 (classes,). The loss is the cross-entropy
-        of the int8 engine and the distance between its answers and those of the float model: the sum of both
-        Kullback-Leibler divergences. Values beyond their range cost, too, so that no rare image stretches it.
+        of the int8 engine and the distance of its answers from those of the float model: the sum d of both Kullback-Leibler
+        divergences, as log(1 + d) so that few images far out do not lead. Values beyond their range cost, too, so that no
+        rare image stretches it. Computed in fp32, also where training is in bf16.
         """
-        exact = self.logits(images, rounds=False)
-        reach = torch.stack([layer.reach for layer in self._layers.values()]).sum()
-        rounded = self.logits(images, rounds=True)
+        with torch.autocast(images.device.type, enabled=False):
+            exact = self.logits(images, rounds=False)
+            reach = torch.stack([layer.reach for layer in self._layers.values()]).sum()
+            rounded = self.logits(images, rounds=True)
         first, second = exact.log_softmax(1), rounded.log_softmax(1)
         apart = ((first.exp() - second.exp()) * (first - second)).sum(1).log1p().mean()
         return functional.cross_entropy(rounded, labels, weight=weights) + _AGREEMENT * apart + _REACH * reach, rounded

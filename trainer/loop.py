@@ -26,8 +26,10 @@ from skinaudit.artifacts.typed_json import Known, build
 from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
-from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices, to_pixels
-from skinaudit.trainer.hardening import AttackedCopy, harden_batch
+from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, training_function
+from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
+from skinaudit.trainer.feed import Feed, Tally
+from skinaudit.trainer.hardening import AttackedCopy, attacked_copy, harden_batch
 from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.optimisation import (
@@ -35,6 +37,7 @@ from skinaudit.trainer.optimisation import (
     build_optimiser,
     build_schedule,
     class_weights,
+    follow,
     moving_average,
 )
 from skinaudit.trainer.recipes import Hardening, Recipe
@@ -79,6 +82,7 @@ def fit(
     folder: Path,
     resume: bool,
     settings_digest: str,
+    computing: Computing = FP32,
     int8_share: float = 0.0,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -99,7 +103,7 @@ def fit(
     steps = len(list(batches)) * recipe.epochs
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
-    average = moving_average(model, decay=recipe.averaging) if recipe.averaging else None
+    average = moving_average(model) if recipe.averaging else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
     files = RunFolder(folder)
@@ -107,6 +111,9 @@ def fit(
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(files.log, "".join(map(_line, history)).encode())
     weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
+    feed = Feed(train.images, train.labels, device_of(model))
+    function = training_function(model, computing, batch=recipe.batch)
+    attacked = attacked_copy(model, hardening, computing)
     measured = calibration_rows(len(train.labels), seed=seed)
     first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
     for epoch in range(len(history), recipe.epochs):
@@ -114,13 +121,13 @@ def fit(
             break
         started = time.perf_counter()
         rounded = RoundedModel(model, train.images[measured]) if epoch >= first_rounded else None
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
-                model, average, train, optimiser, schedule,
-                recipe=recipe, hardening=hardening, weights=weights, seed=_derived(seed, epoch), epoch=epoch,
-                rounded=rounded, progress=progress,
+                model, average, feed, optimiser, schedule,
+                function=function, attacked=attacked, recipe=recipe, hardening=hardening, weights=weights,
+                seed=_derived(seed, epoch), epoch=epoch, rounded=rounded, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
         kept = candidate if rounded is None else RoundedModel(candidate, train.images[measured]).on_grid()
@@ -156,10 +163,12 @@ def fit(
 def _train_epoch(
     model: nn.Module,
     average: AveragedModel | None,
-    train: Examples,
+    feed: Feed,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     *,
+    function: Callable[[Tensor], Tensor],
+    attacked: AttackedCopy | None,
     recipe: Recipe,
     hardening: Hardening | None,
     weights: Tensor,
@@ -170,45 +179,39 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on.
 
-    rounded: where training is for int8, the model as an int8 engine computes it.
+    function: that of `model`, as it is trained. attacked: its copy, where it is hardened. rounded: where it
+    trains for int8, the model as an int8 engine computes it.
     """
-    device = weights.device
-    order = np.random.default_rng(seed).permutation(len(train.labels))[: _used(len(train.labels), recipe.batch)]
-    generator = torch.Generator(device).manual_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(feed))[: _used(len(feed), recipe.batch)]
+    generator = torch.Generator(feed.device).manual_seed(seed)
     flips = torch.Generator().manual_seed(seed + 1)
-    attacked = None if hardening is None else AttackedCopy(model, batch_norm=hardening.batch_norm)
-    total, correct = 0.0, 0
-    for part in slices(len(order), recipe.batch):
-        chosen = np.sort(order[part])  # sorted: a memory-mapped array is read front to back
-        images = to_pixels(train.images[chosen], device=device)
-        labels = torch.from_numpy(train.labels[chosen]).to(device)
-        images = AUGMENTS[recipe.augment](images, generator=flips)
+    tally = Tally(feed.device)
+    for part, pixels, truth in feed.batches(order, size=recipe.batch):
+        images, labels = AUGMENTS[recipe.augment](pixels, generator=flips), truth
         if hardening is not None and attacked is not None:
-            shuffled = torch.randperm(len(labels), generator=flips)
+            shuffled = put(torch.randperm(len(labels), generator=flips), feed.device)
             images, labels = images[shuffled], labels[shuffled]
             share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
             images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
         if rounded is None:
             model.train()
-            logits = model(images.contiguous(memory_format=torch.channels_last))
+            logits = function(images.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits, labels, weight=weights)
         else:
             loss, logits = rounded.loss(images, labels, weights=weights)
-        value = loss.item()
-        if not np.isfinite(value):
+        tally.add(loss, logits, labels)
+        if (value := tally.diverged(last=part.stop == len(order))) is not None:
             raise _diverged(f"the loss became {value}", epoch, optimiser)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if average is not None:
-            average.update_parameters(model)
+            follow(average, model, decay=recipe.averaging)
         if isinstance(schedule, LambdaLR):
             schedule.step()
-        total += value * len(labels)
-        correct += int((logits.detach().argmax(1) == labels).sum())
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
-    return total / len(order), correct / len(order)
+    return tally.means()
 
 
 def _used(count: int, batch: int) -> int:

@@ -28,9 +28,10 @@ def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    fused = True if (decayed + free)[0].device.type == "cuda" else None  # one kernel for all weights
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=fused)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=fused)
 
 
 def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int, warm_up: int = 0) -> Schedule:
@@ -64,24 +65,31 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def moving_average(model: nn.Module, *, decay: float) -> AveragedModel:
-    """A copy of `model` whose `update_parameters(model)` moves its weights and running statistics towards the model's.
+def moving_average(model: nn.Module) -> AveragedModel:
+    """A copy of `model` whose weights and running statistics `follow` moves."""
+    return AveragedModel(model, use_buffers=True)
+
+
+@torch.no_grad()
+def follow(average: AveragedModel, model: nn.Module, *, decay: float) -> None:
+    """Move the weights and running statistics of `average` towards those of `model`.
 
     After t updates it keeps the smaller of `decay` and (1 + t) / (10 + t), so that a short training is not averaged with
     its random start. Averaging evens out the steps of adversarial training: Gowal et al. 2020,
-    https://arxiv.org/abs/2010.03593, section 4.3.
+    https://arxiv.org/abs/2010.03593, section 4.3. AveragedModel's own update reads its counter from the device twice.
     """
-
-    def move(
-        averaged: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
-    ) -> None:
-        updates = int(count)
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + updates) / (10 + updates)))
-        else:  # the number of batches that batch norm has seen
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
+    updates = int(average.n_averaged)  # on the CPU
+    pairs = zip(average.module.state_dict().values(), model.state_dict().values(), strict=True)
+    floating: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for ours, theirs in pairs:
+        if updates and ours.is_floating_point():
+            floating[0].append(ours)
+            floating[1].append(theirs)
+        else:  # the number of batches that batch norm has seen, and everything at the first update
+            ours.copy_(theirs)
+    if floating[0]:
+        torch._foreach_lerp_(*floating, 1 - min(decay, (1 + updates) / (10 + updates)))
+    average.n_averaged += 1
 
 
 def class_weights(labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import Progress, atomic_path, digest_parts
+from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
@@ -35,6 +35,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import checkpoint, generate
 from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
+from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
 from skinaudit.trainer.curves import draw_curves
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import SplitKind, split
@@ -42,10 +43,12 @@ from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.int8_training import calibration_rows
-from skinaudit.trainer.loop import Epoch, Examples, fit
+from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
@@ -62,8 +65,9 @@ class Training:
     threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there. for_int8: part of the
-    epochs, the last ones, that trains for int8.
+    that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
+    of its steps; also part of what makes the bits. set_steps: of the PGD set. for_int8: part of the epochs, the last ones,
+    that trains for int8.
     """
 
     arch: str
@@ -80,7 +84,13 @@ class Training:
     specificities: tuple[float, ...] = (DEFAULT_SPECIFICITY,)
     head: Head = "classes"
     threshold: float = 0.5
+    computing: Computing = FP32
+    set_steps: int = SET_STEPS
     for_int8: float = 0.0
+
+    def options(self) -> dict[str, Any]:
+        """Those that do not depend on the data, as plain JSON values."""
+        return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -93,18 +103,9 @@ class Training:
             "threads": self.threads,
             "head": self.head,
             "threshold": self.threshold,
+            **self.computing.to_json(),
             **({"for_int8": self.for_int8} if self.for_int8 else {}),
         }
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
-
-    say: Callable[[str], None] = lambda _: None
-    data: Callable[[DataSummary], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    progress: Callable[[str], Progress | None] = lambda _: None
 
 
 def train_run(
@@ -117,7 +118,7 @@ def train_run(
     """
     report = report or Reporter()
     claim_folder(out, resume=resume)
-    with one_writer(RunFolder(out).training_lock, what=str(out), say=report.say):
+    with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
         claim_folder(out, resume=resume)  # once more, as another training may have ended in between
         return _train(dataset, training, out=out, resume=resume, report=report)
 
@@ -127,7 +128,8 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
+    check_computing(training.computing, device)
     parts = split(dataset, kind=training.split, seed=training.seed)
     summary = summarise(dataset, parts)
     report.data(summary)
@@ -142,7 +144,10 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
     parameters = parameter_count(model)
-    report.say(f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device}")
+    report.say(
+        f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
+        f"{training.computing.precision}"
+    )
     settings = {
         **training.to_json(),
         "arch": training.arch,
@@ -151,13 +156,14 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "split": training.split,
         "classes": contract.classes,
     }
+    write_options(out, training.options())
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
         model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
         folder=out, resume=resume, int8_share=training.for_int8,
-        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()),
+        settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
     temperature = calibrate(model, val) if training.calibrate else None
@@ -204,7 +210,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         pictures=record(files.pictures, relative_to=out),
     )
     write_run(out, manifest)
-    for path in (files.checkpoint, files.best):
+    for path in (files.checkpoint, files.best, files.options):
         path.unlink()
     return manifest
 
@@ -304,7 +310,7 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model)
+        for plan in set_plans(training.threat_model, steps=training.set_steps)
     ]  # fmt: skip
     return [clean, *crafted]
 

@@ -19,13 +19,13 @@ def weaknesses(
     clean, attacked: the run's sets of test images; attacked ones count only where the training was hardened. kept: the log's
     line of the kept epoch.
     """
-    found = []
+    sentences = []
     constant = one_class(clean.source_logits.argmax(1), clean.labels)
     if constant is not None:
         name, share = clean.info.contract.classes[constant[0]], constant[1]
-        found.append(f"the model predicts {name} for {share:.1%} of the clean test images")
+        sentences.append(f"the model predicts {name} for {share:.1%} of the clean test images")
     elif kept["val_one_class"]:
-        found.append("the model predicts one class for nearly all clean validation images")
+        sentences.append("the model predicts one class for nearly all clean validation images")
     else:
         judged = [clean, *(attacked if hardening is not None else ())]
         failed = [
@@ -34,11 +34,11 @@ def weaknesses(
             if (balanced := _balanced(opened)) <= _chance(opened)
         ]
         if failed:
-            found.append(
+            sentences.append(
                 f"no better than always answering one class, whose balanced accuracy is {_chance(clean):.1%}:"
                 f" it has {', '.join(failed)}"
             )
-    return tuple(f"{weakness}; {_advice(hardening)}" for weakness in found)
+    return tuple(f"{weakness}; {_advice(hardening)}" for weakness in sentences)
 
 
 def _balanced(opened: AdversarialSet) -> float:

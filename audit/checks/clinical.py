@@ -27,11 +27,13 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     if contract.malignant:
         return
-    suspicious = known_malignant(contract.classes)
+    suspicious = _suspicious(evidence)
     if suspicious:
+        named = ", ".join(f'"{name}"' for name in suspicious)
+        look = "looks" if len(suspicious) == 1 else "look"
         text = (
-            f"no class is named as malignant, although {', '.join(suspicious)} looks malignant; mark it in a file for "
-            f'--classes, such as malignant = ["{suspicious[0]}"]'
+            f"no class of the images is marked as malignant, although {', '.join(suspicious)} {look} malignant; write "
+            f"malignant = [{named}] into a file, and give it as --classes"
         )
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
@@ -41,3 +43,17 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     text = "no class is named as malignant: the audit cannot tell whether the engine misses cancers that its source finds"
     yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
+
+
+def _suspicious(evidence: Evidence) -> list[str]:
+    """Classes of the images with the name of a malignant diagnosis, or mapped to a column that has one."""
+    engine = evidence.inputs.contract
+    if engine is None or engine.mapping is None:
+        return known_malignant(evidence.inputs.clean.info.contract.classes)
+    named = (
+        member
+        for task in engine.tasks
+        for member in task.members
+        if known_malignant((member, *(engine.classes[column] for column in task.columns)))
+    )
+    return list(dict.fromkeys(named))

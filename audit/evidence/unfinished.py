@@ -112,7 +112,7 @@ def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | 
         return None
     path = _file(shelf.folder, images)
     try:
-        check_regular(path, what="file")
+        check_regular(path, kind="file")
         if not is_private(path):
             return None
         with safe_open(path, framework="numpy") as file:

@@ -353,7 +353,7 @@ def read_policy(path: Path) -> Policy:
     Raises InvalidInputError if the file is not TOML, has an unknown key (the error suggests the nearest known one), a wrong
     type, or a bound out of range.
     """
-    plain = read_toml(path, what="policy", again=_AGAIN)
+    plain = read_toml(path, kind="policy", again=_AGAIN)
     file: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     settings: dict[str, Any] = {name: file[name] for name in _PLAIN if name in file}
     margins = _floats(file.get("margin", {}))

@@ -26,7 +26,7 @@ def read_audit(path: Path) -> AuditResult:
     of a gate or of the whole that does not follow from the report's own figures, gates and findings, or for figures that do
     not follow from its answers by image, or for a report without them (only those of earlier versions keep none).
     """
-    value = read_json(path, what="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
+    value = read_json(path, kind="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
     kind = value.pop("kind", None)
     if kind == EARLIER_FORMAT:
         kind, value = AUDIT_FORMAT, upgraded(value)

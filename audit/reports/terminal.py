@@ -136,7 +136,7 @@ def _print_baseline(result: AuditResult, console: Console) -> None:
     print_table(baseline_table(result), console)
     if own_sets_compared(result):
         print_line(console, OWN_SETS)
-    lost = [f"{title} {gate.value:.0f} of at most {gate.limit:.0f}" for title, compared, gate in baseline_rows(result)
+    lost = [f"{title} {gate.value:.0f} (limit {gate.limit:.0f})" for title, compared, gate in baseline_rows(result)
             if compared is None]  # fmt: skip
     print_line(console, f"malignant for the baseline, benign for this engine: {'; '.join(lost) or NOTHING}")
 

@@ -33,7 +33,7 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         started = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "skinaudit", *command], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
-        verdict, reason = _told(done)
+        verdict, reason = _verdict_of(done)
         rows.append([engine.path.name, verdict, f"{seconds:.1f}", _cell(reason)])
         figures[engine.path.name] = {
             "verdict": verdict, "reason": reason, "seconds": seconds, "exit": done.returncode, "stderr": done.stderr[-2000:],
@@ -42,7 +42,7 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     return answer()
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+def _verdict_of(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     """The verdict and its reason: of the JSON report or, where there is none, the exit code and the last line on stderr."""
     if done.stdout.startswith("{"):
         report = json.loads(done.stdout)

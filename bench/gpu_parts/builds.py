@@ -47,10 +47,10 @@ def build(settings: Settings, names: Sequence[str], keep: Keep) -> Answer:
                 figures[label] = {"error": str(error)}
                 keep(answer())
                 continue
-            found = ", ".join(f"{layer} {count}" for layer, count in built.manifest.found.items())
+            layers = ", ".join(f"{layer} {count}" for layer, count in built.manifest.found.items())
             how = built.manifest.parity.get("measured_on", "the engine")
             parity = f"{built.manifest.parity['agreement']:.2%} ({how})"
-            rows.append([built.path.name, f"{built.size / 1e6:.2f}", f"{built.seconds:.1f}", found, parity])
+            rows.append([built.path.name, f"{built.size / 1e6:.2f}", f"{built.seconds:.1f}", layers, parity])
             figures[label] = {"seconds": built.seconds, "bytes": built.size, "parity": dict(built.manifest.parity)}
             keep(answer())
     return answer()

@@ -34,11 +34,11 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         figures[opened.name] = {"description": asdict(opened.engine.description), "sets": {}}
         try:
             for stored in sets_of(settings.folder):
-                found = agreement(opened.engine, stored)
-                figures[opened.name]["sets"][stored.info.name] = asdict(found)
+                agreed = agreement(opened.engine, stored)
+                figures[opened.name]["sets"][stored.info.name] = asdict(agreed)
                 rows.append([
-                    opened.name, opened.precision, found.title, f"{found.source:.1%}", f"{found.engine:.1%}",
-                    f"{found.flips} of {found.images}",
+                    opened.name, opened.precision, agreed.title, f"{agreed.source:.1%}", f"{agreed.engine:.1%}",
+                    f"{agreed.flips} of {agreed.images}",
                 ])  # fmt: skip
             clean = sets_of(settings.folder)[0]
             consistency = check_consistency(opened.engine, clean, batch_size=_BATCH, seed=_SEED)

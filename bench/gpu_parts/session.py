@@ -63,14 +63,14 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         for graphs in (False, True):
             label = f"batches {name}{', CUDA graphs' if graphs else ''}"
             try:
-                found = _tried(cuda, model, images, batches=batches, graphs=graphs)
+                tried = _tried(cuda, model, images, batches=batches, graphs=graphs)
             except Exception as error:  # one setting that fails must not hide the others
-                found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-            figures[label] = found
+                tried = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+            figures[label] = tried
             rows.append([
-                label, found.get("error") or f"{found['largest']:.1e}", f"{found.get('not_freed', '-')}",
-                f"{found['milliseconds']:.2f}" if "milliseconds" in found else "-",
-                f"{found['torch_milliseconds']:.2f}" if "torch_milliseconds" in found else "-",
+                label, tried.get("error") or f"{tried['largest']:.1e}", f"{tried.get('not_freed', '-')}",
+                f"{tried['milliseconds']:.2f}" if "milliseconds" in tried else "-",
+                f"{tried['torch_milliseconds']:.2f}" if "torch_milliseconds" in tried else "-",
             ])  # fmt: skip
             keep(answer())
     return answer()
@@ -95,8 +95,8 @@ def _tried(
     session.close()
     return {
         "largest": largest,
-        "reserved": counted.made,
-        "not_freed": f"{len(counted.held)} of {counted.made}",
+        "reserved": counted.reservations,
+        "not_freed": f"{len(counted.handles)} of {counted.reservations}",
         "milliseconds": milliseconds,
         "torch_milliseconds": _milliseconds(lambda: _by_torch(model, images[:64])),
     }
@@ -200,8 +200,8 @@ class _Counted:
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
-        self.held: set[tuple[str, int]] = set()
-        self.made = 0
+        self.handles: set[tuple[str, int]] = set()
+        self.reservations = 0
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._cuda, name)
@@ -213,12 +213,12 @@ class _Counted:
 
     def _make(self, name: str, real: Any, *arguments: Any) -> Any:
         answer = real(*arguments)
-        self.held.add((name, int(answer[1])))
-        self.made += 1
+        self.handles.add((name, int(answer[1])))
+        self.reservations += 1
         return answer
 
     def _free(self, name: str, real: Any, handle: Any) -> Any:
-        self.held.remove((name, int(handle)))
+        self.handles.remove((name, int(handle)))
         return real(handle)
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
 from skinaudit.bench.report import table
 
 TITLE = "Train, export, audit"
+_WAYS = {"": (), ", bf16 and a CUDA graph": ("--precision", "bf16", "--cuda-graphs")}
+"""Options of the trainings, by what tables say of them."""
 
 
 def measure(settings: Settings, keep: Keep) -> Answer:
-    """A short hardened training twice with one seed, then export in fp32 and an audit of it, each as its command."""
+    """A short hardened training twice with one seed, both at once; then export in fp32 and an audit of it, as commands.
+
+    On a GPU also twice in bf16 with a CUDA graph.
+    """
     rows: list[list[str]] = []
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"equal": {}}
 
     def answer() -> Answer:
         command = " ".join(["skinaudit", *_training(settings, Path("runs/first"))])
@@ -35,25 +42,30 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         figures.update(more)
         keep(answer())
 
+    ways = _WAYS if settings.provider == "cuda" else {"": ()}
     with tempfile.TemporaryDirectory() as scratch:
-        runs = [Path(scratch) / name for name in ("first", "second")]
-        files = [RunFolder(run) for run in runs]
-        first = _command(_training(settings, runs[0]))
-        device = read_run(runs[0]).training["device"]
-        row("train, whole command", f"{first:.1f} s", train_seconds=[first], device=device)
-        epochs = [dict(epoch) for epoch in read_log(files[0].log)]
-        speeds = ", ".join(f"{epoch['images_per_second']:,.0f}" for epoch in epochs)
-        row("epochs, images per second", speeds, epochs=epochs)
-        second = _command(_training(settings, runs[1]))
-        row("train again", f"{second:.1f} s", train_seconds=[first, second])
-        weights = digest_file(files[0].weights) == digest_file(files[1].weights)
-        sets = [[one.digest for one in read_run(run).sets.values()] for run in runs]
-        row("the same weights twice", "yes" if weights else "NO", equal={"weights": weights, "sets": sets[0] == sets[1]})
-        row("the same sets twice", "yes" if sets[0] == sets[1] else "NO")
-        export = _command(["export", str(runs[0]), "--format", "onnx", "--threads", str(settings.threads)])
+        pairs = {way: [Path(scratch) / f"{number}{name}" for name in ("first", "second")] for number, way in enumerate(ways)}
+        commands = [[*_training(settings, run), *ways[way]] for way, runs in pairs.items() for run in runs]
+        started = time.perf_counter()
+        _at_once(commands)
+        seconds = time.perf_counter() - started
+        first = pairs[""][0]
+        device = read_run(first).training["device"]
+        row(f"train, whole commands, {len(commands)} at once", f"{seconds:.1f} s", train_seconds=seconds, device=device)
+        for way, runs in pairs.items():
+            epochs = [dict(epoch) for epoch in read_log(RunFolder(runs[0]).log)]
+            speeds = ", ".join(f"{epoch['images_per_second']:,.0f}" for epoch in epochs)
+            row(f"epochs{way}, images per second", speeds, **{f"epochs{way}": epochs})
+            weights = digest_file(RunFolder(runs[0]).weights) == digest_file(RunFolder(runs[1]).weights)
+            sets = [[stored.digest for stored in read_run(run).sets.values()] for run in runs]
+            figures["equal"][way] = {"weights": weights, "sets": sets[0] == sets[1]}
+            row(f"the same weights twice{way}", "yes" if weights else "NO")
+            row(f"the same sets twice{way}", "yes" if sets[0] == sets[1] else "NO")
+        export = _command(["export", str(first), "--format", "onnx", "--threads", str(settings.threads)])
         row("export to fp32 ONNX", f"{export:.1f} s", export_seconds=export)
         audit = [
-            "audit", str(files[0].reference), "--provider", settings.provider, "--threads", str(settings.threads), "--json",
+            "audit", str(RunFolder(first).reference), "--provider", settings.provider, "--threads", str(settings.threads),
+            "--json",
         ]  # fmt: skip
         started = time.perf_counter()
         audited = subprocess.run([sys.executable, "-m", "skinaudit", *audit], capture_output=True, text=True, check=False)
@@ -61,6 +73,12 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         verdict = json.loads(audited.stdout)["verdict"] if audited.stdout else audited.stderr.strip()[-300:]
         row(f"audit on {settings.provider}", f"{verdict}, {seconds:.1f} s", verdict=verdict, audit_seconds=seconds)
     return answer()
+
+
+def _at_once(commands: Sequence[list[str]]) -> None:
+    """Run commands of skinaudit beside one another; raises as `_command`."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        list(pool.map(_command, commands))
 
 
 def _training(settings: Settings, out: Path) -> list[str]:

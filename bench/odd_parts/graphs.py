@@ -27,14 +27,14 @@ def graph(nodes: list[Any], *constants: Any, inputs: list[Any] | None = None) ->
     """A model as bytes."""
     image = helper.make_tensor_value_info("image", _TYPE, ["batch", 3, 8, 8])
     logits = helper.make_tensor_value_info("logits", _TYPE, ["batch", 3])
-    made = helper.make_graph(nodes, "g", [image] if inputs is None else inputs, [logits], constants)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    body = helper.make_graph(nodes, "g", [image] if inputs is None else inputs, [logits], constants)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
 
 
 def chain(length: int) -> bytes:
     """So many nodes, one behind the other."""
     names = ["image", *(f"n{index}" for index in range(length - 1)), "logits"]
-    return graph([helper.make_node("Relu", [one], [other]) for one, other in pairwise(names)])
+    return graph([helper.make_node("Relu", [source], [target]) for source, target in pairwise(names)])
 
 
 def nested(depth: int) -> bytes:
@@ -142,9 +142,9 @@ def recursive() -> bytes:
     call = helper.make_node("F", ["x"], ["y"], domain="own")
     function = helper.make_function("own", "F", ["x"], ["y"], [call], [helper.make_opsetid("own", 1)])
     image, logits = (helper.make_tensor_value_info(name, _TYPE, ["batch", 3]) for name in ("image", "logits"))
-    made = helper.make_graph([helper.make_node("F", ["image"], ["logits"], domain="own")], "g", [image], [logits])
+    body = helper.make_graph([helper.make_node("F", ["image"], ["logits"], domain="own")], "g", [image], [logits])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    return onnx.helper.make_model(made, functions=[function], opset_imports=opsets, ir_version=9).SerializeToString()
+    return onnx.helper.make_model(body, functions=[function], opset_imports=opsets, ir_version=9).SerializeToString()
 
 
 CONTRACT = """[input]

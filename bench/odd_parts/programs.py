@@ -121,25 +121,25 @@ def _size(place: Place) -> int:
 
 def _foreign_cases() -> list[Case]:
     audit = ("audit", "a.pt2", "--contract", "c.toml", "--sets", "SETS")
-    made = [Case(f"payload {name}: contract", foreign(way, "contract", "a.pt2")) for name, way in WAYS.items()]
-    return made + [Case(f"payload {name}: audit", foreign(way, *audit)) for name, way in WAYS.items()]
+    contracts = [Case(f"payload {name}: contract", foreign(way, "contract", "a.pt2")) for name, way in WAYS.items()]
+    return contracts + [Case(f"payload {name}: audit", foreign(way, *audit)) for name, way in WAYS.items()]
 
 
 def _own_cases() -> list[Case]:
-    way, made = in_samples, []
+    way, audits = in_samples, []
     commands = {
         "audit of a stranger's run": ("audit", "RUN/engines/fp32.pt2"),
         "as the control": ("audit", "RUN/engines/fp32.onnx", "--control", "RUN/engines/fp32.pt2"),
         "several engines at once": ("audit", "RUN/engines/fp32.pt2", "RUN/engines/fp32.onnx"),
     }
     for name, words in commands.items():
-        made.append(Case(f"payload: {name}", own(way, *words)))
+        audits.append(Case(f"payload: {name}", own(way, *words)))
     quiet = {
         "card": ("card", "RUN"), "export": ("export", "RUN", "--fp32", "--threads", "1"),
         "attack": ("attack", "RUN", "--attack", "fgsm", "--eps", "1/255", "--threads", "1"),
         "bom": ("bom", "RUN"),
     }  # fmt: skip
-    return made + [
+    return audits + [
         Case(f"payload: {name}, which opens no .pt2", own(way, *words), codes=(0,)) for name, words in quiet.items()
     ]
 

@@ -67,43 +67,45 @@ def quantise(quantiser: Quantiser, run: Path, sets: Sequence[AdversarialSet], *,
         engine = quantiser.open(path, threads=threads)
         weights = (path.with_suffix(".bin"),) if path.suffix == ".xml" else ()
         size = sum(file.stat().st_size for file in (path, *weights))
-        answered = tuple(set_figures(one, predictions(replay(engine, one).logits)) for one in sets)
+        answered = tuple(set_figures(image_set, predictions(replay(engine, image_set).logits)) for image_set in sets)
         return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, answered)
 
 
-def set_figures(one: AdversarialSet, answers: Indices) -> SetFigures:
+def set_figures(image_set: AdversarialSet, answers: Indices) -> SetFigures:
     """Compare answers (N,) to a set with its stored source logits and its labels."""
-    source, labels = predictions(one.source_logits), one.labels
-    malignant = one.info.contract.malignant_labels
+    source, labels = predictions(image_set.source_logits), image_set.labels
+    malignant = image_set.info.contract.malignant_labels
     return SetFigures(
-        one.info.title, len(one), len(one) - metrics.flips(source, answers), metrics.accuracy(answers, labels),
-        metrics.balanced_accuracy(answers, labels),
+        image_set.info.title, len(image_set), len(image_set) - metrics.flips(source, answers),
+        metrics.accuracy(answers, labels), metrics.balanced_accuracy(answers, labels),
         int(metrics.turned_benign(np.isin(source, malignant), answers, labels, malignant).sum()),
     )  # fmt: skip
 
 
-def run_tables(sets: Sequence[AdversarialSet], made: Sequence[Quantised]) -> str:
+def run_tables(sets: Sequence[AdversarialSet], quantised: Sequence[Quantised]) -> str:
     """Agreement with the source model, and what the answers are worth, as two Markdown tables."""
-    source = [set_figures(one, predictions(one.source_logits)) for one in sets]
-    titles = [one.title for one in source]
-    best = [_best(made, at) for at in range(len(titles))]
+    source = [set_figures(image_set, predictions(image_set.source_logits)) for image_set in sets]
+    titles = [figures.title for figures in source]
+    best = [_best(quantised, at) for at in range(len(titles))]
     agreement, worth = [], [["source", *map(_worth, source)]]
-    for one in made:
-        shares = [_share(figures, best=figures.agreement == top) for figures, top in zip(one.sets, best, strict=True)]
-        in_float = sum(count for name, count in one.layers.items() if name not in EIGHT_BIT)
-        layers = f"{in_float} of {sum(one.layers.values())}"
-        agreement.append([one.name, one.ships_in, layers, f"{one.size / 1024:,.0f}", f"{one.seconds:.0f}", *shares])
-        worth.append([one.name, *map(_worth, one.sets)])
+    for result in quantised:
+        shares = [_share(figures, best=figures.agreement == top) for figures, top in zip(result.sets, best, strict=True)]
+        in_float = sum(count for name, count in result.layers.items() if name not in EIGHT_BIT)
+        layers = f"{in_float} of {sum(result.layers.values())}"
+        agreement.append(
+            [result.name, result.ships_in, layers, f"{result.size / 1024:,.0f}", f"{result.seconds:.0f}", *shares]
+        )
+        worth.append([result.name, *map(_worth, result.sets)])
     heads = ("quantiser", "made for", "layers in float", "KiB", "seconds", *titles)
-    images = " and ".join(f"{number:,}" for number in sorted({one.images for one in source}))
+    images = " and ".join(f"{number:,}" for number in sorted({figures.images for figures in source}))
     return (
         f"Agreement with the source, % of {images} images:\n\n{table(heads, agreement)}\n"
         f"Accuracy / balanced accuracy, %, and in brackets the lost images:\n\n{table(('quantiser', *titles), worth)}"
     )
 
 
-def _best(made: Sequence[Quantised], at: int) -> int:
-    return max((one.sets[at].agreement for one in made), default=-1)
+def _best(quantised: Sequence[Quantised], at: int) -> int:
+    return max((result.sets[at].agreement for result in quantised), default=-1)
 
 
 def _share(figures: SetFigures, *, best: bool) -> str:
@@ -111,5 +113,5 @@ def _share(figures: SetFigures, *, best: bool) -> str:
     return f"**{share}**" if best else share
 
 
-def _worth(one: SetFigures) -> str:
-    return f"{100 * one.accuracy:.1f} / {100 * one.balanced:.1f} ({one.lost})"
+def _worth(figures: SetFigures) -> str:
+    return f"{100 * figures.accuracy:.1f} / {100 * figures.balanced:.1f} ({figures.lost})"

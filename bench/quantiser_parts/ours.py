@@ -31,20 +31,20 @@ def _openvino(order: Order) -> Path:
 
 def onnxruntime() -> Mapping[str, str]:
     """The version of ONNX Runtime, whichever distribution brings it."""
-    found = versions("onnxruntime", "onnxruntime-gpu")
-    found.pop("python")
-    if not found:
+    installed = versions("onnxruntime", "onnxruntime-gpu")
+    installed.pop("python")
+    if not installed:
         raise missing("onnxruntime", "cpu", "int8 calibration")
-    return found
+    return installed
 
 
 def openvino() -> Mapping[str, str]:
     """The versions of OpenVINO and NNCF."""
-    found = versions("openvino", "nncf")
+    installed = versions("openvino", "nncf")
     for library in ("openvino", "nncf"):
-        if library not in found:
+        if library not in installed:
             raise missing(library, "openvino", "int8 for OpenVINO")
-    return {name: found[name] for name in ("openvino", "nncf")}
+    return {name: installed[name] for name in ("openvino", "nncf")}
 
 
 QUANTISERS = (

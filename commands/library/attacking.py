@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from skinaudit.commands.library.arguments import as_the_command_takes_them, log_progress, thread_count
+from skinaudit.commands.library.arguments import LOG, as_the_command_takes_them, log_progress, thread_count
 from skinaudit.commands.library.optional import need
-from skinaudit.commands.library.run_folders import LATEST
+from skinaudit.commands.library.run_folders import LATEST, check_latest
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,15 +49,18 @@ def attack(
     seed: int = 0,
     threads: int | None = None,
     progress: Callable[[str], Progress | None] = log_progress,
+    remark: Callable[[str], None] = LOG.warning,
 ) -> Attacked:
     """Write more adversarial sets of a run's test images or, with `data`, clean and adversarial sets of other images.
 
     Each argument is the option of `skinaudit attack` with the same name, and has the same default; `attack` names one or
     more attacks, such as `["fgsm", "pgd"]`. progress: takes the title of a part of the work, and returns what is called with
-    the images done and the images in all. Raises InvalidInputError for a run, an attack or data that cannot be used,
-    MissingDependencyError without the extra `train`.
+    the images done and the images in all. remark: is told which run `runs/latest` is. Raises InvalidInputError for a run,
+    an attack or data that cannot be used, MissingDependencyError without the extra `train`.
     """
     need("attack", "torch", "torchvision")
+    run = Path(run)
+    check_latest(run, remark=remark)
     import torch
 
     from skinaudit.artifacts.manifest import read_run
@@ -65,7 +68,6 @@ def attack(
     from skinaudit.artifacts.run_sets import open_clean_set
     from skinaudit.trainer.generate import attack_run, plans_for
 
-    run = Path(run)
     torch.set_num_threads(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:

@@ -83,7 +83,7 @@ def audit(
         probe_eps=probe_eps, probe_norm=probe_norm, no_probe=no_probe, seed=seed, batch=batch,
         device=device, kernels=kernels, runtime_cache=runtime_cache,
         cuda_graphs=cuda_graphs, provider=provider, allow_code=allow_code, limits=limits_of(limit_seconds, limit_memory),
-        progress=progress,
+        progress=progress, remark=LOG.warning,
     )  # fmt: skip
     (plan,) = plan_reports(
         (engine,), output=as_path(output), report_texts=tuple(report), emulate=emulate, baseline=as_path(baseline),
@@ -122,36 +122,40 @@ def settings_of(
     probe_queries: int | None, probe_eps: str | None,
     probe_norm: Literal["linf", "l2"], no_probe: bool, seed: int | None, batch: int, device: int,
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
-    progress: Callable[[str], Progress | None], **others: Any,
+    progress: Callable[[str], Progress | None], remark: Callable[[str], None], **same_named: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """What `audit` is asked for, as settings of audit_engine, without its threads, for one or several engines.
 
-    others: settings of the same name, with paths as text or not.
+    remark: is told of a clean set that is written anew. same_named: settings of the same name, with paths as text or not.
     """
+    from skinaudit.artifacts.run_folder import check_engine_file
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
     from skinaudit.audit.evidence.probing import plan_probes
     from skinaudit.audit.request import draw_seed
     from skinaudit.engines.plans.options import PlanOptions
 
+    if len(engines) == 1:  # of several, folders are skipped
+        check_engine_file(engines[0])
     for option in ("sets", "run", "contract", "control", "baseline"):
-        others[option] = as_path(others[option])
+        same_named[option] = as_path(same_named[option])
     bounds = _policy(policy, margin)
     threat_model = None if probe_eps is None else ThreatModel(probe_norm, parse_eps(probe_eps)).on_grid()
     seed = draw_seed() if seed is None else seed
     images, queries = PROBE_IMAGES, PROBE_QUERIES
     if data is not None or name is not None or classes is not None:
-        sets, contract = others["sets"], others["contract"]
-        others["sets"] = _engine_images(
-            engines, data, classes=as_path(classes), name=name, sets=sets, contract=contract, progress=progress
+        sets, contract = same_named["sets"], same_named["contract"]
+        same_named["sets"] = _engine_images(
+            engines, data, classes=as_path(classes), name=name, sets=sets, contract=contract, progress=progress,
+            remark=remark,
         )  # fmt: skip
         if not probe and not no_probe:  # all that attacks an engine without its model
             probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
     probes = plan_probes(
         tuple(probe), threat_model=threat_model, images=probe_images or images, queries=probe_queries or queries, seed=seed,
-        further=_source_probes(engines, tuple(probe), run=others["run"]),
+        further=_source_probes(engines, tuple(probe), run=same_named["run"]),
     )  # fmt: skip
     return {
-        **others, "policy": bounds, "batch_size": batch, "probes": probes, "small_probe": not no_probe, "seed": seed,
+        **same_named, "policy": bounds, "batch_size": batch, "probes": probes, "small_probe": not no_probe, "seed": seed,
         "plan": PlanOptions(device, kernels, as_path(runtime_cache), cuda_graphs),
     }  # fmt: skip
 
@@ -167,15 +171,15 @@ def _policy(policy: str | Path | None, margin: float | None) -> Policy:
 
 def _engine_images(
     engines: Sequence[Path], data: str | Path | None, *, classes: Path | None, name: str | None, sets: Path | None,
-    contract: Path | None, progress: Callable[[str], Progress | None],
+    contract: Path | None, progress: Callable[[str], Progress | None], remark: Callable[[str], None],
 ) -> Path:  # fmt: skip
     """The folder of the clean set that --data makes for an engine of another tool."""
     from skinaudit.artifacts.engine_contract import read_engine_contract
 
-    (engine, *others) = engines
+    (engine, *more_engines) = engines
     if data is None:
         raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
-    if others or sets is not None:
+    if more_engines or sets is not None:
         raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
     if contract is None:
         raise InvalidInputError(
@@ -184,7 +188,7 @@ def _engine_images(
             "as --sets"
         )
     size = read_engine_contract(contract).size
-    return images_for(engine, str(data), size=size, name=name, classes=classes, progress=progress)
+    return images_for(engine, str(data), size=size, name=name, classes=classes, progress=progress, remark=remark)
 
 
 def _source_probes(engines: Sequence[Path], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:

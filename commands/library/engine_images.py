@@ -21,12 +21,13 @@ def images_for(
     name: str | None,
     classes: Path | None = None,
     progress: Callable[[str], Progress | None],
+    remark: Callable[[str], None],
 ) -> Path:
     """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
 
     classes: a file that merges, renames, orders and marks the classes of the data. A folder that holds the same data is left
-    as it is, one of the same images with other classes is written anew. Raises InvalidInputError for data that cannot be
-    used and for a folder of other data.
+    as it is. Where data or classes have changed since, its set is written anew; remark: is told so. Raises InvalidInputError
+    for data that cannot be used, and for a folder of other data, which has no image in common.
     """
     need("--data", "PIL")
     from skinaudit.artifacts.external import check_name, name_of
@@ -37,16 +38,17 @@ def images_for(
     dataset = load(
         data, size=size, progress=progress("reading images"), classes=None if classes is None else read_classes(classes)
     )
-    return _write(engine.with_name(f"{engine.name}.external") / name, dataset, name=name)
+    return _write(engine.with_name(f"{engine.name}.external") / name, dataset, name=name, remark=remark)
 
 
-def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
+def _write(folder: Path, dataset: Dataset, *, name: str, remark: Callable[[str], None]) -> Path:
     import numpy as np
 
     from skinaudit.artifacts.adversarial_set import CLEAN, SetInfo, open_set, write_set
     from skinaudit.artifacts.contract import InputContract
     from skinaudit.artifacts.external import ExternalSets, counted, read_external, write_external
     from skinaudit.artifacts.manifest import record, versions
+    from skinaudit.artifacts.pictures import pixel_digests
     from skinaudit.artifacts.run_folder import SET_SUFFIX
     from skinaudit.errors import InvalidInputError
 
@@ -58,8 +60,13 @@ def _write(folder: Path, dataset: Dataset, *, name: str) -> Path:
         if before.data == dataset.digest and (about.classes, about.malignant) == (dataset.classes, dataset.malignant):
             return folder
         if sorted(stored.ids) != sorted(dataset.ids):
-            raise InvalidInputError(
-                f"{folder}: holds other images already ({before.dataset}); choose another --name, or move it away"
+            earlier = pixel_digests(image for batch in stored.batches(128) for image in batch)
+            if not np.isin(pixel_digests(dataset.images), earlier).any():
+                raise InvalidInputError(
+                    f"{folder}: holds other images already ({before.dataset}); choose another --name, or move it away"
+                )
+            remark(
+                f"{folder}: the images have changed ({len(stored):,} before, {len(dataset):,} now); writing this set anew"
             )
     contract = InputContract(size=dataset.size, classes=dataset.classes, malignant=dataset.malignant)
     created = versions("numpy", "pillow")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, thread_count
-from skinaudit.commands.library.run_folders import LATEST
+from skinaudit.commands.library.run_folders import LATEST, check_latest
 
 if TYPE_CHECKING:
     from skinaudit.errors import SkinauditError
@@ -34,15 +34,18 @@ def export(
     threads: int | None = None,
     progress: Callable[[str], None] = LOG.info,
     refused: Callable[[SkinauditError], None] | None = None,
+    remark: Callable[[str], None] = LOG.warning,
 ) -> tuple[Exported, ...]:
     """Compile a run to engine files, prove their precision and measure their parity; returns an entry for each file.
 
     Each argument is the option of `skinaudit export` with the same name, and has the same default; `precision` stands for
     the options `--fp32`, `--fp16` and so on. progress: called with a line before each step. refused: called with the error
-    of an engine that is not written, after which the others follow; without it the first such error is raised. Raises
+    of an engine that is not written, after which the others follow; without it the first such error is raised. remark: is
+    told which run `runs/latest` is. Raises
     InvalidInputError for a run or options that cannot be used, EngineError for an engine whose answers are not the model's,
     MissingDependencyError where a library is not installed that a step needs.
     """
+    check_latest(Path(run), remark=remark)
     from skinaudit.export.build import BuildOptions
     from skinaudit.export.export import export_run
     from skinaudit.export.formats import format_of

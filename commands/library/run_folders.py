@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from skinaudit.artifacts.run_folder import RunFolder
@@ -20,6 +21,39 @@ def free_folder(stem: str) -> Path:
         if not RunFolder(folder).manifest.exists():
             return folder
     raise InvalidInputError(f"{RUNS}: ten thousand runs named {stem}; name one with --out")
+
+
+def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
+    """Where `run` is runs/latest: tell which run that is, and which newer one is not finished.
+
+    remark: takes a line. Raises InvalidInputError where no run is finished.
+    """
+    if run != LATEST or (LATEST.exists() and not LATEST.is_symlink()):
+        return
+    newest = RunFolder(LATEST)
+    unfinished = _unfinished(since=newest.weights.stat().st_mtime if newest.weights.exists() else 0.0)
+    advice = f"its training has not ended; continue it with `skinaudit train --resume --out {unfinished}` and its options"
+    if newest.manifest.exists():
+        remark(f"{LATEST} is {RUNS / LATEST.readlink()}")
+        if unfinished is not None:
+            remark(f"{unfinished} is newer, but {advice}")
+        return
+    problem = f"{LATEST}: the run {RUNS / LATEST.readlink()} is gone" if LATEST.is_symlink() else "no finished run here"
+    if unfinished is not None:
+        raise InvalidInputError(f"{problem}; there is {unfinished}, but {advice}")
+    raise InvalidInputError(
+        f"{problem}; train one with `skinaudit train`, or name the folder of a run, such as runs/hardened"
+    )
+
+
+def _unfinished(*, since: float) -> Path | None:
+    """The folder of the latest training that has not ended and whose last sign of life is later than this time."""
+    signs = []
+    for path in RUNS.iterdir() if RUNS.is_dir() else ():
+        files = RunFolder(path)
+        if path.name != LATEST.name and not files.manifest.exists():
+            signs += [(sign.stat().st_mtime, path) for sign in (files.checkpoint, files.training_lock) if sign.exists()]
+    return max((sign for sign in signs if sign[0] > since), default=(0.0, None))[1]
 
 
 def check_out(out: Path) -> None:

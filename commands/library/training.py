@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, log_progress, thread_count
 from skinaudit.commands.library.optional import TRAINING, need
 from skinaudit.commands.library.run_folders import check_out, free_folder, point_latest
+from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from skinaudit.artifacts.manifest import RunManifest
     from skinaudit.trainer.recipes import Hardening, Recipe
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def train(
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
     seed: int = 0,
+    precision: Literal["fp32", "tf32", "bf16"] | None = None,
+    compile: bool = False,
+    cuda_graphs: bool = False,
     skip_bad: bool = False,
     resume: bool = False,
     out: str | Path | None = None,
@@ -72,12 +76,20 @@ def train(
     TrainingDivergedError where the loss is no number any more.
     """
     need("train", *TRAINING)
+    from skinaudit.trainer.claim import check_folder, claim_folder
+
+    folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardening == 'none' else 'hardened'}")
+    check_out(folder)
+    check_folder(folder, resume=resume)  # before torch is imported, which takes seconds
+
     from skinaudit.artifacts.threat_model import parse_eps
-    from skinaudit.trainer.claim import claim_folder
+    from skinaudit.trainer.computing import Computing, check_computing, training_device, usual_precision
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
+    from skinaudit.trainer.int8_training import first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
+    from skinaudit.trainer.resuming import check_resumable
     from skinaudit.trainer.train import Training, threat_model, train_run
 
     report = report or _log_reporter()
@@ -90,20 +102,29 @@ def train(
         hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
         steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm,
     )  # fmt: skip
-    folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardened is None else 'hardened'}")
+    device = training_device()
+    computing = Computing(precision or usual_precision(device), compile, cuda_graphs)
+    check_computing(computing, device)
     plan = None if classes is None else read_classes(Path(classes))
-    check_out(folder)
+    training = Training(
+        arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
+        seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
+        threshold=threshold, calibrate=calibrate, specificities=tuple(specificity), computing=computing,
+        for_int8=for_int8,
+    )  # fmt: skip
+    if for_int8 and weights is None and first_epoch(for_int8, epochs=chosen.epochs) == 0:
+        raise InvalidInputError(
+            f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, and random weights need some before; give more "
+            "--epochs, a smaller share, or --weights"
+        )
     claim_folder(folder, resume=resume)
+    if resume and not check_resumable(folder, training.options()):
+        report.say(f"{folder}: no interrupted training to continue; this one begins with its first epoch")
     dataset = load(
         str(data), size=size, seed=seed, images=images, skip_bad=skip_bad, classes=plan,
         progress=report.progress("reading images"),
     )  # fmt: skip
-    training = Training(
-        arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds,
-        split=split or usual_split(dataset), seed=seed, weights=None if weights is None else str(weights),
-        threads=thread_count(threads), head=head, threshold=threshold, calibrate=calibrate, specificities=tuple(specificity),
-        for_int8=for_int8,
-    )  # fmt: skip
+    training = replace(training, split=split or usual_split(dataset))
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
     point_latest(folder)
     return TrainedRun(folder, manifest)
@@ -130,7 +151,7 @@ def _hardening(
 
 def _log_reporter() -> Reporter:
     """What a training has to tell, in the log."""
-    from skinaudit.trainer.train import Reporter
+    from skinaudit.trainer.reporter import Reporter
 
     return Reporter(
         say=LOG.info,

@@ -37,7 +37,7 @@ def receive(channel: socket.socket, *, where: str) -> tuple[dict[str, Any], list
     if size > MAX_BYTES:
         raise InvalidInputError(f"{where}: its process answers with {size:,} bytes, at most {MAX_BYTES:,} are read")
     text = _read(channel, size).decode(errors="replace")
-    message = parse_json(text, where=where, what="answer of its process", again="do not trust this file")
+    message = parse_json(text, where=where, kind="answer of its process", again="do not trust this file")
     if not isinstance(message, dict):
         raise InvalidInputError(f"{where}: its process returned no message; do not trust this file")
     return message, list(descriptors)

@@ -16,11 +16,11 @@ class DeviceBuffers:
     def __init__(self, cuda: Any, check: Callable[[tuple[Any, ...]], Any]) -> None:
         """check: returns the result of a cuda-python call or raises."""
         self._cuda, self._check = cuda, check
-        self._held: dict[str, tuple[int, int, int]] = {}  # bytes, host pointer, device pointer; 0 where there is none
+        self._buffers: dict[str, tuple[int, int, int]] = {}  # bytes, host pointer, device pointer; 0 where there is none
 
     def fits(self, name: str, size: int) -> bool:
         """Whether `reserve` would leave the addresses as they are."""
-        return self._held.get(name, (0, 0, 0))[0] >= size
+        return self._buffers.get(name, (0, 0, 0))[0] >= size
 
     def reserve(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], int]:
         """The host memory as an array of this shape, and the device's address; both hold at least as many bytes."""
@@ -29,19 +29,19 @@ class DeviceBuffers:
         if not self.fits(name, size):
             self._free(name)
             host = int(self._check(self._cuda.cudaMallocHost(size)))
-            self._held[name] = (0, host, 0)  # so that it is freed should the device lack memory
-            self._held[name] = (size, host, int(self._check(self._cuda.cudaMalloc(size))))
-        reserved, host, device = self._held[name]
+            self._buffers[name] = (0, host, 0)  # so that it is freed should the device lack memory
+            self._buffers[name] = (size, host, int(self._check(self._cuda.cudaMalloc(size))))
+        reserved, host, device = self._buffers[name]
         raw = (ctypes.c_char * reserved).from_address(host)
         return np.frombuffer(memoryview(raw), dtype=dtype, count=count).reshape(shape), device
 
     def free(self) -> None:
         """Give all of it back; a second call does nothing."""
-        for name in list(self._held):
+        for name in list(self._buffers):
             self._free(name)
 
     def _free(self, name: str) -> None:
-        _, host, device = self._held.pop(name, (0, 0, 0))
+        _, host, device = self._buffers.pop(name, (0, 0, 0))
         if host:
             self._cuda.cudaFreeHost(host)
         if device:

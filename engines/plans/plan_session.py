@@ -67,7 +67,7 @@ class PlanSession:
         self.description = self._described(description)
         self._profile = 0
         self._last_call: _Call | None = None
-        self._seen: set[_Call] = set()
+        self._calls: set[_Call] = set()
         try:
             self._context = (make_context or _plain_context)(engine)
             if self._context is None:
@@ -137,8 +137,8 @@ class PlanSession:
             self._last_call = None
             self._cuda.cudaStreamSynchronize(self._stream)
             raise
-        if call not in self._seen:
-            self._seen.add(call)
+        if call not in self._calls:
+            self._calls.add(call)
             if self._after_new_shape is not None:
                 self._after_new_shape()
         if answer.shape[:1] != batch.shape[:1]:

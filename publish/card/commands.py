@@ -38,8 +38,8 @@ def reproduce(record: RunRecord) -> Iterator[str]:
 
 def _classes_file(record: RunRecord) -> Iterator[str]:
     """The file that named the classes of the task, where there was one."""
-    made: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
-    if not made:
+    merged: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
+    if not merged:
         return
     yield f"{_CLASSES_FILE}:"
     yield ""
@@ -47,7 +47,7 @@ def _classes_file(record: RunRecord) -> Iterator[str]:
     yield f"malignant = {_texts(record.manifest.contract.malignant)}"
     yield 'leave_out = ["*"]'
     yield "[classes]"
-    yield from (f"{json.dumps(name, ensure_ascii=False)} = {_texts(members)}" for name, members in made.items())
+    yield from (f"{json.dumps(name, ensure_ascii=False)} = {_texts(members)}" for name, members in merged.items())
     yield "```"
     yield ""
 
@@ -85,7 +85,12 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
         settings_by_name.get("recipe.augment"), str
     ):  # earlier runs only say whether they did as their recipe does
         options["augment"] = settings_by_name["recipe.augment"]
+    usual = "tf32" if str(settings_by_name.get("device")).startswith("cuda") else "fp32"
+    if settings_by_name.get("precision", usual) != usual:  # earlier runs do not say
+        options["precision"] = settings_by_name["precision"]
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
+    flags += ["--compile"] if settings_by_name.get("compiled") else []
+    flags += ["--cuda-graphs"] if settings_by_name.get("cuda_graphs") else []
     for name in (name for name in settings_by_name if name.startswith(_COST)):
         flags += ["--class-cost", f"{name.removeprefix(_COST)}={settings_by_name[name]:g}"]
     return ("skinaudit", "train", *_options(options), *flags, "--out", f"runs/{manifest.name}")

@@ -35,14 +35,14 @@ def operating_points(audits: Sequence[FiledAudit]) -> Iterator[str]:
 
 def subgroups(audits: Sequence[FiledAudit]) -> Iterator[str]:
     """The model on clean images by subgroup; then, of all sets, the subgroups in which engines lose most."""
-    told = [filed for filed in audits if filed.result.subgroups]
-    if not told:
+    with_subgroups = [filed for filed in audits if filed.result.subgroups]
+    if not with_subgroups:
         return
     yield from ("", "### Subgroups", "")
-    for text in dict.fromkeys(subgroups_text(filed.result) for filed in told):
+    for text in dict.fromkeys(subgroups_text(filed.result) for filed in with_subgroups):
         yield f"{safe(text[0].upper() + text[1:])}."
-    yield from _by_subgroup(told)
-    lost = [(filed, row) for filed in told for row in worst_rows(filed.result)]
+    yield from _by_subgroup(with_subgroups)
+    lost = [(filed, row) for filed in with_subgroups for row in worst_rows(filed.result)]
     if not lost:
         return
     yield from ("", "The subgroups with the most evidence of a loss, engine against model:", "")
@@ -85,8 +85,8 @@ def images_of_run(audits: Sequence[FiledAudit]) -> Iterator[str]:
             continue
         for reason, count in external.left_out.items():
             yield f"- {safe(external.name)}: {count:,} {safe(reason)} were left out when the sets were made"
-        for what, count in external.of_run.items():
-            of_all = f"{count:,} of {filed.result.sets[0].comparison.images:,} images are {safe(what)}"
+        for origin, count in external.of_run.items():
+            of_all = f"{count:,} of {filed.result.sets[0].comparison.images:,} images are {safe(origin)}"
             yield f"- **{safe(external.name)}: {of_all}: no external validation**"
         different = [look for look in external.looks if look.differs]
         if different:

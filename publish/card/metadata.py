@@ -61,17 +61,17 @@ def _values(record: RunRecord, dataset: str) -> dict[str, Any]:
 def _result(record: RunRecord, figures: SourceFigures, dataset: str) -> dict[str, Any]:
     manifest, threat, comparison = record.manifest, figures.info.threat_model, figures.figures
     title = f"{'SYNTHETIC images: ' if manifest.synthetic else ''}{manifest.data['title']}, test images"
-    what: dict[str, Any] = {
+    tested_on: dict[str, Any] = {
         "type": dataset,
         "name": title if threat is None else f"{title} under {figures.info.title}, white-box",
     }
-    what |= {"config": figures.info.name, "split": "test"}
+    tested_on |= {"config": figures.info.name, "split": "test"}
     if threat is not None:
         attack_settings = {
             key: value for key, value in figures.info.settings.items() if isinstance(value, (int, float, str))
         }
         access = {"access": "white-box", "attack": figures.info.attack, "norm": threat.norm, "eps": threat.eps_text}
-        what["args"] = {**access, **attack_settings, "seed": figures.info.seed}
+        tested_on["args"] = {**access, **attack_settings, "seed": figures.info.seed}
     robust = "" if threat is None else "robust_"
     word = "Accuracy" if threat is None else f"Robust accuracy, {threat}"
     always, constant = f"always answering {comparison.majority_class}", f"{comparison.constant_balanced:.4f}"
@@ -90,7 +90,7 @@ def _result(record: RunRecord, figures: SourceFigures, dataset: str) -> dict[str
     ]
     return {
         "task": {"type": "image-classification", "name": "Image classification"},
-        "dataset": what,
+        "dataset": tested_on,
         "metrics": metrics,
     }
 

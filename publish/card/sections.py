@@ -84,12 +84,12 @@ def data(record: RunRecord) -> Iterator[str]:
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
         counted = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
-        for what in counted:
-            yield _row((f"all {what}", *(f"{facts[f'part_{what}'][part]:,}" for part in parts)))
+        for unit in counted:
+            yield _row((f"all {unit}", *(f"{facts[f'part_{unit}'][part]:,}" for part in parts)))
         yield ""
-        for what in counted[1:]:
-            leaked, tested = facts.get(f"leaked_{what}", 0), facts[f"part_{what}"].get("test", 0)
-            line = f"Leaked {what}: {leaked:,} of {tested:,} in test are also in training or validation"
+        for unit in counted[1:]:
+            leaked, tested = facts.get(f"leaked_{unit}", 0), facts[f"part_{unit}"].get("test", 0)
+            line = f"Leaked {unit}: {leaked:,} of {tested:,} in test are also in training or validation"
             yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
         if facts.get("identical"):
             differ = len(facts.get("contradictions") or ())

@@ -38,9 +38,9 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path: Path, kind: str) -> None:
     SPECIAL[kind](tmp_path / "x")
     for reader in (
-        lambda: check_regular(tmp_path / "x", what="set"),
-        lambda: open_regular(tmp_path / "x", what="set").__enter__(),
-        lambda: read_regular(tmp_path / "x", what="set", limit=10),
+        lambda: check_regular(tmp_path / "x", kind="set"),
+        lambda: open_regular(tmp_path / "x", kind="set").__enter__(),
+        lambda: read_regular(tmp_path / "x", kind="set", limit=10),
     ):
         with pytest.raises(InvalidInputError, match=rf"x: is {kind}, not a regular file \(set\)$"):
             reader()
@@ -50,9 +50,9 @@ def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x").open("wb") as stream:
         stream.truncate(2**40)  # holes: reading it would take a terabyte
     with pytest.raises(InvalidInputError, match=r"x: not a set: has more than 4,096 bytes; write it again$"):
-        read_regular(tmp_path / "x", what="set", limit=4096, again="write it again")
+        read_regular(tmp_path / "x", kind="set", limit=4096, again="write it again")
     (tmp_path / "y").write_bytes(b"12345")
-    assert read_regular(tmp_path / "y", what="set", limit=5) == b"12345"
+    assert read_regular(tmp_path / "y", kind="set", limit=5) == b"12345"
 
 
 def test_no_more_memory_is_asked_for_than_the_file_has(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_no_more_memory_is_asked_for_than_the_file_has(tmp_path: Path) -> None:
     path.write_bytes(b"0123456789")
     tracemalloc.start()
     try:
-        assert read_regular(path, what="file", limit=2**28) == b"0123456789"
+        assert read_regular(path, kind="file", limit=2**28) == b"0123456789"
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()

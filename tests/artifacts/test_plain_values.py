@@ -34,7 +34,7 @@ def refused(path: Path, content: bytes | str) -> str:
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     read = read_toml if path.suffix == ".toml" else read_json
     with pytest.raises(InvalidInputError) as caught:
-        read(path, what="run manifest", again="train again")
+        read(path, kind="run manifest", again="train again")
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert message.endswith(("train again", "save it as UTF-8 without one"))
@@ -48,7 +48,7 @@ def refused(path: Path, content: bytes | str) -> str:
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]) -> None:
     path = tmp_path_factory.getbasetemp() / "round.json"
     write_json(path, value)
-    assert read_json(path, what="file", again="") == value
+    assert read_json(path, kind="file", again="") == value
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_file_of_absurd_size_is_not_read_to_its_end(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**40)  # sparse: no block of it is written
     with pytest.raises(InvalidInputError, match=f"huge.json: not a file: has more than {MAX_BYTES:,} bytes; do it"):
-        read_json(path, what="file", again="do it")
+        read_json(path, kind="file", again="do it")
 
 
 @pytest.fixture
@@ -137,17 +137,17 @@ def test_no_pipe_folder_device_or_socket_is_opened(strange: dict[str, Path]) -> 
     for kind, path in strange.items():
         for read in (read_json, read_toml):
             with pytest.raises(InvalidInputError, match=rf": is {kind}, not a regular file \(policy\)"):
-                read(path, what="policy", again="")
+                read(path, kind="policy", again="")
     with pytest.raises(InvalidInputError, match="is a pipe"):
-        read_json(strange["a folder"] / "link.json", what="policy", again="")
+        read_json(strange["a folder"] / "link.json", kind="policy", again="")
 
 
 def test_a_missing_or_unreachable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("{}")
     with pytest.raises(InvalidInputError, match=r"none\.json: no such run manifest"):
-        read_json(tmp_path / "none.json", what="run manifest", again="")
+        read_json(tmp_path / "none.json", kind="run manifest", again="")
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        read_json(tmp_path / "file" / "below.json", what="run manifest", again="")
+        read_json(tmp_path / "file" / "below.json", kind="run manifest", again="")
 
 
 @given(st.binary(max_size=60))
@@ -158,7 +158,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         read: Any = read_json if name.endswith("json") else read_toml
         message = ""
         try:
-            assert isinstance(read(path, what="file", again=""), dict)
+            assert isinstance(read(path, kind="file", again=""), dict)
         except InvalidInputError as error:
             message = str(error)
         assert message == "" or (message.isprintable() and name in message)
@@ -173,6 +173,6 @@ def test_values_are_shown_on_one_short_line(value: Any) -> None:
 
 
 def test_one_text_of_a_larger_file_is_checked_alike() -> None:
-    assert parse_json('{"epoch": 1}', where="log: line 1", what="epoch", again="") == {"epoch": 1}
+    assert parse_json('{"epoch": 1}', where="log: line 1", kind="epoch", again="") == {"epoch": 1}
     with pytest.raises(InvalidInputError, match="log: line 1: loss should be a finite number, found nan; do it"):
-        parse_json(json.dumps({"loss": float("nan")}), where="log: line 1", what="epoch", again="do it")
+        parse_json(json.dumps({"loss": float("nan")}), where="log: line 1", kind="epoch", again="do it")

@@ -167,3 +167,24 @@ def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: Simpl
 def test_other_classes_than_columns_are_refused_with_what_to_do(clean: SimpleNamespace) -> None:
     with pytest.raises(InvalidInputError, match=r"has 6 classes, but .* has 7: .*--classes.*\[output.mapping\].*--contract"):
         searched(clean, PLAIN, replace(PLAIN, classes=CLASSES[:6]))
+
+
+def test_a_centre_crop_that_fits_as_well_is_said_and_marked(tmp_path: Path) -> None:
+    """Images of one colour each look the same whatever part of them an engine takes."""
+    import linear_run
+
+    across = np.linalg.svd((COLOURS - 0.5)[None])[2][1:]  # two directions of colour, both across from the usual one
+    turns = 2 * np.pi * np.arange(len(CLASSES)) / len(CLASSES)
+    shades = np.stack([np.cos(turns), np.sin(turns)], axis=1) @ across
+    labels = np.arange(420) % len(CLASSES)
+    colours = COLOURS + 0.1 * shades[labels] + np.random.default_rng(0).normal(0, 0.01, (420, 3))
+    pixels = np.broadcast_to((255 * colours)[:, :, None, None], (420, 3, SIZE, SIZE)).astype(np.uint8)
+    linear_run.write_sets(tmp_path, pixels, labels, seed=0, source="sha256:0")
+    weights = np.repeat(shades, SIZE**2, axis=1).T.astype(np.float32)
+    engine = SimpleNamespace(set=open_set(tmp_path / "clean.safetensors"), weights=weights)
+    search = searched(engine, PLAIN, PM1)
+    assert search.chosen is not None, search.reason
+    assert search.chosen.contract.crop == 1
+    assert search.reason.endswith("these images cannot distinguish the whole frame (written here) from its centre crop")
+    lines = write_toml(search.chosen.contract, notes=search.doubts).splitlines()
+    assert lines[lines.index("crop = 1   # of the side, from the middle") - 1].startswith("# CHECK: 0.875 fits")

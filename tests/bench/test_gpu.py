@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ import skinaudit.cli
 from skinaudit.bench import gpu, libraries
 from skinaudit.bench.gpu_parts import audits
 from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
-from skinaudit.bench.processes import run_for
-from skinaudit.bench.throughput import EAGER, Opened, agreement, images_per_second, open_all, sets_of
+from skinaudit.bench.processes import code_within, run_for, running
+from skinaudit.bench.throughput import EAGER, Opened, agreement, open_all, sets_of, throughput
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,8 @@ def built(run: Path) -> tuple[str, dict[str, Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "_in_a_process", here)
-        return measured(run, "rounding", "session", "builds", "replays", "speed")
+        more = ("--images", "140", "--size", "32", "--width", "0.25", "--attacked", "4", "--steps", "2")
+        return measured(run, "rounding", "session", "builds", "epochs", "strong", "replays", "speed", more=more)
 
 
 @pytest.mark.slow
@@ -82,6 +84,16 @@ def test_every_engine_is_built_compared_and_timed(built: tuple[str, dict[str, An
     assert f"| {EAGER} | fp32 |" in text
     assert "(1.00)" in text
     assert not any("error" in part for part in content["parts"].values())
+
+
+@pytest.mark.slow
+def test_trainings_and_attacks_are_timed(built: tuple[str, dict[str, Any]]) -> None:
+    (speeds,) = built[1]["parts"]["epochs"]["figures"].values()
+    assert {"plain loop, standard", "skinaudit, standard, fp32", "skinaudit, hardened, bf16"} <= set(speeds)
+    assert all(speed["images_per_second"] > 0 for speed in speeds.values())
+    attacks = built[1]["parts"]["strong"]["figures"]
+    assert list(attacks) == ["pgd, evaluating", "pgd", "apgd-ce", "apgd-t", "autoattack"]
+    assert all(0 <= one["robust_accuracy"] <= 1 and one["seconds"] > 0 for one in attacks.values())
 
 
 @pytest.mark.slow
@@ -102,7 +114,7 @@ def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     _, content = measured(run, "training", more=small)
     figures = content["parts"]["training"]["figures"]
     assert figures["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
-    assert figures["equal"] == {"weights": True, "sets": True}
+    assert figures["equal"] == {"": {"weights": True, "sets": True}}
     assert len(figures["epochs"]) == 1
 
 
@@ -133,6 +145,43 @@ def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(
 def test_without_time_left_nothing_is_started(run: Path) -> None:
     _, content = measured(run, "speed", more=("--minutes", "0"), fails=1)
     assert content["parts"]["speed"] == {"error": "not started: the 0 minutes were over"}
+
+
+def test_a_part_beside_the_others_is_collected_in_its_place(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: it begins first, and what it kept is there even if its time ends."""
+    seen: list[str] = []
+
+    @contextmanager
+    def running(command: Sequence[str], *, output: Path) -> Iterator[str]:
+        seen.append(command[command.index("--only-part") + 1])
+        output.write_text("compiling\n")
+        Path(command[command.index("--answer") + 1]).write_text(json.dumps({"text": "one row", "figures": {"a": 1}}))
+        yield "process"
+
+    def within(process: str, *, seconds: float) -> None:
+        assert process == "process"
+        assert seconds > 0
+        seen.append("waited")
+
+    monkeypatch.setattr(gpu, "running", running)
+    monkeypatch.setattr(gpu, "code_within", within)
+    monkeypatch.setattr(gpu, "_in_a_process", lambda name, *_, **__: seen.append(name) or {"text": "", "seconds": 1.0})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
+    text, content = measured(run, "session", "compiled", more=("--provider", "cuda"), fails=1)
+    assert seen == ["compiled", "session", "waited"]
+    assert content["parts"]["compiled"]["error"] == "took too long"
+    assert content["parts"]["compiled"]["log"] == "compiling\n"
+    assert "Incomplete: took too long. This was measured before:\n\none row" in text
+
+
+def test_a_process_beside_the_block_ends_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running(["sh", "-c", "sleep 60 & echo $!; wait"], output=log) as process:
+        assert code_within(process, seconds=0.3) is None
+    assert not alive(int(log.read_text()))
+    with running(["sh", "-c", "exit 5"], output=log) as process:
+        assert code_within(process, seconds=20) == 5
 
 
 def test_what_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +226,7 @@ def test_the_page_lies_in_the_run_unless_told_otherwise(
 def test_the_library_that_attacks_need_is_named_beforehand_and_in_the_page(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(libraries, "_found", lambda _: {})
+    monkeypatch.setattr(libraries, "_installed", lambda _: {})
     text, _ = measured(run, "attacks", fails=1)
     assert capsys.readouterr().err.startswith("attacks will be left out: .bench-peers: the peers are not installed")
     assert "Failed: not started: .bench-peers: the peers are not installed: python bench/libraries.py" in text
@@ -210,7 +259,7 @@ def test_what_a_part_had_kept_when_its_time_was_over_is_in_the_page(run: Path, m
 def test_every_part_keeps_its_rows_as_they_come_in(built: tuple[str, dict[str, Any]]) -> None:
     """The last that a part keeps is its answer."""
     kept = [answer.text for answer in KEPT]
-    for name in ("rounding", "builds", "replays", "speed"):
+    for name in ("rounding", "builds", "epochs", "strong", "replays", "speed"):
         assert built[1]["parts"][name]["text"] in kept
     assert len(set(kept)) > 8
 
@@ -281,6 +330,7 @@ def test_without_a_gpu_each_engine_is_left_out_with_its_reason(run: Path, built:
 def test_speeds_are_per_image() -> None:
     calls = []
     images = np.zeros((5, 3, 2, 2), np.uint8)
-    speeds = images_per_second({"sum": lambda batch: calls.append(len(batch))}, images, rounds=1)
-    assert speeds["sum"] > 0
+    found = throughput(lambda batch: calls.append(len(batch)), images, rounds=1)
+    assert found.images_per_second > 0
+    assert found.preparing >= 0
     assert set(calls) == {5}

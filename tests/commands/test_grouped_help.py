@@ -31,3 +31,8 @@ def test_the_longest_helps_have_sections() -> None:
     assert places == sorted(places)
     assert text.index("\n  --probe NAME") > places[1]
     assert text.index("Show this message and exit") > places[2]
+
+
+@pytest.mark.parametrize("name", cli.commands.commands)
+def test_a_default_is_shown_as_it_is_typed(name: str) -> None:
+    assert "[default: (" not in CliRunner().invoke(cli.commands, [name, "--help"]).output

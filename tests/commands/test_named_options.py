@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "export": ("export",),
     "engines": ("export", "audit"),
-    "trainer": ("train", "attack", "audit"),
+    "trainer": ("train", "attack", "audit", "paper"),
     "audit": ("audit", "transfer", "compare", "report", "train", "export"),
 }
 

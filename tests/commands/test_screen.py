@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
-from skinaudit.commands.screen import FIRST_LINE, NEXT_LINE, bars, progress_lines
+from skinaudit.commands.screen import FIRST_LINE, NEXT_LINE, bars, progress_lines, say_table
+from skinaudit.commands.training import figures_table
 
 
 class Clock:
@@ -70,3 +74,28 @@ def test_without_a_terminal_and_without_a_standard_error_there_are_no_bars(
         replaying(1, 2)
         replaying(2, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_table_keeps_its_columns_and_no_name_moves_them(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table([("test set", "accuracy"), ("clean", "75.5%"), ("a" + " " * 90 + "PASS\x1b", "9.9%")])
+    assert capsys.readouterr().out == "test set   accuracy\nclean         75.5%\na   PASS?      9.9%\n"
+
+
+@pytest.mark.parametrize(
+    ("malignant", "rows"),
+    [
+        (("mel",), [("test set", "accuracy", "balanced", "sensitivity to melanoma"), ("clean", "70.0%", "60.0%", "50.0%"),
+                    ("always nv", "67.0%", "50.0%", "0.0%")]),
+        ((), [("test set", "accuracy", "balanced"), ("clean", "70.0%", "60.0%"), ("always nv", "67.0%", "50.0%")]),
+    ],
+)  # fmt: skip
+def test_the_last_table_of_a_training_has_a_column_only_for_what_was_measured(
+    malignant: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> None:
+    counts = {"mel": {"test": 1}, "nv": {"test": 2}, "bcc": {"test": 0}}
+    figures = {"accuracy": 0.7, "balanced_accuracy": 0.6, **{f"sensitivity_{name}": 0.5 for name in malignant}}
+    manifest = SimpleNamespace(
+        contract=SimpleNamespace(malignant=("bcc", *malignant) if malignant else ()), results={"clean": figures},
+        data={"counts": counts, "majority_class": "nv", "majority_share": 0.67},
+    )  # fmt: skip
+    assert figures_table(cast(Any, manifest)) == rows

@@ -34,7 +34,8 @@ from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import lesion_split
 from skinaudit.trainer.loop import Epoch, Examples, fit
 from skinaudit.trainer.recipes import Hardening, adapted
-from skinaudit.trainer.train import Reporter, Training, train_run
+from skinaudit.trainer.reporter import Reporter
+from skinaudit.trainer.train import Training, train_run
 
 IMAGES, SIZE, WIDTH, THREADS = 1600, 32, 0.25, 1
 TESTED = 450

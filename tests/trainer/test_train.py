@@ -204,7 +204,7 @@ def test_a_folder_that_another_training_writes_is_refused_and_left_as_it_is(tmp_
     dataset: Any = None  # refused before anything of it is asked
     training: Any = None
     with (
-        one_writer(RunFolder(out).training_lock, what="run"),
+        one_writer(RunFolder(out).training_lock, place="run"),
         pytest.raises(InvalidInputError, match=rf"^{out}: process {os.getpid()} on "),
     ):
         train_run(dataset, training, out=out, resume=True)

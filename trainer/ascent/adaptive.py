@@ -117,10 +117,10 @@ class _State:
 
     def keep(self, going: Tensor) -> bool:
         """Let go of the other images once they are a tenth, or all; returns whether any is left."""
-        left = int(going.sum())
-        if left == 0:
+        remaining = int(going.sum())
+        if remaining == 0:
             return False
-        if left <= _COMPACT * len(going):
+        if remaining <= _COMPACT * len(going):
             for name, value in vars(self).items():
                 if isinstance(value, Tensor):
                     setattr(self, name, value[going])

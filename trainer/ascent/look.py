@@ -29,7 +29,7 @@ def look(
 
     aims: classes to climb towards. targeted: the labels are to be reached, so the loss is less what it is of them.
     """
-    found = []
+    results = []
     pieces = pieces_of(points)
     aimed = [None] * pieces if aims is None else aims.chunk(pieces)
     for part, truth, aim in zip(points.chunk(pieces), labels.chunk(pieces), aimed, strict=False):
@@ -39,8 +39,8 @@ def look(
             logits = model(leaf)
             value = -loss(logits, truth, aim) if targeted else loss(logits, truth, aim)
             gradient = torch.autograd.grad(value.sum(), leaf)[0]
-        found.append((gradient, value.detach(), logits.detach()))
-    gradients, values, answers = zip(*found, strict=True)
+        results.append((gradient, value.detach(), logits.detach()))
+    gradients, values, answers = zip(*results, strict=True)
     return torch.cat(gradients), torch.cat(values), torch.cat(answers)
 
 

@@ -52,8 +52,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
     first, second = logits.detach().topk(2, dim=1).values.unbind(1)
     scaled = logits / (first - second).clamp_min(_TINY).view(-1, 1)
     if aims is not None:
-        others = scaled.scatter(1, aims.view(-1, 1), -torch.inf).logsumexp(1)
-        return _chosen(scaled, aims) - others
+        wrong = scaled.scatter(1, aims.view(-1, 1), -torch.inf).logsumexp(1)
+        return _chosen(scaled, aims) - wrong
     return scaled.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(scaled, labels)
 
 

@@ -58,11 +58,11 @@ def attack(
     weight = torch.full_like(low, constant)
     smallest, least = images.clone(), torch.full_like(low, torch.inf)
     for _ in range(searches):
-        found, distance = _minimise(
+        perturbed, distance = _minimise(
             model, images, labels, weight, worst, threat_model, steps=steps, rate=learning_rate, targeted=targeted
         )
         smaller = distance < least
-        smallest = torch.where(smaller.view(-1, 1, 1, 1), found, smallest)
+        smallest = torch.where(smaller.view(-1, 1, 1, 1), perturbed, smallest)
         least = torch.minimum(distance, least)
         done = distance.isfinite()
         high, low = torch.where(done, weight, high), torch.where(done, low, weight)
@@ -81,7 +81,7 @@ def _minimise(
     """The smallest perturbed images (N, 3, H, W) that succeed, and their distances (N,), infinite for those without one."""
     variable = ((images * 2 - 1) * _EDGE).atanh()
     first, second = torch.zeros_like(variable), torch.zeros_like(variable)
-    found, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
+    nearest, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for number in range(1, steps + 1):
         points = (variable.tanh() + 1) / 2
         gradient, _, logits = look(model, points, labels, scaled_margin, targeted=targeted)
@@ -91,7 +91,7 @@ def _minimise(
         worst.meet(points[inside], logits[inside], gradient[inside], index=rows)
         lead = margin(logits, labels) * (-1 if targeted else 1)
         smaller = (lead > 0) & (distance < least)
-        found = torch.where(smaller.view(-1, 1, 1, 1), points, found)
+        nearest = torch.where(smaller.view(-1, 1, 1, 1), points, nearest)
         least = torch.where(smaller, distance, least)
         pull = torch.where(lead > 0, 0.0, weight).view(-1, 1, 1, 1)
         slope = (2 * (points - images) - pull * gradient) * (1 - variable.tanh().square()) / 2
@@ -99,4 +99,4 @@ def _minimise(
         second = 0.999 * second + 0.001 * slope.square()
         step = first / (1 - 0.9**number) / ((second / (1 - 0.999**number)).sqrt() + 1e-8)
         variable = variable - rate * step
-    return found, least
+    return nearest, least

@@ -79,7 +79,7 @@ def _meet_inside(
 
 def _boundaries(model: nn.Module, points: Tensor, labels: Tensor, aims: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients (N, aims, 3, H, W) of the lead of each aim over the truth, those leads (N, aims), and the logits."""
-    found = []
+    results = []
     pieces = pieces_of(points)
     for part, truth, aim in zip(points.chunk(pieces), labels.chunk(pieces), aims.chunk(pieces), strict=True):
         with torch.enable_grad():
@@ -90,8 +90,8 @@ def _boundaries(model: nn.Module, points: Tensor, labels: Tensor, aims: Tensor) 
                 torch.autograd.grad(gap.sum(), leaf, retain_graph=number + 1 < aim.shape[1])[0]
                 for number, gap in enumerate(gaps.unbind(1))
             ]
-        found.append((torch.stack(gradients, dim=1), gaps.detach(), logits.detach()))
-    parts = zip(*found, strict=True)
+        results.append((torch.stack(gradients, dim=1), gaps.detach(), logits.detach()))
+    parts = zip(*results, strict=True)
     gradients_of, gaps_of, logits_of = (torch.cat(part) for part in parts)
     return gradients_of, gaps_of, logits_of
 

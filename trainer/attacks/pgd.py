@@ -79,7 +79,7 @@ def attack(
             raise InvalidInputError("pgd: a trace records the full budget; leave stop_margin out")
         trace.open(len(images), stages=[steps] * restarts, device=images.device)
     size = 2.5 * threat_model.eps / steps if step_size is None else step_size
-    found = images.clone()
+    adversarial = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
     index = torch.arange(len(images), device=images.device)
     for _ in range(restarts):
@@ -90,16 +90,16 @@ def attack(
             gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
             _note(trace, loss, lead, gradient, targeted=targeted)
             if keep == "worst":
-                found, best = _record(found, best, index, moved, loss, lead)
+                adversarial, best = _record(adversarial, best, index, moved, loss, lead)
             if stop_margin is not None:
                 going = lead <= stop_margin
                 if settle is not None and number and number % _SETTLING == 0:
                     gain = ball.linear_gain(moved, clean, gradient, threat_model=threat_model)
                     going &= ~_settled(loss, gain, share=settle)
-                left = int(going.sum())
-                if left == 0:
-                    return found
-                size_now = _batch_size(left, len(index), whole=len(images), device=images.device)
+                remaining = int(going.sum())
+                if remaining == 0:
+                    return adversarial
+                size_now = _batch_size(remaining, len(index), whole=len(images), device=images.device)
                 if size_now < len(index):
                     chosen = (~going).to(torch.uint8).argsort(stable=True)[:size_now].sort().values
                     clean, truth, index = clean[chosen], truth[chosen], index[chosen]
@@ -110,10 +110,10 @@ def attack(
             loss, lead = _outcome(model, moved, truth, targeted=targeted)
             _note(trace, loss, lead, None, targeted=targeted)
         if keep == "worst":
-            found, best = _record(found, best, index, moved, loss, lead)
+            adversarial, best = _record(adversarial, best, index, moved, loss, lead)
         else:
-            found[index] = moved
-    return found
+            adversarial[index] = moved
+    return adversarial
 
 
 def input_gradient(
@@ -125,7 +125,7 @@ def input_gradient(
     those of the smooth lead, which still rises with it.
     """
     pieces = pieces_of(images)
-    found = []
+    results = []
     for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
         with torch.enable_grad():
             # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
@@ -133,23 +133,24 @@ def input_gradient(
             logits = model(leaf)
             loss = _loss(logits, truth, targeted=targeted)
             gradient = torch.autograd.grad(loss.sum(), leaf)[0]
-        found.append((gradient, loss.detach(), _lead(logits.detach(), truth, targeted=targeted)))
-    if len(found) == 1:
-        return found[0]
-    gradients, losses, leads = zip(*found, strict=True)
+        results.append((gradient, loss.detach(), _lead(logits.detach(), truth, targeted=targeted)))
+    if len(results) == 1:
+        return results[0]
+    gradients, losses, leads = zip(*results, strict=True)
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
 
 
-def _batch_size(left: int, now: int, *, whole: int, device: torch.device) -> int:
-    """How many images stay in a loop of `now` that began with `whole`, where `left` still have to; images that are done
-    fill it up.
+def _batch_size(remaining: int, size_now: int, *, whole: int, device: torch.device) -> int:
+    """How many images stay in a loop of `size_now` that began with `whole`.
+
+    `remaining` of them still have to stay; images that are done fill it up.
 
     On a GPU the size is only ever halved: cuDNN prepares itself for seconds for each new batch size, and forgets none.
     """
     if device.type == "cpu":
-        return left if left <= _COMPACT * now else now
+        return remaining if remaining <= _COMPACT * size_now else size_now
     size = whole
-    while (size + 1) // 2 >= left and size > 1:
+    while (size + 1) // 2 >= remaining and size > 1:
         size = (size + 1) // 2
     return size
 
@@ -179,10 +180,10 @@ def _bounds(images: Tensor, threat_model: ThreatModel) -> ball.Bounds | None:
 def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     loss = functional.cross_entropy(logits, labels, reduction="none")
     saturated = loss.detach() <= _LEAST_LOSS
-    if saturated.any():
+    if loss.device.type != "cpu" or saturated.any():  # on a GPU, looking costs more than computing both
         # -inf in the place of the own logit would give NaN gradients where all others are -inf as well: there are none here.
-        others = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
-        loss = torch.where(saturated, others - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
+        wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
+        loss = torch.where(saturated, wrong - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
     return -loss if targeted else loss
 
 
@@ -199,17 +200,21 @@ def _note(trace: AttackTrace | None, loss: Tensor, lead: Tensor, gradient: Tenso
 
 def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     own = logits.gather(1, labels.view(-1, 1)).squeeze(1)
-    others = logits.scatter(1, labels.view(-1, 1), -torch.inf).amax(1)
-    return own - others if targeted else others - own
+    wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf).amax(1)
+    return own - wrong if targeted else wrong - own
 
 
-def _record(found: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor) -> tuple[Tensor, Tensor]:
-    """`found` and its ranks `best` with `moved` wherever it ranks higher; `index` says which of them `moved` holds."""
+def _record(
+    adversarial: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`adversarial` and its ranks `best` with `moved` wherever it ranks higher; `index` says which of them `moved` holds."""
     rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successes to sixteenths
     better = rank > best[index]
-    if len(index) == len(found):  # all are still in the loop: no need to gather and scatter images
-        kept = moved if better.all() else torch.where(better.view(-1, 1, 1, 1), moved, found)
+    if len(index) == len(adversarial):  # all are still in the loop: no need to gather and scatter images
+        if moved.device.type == "cpu" and better.all():
+            return moved, rank
+        kept = torch.where(better.view(-1, 1, 1, 1), moved, adversarial)
         return kept, torch.where(better, rank, best)
-    found[index[better]] = moved[better]
+    adversarial[index[better]] = moved[better]
     best[index[better]] = rank[better]
-    return found, best
+    return adversarial, best

@@ -90,11 +90,11 @@ def write_entry(
 def open_entry(folder: Path, key: str) -> CacheEntry | None:
     """Open an entry after checking both digests; None, so that it is made again, where absent, truncated or changed."""
     try:
-        sealed = read_json(folder / f"{key}.json", what="cache entry", again="it is made again", text_limit=MAX_BYTES)
+        sealed = read_json(folder / f"{key}.json", kind="cache entry", again="it is made again", text_limit=MAX_BYTES)
         content = sealed.get("content")
         if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content.get("key") != key:
             return None
-        check_regular(folder / f"{key}.npy", what="cache entry")
+        check_regular(folder / f"{key}.npy", kind="cache entry")
         images = np.lib.format.open_memmap(folder / f"{key}.npy", mode="r")
         pixels = _digest_from(folder / f"{key}.npy", images.offset)
     except (InvalidInputError, OSError, ValueError):

@@ -64,7 +64,7 @@ def read_classes(path: Path) -> ClassPlan:
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
-    plain = read_toml(path, what="file of classes", again=_AGAIN)
+    plain = read_toml(path, kind="file of classes", again=_AGAIN)
     entries: Mapping[str, Any] = build(Annotated[Mapping[str, Any], _FILE], plain, where=str(path), again=_AGAIN)
     table = entries.get("classes")
     members = {name: (of,) if isinstance(of, str) else of for name, of in (table or {}).items()}
@@ -137,24 +137,24 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
         return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}
     unknown = sorted(named - {REST} - set(dataset.classes))
-    rest = tuple(name for name in dataset.classes if name not in named)
+    extra = tuple(name for name in dataset.classes if name not in named)
     theirs = first_few(dataset.classes, limit=MAX_CLASSES)
     if plan.of_run:
-        if rest:
+        if extra:
             raise InvalidInputError(
-                f"{plan.where}: was trained on data without {first_few(rest)}; say with --classes FILE.toml what these are"
+                f"{plan.where}: was trained on data without {first_few(extra)}; say with --classes FILE.toml what these are"
             )
         return {task: tuple(name for name in of if name in dataset.classes) for task, of in plan.members.items()}
     if unknown:
         raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
-    if rest and REST not in named:
+    if extra and REST not in named:
         raise InvalidInputError(
-            f"{plan.where}: has no entry for {first_few(rest)}; put them into a class, or into leave_out = [...]"
+            f"{plan.where}: has no entry for {first_few(extra)}; put them into a class, or into leave_out = [...]"
         )
-    if not rest and any(REST in of for of in plan.members.values()):
+    if not extra and any(REST in of for of in plan.members.values()):
         raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
     return {
-        task: tuple(name for member in of for name in (rest if member == REST else (member,)))
+        task: tuple(name for member in of for name in (extra if member == REST else (member,)))
         for task, of in plan.members.items()
     }
 

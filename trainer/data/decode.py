@@ -97,7 +97,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
     format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
-        check_regular(path, what="image")
+        check_regular(path, kind="image")
         if dicom.is_dicom(path):
             read = dicom.read_picture(path)
             return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)
@@ -111,8 +111,8 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
             sixteen = _has_16_bits(image)
             turned = _turn(image) is not None
             image.load()
-            left = _turn(image)  # of a TIFF Pillow has turned already
-            rgb = _to_rgb(image if left is None else image.transpose(left), sixteen=sixteen)
+            turn = _turn(image)  # of a TIFF Pillow has turned already
+            rgb = _to_rgb(image if turn is None else image.transpose(turn), sixteen=sixteen)
             return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
         return Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")

@@ -50,7 +50,7 @@ def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, ski
     patients = _indices([record.patient_id for record in records])
     ids = tuple(record.image_id for record in records)
     parts = [record.part for record in records]
-    told = {name: tuple(record.subgroups[index] for record in records) for index, name in enumerate(NAMES)}
+    subgroups = {name: tuple(record.subgroups[index] for record in records) for index, name in enumerate(NAMES)}
     return Dataset(
         images=entry.images,
         labels=labels,
@@ -65,7 +65,7 @@ def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, ski
         skipped=skipped,
         patients=patients if (patients >= 0).any() else None,
         pictures=pictures,
-        subgroups={name: values for name, values in told.items() if any(values)},
+        subgroups={name: values for name, values in subgroups.items() if any(values)},
         frames=frames_of(entry),
         turned=turned_of(entry),
         notes=listing.notes,

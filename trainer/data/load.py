@@ -127,17 +127,17 @@ def _load_synthetic(*, count: int, size: int, seed: int, cache: Path, progress: 
     key = cache_key(synthetic=generator, numpy=np.__version__, images=count, size=size, seed=seed)
     entry = open_entry(cache, key)
     if entry is None:
-        made = synthetic.generate(images=count, size=size, seed=seed, progress=progress)
+        generated = synthetic.generate(images=count, size=size, seed=seed, progress=progress)
         details = {
-            "labels": made.labels.tolist(),
-            "groups": made.groups.tolist(),
-            "ids": list(made.ids),
-            "title": made.title,
-            "digest": made.digest,
+            "labels": generated.labels.tolist(),
+            "groups": generated.groups.tolist(),
+            "ids": list(generated.ids),
+            "title": generated.title,
+            "digest": generated.digest,
         }
-        entry = entry_of(cache, key, lambda: made.images, size=size, details=details)
-    told = {name: entry.details[name] for name in ("labels", "groups", "ids", "title")}
-    dataset = _dataset(entry, **told, classes=CLASSES, malignant=MALIGNANT)
+        entry = entry_of(cache, key, lambda: generated.images, size=size, details=details)
+    described = {name: entry.details[name] for name in ("labels", "groups", "ids", "title")}
+    dataset = _dataset(entry, **described, classes=CLASSES, malignant=MALIGNANT)
     return dataclasses.replace(dataset, synthetic=True, digest=entry.details["digest"])
 
 

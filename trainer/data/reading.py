@@ -49,8 +49,8 @@ class Reading:
 def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
     """The index of each picture's content, int64 (N,): the position of the first picture with the same pixels."""
     pictures = np.arange(len(entry.images))
-    for first, *others in entry.details[_ALIKE]:
-        pictures[others] = first
+    for first, *copies in entry.details[_ALIKE]:
+        pictures[copies] = first
     return pictures
 
 

@@ -26,7 +26,7 @@ class Tables:
 
     archive: Archive
     labelled: tuple[Path, ...]
-    others: tuple[Path, ...]
+    more: tuple[Path, ...]
 
 
 def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | None:
@@ -37,25 +37,25 @@ def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | 
     """
     headers = {path: read_header(path) for path in files if may_be_table(path)}
     truths = {path: columns for path, columns in headers.items() if only in (None, path)}
-    found = {path: archive for path, columns in truths.items() if (archive := _archive_of(path, columns)) is not None}
-    if not found:
+    labelled = {path: archive for path, columns in truths.items() if (archive := _archive_of(path, columns)) is not None}
+    if not labelled:
         _refuse_near_miss(truths, files)
         return None
-    first = dict(zip((archive.title for archive in reversed(found.values())), reversed(found), strict=True))
+    first = dict(zip((archive.title for archive in reversed(labelled.values())), reversed(labelled), strict=True))
     if len(first) > 1:
         both = " and ".join(path.name for _, path in sorted(first.items()))
         titles = " and ".join(sorted(first))
         raise InvalidInputError(
-            f"{min(found).parent}: holds both {both}, tables of {titles}; give the folder of one of them, or the table "
+            f"{min(labelled).parent}: holds both {both}, tables of {titles}; give the folder of one of them, or the table "
             "itself as --data FILE"
         )
-    archive = next(iter(found.values()))
-    return Tables(archive, _once(found), _once(path for path, columns in headers.items() if _adds(archive, columns)))
+    archive = next(iter(labelled.values()))
+    return Tables(archive, _once(labelled), _once(path for path, columns in headers.items() if _adds(archive, columns)))
 
 
 def _adds(archive: Archive, columns: Sequence[str]) -> bool:
     """Whether a table of these columns may tell more of the archive's images, without being one of labels itself."""
-    return archive.image in columns and not any(one.fits(columns) for one in archives.known().values())
+    return archive.image in columns and not any(known_archive.fits(columns) for known_archive in archives.known().values())
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -69,10 +69,10 @@ def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
 def _archive_of(path: Path, columns: Sequence[str]) -> Archive | None:
     if _GUESSES in path.name.casefold():
         return None
-    fitting = [one for one in archives.known().values() if one.fits(columns)]
-    narrowest = [one for one in fitting if not any(set(one.needs) < set(other.needs) for other in fitting)]
+    fitting = [archive for archive in archives.known().values() if archive.fits(columns)]
+    narrowest = [archive for archive in fitting if not any(set(archive.needs) < set(other.needs) for other in fitting)]
     if len(narrowest) > 1:
-        choices = " or ".join(f"{', '.join(one.needs)} ({one.title})" for one in narrowest)
+        choices = " or ".join(f"{', '.join(archive.needs)} ({archive.title})" for archive in narrowest)
         raise InvalidInputError(f"{path}: has the columns of several archives; keep only {choices}")
     return narrowest[0] if narrowest else None
 
@@ -83,7 +83,7 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
     for path, columns in headers.items():
         if _GUESSES in path.name.casefold():
             continue
-        archive = min(archives.known().values(), key=lambda one: len(one.lacks(columns)) / len(one.needs))
+        archive = min(archives.known().values(), key=lambda candidate: len(candidate.lacks(columns)) / len(candidate.needs))
         lacking = archive.lacks(columns)
         near = archive.image in columns and 2 * len(lacking) <= len(archive.needs)
         if near or any(word in path.name.casefold() for word in _TRUTHS) or _names_images(path, stems):

@@ -70,20 +70,20 @@ class Listing:
 
 def find_files(folder: Path) -> tuple[Path, ...]:
     """Every file below `folder`, sorted; linked folders are followed once each."""
-    found: list[Path] = []
-    seen: set[str] = set()
+    paths: list[Path] = []
+    visited: set[str] = set()
 
     def unreadable(error: OSError) -> None:
         raise InvalidInputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         real = os.path.realpath(parent)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
-        found.extend(Path(parent, name) for name in names)
-    return tuple(sorted(found))
+        visited.add(real)
+        paths.extend(Path(parent, name) for name in names)
+    return tuple(sorted(paths))
 
 
 def assemble(
@@ -156,7 +156,7 @@ def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]]) -> str:
     row = same[0]
     if not row.image_id:
         return "a line without an image id"
-    if len({(one.lesion_id, one.label, one.problem, one.patient_id) for one in same}) > 1:
+    if len({(line.lesion_id, line.label, line.problem, line.patient_id) for line in same}) > 1:
         return f"listed {len(same)} times with different lesions or diagnoses"
     if row.problem:
         return row.problem

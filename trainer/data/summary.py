@@ -54,18 +54,29 @@ class DataSummary:
         return {**asdict(self), "skipped": skipped, "notes": list(self.notes), "contradictions": list(self.contradictions)}
 
     def lines(self) -> list[str]:
-        """The same for people, as a few lines of text."""
-        parts = list(self.part_images)
-        width = max(8, *(len(name) + 1 for name in self.counts))
+        """The same for people, as a few lines of clean text with a table of the counts."""
         people = f" of {self.patients:,} patients" if self.patients else ""
-        text = [
-            f"{self.title}: {self.images:,} images of {self.lesions:,} lesions{people}",
+        return [
+            printable(f"{self.title}: {self.images:,} images of {self.lesions:,} lesions{people}"),
             f"{self.size}x{self.size} pixels, data {short(self.digest)}",
+            *self._table(),
+            *map(printable, self._remarks()),
+        ]
+
+    def _table(self) -> list[str]:
+        """Images by class and part, then images, lesions and known patients by part."""
+        parts, names = list(self.part_images), [(printable(name), count) for name, count in self.counts.items()]
+        width = max(8, *(len(name) + 1 for name, _ in names))
+        return [
             f"{'':{width}}" + "".join(f"{part:>8}" for part in parts),
-            *(_row(name, count, parts, width) for name, count in self.counts.items()),
+            *(_row(name, count, parts, width) for name, count in names),
             _row("images", self.part_images, parts, width),
             _row("lesions", self.part_lesions, parts, width),
             *([_row("patients", self.part_patients, parts, width)] if self.patients else []),
+        ]
+
+    def _remarks(self) -> list[str]:
+        text = [
             f"always answering {self.majority_class} scores {self.majority_share:.1%} on test",
             f"leaked lesions: {self.leaked_lesions:,} of {self.part_lesions['test']:,} in test",
         ]
@@ -137,8 +148,8 @@ def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
         return 0, ()
     order = np.argsort(dataset.pictures, kind="stable")
     _, starts = np.unique(dataset.pictures[order], return_index=True)
-    found = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
-    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in found)
+    contradictions = [same for same in np.split(order, starts[1:]) if len(same) > 1 and len(set(dataset.labels[same])) > 1]
+    return len(dataset) - len(starts), tuple(_contradiction(dataset, same) for same in contradictions)
 
 
 def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:

@@ -67,9 +67,9 @@ def mentions(path: Path, names: Sequence[str]) -> bool:
     """Whether a spreadsheet holds one of the first, middle and last of `names`; False for a file that cannot be read."""
     wanted = [names[place].encode() for place in (0, len(names) // 2, -1)] if names else []
     try:
-        check_regular(path, what="spreadsheet")
+        check_regular(path, kind="spreadsheet")
         if not zipfile.is_zipfile(path):
-            content = read_regular(path, what="spreadsheet", limit=_SHEET_BYTES)
+            content = read_regular(path, kind="spreadsheet", limit=_SHEET_BYTES)
             return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
         with zipfile.ZipFile(path) as book:
             texts = [read_member(book, part, limit=_SHEET_BYTES) for part in book.namelist() if part.endswith("xml")]
@@ -83,7 +83,7 @@ def read_header(path: Path) -> tuple[str, ...]:
 
     Raises InvalidInputError where the file cannot be opened.
     """
-    with open_regular(path, what="table") as stream:
+    with open_regular(path, kind="table") as stream:
         try:
             head = stream.read(_HEAD)
         except OSError as error:
@@ -110,7 +110,7 @@ def read_table(path: Path) -> Table:
     """
     try:
         again = "give the folder of one data set"
-        text = _decode(path, read_regular(path, what="table of images", limit=_MAX_BYTES, again=again))
+        text = _decode(path, read_regular(path, kind="table of images", limit=_MAX_BYTES, again=again))
         lines = list(_lines(text))
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
@@ -142,10 +142,10 @@ def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> N
 def _lines(text: str) -> Iterator[list[str]]:
     """The lines of a table as cells, from the first one that is not empty."""
     text = text.lstrip("\r\n")
-    first, _, rest = text.partition("\n")
-    asked = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
-    if asked:
-        text, delimiter = rest, asked[1]
+    first, _, body = text.partition("\n")
+    separator = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    if separator:
+        text, delimiter = body, separator[1]
     else:
         unquoted = re.sub(r'"[^"]*"', "", first)
         delimiter = max(_DELIMITERS, key=unquoted.count)

@@ -76,13 +76,13 @@ def walk(
     moved = drawn if start is None else to_pixels(start, device=device)
     steps = max(1, min(queries, STEPS) - 1)
     best, best_lead = images.copy(), np.full(len(images), np.inf, np.float32)
-    active, asked = np.arange(len(images)), 0
+    active, spent = np.arange(len(images)), 0
     for number in range(steps + 1):
         points = ball.to_grid(moved[active].cpu(), grid[active], threat_model=threat_model).numpy()
-        found = lead(target(points), labels[active])
-        asked += len(active)
-        better = counts(points, labels[active]) & (found < best_lead[active])
-        best[active[better]], best_lead[active[better]] = points[better], found[better]
+        leads = lead(target(points), labels[active])
+        spent += len(active)
+        better = counts(points, labels[active]) & (leads < best_lead[active])
+        best[active[better]], best_lead[active[better]] = points[better], leads[better]
         going = best_lead[active] >= 0
         tick(int((~going).sum()))
         active = active[going]
@@ -94,4 +94,4 @@ def walk(
         stepped = ball.step(moved[active], direction(gradient, wrong_lead), threat_model=threat_model, size=size)
         moved[active] = ball.project(stepped, clean[active], threat_model=threat_model)
     tick(len(active))
-    return best, asked
+    return best, spent

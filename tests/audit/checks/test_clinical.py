@@ -6,6 +6,7 @@ import pytest
 from linear_run import change_inputs
 
 from skinaudit.artifacts.contract import CLASSES
+from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.clinical import check
 from skinaudit.audit.judgement.policy import Policy
@@ -49,3 +50,20 @@ def test_a_policy_that_says_why_turns_it_into_a_warning_with_the_reason(honest: 
 
 def test_such_a_policy_changes_nothing_where_a_class_is_malignant(honest: Evidence) -> None:
     assert list(check(replace(honest, policy=Policy(clinical="none", clinical_reason="why")))) == []
+
+
+@pytest.mark.parametrize(
+    ("mapping", "advised"),
+    [
+        ({"0": ("melanoma", "bcc"), "1": ("nevus",), "2": ()}, ["melanoma", "bcc"]),
+        ({"MEL": ("dark",), "NV": ("pale",)}, ["dark"]),
+    ],
+)
+def test_the_advice_names_classes_of_the_images_and_never_a_column(
+    honest: Evidence, mapping: dict[str, tuple[str, ...]], advised: list[str]
+) -> None:
+    evidence = with_classes(honest, tuple(mapping), ())
+    evidence = change_inputs(evidence, contract=EngineContract(8, tuple(mapping), mapping=mapping))
+    (finding,) = check(evidence)
+    assert f"although {', '.join(advised)} look" in finding.text
+    assert f'malignant = ["{advised[0]}"' in finding.text

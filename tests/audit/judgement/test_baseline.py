@@ -94,7 +94,7 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant for the baseline, benign for this engine: clean 0 of at most"
+    shown = "malignant for the baseline, benign for this engine: clean 0 (limit"
     assert shown in " ".join(reports.render("terminal", result).split())
     assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
         reports.render("markdown", result)

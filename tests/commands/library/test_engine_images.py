@@ -17,11 +17,19 @@ from skinaudit.errors import InvalidInputError
 def tree(folder: Path, *, seed: int, prefix: str) -> Path:
     generator = np.random.default_rng(seed)
     for name in ("naevus", "melanoma"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(3):
             picture = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
             Image.fromarray(picture).save(folder / name / f"{prefix}{name}{index}.png")
     return folder
+
+
+def silent(title: str) -> None:
+    return None
+
+
+def refuse(line: str) -> None:
+    raise AssertionError(line)
 
 
 def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
@@ -33,7 +41,7 @@ def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
     marks.write_text('malignant = ["melanoma"]\n')
 
     def malignant(classes: Path | None) -> tuple[str, ...]:
-        folder = images_for(engine, str(data), size=8, name=None, classes=classes, progress=lambda _: None)
+        folder = images_for(engine, str(data), size=8, name=None, classes=classes, progress=silent, remark=refuse)
         external = read_external(folder)
         assert external is not None
         assert external.frames == ((16, 12, 6),)
@@ -42,4 +50,18 @@ def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
     assert [malignant(None), malignant(marks), malignant(marks), malignant(None)] == [(), ("melanoma",), ("melanoma",), ()]
     other = tree(tmp_path / "b" / "images", seed=1, prefix="other-")
     with pytest.raises(InvalidInputError, match=r"holds other images already .* choose another --name, or move it away"):
-        images_for(engine, str(other), size=8, name=None, progress=lambda _: None)
+        images_for(engine, str(other), size=8, name=None, progress=silent, remark=refuse)
+
+
+def test_a_folder_that_got_more_images_is_read_again_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))
+    engine, said = tmp_path / "engine.onnx", list[str]()
+    data = tree(tmp_path / "images", seed=0, prefix="")
+    before = images_for(engine, str(data), size=8, name=None, progress=silent, remark=refuse)
+    tree(data, seed=1, prefix="more-")
+    (data / "naevus" / "naevus0.png").unlink()
+    after = images_for(engine, str(data), size=8, name=None, progress=silent, remark=said.append)
+    assert (after, len(open_set(after / "clean.safetensors"))) == (before, 11)
+    assert said == [f"{after}: the images have changed (6 before, 11 now); writing this set anew"]

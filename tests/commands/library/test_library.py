@@ -35,8 +35,8 @@ OF_THE_COMMAND_ALONE = {
 }
 OF_THE_FUNCTION_ALONE = {
     "train": {"report"},
-    "attack": {"progress"},
-    "export": {"precision", "progress", "refused"},
+    "attack": {"progress", "remark"},
+    "export": {"precision", "progress", "refused", "remark"},
     "audit": {"progress"},
 }
 

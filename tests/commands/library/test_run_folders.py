@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.library.run_folders import check_out, point_latest
+from skinaudit.commands.library.run_folders import check_latest, check_out, point_latest
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import checkpoint
 from skinaudit.trainer.data import load
+from skinaudit.trainer.resuming import write_options
 
 
 @pytest.fixture
@@ -76,5 +82,72 @@ def test_a_link_that_leads_nowhere_any_more_is_replaced() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_without_a_run_the_advice_is_one_that_train_accepts() -> None:
-    assert refusal("export").endswith("runs/latest: not a finished run (no run.json); make one with `skinaudit train`")
+    assert refusal("export") == (
+        "no finished run here; train one with `skinaudit train`, or name the folder of a run, such as runs/hardened"
+    )
     check_out(Path("runs/mobilenet-standard"))
+
+
+def begin(name: str, *, at: int, sign: str = "checkpoint.safetensors") -> Path:
+    """A training that has not ended; its last sign of life is at this time."""
+    run = Path("runs") / name
+    run.mkdir(parents=True)
+    (run / sign).write_bytes(b"")
+    os.utime(run / sign, (at, at))
+    return run
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["export", "attack", "card"])
+def test_where_only_an_interrupted_training_is_there_the_advice_continues_it(command: str) -> None:
+    begin("older", at=1_000)
+    begin("newer", at=2_000, sign=".training.lock")
+    assert refusal(command) == (
+        "no finished run here; there is runs/newer, but its training has not ended; continue it with `skinaudit train "
+        "--resume --out runs/newer` and its options"
+    )
+    point_latest(Path("runs/deleted"))
+    assert refusal(command).startswith("runs/latest: the run runs/deleted is gone; there is runs/newer, but")
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_run_that_latest_is_and_a_newer_unfinished_one_are_said() -> None:
+    done, said = begin("done", at=2_000, sign="weights.safetensors"), list[str]()
+    (done / "run.json").write_bytes(b"{}")
+    point_latest(done)
+    begin("earlier", at=1_000)
+    check_latest(Path("runs/latest"), remark=said.append)
+    check_latest(done, remark=said.append)
+    assert said == ["runs/latest is runs/done"]
+    begin("later", at=3_000)
+    check_latest(Path("runs/latest"), remark=said.append)
+    assert said[2].startswith(
+        "runs/later is newer, but its training has not ended; continue it with `skinaudit train --resume"
+    )
+
+
+def test_a_finished_folder_is_refused_before_torch_is_imported(folder: Path) -> None:
+    Path("run").mkdir()
+    Path("run/run.json").write_bytes(b"{}")
+    program = (
+        "import sys\nfrom click.testing import CliRunner\nfrom skinaudit import cli\n"
+        "done = CliRunner().invoke(cli.commands, ['train', '--out', 'run', '--hardening', 'pgd'])\n"
+        "print(done.exception, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == "run: contains a finished run; choose another --out, or delete the folder False\n"
+
+
+@pytest.mark.usefixtures("folder", "no_images")
+def test_what_cannot_be_resumed_is_refused_before_images_are_read() -> None:
+    run = Path("runs/mobilenet-standard")
+    run.mkdir(parents=True)
+    (run / "checkpoint.safetensors").write_bytes(b"cut")
+    assert "not a readable checkpoint" in refusal("train", "--resume")
+    checkpoint.save(run / "checkpoint.safetensors", {"a": torch.zeros(1)}, {})
+    assert "images were drawn" in str(CliRunner().invoke(cli.commands, ["train", "--resume"]).exception)
+    write_options(run, {"seed": 0, "size": 64, "recipe": {"epochs": 30, "batch": 32}})
+    assert refusal("train", "--resume", "--epochs", "5", "--seed", "3", "--batch", "32") == (
+        "runs/mobilenet-standard: this training was started with recipe epochs 30, not 5, seed 0, not 3; repeat its "
+        "options, or choose another --out"
+    )

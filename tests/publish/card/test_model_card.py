@@ -167,6 +167,19 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
     given = train.make_context("train", list(train_command(hardened)[2:])).params
     assert (given["eps"], given["hardening_eps"], given["augment"]) == ("2/255", "3/255", "affine")
     assert "hardened by adversarial training with PGD in linf 3/255" in model_card(hardened)
+    assert (given["precision"], given["compile"]) == (None, False)
+    for device, precision, stated in (("cuda", "tf32", None), ("cuda", "fp32", "fp32"), ("cpu", "bf16", "bf16")):
+        changed = {
+            **training,
+            "device": device,
+            "precision": precision,
+            "compiled": device == "cuda",
+            "cuda_graphs": stated is None,
+        }
+        options = train_command(replace(record, manifest=replace(manifest, training=changed)))[2:]
+        given = train.make_context("train", list(options)).params
+        assert (given["precision"], given["compile"]) == (stated, device == "cuda")
+        assert given["cuda_graphs"] == (stated is None)
     earlier = replace(manifest, training={**training, "recipe": {**recipe, "augment": True}})
     assert "--augment" not in train_command(replace(record, manifest=earlier))
 

@@ -34,8 +34,10 @@ def _label(line: Line) -> str:
     if first not in _OTHERS:
         expected = "Benign, Indeterminate or Malignant"
         raise NoLabel(f"diagnosis_1 {line['diagnosis_1']!r}, expected {expected}" if first else "no diagnosis_1")
-    found = (name for name, of, one in _BY_LEVELS if second.startswith(of) and third.startswith(one))
-    return next(found, _OTHERS[first])
+    for name, second_start, third_start in _BY_LEVELS:
+        if second.startswith(second_start) and third.startswith(third_start):
+            return name
+    return _OTHERS[first]
 
 
 ARCHIVE = Archive(

@@ -1,7 +1,7 @@
 """Layouts in which folders of images are distributed, one a file; the help of the command line lists them by these names.
 
 A layout file defines `LOOKS_FOR`, what it knows its folders by, in words; `find(files) -> Path | None`, that thing among the
-files of a folder; and `list_images(found, files) -> Listing`, every image with its class and lesion. `LAST = True` has a
+files of a folder; and `list_images(named_by, files) -> Listing`, every image with its class and lesion. `LAST = True` has a
 layout tried where no other fits. Nothing else needs to change when a file is added.
 """
 
@@ -25,7 +25,7 @@ class Layout(Protocol):
     def find(self, files: Collection[Path]) -> Path | None:
         """What names the layout among `files`, all those at any depth of a folder; None where it is another layout."""
 
-    def list_images(self, found: Path, files: Collection[Path]) -> Listing:
+    def list_images(self, named_by: Path, files: Collection[Path]) -> Listing:
         """The images among `files`; raises InvalidInputError for an unusable table."""
 
 
@@ -39,14 +39,14 @@ def recognise(folder: Path) -> Listing:
     files = find_files(folder)
     known: list[Layout] = [importlib.import_module(f"{__name__}.{name}") for name in names()]
     finds = [(layout, layout.find(files)) for layout in known]
-    fitting = [(layout, found) for layout, found in finds if found is not None]
+    fitting = [(layout, named_by) for layout, named_by in finds if named_by is not None]
     if len(fitting) > 1:
-        fitting = [(layout, found) for layout, found in fitting if not getattr(layout, "LAST", False)]
+        fitting = [(layout, named_by) for layout, named_by in fitting if not getattr(layout, "LAST", False)]
     if len(fitting) > 1:
-        both = " and ".join(found.name for _, found in fitting)
+        both = " and ".join(named_by.name for _, named_by in fitting)
         raise InvalidInputError(f"{folder}: holds both {both}; give the folder of one of them")
     if not fitting:
         looked = " and ".join(layout.LOOKS_FOR for layout in known)
         raise InvalidInputError(f"{folder}: no data set recognised; looked at all depths for {looked}")
-    (layout, found), *_ = fitting
-    return layout.list_images(found, files)
+    (layout, named_by), *_ = fitting
+    return layout.list_images(named_by, files)

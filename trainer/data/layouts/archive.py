@@ -17,7 +17,7 @@ from skinaudit.trainer.data.records import Listing, Row, assemble
 from skinaudit.trainer.data.subgroups import NAMES, spelled
 from skinaudit.trainer.data.tables import OVERLONG, Table, known, read_table
 
-_TITLES = ", ".join(sorted({one.title for one in archives.known().values()}))
+_TITLES = ", ".join(sorted({archive.title for archive in archives.known().values()}))
 LOOKS_FOR = f"the table of an archive, such as HAM10000_metadata.csv (known are {_TITLES})"
 
 _PARTS = {"train(ing)?": 0, "val(id|idation)?": 1, "test(ing)?": 2}
@@ -29,7 +29,7 @@ def find(files: Collection[Path]) -> Path | None:
     return tables.labelled[0] if tables else None
 
 
-def list_images(found: Path, files: Collection[Path], *, only: Path | None = None) -> Listing:
+def list_images(named_by: Path, files: Collection[Path], *, only: Path | None = None) -> Listing:
     """List the images of the archive's tables among `files`; `only` names the one whose labels count.
 
     Tables of an archive's parts (training, validation, test) are read together, and their names say the part. Tables none of
@@ -37,13 +37,13 @@ def list_images(found: Path, files: Collection[Path], *, only: Path | None = Non
     """
     tables = recognise(files, only=only)
     if tables is None:
-        raise InvalidInputError(f"{found}: no archive has such a table; looked for {LOOKS_FOR}")
+        raise InvalidInputError(f"{named_by}: no archive has such a table; looked for {LOOKS_FOR}")
     archive, pictures = tables.archive, Pictures(files)
     labelled = _with_pictures([read_table(path) for path in tables.labelled], archive, pictures)
     _refuse_overlap(labelled, archive)
-    others = _by_image([read_table(path) for path in tables.others], archive)
+    more_lines = _by_image([read_table(path) for path in tables.more], archive)
     parts = _parts([table.path for table in labelled])
-    rows = [row for table, part in zip(labelled, parts, strict=True) for row in _rows(table, others, archive, part)]
+    rows = [row for table, part in zip(labelled, parts, strict=True) for row in _rows(table, more_lines, archive, part)]
     title = archive.title
     if archive.lesion and not any(row.lesion_id for row in rows):
         title += " (no lesion ids: each image is its own lesion)"
@@ -75,18 +75,18 @@ def _with_pictures(tables: Sequence[Table], archive: Archive, pictures: Pictures
 
 
 def _refuse_overlap(tables: Sequence[Table], archive: Archive) -> None:
-    seen: dict[str, Path] = {}
+    table_of: dict[str, Path] = {}
     for table in tables:
         for name in {_name(line[archive.image]) for line in table.rows}:
-            if name in seen:
-                raise InvalidInputError(f"{seen[name]}, {table.path}: these tables differ; keep one of them")
-            seen[name] = table.path
+            if name in table_of:
+                raise InvalidInputError(f"{table_of[name]}, {table.path}: these tables differ; keep one of them")
+            table_of[name] = table.path
 
 
 def _parts(tables: Sequence[Path]) -> list[int | None]:
     """The part that each table's name tells, where they tell several; raises where only some of them tell one."""
-    told = [[part for word, part in _PARTS.items() if _has_word(path, word)] for path in tables]
-    parts = [of[0] if len(of) == 1 else None for of in told]
+    parts_named = [[part for word, part in _PARTS.items() if _has_word(path, word)] for path in tables]
+    parts = [of[0] if len(of) == 1 else None for of in parts_named]
     if len(set(parts)) > 1 and None in parts:
         raise InvalidInputError(
             f"{first_few([str(path) for path in tables])}: tables of several parts, and not every name tells which; give "
@@ -107,24 +107,24 @@ def _by_image(tables: Sequence[Table], archive: Archive) -> Mapping[str, list[Li
     return lines
 
 
-def _rows(table: Table, others: Mapping[str, Sequence[Line]], archive: Archive, part: int | None) -> list[Row]:
-    rows = [_row(line, others.get(_name(line[archive.image]), ()), archive, part) for line in table.rows]
+def _rows(table: Table, more_lines: Mapping[str, Sequence[Line]], archive: Archive, part: int | None) -> list[Row]:
+    rows = [_row(line, more_lines.get(_name(line[archive.image]), ()), archive, part) for line in table.rows]
     if not archive.each_has_lesion or not any(row.lesion_id for row in rows):
         return rows
     return [replace(row, label=None, problem="no lesion id") if not (row.lesion_id or row.problem) else row for row in rows]
 
 
-def _row(line: Line, others: Sequence[Line], archive: Archive, part: int | None) -> Row:
+def _row(line: Line, more_lines: Sequence[Line], archive: Archive, part: int | None) -> Row:
     label, problem = None, line.get(OVERLONG, "")
     try:
         label = archive.label(line)
     except NoLabel as error:
         problem = problem or str(error)
-    lines = (line, *others)
-    lesions, patients = _told(lines, archive.lesion), _told(lines, archive.patient)
-    for kind, told in (("lesion", lesions), ("patient", patients)):
-        if len(told) > 1:
-            problem = problem or f"the tables tell {len(told)} {kind}s: {first_few(sorted(told))}"
+    lines = (line, *more_lines)
+    lesions, patients = _values(lines, archive.lesion), _values(lines, archive.patient)
+    for kind, values in (("lesion", lesions), ("patient", patients)):
+        if len(values) > 1:
+            problem = problem or f"the tables tell {len(values)} {kind}s: {first_few(sorted(values))}"
     return Row(
         image_id=_name(line[archive.image]),
         lesion_id=min(lesions, default=""),
@@ -136,7 +136,7 @@ def _row(line: Line, others: Sequence[Line], archive: Archive, part: int | None)
     )
 
 
-def _told(lines: Sequence[Line], column: str) -> set[str]:
+def _values(lines: Sequence[Line], column: str) -> set[str]:
     return {value for line in lines if (value := known(line.get(column, "")))} if column else set()
 
 

@@ -1,0 +1,22 @@
+"""Where a training tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line needs a reporter before torch is imported, which takes seconds
+    from skinaudit.artifacts.files import Progress
+    from skinaudit.trainer.data.summary import DataSummary
+    from skinaudit.trainer.loop import Epoch
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
+
+    say: Callable[[str], None] = lambda _: None
+    data: Callable[[DataSummary], None] = lambda _: None
+    epoch: Callable[[Epoch], None] = lambda _: None
+    progress: Callable[[str], Progress | None] = lambda _: None

@@ -1,0 +1,143 @@
+"""The stages of a study, what matters most first, and which of them are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from skinaudit.artifacts.adversarial_set import open_set
+from skinaudit.artifacts.manifest import read_run
+from skinaudit.artifacts.study_folder import StudyFolder, StudyModel, read_answers
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.study.settings import StudySettings
+from skinaudit.trainer.train import set_plans
+
+Kind = Literal["train", "answer", "autoattack"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step that is done once. needs: models that have to be trained before.
+
+    `train` a model, with its own sets; let it `answer` the sets that were crafted on `crafted_on`; or `autoattack` it.
+    """
+
+    kind: Kind
+    model: StudyModel
+    crafted_on: StudyModel | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as `train mobilenet-paper-standard-lesion-seed0`."""
+        return f"{self.kind} {self.model.name}" + ("" if self.crafted_on is None else f" on {self.crafted_on.name}")
+
+    @property
+    def needs(self) -> tuple[StudyModel, ...]:
+        """The models that this stage opens."""
+        if self.kind == "train":
+            return ()
+        return (self.model,) if self.crafted_on is None else (self.model, self.crafted_on)
+
+
+def stages(settings: StudySettings, only: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """All stages in their order: first seed before others, the paper's recipe first, the split by lesions first.
+
+    only: names of architectures, recipes (`recipe-paper`), splits (`split-lesion`) or kinds of stages; a stage is left out
+    where names of one sort are given and it has none of them. Raises InvalidInputError for another name.
+    """
+    allowed = _allowed(settings, only)
+    models = [
+        StudyModel(architecture.name, recipe, hardened, split, seed)
+        for seed in range(settings.seeds)
+        for recipe in settings.recipes
+        for split in settings.splits
+        for architecture in settings.architectures
+        for hardened in (False, True)
+        if {architecture.name, f"recipe-{recipe}", f"split-{split}"} <= allowed
+    ]
+    return tuple(stage for stage in _of_models(models) if stage.kind in allowed)
+
+
+def _of_models(models: Sequence[StudyModel]) -> Iterator[Stage]:
+    """Each model, and as soon as its partners are there what it answers to their sets; attacks behind each split."""
+    for index, model in enumerate(models):
+        yield Stage("train", model)
+        partners = [partner for partner in models[:index] if _comparable(partner, model)]
+        for partner in partners:
+            yield Stage("answer", model, partner)
+            if not model.hardened and not partner.hardened:
+                yield Stage("answer", partner, model)
+        last = index + 1 == len(models) or _group(models[index + 1]) != _group(model)
+        if last:
+            group = [member for member in models[: index + 1] if _group(member) == _group(model)]
+            yield from (Stage("autoattack", member) for member in sorted(group, key=lambda member: not member.hardened))
+
+
+def _group(model: StudyModel) -> tuple[str, str, int]:
+    """Models of one group have the same test images."""
+    return model.recipe, model.split, model.seed
+
+
+def _comparable(earlier: StudyModel, model: StudyModel) -> bool:
+    """Whether the tables show the model on the sets of the earlier one: standard models, and a hardened one on its own."""
+    if _group(earlier) != _group(model) or earlier.hardened:
+        return False
+    return not model.hardened or earlier.arch == model.arch
+
+
+def _allowed(settings: StudySettings, only: Sequence[str]) -> set[str]:
+    sorts: tuple[tuple[str, ...], ...] = (
+        tuple(architecture.name for architecture in settings.architectures),
+        tuple(f"recipe-{recipe}" for recipe in settings.recipes),
+        tuple(f"split-{split}" for split in settings.splits),
+        ("train", "answer", "autoattack"),
+    )
+    known = [name for names in sorts for name in names]
+    for name in only:
+        if name not in known:
+            raise InvalidInputError(f"--only {name}: choose among {', '.join(known)}")
+    return {name for names in sorts for name in names if name in only or not set(names) & set(only)}
+
+
+def is_done(folder: StudyFolder, stage: Stage, settings: StudySettings) -> bool:
+    """Whether the files of a stage are there; a stage whose models changed since is not done."""
+    if not all(is_trained(folder, model) for model in (*stage.needs, stage.model)):
+        return False
+    if stage.kind == "autoattack":
+        files = folder.attacked(stage.model)
+        return is_crafted(folder, stage.model, files.set_file(autoattack_plan(settings).name))
+    if stage.crafted_on is None:
+        return True
+    return all(answers_there(folder, stage.model, stage.crafted_on, plan.name) for plan in own_plans(settings))
+
+
+def is_trained(folder: StudyFolder, model: StudyModel) -> bool:
+    """Whether the run of a model is finished."""
+    return folder.run(model).manifest.exists()
+
+
+def is_crafted(folder: StudyFolder, model: StudyModel, path: Path) -> bool:
+    """Whether a set is there and was crafted on the model as it is now."""
+    return path.exists() and open_set(path).info.source == read_run(folder.run(model).path).weights.digest
+
+
+def answers_there(folder: StudyFolder, model: StudyModel, crafted_on: StudyModel, name: str) -> bool:
+    """Whether the answers of the model as it is now to the set as it is now are there."""
+    weights = read_run(folder.run(model).path).weights.digest
+    images = open_set(folder.run(crafted_on).set_file(name)).images_digest
+    return read_answers(folder.answers(model, crafted_on, name), weights=weights, images=images) is not None
+
+
+def own_plans(settings: StudySettings) -> tuple[AttackPlan, ...]:
+    """The adversarial sets that each training ends with."""
+    return set_plans(settings.threat_model, steps=settings.attack_steps)
+
+
+def autoattack_plan(settings: StudySettings) -> AttackPlan:
+    """AutoAttack with the study's budget."""
+    budget = settings.autoattack
+    steps = {"steps": budget.steps, "targets": budget.targets, "queries": budget.queries}
+    return AttackPlan("autoattack", settings.threat_model, steps)
