@@ -26,7 +26,7 @@ from skinaudit.artifacts.study_folder import (
 from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.figures import metrics
 from skinaudit.audit.figures.scores import compare_scores
-from skinaudit.audit.figures.statistics import Interval, accuracy_interval, balanced_bootstrap
+from skinaudit.audit.figures.statistics import Interval, accuracy_interval, balanced_interval
 from skinaudit.errors import InvalidInputError
 
 CONFIDENCE = 0.95
@@ -64,7 +64,7 @@ def split_text(split: str) -> str:
 class Figures:
     """One model on one set, as fractions of 1; what the images do not tell is None.
 
-    interval: of the accuracy, over lesions. balanced_interval: of the balanced accuracy, by resampling lesions.
+    interval: of the accuracy, over lesions. balanced_interval: of the balanced accuracy, from those of its classes.
     first_sensitivity: of the contract's first malignant class. area: under the ROC curve of the malignant score.
     majority_share, constant_balanced: what a constant answer scores.
     """
@@ -228,7 +228,7 @@ def figures_of(answers: Answers) -> Figures:
         accuracy=metrics.accuracy(predicted, labels),
         interval=accuracy_interval(predicted == labels, answers.groups, confidence=CONFIDENCE),
         balanced=metrics.balanced_accuracy(predicted, labels),
-        balanced_interval=balanced_bootstrap(predicted == labels, labels, answers.groups, confidence=CONFIDENCE),
+        balanced_interval=balanced_interval(predicted == labels, labels, answers.groups, confidence=CONFIDENCE),
         first_sensitivity=first,
         malignant_sensitivity=metrics.malignant_sensitivity(predicted, labels, malignant).share,
         area=None if area is None else area.value,
@@ -269,7 +269,7 @@ def over_seeds(answers: Sequence[Answers], figures: Sequence[Figures]) -> Figure
         images=len(right),
         lesions=len(np.unique(groups)),
         interval=accuracy_interval(right, groups, confidence=CONFIDENCE),
-        balanced_interval=balanced_bootstrap(right, labels, groups, confidence=CONFIDENCE),
+        balanced_interval=balanced_interval(right, labels, groups, confidence=CONFIDENCE),
         constant_balanced=mean("constant_balanced") or 0.0,
         **{name: mean(name) for name in names},  # type: ignore[arg-type]
     )

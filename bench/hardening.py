@@ -22,8 +22,9 @@ from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.computing import FP32, Computing, arithmetic, training_function
 from skinaudit.trainer.evaluate import device_of, slices, to_pixels
 from skinaudit.trainer.feed import Feed
-from skinaudit.trainer.hardening import attacked_copy
+from skinaudit.trainer.hardener import Hardener
 from skinaudit.trainer.models import channels_last
+from skinaudit.trainer.objective import build_objective
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
 
 OURS = "skinaudit, hardened"
@@ -103,17 +104,21 @@ def ours(
     optimiser = optimisation.build_optimiser(model, recipe)
     schedule = optimisation.build_schedule(optimiser, recipe, steps=1)
     average = optimisation.moving_average(model)
-    weights = optimisation.class_weights(batch.labels, classes=CLASSES, recipe=recipe).to(device)
+    objective = build_objective(batch.labels, classes=CLASSES, recipe=recipe, device=device)
     feed = Feed(batch.images, batch.labels, device)
     function = training_function(model, computing, batch=recipe.batch)
-    attacked = attacked_copy(model, hardening, computing)
+    hardener = None
+    if hardening is not None:
+        hardener = Hardener(
+            model, hardening, function=function, objective=objective, classes=CLASSES, computing=computing
+        )  # fmt: skip
 
     def epoch(number: int) -> None:
         torch.backends.cudnn.deterministic = True  # as `skinaudit train` sets it
         with arithmetic(computing, device):
             loop._train_epoch(
                 model, average, feed, optimiser, schedule,
-                function=function, attacked=attacked, recipe=recipe, hardening=hardening, weights=weights, seed=number,
+                function=function, hardener=hardener, recipe=recipe, objective=objective, tail=None, seed=number,
                 epoch=0, progress=None,
             )  # fmt: skip
         finish(device)

@@ -19,6 +19,11 @@ def attack_names() -> tuple[str, ...]:
     return tuple(name.replace("_", "-") for name in names_in("trainer/attacks"))
 
 
+def hardening_names() -> tuple[str, ...]:
+    """The methods of hardening, by the files of trainer/hardening: `fgsm_rs.py` is fgsm-rs."""
+    return tuple(name.replace("_", "-") for name in names_in("trainer/hardening"))
+
+
 def runtime_names() -> tuple[str, ...]:
     """The runtimes, by the files of engines/ whose names end in `_`: `tensorrt_rtx_.py` is tensorrt-rtx."""
     return tuple(name.rstrip("_").replace("_", "-") for name in names_in("engines") if name.endswith("_"))

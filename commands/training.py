@@ -11,7 +11,7 @@ import click
 from skinaudit.commands import library
 from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.run_folders import LATEST
-from skinaudit.commands.names import attack_names, listed, names_in
+from skinaudit.commands.names import attack_names, hardening_names, listed, names_in
 from skinaudit.commands.screen import bars, note, reporter, say, say_table
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
 
@@ -24,11 +24,12 @@ _SECTIONS = {
     "Data": ("--data", "--classes", "--split", "--images", "--size", "--skip-bad"),
     "Model": ("--arch", "--width", "--head", "--threshold", "--weights", "--for-int8", "--calibrate", "--specificity"),
     "Attacks and hardening": (
-        "--hardening", "--eps", "--norm", "--hardening-eps", "--steps", "--warm-up", "--ramp", "--clean-share",
-        "--attack-batch-norm",
+        "--hardening", "--eps", "--norm", "--hardening-eps", "--class-eps", "--steps", "--awp", "--warm-up", "--ramp",
+        "--clean-share", "--attack-batch-norm",
     ),
     "Recipe": (
-        "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--augment",
+        "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--logit-adjustment",
+        "--label-smoothing", "--averaging", "--swa", "--augment",
     ),
     "Run": ("--out", "--resume", "--seed", "--precision", "--compile", "--cuda-graphs", "--threads", "--json"),
 }  # fmt: skip
@@ -51,12 +52,19 @@ _SECTIONS = {
               help="binary: one output column for two classes, the logit of the malignant class.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
               help="With --head binary: the malignant class is predicted above this probability.")  # fmt: skip
-@click.option("--hardening", type=click.Choice(["none", "pgd"]), default="none", show_default=True,
-              help="pgd: adversarial training with PGD (Madry et al.).")  # fmt: skip
+@click.option("--hardening", default="none", show_default=True, metavar="none|NAME[:KEY=VALUE,...]",
+              help=f"Adversarial training: {listed(hardening_names())}, with its own settings, such as "
+              "trades:beta=6.")  # fmt: skip
 @click.option("--eps", default="4/255", show_default=True, help="Eps of hardening and of the sets, as a fraction of 255.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Training eps, if different from --eps.")
-@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="PGD steps of hardening.")
+@click.option("--class-eps", "class_eps", multiple=True, metavar="CLASS=EPS",
+              help="Training eps for the images of a class, such as mel=3/255. Can be repeated.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), default=None,
+              help="Attack steps of hardening  [default: 3; fgsm-rs and free always take 1].")  # fmt: skip
+@click.option("--awp", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="GAMMA",
+              help="Adversarial weight perturbation: move weights by this share of their norm. The paper takes "
+              "0.005.")  # fmt: skip
 @click.option("--warm-up", type=click.FloatRange(0, 1), default=None,
               help="Share of the epochs that train on clean images before hardening begins  [default: 0.4; 0 if --weights "
               "is a run, or with --recipe paper].")  # fmt: skip
@@ -76,6 +84,15 @@ _SECTIONS = {
               help="Learning rate  [default: the recipe's].")  # fmt: skip
 @click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
               help="Exponent w of the class weights n^-w, n: images of the class  [default: the recipe's].")  # fmt: skip
+@click.option("--logit-adjustment", type=click.FloatRange(0), default=None, metavar="TAU",
+              help="Balance classes by adding TAU times the logarithm of their shares to the logits in training; best with "
+              "--class-weighting 0  [default: 0].")  # fmt: skip
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=None,
+              help="Share of each label to spread over all classes  [default: 0].")  # fmt: skip
+@click.option("--averaging", type=click.FloatRange(0, 1, max_open=True), default=None, metavar="DECAY",
+              help="Decay of the moving average of the weights; 0: none  [default: the recipe's].")  # fmt: skip
+@click.option("--swa", type=click.FloatRange(0, 1), default=None, metavar="SHARE",
+              help="Average the weights of this last share of the training equally, instead of --averaging.")  # fmt: skip
 @click.option("--augment", type=click.Choice(["none", "flips", "affine"]), default=None,
               help="flips: flips and quarter turns. affine: also any angle, zoom and shift  [default: flips; none with "
               "--recipe paper].")  # fmt: skip
@@ -112,7 +129,13 @@ _SECTIONS = {
 )
 @threads_option
 @json_option
-def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[float, ...], **options: Any) -> None:
+def train(
+    as_json: bool,
+    class_costs: tuple[str, ...],
+    class_eps: tuple[str, ...],
+    specificities: tuple[float, ...],
+    **options: Any,
+) -> None:
     """Train a classifier and write a run.
 
     A run is a folder with the weights, a log, learning curves, and three sets of test images: clean, FGSM and PGD-40.
@@ -123,12 +146,15 @@ def train(as_json: bool, class_costs: tuple[str, ...], specificities: tuple[floa
       skinaudit train
       skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
       skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
+      skinaudit train --data HAM10000/ --hardening trades:beta=6 --awp 0.005 --eps 2/255 --swa 0.25
       skinaudit train --data HAM10000/ --hardening pgd --eps 2/255 --class-cost mel=1.5 --weights runs/standard
     """
     import json
 
     with bars() as bar:
-        trained = library.train(class_cost=class_costs, specificity=specificities, report=reporter(bar), **options)
+        trained = library.train(
+            class_cost=class_costs, class_eps=class_eps, specificity=specificities, report=reporter(bar), **options
+        )
     manifest = trained.manifest
     if as_json:
         facts = {

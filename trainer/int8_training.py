@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,13 +63,13 @@ class RoundedModel:
         self._rounded = copy.deepcopy(model, memo).eval()
         self._measure(images)
 
-    def loss(self, images: Tensor, labels: Tensor, *, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss () to descend and the logits (N, classes) of the int8 engine.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of the int8 engine for images float32 (N, 3, H, W) in [0, 1].
 
-        images float32 (N, 3, H, W) in [0, 1], labels int64 (N,), weights float32 (classes,). The loss is the cross-entropy
-        of the int8 engine and the distance of its answers from those of the float model: the sum d of both Kullback-Leibler
-        divergences, as log(1 + d) so that few images far out do not lead. Values beyond their range cost, too, so that no
-        rare image stretches it. Computed in fp32, also where training is in bf16.
+        Whatever loss is computed from them, its backward pass also descends the distance of the answers from those of the
+        float model with the same weights: the sum d of both Kullback-Leibler divergences, as log(1 + d) so that few images
+        far out do not lead. Values beyond their range cost, too, so that no rare image stretches it. Computed in fp32, also
+        where training is in bf16.
         """
         with torch.autocast(images.device.type, enabled=False):
             exact = self.logits(images, rounds=False)
@@ -76,7 +77,8 @@ class RoundedModel:
             rounded = self.logits(images, rounds=True)
         first, second = exact.log_softmax(1), rounded.log_softmax(1)
         apart = ((first.exp() - second.exp()) * (first - second)).sum(1).log1p().mean()
-        return functional.cross_entropy(rounded, labels, weight=weights) + _AGREEMENT * apart + _REACH * reach, rounded
+        logits: Tensor = _Beside.apply(rounded, _AGREEMENT * apart + _REACH * reach)  # type: ignore[no-untyped-call]
+        return logits
 
     def logits(self, images: Tensor, *, rounds: bool) -> Tensor:
         """Logits (N, classes) with the weights on the int8 grid and, if it `rounds`, the activations, too."""
@@ -131,6 +133,21 @@ class RoundedModel:
             self.logits(to_pixels(images[part], device=device_of(self._model)), rounds=False)
             parts.append([rounded.peaks for rounded in self._layers.values()])
         return {layer: torch.cat(peaks) for layer, peaks in zip(self._layers, zip(*parts, strict=True), strict=True)}
+
+
+class _Beside(torch.autograd.Function):
+    """Values as they are; whoever descends a loss of them also descends `penalty`, a scalar."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, penalty: Tensor) -> Tensor:
+        """The values."""
+        context.save_for_backward(torch.ones_like(penalty))
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the loss for the values, 1 for the penalty."""
+        return gradients[0], context.saved_tensors[0]
 
 
 class _Rounded(nn.Module):

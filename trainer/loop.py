@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
@@ -29,17 +28,11 @@ from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, training_function
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
 from skinaudit.trainer.feed import Feed, Tally
-from skinaudit.trainer.hardening import AttackedCopy, attacked_copy, harden_batch
+from skinaudit.trainer.hardener import Hardener, repeats_of
 from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
 from skinaudit.trainer.models import channels_last, folded
-from skinaudit.trainer.optimisation import (
-    Schedule,
-    build_optimiser,
-    build_schedule,
-    class_weights,
-    follow,
-    moving_average,
-)
+from skinaudit.trainer.objective import Objective, build_objective
+from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -100,37 +93,45 @@ def fit(
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
     batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
-    steps = len(list(batches)) * recipe.epochs
+    steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
-    average = moving_average(model) if recipe.averaging else None
+    average = moving_average(model) if recipe.averaging or recipe.swa else None
     candidate = model if average is None else average.module
     history: list[Epoch] = []
     files = RunFolder(folder)
     if resume and files.checkpoint.exists():
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     write_bytes(files.log, "".join(map(_line, history)).encode())
-    weights = class_weights(train.labels, classes=classes, recipe=recipe).to(device_of(model))
+    objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
     feed = Feed(train.images, train.labels, device_of(model))
     function = training_function(model, computing, batch=recipe.batch)
-    attacked = attacked_copy(model, hardening, computing)
     measured = calibration_rows(len(train.labels), seed=seed)
     first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
+
+    def hardener_of(function: Callable[[Tensor], Tensor]) -> Hardener | None:
+        if hardening is None:
+            return None
+        return Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
+
+    hardener = hardener_of(function)
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
-        rounded = RoundedModel(model, train.images[measured]) if epoch >= first_rounded else None
+        if epoch >= first_rounded:
+            function = RoundedModel(model, train.images[measured])
+            hardener = hardener_of(function)
         with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
                 model, average, feed, optimiser, schedule,
-                function=function, attacked=attacked, recipe=recipe, hardening=hardening, weights=weights,
-                seed=_derived(seed, epoch), epoch=epoch, rounded=rounded, progress=progress,
+                function=function, hardener=hardener, recipe=recipe, objective=objective,
+                tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        kept = candidate if rounded is None else RoundedModel(candidate, train.images[measured]).on_grid()
+        kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
         figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
@@ -168,47 +169,52 @@ def _train_epoch(
     schedule: Schedule,
     *,
     function: Callable[[Tensor], Tensor],
-    attacked: AttackedCopy | None,
+    hardener: Hardener | None,
     recipe: Recipe,
-    hardening: Hardening | None,
-    weights: Tensor,
+    objective: Objective,
+    tail: int | None,
     seed: int,
     epoch: int,
-    rounded: RoundedModel | None,
     progress: Progress | None,
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on.
 
-    function: that of `model`, as it is trained. attacked: its copy, where it is hardened. rounded: where it
-    trains for int8, the model as an int8 engine computes it.
+    function: that of `model`, as it is trained. tail: see `follow`.
     """
     order = np.random.default_rng(seed).permutation(len(feed))[: _used(len(feed), recipe.batch)]
-    generator = torch.Generator(feed.device).manual_seed(seed)
     flips = torch.Generator().manual_seed(seed + 1)
+    repeats = 1
+    if hardener is not None:
+        hardener.begin(torch.Generator(feed.device).manual_seed(seed))
+        repeats = hardener.repeats
     tally = Tally(feed.device)
     for part, pixels, truth in feed.batches(order, size=recipe.batch):
         images, labels = AUGMENTS[recipe.augment](pixels, generator=flips), truth
-        if hardening is not None and attacked is not None:
+        batch = None
+        if hardener is not None:
             shuffled = put(torch.randperm(len(labels), generator=flips), feed.device)
             images, labels = images[shuffled], labels[shuffled]
-            share = (epoch * len(order) + part.start) / (recipe.epochs * len(order))
-            images = harden_batch(attacked, images, labels, hardening=hardening, share=share, generator=generator)
-        if rounded is None:
+            batch = hardener.batch(images, labels, share=(epoch * len(order) + part.start) / (recipe.epochs * len(order)))
+        for _ in range(repeats):
+            perturbed = images if hardener is None or batch is None else hardener.perturb(batch)
             model.train()
-            logits = function(images.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, labels, weight=weights)
-        else:
-            loss, logits = rounded.loss(images, labels, weights=weights)
-        tally.add(loss, logits, labels)
-        if (value := tally.diverged(last=part.stop == len(order))) is not None:
-            raise _diverged(f"the loss became {value}", epoch, optimiser)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if average is not None:
-            follow(average, model, decay=recipe.averaging)
-        if isinstance(schedule, LambdaLR):
-            schedule.step()
+            if hardener is None or batch is None:
+                logits = function(images.contiguous(memory_format=torch.channels_last))
+                loss = objective(logits, labels)
+            else:
+                loss, logits = hardener.loss(batch, perturbed)
+            tally.add(loss, logits, labels)
+            if (value := tally.diverged(last=part.stop == len(order))) is not None:
+                raise _diverged(f"the loss became {value}", epoch, optimiser)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if hardener is not None and batch is not None:
+                hardener.sharpen(batch, perturbed)
+            optimiser.step()
+            if average is not None:
+                follow(average, model, decay=recipe.averaging, tail=tail)
+            if isinstance(schedule, LambdaLR):
+                schedule.step()
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
     return tally.means()
@@ -219,9 +225,9 @@ def _used(count: int, batch: int) -> int:
     return count - 1 if count % batch == 1 else count
 
 
-def _diverged(what: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
+def _diverged(problem: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
     return TrainingDivergedError(
-        f"{what} in epoch {epoch + 1}: start again with --learning-rate below"
+        f"{problem} in epoch {epoch + 1}: start again with --learning-rate below"
         f" {optimiser.param_groups[0]['lr']:g} (--learning-rate); the checkpoint of the last whole epoch is kept"
     )
 

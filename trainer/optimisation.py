@@ -71,12 +71,15 @@ def moving_average(model: nn.Module) -> AveragedModel:
 
 
 @torch.no_grad()
-def follow(average: AveragedModel, model: nn.Module, *, decay: float) -> None:
+def follow(average: AveragedModel, model: nn.Module, *, decay: float, tail: int | None = None) -> None:
     """Move the weights and running statistics of `average` towards those of `model`.
 
     After t updates it keeps the smaller of `decay` and (1 + t) / (10 + t), so that a short training is not averaged with
     its random start. Averaging evens out the steps of adversarial training: Gowal et al. 2020,
-    https://arxiv.org/abs/2010.03593, section 4.3. AveragedModel's own update reads its counter from the device twice.
+    https://arxiv.org/abs/2010.03593, section 4.3. tail: with a number, the average is the
+    model for so many updates and the equal average of all later ones (stochastic weight averaging, Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407, but at every step and at the schedule's learning rate).
+    AveragedModel's own update reads its counter from the device twice.
     """
     updates = int(average.n_averaged)  # on the CPU
     pairs = zip(average.module.state_dict().values(), model.state_dict().values(), strict=True)
@@ -88,8 +91,14 @@ def follow(average: AveragedModel, model: nn.Module, *, decay: float) -> None:
         else:  # the number of batches that batch norm has seen, and everything at the first update
             ours.copy_(theirs)
     if floating[0]:
-        torch._foreach_lerp_(*floating, 1 - min(decay, (1 + updates) / (10 + updates)))
+        share = 1 - min(decay, (1 + updates) / (10 + updates)) if tail is None else 1 / max(1, updates - tail + 1)
+        torch._foreach_lerp_(*floating, share)
     average.n_averaged += 1
+
+
+def tail_of(recipe: Recipe, *, steps: int) -> int | None:
+    """After how many of `steps` updates weights are averaged equally; None where they are not."""
+    return steps - max(1, round(recipe.swa * steps)) if recipe.swa else None
 
 
 def class_weights(labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe) -> Tensor:

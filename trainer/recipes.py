@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from skinaudit.artifacts.contract import MAX_CLASSES
-from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer import architectures
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Recipe:
     class costs beside one of another. monitor: validation figure that chooses the best epoch and stops early after
     `stop_patience` epochs without a better one (0: never). augment: `none`, `flips` (and quarter
     turns) or `affine`, as in `trainer.augment`. averaging: decay of
-    the moving average of the weights, which is what is validated and kept (0: the weights themselves). clean_share,
-    warm_up, ramp: of hardening, unless a Hardening says otherwise.
+    the moving average of the weights, which is what is validated and kept (0: the weights themselves). swa: share of the
+    steps, at the end, whose weights are averaged equally instead (0: none). label_smoothing: share of each label that is
+    spread over all classes. logit_adjustment: strength of the class shares' logarithms on the logits in training (0: none).
+    clean_share, warm_up, ramp: of hardening, unless a Hardening says otherwise.
     """
 
     name: str
@@ -47,11 +51,17 @@ class Recipe:
     clean_share: float = 0.0
     warm_up: float = 0.4
     ramp: float = 0.2
+    swa: float = 0.0
+    label_smoothing: float = 0.0
+    logit_adjustment: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values, without later settings that are off: a run from before them reads the same."""
+        settings = asdict(self)
+        return {key: value for key, value in settings.items() if key not in _LATER or value}
 
+
+_LATER = ("swa", "label_smoothing", "logit_adjustment")
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
@@ -71,7 +81,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 @dataclass(frozen=True)
 class Hardening:
-    """PGD adversarial training: the minimax of Madry et al. 2018 over `threat_model`.
+    """Adversarial training over `threat_model` by one of the methods of `trainer.hardening`.
 
     train_eps_255: radius of the inner attack, in 8-bit steps, where it is not that of `threat_model`, under which the model
     is validated all the same. steps: of the inner attack, of size 2.5 eps / steps from a random start. warm_up: share of all
@@ -79,6 +89,9 @@ class Hardening:
     full value; at full eps from random weights a small model stays a constant answer. clean_share: of each batch left clean
     (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function
     that is deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
+    method, settings: of `trainer.hardening`, with its defaults where a setting is not given. awp: how far weights are moved
+    up the loss, as a share of their norm, before the gradient is taken (0: not). class_eps: radius of the inner attack for
+    the images of a class, in 8-bit steps, where it is not the common one.
     """
 
     threat_model: ThreatModel
@@ -88,6 +101,10 @@ class Hardening:
     batch_norm: Literal["eval", "train"] = "eval"
     train_eps_255: Fraction | None = None
     warm_up: float = 0.0
+    method: str = "pgd"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    awp: float = 0.0
+    class_eps: Mapping[str, Fraction] = field(default_factory=dict)
 
     @property
     def trained(self) -> ThreatModel:
@@ -96,22 +113,26 @@ class Hardening:
             return self.threat_model
         return replace(self.threat_model, eps_255=self.train_eps_255)
 
-    def at(self, share: float) -> ThreatModel | None:
+    def at(self, share: float, *, class_name: str | None = None) -> ThreatModel | None:
         """The threat model after `share` (0 to 1) of the training; None in the warm-up, whose images stay clean.
 
-        On the ramp eps comes in whole 256ths of an 8-bit step, at least one.
+        On the ramp eps comes in whole 256ths of an 8-bit step, at least one. class_name: that of the images of a class.
         """
         if share < self.warm_up:
             return None
         part = min(1.0, (share - self.warm_up) / self.ramp) if self.ramp else 1.0
-        return replace(self.trained, eps_255=max(round(self.trained.eps_255 * 256 * Fraction(part)), 1) * Fraction(1, 256))
+        full = self.trained.eps_255 if class_name is None else self.class_eps.get(class_name, self.trained.eps_255)
+        return replace(self.trained, eps_255=max(round(full * 256 * Fraction(part)), 1) * Fraction(1, 256))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         threat = {"norm": self.threat_model.norm, "eps": self.threat_model.eps_text}
         settings = {**asdict(self), "threat_model": threat, "train_eps": self.trained.eps_text}
+        settings["class_eps"] = {name: replace(self.trained, eps_255=eps).eps_text for name, eps in self.class_eps.items()}
+        kind = settings.pop("method")
         del settings["train_eps_255"]
-        return {"kind": "pgd", **settings}
+        off = [key for key in ("settings", "awp", "class_eps") if not settings[key]]
+        return {"kind": kind, **{key: value for key, value in settings.items() if key not in off}}
 
 
 def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
@@ -126,62 +147,45 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     if name == "default" and own_rate is not None:
         recipe = replace(recipe, learning_rate=own_rate)
     recipe = replace(recipe, **{key: value for key, value in settings.items() if value is not None})
+    if settings.get("swa") is not None and settings.get("averaging") is None:
+        recipe = replace(recipe, averaging=0.0)
+    if recipe.averaging and recipe.swa:
+        raise InvalidInputError(f"averaging {recipe.averaging:g} and swa {recipe.swa:g}: choose one of them")
     for one, cost in recipe.class_costs.items():
         if not 0 < cost < math.inf:
             raise InvalidInputError(f"class cost {one}={cost:g}: give a number above 0")
     return recipe
 
 
-def check_costs(recipe: Recipe, classes: Sequence[str]) -> None:
-    """Raise InvalidInputError where the recipe gives a cost to a class that the data do not have."""
-    for name, cost in recipe.class_costs.items():
+def check_classes(recipe: Recipe, hardening: Hardening | None, classes: Sequence[str]) -> None:
+    """Raise InvalidInputError where a cost or a radius is for a class that the data do not have."""
+    radii = {} if hardening is None else hardening.to_json().get("class_eps", {})
+    given = [("class cost", name, f"{cost:g}") for name, cost in recipe.class_costs.items()]
+    given += [("class eps", name, eps) for name, eps in radii.items()]
+    for what, name, value in given:
         if name not in classes:
-            raise InvalidInputError(f"class cost {name}={cost:g}: the classes are {first_few(classes, limit=MAX_CLASSES)}")
+            raise InvalidInputError(f"{what} {name}={value}: the classes are {first_few(classes, limit=MAX_CLASSES)}")
 
 
 def parse_costs(texts: Sequence[str]) -> dict[str, float]:
     """`mel=2` and the like as factors by class; raises InvalidInputError where a text is not of that form or repeats one."""
-    costs: dict[str, float] = {}
+    return _by_class(texts, float, what="class cost", form="CLASS=NUMBER, for example mel=1.5")
+
+
+def parse_class_eps(texts: Sequence[str]) -> dict[str, Fraction]:
+    """`mel=3/255` and the like as 8-bit steps by class; raises InvalidInputError as `parse_costs` does."""
+    return _by_class(texts, parse_eps, what="class eps", form="CLASS=EPS, for example mel=3/255")
+
+
+def _by_class(texts: Sequence[str], value_of: Callable[[str], _Value], *, what: str, form: str) -> dict[str, _Value]:
+    values: dict[str, _Value] = {}
     for text in texts:
-        name, _, number = text.partition("=")
+        name, _, rest = text.partition("=")
         try:
-            cost = float(number)
-        except ValueError:
-            raise InvalidInputError(f"class cost {text!r}: write it as CLASS=NUMBER, for example mel=1.5") from None
-        if name in costs:
-            raise InvalidInputError(f"class cost {text!r}: {name} has one already, {costs[name]:g}")
-        costs[name] = cost
-    return costs
-
-
-def hardening_of(
-    kind: str,
-    *,
-    recipe: Recipe,
-    threat_model: ThreatModel,
-    steps: int,
-    warm_up: float | None,
-    ramp: float | None,
-    clean_share: float | None,
-    batch_norm: Literal["eval", "train"],
-    train_eps_255: Fraction | None = None,
-) -> Hardening | None:
-    """None for `none`; for `pgd` the settings, with the recipe's warm-up, ramp and clean share where none is given.
-
-    Raises InvalidInputError for an unknown kind, and where warm-up and ramp leave no epoch at full eps.
-    """
-    if kind == "none":
-        if train_eps_255 is not None:
-            raise InvalidInputError("--hardening-eps needs hardening; add --hardening pgd")
-        return None
-    if kind != "pgd":
-        raise InvalidInputError(f"hardening {kind!r}: choose none or pgd")
-    share = recipe.clean_share if clean_share is None else clean_share
-    ramp = recipe.ramp if ramp is None else ramp
-    warm_up = recipe.warm_up if warm_up is None else warm_up
-    if warm_up + ramp > 1:
-        raise InvalidInputError(
-            f"warm-up {warm_up:g} and ramp {ramp:g}: together more than the whole training; give a smaller --warm-up or "
-            "--ramp"
-        )
-    return Hardening(threat_model, steps, ramp, share, batch_norm, train_eps_255, warm_up)
+            value = value_of(rest)
+        except (ValueError, InvalidInputError):
+            raise InvalidInputError(f"{what} {text!r}: write it as {form}") from None
+        if name in values:
+            raise InvalidInputError(f"{what} {text!r}: {name} has one already, {values[name]}")
+        values[name] = value
+    return values

@@ -46,7 +46,7 @@ from skinaudit.trainer.int8_training import calibration_rows
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.pretrained import load_pretrained
-from skinaudit.trainer.recipes import Hardening, Recipe, check_costs
+from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
@@ -134,7 +134,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     summary = summarise(dataset, parts)
     report.data(summary)
     contract = run_contract(dataset, training)
-    check_costs(training.recipe, contract.classes)
+    check_classes(training.recipe, training.hardening, contract.classes)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         # trained at a threshold of one half: another one only moves the decisions, and must not be unlearnt

@@ -18,7 +18,7 @@ from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.external import ExternalImages
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.figures.statistics import Interval, wilson_interval
+from skinaudit.audit.figures.statistics import Interval, mean_interval, wilson_interval
 
 ACCURACY, BALANCED = "accuracy", "balanced accuracy"
 _CENTRAL = (1, 99)
@@ -182,10 +182,8 @@ def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate 
     shares = [kind.engine.right / kind.engine.count for kind in parts]
     if not shares:
         return None
-    value = sum(shares) / len(shares)
-    below = _norm([share - kind.engine_interval.low for share, kind in zip(shares, parts, strict=True)]) / len(shares)
-    above = _norm([kind.engine_interval.high - share for share, kind in zip(shares, parts, strict=True)]) / len(shares)
-    return Estimate(value, Interval(max(0.0, value - below), min(1.0, value + above)), sum(k.engine.count for k in parts))
+    interval = mean_interval(shares, [kind.engine_interval for kind in parts])
+    return Estimate(sum(shares) / len(shares), interval, sum(kind.engine.count for kind in parts))
 
 
 def _of_difference(own: Estimate, external: Estimate) -> Interval:

@@ -184,28 +184,21 @@ def lesion_bootstrap(
     return Interval(float(low), float(high))
 
 
-def balanced_bootstrap(
-    right: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64], *, confidence: float = 0.95,
-    resamples: int = 1000, seed: int = 0,
-) -> Interval:  # fmt: skip
-    """Percentile interval of the balanced accuracy when lesions are resampled; narrow where a class has few lesions.
+def balanced_interval(
+    right: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64], *, confidence: float = 0.95
+) -> Interval:
+    """Of a balanced accuracy, from the intervals of its classes' sensitivities. right: bool (N,); the others int64 (N,)."""
+    classes = [labels == label for label in np.unique(labels)]
+    limits = [accuracy_interval(right[chosen], groups[chosen], confidence=confidence) for chosen in classes]
+    return mean_interval([float(right[chosen].mean()) for chosen in classes], limits)
 
-    right: bool (N,); labels, groups: int64 (N,). A class that a resample lacks is left out of its mean. Efron and
-    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. The same seed gives the same interval.
-    """
-    _, index = np.unique(groups, return_inverse=True)
-    present, kinds = np.unique(labels, return_inverse=True)
-    lesions = int(index.max()) + 1
-    images = np.zeros((lesions, len(present)))
-    hits = np.zeros_like(images)
-    np.add.at(images, (index, kinds), 1)
-    np.add.at(hits, (index, kinds), right)
-    draws = np.random.default_rng(seed).multinomial(lesions, np.full(lesions, 1 / lesions), size=resamples)
-    drawn_images, drawn_hits = draws @ images, draws @ hits
-    rates = np.divide(drawn_hits, drawn_images, out=np.zeros_like(drawn_hits), where=drawn_images > 0)
-    means = rates.sum(axis=1) / (drawn_images > 0).sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+
+def mean_interval(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Of the mean of independent proportions, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    value = sum(shares) / len(shares)
+    below = math.hypot(*(share - limits.low for share, limits in zip(shares, intervals, strict=True))) / len(shares)
+    above = math.hypot(*(limits.high - share for share, limits in zip(shares, intervals, strict=True))) / len(shares)
+    return Interval(max(0.0, value - below), min(1.0, value + above))
 
 
 def quantile(confidence: float) -> float:

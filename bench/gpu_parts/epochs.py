@@ -15,7 +15,7 @@ from skinaudit.bench.training_speed import Make, Network, Work
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.computing import Computing
 from skinaudit.trainer.evaluate import to_pixels
-from skinaudit.trainer.hardening import AttackedCopy
+from skinaudit.trainer.inner_attack import AttackedCopy
 
 TITLE = "Training, images per second"
 _IMAGES, _BATCH, _STEPS = 512, 64, 3

@@ -36,11 +36,13 @@ def train(
     size: int = 64,
     head: Literal["classes", "binary"] = "classes",
     threshold: float = 0.5,
-    hardening: Literal["none", "pgd"] = "none",
+    hardening: str = "none",
     eps: str = "4/255",
     norm: Literal["linf", "l2"] = "linf",
     hardening_eps: str | None = None,
-    steps: int = 3,
+    class_eps: Sequence[str] = (),
+    steps: int | None = None,
+    awp: float = 0.0,
     warm_up: float | None = None,
     ramp: float | None = None,
     clean_share: float | None = None,
@@ -50,6 +52,10 @@ def train(
     batch: int | None = None,
     learning_rate: float | None = None,
     class_weighting: float | None = None,
+    logit_adjustment: float | None = None,
+    label_smoothing: float | None = None,
+    averaging: float | None = None,
+    swa: float | None = None,
     augment: Literal["none", "flips", "affine"] | None = None,
     class_cost: Sequence[str] = (),
     split: Literal["lesion", "paper", "official"] | None = None,
@@ -95,12 +101,13 @@ def train(
     report = report or _log_reporter()
     chosen = adapted(
         recipe, arch=arch, class_costs=parse_costs(tuple(class_cost)), epochs=epochs, batch=batch,
-        learning_rate=learning_rate, class_weighting=class_weighting, augment=augment,
+        learning_rate=learning_rate, class_weighting=class_weighting, augment=augment, averaging=averaging, swa=swa,
+        label_smoothing=label_smoothing, logit_adjustment=logit_adjustment,
     )  # fmt: skip
     bounds = threat_model(norm, parse_eps(eps))
     hardened = _hardening(
         hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
-        steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm,
+        steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm, awp=awp, class_eps=class_eps,
     )  # fmt: skip
     device = training_device()
     computing = Computing(precision or usual_precision(device), compile, cuda_graphs)
@@ -137,15 +144,18 @@ def _hardening(
     weights: str | Path | None,
     warm_up: float | None,
     hardening_eps: str | None,
+    class_eps: Sequence[str],
     **settings: Any,
 ) -> Hardening | None:
     from skinaudit.artifacts.threat_model import parse_eps
-    from skinaudit.trainer.recipes import hardening_of
+    from skinaudit.trainer.hardening_choice import hardening_of
+    from skinaudit.trainer.recipes import parse_class_eps
 
     from_run = weights is not None and Path(weights).is_dir()  # trained already
     return hardening_of(
         kind, recipe=recipe, warm_up=0 if from_run and warm_up is None else warm_up,
-        train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps), **settings,
+        train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps),
+        class_eps=parse_class_eps(tuple(class_eps)), **settings,
     )  # fmt: skip
 
 

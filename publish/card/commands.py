@@ -16,9 +16,13 @@ _FORMATS = {
     ".rtx.plan": "tensorrt-rtx", ".plan": "tensorrt", ".xml": "openvino", ".aoti.pt2": "aotinductor", ".pt2": "pytorch",
     ".onnx": "onnx",
 }  # fmt: skip
-_RECIPE = ("epochs", "batch", "learning-rate", "class-weighting")
+_RECIPE = ("epochs", "batch", "learning-rate", "class-weighting", "averaging")
 """Options of `skinaudit train` that replace a setting of the recipe."""
+_LATER = ("logit-adjustment", "label-smoothing", "swa")
+"""Options that a recipe records where they are on."""
 _COST = "recipe.class_costs."
+_CLASS_EPS = "hardening.class_eps."
+_METHOD = "hardening.settings."
 _CLASSES_FILE = "classes.toml"
 
 
@@ -74,7 +78,8 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     options |= {"recipe": settings_by_name.get("recipe.name"), "norm": norm, "eps": eps}
     options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _RECIPE}
     if settings_by_name.get("hardening.kind", "none") != "none":
-        options |= {"hardening": settings_by_name["hardening.kind"], "steps": settings_by_name.get("hardening.steps")}
+        options |= {"hardening": _method(settings_by_name), "steps": settings_by_name.get("hardening.steps")}
+        options |= {"awp": settings_by_name.get("hardening.awp")}
         options |= {"warm-up": settings_by_name.get("hardening.warm_up", 0), "ramp": settings_by_name.get("hardening.ramp")}
         options |= {"clean-share": settings_by_name.get("hardening.clean_share")}
         options["attack-batch-norm"] = settings_by_name.get("hardening.batch_norm")
@@ -85,6 +90,7 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
         settings_by_name.get("recipe.augment"), str
     ):  # earlier runs only say whether they did as their recipe does
         options["augment"] = settings_by_name["recipe.augment"]
+    options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _LATER}
     usual = "tf32" if str(settings_by_name.get("device")).startswith("cuda") else "fp32"
     if settings_by_name.get("precision", usual) != usual:  # earlier runs do not say
         options["precision"] = settings_by_name["precision"]
@@ -93,7 +99,16 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     flags += ["--cuda-graphs"] if settings_by_name.get("cuda_graphs") else []
     for name in (name for name in settings_by_name if name.startswith(_COST)):
         flags += ["--class-cost", f"{name.removeprefix(_COST)}={settings_by_name[name]:g}"]
+    for name in (name for name in settings_by_name if name.startswith(_CLASS_EPS)):
+        flags += ["--class-eps", f"{name.removeprefix(_CLASS_EPS)}={settings_by_name[name]}"]
     return ("skinaudit", "train", *_options(options), *flags, "--out", f"runs/{manifest.name}")
+
+
+def _method(settings_by_name: Mapping[str, Any]) -> str:
+    """The method of hardening with the settings that were given, as `--hardening` takes it."""
+    given = [(name, value) for name, value in settings_by_name.items() if name.startswith(_METHOD)]
+    stated = ",".join(f"{name.removeprefix(_METHOD)}={json.dumps(value).strip(chr(34))}" for name, value in given)
+    return ":".join(filter(None, (settings_by_name["hardening.kind"], stated)))
 
 
 def _attack_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:

@@ -7,7 +7,7 @@ import pytest
 
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.study_folder import StudyModel
-from skinaudit.audit.figures.statistics import Interval, balanced_bootstrap
+from skinaudit.audit.figures.statistics import accuracy_interval, balanced_interval
 from skinaudit.audit.study import Answers, figures_of, over_seeds, rows_of
 
 CONTRACT = InputContract(32, classes=("a", "b", "c"), malignant=("b", "c"))
@@ -58,16 +58,14 @@ def test_what_differs_in_the_seed_alone_is_one_row() -> None:
     assert not rows[0].on_itself
 
 
-def test_a_balanced_accuracy_is_resampled_by_lesions() -> None:
+def test_the_interval_of_a_balanced_accuracy_comes_from_those_of_its_classes() -> None:
     labels, groups = np.repeat([0, 1], [90, 10]), np.arange(100)
-    right = labels == 0
-    alone = balanced_bootstrap(right, labels, groups)
-    assert alone == Interval(0.5, 0.5)  # each class is all right or all wrong, whatever is drawn
     right = np.arange(100) % 2 == 0
-    apart = balanced_bootstrap(right, labels, groups)
-    together = balanced_bootstrap(right, labels, groups // 4 * 4 + groups % 2)  # pairs of images, both right or both wrong
-    assert apart.low < 0.5 < apart.high
+    large, small = accuracy_interval(right[:90], groups[:90]), accuracy_interval(right[90:], groups[90:])
+    apart = balanced_interval(right, labels, groups)
+    half = np.hypot(0.5 - large.low, 0.5 - small.low) / 2
+    assert (apart.low, apart.high) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    together = balanced_interval(right, labels, groups // 4 * 4 + groups % 2)  # pairs of images, both right or both wrong
     assert together.high - together.low > 1.15 * (apart.high - apart.low)
-    # half of it is the rate of 90 images, half that of 10: their standard errors 0.053 and 0.158
-    expected = 2 * 1.96 * 0.5 * np.hypot(0.5 / np.sqrt(90), 0.5 / np.sqrt(10))
-    assert apart.high - apart.low == pytest.approx(expected, rel=0.15)
+    sure = balanced_interval(labels == 0, labels, groups)  # all right or all wrong, of few images
+    assert sure.low < 0.5 < sure.high

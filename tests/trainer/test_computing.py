@@ -19,7 +19,7 @@ from skinaudit.trainer import recorded_steps
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.computing import Computing, check_computing, in_precision, round_weights, training_function
 from skinaudit.trainer.feed import Feed, Tally
-from skinaudit.trainer.hardening import AttackedCopy
+from skinaudit.trainer.inner_attack import AttackedCopy
 from skinaudit.trainer.models import build, folded
 from skinaudit.trainer.optimisation import follow, moving_average
 from skinaudit.trainer.recorded_steps import RecordedSteps

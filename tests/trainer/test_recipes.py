@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.recipes import RECIPES, Hardening, adapted, check_costs, hardening_of, parse_costs
+from skinaudit.trainer.hardening_choice import hardening_of
+from skinaudit.trainer.recipes import (
+    RECIPES,
+    Hardening,
+    adapted,
+    check_classes,
+    parse_class_eps,
+    parse_costs,
+)
 
 LINF4 = ThreatModel("linf", Fraction(4))
 
@@ -45,11 +54,11 @@ def test_vgg16_has_no_batch_norm_and_a_smaller_learning_rate_unless_one_is_given
 
 def hardened(
     kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.5,
-    warm_up: float | None = 0.25, train_eps_255: Fraction | None = None,
+    warm_up: float | None = 0.25, steps: int | None = 7, **given: Any,
 ) -> Hardening | None:  # fmt: skip
     return hardening_of(
-        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=7, warm_up=warm_up, ramp=ramp,
-        clean_share=clean_share, batch_norm="eval", train_eps_255=train_eps_255,
+        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=steps, warm_up=warm_up, ramp=ramp,
+        clean_share=clean_share, **{"batch_norm": "eval", **given},
     )  # fmt: skip
 
 
@@ -66,8 +75,8 @@ def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
     )
     assert paper.warm_up == 0
     assert hardened("none") is None
-    with pytest.raises(InvalidInputError, match="hardening 'trades': choose none or pgd"):
-        hardened("trades")
+    with pytest.raises(InvalidInputError, match="hardening 'paper': choose none, fgsm-rs, "):
+        hardened("paper")
 
 
 def test_a_ramp_that_does_not_fit_behind_the_warm_up_is_refused() -> None:
@@ -112,8 +121,60 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
     assert hardening.threat_model == LINF4
     assert hardening.trained == hardening.at(1.0) == ThreatModel("linf", Fraction(5))
     assert at(hardening, 0.5).eps_255 == Fraction(5, 2)
-    with pytest.raises(InvalidInputError, match="--hardening-eps needs hardening; add --hardening pgd"):
-        hardened("none", train_eps_255=Fraction(5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ("none", {"train_eps_255": Fraction(5)}, "--hardening-eps needs hardening; add --hardening pgd"),
+        ("none", {"awp": 0.005}, "--awp needs hardening"),
+        ("none", {"class_eps": {"mel": Fraction(1)}}, "--class-eps needs hardening"),
+        ("fgsm-rs", {}, "hardening fgsm-rs: its attack always takes 1 step; leave --steps out"),
+        ("trades", {"clean_share": 0.5}, "hardening trades: needs a whole batch; leave --clean-share out"),
+        ("pgd", {"class_eps": {"mel": Fraction(1)}, "batch_norm": "train"}, "so needs --attack-batch-norm eval"),
+    ],
+)
+def test_choices_that_do_not_fit_together_are_refused(kind: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        hardened(kind, **given)
+
+
+def test_a_method_has_its_own_steps_and_whole_batches_where_it_needs_them() -> None:
+    found = [hardened(kind, recipe="paper", steps=None) for kind in ("pgd", "fgsm-rs", "trades:beta=3", "free")]
+    assert [(one.method, one.steps, one.clean_share, one.settings) for one in found if one is not None] == [
+        ("pgd", 3, 0.5, {}), ("fgsm-rs", 1, 0.5, {}), ("trades", 3, 0.0, {"beta": 3.0}), ("free", 1, 0.0, {}),
+    ]  # fmt: skip
+
+
+def test_a_class_has_its_radius_on_the_ramp_too() -> None:
+    hardening = hardened("pgd", ramp=0.5, warm_up=0.0, class_eps=parse_class_eps(["mel=6/255", "bcc=1/255"]))
+    assert hardening is not None
+    assert [hardening.at(0.25, class_name=name) for name in ("mel", "bcc", "nv")] == [
+        ThreatModel("linf", Fraction(steps)) for steps in (3, "1/2", 2)
+    ]
+
+
+def test_later_settings_are_recorded_where_they_are_on() -> None:
+    """So that an unfinished training of an earlier version goes on: its checkpoint knows the settings by their digest."""
+    plain = Hardening(LINF4).to_json()
+    assert set(plain) == {
+        "kind", "threat_model", "steps", "ramp", "clean_share", "batch_norm", "train_eps", "warm_up",
+    }  # fmt: skip
+    given = hardened("trades:beta=3", awp=0.005, class_eps={"mel": Fraction(5)})
+    assert given is not None
+    added = {key: value for key, value in json.loads(json.dumps(given.to_json())).items() if key not in plain}
+    assert added == {"settings": {"beta": 3.0}, "awp": 0.005, "class_eps": {"mel": "5/255"}}
+    assert given.to_json()["kind"] == "trades"
+    before = set(RECIPES["default"].to_json())
+    assert not before & {"swa", "label_smoothing", "logit_adjustment"}
+    later = adapted("default", swa=0.25, label_smoothing=0.1, logit_adjustment=1.0).to_json()
+    assert set(later) - before == {"swa", "label_smoothing", "logit_adjustment"}
+    assert later["averaging"] == 0
+
+
+def test_weights_are_averaged_in_one_way() -> None:
+    with pytest.raises(InvalidInputError, match=r"averaging 0.9 and swa 0.25: choose one of them"):
+        adapted("default", swa=0.25, averaging=0.9)
 
 
 @pytest.mark.parametrize(("inner", "text"), [(None, "4/255"), (Fraction(5), "5/255")])
@@ -145,8 +206,16 @@ def test_costs_that_mean_nothing_are_refused(texts: list[str], message: str) -> 
         adapted("default", class_costs=parse_costs(texts))
 
 
-def test_a_cost_of_a_class_that_the_data_do_not_have_is_refused() -> None:
-    recipe = adapted("default", class_costs=parse_costs(["mole=2"]))
-    check_costs(recipe, ["mole", "nv"])
+def test_a_cost_or_radius_of_a_class_that_the_data_do_not_have_is_refused() -> None:
+    recipe, hardening = adapted("default", class_costs=parse_costs(["mole=2"])), hardened(class_eps={"spot": Fraction(3)})
+    check_classes(recipe, hardening, ["mole", "spot"])
     with pytest.raises(InvalidInputError, match="class cost mole=2: the classes are mel, nv"):
-        check_costs(recipe, ["mel", "nv"])
+        check_classes(recipe, None, ["mel", "nv"])
+    with pytest.raises(InvalidInputError, match="class eps spot=3/255: the classes are mole, nv"):
+        check_classes(recipe, hardening, ["mole", "nv"])
+
+
+@pytest.mark.parametrize("text", ["mel", "mel=", "mel=wide", "mel=-1/255"])
+def test_a_radius_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"class eps '{text}': write it as CLASS=EPS, for example mel=3/255"):
+        parse_class_eps([text])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import math
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
@@ -25,6 +24,7 @@ from torchvision.ops import StochasticDepth
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.attack_trace import AttackTrace
+from skinaudit.trainer.named_settings import check_known, parse_named
 
 
 class Attack(Protocol):
@@ -56,11 +56,7 @@ def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dic
     if name not in names():
         raise InvalidInputError(f"attack {name!r}: choose among {', '.join(names())}")
     module = _module(name)
-    unknown = sorted(set(given or {}) - set(module.SETTINGS))
-    if unknown:
-        raise InvalidInputError(
-            f"attack {name}: no setting {', '.join(unknown)}; it has {', '.join(module.SETTINGS) or 'none'}"
-        )
+    check_known(set(given or {}), kind="attack", name=name, defaults=module.SETTINGS)
     return _of_evaluation(name, module.attack), {**module.SETTINGS, **(given or {})}
 
 
@@ -74,47 +70,8 @@ def _module(name: str) -> ModuleType:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The attack and its settings in `NAME` or `NAME:key=value,...`, as in `pgd-dlr:steps=100,targets=6`.
-
-    Values have the types of the defaults; `none` is for settings that may be left open. Raises InvalidInputError for unknown
-    names and for values of another type.
-    """
-    name, _, settings = text.partition(":")
-    defaults = load(name)[1]
-    given = {}
-    for item in settings.split(",") if settings else ():
-        key, equals, value = item.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not key:
-            raise InvalidInputError(f"attack {text!r}: write settings as key=value, such as {name}:{_example(defaults)}")
-        if key not in defaults:
-            load(name, {key: value})  # raises
-        given[key] = _value(f"attack {name}: {key}", value.strip(), defaults[key])
-    return name, given
-
-
-def _example(defaults: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={value}" for key, value in list(defaults.items())[:2])
-
-
-def _value(setting: str, text: str, default: Any) -> Any:
-    """`text` as the type of the default; of a setting without one a number."""
-    if default is None and text == "none":
-        return None
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise InvalidInputError(f"{setting}={text}: choose true or false")
-        return text == "true"
-    if isinstance(default, str):
-        return text
-    kind = int if isinstance(default, int) else float
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInputError(f"{setting}={text}: give {'a whole number' if kind is int else 'a number'}")
-    return value
+    """The attack and its settings in `NAME` or `NAME:key=value,...`; raises InvalidInputError, see `parse_named`."""
+    return parse_named(text, kind="attack", defaults_of=lambda name: load(name)[1])
 
 
 def check_evaluation(model: nn.Module, *, where: str) -> None:

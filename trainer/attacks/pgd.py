@@ -12,6 +12,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
+from skinaudit.trainer.ascent.losses import Loss
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -54,6 +55,7 @@ def attack(
     stop_margin: float | None = None,
     settle: float | None = None,
     trace: AttackTrace | None = None,
+    ascended: Loss | None = None,
 ) -> Tensor:
     """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
 
@@ -65,6 +67,7 @@ def attack(
     near the boundary and must not be stored. settle: with a number too, images leave that would stay right if the rest of
     the ball held `settle` times what the gradient promises; such examples are not the worst, and must not be stored either.
     trace: what notes the attack's way, one forward pass dearer under `last`; not beside stop_margin.
+    ascended: another loss to ascend, for training, under `last` alone; `labels` are then whatever it takes for each image.
     Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation mode. Raises InvalidInputError
     on settings out of range.
     """
@@ -74,6 +77,8 @@ def attack(
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last, and worst where stop_margin is set")
     if settle is not None and (stop_margin is None or targeted or settle < 1):
         raise InvalidInputError(f"pgd: settle {settle}: at least 1, untargeted, and beside a stop_margin")
+    if ascended is not None and (keep != "last" or targeted or trace is not None):
+        raise InvalidInputError("pgd: another loss to ascend needs keep last, untargeted, and no trace")
     if trace is not None:
         if stop_margin is not None:
             raise InvalidInputError("pgd: a trace records the full budget; leave stop_margin out")
@@ -87,7 +92,7 @@ def attack(
         moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
         bounds = _bounds(clean, threat_model)
         for number in range(steps):
-            gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted)
+            gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted, ascended=ascended)
             _note(trace, loss, lead, gradient, targeted=targeted)
             if keep == "worst":
                 adversarial, best = _record(adversarial, best, index, moved, loss, lead)
@@ -117,12 +122,12 @@ def attack(
 
 
 def input_gradient(
-    model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False
+    model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False, ascended: Loss | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit.
 
     The loss is the cross-entropy, where `targeted` less than 0. Where it is below _LEAST_LOSS in size, loss and gradient are
-    those of the smooth lead, which still rises with it.
+    those of the smooth lead, which still rises with it. ascended: another loss instead; the lead is then told as 0.
     """
     pieces = pieces_of(images)
     results = []
@@ -131,9 +136,10 @@ def input_gradient(
             # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
             leaf = part.detach().requires_grad_()
             logits = model(leaf)
-            loss = _loss(logits, truth, targeted=targeted)
+            loss = _loss(logits, truth, targeted=targeted) if ascended is None else ascended(logits, truth, None)
             gradient = torch.autograd.grad(loss.sum(), leaf)[0]
-        results.append((gradient, loss.detach(), _lead(logits.detach(), truth, targeted=targeted)))
+        lead = _lead(logits.detach(), truth, targeted=targeted) if ascended is None else torch.zeros_like(loss)
+        results.append((gradient, loss.detach(), lead))
     if len(results) == 1:
         return results[0]
     gradients, losses, leads = zip(*results, strict=True)

@@ -22,8 +22,9 @@ from skinaudit.trainer.computing import Computing, training_device, usual_precis
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.evaluate import logits_of
+from skinaudit.trainer.hardening_choice import hardening_of
 from skinaudit.trainer.models import folded
-from skinaudit.trainer.recipes import Hardening, adapted, hardening_of
+from skinaudit.trainer.recipes import Hardening, adapted
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.study.settings import StudySettings
 from skinaudit.trainer.study.stages import Stage, answers_there, autoattack_plan, own_plans

@@ -48,7 +48,7 @@ def _head(study: Study, command: str, remaining: Sequence[str]) -> list[str]:
     return [
         *lines,
         f"All figures are of test images and in percent, with 95% intervals in brackets: of an accuracy Wilson's "
-        f"over effective lesions, of a balanced accuracy by resampling lesions. Always "
+        f"over effective lesions, of a balanced accuracy from those of its classes. Always "
         f"answering `{safe(study.majority_class)}` has an accuracy of {_percent(first.majority_share)} and a balanced "
         f"accuracy of {_percent(first.constant_balanced)}. Robust accuracies are over all images. With several seeds, "
         "figures are means over them and the interval is of all their answers together.",

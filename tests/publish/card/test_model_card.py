@@ -167,6 +167,12 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
     given = train.make_context("train", list(train_command(hardened)[2:])).params
     assert (given["eps"], given["hardening_eps"], given["augment"]) == ("2/255", "3/255", "affine")
     assert "hardened by adversarial training with PGD in linf 3/255" in model_card(hardened)
+    trades = {**hardening, "kind": "trades", "settings": {"beta": 3.0}, "awp": 0.005, "class_eps": {"mel": "3/255"}}
+    averaged = {**recipe, "averaging": 0.0, "swa": 0.25, "logit_adjustment": 1.0, "label_smoothing": 0.1}
+    hardened = replace(record, manifest=replace(manifest, training={**training, "hardening": trades, "recipe": averaged}))
+    given = train.make_context("train", list(train_command(hardened)[2:])).params
+    assert (given["hardening"], given["awp"], given["class_eps"]) == ("trades:beta=3.0", 0.005, ("mel=3/255",))
+    assert (given["averaging"], given["swa"], given["logit_adjustment"], given["label_smoothing"]) == (0, 0.25, 1, 0.1)
     assert (given["precision"], given["compile"]) == (None, False)
     for device, precision, stated in (("cuda", "tf32", None), ("cuda", "fp32", "fp32"), ("cpu", "bf16", "bf16")):
         changed = {

@@ -1,0 +1,109 @@
+"""Hardening in the loop: the batches of a method, and gradients at weights that are moved against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinaudit.trainer import hardening
+from skinaudit.trainer.computing import FP32, Computing
+from skinaudit.trainer.inner_attack import AttackedCopy, Batch
+from skinaudit.trainer.objective import Objective
+from skinaudit.trainer.recipes import Hardening
+
+_TINY = 1e-12  # of a norm that divides
+
+
+class Hardener:
+    """What a hardened training holds open: the attacked copy of the model, and what its method carries along.
+
+    function: that of `model`, as it is trained. classes: names in the order of the columns. repeats: how many times each
+    batch is trained on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        chosen: Hardening,
+        *,
+        function: Callable[[Tensor], Tensor],
+        objective: Objective,
+        classes: Sequence[str],
+        computing: Computing = FP32,
+    ) -> None:
+        self._method, self._settings = hardening.load(chosen.method, chosen.settings)
+        self._model, self._function, self._chosen = model, function, chosen
+        self._objective, self._classes = objective, classes
+        self._attacked = AttackedCopy(model, batch_norm=chosen.batch_norm, computing=computing, steps=chosen.steps)
+        self.repeats: int = self._settings.get("repeats", 1)
+        self.begin(torch.Generator())
+
+    def begin(self, generator: torch.Generator) -> None:
+        """Begin an epoch. generator: of its attacks, on the device of the images."""
+        self._generator = generator
+        self._carried: dict[str, Any] = {}
+
+    def batch(self, images: Tensor, labels: Tensor, *, share: float) -> Batch | None:
+        """The batch as the method needs it after `share` (0 to 1) of the training; None in the warm-up.
+
+        images: float32 (N, 3, H, W). labels: int64 (N,).
+        """
+        radii = [self._chosen.at(share, class_name=name) for name in self._classes]
+        threat_models = tuple(threat_model for threat_model in radii if threat_model is not None)
+        if not threat_models:
+            return None
+        clean = round(self._chosen.clean_share * len(images))
+        if self._chosen.batch_norm == "train" and clean < len(images):
+            clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
+        return Batch(
+            self._function, self._attacked, images, labels, self._objective, threat_models,
+            steps=self._chosen.steps, clean=clean, generator=self._generator, carried=self._carried,
+        )  # fmt: skip
+
+    def perturb(self, batch: Batch) -> Tensor:
+        """The images to train on, float32 (N, 3, H, W). Neither weights nor running statistics are touched."""
+        return self._method.perturb(batch, **self._settings)
+
+    def loss(self, batch: Batch, perturbed: Tensor) -> tuple[Tensor, Tensor]:
+        """The method's loss, and the logits (N, classes) that it was computed from."""
+        return self._method.loss(batch, perturbed, **self._settings)
+
+    def sharpen(self, batch: Batch, perturbed: Tensor) -> None:
+        """Under adversarial weight perturbation, the gradients at the moved weights in the place of those that are there."""
+        if self._chosen.awp:
+            fixed = perturbed.detach()
+            move_weights_against(self._model, lambda: self.loss(batch, fixed)[0], gamma=self._chosen.awp)
+
+
+def repeats_of(chosen: Hardening | None) -> int:
+    """How many times each batch is trained on."""
+    if chosen is None:
+        return 1
+    repeats: int = hardening.load(chosen.method, chosen.settings)[1].get("repeats", 1)
+    return repeats
+
+
+def move_weights_against(model: nn.Module, loss: Callable[[], Tensor], *, gamma: float) -> None:
+    """Replace the gradients by those of `loss` at weights that are moved up the loss, then move the weights back.
+
+    Adversarial weight perturbation (Wu et al. 2020, https://arxiv.org/abs/2004.05884): each tensor of weights moves along
+    its gradient by `gamma` times its norm; biases and batch norm stay. The gradients at the weights as they are have to be
+    there. Running statistics stay those of the weights as they are.
+    """
+    weights = [weight for weight in model.parameters() if weight.grad is not None and weight.ndim > 1]
+    before = [weight.detach().clone() for weight in weights]
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    with torch.no_grad():
+        for weight in weights:
+            assert weight.grad is not None
+            weight.add_(weight.grad * (gamma * weight.norm() / (weight.grad.norm() + _TINY)))
+    model.zero_grad(set_to_none=True)
+    loss().backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for weight, kept in zip(weights, before, strict=True):
+            weight.copy_(kept)
+        for buffer, kept in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(kept)

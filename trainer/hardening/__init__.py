@@ -1,0 +1,69 @@
+"""Methods of hardening, one a file; the file's name is the method's on the command line, with `-` for `_`.
+
+A method's file defines
+
+- SETTINGS, its settings with their defaults;
+- STEPS, the number of steps of its inner attack, or None where `--steps` chooses it;
+- MIXES, whether part of a batch may stay clean;
+- `perturb(batch, **settings) -> images`, the images to train on: float32 (N, 3, H, W);
+- `loss(batch, perturbed, **settings) -> (loss, logits)`: a scalar and the answers (N, classes), with a graph, of
+  `batch.model`;
+- where each batch is trained on several times, a setting `repeats`.
+
+Nothing else needs to change when a file is added.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+from skinaudit.errors import InvalidInputError
+from skinaudit.trainer.inner_attack import Batch
+from skinaudit.trainer.named_settings import check_known, parse_named
+
+
+class Method(Protocol):
+    """A module of this folder."""
+
+    SETTINGS: Mapping[str, Any]
+    STEPS: int | None
+    MIXES: bool
+
+    def perturb(self, batch: Batch, **settings: Any) -> Tensor:
+        """The images to train on."""
+
+    def loss(self, batch: Batch, perturbed: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+        """The loss and the logits that it was computed from."""
+
+
+def names() -> tuple[str, ...]:
+    """The methods that are there, by file."""
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+
+
+def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
+    """The method of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
+    if name not in names():
+        raise InvalidInputError(f"hardening {name!r}: choose none, {', '.join(names())}")
+    method = cast(Method, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
+    check_known(set(given or {}), kind="hardening", name=name, defaults=method.SETTINGS)
+    settings = {**method.SETTINGS, **(given or {})}
+    for key, value in settings.items():
+        if isinstance(value, int | float) and value <= 0:
+            raise InvalidInputError(f"hardening {name}: {key}={value:g}: give a number above 0")
+    return method, settings
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """The method and the settings given in `NAME` or `NAME:key=value,...`, as in `trades:beta=6`.
+
+    Raises InvalidInputError for what is unknown or out of range.
+    """
+    name, given = parse_named(text, kind="hardening", defaults_of=lambda name: load(name)[1])
+    load(name, given)
+    return name, given

@@ -1,0 +1,62 @@
+"""`NAME:key=value,...` on the command line: a file of a folder, by its name, and settings with the types of its defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from skinaudit.errors import InvalidInputError
+
+
+def parse_named(
+    text: str, *, kind: str, defaults_of: Callable[[str], Mapping[str, Any]]
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """The name and the settings given in `NAME` or `NAME:key=value,...`, as in `pgd-dlr:steps=100,targets=6`.
+
+    kind: what such a name is, for messages. defaults_of: the settings of a name with their defaults; it refuses unknown
+    names. Values have the types of the defaults; `none` is for settings that may be left open. Raises InvalidInputError for
+    unknown settings and for values of another type.
+    """
+    name, _, rest = text.partition(":")
+    defaults = defaults_of(name)
+    given = {}
+    for item in rest.split(",") if rest else ():
+        key, equals, value = item.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise InvalidInputError(f"{kind} {text!r}: write settings as key=value, such as {name}:{_example(defaults)}")
+        check_known({key}, kind=kind, name=name, defaults=defaults)
+        given[key] = _value(f"{kind} {name}: {key}", value.strip(), defaults[key])
+    return name, given
+
+
+def check_known(given: set[str], *, kind: str, name: str, defaults: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError where a setting is given that `name` does not have."""
+    unknown = sorted(given - set(defaults))
+    if unknown:
+        raise InvalidInputError(f"{kind} {name}: no setting {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
+
+
+def _example(defaults: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in list(defaults.items())[:2])
+
+
+def _value(what: str, text: str, default: Any) -> Any:
+    """`text` as the type of the default; of a setting without one a number."""
+    if default is None and text == "none":
+        return None
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise InvalidInputError(f"{what}={text}: choose true or false")
+        return text == "true"
+    if isinstance(default, str):
+        return text
+    kind = int if isinstance(default, int) else float
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInputError(f"{what}={text}: give {'a whole number' if kind is int else 'a number'}")
+    return value

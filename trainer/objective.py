@@ -1,0 +1,66 @@
+"""The loss that training descends: weighted cross-entropy, with smoothed labels or adjusted logits where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from skinaudit.trainer.optimisation import class_weights
+from skinaudit.trainer.recipes import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A cross-entropy of logits (N, classes) and labels int64 (N,).
+
+    weights: float32 (classes,), one factor a class. smoothing: share of each label that is spread over all classes (Szegedy
+    et al. 2016, https://arxiv.org/abs/1512.00567). offsets: added to the logits in training alone, float32 (classes,); None
+    for none.
+    """
+
+    weights: Tensor
+    smoothing: float = 0.0
+    offsets: Tensor | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The weighted mean over the batch: a scalar."""
+        return functional.cross_entropy(
+            self.adjusted(logits), labels, weight=self.weights, label_smoothing=self.smoothing
+        )  # fmt: skip
+
+    def adjusted(self, logits: Tensor) -> Tensor:
+        """The logits as training compares them."""
+        return logits if self.offsets is None else logits + self.offsets
+
+    def mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """The mean of values (N,) with the weights of their classes, as the cross-entropy takes it: a scalar."""
+        weights = self.weights[labels]
+        return (weights * values).sum() / weights.sum()
+
+
+def build_objective(
+    labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe, device: torch.device
+) -> Objective:  # fmt: skip
+    """The recipe's loss for training images of these labels, int64 (N,)."""
+    weights = class_weights(labels, classes=classes, recipe=recipe).to(device)
+    offsets = None
+    if recipe.logit_adjustment:
+        offsets = logit_offsets(labels, classes=len(classes), strength=recipe.logit_adjustment).to(device)
+    return Objective(weights, recipe.label_smoothing, offsets)
+
+
+def logit_offsets(labels: NDArray[np.int64], *, classes: int, strength: float) -> Tensor:
+    """`strength` times the logarithm of each class's share of the labels: float32 (classes,).
+
+    Added to the logits in training, they leave logits behind whose largest one is best for balanced accuracy (Menon et al.
+    2021, https://arxiv.org/abs/2007.07314, section 4.2; there the strength is called tau). A class without images counts as
+    one image.
+    """
+    counts = np.bincount(labels, minlength=classes).clip(min=1)
+    return torch.tensor(strength * np.log(counts / counts.sum()), dtype=torch.float32)
