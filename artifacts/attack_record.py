@@ -55,7 +55,7 @@ class AttackRecord:
         return {name: np.ascontiguousarray(value) for name, value in zip(TENSORS, values, strict=True)}
 
     def problem(self, images: int) -> str:
-        """Why this is no record of so many images, in a clause; empty where it is one."""
+        """Why this is not a record of this many images, in a clause; empty if it is one."""
         shapes = {value.shape for value in (self.gradient, self.success, self.kept)}
         if shapes != {(images,)} or self.path.shape != (images, POINTS):
             return "has a different number of entries than the images"

@@ -92,9 +92,9 @@ class InputContract:
 
 
 def completed(value: Any) -> Any:
-    """The plain value of a contract with the entries of one column, both of which those of earlier versions lack.
+    """The plain value of a contract with the two entries of one column, which contracts of earlier versions lack.
 
-    Where only one of them is missing, it was taken out: a threshold is no default then. `build` refuses it.
+    If only one of them is missing, somebody removed it. Then no default is added, and `build` refuses the contract.
     """
     earlier = isinstance(value, dict) and not {"positive", "threshold"} & value.keys()
     return {"positive": None, "threshold": 0.5, **value} if earlier else value

@@ -76,7 +76,7 @@ def write_external(folder: Path, external: ExternalSets) -> None:
 
 
 def read_external(folder: Path) -> ExternalSets | None:
-    """What says that a folder of sets is external; None where nothing does. Raises InvalidInputError where it is damaged."""
+    """The description that makes a folder of sets external; None if there is none. Raises InvalidInputError if damaged."""
     path = folder / EXTERNAL_FILE
     if not path.exists():
         return None

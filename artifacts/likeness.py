@@ -58,10 +58,10 @@ class Whitening:
 
 
 def copied_from(luminance: Floats, recorded: Floats) -> Indices:
-    """Of which recorded picture each one is a near-copy, int64 (N,): the likest one, -1 for none.
+    """The recorded picture that each picture is a near-copy of, int64 (N,): the most similar one, -1 for none.
 
-    luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. What pictures
-    share is taken from the recorded ones alone, so that the answer for one picture does not hang on the others.
+    luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. Only the
+    recorded pictures decide what is common to all pictures, so the result for one picture does not depend on the others.
     """
     nearest_of = np.full(len(luminance), -1, np.int64)
     if not len(recorded):
@@ -70,20 +70,23 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
     known = whiten(recorded)
     turned = [np.ascontiguousarray(known[:, turn]) for turn in TURNS]
     for start in range(0, len(luminance), _ROWS):
-        some = luminance[start : start + _ROWS]
-        likeness, turn = likest(whiten(cells_of(some)), turned)
+        part = luminance[start : start + _ROWS]
+        likeness, turn = likest(whiten(cells_of(part)), turned)
         first, second = np.nonzero((likeness >= ALIKE) & (likeness < COPY))
         likeness[first, second] = np.maximum(
-            likeness[first, second], _moved(some, known, first, second, turn[first, second], whiten)
+            likeness[first, second], _moved(part, known, first, second, turn[first, second], whiten)
         )
         nearest = likeness.argmax(axis=1)
-        close = likeness[np.arange(len(some)), nearest] >= COPY
+        close = likeness[np.arange(len(part)), nearest] >= COPY
         nearest_of[start : start + _ROWS][close] = nearest[close]
     return nearest_of
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
-    """The cosine of each picture with each of others, given in every one of TURNS, as it is turned best; and that turn."""
+    """The cosine of each picture with each other one in its best turn, and the index of that turn, both (N, M).
+
+    turned: the other pictures, once for each of TURNS.
+    """
     likeness = pictures @ turned[0].T
     turn = np.zeros(likeness.shape, np.int8)
     for index, turned_pictures in enumerate(turned[1:], start=1):
@@ -99,9 +102,9 @@ def _moved(
 ) -> Floats:
     """The best cosine of each pair where the first picture is moved, either way."""
     best = np.full(len(first), -1, np.float32)
-    some, places = np.unique(first, return_inverse=True)
-    for move in moves(_BOTH_WAYS) if len(some) else ():
-        moved = whiten(cells_of(luminance[some], *move))
+    moved_pictures, places = np.unique(first, return_inverse=True)
+    for move in moves(_BOTH_WAYS) if len(moved_pictures) else ():
+        moved = whiten(cells_of(luminance[moved_pictures], *move))
         for index, order in enumerate(TURNS):
             pairs = np.flatnonzero(turn == index)
             cosine = np.einsum("ij,ij->i", moved[places[pairs]], known[second[pairs]][:, order])

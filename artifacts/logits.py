@@ -64,7 +64,7 @@ def predictions(logits: NDArray[np.floating]) -> Indices:
 
 
 def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """By how much the true class leads the best other one, float64 (N,); an image counts as broken below 0.
+    """The logit of the true class minus that of the best other class, float64 (N,). Below 0 an image counts as broken.
 
     Fresh attacks on an engine push it down, with and without gradients.
 

@@ -164,7 +164,7 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
 
 
 def manifest_path(engine: Path) -> Path:
-    """Where the manifest of an engine lies: `<engine file>.json`."""
+    """The path of an engine's manifest: `<engine file>.json`."""
     return engine.with_name(engine.name + MANIFEST_SUFFIX)
 
 
@@ -227,13 +227,13 @@ def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where
         manifest = replace(manifest, run=str(run.resolve()))
     elif PurePath(manifest.run).is_absolute():
         inside(folder, manifest.run, named_by=f"{where}: run", remedy=_NAME_RUN)
-    here = folder / manifest.run
-    own = run is not None or lies_in(here, folder) or lies_in(folder, here)
-    if not own and RunFolder(here).manifest.exists():
+    run_folder = folder / manifest.run
+    own = run is not None or lies_in(run_folder, folder) or lies_in(folder, run_folder)
+    if not own and RunFolder(run_folder).manifest.exists():
         inside(folder, manifest.run, named_by=f"{where}: run", remedy=_NAME_RUN)
     for file in (manifest.engine, manifest.reference, manifest.graph, *manifest.companions):
         if PurePath(file.file).is_absolute() or (folder / file.file).exists():
-            path = inside(folder, file.file, named_by=where, further=[here] if own else [], remedy=_NAME_RUN)
+            path = inside(folder, file.file, named_by=where, further=[run_folder] if own else [], remedy=_NAME_RUN)
             check_regular(path, kind=f"named by {Path(where).name}")
     return manifest
 

@@ -54,7 +54,7 @@ def _arguments(node: Any, names: dict[str, str]) -> Iterator[Any]:
 
 
 def _plain(argument: Any, names: dict[str, str]) -> Any:
-    """A value of JSON; what is none is written as its text, which explains nothing."""
+    """A value of JSON; any other value is written as its text, which explains nothing."""
     if isinstance(argument, list | tuple):
         return [_plain(item, names) for item in argument]
     if hasattr(argument, "op") and hasattr(argument, "name"):

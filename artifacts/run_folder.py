@@ -126,7 +126,7 @@ class RunFolder:
 
 
 def set_files(folder: Path) -> list[Path]:
-    """The sets that lie in a folder, which need not be that of a run, sorted."""
+    """The sets in a folder, sorted; it need not be the folder of a run."""
     return sorted(folder.glob(f"*{SET_SUFFIX}"))
 
 
@@ -144,6 +144,6 @@ def check_engine_file(engine: Path) -> None:
 
 
 def run_of(engine: Path) -> RunFolder | None:
-    """The run in whose folder of engines this file lies by its path; None where the folder is called otherwise."""
+    """The run whose folder of engines this file is in, by its path; None if that folder has another name."""
     run = RunFolder(engine.parent.parent)
     return run if engine.parent.name == run.engines.name else None

@@ -68,7 +68,7 @@ class RecordedSplit:
 
 
 def recorded_split(run: RunManifest | None, lineage: Mapping[str, str]) -> RecordedSplit:
-    """What a run, None where it is not at hand, and the lineage of its engine recorded."""
+    """The test split that a run and the lineage of its engine recorded. run: None if it is not available."""
     recorded = (lineage.get(TEST_SET), None if run is None else run.data.get(TEST_SET))
     digests = tuple(digest for digest in recorded if digest is not None)
     if run is None:

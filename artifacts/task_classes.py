@@ -11,9 +11,9 @@ from skinaudit.errors import InvalidInputError, first_few
 
 @dataclass(frozen=True)
 class TaskClass:
-    """One class of the task. columns: their places among the engine's classes; of several the largest answer counts.
+    """One class of the task. columns: its columns of the engine; if there are several, the largest answer counts.
 
-    members: the classes of the sets that it stands for; empty for a column that is not used: an answer there is wrong.
+    members: the classes of the sets that it represents; empty for a column that is not used, where every answer is wrong.
     """
 
     name: str
@@ -24,9 +24,9 @@ class TaskClass:
 def task_classes(classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | None) -> tuple[TaskClass, ...]:
     """The classes of the task in the order of the engine's columns.
 
-    classes: of the columns. mapping: by column the classes of the sets that it stands for; None where they are the same.
-    Columns that stand for the same ones are one class of the task. Raises InvalidInputError where a column is missing,
-    unknown, or stands for a part of what another one stands for, and where a single class is left.
+    classes: of the columns. mapping: for each column the classes of the sets that it represents; None if they are the same.
+    Columns that represent the same classes are one class of the task. Raises InvalidInputError if a column is missing or
+    unknown, if it represents only a part of what another column represents, and if a single class remains.
     """
     if mapping is None:
         return tuple(TaskClass(name, (place,), (name,)) for place, name in enumerate(classes))

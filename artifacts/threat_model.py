@@ -49,14 +49,14 @@ class ThreatModel:
         return f"{steps}/255"
 
     def on_grid(self) -> ThreatModel:
-        """This threat model; raises InvalidInputError for a `linf` radius beyond 1 that is none of whole steps.
+        """This threat model; raises InvalidInputError for a `linf` radius above 1/255 that is not a whole number of steps.
 
-        Images in 8 bit spend the whole steps in it, so it has to be called by these.
+        Images in 8 bit can only use whole steps, so such a radius would have a wrong name.
         """
-        whole = int(self.eps_255)
-        if self.norm == "linf" and 1 <= whole != self.eps_255:
+        steps = int(self.eps_255)
+        if self.norm == "linf" and 1 <= steps != self.eps_255:
             raise InvalidInputError(
-                f"eps {self}: images are stored in 8 bit, so this equals {whole}/255; choose {whole}/255 or {whole + 1}/255"
+                f"eps {self}: images are stored in 8 bit, so this equals {steps}/255; choose {steps}/255 or {steps + 1}/255"
             )
         return self
 

@@ -209,7 +209,7 @@ def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
 
 
 def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Reference) -> list[Shelf]:
-    """Where the answers of the engine, and of its reference, are kept until the audit ends."""
+    """The places where the answers of the engine and of its reference are kept until the audit ends."""
     common = {
         "files": inputs.digest, "manifest": inputs.manifest, "contract": inputs.contract, "emulate": request.emulate,
         "plan": request.plan, "control": None if request.control is None else digest_engine(request.control),
@@ -309,5 +309,7 @@ def _control_line(evidence: Evidence) -> str:
     differences = [control.largest_difference for control in controls if control.largest_difference is not None]
     if not differences:
         return "skipped: every set was crafted on a different model"
-    which = "this engine itself" if reference.is_subject else "the reference"
-    return f"{which} reproduces {len(differences)} of {len(controls)} sets, off by {max(differences):.0e} of the range"
+    controlled_by = "this engine itself" if reference.is_subject else "the reference"
+    return (
+        f"{controlled_by} reproduces {len(differences)} of {len(controls)} sets, off by {max(differences):.0e} of the range"
+    )

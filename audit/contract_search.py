@@ -257,12 +257,12 @@ def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
     if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
         names = ", ".join(dict.fromkeys(reading.name for reading in rivals))
         return None, f"these images cannot distinguish between {names}; more images would decide"
-    whole = next((reading for reading in rivals if reading.contract.crop == 1), best)
-    if whole.order.unsure:
-        pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in whole.order.unsure)
+    uncropped = next((reading for reading in rivals if reading.contract.crop == 1), best)
+    if uncropped.order.unsure:
+        pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in uncropped.order.unsure)
         return None, f"these images cannot distinguish the columns of {pairs}; more images would decide"
-    order = f"the order of classes is {whole.order.name}" if whole.order.name else "no usual order of classes fits"
-    return whole, f"{whole.name} is clearly better than other scales and colours, and {order}"
+    order = f"the order of classes is {uncropped.order.name}" if uncropped.order.name else "no usual order of classes fits"
+    return uncropped, f"{uncropped.name} is clearly better than other scales and colours, and {order}"
 
 
 def _lead(best: _Read, other: _Read, z: float) -> float:

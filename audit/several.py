@@ -56,9 +56,9 @@ def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]
 
 
 def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None) -> dict[Path, PlanOptions]:
-    """What of the options of plans each engine takes. runtime: as in audit_engine.
+    """The options of plans that each engine takes. runtime: as in audit_engine.
 
-    An engine whose runtime cannot be told keeps them all, so that its audit says why. Raises InvalidInputError for an option
+    An engine whose runtime is not known keeps them all, so that its audit says why. Raises InvalidInputError for an option
     that no engine takes.
     """
     fields_of = {}

@@ -132,19 +132,19 @@ def name_of(computing: Computing, *, hardened: bool) -> str:
 
 def contestants_of(computings: Iterable[Computing], *, bf16: bool, art: bool) -> dict[str, Make]:
     """Ours in each of these arithmetics, standard and hardened, and the others; bf16: plain loops under autocast, too."""
-    found: dict[str, Make] = {"plain loop, standard": by_a_plain_loop(hardened=False)}
+    makes: dict[str, Make] = {"plain loop, standard": by_a_plain_loop(hardened=False)}
     for computing in computings:
         for hardened in (False, True):
             if hardened or not computing.cuda_graphs:  # the graph is the attack's
-                found[name_of(computing, hardened=hardened)] = by_us(hardened=hardened, computing=computing)
-    found[hardening.PLAIN] = by_a_plain_loop(hardened=True)
-    found[hardening.BACKWARD] = by_a_plain_loop(hardened=True, backward=True)
+                makes[name_of(computing, hardened=hardened)] = by_us(hardened=hardened, computing=computing)
+    makes[hardening.PLAIN] = by_a_plain_loop(hardened=True)
+    makes[hardening.BACKWARD] = by_a_plain_loop(hardened=True, backward=True)
     if bf16:
-        found["plain loop, standard, bf16"] = by_a_plain_loop(hardened=False, bf16=True)
-        found[f"{hardening.PLAIN}, bf16"] = by_a_plain_loop(hardened=True, bf16=True)
+        makes["plain loop, standard, bf16"] = by_a_plain_loop(hardened=False, bf16=True)
+        makes[f"{hardening.PLAIN}, bf16"] = by_a_plain_loop(hardened=True, bf16=True)
     if art:
-        found[hardening.ART] = by_art
-    return found
+        makes[hardening.ART] = by_art
+    return makes
 
 
 def in_turns(

@@ -53,11 +53,11 @@ def main() -> None:
     pairs = []
     for engine in engines:
         today = engine if options.recorded is None else options.recorded / engine.parents[1].name / "engines" / engine.name
-        both = [
+        of_versions = [
             [_audit(path, code) for _ in range(options.repeats)]
             for path, code in ((engine, options.earlier.resolve()), (today, _HERE))
         ]
-        pairs.append((engine, *map(_median, both)))
+        pairs.append((engine, *map(_median, of_versions)))
         print(
             engine,
             *(f"{audit.verdict} {audit.seconds:.1f} s {audit.peak:.0f} MiB" for audit in pairs[-1][1:]),

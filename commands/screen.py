@@ -61,7 +61,7 @@ def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where tables are printed: standard output, unless that is for JSON."""
+    """The console for tables. stderr: use standard error, because standard output is for JSON."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, stderr=stderr)

@@ -212,14 +212,14 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     """
     with bars() as bar:
         written = library.attack(run, attack=attack_names, progress=bar, remark=note, **options)
-    _told(written.sets, written.clean)
+    _say_summary(written.sets, written.clean)
     for reason, count in written.left_out.items():
         say(f"left out: {count:,} {reason}")
     if options["data"] is not None:
         say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
 
 
-def _told(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
+def _say_summary(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
     """Print a line of each set, and what weakens it."""
     from skinaudit.trainer.attack_remarks import attack_remarks
 

@@ -166,10 +166,10 @@ def _check_device(torch: Any, contents: Contents, provider: Provider | None, *, 
             f"{where}: compiled for a CUDA device ({contents.processor}), but torch finds none; audit it on a machine with "
             "that device, or run its graph with --emulate"
         )
-    here = torch.backends.cpu.get_cpu_capability()
-    known = contents.processor in _CPUS and here in _CPUS
-    if contents.device == "cpu" and known and _CPUS.index(contents.processor) > _CPUS.index(here):
-        raise EngineError(f"{where}: compiled for CPUs with {contents.processor}, this one has {here}; {_AGAIN}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    known = contents.processor in _CPUS and capability in _CPUS
+    if contents.device == "cpu" and known and _CPUS.index(contents.processor) > _CPUS.index(capability):
+        raise EngineError(f"{where}: compiled for CPUs with {contents.processor}, this one has {capability}; {_AGAIN}")
 
 
 def _archive(path: Path) -> zipfile.ZipFile:

@@ -80,10 +80,10 @@ def _report(
 
 def _onnxruntime() -> RuntimeReport:
     """Two distributions fill one module; with both, or after one was removed, the module breaks."""
-    both = _version("onnxruntime") and _version("onnxruntime-gpu")
+    conflict = _version("onnxruntime") and _version("onnxruntime-gpu")
     note = (
         "onnxruntime and onnxruntime-gpu are both installed and break each other: remove both, then install one"
-        if both
+        if conflict
         else ""
     )
     name = "onnxruntime-gpu" if _version("onnxruntime-gpu") else "onnxruntime"

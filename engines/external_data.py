@@ -1,4 +1,4 @@
-"""What of an ONNX graph can lead elsewhere or grow: weights in other files, functions that call one another."""
+"""Parts of an ONNX graph that lead to other files or can grow: weights in other files, functions that call one another."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ CONDITIONAL = frozenset(
         "Not", "NonZero", "OneHot", "IsNaN", "IsInf", "Sign",
     }
 )  # fmt: skip
-"""Operators by which an answer can hang on whether something is there; a convolutional classifier has none of them."""
+"""Operators that make an answer depend on whether something is present; a convolutional classifier has none of them."""
 
 WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
 """Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""
@@ -138,8 +138,10 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
 
 
 def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
-    """By output that holds a mapping from class to probability for each image, as scikit-learn's converter writes them
-    (ZipMap), its keys in the order of the columns that went in."""
+    """Outputs that hold a mapping from class to probability for each image (ZipMap, as scikit-learn's converter writes it).
+
+    Each name has the keys of its mapping, in the order of the columns that went in.
+    """
     outputs = {value.name for value in model.graph.output}
     keys_of: dict[str, tuple[str | int, ...]] = {}
     for node in model.graph.node:

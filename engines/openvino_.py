@@ -123,7 +123,7 @@ def read_model(path: Path) -> Any:
 
 
 def conditions_of_file(path: Path) -> Counter[str]:
-    """The layers of an .xml file by which an answer can hang on a condition, by ONNX's names, with their number.
+    """The layers of an .xml file that make an answer depend on a condition, by ONNX's names, with their number.
 
     The file is read as it is, without OpenVINO. Raises EngineError where it is no XML.
     """

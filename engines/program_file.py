@@ -3,7 +3,7 @@
 torch.export.load unpickles sample inputs and older weights, evaluates the texts of symbolic sizes as Python, executes
 guards, imports modules that the file names, finds operators by name anywhere in torch, and loads compiled libraries. Here an
 archive is read as plain JSON and numbers; what is needed and harmless is written into a new archive, in memory, and torch
-reads that one only. The rest is left out where no answer hangs on it, and otherwise the file is refused; so is one
+reads that one only. The rest is left out if no answer depends on it, and otherwise the file is refused; so is one
 whose sample inputs are more than tensors, though nobody needs them: it would run code where it is deployed.
 Source: torch/_export/serde/serialize.py and torch/export/pt2_archive/_package.py of torch 2.9 to 2.14.
 """

@@ -26,7 +26,7 @@ class Runtime:
     takes `allow_code: bool`, too, and refuses such a file without it. confined: its files might run code, and are opened
     only where the system confines the process that opens them, or with `allow_code`. plan_options: fields of PlanOptions
     that have a meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the
-    operators of a file by which an answer can hang on a condition, by ONNX's names; files of other suffixes cannot be read
+    operators of a file that make an answer depend on a condition, by ONNX's names; files of other suffixes cannot be read
     for that. networks: by suffix, what reads a file as layers that can be compared with those of its run.
     """
 

@@ -51,7 +51,7 @@ def possible(
     planned: Sequence[tuple[Format, str]], options: BuildOptions, path_of: Callable[[Format, str], Path],
     refused: Callable[[SkinauditError], None] | None,
 ) -> list[tuple[Format, str]]:  # fmt: skip
-    """What of the plan its formats can build with these options; the errors of the rest go to `refused`, or are raised."""
+    """The part of `planned` that can be built with these options; errors of the others go to `refused`, or are raised."""
     possible = []
     for form, precision in planned:
         try:

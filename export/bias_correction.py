@@ -45,7 +45,7 @@ def correct_biases(quantised: ModelProto, source: ModelProto, calibration: Calib
 
 
 def _biases(model: ModelProto) -> dict[str, tuple[TensorProto, NDArray[np.float32]]]:
-    """Per name of a weighted layer its bias, as it is stored, and the step of that; of layers that share theirs, none."""
+    """For each weighted layer by name its stored bias and the step of that; layers that share a bias are left out."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     readers = Counter(name for node in model.graph.node for name in node.input)

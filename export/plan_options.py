@@ -1,4 +1,4 @@
-"""What a user may ask of a TensorRT builder, and how each library is told: by one name on the command line."""
+"""The options of a TensorRT builder, one name each on the command line, and how each library gets them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def keep_timing_cache(config: Any, path: Path | None) -> None:
 
 
 def _was_dropped(config: Any, cache: Any, content: bytes) -> bool:
-    """Whether the library made an empty cache of a content that is none."""
+    """Whether the library made an empty cache because the content is not a cache."""
     empty = _bytes(config.create_timing_cache(b""))
     return bool(content) and content != empty and _bytes(cache) == empty
 

@@ -105,8 +105,8 @@ def _quantised(request: Request) -> _Quantised:
     expected = predictions(source, images)
     layers = [node.get_friendly_name() for node in source.get_ordered_ops() if node.get_type_name() in WEIGHTED]
 
-    def quantise(floats: Sequence[str], some: NDArray[np.uint8], **settings: Any) -> Any:
-        batches = [some[at : at + 1].astype(np.float32) / np.float32(255) for at in range(len(some))]
+    def quantise(floats: Sequence[str], subset: NDArray[np.uint8], **settings: Any) -> Any:
+        batches = [subset[at : at + 1].astype(np.float32) / np.float32(255) for at in range(len(subset))]
         scope = nncf.IgnoredScope(names=list(floats))
         with contextlib.redirect_stdout(io.StringIO()):  # its progress goes where the paths of the engines go
             return nncf.quantize(
@@ -126,10 +126,11 @@ def _quantised(request: Request) -> _Quantised:
         if max(agreements.values()) >= ENOUGH:
             break
         if not ranked:
-            some = images[:_RANKED_ON]
+            ranked_images = images[:_RANKED_ON]
             plain = {"advanced_parameters": nncf.AdvancedQuantizationParameters(disable_bias_correction=True)}
             alone = {
-                name: agreement(quantise([layer for layer in layers if layer != name], some, **plain)) for name in layers
+                name: agreement(quantise([layer for layer in layers if layer != name], ranked_images, **plain))
+                for name in layers
             }
             ranked = sorted(layers, key=lambda name: alone[name])
         model = quantise(ranked[:count], images, fast_bias_correction=False)

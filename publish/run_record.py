@@ -165,8 +165,8 @@ def _audits(
             continue
         weights = filed.result.lineage.get("weights")
         if weights != manifest.weights.digest:
-            whose = "an engine with unknown weights" if weights is None else f"the weights {short(weights)}"
-            left_out[f"audit {path.name}"] = f"is about {whose}"
+            subject = "an engine with unknown weights" if weights is None else f"the weights {short(weights)}"
+            left_out[f"audit {path.name}"] = f"is about {subject}"
             continue
         engine = RunFolder(folder).engines / PurePath(filed.result.engine).name
         clean = filed.result.sets[0].images_digest

@@ -122,8 +122,8 @@ def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
 def _lengthen(offset: Tensor, exact: Tensor, images: Tensor, *, limit: float) -> Tensor:
     """Add steps until each row is about as long as it was before rounding, within `limit`, its sum of squares.
 
-    The step of a value from q to q + 1 gains its wanted size for 2q + 1 of the sum. Rounding takes those that gain at least
-    half of what they cost; here follow the next best ones, as in the linear relaxation of the knapsack problem.
+    The step of a value from q to q + 1 gains its wanted size and costs 2q + 1 of the sum. Rounding takes the steps that gain
+    at least half of their cost. Here the next best ones follow, as in the linear relaxation of the knapsack problem.
     """
     flat, wanted = offset.flatten(1), exact.flatten(1)
     cost = 2 * flat.abs() + 1

@@ -93,7 +93,7 @@ def _earlier(folder: Path, dataset: Dataset, name: str) -> ExternalSets | None:
 
 
 def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray[np.intp], dict[str, int]]:
-    """Ascending indices of the images that are neither of the run nor near-copies of such; and how many others are which."""
+    """Ascending indices of the images that are not the run's or near-copies of them; and for each reason how many are."""
     clean = open_clean_set(run, manifest)
     own = [pixel_digests(image for batch in clean.batches(128) for image in batch)]
     pictures = None if manifest.pictures is None else read_pictures(resolve(run, manifest.pictures))

@@ -143,9 +143,9 @@ def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.b
     return np.asarray((gradient.flatten(1).abs().amax(1) > 0).cpu().numpy())
 
 
-def _check_gradients(there: NDArray[np.bool_], *, where: str) -> None:
-    """Raise InvalidInputError where most images had no gradient to follow. there: bool (N,)."""
-    silent = 1 - float(there.mean())
+def _check_gradients(has_gradient: NDArray[np.bool_], *, where: str) -> None:
+    """Raise InvalidInputError where most images had no gradient to follow. has_gradient: bool (N,)."""
+    silent = 1 - float(has_gradient.mean())
     if silent > _SILENT:
         raise InvalidInputError(
             f"{where}: the model's gradient is 0 on {silent:.0%} of the images (saturated or quantised), so a gradient "

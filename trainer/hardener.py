@@ -72,7 +72,7 @@ class Hardener:
         return self._method.loss(batch, perturbed, **self._settings)
 
     def sharpen(self, batch: Batch, perturbed: Tensor) -> None:
-        """Under adversarial weight perturbation, the gradients at the moved weights in the place of those that are there."""
+        """Under adversarial weight perturbation, replace the gradients by those at the moved weights."""
         if self._chosen.awp:
             fixed = perturbed.detach()
             move_weights_against(self._model, lambda: self.loss(batch, fixed)[0], gamma=self._chosen.awp)

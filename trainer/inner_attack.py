@@ -118,7 +118,7 @@ class Batch:
             return
         later = torch.arange(len(self.labels), device=self.labels.device) >= self.clean
         for threat_model in kinds:
-            has = torch.tensor([one == threat_model for one in self.threat_models], device=self.labels.device)
+            has = torch.tensor([of_class == threat_model for of_class in self.threat_models], device=self.labels.device)
             chosen = (has[self.labels] & later).nonzero().squeeze(1)
             if len(chosen):
                 yield threat_model, chosen

@@ -306,7 +306,7 @@ def _save(
 
 
 def _is_state(value: Any) -> bool:
-    """Whether an entry of a schedule changes while it runs: functions do not, nor the infinity that it begins with."""
+    """Whether an entry of a schedule changes while it runs. Functions do not, and neither does its initial infinity."""
     return not callable(value) and not (isinstance(value, float) and math.isinf(value))
 
 

@@ -46,8 +46,8 @@ class TwoLogits(nn.Module):
 
     def forward(self, column: Tensor) -> Tensor:
         margin = column - self.shift
-        both = (torch.zeros_like(margin), margin)
-        return torch.cat(both if self.positive == 1 else both[::-1], dim=1)
+        columns = (torch.zeros_like(margin), margin)
+        return torch.cat(columns if self.positive == 1 else columns[::-1], dim=1)
 
 
 def build(

@@ -18,10 +18,10 @@ def parse_named(
     names. Values have the types of the defaults; `none` is for settings that may be left open. Raises InvalidInputError for
     unknown settings and for values of another type.
     """
-    name, _, rest = text.partition(":")
+    name, _, settings = text.partition(":")
     defaults = defaults_of(name)
     given = {}
-    for item in rest.split(",") if rest else ():
+    for item in settings.split(",") if settings else ():
         key, equals, value = item.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
@@ -42,13 +42,13 @@ def _example(defaults: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in list(defaults.items())[:2])
 
 
-def _value(what: str, text: str, default: Any) -> Any:
+def _value(setting: str, text: str, default: Any) -> Any:
     """`text` as the type of the default; of a setting without one a number."""
     if default is None and text == "none":
         return None
     if isinstance(default, bool):
         if text not in ("true", "false"):
-            raise InvalidInputError(f"{what}={text}: choose true or false")
+            raise InvalidInputError(f"{setting}={text}: choose true or false")
         return text == "true"
     if isinstance(default, str):
         return text
@@ -58,5 +58,5 @@ def _value(what: str, text: str, default: Any) -> Any:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InvalidInputError(f"{what}={text}: give {'a whole number' if kind is int else 'a number'}")
+        raise InvalidInputError(f"{setting}={text}: give {'a whole number' if kind is int else 'a number'}")
     return value

@@ -56,7 +56,7 @@ class Recipe:
     logit_adjustment: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, without later settings that are off: a run from before them reads the same."""
+        """As plain JSON values. Later settings that are off are left out, so a run from before them reads the same."""
         settings = asdict(self)
         return {key: value for key, value in settings.items() if key not in _LATER or value}
 
@@ -151,9 +151,9 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
         recipe = replace(recipe, averaging=0.0)
     if recipe.averaging and recipe.swa:
         raise InvalidInputError(f"averaging {recipe.averaging:g} and swa {recipe.swa:g}: choose one of them")
-    for one, cost in recipe.class_costs.items():
+    for class_name, cost in recipe.class_costs.items():
         if not 0 < cost < math.inf:
-            raise InvalidInputError(f"class cost {one}={cost:g}: give a number above 0")
+            raise InvalidInputError(f"class cost {class_name}={cost:g}: give a number above 0")
     return recipe
 
 
@@ -162,30 +162,30 @@ def check_classes(recipe: Recipe, hardening: Hardening | None, classes: Sequence
     radii = {} if hardening is None else hardening.to_json().get("class_eps", {})
     given = [("class cost", name, f"{cost:g}") for name, cost in recipe.class_costs.items()]
     given += [("class eps", name, eps) for name, eps in radii.items()]
-    for what, name, value in given:
+    for option, name, value in given:
         if name not in classes:
-            raise InvalidInputError(f"{what} {name}={value}: the classes are {first_few(classes, limit=MAX_CLASSES)}")
+            raise InvalidInputError(f"{option} {name}={value}: the classes are {first_few(classes, limit=MAX_CLASSES)}")
 
 
 def parse_costs(texts: Sequence[str]) -> dict[str, float]:
     """`mel=2` and the like as factors by class; raises InvalidInputError where a text is not of that form or repeats one."""
-    return _by_class(texts, float, what="class cost", form="CLASS=NUMBER, for example mel=1.5")
+    return _by_class(texts, float, option="class cost", form="CLASS=NUMBER, for example mel=1.5")
 
 
 def parse_class_eps(texts: Sequence[str]) -> dict[str, Fraction]:
     """`mel=3/255` and the like as 8-bit steps by class; raises InvalidInputError as `parse_costs` does."""
-    return _by_class(texts, parse_eps, what="class eps", form="CLASS=EPS, for example mel=3/255")
+    return _by_class(texts, parse_eps, option="class eps", form="CLASS=EPS, for example mel=3/255")
 
 
-def _by_class(texts: Sequence[str], value_of: Callable[[str], _Value], *, what: str, form: str) -> dict[str, _Value]:
+def _by_class(texts: Sequence[str], value_of: Callable[[str], _Value], *, option: str, form: str) -> dict[str, _Value]:
     values: dict[str, _Value] = {}
     for text in texts:
-        name, _, rest = text.partition("=")
+        name, _, value_text = text.partition("=")
         try:
-            value = value_of(rest)
+            value = value_of(value_text)
         except (ValueError, InvalidInputError):
-            raise InvalidInputError(f"{what} {text!r}: write it as {form}") from None
+            raise InvalidInputError(f"{option} {text!r}: write it as {form}") from None
         if name in values:
-            raise InvalidInputError(f"{what} {text!r}: {name} has one already, {values[name]}")
+            raise InvalidInputError(f"{option} {text!r}: {name} has one already, {values[name]}")
         values[name] = value
     return values

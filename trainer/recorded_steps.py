@@ -47,7 +47,7 @@ class RecordedSteps:
             place.copy_(value)
         assert self._graph is not None
         self._graph.replay()
-        return self._found
+        return self._adversarial
 
     def _record(self, threat_model: ThreatModel) -> None:
         apart = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ class RecordedSteps:
         torch.cuda.current_stream().wait_stream(apart)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._found = self._climb(threat_model)
+            self._adversarial = self._climb(threat_model)
         self._graph = graph
 
     def _climb(self, threat_model: ThreatModel) -> Tensor:

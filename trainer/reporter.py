@@ -1,4 +1,4 @@
-"""Where a training tells how far it is."""
+"""The functions that a training reports its progress to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the command line needs a reporter before torch is imported,
 
 @dataclass(frozen=True)
 class Reporter:
-    """Where a training tells how far it is. Each is called with what has just become known; all default to silence."""
+    """The functions that a training reports its progress to. Each gets the latest news; all default to silence."""
 
     say: Callable[[str], None] = lambda _: None
     data: Callable[[DataSummary], None] = lambda _: None

@@ -24,8 +24,8 @@ def write_options(out: Path, options: Mapping[str, Any]) -> None:
 def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     """Whether the folder holds a training to continue.
 
-    options: those that are known by now, as for `write_options`. Raises InvalidInputError where its checkpoint is damaged,
-    and where it was started with other options, which the message names.
+    options: those that are known so far, as for `write_options`. Raises InvalidInputError if its checkpoint is damaged, or
+    if it was started with other options, which the message names.
     """
     files = RunFolder(out)
     if not files.checkpoint.exists():

@@ -317,8 +317,8 @@ def _write_sets(
 
 def _description(summary: DataSummary, dataset: Dataset) -> dict[str, Any]:
     """What the run notes of its images, with the origin of its classes where a file named them."""
-    made = {name: list(members) for name, members in dataset.classes_from.items()}
-    return {**summary.to_json(), **({CLASSES_FROM: made} if made else {})}
+    members_of = {name: list(members) for name, members in dataset.classes_from.items()}
+    return {**summary.to_json(), **({CLASSES_FROM: members_of} if members_of else {})}
 
 
 def _results(opened: AdversarialSet) -> Mapping[str, float]:

@@ -58,18 +58,20 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         f"its logits differ from the source's by {computed.engine:.0e} of their range, those of an emulation of {precision} "
         f"by {computed.emulated:.0e}"
     )
-    both = f"{sizes}; the correlation of these errors is {computed.correlation:.2f}"
+    figures_text = f"{sizes}; the correlation of these errors is {computed.correlation:.2f}"
     if computed.emulated < _VISIBLE:
         text = f"{precision} makes no visible difference here, so the rounding errors cannot prove it: {sizes}"
         yield finding(Severity.INCONCLUSIVE, text)
     elif computed.engine * _CLOSER < computed.emulated:
         yield finding(Severity.FAIL, f"{precision} was requested, but the engine is too close to fp32: {sizes}")
     elif computed.engine * _SIMILAR < computed.emulated:
-        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too small for {precision}: {both}")
+        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too small for {precision}: {figures_text}")
     elif computed.engine > computed.emulated * _SIMILAR:
-        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too large for {precision}: {both}")
+        yield finding(Severity.INCONCLUSIVE, f"the rounding errors are too large for {precision}: {figures_text}")
     elif computed.correlation < _CORRELATED:
-        text = f"the rounding errors do not match {precision}; the engine may compute in a different precision: {both}"
+        text = (
+            f"the rounding errors do not match {precision}; the engine may compute in a different precision: {figures_text}"
+        )
         yield finding(Severity.INCONCLUSIVE, text)
     else:
-        yield finding(Severity.NOTE, f"the rounding errors match {precision}: {both}")
+        yield finding(Severity.NOTE, f"the rounding errors match {precision}: {figures_text}")

@@ -1,4 +1,4 @@
-"""Which operators an engine's file has beyond its reference's by which an answer can hang on a condition."""
+"""Operators that make an answer depend on a condition, and that an engine's file has but its reference lacks."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _counted(file: Path) -> Mapping[str, int]:
 
 
 def count(file: str) -> dict[str, int]:
-    """The operators by which an answer can hang on a condition, with their number; called in a process of its own."""
+    """The operators that make an answer depend on a condition, with their number; called in a process of its own."""
     path = Path(file)
     suffix = path.suffix.lower()
     read = next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)

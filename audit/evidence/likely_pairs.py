@@ -46,35 +46,35 @@ def likely_pairs(vectors: Floats, turns: Sequence[Indices], *, least: float) -> 
     """
     generator = np.random.default_rng(0)
     planes = max(_FEWEST_PLANES, len(vectors).bit_length())
-    some = np.flatnonzero(vectors.any(axis=1))
+    rows = np.flatnonzero(vectors.any(axis=1))
     for _ in range(_TABLES):
         table = generator.normal(size=(vectors.shape[1], planes)).astype(np.float32)
-        names = _cell_names(vectors, some, table)
+        names = _cell_names(vectors, rows, table)
         order = np.argsort(names, kind="stable")
         for index, turn in enumerate(turns):
             turned = np.empty_like(table)
             turned[turn] = table  # so that a vector meets the planes as its turned copy would
-            wanted = _cell_names(vectors, some, turned)
-            for first, second in _in_one_cell(some, some[order], names[order], wanted):
+            wanted = _cell_names(vectors, rows, turned)
+            for first, second in _in_one_cell(rows, rows[order], names[order], wanted):
                 likeness = np.einsum("ij,ij->i", vectors[first], vectors[second][:, turn])
                 close = np.flatnonzero(likeness >= least)
                 yield Pairs(first[close], second[close], np.full(len(close), index, np.int8), likeness[close])
 
 
-def _cell_names(vectors: Floats, some: Indices, table: Floats) -> Indices:
+def _cell_names(vectors: Floats, rows: Indices, table: Floats) -> Indices:
     """The sides of all planes that the vectors at `some` lie on, as one number each."""
     weights = 1 << np.arange(table.shape[1], dtype=np.int64)
-    parts = [((vectors[some[at : at + _ROWS]] @ table) > 0) @ weights for at in range(0, len(some), _ROWS)]
+    parts = [((vectors[rows[at : at + _ROWS]] @ table) > 0) @ weights for at in range(0, len(rows), _ROWS)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _in_one_cell(some: Indices, ordered: Indices, names: Indices, wanted: Indices) -> Iterator[tuple[Indices, Indices]]:
+def _in_one_cell(rows: Indices, ordered: Indices, names: Indices, wanted: Indices) -> Iterator[tuple[Indices, Indices]]:
     """Places of a vector of `ordered`, whose cells are `names`, and of another of `some` whose cell `wanted` is the same."""
     low, high = np.searchsorted(names, wanted, "left"), np.searchsorted(names, wanted, "right")
     matches = np.minimum(high - low, _CROWD)
-    for at in range(0, len(some), _ROWS):
+    for at in range(0, len(rows), _ROWS):
         count = matches[at : at + _ROWS]
-        second = some[at : at + _ROWS].repeat(count)
+        second = rows[at : at + _ROWS].repeat(count)
         within = np.arange(len(second)) - (count.cumsum() - count).repeat(count)
         first = ordered[low[at : at + _ROWS].repeat(count) + within]
         kept = np.flatnonzero(first != second)

@@ -27,7 +27,7 @@ _EXACT = 4 * FLOAT_STEP
 
 
 class DiffersError(Exception):
-    """Where the two networks part. found: the layer of the file; expected: of the run."""
+    """The two networks differ here. expected: the layer of the run; actual: the layer of the file."""
 
     def __init__(self, expected: Layer, actual: Layer, text: str) -> None:
         super().__init__(text)
@@ -63,7 +63,7 @@ class Channels:
         return bool((np.abs(self.scale - other.scale) <= slack).all())
 
     def repeated(self, times: int) -> Channels:
-        """Of a map of `times` positions, flattened: all positions of a channel stand together."""
+        """The channels of a flattened map of `times` positions: all positions of a channel stand together."""
         order = (self.order[:, None] * times + np.arange(times)).reshape(-1)
         return Channels(order, np.repeat(self.scale, times), np.repeat(self.loose, times))
 

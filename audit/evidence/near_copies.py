@@ -82,7 +82,7 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 
 
 def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
-    """As join_copies; cells: of the pictures, which are overwritten. luminance: of the pictures at ascending places."""
+    """As join_copies. cells: of all pictures; overwritten. luminance: gives that of the pictures at ascending places."""
     pictures = _Pictures(cells, luminance)
     alike = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
     for pairs in alike:
@@ -90,9 +90,9 @@ def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats
         lesions = _join_pairs(lesions, pairs.first[close], pairs.second[close])
         open_pairs = np.flatnonzero(lesions[pairs.first] != lesions[pairs.second])
         for start in range(0, len(open_pairs), _PAIRS):
-            some = pairs.at(open_pairs[start : start + _PAIRS])
-            close = pictures.aligned(some) >= COPY
-            lesions = _join_pairs(lesions, some.first[close], some.second[close])
+            part = pairs.at(open_pairs[start : start + _PAIRS])
+            close = pictures.aligned(part) >= COPY
+            lesions = _join_pairs(lesions, part.first[close], part.second[close])
     return lesions
 
 
@@ -116,9 +116,9 @@ class _Pictures:
     def aligned(self, pairs: Pairs) -> Floats:
         """The best cosine of each pair where one of the two is moved."""
         best = np.full(len(pairs.first), -1, np.float32)
-        some, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+        rows, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
         first, second = places[: len(best)], places[len(best) :]
-        plain, luminance = self.plain[some], self._luminance(some)
+        plain, luminance = self.plain[rows], self._luminance(rows)
         for move in moves():
             moved = self._whiten(cells_of(luminance, *move))
             for index, order in enumerate(TURNS):

@@ -56,7 +56,7 @@ def _finite(engine: Engine, images: NDArray[np.uint8]) -> bool:
 
 
 def _extreme_crops(images: AdversarialSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Of squares on a grid over all images the one of the least and of the most brightness, magnified to a whole image."""
+    """The darkest and the brightest square of a grid over all images, each magnified to a whole image."""
     size = images.image(0).shape[1]
     side = max(1, size // _PART)
     places = list(product(range(0, size - side + 1, side), repeat=2))

@@ -89,7 +89,7 @@ def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) ->
 
 
 def difference(file: str, runtime: str, run_folder: str, precision: str, corrected: bool) -> str:
-    """Where a file differs from the model of its run, in words; empty where it does not. Called in a process of its own."""
+    """The first difference between a file and the model of its run, in words; empty if there is none. In its own process."""
     folder = Path(run_folder)
     network = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
     expected = _of_run(folder, read_run(folder))
@@ -115,7 +115,7 @@ def _of_run(folder: Path, run: RunManifest) -> Layer:
 
 
 def _in_words(error: DiffersError, network: Layer) -> str:
-    """Where file and run part, and the nodes that are no layer of any classifier."""
+    """The node where file and run differ, and the nodes that are no layer of any classifier."""
     odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.actual.origin})
     more = f"; besides, no layer of the run: {', '.join(odd[:_LISTED])}{' and others' if len(odd) > _LISTED else ''}"
     return f"{error.actual.origin}: {error.text}{more if odd else ''}"

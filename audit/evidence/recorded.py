@@ -25,9 +25,9 @@ class Recorded:
     """What was recorded of the sets when the training ended.
 
     figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the recorded
-    test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: by file,
-    why a set that was crafted on the engine's source is none that its run lists, NOT_LISTED or CHANGED. operating_points:
-    of the run, or those that its export copied where the run is not at hand.
+    test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: for
+    each set that was crafted on the engine's source but is not among those that its run lists, NOT_LISTED or CHANGED.
+    operating_points: of the run, or those that its export copied if the run is not available.
     """
 
     figures: Mapping[str, Mapping[str, float]]
@@ -53,7 +53,7 @@ def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversa
 
 
 def _unlisted(image_set: AdversarialSet, folder: Path, run: RunManifest) -> str:
-    """Why a set is none that its run lists; empty where one of these has its digest, or its images and logits."""
+    """Why a set is not among those that its run lists; empty if one of them has its digest, or its images and logits."""
     listed = run.sets.get(image_set.info.name)
     if digest_file(image_set.path) in {file.digest for file in run.sets.values()}:
         return ""

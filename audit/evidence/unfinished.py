@@ -42,15 +42,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where the answers of one engine lie until its audit ends. folder: None where nothing can be kept. key: what they
-    depend on, as a digest."""
+    """The folder that keeps the answers of one engine until its audit ends; None if nothing can be kept. key: a digest of
+    what the answers depend on."""
 
     folder: Path | None
     key: str
 
 
 def shelf_of(engine: Engine, *, depends_on: Any, batch_size: int) -> Shelf:
-    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers hang on."""
+    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers depend on."""
     identity = {"engine": asdict(engine.description), "batch": batch_size, "more": depends_on}
     key = digest_parts(json.dumps(identity, sort_keys=True, default=str).encode())
     try:
@@ -66,7 +66,7 @@ def replay_unless_kept(
 
     seed: draws the batch that is asked again. Raises as replay.
     """
-    kept = _taken(shelf, images, classes=len(images.info.contract.classes))
+    kept = _stored(shelf, images, classes=len(images.info.contract.classes))
     if kept is not None and _holds(engine, images, kept, batch_size=batch_size, seed=seed):
         say(f"{images.path}: an interrupted audit had asked this engine; taken up from there")
         if progress is not None:
@@ -106,7 +106,7 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
         path.chmod(0o600)
 
 
-def _taken(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
+def _stored(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
     """What was kept for a set; None where there is nothing, or it is another user's, or not what was written."""
     if shelf.folder is None or not is_private(shelf.folder):
         return None

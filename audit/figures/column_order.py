@@ -18,8 +18,8 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True)
 class FittedOrder:
-    """order: by class its column. name: of the usual order that it is; empty where it is none of them. unsure: pairs of
-    classes whose columns could as well be exchanged, by their numbers."""
+    """order: the column of each class. name: of the usual order that it is; empty if it is none. unsure: pairs of classes,
+    by their numbers, whose columns could also be exchanged."""
 
     order: Order
     name: str

@@ -136,7 +136,7 @@ def compare(
 def _hit_interval(
     right: NDArray[np.bool_], rows: NDArray[np.bool_], groups: NDArray[np.int64], *, confidence: float
 ) -> Interval:
-    """Of the share of right answers among some rows, from effective counts; [0, 1] without a row."""
+    """The interval of the share of right answers among some rows, from effective counts; [0, 1] without a row."""
     return accuracy_interval(right[rows], groups[rows], confidence=confidence) if rows.any() else Interval(0.0, 1.0)
 
 

@@ -17,7 +17,7 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class AtRisk:
-    """An image whose answer hangs on less than the drift. Invariant: margin >= 0 and drift >= 0.
+    """An image whose answer depends on less than the drift. Invariant: margin >= 0 and drift >= 0.
 
     index: in its set. margin: by how much the source's first logit leads its second. drift: how far the engine moved the
     lead over any class. flipped: whether the engine answers otherwise.
@@ -64,7 +64,7 @@ def median_drift(source: NDArray[np.float32], logits: NDArray[np.float32]) -> fl
 def _drift_and_margin(
     source: NDArray[np.float32], engine: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each image how far the lead of the source's answer moved, and the least such lead: both float64 (N,)."""
+    """For each image, how far the lead of the source's answer moved, and the smallest such lead: both float64 (N,)."""
     rows, before = np.arange(len(source)), predictions(source)
     leads = source[rows, before][:, None].astype(np.float64) - source  # of the source's answer over each class
     moved = engine[rows, before][:, None].astype(np.float64) - engine

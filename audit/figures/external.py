@@ -157,12 +157,12 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
     engine = figures_of(stored.logits, images.labels, stored.lesions)
     source = engine if stored.source_logits is None else figures_of(stored.source_logits, images.labels, stored.lesions)
     before = None if own is None else figures_of(own.source_logits, own.labels, own.group)
-    both = {kind.name for kind in source.classes if kind.engine.count}
-    both &= {kind.name for kind in (before or source).classes if kind.engine.count}
+    shared_classes = {kind.name for kind in source.classes if kind.engine.count}
+    shared_classes &= {kind.name for kind in (before or source).classes if kind.engine.count}
     rows = []
     for name in (ACCURACY, BALANCED, MALIGNANT_CALLS):
-        external, of_engine = _estimate(source, name, both), _estimate(engine, name, both)
-        of_own = None if before is None else _estimate(before, name, both)
+        external, of_engine = _estimate(source, name, shared_classes), _estimate(engine, name, shared_classes)
+        of_own = None if before is None else _estimate(before, name, shared_classes)
         if external is None or of_engine is None:
             continue
         difference = None if of_own is None else of_own.value - external.value
@@ -187,7 +187,7 @@ def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate 
 
 
 def _of_difference(own: Estimate, external: Estimate) -> Interval:
-    """Of a difference of two independent figures, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    """The interval of a difference of independent figures, from their limits (MOVER: Zou & Donner 2008)."""
     difference = own.value - external.value
     below = _norm([own.value - own.interval.low, external.interval.high - external.value])
     above = _norm([own.interval.high - own.value, external.value - external.interval.low])

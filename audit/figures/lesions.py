@@ -21,12 +21,12 @@ def differing_lesions(values: NDArray[np.int64], groups: NDArray[np.int64]) -> i
 
 
 def design_effect(values: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """By how much lesions inflate the variance of the mean of `values`, int64 (N,); groups: int64 (N,). At least 1.
+    """The factor by which lesions inflate the variance of the mean of `values`, at least 1. values, groups: int64 (N,).
 
-    Estimated, it is the variance with lesions as the unit over that with images as the unit (Rao and Scott, Biometrics 48
-    (1992) 577-585). The estimate knows nothing while few lesions differ: without any, it would be 1 for ten lesions of a
-    thousand images. So it is mixed with sum m^2 / sum m, its value where the images of a lesion always agree, with the
-    weight KNOWN_FROM / differing lesions, at most 1. bench/simulate.py shows how often the verdict errs with it.
+    The estimate is the variance with lesions as the unit, divided by that with images as the unit (Rao and Scott, Biometrics
+    48 (1992) 577-585). It is unreliable while few lesions differ: if none differs, it would be 1 for ten lesions of a
+    thousand images. So it is mixed with sum m^2 / sum m, its value if the images of a lesion always agree. That value's
+    weight is KNOWN_FROM / differing lesions, at most 1. bench/simulate.py shows how often the verdict errs with it.
     """
     count = len(values)
     _, index = np.unique(groups, return_inverse=True)

@@ -72,7 +72,7 @@ def majority_class(labels: Indices) -> tuple[int, float]:
 
 
 def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hits:
-    """Of the images that this engine gets right when clean, how many it gets wrong when attacked.
+    """How many of the images that this engine gets right when clean it gets wrong when attacked.
 
     clean, adversarial: predictions of the same engine on the same images in the same order.
     """

@@ -99,9 +99,10 @@ def _probability(
     margin: float,
     z: float,
 ) -> float:
-    """Of `holds(lost, gained, images)`, which is true up to a number of lost images that grows with the gained ones.
+    """The probability that `holds(lost, gained, images)` is true.
 
-    z: standard errors by which the margin has to lie above the drop, for the normal approximation.
+    It is true up to a number of lost images, which grows with the gained ones. z: for the normal approximation, how many
+    standard errors the margin has to be above the drop.
     """
     n, discordance = max(1, round(images)), lost + gained
     if n * discordance > _ENUMERATED:

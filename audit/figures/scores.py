@@ -160,7 +160,7 @@ def _by_lesion(values: NDArray[np.float64], lesions: NDArray[np.intp], count: in
 
 
 def _placements(scores: Scores, ill: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each malignant image the share of benign ones below it, of each benign one that of malignant ones above it.
+    """For each malignant image the share of benign ones below it; for each benign one that of malignant ones above it.
 
     A tie counts half.
     """
@@ -178,10 +178,10 @@ def _area(
     groups: NDArray[np.int64],
     confidence: float,
 ) -> RocArea:
-    """With Wilson's interval for as many trials as give the area's variance, which stays within 0 and 1.
+    """The area with Wilson's interval, which stays within 0 and 1, for the number of trials that gives the area's variance.
 
-    A perfect order has no variance: the lesions of the rarer kind are the trials then, and there are no more in any case
-    than lesions.
+    There are at most as many trials as lesions. A perfect order has no variance; then the lesions of the rarer kind are the
+    trials.
     """
     rarer = min(len(np.unique(groups[ill])), len(np.unique(groups[~ill])))
     if covariance is None:

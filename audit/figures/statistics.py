@@ -187,14 +187,14 @@ def lesion_bootstrap(
 def balanced_interval(
     right: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64], *, confidence: float = 0.95
 ) -> Interval:
-    """Of a balanced accuracy, from the intervals of its classes' sensitivities. right: bool (N,); the others int64 (N,)."""
+    """The interval of a balanced accuracy, from those of its classes. right: bool (N,); labels, groups: int64 (N,)."""
     classes = [labels == label for label in np.unique(labels)]
     limits = [accuracy_interval(right[chosen], groups[chosen], confidence=confidence) for chosen in classes]
     return mean_interval([float(right[chosen].mean()) for chosen in classes], limits)
 
 
 def mean_interval(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
-    """Of the mean of independent proportions, from their own limits (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
+    """The interval of a mean of independent proportions (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
     value = sum(shares) / len(shares)
     below = math.hypot(*(share - limits.low for share, limits in zip(shares, intervals, strict=True))) / len(shares)
     above = math.hypot(*(limits.high - share for share, limits in zip(shares, intervals, strict=True))) / len(shares)

@@ -3,7 +3,7 @@
 FAIL is `<failure>` and INCONCLUSIVE is `<error>`: the question was asked and could not be answered. `<skipped>` would not
 do, since a skipped test is no reason for Jenkins, GitLab or dorny/test-reporter to call a run anything but successful. All
 three count errors with the failures: Jenkins makes the build unstable, GitLab's suite has failed as soon as its error count
-is not 0, and dorny/test-reporter treats the two elements alike. `<skipped>` is left for what the verdict does not hang on:
+is not 0, and dorny/test-reporter treats the two elements alike. `<skipped>` is left for what the verdict does not depend on:
 a set that was compared with nothing, and warnings. The first case is the verdict itself, so that a file is green only if
 the audit passed. An audit has no time of its own, so there are no timestamps: equal audits give equal bytes.
 """

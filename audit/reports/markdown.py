@@ -83,9 +83,11 @@ def _facts(result: AuditResult) -> Iterable[str]:
     for line in first_lines(result):
         yield f"**{safe(line)}**\n"
     about = result.description
-    whose = "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
+    origin = (
+        "foreign engine, read through a contract" if result.foreign else f"run {result.run_name}, {lineage_text(result)}"
+    )
     yield f"- {safe(f'{about.runtime} {about.version} {about.provider}, {precision_text(result)}')}"
-    yield f"- {safe(whose)}"
+    yield f"- {safe(origin)}"
     yield f"- {safe(result.dataset)}"
     yield f"- control: {safe(result.control)}"
     if about.batches:
@@ -216,7 +218,7 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
 
 
 def _drawn(arguments: Sequence[str]) -> list[str]:
-    """Of the words of an audit those that say what was attacked afresh, and from which seed."""
+    """The arguments of an audit that say what was attacked afresh, and with which seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
         if word in _DRAWN:

@@ -96,10 +96,10 @@ def _head(result: AuditResult, console: Console) -> None:
     runtime = f"{about.runtime} {about.version} {about.provider}"
     _print_parts(console, result.engine.name, runtime, precision_text(result))
     images = f"{clean.images:,} images, {clean.lesions:,} lesions"
-    whose = (
+    origin = (
         ("foreign engine, read through a contract",) if result.foreign else (f"run {result.run_name}", lineage_text(result))
     )
-    _print_parts(console, *whose, box, result.dataset, images)
+    _print_parts(console, *origin, box, result.dataset, images)
     print_line(console, f"control: {result.control}", style="" if _controlled(result) else "bold magenta")
 
 

@@ -85,7 +85,7 @@ def attack(
 
 
 def _refuse_without_data(given: Mapping[str, bool], attack_names: Sequence[str]) -> None:
-    for flag in (flag for flag, there in given.items() if there):
+    for flag in (flag for flag, is_given in given.items() if is_given):
         raise InvalidInputError(f"{flag}: is about other images than the run's own; name these with --data")
     if not attack_names:
         raise InvalidInputError("attack: name one or more with --attack, such as --attack pgd")

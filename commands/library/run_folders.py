@@ -24,7 +24,7 @@ def free_folder(stem: str) -> Path:
 
 
 def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
-    """Where `run` is runs/latest: tell which run that is, and which newer one is not finished.
+    """If `run` is runs/latest, say which run that is, and which newer one is not finished.
 
     remark: takes a line. Raises InvalidInputError where no run is finished.
     """

@@ -56,7 +56,7 @@ def landlock_version() -> int:
 
 
 def missing_confinement() -> str:
-    """What of the confinement this machine does not offer, as a sentence lists it; empty where nothing is missing."""
+    """The parts of the confinement that this machine lacks, listed for a sentence; empty if nothing is missing."""
     missing = []
     if not landlock_version():
         missing.append("Landlock (files)")

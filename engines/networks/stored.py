@@ -47,15 +47,15 @@ class Stored:
 
     @property
     def constant(self) -> Constant:
-        """As numbers of a layer."""
+        """Its numbers as those of a layer."""
         return Constant(np.asarray(self.raw, np.float64), self.slack)
 
     def integers(self) -> tuple[int, ...]:
-        """As whole numbers, such as axes."""
+        """Its numbers as integers, such as axes."""
         return tuple(int(value) for value in np.asarray(self.raw, np.float64).reshape(-1))
 
     def number(self) -> float:
-        """As one number; raises ValueError for several."""
+        """Its only number; raises ValueError for several."""
         return float(np.asarray(self.raw, np.float64).item())
 
 

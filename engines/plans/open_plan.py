@@ -108,7 +108,7 @@ def _deserialised(trt: Any, log: ErrorLog, path: Path, *, allow_code: bool) -> t
 
 
 def _settings(options: PlanOptions, *, is_rtx: bool, allow_code: bool) -> dict[str, str]:
-    """What of the options changes how the plan computes, for the reports."""
+    """The options that change how the plan computes, for the reports."""
     settings: dict[str, str] = {"kernel_specialisation": options.specialisation} if is_rtx else {}
     if options.cuda_graphs:
         settings["cuda_graphs"] = "on"

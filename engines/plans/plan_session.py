@@ -216,7 +216,7 @@ class PlanSession:
         return shape
 
     def _described(self, description: SessionDescription) -> SessionDescription:
-        """With the batches that the plan takes, and the tensors that are converted on the way."""
+        """The description with the batches that the plan takes and the tensors that the session converts."""
         converted = self._tensors.converted
         settings = {**description.settings, **({"converted": converted} if converted else {})}
         profiles = next(iter(self._tensors.profiles.values()), ())

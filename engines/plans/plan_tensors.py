@@ -58,7 +58,7 @@ def _checked_type(engine: Any, trt: Any, name: str, *, where: str) -> TensorType
 
 
 def _port(engine: Any, name: str, kind: TensorType) -> Port:
-    """With any batch, because the session splits and fills up."""
+    """The port, which takes any batch, because the session splits and fills up."""
     shape = [None if side < 0 else int(side) for side in engine.get_tensor_shape(name)]
     return Port(name, (None, *shape[1:]) if shape else (), kind.outside)
 

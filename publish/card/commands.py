@@ -112,7 +112,7 @@ def _method(settings_by_name: Mapping[str, Any]) -> str:
 
 
 def _attack_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:
-    """The commands that crafted the sets beyond those that training itself writes."""
+    """The commands that crafted the sets which training itself did not write."""
     for figures in record.sets:
         if figures.info.threat_model is not None and figures.info.name not in record.manifest.results:
             threat, attack_settings = figures.info.threat_model, figures.info.settings

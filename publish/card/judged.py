@@ -78,7 +78,7 @@ def _place(row: Row) -> tuple[str, str]:
 
 
 def images_of_run(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """What of external images is the run's own, and what was left out for that; a line each."""
+    """Lines about external images that belong to the run, and about those that were left out for that reason."""
     for filed in audits:
         external = filed.result.external
         if external is None:

@@ -157,7 +157,7 @@ def _source_figures(record: RunRecord, *, time: int) -> Iterator[Metric]:
 
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    """Of the engine of a comparison; the names are those of a run's results."""
+    """The figures of a comparison's engine; the names are those of a run's results."""
     yield "accuracy", comparison.engine_accuracy
     yield "balanced_accuracy", comparison.engine_balanced
     yield "majority_share", comparison.majority_share
@@ -211,12 +211,12 @@ def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float
 
 
 def _part(text: str) -> str:
-    """As one part of a key: slashes separate parts."""
+    """The text as one part of a key; slashes separate parts."""
     return text.replace("/", "-of-")
 
 
 def _key(text: str) -> str:
-    """With the characters that MLflow takes in a key, which other trackers take too."""
+    """The text with only the characters that MLflow accepts in a key; other trackers accept them too."""
     return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)[:250]
 
 

@@ -120,7 +120,8 @@ def test_a_training_that_diverges_is_a_result(
 
     monkeypatch.setattr(work, "train_run", train_run)
     assert study("--only", "train").exit_code == 0
-    page, _ = page_of(tmp_path)
+    page, figures = page_of(tmp_path)
+    assert figures["left"] == []
     assert f"- train {HARDENED.name}: the loss became nan in epoch 1" in page
     assert study("--only", "train").exit_code == 0
     assert tried == [STANDARD.name, HARDENED.name]  # neither is tried again

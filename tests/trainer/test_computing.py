@@ -182,7 +182,7 @@ def test_recorded_steps_are_those_of_pgd(model: nn.Module, monkeypatch: pytest.M
     frozen, steps = folded(model), RecordedSteps(lambda: frozen, steps=3)
 
     def replay() -> None:
-        steps._found = steps._climb(threat_model)
+        steps._adversarial = steps._climb(threat_model)
 
     monkeypatch.setattr(steps, "_record", lambda _: setattr(steps, "_graph", SimpleNamespace(replay=replay)))
     for eps in (2, 8):  # the radius of a recording may grow

@@ -38,7 +38,7 @@ def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
 
 
 def scaled_margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """The margin over the spread of the logits as it is: unlike the ratio, no wider spread makes it rise."""
+    """The margin divided by the present spread of the logits. Unlike the ratio, it does not rise with a wider spread."""
     spread = logits.detach().amax(1) - logits.detach().amin(1)
     return margin(logits, labels, aims) / (spread + _TINY)
 

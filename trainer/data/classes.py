@@ -132,7 +132,7 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
 
 
 def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
-    """By class of the task those of the data, `*` written out."""
+    """For each class of the task its classes of the data; `*` is written out."""
     if plan.members is None:
         return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}

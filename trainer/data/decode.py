@@ -129,7 +129,7 @@ def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings a picture upright by its tag; None where it is, or where its EXIF data are damaged, as viewers show it."""
+    """The turn that brings a picture upright by its tag; None if there is none, or its EXIF data are damaged."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):

@@ -15,7 +15,7 @@ _DOWNSAMPLED = "_downsampled"
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's name is that of a picture; what systems hide (macOS' `._name.jpg`) is none."""
+    """Whether a file's name is that of a picture; files that systems hide (macOS' `._name.jpg`) are not."""
     hidden = path.name.startswith(_HIDDEN) or path.parent.name.startswith(_HIDDEN)
     return path.suffix.casefold() in SUFFIXES and not hidden
 
@@ -40,7 +40,7 @@ class Pictures:
         return tuple(self._exact.get(name) or self._alike.get(_simple(name)) or ())
 
     def not_read(self, name: str) -> str:
-        """The file of this name in a format that is known and not read, such as HEIC; nothing where there is none."""
+        """The file of this name in a known format that is not supported, such as HEIC; nothing if there is none."""
         return self._not_read.get(_simple(name), "")
 
     def an_example(self) -> str:

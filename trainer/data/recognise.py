@@ -78,7 +78,7 @@ def _archive_of(path: Path, columns: Sequence[str]) -> Archive | None:
 
 
 def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Path]) -> None:
-    """Raise for a table that is no archive's and yet says something of images: its labels must not go unread."""
+    """Raise for a table that fits no archive but says something about images: its labels must not be ignored."""
     stems = {path.stem for path in files if is_picture(path)}
     for path, columns in headers.items():
         if _GUESSES in path.name.casefold():

@@ -106,10 +106,10 @@ def assemble(
     files = {image_id: pictures.of(image_id) for image_id in by_id if image_id}
     if not any(files.values()):
         example = pictures.an_example()
-        there = f"such as {example}" if example else "no picture at all"
+        pictures_text = f"such as {example}" if example else "no picture at all"
         raise InvalidInputError(
             f"{table}: none of its {len(by_id):,} images, such as {next(iter(files), '(no id)')}, is in the folder, which "
-            f"has {there}; put the table into the folder of its pictures"
+            f"has {pictures_text}; put the table into the folder of its pictures"
         )
     diagnoses = _diagnoses(rows)
     records: list[Record] = []

@@ -170,8 +170,8 @@ def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, .
             "also be in training, and these files cannot show it"
         )
     if split.leaked_lesions or split.leaked_patients:
-        who = "lesions" if split.leaked_lesions else "patients"
-        notes.append(f"test {who} are also in training, so test figures are too good; --split lesion avoids this")
+        leaked = "lesions" if split.leaked_lesions else "patients"
+        notes.append(f"test {leaked} are also in training, so test figures are too good; --split lesion avoids this")
     if dataset.patients is not None and (unknown := int((dataset.patients < 0).sum())):
         notes.append(f"the patient of {unknown:,} images is not known, so they are only grouped by lesion")
     if not dataset.malignant:

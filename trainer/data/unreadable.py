@@ -7,6 +7,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands in the place of an image or a digest that could not be had."""
+    """Replaces an image or a digest that could not be read."""
 
     reason: str

@@ -33,10 +33,10 @@ def run_study(
     report: Reporter | None = None,
     ended: Ended = lambda record: None,
 ) -> tuple[Stage, ...]:
-    """Do the stages of `wanted` that are not done; returns those that are left.
+    """Do the stages of `wanted` that are not done; returns those that are left, as `remaining` does.
 
-    jobs: processes that work at the same time. minutes: after them no stage begins. A stage that failed before is not tried
-    again; one whose models are not there is left. Raises InvalidInputError where the folder belongs to other settings or
+    jobs: processes that work at the same time. minutes: after them no stage begins. One whose models are not there is left.
+    Raises InvalidInputError where the folder belongs to other settings or
     another study works in it.
     """
     report = report or Reporter()
@@ -45,8 +45,7 @@ def run_study(
     with one_writer(folder.lock, place=str(place.out), say=report.say):
         _claim(folder, place.settings)
         dataset_of(place, report.progress("reading images"))  # once, before several processes would
-        failed = {record.stage for record in read_stages(folder) if record.state == "failed"}
-        todo = [stage for stage in wanted if stage.name not in failed and not is_done(folder, stage, place.settings)]
+        todo = remaining(place, wanted)
 
         def over() -> bool:
             return minutes is not None and time.monotonic() - started > 60 * minutes
@@ -59,7 +58,17 @@ def run_study(
             _one_by_one(place, todo, report, over, finish)
         else:
             _at_once(place, todo, jobs, report, over, finish)
-        return tuple(stage for stage in wanted if not is_done(folder, stage, place.settings))
+        return remaining(place, wanted)
+
+
+def remaining(place: Workplace, wanted: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages that are not done and can be: one that failed is not tried again, nor what needs its model."""
+    failed = {record.stage for record in read_stages(place.folder) if record.state == "failed"}
+    lost = {stage.model for stage in wanted if stage.name in failed and stage.kind == "train"}
+    return tuple(
+        stage for stage in wanted
+        if stage.name not in failed and not lost & set(stage.needs) and not is_done(place.folder, stage, place.settings)
+    )  # fmt: skip
 
 
 def _claim(folder: StudyFolder, settings: StudySettings) -> None:

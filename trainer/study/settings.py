@@ -122,10 +122,10 @@ SCALES: Mapping[str, StudySettings] = {
     "cpu": StudySettings(
         scale="cpu", size=64, images=0, eps="2/255", attack_steps=40, hardening_steps=3, precision="usual", seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),
-        autoattack=AutoAttackSettings(images=200, steps=50, targets=6, queries=500),
+        autoattack=AutoAttackSettings(images=200, steps=30, targets=3, queries=300),
         architectures=(
             _architecture("mobilenet", 0.5, paper=Fit(12, 16, 0.0), default=Fit(12, 32, 0.0)),
-            _architecture("vgg16_bn", 0.25, paper=Fit(8, 16, 0.01), default=Fit(8, 32, 1e-3)),
+            _architecture("vgg16_bn", 0.125, paper=Fit(8, 16, 0.01), default=Fit(8, 32, 1e-3)),
         ),
     ),
     "tiny": StudySettings(

@@ -120,12 +120,12 @@ def is_trained(folder: StudyFolder, model: StudyModel) -> bool:
 
 
 def is_crafted(folder: StudyFolder, model: StudyModel, path: Path) -> bool:
-    """Whether a set is there and was crafted on the model as it is now."""
+    """Whether there is a set that was crafted on the present model."""
     return path.exists() and open_set(path).info.source == read_run(folder.run(model).path).weights.digest
 
 
 def answers_there(folder: StudyFolder, model: StudyModel, crafted_on: StudyModel, name: str) -> bool:
-    """Whether the answers of the model as it is now to the set as it is now are there."""
+    """Whether there are answers of the present model to the present set."""
     weights = read_run(folder.run(model).path).weights.digest
     images = open_set(folder.run(crafted_on).set_file(name)).images_digest
     return read_answers(folder.answers(model, crafted_on, name), weights=weights, images=images) is not None

@@ -143,14 +143,14 @@ def _l2(
         row, column, other_row, other_column = corners[index]
         receiving = (slice(None), slice(row, row + side), slice(column, column + side))
         emptied = (slice(None), slice(other_row, other_row + side), slice(other_column, other_column + side))
-        both = np.zeros((size, size), bool)
-        both[receiving[1:]] = both[emptied[1:]] = True
+        windows = np.zeros((size, size), bool)
+        windows[receiving[1:]] = windows[emptied[1:]] = True
         spare = max(0.0, squared - float((image_offset**2).sum())) / colours
-        budget = np.sqrt(spare + (image_offset[:, both] ** 2).sum(axis=1))[:, None, None]
+        budget = np.sqrt(spare + (image_offset[:, windows] ** 2).sum(axis=1))[:, None, None]
         window = image_offset[receiving]
         old = window / (1e-10 + np.sqrt((window**2).sum(axis=(1, 2), keepdims=True)))
         new = _bump(side, turned=bool(turned[index])) * signs[index] + old
-        image_offset[:, both] = 0
+        image_offset[:, windows] = 0
         image_offset[receiving] = new / np.sqrt((new**2).sum(axis=(1, 2), keepdims=True)) * budget
     return offset
 

@@ -96,8 +96,8 @@ def accuracy_chart(result: AuditResult) -> Chart:
     def draw(figure: Figure) -> None:
         axes = _rows(figure, names, above=30, right=16)
         accuracies = [_accuracies(set_result.comparison, confidence=confidence) for set_result in sets]
-        for which, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
-            plotted = {row: accuracy for row, pair in enumerate(accuracies) if (accuracy := pair[which]) is not None}
+        for position, shift, style in ((0, -0.17, _SOURCE_STYLE), (1, 0.17, _ENGINE_STYLE)):
+            plotted = {row: accuracy for row, pair in enumerate(accuracies) if (accuracy := pair[position]) is not None}
             if plotted:
                 values, rows = [accuracy.value for accuracy in plotted.values()], [row + shift for row in plotted]
                 axes.errorbar(values, rows, xerr=_bars(plotted.values()), linestyle="", **style)
@@ -139,14 +139,14 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
     def draw(figure: Figure) -> None:
         height = 300.0
         axes = figure.add_axes((54 / _WIDTH, 46 / height, 1 - 70 / _WIDTH, 1 - 82 / height))
-        for which, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
+        for position, style, line in ((0, _SOURCE_STYLE, "--"), (1, _ENGINE_STYLE, "-")):
             accuracies = [
                 (eps, accuracy)
                 for eps, set_result in curve
-                if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[which])
+                if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[position])
             ]
             if accuracies:
-                shift = (which - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
+                shift = (position - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
                 heights, bars = [accuracy.value for _, accuracy in accuracies], _bars(accuracy for _, accuracy in accuracies)
                 axes.errorbar([eps + shift for eps, _ in accuracies], heights, yerr=bars, linestyle=line, **style)
         axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")

@@ -77,7 +77,7 @@ def _bars(axes: Axes, groups: Sequence[Group], *, balanced: bool) -> None:
         places = [place + (number - 1.5) * _BAR for place in measured]
         values = [figures.balanced if balanced else figures.accuracy for figures in measured.values()]
         intervals = [figures.balanced_interval if balanced else figures.interval for figures in measured.values()]
-        ends = [(value - one.low, one.high - value) for value, one in zip(values, intervals, strict=True)]
+        ends = [(value - interval.low, interval.high - value) for value, interval in zip(values, intervals, strict=True)]
         heights, lengths = 100 * np.array(values), 100 * np.array(ends).T.clip(0)
         axes.bar(places, heights, 0.9 * _BAR, color=colour, label=label)
         axes.errorbar(places, heights, yerr=lengths, linestyle="", color="black", capsize=2, linewidth=1)

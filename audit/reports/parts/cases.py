@@ -20,7 +20,7 @@ _FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUS
 class Case:
     """A gate, or a rule that found something in one set or in the whole audit (set is None), with all that is said of it.
 
-    outcome: None where the question was not answered and the verdict does not hang on it: a gate that binds nothing, or a
+    outcome: None where the question was not answered and the verdict does not depend on it: a gate that binds nothing, or a
     finding that only warns. figures: what was measured, with its bound. findings: what the audit says of it.
     """
 

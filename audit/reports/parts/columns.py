@@ -32,8 +32,8 @@ def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
     least[:keys] = [
         full if full <= console.width // 3 else words for full, words in zip(natural, least[:keys], strict=False)
     ]
-    whole = _taken(natural) <= console.width
-    parts = [list(range(len(columns)))] if whole else _parts(least, keys=keys, width=console.width)
+    fits = _total_width(natural) <= console.width
+    parts = [list(range(len(columns)))] if fits else _parts(least, keys=keys, width=console.width)
     for number, part in enumerate(parts):
         if number:
             console.print()
@@ -49,7 +49,7 @@ def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
     key_columns = list(range(keys))
     parts = [[*key_columns]]
     for index in range(keys, len(least)):
-        if len(parts[-1]) > keys and _taken([least[column] for column in (*parts[-1], index)]) > width:
+        if len(parts[-1]) > keys and _total_width([least[column] for column in (*parts[-1], index)]) > width:
             parts.append([*key_columns])
         parts[-1].append(index)
     return parts
@@ -57,9 +57,9 @@ def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
 
 def _shared(natural: Sequence[int], least: Sequence[int], *, width: int) -> list[int]:
     """Widths from what the words of a column need up to what its lines need; free room is shared out evenly."""
-    widths, room = list(least), width - _taken(least)
+    widths, room = list(least), width - _total_width(least)
     if room < 0:  # the widest give way
-        while _taken(widths) > width and max(widths) > 1:
+        while _total_width(widths) > width and max(widths) > 1:
             widths[widths.index(max(widths))] -= 1
         return widths
     while room > 0 and (growing := [index for index, current in enumerate(widths) if current < natural[index]]):
@@ -86,7 +86,7 @@ def _table_of(columns: Sequence[Column], *, title: object) -> Table:
     return table
 
 
-def _taken(widths: Sequence[int]) -> int:
+def _total_width(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * (len(widths) - 1)
 
 

@@ -146,8 +146,8 @@ def _splits(study: Study) -> list[str]:
     for row in study.rows:
         if row.attack == "clean":
             kinds.setdefault((row.model.arch, row.model.recipe, row.model.hardened), {})[row.model.split] = row
-    both = {kind: rows for kind, rows in kinds.items() if len(rows) > 1}
-    if not both:
+    with_both_splits = {kind: rows for kind, rows in kinds.items() if len(rows) > 1}
+    if not with_both_splits:
         return []
     leaked = next((training.leaked_lesions for training in study.trainings if training.model.split == "paper"), None)
     lines = [
@@ -157,7 +157,7 @@ def _splits(study: Study) -> list[str]:
         "| model | recipe | clean, random split | clean, by lesions | difference, points | balanced, random | "
         "balanced, by lesions |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for (arch, recipe, hardened), rows in both.items():
+    for (arch, recipe, hardened), rows in with_both_splits.items():
         random, lesions = rows["paper"].figures, rows["lesion"].figures
         lines.append(_line([
             f"{'hardened' if hardened else 'standard'} {arch}", recipe, _with_interval(random), _with_interval(lesions),
@@ -219,7 +219,7 @@ def _times(study: Study) -> list[str]:
 
 def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
     failed = [f"- {stage.stage}: {safe(stage.remark)}" for stage in study.stages if stage.state == "failed"]
-    lines = ["## Failed", "", *failed, ""] if failed else []
+    lines = ["## Failed", "", "The stages that need these models are left out.", "", *failed, ""] if failed else []
     return [*lines, "## Not done", "", *(f"- {name}" for name in remaining)] if remaining else lines
 
 

@@ -97,14 +97,13 @@ def plan_reports(
     sets: Path | None = None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[Plan, ...]:
-    """Where the reports on each engine go, checked before the first audit.
+    """The files that the reports on each engine go to, checked before the first audit.
 
-    output: of the JSON report, by default the run's audits folder, else beside the engine; the file is called after the
-    folder `sets`, too, where that is not the run's own. report_texts: as parse_targets
-    takes them. Where there are several engines, both need ENGINE in their file names. remark: takes a line where the default
-    place cannot be written to, such as a read-only run; the audit is then made without a JSON report. Raises
-    InvalidInputError where ENGINE is lacking, where `output` cannot be written, where two reports would go to one place or
-    one onto the baseline, and as parse_targets.
+    output: of the JSON report; by default it is in the run's audits folder, or beside the engine if there is no run. The
+    file name also names the folder `sets` if that is not the run's own. report_texts: as parse_targets takes them. With
+    several engines, both need ENGINE in their file names. remark: takes a line if the default place cannot be written to,
+    such as a read-only run; the audit is then made without a JSON report. Raises InvalidInputError if ENGINE is missing, if
+    `output` cannot be written, if two reports would go to one place or one onto the baseline, and as parse_targets.
     """
     if len(engines) > 1:
         if output is not None and ENGINE not in str(output):

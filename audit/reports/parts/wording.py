@@ -82,8 +82,8 @@ def external_rows(external: ExternalResult) -> Iterator[tuple[str, str, str, str
         if figure.difference is not None and figure.interval is not None:
             low, high = 100 * figure.interval.low, 100 * figure.interval.high
             difference = f"{100 * figure.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
-        own, there = _estimate_text(figure.own), _estimate_text(figure.external)
-        yield figure.set, figure.figure, own, there, percent(figure.engine), difference, answer
+        own, elsewhere = _estimate_text(figure.own), _estimate_text(figure.external)
+        yield figure.set, figure.figure, own, elsewhere, percent(figure.engine), difference, answer
 
 
 def _estimate_text(estimate: Estimate | None) -> str:

@@ -163,7 +163,7 @@ def test_nor_does_any_other_text(tmp_path: Path, audits: dict[str, AuditResult],
 def test_nor_do_the_lines_that_a_command_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     screen.note(f"a {name}")
     screen.say(f"a {name}")
-    endings._told(InvalidInputError(f"{name}: no such file"))
+    endings._report(InvalidInputError(f"{name}: no such file"))
     printed = capsys.readouterr()
     assert not UNSEEN.findall(printed.out + printed.err)
     assert printed.err.splitlines()[-1].startswith("skinaudit: ")

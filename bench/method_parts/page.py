@@ -1,0 +1,83 @@
+"""The results of `bench/methods.py` as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skinaudit.bench.method_parts.candidates import BASELINE
+from skinaudit.bench.report import table
+
+Result = Mapping[str, Any]
+
+
+def page(results: Sequence[Result], tests: Sequence[Result], costs: Mapping[str, float]) -> str:
+    """Costs of an epoch, validation figures of all candidates at each eps, test figures of those that were tested."""
+    radii = sorted({result["eps"] for result in results if result["eps"]})
+    parts = [_costs(costs), *(_validation(results, eps) for eps in radii), *(_tests(tests, eps) for eps in radii if tests)]
+    return "\n".join(parts)
+
+
+def _costs(costs: Mapping[str, float]) -> str:
+    rows = [[work, f"{cost:.2f}"] for work, cost in sorted(costs.items(), key=lambda item: item[1])]
+    return f"## What an epoch costs\n\nAt full eps, as a multiple of plain PGD's.\n\n{table(('work', 'time'), rows)}"
+
+
+def _validation(results: Sequence[Result], eps: int) -> str:
+    header = ("candidate", "epochs", "seeds", "clean", "PGD-40", "AutoAttack", "x PGD", "malignant under AutoAttack")
+    lines = list(_by_candidate(results, eps, f"autoattack {eps}/255"))
+    base = next((cells["autoattack"] for name, _, _, cells in lines if name == BASELINE), float("nan"))
+    rows = [
+        [
+            name, str(epochs), str(seeds), f"{cells['clean']:.1%}", f"{cells['pgd']:.1%}", f"{cells['autoattack']:.1%}",
+            f"{cells['autoattack'] / base:.2f}", f"{cells['malignant']:.1%}",
+        ]
+        for name, epochs, seeds, cells in sorted(lines, key=lambda line: -line[3]["autoattack"])
+    ]  # fmt: skip
+    return (
+        f"## Validation images, {eps}/255\n\nBalanced accuracy, mean over the seeds. AutoAttack with fewer steps.\n\n"
+        f"{table(header, rows)}"
+    )
+
+
+def _by_candidate(results: Sequence[Result], eps: int, strongest: str) -> Iterator[tuple[str, int, int, dict[str, float]]]:
+    for name in dict.fromkeys(result["name"] for result in results):
+        mine = [one for one in results if one["name"] == name and strongest in one["validation"]]
+        if mine:
+            by_attack = [one["validation"] for one in mine]
+            cells = {
+                "clean": _mean(one["clean"]["balanced_accuracy"] for one in by_attack),
+                "pgd": _mean(one[f"pgd {eps}/255"]["balanced_accuracy"] for one in by_attack),
+                "autoattack": _mean(one[strongest]["balanced_accuracy"] for one in by_attack),
+                "malignant": _mean(one[strongest]["malignant_sensitivity"] for one in by_attack),
+            }
+            yield name, mine[0]["epochs"], len(mine), cells
+
+
+def _mean(values: Iterator[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _tests(tests: Sequence[Result], eps: int) -> str:
+    """A row a candidate and attack: mean over seeds, their least and greatest, and the interval of the middle seed."""
+    columns = ("accuracy", "balanced_accuracy", "malignant_sensitivity", "malignant_auc", "sensitivity_mel")
+    header = ("candidate", "attack", "accuracy", "balanced", "malignant sensitivity", "malignant AUC", "melanoma")
+    rows = []
+    for name in dict.fromkeys(one["name"] for one in tests):
+        mine = [one["test"] for one in tests if one["name"] == name and f"autoattack {eps}/255" in one["test"]]
+        for attack in ("clean", f"pgd {eps}/255", f"autoattack {eps}/255") if mine else ():
+            cells = (_cell([one[attack][column] for one in mine]) for column in columns)
+            rows += [[name, attack, *cells]]
+    return (
+        f"## Test images, {eps}/255\n\nMean over the seeds (least to greatest of them) and the 95% interval of the first "
+        f"seed by a bootstrap of lesions.\n\n{table(header, rows)}"
+    )
+
+
+def _cell(figures: Sequence[Sequence[float]]) -> str:
+    values = [figure[0] for figure in figures]
+    spread = f" ({100 * min(values):.1f} to {100 * max(values):.1f})" if len(values) > 1 else ""
+    low, high = figures[0][1:]
+    return f"{100 * float(np.mean(values)):.1f}{spread} [{100 * low:.1f}, {100 * high:.1f}]"
