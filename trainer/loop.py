@@ -92,7 +92,7 @@ def fit(
     """
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
+    batches = slices(_visited_images(len(train.labels), recipe.batch), recipe.batch)
     steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
@@ -181,7 +181,7 @@ def _train_epoch(
 
     function: that of `model`, as it is trained. tail: see `follow`.
     """
-    order = np.random.default_rng(seed).permutation(len(feed))[: _used(len(feed), recipe.batch)]
+    order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch)]
     flips = torch.Generator().manual_seed(seed + 1)
     repeats = 1
     if hardener is not None:
@@ -220,7 +220,7 @@ def _train_epoch(
     return tally.means()
 
 
-def _used(count: int, batch: int) -> int:
+def _visited_images(count: int, batch: int) -> int:
     """How many of `count` images an epoch visits: batch norm cannot train on a last batch of one, so that one sits out."""
     return count - 1 if count % batch == 1 else count
 
