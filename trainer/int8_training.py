@@ -77,7 +77,7 @@ class RoundedModel:
             rounded = self.logits(images, rounds=True)
         first, second = exact.log_softmax(1), rounded.log_softmax(1)
         apart = ((first.exp() - second.exp()) * (first - second)).sum(1).log1p().mean()
-        logits: Tensor = _Beside.apply(rounded, _AGREEMENT * apart + _REACH * reach)  # type: ignore[no-untyped-call]
+        logits: Tensor = _Beside.apply(rounded, _AGREEMENT * apart + _REACH * reach)
         return logits
 
     def logits(self, images: Tensor, *, rounds: bool) -> Tensor:
