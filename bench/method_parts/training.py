@@ -95,7 +95,8 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
     }
     result = {
         **asdict(job), "seconds": round(seconds, 1),
-        "training_seconds": round(sum(epoch["seconds"] for epoch in history), 1), "kept_epoch": kept, "validation": figures, "history": history,
+        "training_seconds": round(sum(epoch["seconds"] for epoch in history), 1), "kept_epoch": kept,
+        "validation": figures, "history": history,
     }  # fmt: skip
     write_bytes(job.result, json.dumps(result, indent=1).encode())
     return result
