@@ -79,7 +79,7 @@ class Search:
         """Whether the chosen reading is another one than `contract`, and clearly better."""
         if self.chosen is None or self.chosen.contract == contract:
             return False
-        return not any(_same(reading.contract, contract) for reading in self.rivals)
+        return not any(_same_contract(reading.contract, contract) for reading in self.rivals)
 
     def surpasses(self, contract: EngineContract) -> bool:
         """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
@@ -126,7 +126,7 @@ def search_contract(
     per_class = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
     second = rounds.answers(finalists, per_class=per_class, most=_MOST_SECOND)
     second.sort(key=lambda read: -read.whole)
-    return _decided(second, classes, tried=len(candidates) + 2)
+    return _search_result(second, classes, tried=len(candidates) + 2)
 
 
 def search_lines(search: Search) -> Iterator[str]:
@@ -227,12 +227,12 @@ class _Rounds:
         return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), fit, labels)
 
 
-def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Search:
+def _search_result(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Search:
     best = read[0]
     z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
     rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
     kept = tuple(other.reading for other in rivals)
-    chosen, reason = _chosen(kept, classes, constant=1 / len(np.unique(best.labels)))
+    chosen, reason = _choice(kept, classes, constant=1 / len(np.unique(best.labels)))
     worse = [other.reading for other in read if other not in rivals]
     if chosen is not None and worse:
         reason = (
@@ -249,7 +249,7 @@ def _decided(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Se
     return Search(ranked, len(best.labels), tried, kept, chosen, reason, doubts)
 
 
-def _chosen(rivals: Sequence[Reading], classes: Sequence[str], *, constant: float) -> tuple[Reading | None, str]:
+def _choice(rivals: Sequence[Reading], classes: Sequence[str], *, constant: float) -> tuple[Reading | None, str]:
     """constant: the balanced accuracy of a constant answer."""
     best = rivals[0]
     if best.interval.low <= constant:
@@ -347,5 +347,5 @@ def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
     return contract.layout, contract.dtype, contract.colour, contract.normalise, numbers, of_crop
 
 
-def _same(first: EngineContract, second: EngineContract) -> bool:
+def _same_contract(first: EngineContract, second: EngineContract) -> bool:
     return _key(first) == _key(second) and first.classes == second.classes

@@ -209,20 +209,20 @@ def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
         try:
             answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
         except SkinauditError as error:
-            answer = _shown(error, str(error))
+            answer = _with_traceback(error, str(error))
         except BrokenPipeError:
             raise
         except Exception as error:
-            answer = _shown(error, _fault(engine, error))
+            answer = _with_traceback(error, _fault(engine, error))
         try:
             pipe.send(answer)
         except BrokenPipeError:
             raise
         except Exception as error:  # no memory to pack the answer, for example; nothing of it was sent yet
-            pipe.send(_shown(error, _fault(engine, error)))
+            pipe.send(_with_traceback(error, _fault(engine, error)))
 
 
-def _shown(error: Exception, line: str) -> str:
+def _with_traceback(error: Exception, line: str) -> str:
     """The line, and on stderr the traceback where it is asked for."""
     if debugging():
         traceback.print_exception(error)

@@ -78,7 +78,7 @@ def _say(line: str) -> None:
 def _cost(options: argparse.Namespace) -> None:
     device = training_device()
     computing = Computing("tf32", cuda_graphs=options.cuda_graphs) if device.type == "cuda" else FP32
-    chosen = [one for one in _candidates(options) if options.weights or not one.pretrained]
+    chosen = [candidate for candidate in _candidates(options) if options.weights or not candidate.pretrained]
     costs = measure_costs(
         chosen, size=options.size, width=options.width, batch=options.batch, images=options.images or 4 * options.batch,
         computing=computing, device=device, say=_say,
@@ -188,12 +188,12 @@ def _chosen(options: argparse.Namespace, name: str, eps: int) -> bool:
 
 def best(runs: Path, eps: int) -> list[str]:
     """The hardened candidates by mean robust balanced validation accuracy at this eps, the best one first."""
-    found: dict[str, list[float]] = {}
+    robust_of: dict[str, list[float]] = {}
     for path in runs.glob(f"*-{eps}-*/result.json"):
         result = json.loads(path.read_text(encoding="utf-8"))
         robust = result["validation"][f"autoattack {eps}/255"]["balanced_accuracy"]
-        found.setdefault(result["name"], []).append(robust)
-    return sorted(found, key=lambda name: -float(np.mean(found[name])))
+        robust_of.setdefault(result["name"], []).append(robust)
+    return sorted(robust_of, key=lambda name: -float(np.mean(robust_of[name])))
 
 
 if __name__ == "__main__":

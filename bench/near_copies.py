@@ -140,24 +140,24 @@ def _edits(generator: np.random.Generator) -> Mapping[str, Callable[[Pictures], 
     return {
         "12% brighter": lambda images: np.clip(images * 1.12, 0, 255).astype(np.uint8),
         "20 levels darker": lambda images: np.clip(images.astype(np.int64) - 20, 0, 255).astype(np.uint8),
-        "JPEG, quality 70": lambda images: _each(images, lambda image: _jpeg(image, 70)),
-        "JPEG, quality 40": lambda images: _each(images, lambda image: _jpeg(image, 40)),
+        "JPEG, quality 70": lambda images: _edited(images, lambda image: _jpeg(image, 70)),
+        "JPEG, quality 40": lambda images: _edited(images, lambda image: _jpeg(image, 40)),
         "shifted by 1 pixel": shifted(1),
         "shifted by 2 pixels": shifted(2),
-        "border of 1 pixel cropped": lambda images: _each(images, lambda image: _cropped(image, 1)),
-        "border of 2 pixels cropped": lambda images: _each(images, lambda image: _cropped(image, 2)),
-        "border of 6 pixels cropped": lambda images: _each(images, lambda image: _cropped(image, 6)),
+        "border of 1 pixel cropped": lambda images: _edited(images, lambda image: _cropped(image, 1)),
+        "border of 2 pixels cropped": lambda images: _edited(images, lambda image: _cropped(image, 2)),
+        "border of 6 pixels cropped": lambda images: _edited(images, lambda image: _cropped(image, 6)),
         "noise, 4 levels": noisy(4),
         "noise, 8 levels": noisy(8),
         "noise, 16 levels": noisy(16),
         "mirrored": lambda images: images[..., ::-1],
         "turned by 90 degrees": lambda images: np.rot90(images, 1, (2, 3)),
-        "turned by 10 degrees": lambda images: _each(images, lambda image: image.rotate(10)),
+        "turned by 10 degrees": lambda images: _edited(images, lambda image: image.rotate(10)),
         "mirrored, shifted by 1, noise of 4": lambda images: noisy(4)(shifted(1)(images[..., ::-1])),
     }
 
 
-def _each(images: Pictures, edit: Callable[[Image.Image], Image.Image]) -> Pictures:
+def _edited(images: Pictures, edit: Callable[[Image.Image], Image.Image]) -> Pictures:
     rows = [np.asarray(edit(Image.fromarray(image))) for image in images.transpose(0, 2, 3, 1)]
     return np.stack(rows).transpose(0, 3, 1, 2)
 

@@ -80,14 +80,14 @@ def cases(word: str | None) -> Iterator[Case]:
 
 def run(words: list[str], place: Place, case: Case) -> Ended:
     """Run a command in the folder of its input."""
-    before, started = _used(), time.monotonic()
+    before, started = _cpu_seconds(), time.monotonic()
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "skinaudit", *words], cwd=place.folder, capture_output=True, timeout=LIMIT, check=False
         )
     except subprocess.TimeoutExpired:
         return Ended(None, time.monotonic() - started, "", f"no end within {LIMIT:.0f} s")
-    seconds, printed = _used() - before, ended.stderr.decode(errors="replace")
+    seconds, printed = _cpu_seconds() - before, ended.stderr.decode(errors="replace")
     lines = [line for line in printed.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     wrong = []
@@ -109,7 +109,7 @@ def run(words: list[str], place: Place, case: Case) -> Ended:
     return Ended(ended.returncode, seconds, line[:300], ", ".join(wrong))
 
 
-def _used() -> float:
+def _cpu_seconds() -> float:
     times = resource.getrusage(resource.RUSAGE_CHILDREN)
     return times.ru_utime + times.ru_stime
 

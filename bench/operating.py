@@ -224,21 +224,21 @@ def _answers(
 ) -> tuple[Indices, Indices]:
     """Answers of source and engine. Where they differ, either is as often the right one, but for what is lost for good."""
     ill = np.isin(labels, CONTRACT.malignant_labels)
-    right = _together(groups, generator) < np.where(ill, MALIGNANT_RIGHT[attacked], RIGHT[attacked])
+    right = _lesion_uniforms(groups, generator) < np.where(ill, MALIGNANT_RIGHT[attacked], RIGHT[attacked])
     wrong = _wrong(labels, generator)
     source = np.where(right, labels, wrong)
     engine = source.copy()
-    differ = _together(groups, generator) < truth.flips
-    first = _together(groups, generator) < 0.5
+    differ = _lesion_uniforms(groups, generator) < truth.flips
+    first = _lesion_uniforms(groups, generator) < 0.5
     source[differ] = np.where(first, labels, wrong)[differ]
     engine[differ] = np.where(first, wrong, labels)[differ]
     same = ~differ
-    lost = same & (source == labels) & (_together(groups, generator) < truth.lost / (right & same).mean())
+    lost = same & (source == labels) & (_lesion_uniforms(groups, generator) < truth.lost / (right & same).mean())
     engine[lost] = wrong[lost]
     called = np.isin(source, CONTRACT.malignant_labels)
     benign = generator.choice(np.flatnonzero(~np.isin(np.arange(len(SHARES)), CONTRACT.malignant_labels)), len(labels))
     share = truth.malignant / called[ill].mean() + truth.turned
-    turned = ill & called & same & (_together(groups, generator) < share)
+    turned = ill & called & same & (_lesion_uniforms(groups, generator) < share)
     engine[turned] = benign[turned]
     if truth.malignant:  # as many benign images are gained, so that accuracy is not lost besides
         _gain(engine, labels, same & ~ill & (source != labels), int((turned & (source == labels)).sum()), generator)
@@ -253,7 +253,7 @@ def _gain(engine: Indices, labels: Indices, rows: NDArray[np.bool_], count: int,
     engine[gained] = labels[gained]
 
 
-def _together(groups: Indices, generator: np.random.Generator) -> NDArray[np.float64]:
+def _lesion_uniforms(groups: Indices, generator: np.random.Generator) -> NDArray[np.float64]:
     """Uniform numbers, float64 (N,): an image has its lesion's with probability TOGETHER, else one of its own."""
     own, of_lesion = generator.random(len(groups)), generator.random(groups[-1] + 1)
     return np.where(generator.random(len(groups)) < TOGETHER, of_lesion[groups], own)

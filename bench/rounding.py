@@ -43,7 +43,7 @@ def main() -> None:
         for precision in [name for name in emulated if name != "fp32"]:
             other_precisions = {f"{name}, emulated": logits for name, logits in emulated.items() if name != precision}
             for computed, logits in {
-                **dict(_same(precision, graphs, images)),
+                **dict(_same_precision(precision, graphs, images)),
                 **other_precisions,
                 **dict(_partly(precision, source)),
             }.items():
@@ -62,7 +62,7 @@ def _graphs(engines: Path, folder: Path) -> dict[str, Path]:
     return graphs
 
 
-def _same(precision: str, graphs: dict[str, Path], images: NDArray[np.uint8]) -> Iterator[tuple[str, Logits]]:
+def _same_precision(precision: str, graphs: dict[str, Path], images: NDArray[np.uint8]) -> Iterator[tuple[str, Logits]]:
     """Answers of other kernels for the precision that was asked for."""
     import onnxruntime
     import openvino

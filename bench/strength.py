@@ -114,7 +114,7 @@ def by_us(name: str, model: nn.Module, threat_model: ThreatModel, batch: Batch, 
     def craft(images: Tensor, labels: Tensor) -> Tensor:
         return function(frozen, images, labels, threat_model=threat_model, generator=generator, **settings)
 
-    return standing(frozen, batch, craft, threat_model, _all(batch), size=size)
+    return standing(frozen, batch, craft, threat_model, _every_image(batch), size=size)
 
 
 def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
@@ -122,7 +122,7 @@ def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batc
     import torchattacks
 
     assert pair.peer is not None
-    intact = _all(batch)
+    intact = _every_image(batch)
     for name, settings in ((pair.peer, pair.settings or {}), *pair.cascade):
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
@@ -164,7 +164,7 @@ def compare(
     return measured
 
 
-def _all(batch: Batch) -> Tensor:
+def _every_image(batch: Batch) -> Tensor:
     return torch.ones(len(batch.labels), dtype=torch.bool)
 
 

@@ -114,7 +114,7 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
     groups = np.repeat(np.arange(images), sizes)[:images]
     labels = np.where(generator.random(images)[groups] < MALIGNANT_SHARE, 0, 1)
     about: dict[str, tuple[str, ...]] = {
-        name: _drawn(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
+        name: _drawn_values(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
     }
     columns, here, policy = columns_of(about), np.array([value == truth.site for value in about["site"]]), Policy()
     answers = []
@@ -146,7 +146,7 @@ def _answers(
     return Answers(engine=np.where(lost, _OTHER[labels], engine), source=source)
 
 
-def _drawn(generator: np.random.Generator, shares: Any, groups: NDArray[np.int64]) -> tuple[str, ...]:
+def _drawn_values(generator: np.random.Generator, shares: Any, groups: NDArray[np.int64]) -> tuple[str, ...]:
     """A value for each lesion, by its share."""
     values, weights = zip(*shares, strict=True)
     drawn = generator.choice(len(values), len(groups), p=np.array(weights) / sum(weights))

@@ -85,10 +85,10 @@ def paper(show: bool, data: str | None, out: Path | None, **options: Any) -> Non
         raise InvalidInputError(f"--data {data}: the scale {settings.scale} has synthetic images; use another --scale")
     threads = max(1, thread_count(options["threads"]) // options["jobs"])
     place = Workplace(out or RUNS / f"paper-{settings.scale}", data or "synthetic", settings, threads)
-    left = _run(place, wanted, options)
+    stages_left = _run(place, wanted, options)
     say(f"page: {place.folder.page}")
-    if left:
-        note(f"{len(left)} stages are left; repeat the command to go on")
+    if stages_left:
+        note(f"{len(stages_left)} stages are left; repeat the command to go on")
 
 
 def _settings(options: dict[str, Any]) -> StudySettings:
@@ -120,11 +120,11 @@ def _run(place: Workplace, wanted: Sequence[Any], options: dict[str, Any]) -> Se
             report.say(f"{record.stage}: {record.state} in {record.seconds:,.1f} s" + f" {record.remark}".rstrip())
             _write_page(place, wanted)
 
-        left = run_study(
+        stages_left = run_study(
             place, wanted, jobs=options["jobs"], minutes=options["minutes"], report=report, ended=ended
         )  # fmt: skip
     _write_page(place, wanted)
-    return left
+    return stages_left
 
 
 def _write_page(place: Workplace, wanted: Sequence[Any]) -> None:
@@ -143,9 +143,9 @@ def _write_page(place: Workplace, wanted: Sequence[Any]) -> None:
     if not any(is_trained(folder, stage.model) for stage in wanted):
         return
     study = read_study(folder.path)
-    left = [stage.name for stage in remaining(place, wanted)]
+    stages_left = [stage.name for stage in remaining(place, wanted)]
     plot = folder.plot.name if draw_study(study, folder.plot) else None
     command = shlex.join(("skinaudit", *sys.argv[1:]))
-    page = render(study, command=command, remaining=left, settings=to_toml(place.settings), plot=plot)
+    page = render(study, command=command, remaining=stages_left, settings=to_toml(place.settings), plot=plot)
     write_bytes(folder.page, page.encode())
-    write_json(folder.figures, {**to_json(study), "command": command, "left": left})
+    write_json(folder.figures, {**to_json(study), "command": command, "left": stages_left})

@@ -103,7 +103,7 @@ def open_session(
 
     Code in a file that this user's own export wrote here is allowed.
     """
-    name = _named(runtime, path) if runtime else runtime_of(path)
+    name = _checked_runtime(runtime, path) if runtime else runtime_of(path)
     plan = plan or PlanOptions()
     for name_of, flag in plan.beyond(RUNTIMES[name].plan_options).items():
         raise EngineError(f"{path}: {name} does not support {flag}, which is for {takers_of(name_of)}; leave it out")
@@ -192,7 +192,7 @@ def open_emulated(
     return SessionEngine(open_isolated(opening), where=str(graph), own=own)
 
 
-def _named(runtime: str, path: Path) -> str:
+def _checked_runtime(runtime: str, path: Path) -> str:
     if runtime not in RUNTIMES:
         raise EngineError(f"{path}: there is no runtime {runtime}; choose among {', '.join(RUNTIMES)}")
     if path.suffix.lower() not in RUNTIMES[runtime].suffixes:

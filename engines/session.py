@@ -141,7 +141,7 @@ class SessionEngine:
             answers = np.concatenate(
                 [self._run_fixed(images[at : at + self._fixed]) for at in range(0, len(images), self._fixed)]
             )
-        logits = self._checked(answers)
+        logits = self._checked_answers(answers)
         if self._columns is None:
             return logits
         return np.stack([logits[:, columns].max(axis=1) for columns in self._columns], axis=1)
@@ -190,7 +190,7 @@ class SessionEngine:
         bounds = np.iinfo(contract.dtype)
         return np.clip(np.rint(pixels), bounds.min, bounds.max).astype(contract.dtype)
 
-    def _checked(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _checked_answers(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         codes = self._answer.codes
         if self._contract.positive is not None:
             return self._two_columns(answers[:, 0], self._contract.positive)

@@ -43,7 +43,7 @@ def on_terminal(*arguments: str, cwd: Path, width: int = 100, **environment: str
     inherited = {name: value for name, value in os.environ.items() if name not in WITHOUT}
     with terminal(width) as (outer, inner):
         process = subprocess.Popen(
-            [sys.executable, "-m", "skinaudit.cli", *arguments],
+            [str(cwd / "skinaudit"), *arguments],
             cwd=cwd, stdin=inner, stdout=inner, stderr=inner, env={**inherited, "TERM": "xterm-256color", **environment},
         )  # fmt: skip
         os.close(inner)
@@ -63,7 +63,7 @@ def on_terminal(*arguments: str, cwd: Path, width: int = 100, **environment: str
 def piped(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if name not in WITHOUT}
     return subprocess.run(
-        [sys.executable, "-m", "skinaudit.cli", *arguments],
+        [str(cwd / "skinaudit"), *arguments],
         cwd=cwd, capture_output=True, text=True, timeout=300, env={**inherited, **environment}, check=False,
     )  # fmt: skip
 
@@ -77,9 +77,10 @@ def printed(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
 
 
 @pytest.fixture(scope="module")
-def workplace(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an exported run, its audit with a probe, and the terminal's table of it."""
+def workplace(exported_run: Path, ready_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program, an exported run, its audit with a probe, and the terminal's table of it."""
     folder = tmp_path_factory.mktemp("workplace")
+    (folder / "skinaudit").symlink_to(ready_program)
     shutil.copytree(exported_run, folder / "run")
     shutil.copytree(folder / "run", folder / "copy")
     done = printed("audit", *PROBED, cwd=folder)

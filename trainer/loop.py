@@ -29,6 +29,7 @@ from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, traini
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
 from skinaudit.trainer.feed import Feed, Tally
 from skinaudit.trainer.hardener import Hardener, repeats_of
+from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
@@ -76,12 +77,14 @@ def fit(
     resume: bool,
     settings_digest: str,
     computing: Computing = FP32,
+    int8_share: float = 0.0,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     Where the recipe averages, the weights that are validated and kept are the moving average of those that are trained.
+    int8_share: part of the epochs, the last ones, that trains for int8; only these are kept, on the int8 grid.
 
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
@@ -90,7 +93,7 @@ def fit(
     """
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_used(len(train.labels), recipe.batch), recipe.batch)
+    batches = slices(_visited_images(len(train.labels), recipe.batch), recipe.batch)
     steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
@@ -104,13 +107,22 @@ def fit(
     objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
     feed = Feed(train.images, train.labels, device_of(model))
     function = training_function(model, computing, batch=recipe.batch)
-    hardener = None
-    if hardening is not None:
-        hardener = Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
+    measured = calibration_rows(len(train.labels), seed=seed)
+    first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
+
+    def hardener_of(function: Callable[[Tensor], Tensor]) -> Hardener | None:
+        if hardening is None:
+            return None
+        return Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
+
+    hardener = hardener_of(function)
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
+        if epoch >= first_rounded:
+            function = RoundedModel(model, train.images[measured])
+            hardener = hardener_of(function)
         with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
@@ -120,7 +132,8 @@ def fit(
                 tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
+        kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
+        figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
@@ -138,10 +151,12 @@ def fit(
             record[OVERFITTED] = overfitted(
                 clean=record["val_accuracy"], one_step=record[ONE_STEP], pgd=record["val_robust_accuracy"]
             )
-        record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
+        record["best"] = _is_best(
+            record, history, recipe=recipe, hardening=hardening, before=first_rounded if int8_share else 0
+        )
         history.append(record)
         if record["best"]:
-            checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
+            checkpoint.save(files.best, kept.state_dict(), {"epoch": epoch + 1})
         _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
         append_line(files.log, _line(record))
         if on_epoch is not None:
@@ -171,7 +186,7 @@ def _train_epoch(
 
     function: that of `model`, as it is trained. tail: see `follow`.
     """
-    order = np.random.default_rng(seed).permutation(len(feed))[: _used(len(feed), recipe.batch)]
+    order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch)]
     flips = torch.Generator().manual_seed(seed + 1)
     repeats = 1
     if hardener is not None:
@@ -210,7 +225,7 @@ def _train_epoch(
     return tally.means()
 
 
-def _used(count: int, batch: int) -> int:
+def _visited_images(count: int, batch: int) -> int:
     """How many of `count` images an epoch visits: batch norm cannot train on a last batch of one, so that one sits out."""
     return count - 1 if count % batch == 1 else count
 
@@ -254,13 +269,14 @@ def _validate(
     return figures
 
 
-def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
+def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None, before: int = 0) -> bool:
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
     A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
     model that has learnt something: it counts as worse than any other. So does one that overfitted to a one-step attack.
+    before: number of epochs that cannot be kept, because training for int8 has not begun.
     """
-    first = _first_kept(recipe, hardening)
+    first = max(_first_kept(recipe, hardening), before + 1)
     if record["epoch"] < first:
         return False
     return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))

@@ -48,14 +48,14 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
         )
     if built_from:
         engine_file(path, manifest, manifest.graph)  # or another graph would answer for this one
-    operators = Counter(_counted(file))
+    operators = Counter(_condition_counts(file))
     if not operators:
         return Conditions(file.name, built_from)
     reference = _reference(path, manifest, control=control)
     if reference is None or digest_file(reference) == digest_file(file):
         why = "there is no graph of its reference to compare with" if reference is None else "it is its own reference"
         return Conditions(file.name, built_from, unseen=f"it has {', '.join(sorted(operators))}, and {why}")
-    known = Counter(_counted(reference))
+    known = Counter(_condition_counts(reference))
     return Conditions(file.name, built_from, tuple(sorted(operators - known)), tuple(sorted(operators & known)))
 
 
@@ -71,7 +71,7 @@ def _readable(file: Path) -> bool:
     return any(file.suffix.lower() in runtime.conditions for runtime in RUNTIMES.values())
 
 
-def _counted(file: Path) -> Mapping[str, int]:
+def _condition_counts(file: Path) -> Mapping[str, int]:
     counts: Mapping[str, int] = call_remote(f"{__name__}:count", str(file), path=file)
     return counts
 

@@ -179,17 +179,17 @@ def further_sizes(
     if not ranges:
         largest = max(SIZES[-1], (_LARGEST if side <= _SMALL_SIDE else 2) * batch_size)
         tried = {size for size in _LADDER if size <= largest}
-        return frozenset(tried | set(_drawn(2, largest, generator))) - named_sizes(ranges, batch_size=batch_size)
+        return frozenset(tried | set(_drawn_sizes(2, largest, generator))) - named_sizes(ranges, batch_size=batch_size)
     power = 2
     while power <= max(limits.largest for limits in ranges):
         tried |= {size for size in (power - 1, power, power + 1) if _takes(ranges, size)}
         power *= 2
     for limits in ranges:
-        tried |= set(_drawn(limits.smallest, limits.largest, generator))
+        tried |= set(_drawn_sizes(limits.smallest, limits.largest, generator))
     return frozenset(tried) - named_sizes(ranges, batch_size=batch_size)
 
 
-def _drawn(smallest: int, largest: int, generator: np.random.Generator) -> list[int]:
+def _drawn_sizes(smallest: int, largest: int, generator: np.random.Generator) -> list[int]:
     """Batch sizes from `smallest` to `largest`, small ones more often: their logarithms are drawn evenly."""
     logarithms = generator.uniform(np.log(smallest), np.log(largest + 1), _DRAWN)
     return [min(largest, int(size)) for size in np.exp(logarithms)]

@@ -84,7 +84,7 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
     pictures, of_run = None, np.zeros((2, len(clean)), bool)
     same_names, near = np.zeros(len(clean), bool), np.full(len(clean), -1, np.int8)
     if run is not None and folder is not None:
-        own_sets = _alike(folder, run, sets)
+        own_sets = _own_counterparts(folder, run, sets)
         pictures = None if run.pictures is None else read_pictures(resolve(folder, run.pictures))
         of_run, same_names = _in_run(images, clean.ids, pictures, own_sets)
         near = near_copies(images, pictures, own_sets[0].batches(128) if own_sets else ())
@@ -122,7 +122,7 @@ def _frames(described: ExternalSets, clean: AdversarialSet) -> NDArray[np.int64]
     return np.repeat(rows[:, :2], rows[:, 2], axis=0)
 
 
-def _alike(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:
+def _own_counterparts(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:
     """The run's clean set and, of its adversarial ones, those of the same attack, threat model and settings."""
     if CLEAN not in run.sets:
         return ()

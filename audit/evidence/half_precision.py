@@ -85,7 +85,7 @@ def compare_with_emulation(
     for stored in answered:
         done = 0
         for batch in stored.images.batches(batch_size):
-            named, expected = _named(emulated, batch), stored.answers[done : done + len(batch)]
+            named, expected = _predicted(emulated, batch), stored.answers[done : done + len(batch)]
             overflows += int((named == _OVERFLOWN).sum())
             flips += int(((named != expected) & (named != _OVERFLOWN)).sum())
             done += len(batch)
@@ -93,7 +93,7 @@ def compare_with_emulation(
     return HalfPrecision(precision, images, overflows, flips, unanswered_frames(emulated, frames))
 
 
-def _named(engine: Engine, images: NDArray[np.uint8]) -> Indices:
+def _predicted(engine: Engine, images: NDArray[np.uint8]) -> Indices:
     """The class of each image, int64 (N,), _OVERFLOWN where it gets NaN or infinity: a batch with one is halved."""
     try:
         logits = engine.logits(images)
@@ -101,7 +101,7 @@ def _named(engine: Engine, images: NDArray[np.uint8]) -> Indices:
         if len(images) == 1:
             return np.array([_OVERFLOWN], np.int64)
         middle = len(images) // 2
-        return np.concatenate([_named(engine, images[:middle]), _named(engine, images[middle:])])
+        return np.concatenate([_predicted(engine, images[:middle]), _predicted(engine, images[middle:])])
     finite = np.isfinite(logits).all(axis=1)
     named = np.full(len(logits), _OVERFLOWN, np.int64)
     named[finite] = predictions(logits[finite])

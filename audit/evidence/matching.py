@@ -103,7 +103,7 @@ class Matcher:
 
     def _match(self, expected: Layer, actual: Layer) -> Channels:
         if actual.kind in self.allowed.kinds:
-            return self._through(expected, actual)
+            return self._match_rounding(expected, actual)
         if expected.kind != actual.kind or (expected.kind == "other" and expected.settings != actual.settings):
             raise DiffersError(expected, actual, f"the run's model has {expected.origin} there")
         if expected.settings != actual.settings and not _same_activation(expected, actual):
@@ -116,9 +116,9 @@ class Matcher:
         if not expected.inputs:
             return _same_channels(expected.shape[0] if expected.shape else 0)
         before = self.match(expected.inputs[0], actual.inputs[0])
-        return self._behind(expected, actual, before)
+        return self._match_weights(expected, actual, before)
 
-    def _through(self, expected: Layer, actual: Layer) -> Channels:
+    def _match_rounding(self, expected: Layer, actual: Layer) -> Channels:
         """Behind a rounding or a cast. A rounding to at least 0 stands in for the ReLU that was left out before it."""
         below = actual.inputs[0]
         while below.kind in self.allowed.kinds:
@@ -140,9 +140,9 @@ class Matcher:
                 return channels[0]
         raise first_error or DiffersError(expected, actual, "its inputs do not have the same channels")
 
-    def _behind(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
+    def _match_weights(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
         """The channels behind a layer whose inputs match."""
-        actual = _of_half(actual) if self.allowed.half else actual
+        actual = _with_half_slack(actual) if self.allowed.half else actual
         if expected.kind in ("convolution", "dense"):
             return self._weighted(expected, actual, before)
         if expected.kind == "flatten":
@@ -160,7 +160,7 @@ class Matcher:
         return before
 
     def _weighted(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
-        weight, run_weight = _of(actual.weight), _of(expected.weight)
+        weight, run_weight = _constant_of(actual.weight), _constant_of(expected.weight)
         own = _own_channels(expected)
         if own:
             weight = _scaled(weight, before.scale, axis=0)
@@ -172,9 +172,9 @@ class Matcher:
             per_place = loose.reshape((1, -1) + (1,) * (weight.value.ndim - 2)) * np.ones((1, *weight.value.shape[1:]))
             looseness = per_place.reshape(1, -1)
         weight = _without_dead(weight, run_weight, expected, before, own=own)
-        rows = _Rows(weight, _of(actual.bias), looseness, self._bias_slack(actual, weight))
+        rows = _Rows(weight, _constant_of(actual.bias), looseness, self._bias_slack(actual, weight))
         order = before.order if own else None
-        return rows.fitted(run_weight, _of(expected.bias), expected, actual, order=order)
+        return rows.fitted(run_weight, _constant_of(expected.bias), expected, actual, order=order)
 
     def _bias_slack(self, actual: Layer, weight: Constant) -> Array:
         """How far correction may have moved each bias: what rounding shifts a sum by at most."""
@@ -311,8 +311,8 @@ def _check_constants(expected: Layer, actual: Layer) -> None:
 
 def _scales(expected: Layer, actual: Layer) -> Channels:
     """The channels of an affine layer whose factors may stand in the weights of the next layer instead."""
-    factor, shift = _of(actual.weight), _of(actual.bias)
-    run_factor, run_shift = _of(expected.weight), _of(expected.bias)
+    factor, shift = _constant_of(actual.weight), _constant_of(actual.bias)
+    run_factor, run_shift = _constant_of(expected.weight), _constant_of(expected.bias)
     equal = np.abs(factor.value - run_factor.value) <= factor.slack + run_factor.slack + _NEGLIGIBLE
     scale = np.where(equal, 1.0, factor.value / np.where(run_factor.value == 0, np.inf, run_factor.value))
     loose = np.where(equal, 0.0, factor.slack / np.abs(factor.value) + run_factor.slack / np.abs(run_factor.value))
@@ -347,12 +347,12 @@ def _dead(below: Layer, channels: int) -> NDArray[np.bool_]:
     return silent if len(silent) == channels else np.zeros(channels, bool)
 
 
-def _of(part: Constant | None) -> Constant:
+def _constant_of(part: Constant | None) -> Constant:
     assert part is not None  # the weights of a layer that _check_shapes has seen
     return part
 
 
-def _of_half(layer: Layer) -> Layer:
+def _with_half_slack(layer: Layer) -> Layer:
     """Numbers that fp16 holds as they are may have been rounded to it."""
 
     def rounded(part: Constant | None) -> Constant | None:

@@ -29,10 +29,10 @@ def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
     if fitting:
         lowest = min(fitting, key=lambda point: point.specificity)
         return Operating(lowest, "", True)
-    return Operating(None, _lacking(inputs, points, specificity), bool(points))
+    return Operating(None, _reason_without_point(inputs, points, specificity), bool(points))
 
 
-def _lacking(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: float | None) -> str:
+def _reason_without_point(inputs: Inputs, points: tuple[OperatingPoint, ...], specificity: float | None) -> str:
     if points and specificity is not None:
         names = ", ".join(f"{point.specificity:g}" for point in points)
         return (

@@ -67,7 +67,7 @@ def pair_sets(
     for image_set, title in zip(sets, titles, strict=True):
         before, is_own = same.get(image_set.images_digest), False
         if before is None and own_sets and pairs and pairs[0] is not None:
-            before = _own(image_set, title, baseline, unseen, weights=weights, path=path)
+            before = _own_set_of_baseline(image_set, title, baseline, unseen, weights=weights, path=path)
             is_own = before is not None
         if before is None:
             _refuse_rival(image_set, title, unseen, weights=weights, own_sets=own_sets, path=path)
@@ -103,7 +103,7 @@ def _refuse_rival(
     )
 
 
-def _own(
+def _own_set_of_baseline(
     image_set: AdversarialSet,
     title: str,
     baseline: AuditResult,

@@ -98,7 +98,7 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, network)
     except DiffersError as error:
-        return _in_words(error, network)
+        return _description(error, network)
     return "" if channels.plain else f"{network.origin}: its outputs are scaled or in a different order"
 
 
@@ -114,7 +114,7 @@ def _of_run(folder: Path, run: RunManifest) -> Layer:
         raise EngineError(f"{path}: holds no {error.args[0]}, which the run's structure names; train again") from error
 
 
-def _in_words(error: DiffersError, network: Layer) -> str:
+def _description(error: DiffersError, network: Layer) -> str:
     """The node where file and run differ, and the nodes that are no layer of any classifier."""
     odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.actual.origin})
     more = f"; besides, no layer of the run: {', '.join(odd[:_LISTED])}{' and others' if len(odd) > _LISTED else ''}"

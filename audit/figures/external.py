@@ -93,7 +93,7 @@ class ExternalResult:
 
 def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *, confidence: float) -> ExternalResult:
     """The table of own test and external validation. confidence: two-sided, before it allows for the number of figures."""
-    pairs = [(stored, _own(stored, external.own_sets)) for stored in answered]
+    pairs = [(stored, _own_set(stored, external.own_sets)) for stored in answered]
     compared = max(1, 3 * sum(own is not None for _, own in pairs))
     adjusted = 1 - (1 - confidence) / compared
     return ExternalResult(
@@ -134,7 +134,7 @@ def looks(
     return tuple(result)
 
 
-def _own(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
+def _own_set(stored: AnsweredSet, own_sets: Sequence[AdversarialSet]) -> AdversarialSet | None:
     info = stored.images.info
     recipe = (info.attack, info.threat_model, dict(info.settings))
     for own_set in own_sets:

@@ -78,7 +78,7 @@ def with_excess(
         for (name, value), rows in members.items():
             for figure, (of_figure, difference) in lost.items():
                 inside, outside = rows & of_figure, ~rows & of_figure
-                if min(_counted(groups[inside]), _counted(groups[outside])) >= least:
+                if min(_effective_lesions(groups[inside]), _effective_lesions(groups[outside])) >= least:
                     key = (index, name, value, figure)
                     parts[key] = _score_by_lesion(difference, inside, of_figure, lesions)
                     rests[key] = float(difference[outside].mean())
@@ -120,7 +120,7 @@ def _score_by_lesion(
     return np.bincount(lesions, weights=by_image).astype(np.float64)
 
 
-def _counted(groups: NDArray[np.int64]) -> float:
+def _effective_lesions(groups: NDArray[np.int64]) -> float:
     return effective_lesions(groups) if len(groups) else 0.0
 
 

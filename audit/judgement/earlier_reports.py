@@ -44,17 +44,22 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     was that of single images then, the clinical endpoint, which images are called malignant, and the answers by image.
     """
     changed: dict[str, Any] = _with_lesions(dict(report))
-    changed["gates"] = _each(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
+    changed["gates"] = _with_each_changed(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
     for name, fields in _LATER.items():
         if isinstance(report.get(name), dict):
             changed[name] = {**fields, **changed[name]}
-    changed["probes"] = _each(changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe})
-    changed["sets"] = _each(changed.get("sets"), _with_clinical_fields)
+    changed["probes"] = _with_each_changed(
+        changed.get("probes"), lambda probe: {"small": False, "malignant_drop": None, **probe}
+    )
+    changed["sets"] = _with_each_changed(changed.get("sets"), _with_clinical_fields)
     if isinstance(report.get("external"), dict):
         changed["external"] = {"left_out": {}, "of_run": {}, **changed["external"]}
     baseline = changed.get("baseline")
     if isinstance(baseline, dict):
-        changed["baseline"] = {**baseline, "sets": _each(baseline.get("sets"), lambda entry: {"pooled": None, **entry})}
+        changed["baseline"] = {
+            **baseline,
+            "sets": _with_each_changed(baseline.get("sets"), lambda entry: {"pooled": None, **entry}),
+        }
     later = {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": []}
     return {**later, **_NO_OPERATING_POINT, **changed}
 
@@ -89,7 +94,7 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
         "scores": None,
         "at_threshold": None,
         **result,
-        "flipped": _each(result.get("flipped"), lambda flip: {"name": "", **flip}),
+        "flipped": _with_each_changed(result.get("flipped"), lambda flip: {"name": "", **flip}),
     }
     if isinstance(result.get("comparison"), dict):
         changed["comparison"] = {"malignant_drop": None, "turned_benign": None, **result["comparison"]}
@@ -132,10 +137,12 @@ def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
     classes = report.get("classes")
     names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
     changed["malignant"] = list(earlier_malignant(names))
-    changed["sets"] = _each(report.get("sets"), _set)
-    changed["probes"] = _each(report.get("probes"), lambda probe: {**probe, "by_answers": probe.get("name") in _BY_ANSWERS})
-    changed["gates"] = _each(report.get("gates"), lambda gate: _gate(gate, names))
-    changed["findings"] = _each(
+    changed["sets"] = _with_each_changed(report.get("sets"), _set)
+    changed["probes"] = _with_each_changed(
+        report.get("probes"), lambda probe: {**probe, "by_answers": probe.get("name") in _BY_ANSWERS}
+    )
+    changed["gates"] = _with_each_changed(report.get("gates"), lambda gate: _gate(gate, names))
+    changed["findings"] = _with_each_changed(
         report.get("findings"), lambda finding: {**finding, "gate": _gate_of(finding), "figures": {}}
     )
     if isinstance(report.get("policy"), dict):
@@ -148,7 +155,7 @@ def _set(result: dict[str, Any]) -> dict[str, Any]:
     comparison = result.get("comparison")
     if isinstance(comparison, dict):
         renamed = {key.replace("baseline_", "source_", 1): value for key, value in comparison.items()}
-        renamed["classes"] = _each(
+        renamed["classes"] = _with_each_changed(
             comparison.get("classes"),
             lambda figures: {"source" if key == "baseline" else key: figures[key] for key in figures},
         )
@@ -177,7 +184,7 @@ def _gate_of(finding: dict[str, Any]) -> str | None:
     return subjects.get(rule) if isinstance(rule, str) and finding.get("set") is not None else None
 
 
-def _each(values: Any, change: Any) -> Any:
+def _with_each_changed(values: Any, change: Any) -> Any:
     if not isinstance(values, list):
         return values
     return [change(value) if isinstance(value, dict) else value for value in values]

@@ -62,7 +62,7 @@ def judge(
     opened += [] if baseline is None else _against_baseline(baseline, policy)
     tested = [index for index, open_gate in enumerate(opened) if open_gate.p is not None]
     adjusted = dict(zip(tested, holm([opened[index].p or 0.0 for index in tested]), strict=True))
-    decided = [_decided(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened)]
+    decided = [_judged_gate(open_gate, adjusted.get(index), len(tested), policy) for index, open_gate in enumerate(opened)]
     return (*decided, *subgroup_gates(sets, policy))
 
 
@@ -273,7 +273,7 @@ def _mean_interval(classes: Sequence[ClassComparison]) -> Interval:
     return Interval(mean - low / len(shares), mean + high / len(shares))
 
 
-def _decided(open_gate: _Open, adjusted: float | None, comparisons: int, policy: Policy) -> Gate:
+def _judged_gate(open_gate: _Open, adjusted: float | None, comparisons: int, policy: Policy) -> Gate:
     if adjusted is None:
         return open_gate.gate
     if adjusted < policy.alpha:

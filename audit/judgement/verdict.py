@@ -60,7 +60,7 @@ def _concluded(
             return verdict, f"{', '.join(dict.fromkeys(titles))}: see the gates"
     decided = {gate.set for gate in gates if gate.rule == "drop" and gate.judgement.verdict is Verdict.PASS}
     judged = [result for result in sets if result.title in decided]
-    lacking = _lacking(judged, policy)
+    lacking = _missing_evidence(judged, policy)
     if lacking:
         return Verdict.INCONCLUSIVE, lacking
     return Verdict.PASS, _passed(sets, judged, gates, findings, policy)
@@ -94,7 +94,7 @@ def _possible(gate: Gate, policy: Policy) -> tuple[Verdict, ...]:
     return (Verdict.PASS, Verdict.INCONCLUSIVE) if holds else (Verdict.INCONCLUSIVE,)
 
 
-def _lacking(judged: Sequence[SetResult], policy: Policy) -> str:
+def _missing_evidence(judged: Sequence[SetResult], policy: Policy) -> str:
     """Why the sets whose gates passed are not enough for a PASS; empty if they are enough."""
     if not judged:
         return "no set was compared with a source model, so nothing was judged"

@@ -21,6 +21,7 @@ from skinaudit.audit.reports.parts.subgroups import parts, subgroups_text
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
     MANY_CLASSES,
+    NO_OWN_TEST,
     OWN_SETS,
     baseline_rows,
     batches_text,
@@ -52,6 +53,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             clinical_rows=list(clinical_rows(result)),
             emulation=EMULATION,
             external_note=EXTERNAL_NOTE,
+            no_own_test=NO_OWN_TEST if result.external is not None and result.external.figures else None,
             external_rows=[] if result.external is None else list(external_rows(result.external)),
             first_lines=list(first_lines(result)),
             findings={

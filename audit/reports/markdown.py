@@ -21,7 +21,9 @@ from skinaudit.audit.reports.parts.operating import operating_rows, operating_te
 from skinaudit.audit.reports.parts.subgroups import subgroups_text, worst_rows
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
+    NO_OWN_TEST,
     OWN_SETS,
+    POWER,
     baseline_rows,
     baseline_text,
     batches_text,
@@ -120,7 +122,9 @@ def _sets(result: AuditResult) -> list[str]:
             )
         )
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
-    return [*rows, "", safe(f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.")]
+    power = f" {POWER.capitalize()}." if any(gate.power is not None for gate in result.gates) else ""
+    text = f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.{power}"
+    return [*rows, "", safe(text)]
 
 
 def _clinical(result: AuditResult) -> list[str]:
@@ -184,6 +188,8 @@ def _external(result: AuditResult) -> list[str]:
         return []
     heads = ("set", "figure", "own test", safe(external.name), "engine there", "difference", "explained by")
     rows = [_row(map(safe, row)) for row in external_rows(external)]
+    if not rows:
+        return [f"{safe(NO_OWN_TEST)}."]
     return [_row(heads), "|:--|:--|--:|--:|--:|--:|:--|", *rows, "", safe(EXTERNAL_NOTE)]
 
 
@@ -217,7 +223,7 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
     return chain(first, rows), len(first) + len(open_cases)
 
 
-def _drawn(arguments: Sequence[str]) -> list[str]:
+def _attack_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of an audit that say what was attacked afresh, and with which seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
@@ -251,7 +257,7 @@ def _reproduce(result: AuditResult) -> list[str]:
         command += ["--sets", "DIR"]
     if result.baseline is not None:
         command += ["--baseline", "AUDIT.json", *(["--baseline-own-sets"] if own_sets_compared(result) else [])]
-    command += _drawn(result.arguments)
+    command += _attack_arguments(result.arguments)
     policy = ", ".join(f"{name} {value}" for name, value in asdict(result.policy).items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
     sets = ", ".join(f"{set_result.file} {short(set_result.images_digest)}" for set_result in result.sets[:20])

@@ -28,7 +28,9 @@ from skinaudit.audit.reports.parts.terminal_tables import (
 )
 from skinaudit.audit.reports.parts.wording import (
     EXTERNAL_NOTE,
+    NO_OWN_TEST,
     OWN_SETS,
+    POWER,
     baseline_rows,
     baseline_text,
     batches_text,
@@ -64,8 +66,10 @@ def print_audit(result: AuditResult, console: Console) -> None:
         _print_baseline(result, console)
     if result.external is not None and result.external.figures:
         console.print()
-        print_table(external_table(result.external), console, keys=2)
-        print_line(console, EXTERNAL_NOTE)
+        table = external_table(result.external)
+        if table.row_count:
+            print_table(table, console, keys=2)
+        print_line(console, EXTERNAL_NOTE if table.row_count else NO_OWN_TEST)
     if result.subgroups:
         console.print()
         table = subgroups_table(result)
@@ -115,7 +119,7 @@ def _print_notes(result: AuditResult, console: Console) -> None:
         f"(over {clean.classes_present} classes)",
     )
     if any(gate.power is not None for gate in result.gates):
-        print_line(console, f"power (probability that an engine as good as its source passes): {powers_text(result)}")
+        print_line(console, f"{POWER}. {powers_text(result)}")
     print_line(console, operating_text(result))
     speeds = [set_result.images_per_second for set_result in result.sets]
     print_line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")

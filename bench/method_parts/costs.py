@@ -39,8 +39,11 @@ def measure_costs(
     pixels = generator.integers(0, 256, (images, 3, size, size), dtype=np.uint8)
     drawn = Batch(pixels, generator.integers(0, len(CLASSES), images))
     all_of = (*named((BASELINE, STANDARD)), *candidates)
-    kinds = {one.clean_work: replace(one, hardening="none", malignant=Fraction(1), awp=0.0, steps=None) for one in all_of}
-    kinds |= {one.work: one for one in all_of}
+    kinds = {
+        candidate.clean_work: replace(candidate, hardening="none", malignant=Fraction(1), awp=0.0, steps=None)
+        for candidate in all_of
+    }
+    kinds |= {candidate.work: candidate for candidate in all_of}
     contestants = {}
     for work, candidate in kinds.items():
         recipe = candidate.recipe_of(epochs=1, batch=batch, malignant=MALIGNANT)

@@ -44,16 +44,16 @@ def _validation(results: Sequence[Result], eps: int) -> str:
 
 def _by_candidate(results: Sequence[Result], eps: int, strongest: str) -> Iterator[tuple[str, int, int, dict[str, float]]]:
     for name in dict.fromkeys(result["name"] for result in results):
-        mine = [one for one in results if one["name"] == name and strongest in one["validation"]]
-        if mine:
-            by_attack = [one["validation"] for one in mine]
+        of_candidate = [result for result in results if result["name"] == name and strongest in result["validation"]]
+        if of_candidate:
+            by_attack = [result["validation"] for result in of_candidate]
             cells = {
-                "clean": _mean(one["clean"]["balanced_accuracy"] for one in by_attack),
-                "pgd": _mean(one[f"pgd {eps}/255"]["balanced_accuracy"] for one in by_attack),
-                "autoattack": _mean(one[strongest]["balanced_accuracy"] for one in by_attack),
-                "malignant": _mean(one[strongest]["malignant_sensitivity"] for one in by_attack),
+                "clean": _mean(result["clean"]["balanced_accuracy"] for result in by_attack),
+                "pgd": _mean(result[f"pgd {eps}/255"]["balanced_accuracy"] for result in by_attack),
+                "autoattack": _mean(result[strongest]["balanced_accuracy"] for result in by_attack),
+                "malignant": _mean(result[strongest]["malignant_sensitivity"] for result in by_attack),
             }
-            yield name, mine[0]["epochs"], len(mine), cells
+            yield name, of_candidate[0]["epochs"], len(of_candidate), cells
 
 
 def _mean(values: Iterator[float]) -> float:
@@ -65,10 +65,12 @@ def _tests(tests: Sequence[Result], eps: int) -> str:
     columns = ("accuracy", "balanced_accuracy", "malignant_sensitivity", "malignant_auc", "sensitivity_mel")
     header = ("candidate", "attack", "accuracy", "balanced", "malignant sensitivity", "malignant AUC", "melanoma")
     rows = []
-    for name in dict.fromkeys(one["name"] for one in tests):
-        mine = [one["test"] for one in tests if one["name"] == name and f"autoattack {eps}/255" in one["test"]]
-        for attack in ("clean", f"pgd {eps}/255", f"autoattack {eps}/255") if mine else ():
-            cells = (_cell([one[attack][column] for one in mine]) for column in columns)
+    for name in dict.fromkeys(result["name"] for result in tests):
+        of_candidate = [
+            result["test"] for result in tests if result["name"] == name and f"autoattack {eps}/255" in result["test"]
+        ]
+        for attack in ("clean", f"pgd {eps}/255", f"autoattack {eps}/255") if of_candidate else ():
+            cells = (_cell([result[attack][column] for result in of_candidate]) for column in columns)
             rows += [[name, attack, *cells]]
     return (
         f"## Test images, {eps}/255\n\nMean over the seeds (least to greatest of them) and the 95% interval of the first "

@@ -41,7 +41,7 @@ def with_intervals(
 ) -> dict[str, list[float]]:
     """Each figure of all images, and the 2.5% and 97.5% quantiles of those of the samples."""
     drawn = [figures_of(chosen) for chosen in samples]
-    low_high = {name: np.quantile([one[name] for one in drawn], (0.025, 0.975)) for name in drawn[0]}
+    low_high = {name: np.quantile([figures[name] for figures in drawn], (0.025, 0.975)) for name in drawn[0]}
     return {
         name: [value, *(float(bound) for bound in low_high[name])] for name, value in figures_of(np.arange(images)).items()
     }

@@ -94,8 +94,9 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
         for name, logits in answers(frozen, dataset, parts.val, radii=radii, attack=attack).items()
     }
     result = {
-        **asdict(job), "seconds": round(seconds, 1), "training_seconds": round(sum(one["seconds"] for one in history), 1),
-        "kept_epoch": kept, "validation": figures, "history": history,
+        **asdict(job), "seconds": round(seconds, 1),
+        "training_seconds": round(sum(epoch["seconds"] for epoch in history), 1), "kept_epoch": kept,
+        "validation": figures, "history": history,
     }  # fmt: skip
     write_bytes(job.result, json.dumps(result, indent=1).encode())
     return result
@@ -115,13 +116,13 @@ def answers(
 ) -> dict[str, NDArray[np.float32]]:
     """Logits (N, classes) on clean images, under PGD-40 and under `attack`, by name such as `pgd 2/255`."""
     images, labels = dataset.images[rows], dataset.labels[rows]
-    found = {"clean": logits_of(model, images)}
+    logits_by_name = {"clean": logits_of(model, images)}
     for eps in radii:
         threat_model = ThreatModel("linf", Fraction(eps))
         for text in ("pgd:steps=40", attack):
             name = f"{text.partition(':')[0]} {eps}/255"
-            found[name] = attacked_logits(model, images, labels, threat_model=threat_model, attack=text)
-    return found
+            logits_by_name[name] = attacked_logits(model, images, labels, threat_model=threat_model, attack=text)
+    return logits_by_name
 
 
 @true_fp32()
@@ -132,15 +133,15 @@ def attacked_logits(
     device = device_of(model)
     function, settings = attacks.load(*attacks.parse(attack))
     generator = torch.Generator(device).manual_seed(0)
-    found = []
+    logits = []
     for part in slices(len(labels), 1024 if device.type == "cuda" else 200):
         perturbed = function(
             model, to_pixels(images[part], device=device), torch.from_numpy(labels[part]).to(device),
             threat_model=threat_model, generator=generator, **{**settings, "stop_margin": STOP_MARGIN},
         )  # fmt: skip
         with torch.no_grad():
-            found.append(model(perturbed.contiguous(memory_format=torch.channels_last)).cpu().numpy())
-    return np.concatenate(found)
+            logits.append(model(perturbed.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+    return np.concatenate(logits)
 
 
 def summary(logits: NDArray[np.float32], dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, float]:

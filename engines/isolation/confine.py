@@ -81,7 +81,7 @@ def confine(*, reads: Iterable[Path], writes: Sequence[Path], for_gpu: bool = Fa
     if for_gpu and os.environ.get(UNCONFINED_GPU, "") not in ("", "0"):
         return
     libc = _libc()
-    _checked(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
+    _check_result(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
     version = landlock_version()
     if version:
         further = _of_gpu() if for_gpu else []
@@ -91,13 +91,13 @@ def confine(*, reads: Iterable[Path], writes: Sequence[Path], for_gpu: bool = Fa
         program = filter_program(os.getpid(), for_gpu=for_gpu)
         buffer = ctypes.create_string_buffer(program, len(program))
         attribute = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
-        _checked(libc.prctl(_SET_SECCOMP, _FILTER, attribute, 0, 0), "seccomp")
+        _check_result(libc.prctl(_SET_SECCOMP, _FILTER, attribute, 0, 0), "seccomp")
 
 
 def end_with_parent(parent: int) -> None:
     """Let the kernel end this process when its parent ends. parent: its number, which may have ended already."""
     if sys.platform.startswith("linux"):
-        _checked(_libc().prctl(_DEATH_SIGNAL, 9, 0, 0, 0), "parent death signal")
+        _check_result(_libc().prctl(_DEATH_SIGNAL, 9, 0, 0, 0), "parent death signal")
     if os.getppid() != parent:
         os._exit(1)
 
@@ -115,7 +115,7 @@ def _restrict_files(
     handled = _EXECUTE | _WRITE | _READ | _LIST | _CHANGES
     handled |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     attribute = struct.pack("QQQ", handled, _TCP, _SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
-    ruleset = _checked(
+    ruleset = _check_result(
         libc.syscall(_CREATE_RULESET, attribute, ctypes.c_size_t(len(attribute)), 0), "landlock_create_ruleset"
     )
     try:
@@ -125,7 +125,7 @@ def _restrict_files(
             _allow(libc, ruleset, path, _READ | _LIST | _WRITE)
         for path in writes:
             _allow(libc, ruleset, path, handled & ~_EXECUTE)
-        _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+        _check_result(libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)
 
@@ -140,7 +140,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _EXECUTE | _WRITE | _READ | _TRUNCATE
         rule = struct.pack("=Qi", rights, descriptor)
-        _checked(libc.syscall(_ADD_RULE, ruleset, _BENEATH, rule, 0), f"landlock_add_rule {path}")
+        _check_result(libc.syscall(_ADD_RULE, ruleset, _BENEATH, rule, 0), f"landlock_add_rule {path}")
     finally:
         os.close(descriptor)
 
@@ -155,7 +155,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _checked(result: int, operation: str) -> int:
+def _check_result(result: int, operation: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{operation}: {os.strerror(number)}")

@@ -25,14 +25,14 @@ def network_of(structure: Structure, weights: Weights) -> Layer:
     tensors: Weights = {**weights, **constants}
     layer_of: dict[str, Layer] = {structure.input: layers.image(3, structure.size)}
     for step in structure.steps:
-        arguments = [_opened(argument, layer_of, tensors) for argument in step.arguments]
+        arguments = [_resolved(argument, layer_of, tensors) for argument in step.arguments]
         layer_of[step.name] = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
     return layer_of[structure.output]
 
 
-def _opened(argument: Any, layer_of: Mapping[str, Layer], tensors: Weights) -> Any:
+def _resolved(argument: Any, layer_of: Mapping[str, Layer], tensors: Weights) -> Any:
     if isinstance(argument, list):
-        return [_opened(item, layer_of, tensors) for item in argument]
+        return [_resolved(item, layer_of, tensors) for item in argument]
     if isinstance(argument, str) and argument.startswith(STEP):
         return layer_of[argument.removeprefix(STEP)]
     if isinstance(argument, str) and argument.startswith(WEIGHT):

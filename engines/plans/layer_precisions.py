@@ -74,10 +74,10 @@ def _precision(layer: Mapping[str, Any]) -> str:
         first.get("Format/Datatype"),
         weights.get("Type") if isinstance(weights, Mapping) else None,
     ]
-    return next((precision for precision in map(_named, kinds) if precision is not None), UNREPORTED)
+    return next((precision for precision in map(_precision_in, kinds) if precision is not None), UNREPORTED)
 
 
-def _named(text: object) -> str | None:
+def _precision_in(text: object) -> str | None:
     """The precision that a text such as `Channel major FP16 format` names."""
     words = re.findall(r"[a-z]+[0-9a-z]*", text.lower()) if isinstance(text, str) else []
     return next((_PRECISIONS[word] for word in words if word in _PRECISIONS), None)

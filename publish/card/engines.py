@@ -10,7 +10,7 @@ from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, share
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.parts.cases import Case, cases
-from skinaudit.audit.reports.parts.wording import EXTERNAL_NOTE, external_rows, margin_points, precision_text
+from skinaudit.audit.reports.parts.wording import EXTERNAL_NOTE, NO_OWN_TEST, external_rows, margin_points, precision_text
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 from skinaudit.publish.card import judged
 from skinaudit.publish.run_record import FiledAudit, RunRecord
@@ -80,13 +80,14 @@ def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
             safe(_name(filed)), safe(_images(filed.result)), f"**{filed.result.verdict.value}**", safe(filed.result.reason)
         ))  # fmt: skip
     yield ""
-    yield _row(("engine", "images", "set", "figure", "own test", "external", "engine there", "difference", "explained by"))
-    yield "|:--|:--|:--|:--|--:|--:|--:|--:|:--|"
-    for filed in audits:
-        for row in _external_rows(filed.result):
-            yield _row((safe(_name(filed)), safe(_images(filed.result)), *map(safe, row)))
-    yield ""
-    yield f"{safe(EXTERNAL_NOTE)}."
+    rows = [(_name(filed), _images(filed.result), *row) for filed in audits for row in _external_rows(filed.result)]
+    if rows:
+        heads = ("engine", "images", "set", "figure", "own test", "external", "engine there", "difference", "explained by")
+        yield _row(heads)
+        yield "|:--|:--|:--|:--|--:|--:|--:|--:|:--|"
+        yield from (_row(map(safe, row)) for row in rows)
+        yield ""
+    yield f"{safe(EXTERNAL_NOTE if rows else NO_OWN_TEST)}."
     lines = list(dict.fromkeys(judged.images_of_run(audits)))
     yield from ("", *lines) if lines else ()
     yield from judged.operating_points(audits)

@@ -150,7 +150,7 @@ def figures(record: RunRecord) -> Iterator[str]:
     )
     constant = (percent(clean.majority_share), NOTHING, percent(clean.constant_balanced), _hits(constant_hits), NOTHING)
     yield _row((f"always {safe(clean.majority_class)}", *constant))
-    yield from _below(record.sets)
+    yield from _sets_below_constant(record.sets)
     yield ""
     yield "Sensitivity per class, malignant classes first:"
     yield ""
@@ -171,7 +171,7 @@ def figures(record: RunRecord) -> Iterator[str]:
             yield f"- {safe(set_figures.info.name)}: {safe(set_figures.info.title)}, {safe(attack_settings)}"
 
 
-def _below(sets: Iterable[SourceFigures]) -> Iterator[str]:
+def _sets_below_constant(sets: Iterable[SourceFigures]) -> Iterator[str]:
     """Sets where a constant answer reaches the model's accuracy."""
     for set_figures in sets:
         comparison = set_figures.figures

@@ -50,7 +50,11 @@ def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | 
             "itself as --data FILE"
         )
     archive = next(iter(labelled.values()))
-    return Tables(archive, _once(labelled), _once(path for path, columns in headers.items() if _adds(archive, columns)))
+    return Tables(
+        archive,
+        _without_copies(labelled),
+        _without_copies(path for path, columns in headers.items() if _adds(archive, columns)),
+    )
 
 
 def _adds(archive: Archive, columns: Sequence[str]) -> bool:
@@ -58,7 +62,7 @@ def _adds(archive: Archive, columns: Sequence[str]) -> bool:
     return archive.image in columns and not any(known_archive.fits(columns) for known_archive in archives.known().values())
 
 
-def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+def _without_copies(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Each content once: a copy of a table says nothing new."""
     first: dict[str, Path] = {}
     for path in sorted(paths):

@@ -122,11 +122,11 @@ def official_split(dataset: Dataset) -> Split:
     if not (parts == 1).any():
         parts = parts.copy()
         rows = np.flatnonzero(parts == 0)
-        parts[rows[_drawn(dataset, rows, fraction=0.1)]] = 1
+        parts[rows[_drawn_for_validation(dataset, rows, fraction=0.1)]] = 1
     return _from_parts(dataset, parts)
 
 
-def _drawn(dataset: Dataset, rows: NDArray[np.int64], *, fraction: float) -> NDArray[np.bool_]:
+def _drawn_for_validation(dataset: Dataset, rows: NDArray[np.int64], *, fraction: float) -> NDArray[np.bool_]:
     """Which of `rows` are drawn for validation: whole families, about `fraction` of the images of each class."""
     generator = _generator(0)
     _, families = np.unique(_families(dataset)[rows], return_inverse=True)

@@ -48,7 +48,7 @@ def stages(settings: StudySettings, only: Sequence[str] = ()) -> tuple[Stage, ..
     only: names of architectures, recipes (`recipe-paper`), splits (`split-lesion`) or kinds of stages; a stage is left out
     where names of one sort are given and it has none of them. Raises InvalidInputError for another name.
     """
-    allowed = _allowed(settings, only)
+    allowed = _selected_names(settings, only)
     models = [
         StudyModel(architecture.name, recipe, hardened, split, seed)
         for seed in range(settings.seeds)
@@ -88,7 +88,7 @@ def _comparable(earlier: StudyModel, model: StudyModel) -> bool:
     return not model.hardened or earlier.arch == model.arch
 
 
-def _allowed(settings: StudySettings, only: Sequence[str]) -> set[str]:
+def _selected_names(settings: StudySettings, only: Sequence[str]) -> set[str]:
     sorts: tuple[tuple[str, ...], ...] = (
         tuple(architecture.name for architecture in settings.architectures),
         tuple(f"recipe-{recipe}" for recipe in settings.recipes),

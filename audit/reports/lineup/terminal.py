@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from skinaudit.audit.figures.text import NOTHING
 from skinaudit.audit.reports.parts.columns import plain_console, print_table
 from skinaudit.audit.reports.parts.lineup import Lineup
 from skinaudit.audit.reports.parts.lineup_text import Table, notes, tables
@@ -28,9 +29,20 @@ def print_lineup(lineup: Lineup, console: Console) -> None:
     for index, table in enumerate(tables(lineup)):
         if index:
             console.print()
-        print_table(_table(table), console)
+        print_table(_table(table.narrow), console)
+        if table.sentences:
+            _print_sentences(table, console)
     for note in notes(lineup):
         console.print(Text(note, style="magenta"))
+
+
+def _print_sentences(table: Table, console: Console) -> None:
+    """The last column below the table, a line for each row that says something there."""
+    console.print()
+    console.print(Text(f"{table.heads[-1]}, or why there is no audit", style="dim"))
+    for row in table.rows:
+        if row[-1] != NOTHING:
+            console.print(Text(f"{row[0]}: {row[-1]}"))
 
 
 def _table(table: Table) -> RichTable:

@@ -89,7 +89,7 @@ def accuracy_chart(result: AuditResult) -> Chart:
     """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
     sets, names = result.sets, _names(result.sets)
     clean, confidence = sets[0].comparison, result.policy.confidence
-    descriptions = (f"{set_result.title}: {_both(set_result)}" for set_result in sets)
+    descriptions = (f"{set_result.title}: {_source_and_engine(set_result)}" for set_result in sets)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
     alt = f"Accuracy of source and engine. {'; '.join(descriptions)}; {constant}."
 
@@ -133,7 +133,7 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
     }
     curve = sorted({0.0: result.sets[0], **chosen}.items())
     clean, confidence = result.sets[0].comparison, result.policy.confidence
-    descriptions = (f"eps {eps:g}/255: {_both(set_result)}" for eps, set_result in curve)
+    descriptions = (f"eps {eps:g}/255: {_source_and_engine(set_result)}" for eps, set_result in curve)
     constant = f"always {clean.majority_class}: {percent(clean.majority_share)}"
 
     def draw(figure: Figure) -> None:
@@ -181,7 +181,7 @@ def _bars(accuracies: Iterable[Accuracy]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(0.0, lengths).T, np.float64)
 
 
-def _both(set_result: SetResult) -> str:
+def _source_and_engine(set_result: SetResult) -> str:
     comparison = set_result.comparison
     return f"source {percent(comparison.source_accuracy)}, engine {percent(comparison.engine_accuracy)}"
 

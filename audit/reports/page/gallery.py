@@ -62,7 +62,7 @@ def shelves(result: AuditResult, *, pictures: bool) -> tuple[Shelf, ...]:
     """
     losing = [set_result for set_result in result.sets if set_result.flipped]
     cards_per_set = max(1, CARDS // max(1, len(losing)))
-    clean = _opened(result, result.sets[0]) if pictures and losing else ""
+    clean = _open_audited_set(result, result.sets[0]) if pictures and losing else ""
     return tuple(_shelf(result, set_result, clean, limit=cards_per_set, pictures=pictures) for set_result in losing)
 
 
@@ -80,7 +80,7 @@ def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | s
         notes.append(f"The worst {len(flips)} of {lost} are shown.")
     if not pictures:
         notes.append("The pictures were left out of this report.")
-    attacked = "" if set_result.clean or not pictures else _opened(result, set_result)
+    attacked = "" if set_result.clean or not pictures else _open_audited_set(result, set_result)
     reasons = dict.fromkeys(file for file in (clean, attacked) if isinstance(file, str) and file)
     notes.extend(f"Without pictures: {reason}." for reason in reasons)
     before = {} if isinstance(clean, str) else {flip.index: clean.image(flip.index) for flip in flips}
@@ -103,7 +103,7 @@ def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | s
     return Shelf(set_result.title, lost, tuple(cards), tuple(notes))
 
 
-def _opened(result: AuditResult, set_result: SetResult) -> AdversarialSet | str:
+def _open_audited_set(result: AuditResult, set_result: SetResult) -> AdversarialSet | str:
     """The set that was audited, or why it cannot be shown."""
     try:
         image_set = open_set(result.engine.parent / set_result.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skinaudit.audit.figures.text import NOTHING, drop_text, percent, share
 from skinaudit.audit.reports.parts.cases import gate_figures
@@ -16,17 +16,26 @@ OTHER_IMAGES = "\N{NOT EQUAL TO}"
 @dataclass(frozen=True)
 class Table:
     """Cells of text. rows: a row of one cell is a heading of those below it. numbers: how many columns after the first are
-    figures, to be set to the right.
+    figures, to be set to the right. sentences: whether the last column holds these, which a narrow page shows below.
     """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: int
+    sentences: bool = False
+
+    @property
+    def narrow(self) -> Table:
+        """The table without its last column where that holds sentences."""
+        if not self.sentences:
+            return self
+        return replace(self, heads=self.heads[:-1], rows=tuple(row[:-1] for row in self.rows), sentences=False)
 
 
 def tables(lineup: Lineup) -> tuple[Table, ...]:
     """The engines with their verdicts, then the sets, then the probes, each engine by engine."""
-    all_tables = [Table(("engine", "precision", "runtime", "verdict", "worst gate"), tuple(map(_engine, lineup.entries)), 0)]
+    of_engines = ("engine", "precision", "runtime", "verdict", "worst gate")
+    all_tables = [Table(of_engines, tuple(map(_engine, lineup.entries)), 0, sentences=True)]
     if lineup.titles:
         heads = ("set", "accuracy", "balanced", "drop from source", "malignant", "verdict")
         all_tables.append(Table(heads, tuple(_sets(lineup)), 4))

@@ -25,7 +25,7 @@ def render(study: Study, *, command: str, remaining: Sequence[str], settings: st
     """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
     parts: Iterable[list[str]] = (
         _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
-        _everything(study), _times(study), _not_done(study, remaining),
+        _all_figures(study), _times(study), _not_done(study, remaining),
         ["## Settings", "", "```toml", settings.rstrip(), "```"],
     )  # fmt: skip
     return "\n".join(line for part in parts if part for line in (*part, "")).rstrip() + "\n"
@@ -64,12 +64,12 @@ def _table_one(study: Study) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for model in _models(study):
-        own = {row.attack: row for row in study.rows if _same(row.model, model) and row.on_itself}
+        own = {row.attack: row for row in study.rows if _same_kind(row.model, model) and row.on_itself}
         theirs = PAPER.get((paper_name(model.arch), model.hardened), {})
         cells = [model_text(model), model.recipe, split_text(model.split), str(len(own["clean"].by_seed))]
         for attack in ("clean", "pgd", "fgsm"):
             cells += [_with_interval(own[attack].figures) if attack in own else NOTHING, _number(theirs.get(attack))]
-        lines.append(_line(cells))
+        lines.append(_table_row(cells))
     return lines
 
 
@@ -88,7 +88,7 @@ def _table_two(study: Study) -> list[str]:
     for row in sorted(rows, key=lambda row: (row.model.recipe != "paper", row.model.split, str(row.crafted_on))):
         assert row.crafted_on is not None
         pair = (paper_name(row.crafted_on.arch), paper_name(row.model.arch))
-        lines.append(_line([
+        lines.append(_table_row([
             row.crafted_on.arch, row.model.arch, row.model.recipe, split_text(row.model.split), _with_interval(row.figures),
             _balanced(row.figures), _number(PAPER_TRANSFER.get(pair)),
         ]))  # fmt: skip
@@ -159,18 +159,19 @@ def _splits(study: Study) -> list[str]:
     ]  # fmt: skip
     for (arch, recipe, hardened), rows in with_both_splits.items():
         random, lesions = rows["paper"].figures, rows["lesion"].figures
-        lines.append(_line([
+        lines.append(_table_row([
             f"{'hardened' if hardened else 'standard'} {arch}", recipe, _with_interval(random), _with_interval(lesions),
             f"{100 * (random.accuracy - lesions.accuracy):+.1f}", _balanced(random), _balanced(lesions),
         ]))  # fmt: skip
     return lines
 
 
-def _everything(study: Study) -> list[str]:
+def _all_figures(study: Study) -> list[str]:
     lines = ["## Every figure", "", _figures_head(study, "model", "images crafted on"), _rule(11)]
     for model in _models(study):
         rows = sorted(
-            (row for row in study.rows if _same(row.model, model)), key=lambda row: (_ORDER.index(row.attack), row.on_itself)
+            (row for row in study.rows if _same_kind(row.model, model)),
+            key=lambda row: (_ORDER.index(row.attack), row.on_itself),
         )
         lines += [_figures_line(model_text(model), row) for row in rows]
     several = [row for row in study.rows if len(row.by_seed) > 1]
@@ -196,7 +197,7 @@ def _everything(study: Study) -> list[str]:
                 origin,
                 seeds,
             ]
-            lines.append(_line(cells))
+            lines.append(_table_row(cells))
     return lines
 
 
@@ -205,7 +206,7 @@ def _times(study: Study) -> list[str]:
         "## Trainings and times", "",
         "| run | epochs | kept | seconds | images/s | device | start |", "|---|---|---|---|---|---|---|",
         *(
-            _line([
+            _table_row([
                 training.model.name, str(training.epochs), str(training.kept_epoch), f"{training.seconds:,.0f}",
                 f"{training.images_per_second:,.0f}", safe(training.device), safe(training.start),
             ])
@@ -213,7 +214,7 @@ def _times(study: Study) -> list[str]:
         ), "",
         *(f"- {training.model.name}: {safe(text)}" for training in study.trainings for text in training.weaknesses), "",
         "| stage | seconds |", "|---|---|",
-        *(_line([stage.stage, f"{stage.seconds:,.1f}"]) for stage in study.stages),
+        *(_table_row([stage.stage, f"{stage.seconds:,.1f}"]) for stage in study.stages),
     ]  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
 
 def _conditions(study: Study, model: StudyModel) -> list[Row]:
     """Clean, stale, own and AutoAttack, in this order."""
-    rows = [row for row in study.rows if _same(row.model, model)]
+    rows = [row for row in study.rows if _same_kind(row.model, model)]
     return sorted(rows, key=lambda row: (_ORDER.index(row.attack), row.on_itself))
 
 
@@ -236,7 +237,7 @@ def _models(study: Study) -> list[StudyModel]:
     return [kinds[key] for key in sorted(kinds)]
 
 
-def _same(model: StudyModel, other: StudyModel) -> bool:
+def _same_kind(model: StudyModel, other: StudyModel) -> bool:
     return model.standard.arch == other.arch and (model.recipe, model.hardened, model.split) == (
         other.recipe, other.hardened, other.split
     )  # fmt: skip
@@ -255,7 +256,7 @@ def _origin(row: Row) -> str:
 
 def _figures_head(study: Study, first: str, origin: str) -> str:
     named = NOTHING if study.first_class is None else short_title(study.first_class)
-    return _line([
+    return _table_row([
         first, "recipe, split", "set", origin, "images (lesions)", "accuracy", "balanced", f"{named} sensitivity",
         "malignant sensitivity", "AUC", "majority class",
     ])  # fmt: skip
@@ -263,7 +264,7 @@ def _figures_head(study: Study, first: str, origin: str) -> str:
 
 def _figures_line(title: str, row: Row) -> str:
     figures = row.figures
-    return _line([
+    return _table_row([
         title, f"{row.model.recipe}, {split_text(row.model.split)}", _ATTACKS[row.attack], _origin(row),
         f"{figures.images:,} ({figures.lesions:,})", _with_interval(figures), _balanced(figures),
         _percent(figures.first_sensitivity), _percent(figures.malignant_sensitivity), _percent(figures.area),
@@ -291,7 +292,7 @@ def _number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def _table_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

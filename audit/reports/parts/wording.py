@@ -75,7 +75,9 @@ def external_text(external: ExternalResult) -> str:
 
 def external_rows(external: ExternalResult) -> Iterator[tuple[str, str, str, str, str, str, str]]:
     """What a table of own test beside external validation shows: set, figure, own test, external, engine on the external
-    images, their difference in points, and whether chance explains it."""
+    images, their difference in points, and whether chance explains it. No rows where there is no own test at all."""
+    if all(figure.own is None for figure in external.figures):
+        return
     for figure in external.figures:
         answer = NOTHING if figure.own is None else "chance" if figure.by_chance else "more than chance"
         difference = NOTHING
@@ -93,11 +95,19 @@ def _estimate_text(estimate: Estimate | None) -> str:
     return f"{percent(estimate.value)} [{low:.1f}, {high:.1f}]"
 
 
+NO_OWN_TEST = "no table of own test beside external images: the run of this engine, and so its own test, is not known here"
+"""Stands in place of that table."""
+
+
 EXTERNAL_NOTE = (
     "own test: the source model on the run's own test images; difference: own test minus external, in points; the intervals "
     "are corrected for the number of figures in the table"
 )
 """Footnote of the table that compares own test and external validation."""
+
+
+POWER = "power: the probability that an engine as good as its source passes the gate on these images"
+"""What every report that shows a power says of it."""
 
 
 def precision_text(result: AuditResult) -> str:

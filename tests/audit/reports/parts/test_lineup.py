@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -11,6 +12,8 @@ import pytest
 from skinaudit.audit import reports
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdict
+from skinaudit.audit.reports.lineup.terminal import print_lineup
+from skinaudit.audit.reports.parts.columns import plain_console
 from skinaudit.audit.reports.parts.lineup import Entry, Lineup, Refusal, line_up, worst_exit_code, worst_gate
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -103,9 +106,20 @@ def test_an_engine_that_could_not_be_audited_is_a_row_in_every_form(audits: dict
         assert "ERROR" in text
         assert ("it is <damaged>" in text) is (name == "terminal")
         assert "SYNTHETIC images" in text
-    assert reports.render("terminal", lined_up("damaged"), "lineup").splitlines()[1].split() == [
-        "engine0.onnx", "-", "-", "ERROR", "damaged",
-    ]  # fmt: skip
+    lines = reports.render("terminal", lined_up("damaged"), "lineup").splitlines()
+    assert lines[1].split() == ["engine0.onnx", "-", "-", "ERROR"]
+    assert lines[-1] == "engine0.onnx: damaged"
+
+
+def test_eighty_columns_hold_a_row_a_line_and_the_sentences_below(audits: dict[str, AuditResult]) -> None:
+    lineup = lined_up(audits["pass"], audits["rare"], "engine2.onnx: " + "it is damaged in many ways; " * 6)
+    stream = io.StringIO()
+    print_lineup(lineup, plain_console(stream, width=80))
+    table, sentences = stream.getvalue().split("\n\n")[:2]
+    labels = [entry.label for entry in lineup.entries]
+    assert [line.split()[0] for line in table.splitlines()] == ["engine", *labels]
+    assert max(map(len, stream.getvalue().splitlines())) <= 80
+    assert [label for label in labels if f"\n{label}: " in f"\n{sentences}"] == labels
 
 
 def test_emulation_and_baseline_are_told(audits: dict[str, AuditResult]) -> None:
