@@ -56,13 +56,13 @@ def quantise(
         return share >= ENOUGH
 
     for method in _METHODS:
-        seen = without_outliers(model, calibration) if method.endswith("outliers") else calibration
-        prepared, pairs = (model, 0) if weights_on_grid(model) else equalise(model, seen)
-        graph = _with_ranges(prepared, model, seen, method=method, symmetric=symmetric, where=where)
-        more = {"equalised_pairs": pairs, "calibration_images": len(seen.images)}
+        chosen = without_outliers(model, calibration) if method.endswith("outliers") else calibration
+        prepared, pairs = (model, 0) if weights_on_grid(model) else equalise(model, chosen)
+        graph = _with_ranges(prepared, model, chosen, method=method, symmetric=symmetric, where=where)
+        more = {"equalised_pairs": pairs, "calibration_images": len(chosen.images)}
         if tried(graph, method, corrected_biases=0, **more):
             break
-        corrected, layers = correct_biases(graph, prepared, seen)
+        corrected, layers = correct_biases(graph, prepared, chosen)
         if tried(corrected, f"{method}, biases corrected", corrected_biases=layers, **more):
             break
     return best, {
