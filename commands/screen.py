@@ -142,4 +142,6 @@ def _epoch_line(epoch: dict[str, Any]) -> str:
     line += f"  validation {epoch['val_accuracy']:.1%} (balanced {epoch['val_balanced_accuracy']:.1%})"
     if "val_robust_accuracy" in epoch:
         line += f"  PGD {epoch['val_robust_accuracy']:.1%} (balanced {epoch['val_robust_balanced_accuracy']:.1%})"
+    if epoch.get("val_overfitted"):
+        line += "  OVERFITTED to its one-step attack"
     return line + f"  {epoch['images_per_second']:,.0f} images/s" + ("  best" if epoch["best"] else "")

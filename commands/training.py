@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = {
     "Data": ("--data", "--classes", "--split", "--images", "--size", "--skip-bad"),
-    "Model": ("--arch", "--width", "--head", "--threshold", "--weights", "--calibrate", "--specificity"),
+    "Model": ("--arch", "--width", "--head", "--threshold", "--weights", "--for-int8", "--calibrate", "--specificity"),
     "Attacks and hardening": (
         "--hardening", "--eps", "--norm", "--hardening-eps", "--class-eps", "--steps", "--awp", "--warm-up", "--ramp",
         "--clean-share", "--attack-batch-norm",
@@ -104,6 +104,9 @@ _SECTIONS = {
               "of the data  [default: official if there is one, else lesion].")  # fmt: skip
 @click.option("--weights", default=None, metavar="RUN|FILE|NAME",
               help="Start from a finished run, a weights file, or ImageNet weights of torchvision, by name.")  # fmt: skip
+@click.option("--for-int8", type=click.FloatRange(0, 1), is_flag=False, flag_value=0.25, default=0.0, metavar="[SHARE]",
+              help="Train the last epochs with the rounding of int8, so that int8 engines keep the answers. SHARE of the "
+              "epochs  [default without it: 0.25].")  # fmt: skip
 @click.option("--calibrate", is_flag=True, help="Divide the logits by a temperature, fitted on the validation images.")
 @click.option("--specificity", "specificities", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
               default=(0.9,), show_default=True,

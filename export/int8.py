@@ -20,6 +20,7 @@ from skinaudit.errors import not_imported
 from skinaudit.export.bias_correction import correct_biases
 from skinaudit.export.calibration import BatchReader, Calibration
 from skinaudit.export.equalise import equalise
+from skinaudit.export.int8_grid import share_ranges_of_relus, weights_on_grid
 from skinaudit.export.outliers import without_outliers
 
 ENOUGH = 0.97
@@ -38,7 +39,8 @@ def quantise(
     stretches them hundredfold, and with them every step. Where the result agrees with the source on fewer than ENOUGH of the
     calibration images, remedies are tried in turn, until one is good enough: biases are corrected; the images that reach
     farthest are left out, also from equalisation; values beyond the 99.995th percentile are clipped; and these two with
-    corrected biases. The best on all calibration images is kept. Raises MissingDependencyError without onnxruntime.
+    corrected biases. The best on all calibration images is kept. Channels are not equalised where the weights are on the
+    int8 grid already. Raises MissingDependencyError without onnxruntime.
     """
     expected = predictions(model, calibration)
     agreement: dict[str, float] = {}
@@ -54,13 +56,13 @@ def quantise(
         return share >= ENOUGH
 
     for method in _METHODS:
-        seen = without_outliers(model, calibration) if method.endswith("outliers") else calibration
-        prepared, pairs = equalise(model, seen)
-        graph = _with_ranges(prepared, model, seen, method=method, symmetric=symmetric, where=where)
-        more = {"equalised_pairs": pairs, "calibration_images": len(seen.images)}
+        chosen = without_outliers(model, calibration) if method.endswith("outliers") else calibration
+        prepared, pairs = (model, 0) if weights_on_grid(model) else equalise(model, chosen)
+        graph = _with_ranges(prepared, model, chosen, method=method, symmetric=symmetric, where=where)
+        more = {"equalised_pairs": pairs, "calibration_images": len(chosen.images)}
         if tried(graph, method, corrected_biases=0, **more):
             break
-        corrected, layers = correct_biases(graph, prepared, seen)
+        corrected, layers = correct_biases(graph, prepared, chosen)
         if tried(corrected, f"{method}, biases corrected", corrected_biases=layers, **more):
             break
     return best, {
@@ -118,7 +120,10 @@ def _with_ranges(
                 **({"CalibStridedMinMax": 1, "CalibPercentile": _PERCENTILE} if percentile else {}),
             },
         )
-        return onnx.load(str(path))
+        quantised = onnx.load(str(path))
+    if symmetric:
+        share_ranges_of_relus(quantised)
+    return quantised
 
 
 def _producers_of_outputs(model: ModelProto) -> list[str]:

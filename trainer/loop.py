@@ -29,9 +29,11 @@ from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, traini
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
 from skinaudit.trainer.feed import Feed, Tally
 from skinaudit.trainer.hardener import Hardener, repeats_of
+from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
+from skinaudit.trainer.overfitting import ONE_STEP, OVERFITTED, overfitted, stopped_by_it
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -75,12 +77,14 @@ def fit(
     resume: bool,
     settings_digest: str,
     computing: Computing = FP32,
+    int8_share: float = 0.0,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     Where the recipe averages, the weights that are validated and kept are the moving average of those that are trained.
+    int8_share: part of the epochs, the last ones, that trains for int8; only these are kept, on the int8 grid.
 
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
@@ -103,13 +107,22 @@ def fit(
     objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
     feed = Feed(train.images, train.labels, device_of(model))
     function = training_function(model, computing, batch=recipe.batch)
-    hardener = None
-    if hardening is not None:
-        hardener = Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
+    measured = calibration_rows(len(train.labels), seed=seed)
+    first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
+
+    def hardener_of(function: Callable[[Tensor], Tensor]) -> Hardener | None:
+        if hardening is None:
+            return None
+        return Hardener(model, hardening, function=function, objective=objective, classes=classes, computing=computing)
+
+    hardener = hardener_of(function)
     for epoch in range(len(history), recipe.epochs):
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
+        if epoch >= first_rounded:
+            function = RoundedModel(model, train.images[measured])
+            hardener = hardener_of(function)
         with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
@@ -119,7 +132,8 @@ def fit(
                 tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        figures = _validate(candidate, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
+        kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
+        figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
         if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
@@ -133,10 +147,16 @@ def fit(
         }
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(record["monitor"])
-        record["best"] = _is_best(record, history, recipe=recipe, hardening=hardening)
+        if ONE_STEP in record and epoch + 1 >= _first_kept(recipe, hardening):
+            record[OVERFITTED] = overfitted(
+                clean=record["val_accuracy"], one_step=record[ONE_STEP], pgd=record["val_robust_accuracy"]
+            )
+        record["best"] = _is_best(
+            record, history, recipe=recipe, hardening=hardening, before=first_rounded if int8_share else 0
+        )
         history.append(record)
         if record["best"]:
-            checkpoint.save(files.best, candidate.state_dict(), {"epoch": epoch + 1})
+            checkpoint.save(files.best, kept.state_dict(), {"epoch": epoch + 1})
         _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
         append_line(files.log, _line(record))
         if on_epoch is not None:
@@ -240,27 +260,40 @@ def _validate(
         )
         robust = accuracies(predictions, val.labels, classes=classes)
         figures |= {f"val_robust_{name}": value for name, value in robust.items()}
+        if hardening.steps == 1:
+            one_step = pgd_predictions(
+                frozen, val.images, val.labels, threat_model=hardening.threat_model, steps=1, seed=seed
+            )  # fmt: skip
+            figures[ONE_STEP] = accuracies(one_step, val.labels, classes=classes)["accuracy"]
     figures["monitor"] = figures[f"val_{'robust_' if hardening else ''}{recipe.monitor}"]
     return figures
 
 
-def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None) -> bool:
+def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None, before: int = 0) -> bool:
     """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
 
     A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
-    model that has learnt something: it counts as worse than any other.
+    model that has learnt something: it counts as worse than any other. So does one that overfitted to a one-step attack.
+    before: number of epochs that cannot be kept, because training for int8 has not begun.
     """
-    first = 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
+    first = max(_first_kept(recipe, hardening), before + 1)
     if record["epoch"] < first:
         return False
     return _rank(record) > max((_rank(past) for past in history if past["epoch"] >= first), default=(False, -1.0))
 
 
+def _first_kept(recipe: Recipe, hardening: Hardening | None) -> int:
+    """The first epoch, from 1, that ends at full eps."""
+    return 1 if hardening is None else math.ceil(round((hardening.warm_up + hardening.ramp) * recipe.epochs, 9))
+
+
 def _rank(record: Epoch) -> tuple[bool, float]:
-    return not record["val_one_class"], record["monitor"]
+    return not (record["val_one_class"] or record.get(OVERFITTED, False)), record["monitor"]
 
 
 def _stopped(history: list[Epoch], recipe: Recipe) -> bool:
+    if stopped_by_it(history):
+        return True
     best: int = max((past["epoch"] for past in history if past["best"]), default=len(history))
     return bool(recipe.stop_patience) and len(history) >= best + recipe.stop_patience
 

@@ -95,7 +95,7 @@ def folded(model: nn.Module) -> nn.Module:
     Meant for input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
     """
     substitutes: dict[int, nn.Module] = {}  # by identity, as deepcopy's memo: what is folded away is never copied
-    for _, convolution, norm in _foldable(model):
+    for _, convolution, norm in foldable(model):
         substitutes |= {id(convolution): _blank(convolution), id(norm): nn.Identity()}
     frozen = channels_last(copy.deepcopy(model, substitutes).eval().requires_grad_(False))
     refold(frozen, model)
@@ -114,7 +114,7 @@ def _blank(convolution: nn.Conv2d) -> nn.Conv2d:
 def refold(frozen: nn.Module, model: nn.Module) -> None:
     """Bring `frozen`, once folded from `model`, up to date with weights and statistics that have moved since."""
     values: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for path, convolution, norm in _foldable(model):
+    for path, convolution, norm in foldable(model):
         assert norm.running_mean is not None
         assert norm.running_var is not None
         values[f"{path}.weight"], values[f"{path}.bias"] = fuse_conv_bn_weights(
@@ -125,7 +125,7 @@ def refold(frozen: nn.Module, model: nn.Module) -> None:
         tensor.copy_(values[name])
 
 
-def _foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
+def foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
     """Each convolution that a batch norm follows, with its path in the model."""
     for path, parent in model.named_modules():
         for (name, layer), (_, following) in pairwise(parent.named_children()):

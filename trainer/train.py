@@ -42,8 +42,10 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.int8_training import calibration_rows
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
+from skinaudit.trainer.overfitting import overfitting_remark
 from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
 from skinaudit.trainer.reporter import Reporter
@@ -51,7 +53,6 @@ from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
-CALIBRATION_IMAGES = 512
 SET_STEPS = 40
 
 
@@ -66,7 +67,8 @@ class Training:
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
     that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
-    of its steps; also part of what makes the bits. set_steps: of the PGD set.
+    of its steps; also part of what makes the bits. set_steps: of the PGD set. for_int8: part of the epochs, the last ones,
+    that trains for int8.
     """
 
     arch: str
@@ -85,6 +87,7 @@ class Training:
     threshold: float = 0.5
     computing: Computing = FP32
     set_steps: int = SET_STEPS
+    for_int8: float = 0.0
 
     def options(self) -> dict[str, Any]:
         """Those that do not depend on the data, as plain JSON values."""
@@ -102,6 +105,7 @@ class Training:
             "head": self.head,
             "threshold": self.threshold,
             **self.computing.to_json(),
+            **({"for_int8": self.for_int8} if self.for_int8 else {}),
         }
 
 
@@ -159,7 +163,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     history = fit(
         model.to(device), train, val,
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
-        folder=out, resume=resume,
+        folder=out, resume=resume, int8_share=training.for_int8,
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
         progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
@@ -194,7 +198,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
             "kept_epoch": kept,
             "epochs": len(history),
             "device": str(device),
-            "weaknesses": [*weak, *remarks],
+            "weaknesses": [*overfitting_remark(history, kept=kept), *weak, *remarks],
             **({} if temperature is None else {"temperature": asdict(temperature)}),
         },
         results={opened.info.name: _results(opened) for opened in sets},
@@ -276,8 +280,7 @@ def _of_validation(temperature: Temperature | None, points: tuple[OperatingPoint
 
 
 def _write_calibration(out: Path, train: Examples, *, seed: int) -> FileRecord:
-    count = min(CALIBRATION_IMAGES, len(train.labels))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(train.labels), count, replace=False))
+    chosen = calibration_rows(len(train.labels), seed=seed)
     path = RunFolder(out).calibration
     with atomic_path(path) as temporary:
         save_file({"images": np.ascontiguousarray(train.images[chosen])}, temporary)

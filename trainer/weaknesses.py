@@ -56,7 +56,7 @@ def _advice(hardening: Hardening | None) -> str:
     if hardening is None:
         return "train longer (--epochs), on more images, or with a different --learning-rate or a higher --class-weighting"
     if hardening.steps == 1:
-        return "training can overfit to a one-step attack: use --steps 3 or more, or a smaller --eps"
+        return "training can overfit to a one-step attack: use --hardening pgd --steps 3 or trades, or a smaller --eps"
     if hardening.warm_up == 0:
         return "start from a standard model: give --warm-up 0.4, or a finished standard run as --weights"
     return "train longer (--epochs), on more images, with a smaller --eps or a higher --class-weighting"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from skinaudit.commands.library.arguments import LOG, as_path, as_the_command_takes_them, log_progress, thread_count
 from skinaudit.commands.library.optional import TRAINING, need
 from skinaudit.commands.library.run_folders import check_out, free_folder, point_latest
+from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from skinaudit.artifacts.manifest import RunManifest
@@ -59,6 +60,7 @@ def train(
     class_cost: Sequence[str] = (),
     split: Literal["lesion", "paper", "official"] | None = None,
     weights: str | Path | None = None,
+    for_int8: float = 0.0,
     calibrate: bool = False,
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
@@ -91,6 +93,7 @@ def train(
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
+    from skinaudit.trainer.int8_training import first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
     from skinaudit.trainer.resuming import check_resumable
     from skinaudit.trainer.train import Training, threat_model, train_run
@@ -114,7 +117,13 @@ def train(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
         seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
         threshold=threshold, calibrate=calibrate, specificities=tuple(specificity), computing=computing,
+        for_int8=for_int8,
     )  # fmt: skip
+    if for_int8 and weights is None and first_epoch(for_int8, epochs=chosen.epochs) == 0:
+        raise InvalidInputError(
+            f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, and random weights need some before; give more "
+            "--epochs, a smaller share, or --weights"
+        )
     claim_folder(folder, resume=resume)
     if resume and not check_resumable(folder, training.options()):
         report.say(f"{folder}: no interrupted training to continue; this one begins with its first epoch")

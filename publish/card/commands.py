@@ -71,6 +71,8 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
     }
     if settings_by_name.get("head", "classes") != "classes":
         options |= {name: settings_by_name.get(name) for name in ("head", "threshold")}
+    if "for_int8" in settings_by_name:
+        options["for-int8"] = settings_by_name["for_int8"]
     if CLASSES_FROM in manifest.data:
         options["classes"] = _CLASSES_FILE
     options |= {"recipe": settings_by_name.get("recipe.name"), "norm": norm, "eps": eps}

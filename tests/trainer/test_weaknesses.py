@@ -72,7 +72,7 @@ def test_hardening_that_held_has_no_weakness(make_set: Callable[..., Path], tmp_
 @pytest.mark.parametrize(
     ("hardening", "advice"),
     [
-        (Hardening(LINF4, steps=1, warm_up=0.4), "overfit to a one-step attack: use --steps 3 or more"),
+        (Hardening(LINF4, steps=1, warm_up=0.4), "overfit to a one-step attack: use --hardening pgd --steps 3"),
         (Hardening(LINF4, steps=3, warm_up=0.0), "give --warm-up 0.4, or a finished standard run as --weights"),
         (HARDENING, "train longer (--epochs), on more images, with a smaller --eps"),
     ],

@@ -1,0 +1,213 @@
+"""Training for int8 (quantisation-aware): the last epochs see the rounding that an int8 engine will do.
+
+Weights and activations are rounded in the forward pass, and gradients pass as if they were not (Jacob et al. 2018,
+https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Batch norm keeps its statistics and
+is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). What is kept is an ordinary
+float model whose weights lie on the int8 grid: its export rounds the activations alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skinaudit.trainer.evaluate import device_of, slices, to_pixels
+from skinaudit.trainer.int8_channels import pairs, scales, usual
+from skinaudit.trainer.models import foldable
+
+CALIBRATION_IMAGES = 512
+"""Training images on which ranges are measured, here and by an export."""
+
+_LEVELS = 127
+"""Largest code: ranges and weights are symmetric and signed, the coarser of the two forms of int8 that are exported."""
+_AGREEMENT, _REACH = 3.0, 0.05
+"""Weights in the loss of answers that rounding moves, and of values beyond their range."""
+_BATCH = 64
+
+
+def calibration_rows(count: int, *, seed: int) -> NDArray[np.int64]:
+    """Which of `count` training images measure the ranges, in increasing order."""
+    return np.sort(np.random.default_rng(seed).choice(count, min(CALIBRATION_IMAGES, count), replace=False))
+
+
+def first_epoch(share: float, *, epochs: int) -> int:
+    """The first epoch, from 0, of the last `share` of all; `epochs` where the share is 0."""
+    return epochs - math.ceil(round(share * epochs, 9))
+
+
+class RoundedModel:
+    """What an int8 engine of a model in training computes, with gradients for the model's own parameters.
+
+    images: uint8 (M, 3, H, W), on which channels are equalised and ranges measured, once, with the weights of this moment.
+    Batch norm uses its running statistics and changes none; dropout is off.
+    """
+
+    def __init__(self, model: nn.Module, images: NDArray[np.uint8]) -> None:
+        norms = _norms(model)
+        self._model = model
+        self._layers: dict[nn.Module, _Rounded] = {
+            layer: _Rounded(layer, norms.get(layer))
+            for layer in model.modules()
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.AdaptiveAvgPool2d)
+        }
+        memo: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        memo |= {id(norm): nn.Identity() for norm in norms.values()}
+        memo |= {id(layer): rounded for layer, rounded in self._layers.items()}
+        self._rounded = copy.deepcopy(model, memo).eval()
+        self._measure(images)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of the int8 engine for images float32 (N, 3, H, W) in [0, 1].
+
+        Whatever loss is computed from them, its backward pass also descends the distance of the answers from those of the
+        float model with the same weights: the sum d of both Kullback-Leibler divergences, as log(1 + d) so that few images
+        far out do not lead. Values beyond their range cost, too, so that no rare image stretches it. Computed in fp32, also
+        where training is in bf16.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            exact = self.logits(images, rounds=False)
+            reach = torch.stack([layer.reach for layer in self._layers.values()]).sum()
+            rounded = self.logits(images, rounds=True)
+        first, second = exact.log_softmax(1), rounded.log_softmax(1)
+        apart = ((first.exp() - second.exp()) * (first - second)).sum(1).log1p().mean()
+        logits: Tensor = _Beside.apply(rounded, _AGREEMENT * apart + _REACH * reach)
+        return logits
+
+    def logits(self, images: Tensor, *, rounds: bool) -> Tensor:
+        """Logits (N, classes) with the weights on the int8 grid and, if it `rounds`, the activations, too."""
+        for layer in self._layers.values():
+            layer.rounds = rounds
+        answers: Tensor = self._rounded(images.contiguous(memory_format=torch.channels_last))
+        return answers
+
+    @torch.no_grad()
+    def on_grid(self) -> nn.Module:
+        """A float copy of the model in evaluation mode: channels equalised, weights on the int8 grid.
+
+        Its batch norm only adds the bias.
+        """
+        model = copy.deepcopy(self._model).eval()
+        norms = _norms(model)
+        for source, target in zip(self._model.modules(), model.modules(), strict=True):
+            if not isinstance(target, nn.Conv2d | nn.Linear):
+                continue
+            weight, bias = self._layers[source].weights()
+            target.weight.copy_(on_int8_grid(weight))
+            norm = norms.get(target)
+            if norm is not None:
+                if target.bias is not None:
+                    target.bias.zero_()
+                neutral = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - norm.eps}
+                for name, value in neutral.items():
+                    getattr(norm, name).fill_(value)
+            if bias is not None:
+                (norm or target).bias.copy_(bias)  # type: ignore[union-attr]
+        return model
+
+    @torch.no_grad()
+    def _measure(self, images: NDArray[np.uint8]) -> None:
+        """Divisors of channels and ranges, from one pass over the images."""
+        of_images = self._peaks(images)
+        kept = usual([peak.amax(1) for peak in of_images.values()])
+        peaks = {layer: peak[kept].amax(0) for layer, peak in of_images.items()}
+        for first, second in pairs(self._model, _norms(self._model)):
+            peak = peaks[second]
+            divisors = scales(peak)
+            # A channel that is silent on these images must not wake up in a rare one, multiplied by whatever follows.
+            self._layers[first].after, self._layers[second].before = divisors, divisors * (peak > 0)
+            peaks[second] = peak / divisors
+        for layer, peak in peaks.items():
+            self._layers[layer].range = max(float(peak.max()), 1e-12)
+
+    def _peaks(self, images: NDArray[np.uint8]) -> dict[nn.Module, Tensor]:
+        """Of the input of each layer, in float, the largest absolute value (M, C) of each image and channel."""
+        parts = []
+        for part in slices(len(images), _BATCH):
+            self.logits(to_pixels(images[part], device=device_of(self._model)), rounds=False)
+            parts.append([rounded.peaks for rounded in self._layers.values()])
+        return {layer: torch.cat(peaks) for layer, peaks in zip(self._layers, zip(*parts, strict=True), strict=True)}
+
+
+class _Beside(torch.autograd.Function):
+    """Values as they are; whoever descends a loss of them also descends `penalty`, a scalar."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, penalty: Tensor) -> Tensor:
+        """The values."""
+        context.save_for_backward(torch.ones_like(penalty))
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the loss for the values, 1 for the penalty."""
+        return gradients[0], context.saved_tensors[0]
+
+
+class _Rounded(nn.Module):
+    """A layer of the model in training, with its parameters, whose input and weights may lie on the int8 grid.
+
+    The channels of its input arrive divided by `before`, those of its output leave divided by `after`.
+    """
+
+    def __init__(self, layer: nn.Module, norm: nn.BatchNorm2d | None) -> None:
+        super().__init__()
+        self._shared = (layer, norm)  # a tuple, so that the parameters stay the model's alone
+        self.before: Tensor | None = None
+        self.after: Tensor | None = None
+        self.range: float | None = None  # while it is not known, the layer computes in float and notes `peaks`
+        self.rounds = False
+        self.peaks, self.reach = torch.zeros(0), torch.zeros(0)
+
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """Weights and bias, batch norm folded in and channels divided, not rounded."""
+        layer, norm = self._shared
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        weight, bias = layer.weight, layer.bias
+        if norm is not None:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            weight = weight * gain.view(-1, 1, 1, 1)
+            bias = norm.bias + ((0 if bias is None else bias) - norm.running_mean) * gain
+        if self.before is not None:
+            weight = weight * self.before.view((-1, 1, 1, 1) if weight.shape[1] == 1 else (1, -1, 1, 1))
+        if self.after is not None and bias is not None:
+            weight, bias = weight / self.after.view(-1, 1, 1, 1), bias / self.after
+        return weight, bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        layer, _ = self._shared
+        if self.range is None:
+            self.peaks = values.reshape(*values.shape[:2], -1).abs().amax(2)
+        elif self.rounds:
+            values = torch.fake_quantize_per_tensor_affine(values, self.range / _LEVELS, 0, -_LEVELS - 1, _LEVELS)
+        else:  # of each image; the logarithm also moves values that are far out
+            self.reach = (values.flatten(1).abs().amax(1) / self.range).clamp(min=1).log().mean()
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            pooled: Tensor = layer(values)
+            return pooled
+        weight, bias = self.weights()
+        if self.range is not None:
+            weight = on_int8_grid(weight)
+        if isinstance(layer, nn.Linear):
+            return functional.linear(values, weight, bias)
+        return functional.conv2d(values, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def on_int8_grid(weight: Tensor) -> Tensor:
+    """Weights rounded to 127 steps up and down of the largest in their output channel; gradients pass unchanged."""
+    largest = weight.detach().abs().flatten(1).amax(1).clamp(min=1e-30)
+    zero = torch.zeros(len(largest), dtype=torch.int32, device=weight.device)
+    return torch.fake_quantize_per_channel_affine(weight, largest / _LEVELS, zero, 0, -_LEVELS, _LEVELS)
+
+
+def _norms(model: nn.Module) -> dict[nn.Module, nn.BatchNorm2d]:
+    """The batch norm behind each convolution that has one."""
+    return {convolution: norm for _, convolution, norm in foldable(model)}

@@ -1,0 +1,47 @@
+"""Catastrophic overfitting: a model that withstands the one-step attack of its training and no other (Wong et al. 2020,
+https://arxiv.org/abs/2001.03994; Andriushchenko and Flammarion 2020, https://arxiv.org/abs/2007.02617)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OVERFITTED = "val_overfitted"
+ONE_STEP = "val_one_step_accuracy"
+_HALF = 0.5
+
+
+def overfitted(*, clean: float, one_step: float, pgd: float) -> bool:
+    """Whether these accuracies on the same images are those of a model that overfitted to the one-step attack.
+
+    It keeps at least half of its clean accuracy under one step, and PGD leaves less than half of that. A model that is
+    merely weak loses under one step, too.
+    """
+    return one_step >= _HALF * clean and pgd < _HALF * one_step
+
+
+def stopped_by_it(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last epoch overfitted while an earlier one is kept that did not: nothing better is to be expected."""
+    if not history or not history[-1].get(OVERFITTED):
+        return False
+    return any(past["best"] and not past.get(OVERFITTED) for past in history)
+
+
+def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tuple[str, ...]:
+    """A sentence with advice where an epoch overfitted; none otherwise. kept: the number of the epoch that was kept."""
+    first = next((epoch for epoch in history if epoch.get(OVERFITTED)), None)
+    if first is None:
+        return ()
+    kept_too = next(epoch for epoch in history if epoch["epoch"] == kept).get(OVERFITTED)
+    outcome = (
+        "no epoch at full eps is without it, so nothing worth keeping was trained"
+        if kept_too
+        else f"training stopped there, and the weights of epoch {kept} were kept"
+        if history[-1] is first
+        else f"the weights of epoch {kept} were kept"
+    )
+    return (
+        f"catastrophic overfitting in epoch {first['epoch']}: validation accuracy {first[ONE_STEP]:.1%} under the one-step"
+        f" attack of the training, {first['val_robust_accuracy']:.1%} under PGD; {outcome}; use --hardening pgd or trades"
+        " with --steps 3, or a smaller --eps",
+    )
