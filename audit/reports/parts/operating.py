@@ -28,9 +28,9 @@ def operating_text(result: AuditResult) -> str:
     if point is None:
         return f"no operating point: {result.operating_point_lacking}"
     sensitivity = "" if point.sensitivity is None else f" and sensitivity {percent(point.sensitivity)}"
-    shown = f"predictive values at a prevalence of {prevalence:.3g}"
-    if prevalence is None:
-        shown = "the policy states no prevalence, so there are no predictive values"
+    shown = "the policy states no prevalence, so there are no predictive values"
+    if prevalence is not None:
+        shown = f"predictive values at a prevalence of {prevalence:.3g}"
     return (
         f"operating point: malignant if the malignant score is above {point.probability:.3g}. On "
         f"{point.benign + point.malignant:,} validation images it reached specificity "
