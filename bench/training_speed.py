@@ -154,7 +154,7 @@ def in_turns(
     *,
     rounds: int,
     say: Callable[[str], None],
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, Speed]:
     """All contestants on the CPU, round after round, so that a slow minute of the machine hits all of them alike."""
     preparing: dict[str, float] = {}
@@ -217,7 +217,7 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     """A table for each network, as Markdown."""
     peers: Mapping[str, str] = {} if options.no_art else libraries.enable()
     torch.set_num_threads(options.threads)
-    clock = time.process_time if options.cpu_seconds else time.perf_counter
+    clock = time.process_time if options.cpu_seconds else None
     work = Work(options.images, options.batch, options.steps)
     computings = [Computing(precision) for precision in options.precisions]
     makes = contestants_of(computings, bf16="bf16" in options.precisions, art=not options.no_art)

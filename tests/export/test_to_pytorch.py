@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
+
+import torch
 
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_engine_manifest
