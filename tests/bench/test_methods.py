@@ -61,7 +61,7 @@ def test_lesions_are_drawn_whole() -> None:
 def written(folder: Path, name: str, seed: int, robust: float) -> dict[str, Any]:
     figures = {"accuracy": 0.7, "balanced_accuracy": robust, "malignant_sensitivity": 0.5}
     result = {
-        "name": name, "eps": 2, "seed": seed, "epochs": 20,
+        "name": name, "eps": 2, "seed": seed, "epochs": 20, "training_seconds": 30.4,
         "validation": dict.fromkeys(("clean", "pgd 2/255", "autoattack 2/255"), figures),
     }  # fmt: skip
     path = folder / f"{name.replace(' ', '-')}-2-{seed}"
@@ -77,4 +77,4 @@ def test_the_best_are_chosen_by_the_mean_over_seeds(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert methods.best(tmp_path, 2) == ["trades", "mart", "pgd"]
     text = page(results, [], {"pgd": 1.0, "none": 0.2})
-    assert "| trades | 20 | 2 | 40.0% | 40.0% | 40.0% | 1.25 | 50.0% |" in text
+    assert "| trades | 20 | 30 | 2 | 40.0% | 40.0% | 40.0% (20.0% to 60.0%) | 1.25 | 50.0% |" in text
