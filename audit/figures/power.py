@@ -131,8 +131,8 @@ def _binomial(n: int, p: float, top: int) -> NDArray[np.float64]:
     """Probabilities of 0 to `top` events among n."""
     if p in (0.0, 1.0):
         return np.array([float(k == n * p) for k in range(top + 1)])
-    ways, found, missed, lgamma = math.lgamma(n + 1), math.log(p), math.log1p(-p), math.lgamma
-    logs = [ways - lgamma(k + 1) - lgamma(n - k + 1) + k * found + (n - k) * missed for k in range(top + 1)]
+    ways, log_p, log_rest, lgamma = math.lgamma(n + 1), math.log(p), math.log1p(-p), math.lgamma
+    logs = [ways - lgamma(k + 1) - lgamma(n - k + 1) + k * log_p + (n - k) * log_rest for k in range(top + 1)]
     return np.array([math.exp(log) for log in logs])
 
 
