@@ -9,6 +9,9 @@ from skinaudit.engines.session import INPUT
 from skinaudit.errors import not_imported
 from skinaudit.export.build import Built, Request
 
+_GPU_BATCH = 65_535
+"""What CUDA's kernels of depthwise convolutions take at most."""
+
 
 def build_pytorch(request: Request) -> Built:
     """Trace the source model in evaluation mode with a dynamic batch; nothing is folded or cast. The graph is not used.
@@ -54,5 +57,6 @@ def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> A
         return torch.export.export(
             Named().eval().requires_grad_(False).to(device),
             (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
+            # depthwise convolutions on a GPU take no larger batch, and tracing refuses an unbounded one there
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1, max=None if device == "cpu" else _GPU_BATCH)}},
         )

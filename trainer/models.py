@@ -134,18 +134,16 @@ def foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]
 
 
 def recorded_structure(model: nn.Module, *, size: int) -> Structure:
-    """Operators and connections of what is exported of a model, in evaluation mode; the model is left as it was."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(
-                exported_part(model),
-                (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            )
-    finally:
-        model.train(was_training)
+    """Operators and connections of what is exported of a model, in evaluation mode; the model is left as it was.
+
+    A copy on the CPU is traced: on a GPU, depthwise convolutions would bound the batch, and tracing refuse it.
+    """
+    with torch.no_grad():
+        program = torch.export.export(
+            exported_part(copy.deepcopy(model).cpu().eval()),
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
     return structure_of(program, size=size)
 
 

@@ -97,6 +97,14 @@ def _one_by_one(
             finish(do_stage(place, stage, report))
 
 
+def _in_a_process(place: Workplace, stage: Stage) -> StageRecord:
+    """`do_stage`, whose unexpected errors come back: some of torch's cannot be pickled, and would break the pool."""
+    try:
+        return do_stage(place, stage)
+    except Exception as error:
+        raise RuntimeError(f"{stage.name}: {type(error).__name__}: {error}") from None
+
+
 def _at_once(
     place: Workplace, todo: Sequence[Stage], jobs: int, report: Reporter, over: Callable[[], bool], finish: Ended
 ) -> None:
@@ -107,7 +115,7 @@ def _at_once(
             for stage in ready[: jobs - len(running)]:
                 waiting.remove(stage)
                 report.say(f"== {stage.name}")
-                running[pool.submit(do_stage, place, stage)] = stage
+                running[pool.submit(_in_a_process, place, stage)] = stage
             if not running:
                 return
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
