@@ -9,9 +9,6 @@ from skinaudit.engines.session import INPUT
 from skinaudit.errors import not_imported
 from skinaudit.export.build import Built, Request
 
-_GPU_BATCH = 65_535
-"""What CUDA's kernels of depthwise convolutions take at most."""
-
 
 def build_pytorch(request: Request) -> Built:
     """Trace the source model in evaluation mode with a dynamic batch; nothing is folded or cast. The graph is not used.
@@ -39,6 +36,7 @@ def source_model(request: Request) -> tuple[Any, Any]:
 def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> Any:
     """The model as an exported program with a dynamic batch, on a device.
 
+    Traced on the CPU and then moved: kernels of a GPU bound the size of a batch, 2 to 65,535 in torch 2.11.
     Source: https://docs.pytorch.org/docs/stable/export.html
     """
 
@@ -54,9 +52,13 @@ def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> A
 
     size = request.calibration.images.shape[-1]
     with torch.no_grad():
-        return torch.export.export(
-            Named().eval().requires_grad_(False).to(device),
-            (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
-            # depthwise convolutions on a GPU take no larger batch, and tracing refuses an unbounded one there
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1, max=None if device == "cpu" else _GPU_BATCH)}},
+        program = torch.export.export(
+            Named().eval().requires_grad_(False).to("cpu"),
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
         )
+    if device == "cpu":
+        return program
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(program, device)

@@ -102,6 +102,21 @@ def test_the_loss_and_its_gradient_are_the_papers(
     torch.testing.assert_close(logits, model(MOVED))
 
 
+@pytest.mark.parametrize("name", hardening.names())
+def test_every_method_stays_in_the_ball_and_gives_gradients_to_all_weights(
+    model: nn.Module, batch: Batch, name: str
+) -> None:  # fmt: skip
+    perturbed = perturbed_by(name, batch)
+    value, logits = loss_of(name, batch, perturbed)
+    value.backward()
+    assert (perturbed - IMAGES).abs().max() <= LINF.eps * 1.0001
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+    assert value.shape == ()
+    assert logits.shape == (5, 3)
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
+
+
 def test_trades_climbs_the_divergence(model: nn.Module, batch: Batch) -> None:
     """One step from the same start along the gradient of the divergence itself."""
     start = (IMAGES + torch.empty_like(IMAGES).uniform_(-LINF.eps, LINF.eps, generator=seeded())).clamp(0, 1)
