@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import shutil
 import signal
@@ -52,6 +53,13 @@ def lower_limits_of_audit() -> None:
     import resource
 
     resource.prlimit(int(os.environ["SKINAUDIT_TEST_AUDIT"]), resource.RLIMIT_NOFILE)
+
+
+def user() -> str:
+    """The user's name as torch asks for it, with nothing in the environment that says it."""
+    for name in ("LOGNAME", "LNAME", "USERNAME"):
+        os.environ.pop(name, None)
+    return getpass.getuser()
 
 
 def scratch() -> str:

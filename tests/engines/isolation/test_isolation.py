@@ -53,6 +53,12 @@ def test_it_reads_the_folder_of_its_file_and_writes_into_its_scratch_folder(engi
 
 
 @confined
+def test_libraries_that_ask_for_the_user_get_a_name(engine: Path) -> None:
+    """The list of users cannot be read; torch asks, on its way to a folder for compiled code."""
+    assert call(engine, "user")
+
+
+@confined
 @pytest.mark.parametrize("function", ["write", "read", "change_mode", "remove"])
 def test_it_cannot_touch_other_files(engine: Path, tmp_path: Path, function: str) -> None:
     kept = tmp_path / "kept"
