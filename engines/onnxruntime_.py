@@ -200,7 +200,7 @@ def _session(
                 executed = _computed(onnx_graph.found_precisions(onnx_graph.load(rewritten)))
         else:
             session = ort.InferenceSession(source, options, **chosen)
-    except (*_failures(), RuntimeError) as error:  # the CUDA provider raises the latter where it cannot start
+    except _failures() as error:
         raise EngineError(f"{where}: ONNX Runtime cannot open it: {_one_line(error)}; export it again") from error
     if session.get_providers()[0] != name:
         raise _unavailable(where, provider, session.get_providers(), lacking=lacking)
@@ -260,6 +260,7 @@ def _failures() -> tuple[type[Exception], ...]:
         state.NoSuchFile,
         state.NotImplemented,
         state.RuntimeException,
+        RuntimeError,  # of the CUDA provider, where it cannot start
     )
 
 
