@@ -67,6 +67,8 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
         if first["confinement"] != "none":
+            # Torch asks who the user is, for a folder's name; without such a variable it reads /etc/passwd, which it cannot.
+            os.environ.setdefault("LOGNAME", "engine")
             os.environ["CUDA_CACHE_PATH"] = str(scratch)
             writes = [scratch, *map(Path, first["writes"])]
             confine(reads=map(Path, first["reads"]), writes=writes, for_gpu=first["confinement"] == "gpu")
