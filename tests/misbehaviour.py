@@ -24,6 +24,10 @@ def connect_locally(path: str) -> None:
         channel.connect(path)
 
 
+def user() -> str:
+    return getpass.getuser()
+
+
 def write(path: str) -> None:
     Path(path).write_text("written by an engine")
 
@@ -53,13 +57,6 @@ def lower_limits_of_audit() -> None:
     import resource
 
     resource.prlimit(int(os.environ["SKINAUDIT_TEST_AUDIT"]), resource.RLIMIT_NOFILE)
-
-
-def user() -> str:
-    """The user's name as torch asks for it, with nothing in the environment that says it."""
-    for name in ("LOGNAME", "LNAME", "USERNAME"):
-        os.environ.pop(name, None)
-    return getpass.getuser()
 
 
 def scratch() -> str:

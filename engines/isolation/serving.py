@@ -28,8 +28,6 @@ from skinaudit.engines.session import Session
 from skinaudit.errors import SkinauditError, debugging, in_one_line
 
 _WHERE = "the audit"
-_USER = "skinaudit"
-"""What libraries get that ask for the name of the user: the system's list of users cannot be read in confinement."""
 
 
 def greet(channel: socket.socket) -> None:
@@ -70,12 +68,13 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
         if first["confinement"] != "none":
-            on_gpu = first["confinement"] == "gpu"
+            # Torch asks who the user is, for a folder's name; without such a variable it reads /etc/passwd, which it cannot.
+            os.environ.setdefault("LOGNAME", "engine")
             os.environ["CUDA_CACHE_PATH"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch)
-            os.environ.setdefault("USER", _USER)
+            writes, on_gpu = [scratch, *map(Path, first["writes"])], first["confinement"] == "gpu"
             if on_gpu:
                 start_cuda(int(first["opening"]["plan"]["device"]))
-            confine(reads=map(Path, first["reads"]), writes=[scratch, *map(Path, first["writes"])], for_gpu=on_gpu)
+            confine(reads=map(Path, first["reads"]), writes=writes, for_gpu=on_gpu)
         if "function" in first:
             wire.send(channel, {"value": called(first["function"])(*first["arguments"])})
         else:
