@@ -155,17 +155,13 @@ def _form(model: nn.Module, size: int) -> tuple[object, ...]:
 
 
 def _traced(model: nn.Module, *, size: int) -> Structure:
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(
-                exported_part(model),
-                (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            )
-    finally:
-        model.train(was_training)
+    """A copy on the CPU is traced: on a GPU, depthwise convolutions bound the batch, and tracing refuses an open one."""
+    with torch.no_grad():
+        program = torch.export.export(
+            exported_part(copy.deepcopy(model).cpu().eval()),
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
     return structure_of(program, size=size)
 
 
