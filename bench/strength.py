@@ -3,7 +3,8 @@
 python bench/strength.py RUN... --eps 1/255 2/255 4/255 --images 200
 
 Robust accuracy is that on the 8-bit grid. Both get the trained model in evaluation mode; our times include folding it. A
-small batch warms both up. There is one round, with one random start.
+small batch warms both up, on a GPU a whole one, since cuDNN prepares for each size. There is one round, with one random
+start.
 """
 
 from __future__ import annotations
@@ -137,7 +138,10 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
     for run in options.runs:
         trained = load_run_model(run).to(torch.device(options.device))
         model = trained if options.factor == 1 else Tempered(trained, options.factor).eval()
-        batch, few = clean_batch(run, images=options.images), clean_batch(run, images=8)
+        batch, few = (
+            clean_batch(run, images=options.images),
+            clean_batch(run, images=8 if options.device == "cpu" else options.batch),
+        )
         for eps in options.eps:
             threat_model = ThreatModel("linf", parse_eps(eps))
             for name in options.attacks:

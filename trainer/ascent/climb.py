@@ -29,26 +29,27 @@ def climb(
     momentum: float,
     aims: Tensor | None = None,
     targeted: bool = False,
+    first_step: float = FIRST_STEP,
 ) -> None:
     """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
 
     momentum: the share of a move that is the new step; the rest repeats the move before (Croce and Hein 2020). aims,
-    targeted: as `look` has them.
+    targeted: as `look` has them. first_step: its size as a share of eps.
     """
     moved = before = start
     for number in range(steps):
         gradient, _, logits = look(model, moved, labels, loss, aims=aims, targeted=targeted)
         worst.meet(moved, logits, gradient)
         share = momentum if number else 1.0
-        size = threat_model.eps * step_share(number, steps)
+        size = threat_model.eps * step_share(number, steps, first=first_step)
         moved, before = move(moved, before, images, gradient, threat_model=threat_model, size=size, share=share), moved
     worst.meet(moved, answer(model, moved))
 
 
-def step_share(number: int, steps: int) -> float:
-    """The size of a step as a share of eps: FIRST_STEP for the first, LAST_STEP for the last one."""
+def step_share(number: int, steps: int, *, first: float = FIRST_STEP) -> float:
+    """The size of a step as a share of eps: `first` for the first, LAST_STEP for the last one."""
     fallen = (1 - math.cos(math.pi * number / max(1, steps - 1))) / 2
-    return FIRST_STEP + (LAST_STEP - FIRST_STEP) * fallen
+    return first + (LAST_STEP - first) * fallen
 
 
 def move(
