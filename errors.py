@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 DEBUG = "SKINAUDIT_DEBUG"
 """The environment variable that asks for tracebacks; `--debug` sets it, also for the processes that are started later."""
-_LONGEST = 300
+_LONGEST, _END = 300, 140
 
 
 _MEMORY = re.compile(
@@ -97,4 +97,6 @@ def in_one_line(error: BaseException) -> str:
         text = " ".join(f"{name}: {error}".split()).removesuffix(":")
     except Exception:  # a fault in how a library words its error must not hide the error
         return name
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - _END]}...{text[-_END:]}"  # a library in C++ begins with a signature and ends with the cause

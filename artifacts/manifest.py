@@ -10,7 +10,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
@@ -20,7 +20,7 @@ from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
 from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.outside import check_regular, inside, lies_in
-from skinaudit.artifacts.plain_values import parse_json, read_json
+from skinaudit.artifacts.plain_values import parse_json, parse_object, read_json, read_text
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
 from skinaudit.artifacts.typed_json import build
@@ -126,9 +126,14 @@ def read_run(folder: Path) -> RunManifest:
             advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
         raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); {advice}")
     check_regular(path, kind="run manifest")
-    value = read_json(path, kind="run manifest", again=_TRAIN)
-    manifest = _build(RunManifest, value, kind=_RUN, where=str(path), again=_TRAIN)
-    _check_data(manifest, where=str(path))
+    return _run_from(read_text(path, kind="run manifest", again=_TRAIN), str(path))
+
+
+@lru_cache(maxsize=4)  # an audit asks for its run three times; the same text is the same run
+def _run_from(text: str, where: str) -> RunManifest:
+    value = parse_object(text, where=where, kind="run manifest", again=_TRAIN)
+    manifest = _build(RunManifest, value, kind=_RUN, where=where, again=_TRAIN)
+    _check_data(manifest, where=where)
     return manifest
 
 

@@ -35,11 +35,15 @@ def read_json(path: Path, *, kind: str, again: str, text_limit: int = MAX_TEXT) 
     kind: the kind of file for messages, such as `run manifest`. again: what to do about a damaged one. text_limit: the most
     characters of a text. Raises InvalidInputError with the path of the field.
     """
-    value = parse_json(
-        read_text(path, kind=kind, again=again), where=str(path), kind=kind, again=again, text_limit=text_limit
-    )
+    text = read_text(path, kind=kind, again=again)
+    return parse_object(text, where=str(path), kind=kind, again=again, text_limit=text_limit)
+
+
+def parse_object(text: str, *, where: str, kind: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
+    """The text of a JSON object as checked plain values; otherwise as `read_json`. where: how messages name its place."""
+    value = parse_json(text, where=where, kind=kind, again=again, text_limit=text_limit)
     if not isinstance(value, dict):
-        raise InvalidInputError(f"{path}: not a {kind}: should be an object, found {show(value)}; {again}")
+        raise InvalidInputError(f"{where}: not a {kind}: should be an object, found {show(value)}; {again}")
     return value
 
 

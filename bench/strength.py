@@ -99,9 +99,9 @@ def standing(
     for rows in among.nonzero().squeeze(1).split(size):
         original, labels = batch.images[rows.numpy()], torch.from_numpy(batch.labels[rows.numpy()]).to(device)
         perturbed = craft(to_pixels(original, device=device), labels).detach()
-        grid = ball.to_grid(perturbed, torch.from_numpy(original).to(device), threat_model=threat_model)
+        grid = ball.to_grid(perturbed.cpu(), torch.from_numpy(original), threat_model=threat_model)
         with torch.no_grad():
-            intact[rows] = (model(to_pixels(grid.cpu().numpy(), device=device)).argmax(1) == labels).cpu()
+            intact[rows] = (model(to_pixels(grid.numpy(), device=device)).argmax(1) == labels).cpu()
     return intact
 
 

@@ -41,21 +41,24 @@ def interleaved(
     rivals: frozenset[str] = frozenset(),
     cutoff: float = float("inf"),
     say: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] | None = None,
 ) -> Contest[Answer]:
     """Let all contestants work in turns, round after round, so that a slow minute of the machine hits all of them alike.
 
     Every other round runs in reverse order, so that nobody always follows the same neighbour. Warming up is the caller's,
     who knows a small piece of the work. Of the `rivals`, those that need more than `cutoff` times the fastest rival's time
-    in the first round sit out the rest: which of them is fastest is known, and only that one matters.
+    in the first round sit out the rest: which of them is fastest is known, and only that one matters. clock: in
+    seconds; the wall clock's where None is given; those of the process's CPU where other programs keep the machine busy.
     """
+    clock = clock or time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     answers: dict[str, list[Answer]] = {name: [] for name in contestants}
     staying = list(contestants)
     for number in range(rounds):
         for name in staying if number % 2 == 0 else reversed(staying):
-            started = time.perf_counter()
+            started = clock()
             answer = contestants[name](number)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
             answers[name].append(answer)
             say(f"round {number + 1} of {rounds}: {name} {seconds[name][-1]:.2f} s")
         if number == 0 and rivals:

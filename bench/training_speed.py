@@ -148,7 +148,13 @@ def contestants_of(computings: Iterable[Computing], *, bf16: bool, art: bool) ->
 
 
 def in_turns(
-    makes: Mapping[str, Make], network: Network, work: Work, *, rounds: int, say: Callable[[str], None]
+    makes: Mapping[str, Make],
+    network: Network,
+    work: Work,
+    *,
+    rounds: int,
+    say: Callable[[str], None],
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, Speed]:
     """All contestants on the CPU, round after round, so that a slow minute of the machine hits all of them alike."""
     preparing: dict[str, float] = {}
@@ -157,7 +163,7 @@ def in_turns(
     for name, make in makes.items():
         preparing[name] = _prepare(make, network, work, CPU)
         contestants[name] = make(network.built(CPU), data, work)
-    contest = interleaved(contestants, rounds=rounds, say=say)
+    contest = interleaved(contestants, rounds=rounds, say=say, clock=clock)
     return {name: Speed(work.images / contest.median(name), preparing[name]) for name in makes}
 
 
@@ -211,22 +217,24 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     """A table for each network, as Markdown."""
     peers: Mapping[str, str] = {} if options.no_art else libraries.enable()
     torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_seconds else None
     work = Work(options.images, options.batch, options.steps)
     computings = [Computing(precision) for precision in options.precisions]
     makes = contestants_of(computings, bf16="bf16" in options.precisions, art=not options.no_art)
     sections = []
     for network in options.networks:
         say(network.title)
-        speeds = in_turns(makes, network, work, rounds=options.rounds, say=say)
+        speeds = in_turns(makes, network, work, rounds=options.rounds, say=say, clock=clock)
         sections.append(f"\n## {network.title}\n\n{speed_table(speeds, ours=OURS)}")
+    second = "CPU second" if options.cpu_seconds else "second"
     listed = ", ".join(f"{name} {version}" for name, version in {**versions("torch", "torchvision"), **peers}.items())
     return f"""# Training speed
 
     {shlex.join(["python", "bench/training_speed.py", *sys.argv[1:]])}
 
 One epoch over {work.images} random images, batch {work.batch}, PGD-{work.steps} under linf, AdamW, fresh weights. All work
-in turns in one process, {options.rounds} rounds; images per second are medians. Ours augments, weighs classes and averages
-weights, which the others do not.
+in turns in one process, {options.rounds} rounds; images per {second} are medians. Ours augments, weighs classes and
+averages weights, which the others do not.
 
 - machine: {report.machine(options.threads)}
 - versions: {listed}
@@ -252,6 +260,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=5, help="PGD steps of the attack (default 5)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all cores)")
+    parser.add_argument("--cpu-seconds", action="store_true", help="not by the wall clock: for a busy machine")
     parser.add_argument("--no-art", action="store_true", help="leave ART out")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="the page (default: standard output alone)")
     return parser.parse_args(arguments)

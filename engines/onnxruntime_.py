@@ -40,6 +40,7 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 _WRONG_FOR_FP8 = ("ReluQuantRewrite", "ClipQuantRewrite")
 """Rewritings of ONNX Runtime (seen in 1.32) that drop a ReLU before a QuantizeLinear to fp8, or raise an error at a Clip."""
 _INSTALL = {"cpu": "cpu", "cuda": "gpu"}
+_CUDA_CAUSE = "CUDA failure"
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 _DTYPES = {"float": "float32", "double": "float64"}  # the others are spelled as in numpy
 
@@ -259,6 +260,7 @@ def _failures() -> tuple[type[Exception], ...]:
         state.NoSuchFile,
         state.NotImplemented,
         state.RuntimeException,
+        RuntimeError,  # of the CUDA provider, where it cannot start
     )
 
 
@@ -293,7 +295,9 @@ def _unavailable(where: str, provider: Provider, using: Sequence[str], *, lackin
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """The message; that of a CUDA error from the cause on, before which a template's types fill the line."""
+    text = " ".join(str(error).split())
+    return text[max(0, text.find(_CUDA_CAUSE)) :][:300]
 
 
 RUNTIME = Runtime(

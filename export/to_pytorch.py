@@ -36,6 +36,7 @@ def source_model(request: Request) -> tuple[Any, Any]:
 def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> Any:
     """The model as an exported program with a dynamic batch, on a device.
 
+    Traced on the CPU and then moved: kernels of a GPU bound the size of a batch, 2 to 65,535 in torch 2.11.
     Source: https://docs.pytorch.org/docs/stable/export.html
     """
 
@@ -51,8 +52,13 @@ def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> A
 
     size = request.calibration.images.shape[-1]
     with torch.no_grad():
-        return torch.export.export(
-            Named().eval().requires_grad_(False).to(device),
-            (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
+        program = torch.export.export(
+            Named().eval().requires_grad_(False).to("cpu"),
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
         )
+    if device == "cpu":
+        return program
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(program, device)

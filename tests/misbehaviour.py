@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import shutil
 import signal
@@ -21,6 +22,10 @@ def connect(port: int) -> None:
 def connect_locally(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(path)
+
+
+def user() -> str:
+    return getpass.getuser()
 
 
 def write(path: str) -> None:

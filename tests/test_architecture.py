@@ -248,7 +248,9 @@ def test_every_other_module_imports_without_any_optional_library() -> None:
 def test_training_modules_import_with_torch_and_pillow_alone() -> None:
     names = [module for module in MODULES if needs_at_import(module)]
     absent = tuple(name for name in (*TRAINING, *RUNTIMES) if name not in TORCH)
-    run_without(absent, f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+    code = "import importlib, sys\nimport skinaudit.trainer.train\n"
+    code += "assert 'torchvision' not in sys.modules, 'its import takes a second, for models that have it alone'\n"
+    run_without(absent, f"{code}for name in {names!r}: importlib.import_module(name)")
 
 
 def test_an_audit_runs_without_torch(exported_run: Path, tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ def hardening_of(
     method, _ = hardening.load(name)
     if method.STEPS is not None and steps not in (None, method.STEPS):
         raise InvalidInputError(f"hardening {name}: its attack always takes {method.STEPS} step; leave --steps out")
+    norms = getattr(method, "NORMS", (threat_model.norm,))
+    if threat_model.norm not in norms:
+        raise InvalidInputError(f"hardening {name}: works under {', '.join(norms)} only; choose --norm {norms[0]}")
     if clean_share and not method.MIXES:
         raise InvalidInputError(f"hardening {name}: needs a whole batch; leave --clean-share out")
     mixed = recipe.clean_share if clean_share is None else clean_share

@@ -133,19 +133,35 @@ def foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]
                 yield f"{path}.{name}" if path else name, layer, following
 
 
+STRUCTURES: dict[tuple[object, ...], Structure] = {}
+"""Structures by what decides them, because a trace takes seconds: a hardened run has that of the standard one."""
+
+
 def recorded_structure(model: nn.Module, *, size: int) -> Structure:
     """Operators and connections of what is exported of a model, in evaluation mode; the model is left as it was."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(
-                exported_part(model),
-                (torch.zeros(2, 3, size, size, device=device),),  # a batch of 1 would be taken for a constant
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            )
-    finally:
-        model.train(was_training)
+    form = _form(exported_part(model), size)
+    if form not in STRUCTURES:
+        STRUCTURES[form] = _traced(model, size=size)
+    return STRUCTURES[form]
+
+
+def _form(model: nn.Module, size: int) -> tuple[object, ...]:
+    """All that a trace depends on: layers with their settings, shapes, and values that are constants of the program."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    shapes = tuple((name, tuple(tensor.shape), tensor.dtype, tensor.device) for name, tensor in tensors)
+    saved = model.state_dict().keys()
+    constants = tuple((name, tuple(value.flatten().tolist())) for name, value in model.named_buffers() if name not in saved)
+    return size, str(model), tuple(map(type, model.modules())), shapes, constants
+
+
+def _traced(model: nn.Module, *, size: int) -> Structure:
+    """A copy on the CPU is traced: on a GPU, depthwise convolutions bound the batch, and tracing refuses an open one."""
+    with torch.no_grad():
+        program = torch.export.export(
+            exported_part(copy.deepcopy(model).cpu().eval()),
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
     return structure_of(program, size=size)
 
 

@@ -21,10 +21,10 @@ def overfitted(*, clean: float, one_step: float, pgd: float) -> bool:
 
 
 def stopped_by_it(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last epoch overfitted while an earlier one is kept that did not: nothing better is to be expected."""
+    """Whether the last epoch overfitted and a better one is kept that did not: nothing more is to be expected."""
     if not history or not history[-1].get(OVERFITTED):
         return False
-    return any(past["best"] and not past.get(OVERFITTED) for past in history)
+    return any(past["best"] and _is_better(past, history[-1]) for past in history)
 
 
 def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tuple[str, ...]:
@@ -32,10 +32,9 @@ def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tu
     first = next((epoch for epoch in history if epoch.get(OVERFITTED)), None)
     if first is None:
         return ()
-    kept_too = next(epoch for epoch in history if epoch["epoch"] == kept).get(OVERFITTED)
     outcome = (
-        "no epoch at full eps is without it, so nothing worth keeping was trained"
-        if kept_too
+        "no epoch at full eps withstands PGD better, so nothing worth keeping was trained"
+        if not _is_better(next(epoch for epoch in history if epoch["epoch"] == kept), first)
         else f"training stopped there, and the weights of epoch {kept} were kept"
         if history[-1] is first
         else f"the weights of epoch {kept} were kept"
@@ -45,3 +44,8 @@ def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tu
         f" attack of the training, {first['val_robust_accuracy']:.1%} under PGD; {outcome}; use --hardening pgd or trades"
         " with --steps 3, or a smaller --eps",
     )
+
+
+def _is_better(epoch: Mapping[str, Any], collapsed: Mapping[str, Any]) -> bool:
+    """Whether an epoch did not overfit and withstands PGD better than one that did."""
+    return not epoch.get(OVERFITTED) and epoch["val_robust_accuracy"] > collapsed["val_robust_accuracy"]

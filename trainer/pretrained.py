@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -106,6 +105,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _download(arch: str, name: str) -> dict[str, Tensor]:
+    import torchvision  # takes a second, for models that have it alone
+
     weights = torchvision.models.get_model_weights(arch)
     if name not in weights.__members__:
         raise InvalidInputError(f"weights {name!r}: torchvision has for {arch} only {', '.join(weights.__members__)}")

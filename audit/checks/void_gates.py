@@ -51,14 +51,13 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         severity = Severity.NOTE if not loosened else Severity.INCONCLUSIVE if gate.binding else Severity.WARNING
         subject = gate.lesion_class or gate.subject
+        margin = "1 point" if gate.limit == 0.01 else f"{100 * gate.limit:g} points"
         if gate.counts:
             text = f"{gate.rule}: the limit of {gate.limit:,.0f} images is void, because only {most:,.0f} can be lost"
         elif gate.subject in _CALLS:
-            text = f"{gate.rule}: with {100 * gate.limit:g} points, an engine that calls nothing malignant would pass"
+            text = f"{gate.rule}: with a margin of {margin}, an engine that calls nothing malignant would pass"
         else:
-            text = (
-                f"{gate.rule} of {subject}: with a margin of {100 * gate.limit:g} points, an engine that guesses would pass"
-            )
+            text = f"{gate.rule} of {subject}: with a margin of {margin}, an engine that guesses would pass"
         figures = {"limit": gate.limit, "most": most}
         yield Finding(
             severity, "void-gate", gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -17,6 +18,8 @@ POWER = 0.8
 """The power that a number of images is given for."""
 _ENUMERATED = 100
 """Expected discordant images up to which all outcomes are enumerated; above, the normal approximation is good."""
+_MOST_DISCORDANT = math.ceil(_ENUMERATED + 6 * math.sqrt(_ENUMERATED) + 10)
+"""Discordant images up to which outcomes are enumerated: 6 standard deviations above the most that are expected."""
 _MOST_IMAGES = 10**12
 
 
@@ -119,27 +122,29 @@ def _probability(
     total, b_of = np.arange(top + 1)[:, None], np.arange(top + 1)[None, :]
     passing = (b_of <= total) & (b_of <= np.array(most)[np.clip(total - b_of, 0, top)])
     share = lost / discordance if discordance else 0.0
-    return min(1.0, float((_binomial(n, discordance, top) @ (passing * _splits(top, share))).sum()))  # rounding
+    return min(
+        1.0, float((_binomial(n, discordance, top) @ (passing * _splits(share)[: top + 1, : top + 1])).sum())
+    )  # rounding
 
 
 def _binomial(n: int, p: float, top: int) -> NDArray[np.float64]:
     """Probabilities of 0 to `top` events among n."""
     if p in (0.0, 1.0):
         return np.array([float(k == n * p) for k in range(top + 1)])
-    logs = [
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * math.log(p) + (n - k) * math.log1p(-p)
-        for k in range(top + 1)
-    ]
+    ways, log_p, log_rest, lgamma = math.lgamma(n + 1), math.log(p), math.log1p(-p), math.lgamma
+    logs = [ways - lgamma(k + 1) - lgamma(n - k + 1) + k * log_p + (n - k) * log_rest for k in range(top + 1)]
     return np.array([math.exp(log) for log in logs])
 
 
-def _splits(top: int, share: float) -> NDArray[np.float64]:
-    """Row t: the probabilities of 0 to t lost images among t discordant ones."""
-    rows = np.zeros((top + 1, top + 1))
+@lru_cache(maxsize=32)  # the search for a number of images asks for one share again and again
+def _splits(share: float) -> NDArray[np.float64]:
+    """Row t: the probabilities of 0 to t lost images among t discordant ones, up to _MOST_DISCORDANT of these."""
+    rows = np.zeros((_MOST_DISCORDANT + 1, _MOST_DISCORDANT + 1))
     rows[0, 0] = 1.0
-    for earlier, later in pairwise(range(top + 1)):
+    for earlier, later in pairwise(range(_MOST_DISCORDANT + 1)):
         rows[later] = rows[earlier] * (1 - share)
         rows[later, 1:] += rows[earlier, :-1] * share
+    rows.flags.writeable = False
     return rows
 
 

@@ -58,7 +58,8 @@ _ONLY_LARGE = "only large losses can be detected"
 
 def _size(gate: Gate, *, with_margin: bool) -> str:
     margin = f", margin {margin_text(100 * gate.limit)}" if with_margin else ""
-    return f"{gate.images} images{_as_lesions(gate, 'as').rstrip(',')}, power {percent(gate.power)}{margin}"
+    counted = _as_lesions(gate, "counted as").rstrip(",")
+    return f"{counted_images(gate.images)}{counted}, power {percent(gate.power)}{margin}"
 
 
 def _as_lesions(gate: Gate, verb: str) -> str:
@@ -68,9 +69,9 @@ def _as_lesions(gate: Gate, verb: str) -> str:
 def _unbounded(gates: Iterable[Gate]) -> Iterator[Finding]:
     for gate in gates:
         text = (
-            f"the source calls {gate.images} malignant images malignant, which count as {_counted_as(gate)}: too few to "
-            "show "
-            f"that fewer than {margin_text(100 * gate.limit)}% turn benign; the gate of their net drop still binds"
+            f"the source calls only {counted_images(gate.images)} of a malignant class malignant"
+            f"{_as_lesions(gate, 'which count as').rstrip(',')}: too few to show that fewer than "
+            f"{margin_text(100 * gate.limit)}% turn benign; the gate on malignant called malignant still binds"
         )
         figures = {"images": gate.images, "limit": gate.limit, "value": gate.value}
         yield Finding(Severity.WARNING, gate.rule, gate.set, text, gate=gate.subject, figures=figures)
@@ -138,9 +139,11 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
         low = gate.value if gate.interval is None else gate.interval.low
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
     if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
-        text = f"{gate.images} images are fewer than the policy's {policy.minimal_images}"
+        text = f"{counted_images(gate.images)} are fewer than the policy's {policy.minimal_images}"
     elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
-        text = f"too few lesions: {gate.images} images count as {_counted_as(gate)}, but at least {least} are needed"
+        text = (
+            f"too few lesions: {counted_images(gate.images)} counted as {_counted_as(gate)}, but at least {least} are needed"
+        )
     elif gate.value <= gate.limit:
         text = f"cannot exclude a drop above {margin} points{bounds}"
     else:

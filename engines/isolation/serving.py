@@ -23,6 +23,7 @@ from skinaudit.engines import open as opening
 from skinaudit.engines.isolation import wire
 from skinaudit.engines.isolation.confine import confine, end_with_parent
 from skinaudit.engines.isolation.launching import called
+from skinaudit.engines.plans.cuda_device import start_cuda
 from skinaudit.engines.session import Session
 from skinaudit.errors import SkinauditError, debugging, in_one_line
 
@@ -67,9 +68,13 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
         if first["confinement"] != "none":
-            os.environ["CUDA_CACHE_PATH"] = str(scratch)
-            writes = [scratch, *map(Path, first["writes"])]
-            confine(reads=map(Path, first["reads"]), writes=writes, for_gpu=first["confinement"] == "gpu")
+            # Torch asks who the user is, for a folder's name; without such a variable it reads /etc/passwd, which it cannot.
+            os.environ.setdefault("LOGNAME", "engine")
+            os.environ["CUDA_CACHE_PATH"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch)
+            writes, on_gpu = [scratch, *map(Path, first["writes"])], first["confinement"] == "gpu"
+            if on_gpu:
+                start_cuda(int(first["opening"]["plan"]["device"]))
+            confine(reads=map(Path, first["reads"]), writes=writes, for_gpu=on_gpu)
         if "function" in first:
             wire.send(channel, {"value": called(first["function"])(*first["arguments"])})
         else:

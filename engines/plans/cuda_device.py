@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from typing import Any
 
 from skinaudit.errors import EngineError, NoDeviceError, UnusableDeviceError, not_imported
@@ -35,6 +36,18 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
         raise NoDeviceError(f"{purpose} needs a CUDA device, but there is none ({_error_name(status)})")
     checked((status,), where=purpose)
     return cuda, tuple(_name(cuda, index, where=purpose) for index in range(count))
+
+
+def start_cuda(device: int) -> None:
+    """Open the devices and load the driver's libraries, for a process that is confined afterwards.
+
+    Starting CUDA takes more of the system than computing does. Nothing happens without cuda-python, and no failure is
+    told: the runtime that needs the device says it better.
+    """
+    with suppress(Exception):
+        cuda = importlib.import_module(BINDINGS)
+        cuda.cudaSetDevice(device)
+        cuda.cudaFree(0)
 
 
 def checked(answer: tuple[Any, ...], *, where: str) -> Any:

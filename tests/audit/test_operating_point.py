@@ -71,7 +71,7 @@ def test_the_report_is_read_back_and_edited_calls_are_refused(result: AuditResul
 def test_every_report_shows_the_point_and_its_figures(result: AuditResult) -> None:
     for text in (terminal.render(result), markdown.render(result), html.render(result, pictures=False)):
         plain = " ".join(text.split())
-        assert "alignant above a malignant score of 0.5" in plain
+        assert "malignant if the malignant score is above 0.5" in plain
         for figure in ("ROC AUC", "ensitivity", "pecificity"):
             assert figure in plain
     assert "negative predictive value" in markdown.render(result)

@@ -92,8 +92,18 @@ class PicklingPool:
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()
         work, arguments = pickle.loads(pickle.dumps((work, arguments)))
-        future.set_result(pickle.loads(pickle.dumps(work(*arguments))))
+        try:
+            future.set_result(pickle.loads(pickle.dumps(work(*arguments))))
+        except Exception as error:
+            future.set_exception(pickle.loads(pickle.dumps(error)))
         return future
+
+
+class TwoPartError(Exception):
+    """Cannot be unpickled: it takes another number of arguments than it keeps."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
 
 
 def test_several_stages_at_once_are_the_same_study(
@@ -105,6 +115,17 @@ def test_several_stages_at_once_are_the_same_study(
     page, figures = page_of(tmp_path)
     assert figures["left"] == []
     assert "| hardened mobilenet | paper, split by lesions | PGD | standard mobilenet |" in page
+
+
+def test_an_error_in_another_process_names_the_stage(study: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_run(*positional: object, **named: object) -> None:
+        raise TwoPartError("constraint", "violated")
+
+    monkeypatch.setattr(work, "train_run", train_run)
+    monkeypatch.setattr(schedule, "_processes", lambda jobs: nullcontext(PicklingPool()))
+    failed = study("--jobs", "2").exception
+    assert isinstance(failed, RuntimeError)
+    assert str(failed) == f"train {STANDARD.name}: TwoPartError: constraint: violated"
 
 
 def test_a_training_that_diverges_is_a_result(

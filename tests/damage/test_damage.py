@@ -113,8 +113,8 @@ def test_a_file_cut_at_any_byte_is_refused(file: str, workplace: Path, tmp_path:
     shutil.copytree(workplace, tmp_path / "w", ignore=shutil.ignore_patterns("sets"))
     path = tmp_path / "w" / file
     whole = path.read_bytes()
-    step = max(1, len(whole) // 3000)
-    for length in range(0, len(whole.rstrip()), step):
+    end = len(whole.rstrip())
+    for length in sorted({*range(0, end, max(1, end // 600)), *range(max(0, end - 100), end)}):
         path.write_bytes(whole[:length])
         message = refusal(READERS[file], tmp_path / "w")
         if message is None:

@@ -225,6 +225,19 @@ def test_a_cuda_session_that_fails_is_an_error_and_prints_nothing(
 
 
 @pytest.mark.usefixtures("cuda_offered")
+def test_a_cuda_error_is_told_from_its_cause_on(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an NVIDIA H200: the types of a template come first, and fill more than a line."""
+    types_first = "cuda_call.cc:154 std::conditional_t<THRW, void, onnxruntime::common::Status> onnxruntime::CudaCall " * 4
+
+    def session(*_: object, **__: object) -> object:
+        raise RuntimeError(f"{types_first}CUDA failure 304: OS call failed or operation not supported on this OS ; GPU=0")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(EngineError, match="cannot open it: CUDA failure 304: OS call failed"):
+        open_engine(write_model(), provider="cuda")
+
+
+@pytest.mark.usefixtures("cuda_offered")
 def test_the_gpu_is_called_by_its_name(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path, real = write_model(), onnxruntime.InferenceSession
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
+import torch
+
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_engine_manifest
 from skinaudit.engines.open import open_engine
 from skinaudit.errors import EngineError
 from skinaudit.export.export import export_run
 from skinaudit.export.run_build import Exported
+from skinaudit.export.to_pytorch import trace
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,14 @@ def test_a_program_with_pickled_payloads_is_refused_unopened(program: Exported, 
             target.writestr(name, content)
     with pytest.raises(EngineError, match="contains pickled objects, which may run code"):
         open_engine(hostile)
+
+
+def test_a_program_for_a_gpu_is_traced_on_the_cpu_with_any_batch() -> None:
+    """Moved to `meta` here, which every machine has: kernels of a GPU would bound the batch."""
+    request = SimpleNamespace(calibration=SimpleNamespace(images=np.zeros((1, 3, 8, 8), np.uint8)))
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2))
+    program = trace(torch, model, request, device="meta")
+    (bounds,) = program.range_constraints.values()
+    assert (int(bounds.lower), str(bounds.upper)) == (1, "int_oo")
+    assert {weight.device.type for weight in program.state_dict.values()} == {"meta"}
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}

@@ -100,7 +100,7 @@ class World:
         return self._release(address, "host")
 
     def cudaFree(self, address: int) -> tuple[Any, ...]:
-        return self._release(address, "device")
+        return self._release(address, "device") if address else (self.error.cudaSuccess,)
 
     def view(self, address: int, size: int, kind: str) -> NDArray[np.uint8]:
         """The bytes at an address, which has to lie in an allocation of this kind that is still held."""

@@ -103,6 +103,7 @@ def interrupted(folder: Path, recipe: Recipe, after: int, **changes: Any) -> Non
         run(folder, recipe, on_epoch=stop, **changes)
 
 
+FREE = Hardening(ThreatModel("linf", Fraction(4)), steps=1, method="free", settings={"repeats": 2}, awp=0.005)
 HARDENED = Hardening(ThreatModel("linf", Fraction(4)), steps=2, clean_share=0.25)
 
 
@@ -117,6 +118,7 @@ HARDENED = Hardening(ThreatModel("linf", Fraction(4)), steps=2, clean_share=0.25
         pytest.param(2, HARDENED, "default", id="2-hardened-default", marks=pytest.mark.slow),
         pytest.param(1, HARDENED, "paper", id="1-hardened-paper", marks=pytest.mark.slow),
         pytest.param(2, HARDENED, "paper", id="2-hardened-paper", marks=pytest.mark.slow),
+        pytest.param(1, FREE, "default", id="1-free-default", marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bits(

@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import models
 from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD, build, folded, parameter_count, refold
 
 SMALL = [("mobilenet", 0.25), ("mobilenet", 0.1), ("mobilenet_v2", 0.25), ("vgg16", 0.1)]
@@ -136,3 +137,18 @@ def test_the_seed_makes_the_weights() -> None:
 def test_what_cannot_be_built_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         build(**settings)  # type: ignore[arg-type]
+
+
+def test_a_structure_is_traced_once_for_models_of_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace takes seconds; other layers, shapes, constants or pixels have one of their own, other weights have not."""
+    traced: list[int] = []
+    monkeypatch.setattr(models, "STRUCTURES", {})
+    monkeypatch.setattr(models, "_traced", lambda model, *, size: traced.append(size) or size)
+
+    def model(*, stride: int = 1, channels: int = 4, mean: float = 0.5) -> nn.Module:
+        return nn.Sequential(models.Normalise((mean,) * 3, (1.0,) * 3), nn.Conv2d(3, channels, 3, stride=stride))
+
+    for other in (model(), model(), model(stride=2), model(channels=5), model(mean=0.4)):
+        models.recorded_structure(other, size=32)
+    models.recorded_structure(model(), size=64)
+    assert traced == [32, 32, 32, 32, 64]

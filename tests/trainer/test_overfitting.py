@@ -40,9 +40,13 @@ def record(epoch: int, *, best: bool, **figures: Any) -> dict[str, Any]:
     return {"epoch": epoch, "best": best, ONE_STEP: 0.7, "val_robust_accuracy": 0.05, **figures}
 
 
+GOOD = record(3, best=True, **{OVERFITTED: False, "val_robust_accuracy": 0.5})
+
+
 def test_training_stops_where_something_better_is_kept() -> None:
-    good, bad = record(3, best=True, **{OVERFITTED: False}), record(4, best=False, **{OVERFITTED: True})
+    good, bad = GOOD, record(4, best=False, **{OVERFITTED: True})
     assert stopped_by_it([good, bad])
+    assert not stopped_by_it([{**good, "val_robust_accuracy": 0.05}, bad])  # kept, but worth no more
     assert not stopped_by_it([good])
     assert not stopped_by_it([record(3, best=True, **{OVERFITTED: True}), bad])  # it may still recover
     assert not stopped_by_it([])
@@ -50,14 +54,15 @@ def test_training_stops_where_something_better_is_kept() -> None:
 
 
 def test_the_remark_says_what_was_kept() -> None:
-    good, bad = record(3, best=True, **{OVERFITTED: False}), record(4, best=False, **{OVERFITTED: True})
+    good, bad = GOOD, record(4, best=False, **{OVERFITTED: True})
     (line,) = overfitting_remark([good, bad], kept=3)
     assert "catastrophic overfitting in epoch 4: validation accuracy 70.0% under the one-step" in line
     assert "5.0% under PGD; training stopped there, and the weights of epoch 3 were kept; use --hardening pgd" in line
-    (line,) = overfitting_remark([bad, record(5, best=True, **{OVERFITTED: False})], kept=5)
+    (line,) = overfitting_remark([bad, {**GOOD, "epoch": 5}], kept=5)
     assert "5.0% under PGD; the weights of epoch 5 were kept" in line
-    (line,) = overfitting_remark([{**bad, "best": True}], kept=4)
-    assert "no epoch at full eps is without it, so nothing worth keeping was trained" in line
+    for worthless in ({**bad, "best": True}, {**bad, "best": True, "epoch": 5, OVERFITTED: False}):
+        (line,) = overfitting_remark([bad, worthless], kept=worthless["epoch"])
+        assert "no epoch at full eps withstands PGD better, so nothing worth keeping was trained" in line
     assert overfitting_remark([good], kept=3) == ()
 
 

@@ -57,8 +57,8 @@ def hardened(
     warm_up: float | None = 0.25, steps: int | None = 7, **given: Any,
 ) -> Hardening | None:  # fmt: skip
     return hardening_of(
-        kind, recipe=RECIPES[recipe], threat_model=LINF4, steps=steps, warm_up=warm_up, ramp=ramp,
-        clean_share=clean_share, **{"batch_norm": "eval", **given},
+        kind, recipe=RECIPES[recipe], steps=steps, warm_up=warm_up, ramp=ramp,
+        clean_share=clean_share, **{"batch_norm": "eval", "threat_model": LINF4, **given},
     )  # fmt: skip
 
 
@@ -130,6 +130,11 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
         ("none", {"awp": 0.005}, "--awp needs hardening"),
         ("none", {"class_eps": {"mel": Fraction(1)}}, "--class-eps needs hardening"),
         ("fgsm-rs", {}, "hardening fgsm-rs: its attack always takes 1 step; leave --steps out"),
+        (
+            "free",
+            {"steps": None, "threat_model": ThreatModel("l2", Fraction(9))},
+            "hardening free: works under linf only; choose --norm linf",
+        ),
         ("trades", {"clean_share": 0.5}, "hardening trades: needs a whole batch; leave --clean-share out"),
         ("pgd", {"class_eps": {"mel": Fraction(1)}, "batch_norm": "train"}, "so needs --attack-batch-norm eval"),
     ],

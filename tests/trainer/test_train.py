@@ -32,7 +32,7 @@ from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
 from skinaudit.trainer.evaluate import logits_of
 from skinaudit.trainer.loop import Examples
-from skinaudit.trainer.models import folded, recorded_structure
+from skinaudit.trainer.models import STRUCTURES, folded, recorded_structure
 from skinaudit.trainer.recipes import adapted
 from skinaudit.trainer.temperature import fit_temperature
 from skinaudit.trainer.train import Training, threat_model, train_run
@@ -107,6 +107,7 @@ def test_a_calibrated_model_keeps_its_layers_and_divides_its_logits(tiny_run: Pa
     temperature = train.calibrate(model, examples)
     after = logits_of(folded(model), examples.images)
     np.testing.assert_allclose(after, before / temperature.value, rtol=1e-4, atol=1e-5)
+    STRUCTURES.clear()
     assert recorded_structure(model, size=32) == structure
     assert fit_temperature(after, examples.labels).value == pytest.approx(1, abs=0.01)
 

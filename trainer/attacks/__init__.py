@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import RReLU
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torchvision.ops import StochasticDepth
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -77,10 +77,16 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 def check_evaluation(model: nn.Module, *, where: str) -> None:
     """Raise InvalidInputError where a layer answers as in training: the attacked function is the one that is deployed."""
     for path, layer in model.named_modules():
-        if layer.training and isinstance(layer, _BatchNorm | _DropoutNd | RReLU | StochasticDepth):
+        if layer.training and isinstance(layer, (_BatchNorm, _DropoutNd, RReLU, *_of_torchvision())):
             raise InvalidInputError(
                 f"{where}: layer {path or type(layer).__name__} of the model is in training mode; call model.eval() first"
             )
+
+
+def _of_torchvision() -> tuple[type[nn.Module], ...]:
+    """The layer of torchvision that drops paths. No model can have it before torchvision is loaded, which takes a second."""
+    operators = sys.modules.get("torchvision.ops")
+    return () if operators is None else (operators.StochasticDepth,)
 
 
 def _of_evaluation(name: str, attack: Attack) -> Attack:

@@ -8,7 +8,9 @@ A method's file defines
 - `perturb(batch, **settings) -> images`, the images to train on: float32 (N, 3, H, W);
 - `loss(batch, perturbed, **settings) -> (loss, logits)`: a scalar and the answers (N, classes), with a graph, of
   `batch.model`;
-- where each batch is trained on several times, a setting `repeats`.
+- where each batch is trained on several times, a setting `repeats`;
+- where a setting is one of several words, CHOICES: the words by setting;
+- where not every norm is possible, NORMS: those that are.
 
 Nothing else needs to change when a file is added.
 """
@@ -53,6 +55,9 @@ def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Method, dic
     method = cast(Method, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
     check_known(set(given or {}), kind="hardening", name=name, defaults=method.SETTINGS)
     settings = {**method.SETTINGS, **(given or {})}
+    for key, words in getattr(method, "CHOICES", {}).items():
+        if settings[key] not in words:
+            raise InvalidInputError(f"hardening {name}: {key}={settings[key]}: choose {', '.join(words)}")
     for key, value in settings.items():
         if isinstance(value, int | float) and value <= 0:
             raise InvalidInputError(f"hardening {name}: {key}={value:g}: give a number above 0")

@@ -13,22 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.inner_attack import Batch
 
 SETTINGS: Mapping[str, Any] = {"repeats": 4}
 STEPS: int | None = 1
 MIXES = False
+NORMS = ("linf",)
 
 
 @torch.no_grad()
 def perturb(batch: Batch, *, repeats: int) -> Tensor:
     """The images plus the perturbation so far: a leaf, whose gradient the next call steps along.
 
-    repeats: called m in the paper. linf alone, in which a perturbation can be carried from one image to another.
+    repeats: called m in the paper. Under linf alone a perturbation can be carried from one image to another.
     """
-    if any(threat_model.norm != "linf" for threat_model in batch.threat_models):
-        raise InvalidInputError("hardening free: carries one perturbation over all images, so needs --norm linf")
     radii = batch.radii()
     offset = batch.carried.get("offset")
     if offset is None or len(offset) < len(batch.images):

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.ascent import losses
 from skinaudit.trainer.ascent.losses import Loss
 from skinaudit.trainer.inner_attack import Batch
@@ -18,6 +17,7 @@ STEPS: int | None = None
 MIXES = True
 
 _ASCENDED: Mapping[str, Loss] = {"margin": losses.margin, "dlr": losses.dlr}
+CHOICES: Mapping[str, tuple[str, ...]] = {"ascend": ("cross-entropy", "adjusted", *_ASCENDED)}
 
 
 def perturb(batch: Batch, *, ascend: str) -> Tensor:
@@ -42,6 +42,4 @@ def _loss_named(name: str, batch: Batch) -> Loss | None:
         return lambda logits, labels, _: functional.cross_entropy(
             batch.objective.adjusted(logits), labels, reduction="none"
         )  # fmt: skip
-    if name not in _ASCENDED:
-        raise InvalidInputError(f"hardening pgd: ascend={name}: choose cross-entropy, adjusted, {', '.join(_ASCENDED)}")
     return _ASCENDED[name]

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from skinaudit.artifacts.files import append_line, write_bytes
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.study_folder import StageRecord, StudyFolder, read_stages
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, SkinauditError
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.study.settings import StudySettings, changed, read_settings, to_toml
 from skinaudit.trainer.study.stages import Stage, is_done
@@ -107,13 +107,23 @@ def _at_once(
             for stage in ready[: jobs - len(running)]:
                 waiting.remove(stage)
                 report.say(f"== {stage.name}")
-                running[pool.submit(do_stage, place, stage)] = stage
+                running[pool.submit(_in_process, place, stage)] = stage
             if not running:
                 return
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 del running[future]
                 finish(future.result())
+
+
+def _in_process(place: Workplace, stage: Stage) -> StageRecord:
+    """The stage, in another process: an error of a library cannot always be handed back, which would break the pool."""
+    try:
+        return do_stage(place, stage)
+    except SkinauditError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{stage.name}: {type(error).__name__}: {error}") from None
 
 
 @contextmanager

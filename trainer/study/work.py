@@ -15,7 +15,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import RunManifest, read_run
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.study_folder import StageRecord, StudyFolder, StudyModel, write_answers
-from skinaudit.errors import TrainingDivergedError
+from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import generate
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.computing import Computing, training_device, usual_precision
@@ -47,7 +47,10 @@ class Workplace:
 
 
 def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> StageRecord:
-    """Do one stage; a training that was interrupted goes on. A training that diverges is a result, not an error."""
+    """Do one stage; a training that was interrupted goes on. A training that diverges is a result, not an error.
+
+    So is one whose last weights give logits that no set can hold.
+    """
     report, started = report or Reporter(), time.perf_counter()
     torch.set_num_threads(place.threads)
     state, remark = "done", ""
@@ -58,7 +61,10 @@ def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> 
             _autoattack(place, stage.model, report)
         elif stage.crafted_on is not None:
             _answer(place, stage.model, stage.crafted_on)
-    except TrainingDivergedError as error:
+    except (TrainingDivergedError, InvalidInputError) as error:
+        trained = place.folder.run(stage.model).log.exists()
+        if stage.kind != "train" or not trained:
+            raise
         state, remark = "failed", str(error)
     return StageRecord(stage.name, state, round(time.perf_counter() - started, 2), device_name(), remark)  # type: ignore[arg-type]
 

@@ -28,10 +28,13 @@ def operating_text(result: AuditResult) -> str:
     if point is None:
         return f"no operating point: {result.operating_point_lacking}"
     sensitivity = "" if point.sensitivity is None else f" and sensitivity {percent(point.sensitivity)}"
-    shown = "no prevalence is stated" if prevalence is None else f"predictive values at a prevalence of {prevalence:.3g}"
+    shown = "the policy states no prevalence, so there are no predictive values"
+    if prevalence is not None:
+        shown = f"predictive values at a prevalence of {prevalence:.3g}"
     return (
-        f"malignant above a malignant score of {point.probability:.3g}, which reached specificity {percent(point.reached)}"
-        f"{sensitivity} on {point.benign + point.malignant:,} validation images; {shown}"
+        f"operating point: malignant if the malignant score is above {point.probability:.3g}. On "
+        f"{point.benign + point.malignant:,} validation images it reached specificity "
+        f"{percent(point.reached)}{sensitivity}; {shown}"
     )
 
 

@@ -56,7 +56,7 @@ def test_a_loose_bound_that_a_guess_still_fails_is_a_choice(honest: Evidence, bo
 def test_a_source_that_guesses_has_nothing_to_lose(honest: Evidence) -> None:
     (note,) = [one for one in check(judged(change_set(honest, 1, source_accuracy=0.15))) if one.lesion_class is None]
     assert (note.severity, note.set) == (Severity.NOTE, honest.sets[1].title)
-    assert note.text == "drop of accuracy: with a margin of 1 points, an engine that guesses would pass"
+    assert note.text == "drop of accuracy: with a margin of 1 point, an engine that guesses would pass"
 
 
 def test_fresh_attacks_have_a_margin_as_well(honest: Evidence) -> None:

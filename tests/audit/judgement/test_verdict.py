@@ -164,7 +164,7 @@ def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
     assert texts[1].startswith("fail 30 of the 60 images that the source correctly calls malignant turn benign, 50.0%")
     assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
-    assert texts[3].startswith("warning the source calls 60 malignant images malignant, which count as 60: too few")
+    assert texts[3].startswith("warning the source calls only 60 images of a malignant class malignant: too few")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def server() -> Iterator[None]:
     """One server for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SKINAUDIT_TEST_AUDIT", str(os.getpid()))
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            patch.delenv(name, raising=False)
         with engine_processes(at_once=True):
             yield
 
@@ -50,6 +52,12 @@ def test_it_reads_the_folder_of_its_file_and_writes_into_its_scratch_folder(engi
     first, second = Path(call(engine, "scratch")), Path(call(engine, "scratch"))
     assert first != second
     assert first.parent == second.parent
+
+
+@confined
+def test_its_user_has_a_name_without_the_list_of_users(engine: Path) -> None:
+    """As torch asks for one when it opens a program: in a container no variable may hold it."""
+    assert call(engine, "user") == "engine"
 
 
 @confined

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from skinaudit.engines.doctor import examine
-from skinaudit.engines.plans.cuda_device import BINDINGS, cuda_devices
+from skinaudit.engines.plans.cuda_device import BINDINGS, cuda_devices, start_cuda
 from skinaudit.errors import EngineError, MissingDependencyError, NoDeviceError, UnusableDeviceError
 
 Change = Callable[..., None]
@@ -63,3 +64,21 @@ def test_another_failure_of_cuda(fake_gpu: Change, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cuda, "cudaGetDeviceCount", lambda: (cuda.cudaError_t.cudaErrorSystemDriverMismatch, None))
     with pytest.raises(EngineError, match=r"a\.plan: running a plan: CUDA failed: cudaErrorSystemDriverMismatch"):
         asked()
+
+
+def test_cuda_is_started_on_the_device_that_is_named(fake_gpu: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gpu(devices=("first", "second"))
+    calls: list[tuple[str, int]] = []
+    cuda = SimpleNamespace(
+        cudaSetDevice=lambda device: calls.append(("device", device)),
+        cudaFree=lambda address: calls.append(("free", address)),
+    )
+    monkeypatch.setitem(sys.modules, BINDINGS, cuda)
+    start_cuda(1)
+    assert calls == [("device", 1), ("free", 0)]
+
+
+def test_what_keeps_cuda_from_starting_is_left_to_the_runtime(fake_gpu: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_cuda(5)
+    monkeypatch.setitem(sys.modules, BINDINGS, None)
+    start_cuda(0)
