@@ -42,7 +42,7 @@ from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
 from skinaudit.trainer.generate import AttackPlan
-from skinaudit.trainer.int8_training import calibration_rows
+from skinaudit.trainer.int8_training import calibration_rows, first_epoch
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.overfitting import overfitting_remark
@@ -149,6 +149,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
         f"{training.computing.precision}"
     )
+    epochs = training.recipe.epochs
+    if (first := first_epoch(training.for_int8, epochs=epochs)) < epochs:
+        report.say(f"epochs {first + 1} to {epochs} train for int8; one of them is kept, its weights on the int8 grid")
     settings = {
         **training.to_json(),
         "arch": training.arch,
