@@ -113,7 +113,7 @@ def test_an_export_says_why_it_emulates(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     cause = "running a plan is not possible: the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"
     assert f"fp32 tensorrt: not run here, its graph is emulated instead: {cause}" in done.stderr
-    assert f"(the emulation of its ONNX graph, not the engine: {cause}" in done.stdout
+    assert f"(measured on the emulation of its ONNX graph, not the engine: {cause}" in done.stdout
 
 
 def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> None:

@@ -111,7 +111,7 @@ def _at_once(
             if not running:
                 return
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
+            for future in [begun for begun in running if begun in finished]:
                 del running[future]
                 finish(future.result())
 

@@ -61,9 +61,10 @@ def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> 
             _autoattack(place, stage.model, report)
         elif stage.crafted_on is not None:
             _answer(place, stage.model, stage.crafted_on)
-    except (TrainingDivergedError, InvalidInputError) as error:
-        trained = place.folder.run(stage.model).log.exists()
-        if stage.kind != "train" or not trained:
+    except TrainingDivergedError as error:
+        state, remark = "failed", str(error)
+    except InvalidInputError as error:
+        if stage.kind != "train" or not place.folder.run(stage.model).log.exists():
             raise
         state, remark = "failed", str(error)
     return StageRecord(stage.name, state, round(time.perf_counter() - started, 2), device_name(), remark)  # type: ignore[arg-type]
