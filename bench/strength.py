@@ -37,7 +37,8 @@ Crafted = Callable[[Tensor, Tensor], Tensor]
 """From images float32 (N, 3, H, W) and labels (N,) to perturbed images."""
 
 _PEER = "torchattacks"
-_CLASSES = 7
+_CLASSES = "n_classes"
+"""A setting of some attacks of the peer that the model fills in."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Pair:
 
 _SEEDED: Mapping[str, Any] = {"norm": "Linf", "seed": 0, "n_restarts": 1}
 _APGD_CE = ("APGD", {**_SEEDED, "steps": 100, "loss": "ce"})
-_APGD_T = ("APGDT", {**_SEEDED, "steps": 100, "n_classes": _CLASSES})
-_FAB_T = ("FAB", {**_SEEDED, "steps": 100, "multi_targeted": True, "n_classes": _CLASSES})
+_APGD_T = ("APGDT", {**_SEEDED, "steps": 100, _CLASSES: None})
+_FAB_T = ("FAB", {**_SEEDED, "steps": 100, "multi_targeted": True, _CLASSES: None})
 _SQUARE = ("Square", {**_SEEDED, "n_queries": 5000})
 
 PAIRS: Mapping[str, Pair] = {
@@ -70,7 +71,7 @@ PAIRS: Mapping[str, Pair] = {
     "Square-5000": Pair("square:queries=5000", *_SQUARE),
     "AutoAttack, 100 steps": Pair("autoattack", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
     "AutoAttack, measuring": Pair("autoattack:stop_margin=0.0", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
-    "AutoAttack, 10 steps": Pair("autoattack:steps=10", "AutoAttack", {"norm": "Linf", "seed": 0, "n_classes": _CLASSES}),
+    "AutoAttack, 10 steps": Pair("autoattack:steps=10", "AutoAttack", {"norm": "Linf", "seed": 0, _CLASSES: None}),
 }
 """torchattacks' own AutoAttack takes 10 steps where the original takes 100; both are here."""
 
@@ -124,7 +125,10 @@ def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batc
 
     assert pair.peer is not None
     intact = _every_image(batch)
-    for name, settings in ((pair.peer, pair.settings or {}), *pair.cascade):
+    with torch.no_grad():
+        classes = model(to_pixels(batch.images[:1], device=next(model.parameters()).device)).shape[1]
+    for name, given in ((pair.peer, pair.settings or {}), *pair.cascade):
+        settings = {key: classes if key == _CLASSES else value for key, value in given.items()}
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
         torch.manual_seed(0)
