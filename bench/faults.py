@@ -21,6 +21,7 @@ from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
 from skinaudit.tests.faults.lab import THREADS, Lab, Outcome, build_lab, in_reference, judge, lab_in
 from skinaudit.tests.faults.reading_faults import READING_FAULTS
 from skinaudit.tests.faults.reexports import CALLS, further, reexports
+from skinaudit.tests.faults.runtime_faults import RUNTIME_FAULTS
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
 VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "error")
@@ -114,7 +115,7 @@ def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
 def planted(lab: Lab, folder: Path) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, detected, lucky = [], 0, 0
-    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS):
+    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *RUNTIME_FAULTS):
         with tempfile.TemporaryDirectory() as scratch:
             outcome = _kept(folder / "planted.jsonl", fault.name, lambda: judge(fault.plant(lab, Path(scratch))))  # noqa: B023
         detected += outcome.verdict != "PASS"
