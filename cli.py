@@ -15,6 +15,7 @@ from skinaudit import __version__
 from skinaudit.commands import (
     auditing,
     completion,
+    defending,
     demo,
     doctor,
     drafts,
@@ -103,6 +104,7 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
+    defending.defences,
     drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
     doctor.doctor,
     completion.completion,
