@@ -11,9 +11,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Place:
-    """words: of the command. In them FILE stands for the thing, FOLDER for the folder that it is in, RUN for a copy of a run,
-    DATA for a folder of pictures. endings: of its name. inside: the path in the run that it replaces, else it has a name of
-    its own."""
+    """words: of the command. In them FILE stands for the thing, FOLDER for the folder that it is in, RUN for a copy of a
+    run, DATA for a folder of pictures. endings: of its name. inside: the path in the run that it replaces, else it has a
+    name of its own."""
 
     words: str
     endings: tuple[str, ...] = ("",)
