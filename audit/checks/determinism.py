@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.logits import range_text
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.checks.batch_dependence import tolerance
 
@@ -42,8 +43,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if worse or (consistency.later_changed and consistency.repeats):
         text = (
             f"at the end of the audit the same batches gave different logits for {consistency.later_changed} of "
-            f"{consistency.later:,} images, by up to {consistency.later_largest:.0e} of their range, and a different class "
-            f"for {consistency.later_flips}: the engine changes with use"
+            f"{consistency.later:,} images, which differ {range_text(consistency.later_largest)} at most, and a different "
+            f"class for {consistency.later_flips}: the engine changes with use"
         )
         figures = {"images": consistency.later, "changed": consistency.later_changed, "flips": consistency.later_flips}
         severity = Severity.FAIL if worse else Severity.INCONCLUSIVE
