@@ -28,6 +28,7 @@ from skinaudit.commands import (
     reports,
     training,
 )
+from skinaudit.commands.grouped_help import GroupedProgram, name_values
 from skinaudit.commands.screen import note
 from skinaudit.errors import DEBUG
 
@@ -86,7 +87,16 @@ _SETTINGS = {
 }  # fmt: skip
 
 
-@click.group(context_settings=_SETTINGS)
+_SECTIONS = {
+    "From images to a verdict": ("train", "attack", "export", "audit"),
+    "Files that you write for an audit": ("policy", "contract"),
+    "Show and publish results": ("report", "compare", "card", "bom", "track"),
+    "Studies": ("demo", "transfer", "paper"),
+    "This machine": ("doctor", "completion"),
+}
+
+
+@click.group(cls=GroupedProgram, sections=_SECTIONS, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="skinaudit")
 def commands() -> None:
     """Train skin-lesion classifiers, export them, and check that the exported file is as robust as the trained model.
@@ -109,6 +119,7 @@ for _command in (
     doctor.doctor,
     completion.completion,
 ):  # fmt: skip
+    name_values(_command)
     _command.params += [*loudness.options(hidden=True), _debug_option(hidden=True)]
     _take_from_environment(_command)
     commands.add_command(_command)
