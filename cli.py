@@ -91,7 +91,7 @@ _SECTIONS = {
     "From images to a verdict": ("train", "attack", "export", "audit"),
     "Files that you write for an audit": ("policy", "contract"),
     "Show and publish results": ("report", "compare", "card", "bom", "track"),
-    "Studies": ("demo", "transfer", "paper"),
+    "Studies": ("demo", "transfer", "defences", "paper"),
     "This machine": ("doctor", "completion"),
 }
 

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from skinaudit.commands.library.arguments import log_progress, thread_count
 from skinaudit.commands.library.optional import need
 from skinaudit.commands.library.run_folders import LATEST, check_latest
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from skinaudit.artifacts.files import Progress
     from skinaudit.audit.figures.statistics import Interval
     from skinaudit.engines.defences import Defence
@@ -135,6 +135,8 @@ def _parsed(text: str, run: Path) -> tuple[str, Defence]:
 
 def _answers(run: Path, engine: str | Path | None, *, draws: int, provider: Provider | None, threads: int | None) -> Answers:
     """What answers: the engine, or the run's own model where there is none."""
+    import numpy as np
+
     from skinaudit.engines.defended import defended
 
     logits = _of_run(run) if engine is None else _of_engine(run, Path(engine), provider, threads)
