@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option("--attack", default="pgd", show_default=True, metavar="NAME[:KEY=VALUE,...]",
               help="Attack, as for `skinaudit attack`.")  # fmt: skip
 @click.option("--eps", default=None, help="Eps as a fraction of 255  [default: that of the run's sets].")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True,
+              help="Norm in which --eps limits the change of an image.")  # fmt: skip
 @click.option("--engine", type=click.Path(path_type=Path), default=None, metavar="FILE",
               help="Engine of RUN that answers  [default: the model of RUN].")  # fmt: skip
 @click.option("--images", type=click.IntRange(1), default=200, show_default=True, help="Number of test images.")
