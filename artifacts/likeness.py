@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.files import Progress
+
 COPY = 0.93
 """Cosine from which two pictures are one. Two of 1,500 HAM10000 images of different lesions reach 0.92."""
 ALIKE = 0.6
@@ -30,6 +32,8 @@ _BOTH_WAYS = (*_PARTS, 1 / _PARTS[-1])
 """Where the other picture cannot be cropped any more, this one is set into a wider frame instead."""
 _STEPS = 127
 _ROWS = 256
+_NEAREST = 8
+"""Recorded pictures that a picture is compared with shifted and enlarged, the most similar ones: it bounds the time."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -57,11 +61,12 @@ class Whitening:
         return np.asarray(np.divide(plain, length, out=np.zeros_like(plain), where=length > 0), np.float32)
 
 
-def copied_from(luminance: Floats, recorded: Floats) -> Indices:
+def copied_from(luminance: Floats, recorded: Floats, *, progress: Progress | None = None) -> Indices:
     """The recorded picture that each picture is a near-copy of, int64 (N,): the most similar one, -1 for none.
 
     luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. Only the
     recorded pictures decide what is common to all pictures, so the result for one picture does not depend on the others.
+    progress: is called with the pictures done and the pictures in all.
     """
     nearest_of = np.full(len(luminance), -1, np.int64)
     if not len(recorded):
@@ -72,14 +77,25 @@ def copied_from(luminance: Floats, recorded: Floats) -> Indices:
     for start in range(0, len(luminance), _ROWS):
         part = luminance[start : start + _ROWS]
         likeness, turn = likest(whiten(cells_of(part)), turned)
-        first, second = np.nonzero((likeness >= ALIKE) & (likeness < COPY))
+        first, second = _to_compare(likeness)
         likeness[first, second] = np.maximum(
             likeness[first, second], _moved(part, known, first, second, turn[first, second], whiten)
         )
         nearest = likeness.argmax(axis=1)
         close = likeness[np.arange(len(part)), nearest] >= COPY
         nearest_of[start : start + _ROWS][close] = nearest[close]
+        if progress is not None:
+            progress(start + len(part), len(luminance))
     return nearest_of
+
+
+def _to_compare(likeness: Floats) -> tuple[Indices, Indices]:
+    """Places of the pairs that are alike but not yet copies: for each picture at most _NEAREST, the most similar ones."""
+    count = min(_NEAREST, likeness.shape[1])
+    columns = np.argpartition(likeness, -count, axis=1)[:, -count:]
+    cosine = np.take_along_axis(likeness, columns, axis=1)
+    first, place = np.nonzero((cosine >= ALIKE) & (cosine < COPY))
+    return first, columns[first, place]
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from skinaudit.artifacts.files import atomic_path
+from skinaudit.artifacts.files import Progress, atomic_path
 from skinaudit.artifacts.likeness import CELLS, Floats, cells_of, copied_from, from_bytes, reduced_luminance, to_bytes
 from skinaudit.artifacts.outside import check_regular
 from skinaudit.errors import InvalidInputError
@@ -78,19 +78,24 @@ def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def near_copies(
-    images: NDArray[np.uint8], pictures: Pictures | None, tested: Iterable[NDArray[np.uint8]]
+    images: NDArray[np.uint8],
+    pictures: Pictures | None,
+    tested: Iterable[NDArray[np.uint8]],
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.int8]:
     """In which part of a run the picture is that each image is a near-copy of: an index into PARTS, -1 for none; int8 (N,).
 
     images: uint8 (N, 3, H, W). pictures: of the run; where it has none, or its record is of an earlier version, only the
     pictures of its test are looked at: `tested`, batches of uint8 (B, 3, H, W) of the same size.
+    progress: is called with the images done and the images in all.
     """
     if pictures is not None and pictures.cells is not None:
         recorded, parts = from_bytes(pictures.cells), pictures.part
     else:
         recorded = np.concatenate([np.zeros((0, CELLS), np.float32), *(_cells(batch) for batch in tested)])
         parts = np.full(len(recorded), PARTS.index("test"), np.uint8)
-    nearest = copied_from(_luminance(images), recorded)
+    nearest = copied_from(_luminance(images), recorded, progress=progress)
     return np.where(nearest < 0, -1, parts.astype(np.int8)[nearest] if len(parts) else -1).astype(np.int8)
 
 

@@ -51,10 +51,11 @@ def attack_external(
     InvalidInputError where nothing is left, and where the folder holds sets of other data.
     """
     manifest, folder = read_run(run), RunFolder(run).external / check_name(name)
+    RunFolder(run).check_links()
     model = folded(load_run_model(run))
     before = _earlier(folder, dataset, name)
     if before is None:
-        kept, left_out = _unseen(run, manifest, dataset)
+        kept, left_out = _unseen(run, manifest, dataset, progress("comparing with the images of the run"))
         frames = None if dataset.frames is None else dataset.frames[kept]
         clean = write_clean_set(
             folder / f"{CLEAN}.safetensors", model,
@@ -92,7 +93,9 @@ def _earlier(folder: Path, dataset: Dataset, name: str) -> ExternalSets | None:
     return before
 
 
-def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray[np.intp], dict[str, int]]:
+def _unseen(
+    run: Path, manifest: RunManifest, dataset: Dataset, progress: Progress | None
+) -> tuple[NDArray[np.intp], dict[str, int]]:
     """Ascending indices of the images that are not the run's or near-copies of them; and for each reason how many are."""
     clean = open_clean_set(run, manifest)
     own = [pixel_digests(image for batch in clean.batches(128) for image in batch)]
@@ -100,7 +103,7 @@ def _unseen(run: Path, manifest: RunManifest, dataset: Dataset) -> tuple[NDArray
     if pictures is not None:
         own.append(pictures.pixels)
     same = np.isin(pixel_digests(dataset.images), np.concatenate(own))
-    near = ~same & (near_copies(dataset.images, pictures, clean.batches(128)) >= 0)
+    near = ~same & (near_copies(dataset.images, pictures, clean.batches(128), progress=progress) >= 0)
     kept = np.flatnonzero(~same & ~near)
     if not len(kept):
         raise InvalidInputError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from skinaudit.artifacts import likeness
 from skinaudit.artifacts.pictures import (
     PARTS,
     STATISTICS,
@@ -67,7 +69,10 @@ def test_near_copies_are_told_with_the_part_that_they_are_of(tmp_path: Path) -> 
     noise = np.random.default_rng(2).normal(0, 6, pictures.shape)
     edited = np.clip(pictures * 0.9 + noise, 0, 255).astype(np.uint8)[..., ::-1]
     others = blurred(30, seed=1)
-    found = near_copies(np.concatenate([edited[[3, 45, 55]], others]), record, ())
+    done: list[tuple[int, int]] = []
+    images = np.concatenate([edited[[3, 45, 55]], others])
+    found = near_copies(images, record, (), progress=lambda part, whole: done.append((part, whole)))
+    assert done == [(33, 33)]
     assert [PARTS[part] for part in found[:3]] == ["train", "val", "test"]
     assert (found[3:] == -1).all()
 
@@ -78,6 +83,24 @@ def test_near_copies_are_told_with_the_part_that_they_are_of(tmp_path: Path) -> 
     assert (earlier.cells, earlier.frames) == (None, None)
     found = near_copies(edited[[3, 55]], earlier, iter([pictures[50:]]))
     assert found.tolist() == [-1, PARTS.index("test")]
+
+
+def test_a_picture_is_moved_only_beside_the_recorded_ones_that_are_most_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, compared = blurred(300, seed=0), []
+    moved = likeness._moved
+
+    def counting(*given: Any) -> Any:
+        compared.append(len(given[2]))
+        return moved(*given)
+
+    monkeypatch.setattr(likeness, "ALIKE", -1.0)  # as if all pictures were alike, which drawings are
+    monkeypatch.setattr(likeness, "_moved", counting)
+    shifted = np.roll(recorded[[7, 200]], 1, axis=3)
+    nearest = likeness.copied_from(
+        likeness.reduced_luminance(shifted), likeness.cells_of(likeness.reduced_luminance(recorded))
+    )
+    assert nearest.tolist() == [7, 200]
+    assert sum(compared) <= 8 * len(shifted)
 
 
 @pytest.mark.parametrize(
