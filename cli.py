@@ -15,6 +15,7 @@ from skinaudit import __version__
 from skinaudit.commands import (
     auditing,
     completion,
+    defending,
     demo,
     doctor,
     drafts,
@@ -27,6 +28,7 @@ from skinaudit.commands import (
     reports,
     training,
 )
+from skinaudit.commands.grouped_help import GroupedProgram, name_values
 from skinaudit.commands.screen import note
 from skinaudit.errors import DEBUG
 
@@ -85,7 +87,16 @@ _SETTINGS = {
 }  # fmt: skip
 
 
-@click.group(context_settings=_SETTINGS)
+_SECTIONS = {
+    "From images to a verdict": ("train", "attack", "export", "audit"),
+    "Files that you write for an audit": ("policy", "contract"),
+    "Show and publish results": ("report", "compare", "card", "bom", "track"),
+    "Studies": ("demo", "transfer", "defences", "paper"),
+    "This machine": ("doctor", "completion"),
+}
+
+
+@click.group(cls=GroupedProgram, sections=_SECTIONS, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="skinaudit")
 def commands() -> None:
     """Train skin-lesion classifiers, export them, and check that the exported file is as robust as the trained model.
@@ -103,10 +114,12 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
+    defending.defences,
     drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
     doctor.doctor,
     completion.completion,
 ):  # fmt: skip
+    name_values(_command)
     _command.params += [*loudness.options(hidden=True), _debug_option(hidden=True)]
     _take_from_environment(_command)
     commands.add_command(_command)

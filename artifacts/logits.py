@@ -90,3 +90,11 @@ def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArr
     wrong[rows, labels] = -np.inf
     largest = wrong.max(axis=1)
     return np.asarray(largest + np.log(np.exp(wrong - largest[:, None]).sum(axis=1)) - own)
+
+
+def range_text(fraction: float) -> str:
+    """How far logits differ, as a fraction of their range, without an exponent: `by 0.0003% of their range`."""
+    share = 100 * fraction
+    if 0 < share < 1e-4:
+        return "by less than 0.0001% of their range"
+    return f"by {share:,.1f}% of their range" if share >= 1 else f"by {share:.1g}% of their range"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Unpack
 
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.logits import range_text
 from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Earlier, Evidence, Finding, run_checks
 from skinaudit.audit.contract_search import Search, search_contract
@@ -175,6 +176,7 @@ def _evidence(
         probes=probes,
         gates=gates,
         baseline=earlier,
+        taken_up=tuple(answered_set.title for answered_set in answered if answered_set.kept),
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=request.policy,
     )  # fmt: skip
@@ -310,6 +312,5 @@ def _control_line(evidence: Evidence) -> str:
     if not differences:
         return "skipped: every set was crafted on a different model"
     controlled_by = "this engine itself" if reference.is_subject else "the reference"
-    return (
-        f"{controlled_by} reproduces {len(differences)} of {len(controls)} sets, off by {max(differences):.0e} of the range"
-    )
+    reproduced = f"{controlled_by} reproduces {len(differences)} of {len(controls)} sets"
+    return f"{reproduced}: logits differ {range_text(max(differences))}"

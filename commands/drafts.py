@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.library.auditing import limits_of
 from skinaudit.commands.library.engine_images import images_for
@@ -31,7 +32,16 @@ def policy() -> None:
     click.echo(DEFAULT_TEXT, nl=False)
 
 
-@click.command(short_help="Draft the contract of an engine from another tool.")
+_SECTIONS = {
+    "Images to try it on": ("--data", "--classes", "--name", "--sets"),
+    "What is known": ("--contract", "--take"),
+    "Output": ("--output", "--force"),
+    "How it runs": ("--threads", "--limit-seconds", "--limit-memory"),
+}
+"""Sections of the help, with their options."""
+
+
+@click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Draft the contract of an engine from another tool.")
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("--sets", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Folder with a clean set. Common preprocessings and class orders are tried on it.")  # fmt: skip

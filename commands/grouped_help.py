@@ -1,4 +1,4 @@
-"""Commands whose help lists their options in sections."""
+"""Help in sections: of the options of a command, and of the commands of the program."""
 
 from __future__ import annotations
 
@@ -24,10 +24,38 @@ class GroupedCommand(click.Command):
         rows: dict[str, list[tuple[int, tuple[str, str]]]] = {title: [] for title in (*self.sections, "Other options")}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):  # the usage line shows the arguments
                 title, index = next((place[flag] for flag in parameter.opts if flag in place), ("Other options", 0))
                 rows[title].append((index, record))
         for title, listed in rows.items():
             if listed:
                 with formatter.section(title):
                     formatter.write_dl([record for _, record in sorted(listed, key=lambda row: row[0])])
+
+
+class GroupedProgram(click.Group):
+    """A program that lists its commands in titled sections.
+
+    sections: for each title its commands, in the order of the help. Each command is in one section.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.sections = sections
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections with their commands."""
+        width = max(len(name) for names in self.sections.values() for name in names)
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", self.commands[name].get_short_help_str(100)) for name in names])
+
+
+def name_values(command: click.Command) -> None:
+    """Let the help call the values of numeric options N or NUMBER, not INTEGER RANGE or FLOAT RANGE."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.metavar is None:
+            if isinstance(option.type, click.IntRange):
+                option.metavar = "N"
+            elif isinstance(option.type, click.FloatRange):
+                option.metavar = "NUMBER"

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.run_folders import LATEST, check_latest
 from skinaudit.commands.screen import note, say
 from skinaudit.errors import InvalidInputError
 
+_CARD = {"What the card says": ("--license", "--dataset", "--audits"), "Output": ("--output", "--force")}
+_BILL = {"What the bill says": ("--license",), "Output": ("--output", "--force")}
+_STORE = {"Where to log": ("--tracking-uri", "--experiment")}
+"""Sections of the help, with their options."""
 
-@click.command(short_help="Write the model card of a run.")
+
+@click.command(cls=GroupedCommand, sections=_CARD, short_help="Write the model card of a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="File of the card  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -52,16 +58,17 @@ def card(
         say(f"{output}: {len(record.sets)} sets, {len(record.audits)} audits, {len(record.left_out)} left out")
 
 
-@click.command(short_help="Write a bill of materials (CycloneDX).")
+@click.command(cls=GroupedCommand, sections=_BILL, short_help="Write a bill of materials (CycloneDX).")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="Write it there  [default: print it].")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="File of the bill  [default: print it].")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-@click.option("--license", "licence", default=None, metavar="ID", help="Of the model, such as CC-BY-NC-4.0.")
+@click.option("--license", "licence", default=None, metavar="ID", help="Licence of the model, such as CC-BY-NC-4.0.")
 def bom(run: Path | None, output: Path | None, force: bool, licence: str | None) -> None:
     """Write the bill of materials of a RUN, or of the installed package: CycloneDX 1.6 as JSON.
 
-    Of a run: the model with its figures, data, sets, engines and the versions that made them, by their digests. Of the
-    package: what is installed of what it needs, with licences.
+    The bill of a run lists the model with its figures, the data, the sets, the engines, and the versions that made them.
+    Each has its digest. Without RUN the bill lists the packages that skinaudit uses and that are installed, with their
+    licences.
 
     \b
     Examples:
@@ -85,7 +92,7 @@ def bom(run: Path | None, output: Path | None, force: bool, licence: str | None)
         say(f"{output}: {len(bill['components'])} components, {len(left_out)} left out")
 
 
-@click.command(short_help="Log runs and audits to MLflow.")
+@click.command(cls=GroupedCommand, sections=_STORE, short_help="Log runs and audits to MLflow.")
 @click.argument("paths", nargs=-1, required=True, metavar="RUN|AUDIT.json ...", type=click.Path(path_type=Path))
 @click.option("--tracking-uri", default=None, metavar="URI",
               help="Address of the MLflow store  [default: $MLFLOW_TRACKING_URI, else MLflow's own default].")  # fmt: skip

@@ -8,13 +8,18 @@ from typing import Any
 import click
 
 from skinaudit.audit import reports
+from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.screen import bars, console, note
 from skinaudit.commands.shared_options import json_option, provider_option, report_option, threads_option
 from skinaudit.errors import InvalidInputError
 
+_OUTPUT = {"Output": ("--report", "--json")}
+_TRANSFER = {"What to compare": ("--attack",), "How it runs": ("--provider", "--threads"), "Output": ("--json",)}
+"""Sections of the help, with their options."""
 
-@click.command(short_help="Show a finished audit in other formats.")
+
+@click.command(cls=GroupedCommand, sections=_OUTPUT, short_help="Show a finished audit in other formats.")
 @click.argument("audit", type=click.Path(path_type=Path))
 @json_option
 @report_option("audit")
@@ -43,7 +48,7 @@ def report(audit: Path, as_json: bool, report_texts: tuple[str, ...]) -> None:
         print_audit(result, console())
 
 
-@click.command(short_help="Compare finished audits in one table.")
+@click.command(cls=GroupedCommand, sections=_OUTPUT, short_help="Compare finished audits in one table.")
 @click.argument("audits", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @report_option("lineup")
@@ -87,9 +92,11 @@ def _say_unproved(audit: Path, by_image: bool) -> None:
         note(f"{audit}: {text}")
 
 
-@click.command(short_help="Print how attacks transfer between runs.")
+@click.command(cls=GroupedCommand, sections=_TRANSFER, short_help="Print how attacks transfer between runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--attack", "attack_name", default=None, help="Name of the sets to use  [default: the PGD sets].")
+@click.option(
+    "--attack", "attack_name", default=None, metavar="NAME", help="Name of the sets to use  [default: the PGD sets]."
+)
 @json_option
 @provider_option
 @threads_option

@@ -85,7 +85,7 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> str:
-            return f"{task.speed:,.0f} images/s" if task.speed else ""
+            return f"{task.speed:,.0f} per second" if task.speed else ""
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -124,7 +124,7 @@ def progress_lines(
             due = now + NEXT_LINE
             text = f"{title}: {done:,} of {total:,} ({done / total:.0%})"
             rate = (done - start[1]) / (now - start[0]) if now > start[0] else 0.0
-            say(f"{text}, {rate:,.0f} images/s, {_duration((total - done) / rate)} left" if rate else text)
+            say(f"{text}, {rate:,.0f} per second, {_duration((total - done) / rate)} left" if rate else text)
 
         return progress
 

@@ -34,6 +34,13 @@ _SECTIONS = {
     "Run": ("--out", "--resume", "--seed", "--precision", "--compile", "--cuda-graphs", "--threads", "--json"),
 }  # fmt: skip
 """Sections of the help of `train`, with their options."""
+_ATTACK_SECTIONS = {
+    "Attack": ("--attack", "--eps", "--norm", "--steps", "--restarts", "--targeted", "--against"),
+    "Other images": ("--data", "--classes", "--name", "--skip-bad"),
+    "How it runs": ("--seed", "--threads"),
+}
+"""Those of `attack`."""
+_NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
 
 
 @click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Train a classifier and write its adversarial sets.")
@@ -43,7 +50,8 @@ _SECTIONS = {
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="File that merges, renames and orders the classes of the data, and marks the malignant "
               "ones.")  # fmt: skip
-@click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True)
+@click.option("--arch", type=click.Choice(names_in("trainer/architectures")), default="mobilenet", show_default=True,
+              help="Architecture of the model.")  # fmt: skip
 @click.option(
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
@@ -55,8 +63,9 @@ _SECTIONS = {
 @click.option("--hardening", default="none", show_default=True, metavar="none|NAME[:KEY=VALUE,...]",
               help=f"Adversarial training: {listed(hardening_names())}, with its own settings, such as "
               "trades:beta=6.")  # fmt: skip
-@click.option("--eps", default="4/255", show_default=True, help="Eps of hardening and of the sets, as a fraction of 255.")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--eps", default="4/255", show_default=True, metavar="K/255",
+              help="Radius of the attacks, in hardening and in the sets, as a fraction of 255.")  # fmt: skip
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True, help=_NORM_HELP)
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Training eps, if different from --eps.")
 @click.option("--class-eps", "class_eps", multiple=True, metavar="CLASS=EPS",
               help="Training eps for the images of a class, such as mel=3/255. Can be repeated.")  # fmt: skip
@@ -171,7 +180,7 @@ def train(
         say(f"WARNING: {weakness}")
 
 
-@click.command(short_help="Write more adversarial sets for a run.")
+@click.command(cls=GroupedCommand, sections=_ATTACK_SECTIONS, short_help="Write more adversarial sets for a run.")
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--attack", "attack_names", multiple=True, metavar="NAME[:KEY=VALUE,...]",
               help=f"{listed(attack_names())}, with its own settings; can be repeated  "
@@ -184,8 +193,10 @@ def train(
 @click.option("--classes", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="How the classes of --data become those of the run, as for `skinaudit train`.")  # fmt: skip
 @click.option("--skip-bad", is_flag=True, help="Skip unreadable images of --data instead of stopping.")
-@click.option("--eps", default=None, help="Eps as a fraction of 255  [default: that of the run's sets].")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option(
+    "--eps", default=None, metavar="K/255", help="Radius of the attack, such as 4/255  [default: that of the run's sets]."
+)
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True, help=_NORM_HELP)
 @click.option("--steps", type=click.IntRange(1), default=None, help="Number of steps  [default: the attack's].")
 @click.option("--restarts", type=click.IntRange(1), default=None, help="Number of restarts  [default: the attack's].")
 @click.option("--targeted", is_flag=True, help="Targeted attack: aim each image at a random wrong class.")

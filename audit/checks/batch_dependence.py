@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from skinaudit.artifacts.logits import range_text
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.evidence.consistency import FEW_FLIPS
 
@@ -51,7 +52,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         f"{consistency.images} images in {len(consistency.sizes)} batches from {consistency.sizes[0]} to "
         f"{consistency.sizes[-1]} and in a different order"
         + (f", {consistency.whole:,} of all sets in a different batch size" if consistency.whole else "")
-        + f": logits differ by up to {consistency.largest:.0e} of their range, and {consistency.flips} predictions change"
+        + f": logits differ {range_text(consistency.largest)} at most, and {consistency.flips} predictions change"
     )
     beyond = consistency.largest > tolerance(evidence)
     severity = Severity.WARNING if consistency.flips or beyond else Severity.NOTE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.logits import range_text
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 
 ABOUT: About = "engine"
@@ -55,8 +56,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield finding(Severity.INCONCLUSIVE, text)
         return
     sizes = (
-        f"its logits differ from the source's by {computed.engine:.0e} of their range, those of an emulation of {precision} "
-        f"by {computed.emulated:.0e}"
+        f"its logits differ from the source's {range_text(computed.engine)}, those of an emulation of {precision} "
+        f"{range_text(computed.emulated)}"
     )
     figures_text = f"{sizes}; the correlation of these errors is {computed.correlation:.2f}"
     if computed.emulated < _VISIBLE:

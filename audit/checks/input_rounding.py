@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.logits import range_text
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.evidence.nearby_images import ALMOST, ALMOST_HALFWAY, STEP, Difference
 
@@ -45,7 +46,7 @@ def _text(still: bool, step: Difference, shares: dict[str, float]) -> str:
         return (
             "the input is rounded: for half of the images no logit changes when all pixels move by a tenth of an 8-bit "
             "step, "
-            f"halfway between two steps, but the logits change by {step.median:.0e} of their range for a whole step"
+            f"halfway between two steps, but the logits change {range_text(step.median)} for a whole step"
         )
     return (
         "the input is rounded: when all pixels move by up to a tenth of an 8-bit step, half of the logits move by "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from skinaudit.artifacts.logits import range_text
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.checks.batch_dependence import tolerance
 from skinaudit.audit.evidence.nearby_images import BETWEEN, STEP, STORED, Difference
@@ -47,10 +48,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         severity = Severity.FAIL if _flips(expected, measured, nearby.images) else Severity.INCONCLUSIVE
         text = (
-            f"on {kind} of the 8-bit grid half of the logits differ from {base} by {measured.median:.0e} of their range or "
-            f"more, on {usual} by {expected.median:.0e}; {measured.flips} and {expected.flips} of {nearby.images} "
-            "predictions "
-            "differ"
+            f"on {kind} of the 8-bit grid half of the logits differ from {base} {range_text(measured.median)} or "
+            f"more, on {usual} {range_text(expected.median)}; {measured.flips} and {expected.flips} of {nearby.images} "
+            "predictions differ"
         )
         figures = {"images": nearby.images, "median": measured.median, "flips": measured.flips, "usual": expected.median}
         yield Finding(severity, "nearby-images", None, text, figures=figures)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
-from skinaudit.artifacts.logits import predictions
+from skinaudit.artifacts.logits import predictions, range_text
 from skinaudit.artifacts.manifest import BUILT_TYPED, STRIPPED, engine_file, read_engine_manifest, resolve
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.typed_json import Count
@@ -81,11 +81,11 @@ def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> 
     disagreements = int(differs.sum())
     if not largest <= CONTROL_TOLERANCE or clear or disagreements > max(1, _TIES * len(image_set)):
         raise InvalidInputError(
-            f"{image_set.path}: the reference does not reproduce the stored logits: off by {largest:.1e} of their range "
-            f"(allowed {CONTROL_TOLERANCE:.0e}), {disagreements} of {len(image_set)} answers differ, {clear} of them beyond "
-            "near ties; write the sets and the engine again"
+            f"{image_set.path}: the reference does not reproduce the stored logits: they differ {range_text(largest)} "
+            f"(allowed: {100 * CONTROL_TOLERANCE:g}%), {disagreements} of {len(image_set)} answers differ, {clear} of them "
+            "beyond near ties; write the sets and the engine again"
         )
-    return Control(True, f"reproduced within {largest:.0e} of the logit range", largest, disagreements)
+    return Control(True, f"reproduced: logits differ {range_text(largest)}", largest, disagreements)
 
 
 def open_subject(

@@ -57,7 +57,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert result.reason == "2 sets are within 1.0 points of the source model"
     assert result.findings == ()
     assert (result.synthetic, result.consistency.repeats, result.lineage_gaps) == (True, True, ())
-    assert result.control == "the reference reproduces 2 of 2 sets, off by 0e+00 of the range"
+    assert result.control == "the reference reproduces 2 of 2 sets: logits differ by 0% of their range"
     clean, attacked = result.sets
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
     assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
@@ -163,7 +163,7 @@ def test_stored_logits_that_do_not_reproduce_stop_the_audit(tmp_path: Path, lab:
     planted = lab.plant(tmp_path, settings={})
     plant_reference(planted, {"seed": 0, "fault": "scaled"})
     with pytest.raises(
-        InvalidInputError, match=r"clean\.safetensors: the reference does not reproduce the stored logits: off by"
+        InvalidInputError, match=r"clean\.safetensors: the reference does not reproduce the stored logits: they differ by"
     ):
         audit_engine(planted.engine)
 

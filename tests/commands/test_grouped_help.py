@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.grouped_help import GroupedCommand
+from skinaudit.commands.grouped_help import GroupedCommand, GroupedProgram
 
 GROUPED = [name for name, command in cli.commands.commands.items() if isinstance(command, GroupedCommand)]
 
@@ -24,8 +26,26 @@ def test_every_option_is_in_one_section(name: str) -> None:
     assert set(flags) <= {flag for option in visible for flag in option.opts}
 
 
+def test_every_command_is_in_one_section_of_the_help_of_the_program() -> None:
+    assert isinstance(cli.commands, GroupedProgram)
+    listed = [name for names in cli.commands.sections.values() for name in names]
+    assert sorted(listed) == sorted(cli.commands.commands)
+    text = CliRunner().invoke(cli.commands, ["--help"]).output
+    assert all(f"\n  {name} " in text for name in listed)
+
+
+@pytest.mark.parametrize("name", cli.commands.commands)
+def test_every_option_says_what_it_does_and_no_argument_is_listed_as_one(name: str) -> None:
+    command = cli.commands.commands[name]
+    assert all(option.help for option in command.params if isinstance(option, click.Option) and not option.hidden)
+    text = CliRunner().invoke(cli.commands, [name, "--help"]).output
+    assert "RANGE" not in text
+    if isinstance(command, GroupedCommand):
+        assert re.search(r"^Other options:\n  (-h, )?--help", text, re.MULTILINE)
+
+
 def test_the_longest_helps_have_sections() -> None:
-    assert {"train", "export", "audit"} <= set(GROUPED)
+    assert {"train", "attack", "export", "audit", "report", "compare", "contract", "bom"} <= set(GROUPED)
     text = CliRunner().invoke(cli.commands, ["audit", "--help"]).output
     places = [text.index(f"\n{title}:\n") for title in ("What to audit", "Fresh attacks", "Other options")]
     assert places == sorted(places)

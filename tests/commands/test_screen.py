@@ -28,7 +28,7 @@ def test_what_is_done_soon_is_silent_and_what_takes_longer_says_how_far_it_is() 
     assert said == []
     clock.now += 0.1
     training(250, 1200)
-    assert said == ["training: 250 of 1,200 (21%), 50 images/s, 19 s left"]
+    assert said == ["training: 250 of 1,200 (21%), 50 per second, 19 s left"]
     clock.now += NEXT_LINE - 0.1
     training(700, 1200)
     line("another part")(1, 2)
@@ -37,7 +37,7 @@ def test_what_is_done_soon_is_silent_and_what_takes_longer_says_how_far_it_is() 
     training(1200, 1200)
     assert len(said) == 1, "what is complete needs no line"
     training(750, 1200)
-    assert said[1:] == ["training: 750 of 1,200 (62%), 50 images/s, 9 s left"]
+    assert said[1:] == ["training: 750 of 1,200 (62%), 50 per second, 9 s left"]
 
 
 def test_a_part_that_goes_on_from_before_is_timed_from_where_it_went_on() -> None:
@@ -48,7 +48,7 @@ def test_a_part_that_goes_on_from_before_is_timed_from_where_it_went_on() -> Non
     training(100_200, 200_000)
     clock.now += 20
     training(100_400, 200_000)
-    assert [text.partition("), ")[2] for text in said] == ["10 images/s, 2.8 h left", "10 images/s, 2.8 h left"]
+    assert [text.partition("), ")[2] for text in said] == ["10 per second, 2.8 h left", "10 per second, 2.8 h left"]
 
 
 def test_a_first_word_that_comes_late_has_no_rate_and_one_that_stands_still_neither() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from skinaudit.audit.figures.text import NOTHING, drop_text, percent, share
@@ -54,13 +54,23 @@ def notes(lineup: Lineup) -> tuple[str, ...]:
     emulated = [entry.label for entry in lineup.audited if entry.emulated]
     if emulated:
         lines.append(f"ONNX emulation, the engine itself was not run: {', '.join(emulated)}")
-    lines += [f"{entry.label}: {line}" for entry in lineup.audited for line in entry.first_lines]
-    lines += [f"{entry.label}: {entry.clinical}" for entry in lineup.audited if entry.clinical is not None]
+    lines += _by_engine(lineup, lambda entry: entry.first_lines)
+    lines += _by_engine(lineup, lambda entry: () if entry.clinical is None else (entry.clinical,))
     if not all(set_entry.comparable for set_entry in sets):
         lines.append(f"{OTHER_IMAGES} the images differ from those of the first audit with this set: not comparable")
     if any(_transfer(set_entry) for set_entry in sets):
         lines.append("* transfer: crafted on a different model")
     return tuple(lines)
+
+
+def _by_engine(lineup: Lineup, lines_of: Callable[[Entry], Iterable[str]]) -> list[str]:
+    """Lines about single engines. A line about several of them is said once, with their labels before it."""
+    labels: dict[str, list[str]] = {}
+    for entry in lineup.audited:
+        for line in lines_of(entry):
+            labels.setdefault(line, []).append(entry.label)
+    engines = len(lineup.audited)
+    return [f"{'all engines' if 1 < len(names) == engines else ', '.join(names)}: {line}" for line, names in labels.items()]
 
 
 def _engine(entry: Entry | Refusal) -> tuple[str, ...]:

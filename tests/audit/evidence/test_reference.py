@@ -38,7 +38,7 @@ def test_large_logits_of_some_images_hide_nothing_of_the_others(images: Adversar
     logits[0] = [size, *[-size] * 6]
     stored = logits.copy()
     stored[1:] = np.roll(stored[1:], 1, axis=1)
-    with pytest.raises(InvalidInputError, match=r"does not reproduce the stored logits: off by .* answers differ"):
+    with pytest.raises(InvalidInputError, match=r"does not reproduce the stored logits: they differ by .* answers differ"):
         check_reproduced(storing(images, stored), logits)
 
 

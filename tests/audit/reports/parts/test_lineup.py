@@ -15,6 +15,7 @@ from skinaudit.audit.judgement.result import AuditResult, Gate, Judgement, Verdi
 from skinaudit.audit.reports.lineup.terminal import print_lineup
 from skinaudit.audit.reports.parts.columns import plain_console
 from skinaudit.audit.reports.parts.lineup import Entry, Lineup, Refusal, line_up, worst_exit_code, worst_gate
+from skinaudit.audit.reports.parts.lineup_text import notes
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -50,6 +51,14 @@ def test_other_images_under_the_same_title_are_marked(audits: dict[str, AuditRes
     assert "≠ the images differ from those of the first audit with this set: not comparable" in text
     assert "≠" not in reports.render("terminal", lined_up(audits["pass"], audits["rare"]), "lineup")
     assert "* transfer: crafted on a different model" in text
+
+
+def test_a_line_about_several_engines_is_said_once(audits: dict[str, AuditResult]) -> None:
+    weak, other = (replace(audits[name], agreement_only=True, findings=()) for name in ("pass", "rare"))
+    line = "agreement only: the source model is not robust, so these figures say nothing about robustness"
+    assert f"all engines: {line}" in notes(lined_up(weak, other))
+    assert f"pass/subject.onnx, rare/subject.onnx: {line}" in notes(lined_up(weak, other, audits["transfer"]))
+    assert [text for text in notes(lined_up(weak)) if "agreement" in text] == [f"subject.onnx: {line}"]
 
 
 def test_labels_are_as_short_as_they_can_be_and_name_no_machine(audits: dict[str, AuditResult]) -> None:
