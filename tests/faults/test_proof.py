@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto
 
-from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, record, resolve, write_run
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, resolve, write_run
 from skinaudit.artifacts.structure import STEP, Step, read_structure, write_structure
 from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.engines.half import to_half
@@ -51,33 +51,32 @@ def test_honest_engines_are_proved(lab: Lab, graph: str) -> None:
 
 
 @pytest.fixture
-def rewritten(lab: Lab) -> Iterator[Callable[[RunManifest], None]]:
-    """Writes another run manifest into the lab, and the right one at the end."""
-    right = read_run(lab.run)
-    yield lambda manifest: write_run(lab.run, manifest)
-    write_run(lab.run, right)
+def copied(lab: Lab, tmp_path: Path) -> Lab:
+    """A lab whose run may be changed; without its sets."""
+    shutil.copytree(lab.run, tmp_path / "run", ignore=shutil.ignore_patterns("sets", "planted"))
+    return replace(lab, run=tmp_path / "run")
 
 
-def test_a_record_that_was_taken_out_hides_nothing(lab: Lab, rewritten: Callable[[RunManifest], None]) -> None:
-    model = lab.model()
+def test_a_record_that_was_taken_out_hides_nothing(copied: Lab) -> None:
+    model = copied.model()
     relu_detector(model)
-    planted = plant(lab, "unrecorded", model)
-    rewritten(replace(read_run(lab.run), structure=None))
-    assert proof_of(lab.engine("fp16")) == Proof("fp16.onnx")
+    planted, run = plant(copied, "unrecorded", model), read_run(copied.run)
+    write_run(copied.run, replace(run, structure=None))
+    assert proof_of(copied.engine("fp16")) == Proof("fp16.onnx")
     assert "(" in proof_of(planted).difference
-    rewritten(replace(read_run(lab.run), structure=None, model={**read_run(lab.run).model, "arch": "of_my_own"}))
+    write_run(copied.run, replace(run, structure=None, model={**run.model, "arch": "of_my_own"}))
     assert proof_of(planted).lack == "record"
 
 
-def test_a_trigger_in_the_record_is_seen(lab: Lab, rewritten: Callable[[RunManifest], None]) -> None:
-    run = read_run(lab.run)
+def test_a_trigger_in_the_record_is_seen(copied: Lab) -> None:
+    run = read_run(copied.run)
     assert run.structure is not None
-    recorded = read_structure(resolve(lab.run, run.structure))
+    path = resolve(copied.run, run.structure)
+    recorded = read_structure(path)
     steps = (*recorded.steps, Step("seen", "amin.default", (f"{STEP}{recorded.input}", [1, 2, 3])))
-    path = lab.run / "other-structure.json"
     write_structure(path, replace(recorded, steps=steps))
-    rewritten(replace(run, structure=record(path, relative_to=lab.run)))
-    assert "1 amin steps instead of 0" in proof_of(lab.engine("fp32")).difference
+    write_run(copied.run, replace(run, structure=record(path, relative_to=copied.run)))
+    assert "1 amin steps instead of 0" in proof_of(copied.engine("fp32")).difference
 
 
 @pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda one: f"{one.rewrite}-{one.precision}")
