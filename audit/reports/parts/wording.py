@@ -10,7 +10,7 @@ from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, percent, power_text
+from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
@@ -43,6 +43,13 @@ def turned_benign_text(gate: Gate | None) -> str:
     if gate is None or gate.interval is None:
         return NOTHING
     return f"{round(gate.value * gate.images)} of {gate.images:,}, at most {percent(gate.interval.high)}"
+
+
+def turned_since_text(gate: Gate) -> tuple[str, str]:
+    """How many images turned benign since the baseline, and how many may, of a gate on their number or on their share."""
+    if gate.counts:
+        return counted_images(gate.value), counted_images(gate.limit)
+    return turned_benign_text(gate), f"below {percent(gate.limit)}"
 
 
 def first_lines(result: AuditResult) -> Iterator[str]:
