@@ -123,7 +123,9 @@ def is_private(path: Path) -> bool:
 
 def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
     if not stat.S_ISREG(mode):
-        raise InvalidInputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({kind})")
+        advice = "; name a file in it" if stat.S_ISDIR(mode) else ""
+        shape = _KINDS.get(stat.S_IFMT(mode), "a device")
+        raise InvalidInputError(f"{path}: is {shape}, not a regular file ({kind}){advice}")
 
 
 def _unreadable(path: Path, error: Exception, *, kind: str) -> InvalidInputError:

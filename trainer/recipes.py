@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from skinaudit.artifacts.contract import MAX_CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError, choose_one, first_few
 from skinaudit.trainer import architectures
 
 _Value = TypeVar("_Value")
@@ -141,7 +141,7 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     Raises InvalidInputError for an unknown name or arch, and for a cost of 0 or less.
     """
     if name not in RECIPES:
-        raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
+        raise InvalidInputError(choose_one("recipe", name, tuple(RECIPES)))
     recipe = RECIPES[name]
     own_rate = architectures.load(arch).learning_rate
     if name == "default" and own_rate is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -55,7 +55,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> tuple[Search, Mapping[str, Any]]:
     """The search of a probe and its settings with their defaults; raises InvalidInputError on another name."""
     if name not in names():
-        raise InvalidInputError(f"probe {name!r}: choose one of {', '.join(names())}")
+        raise InvalidInputError(choose_one("probe", name, names()))
     module = importlib.import_module(f"{__name__}.{name}")
     search: Search = module.search
     settings: Mapping[str, Any] = module.SETTINGS
