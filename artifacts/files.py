@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from skinaudit.artifacts.outside import open_regular
+from skinaudit.artifacts.outside import check_regular, open_regular
 from skinaudit.errors import InvalidInputError
 
 _CHUNK = 1 << 20
@@ -31,9 +32,12 @@ at_step: Callable[[str, Path], None] = _nothing
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on a clean exit it is fsynced and renamed over `target`, else removed.
 
-    A full disk or an unwritable folder becomes InvalidInputError naming the target; the old file is left as it was.
+    A full disk or an unwritable folder becomes InvalidInputError naming the target; the old file is left as it was. So does
+    a device or a pipe in its place: /dev/null would be no device any more.
     """
     temporary: Path | None = None
+    if kind := _special(target):
+        raise InvalidInputError(f"{target}: is {kind}, which a file would replace; name a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -62,6 +66,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 def can_be_written(target: Path) -> bool:
     """Whether atomic_path could put a file there now, its missing folders made: to ask before long work, no promise."""
+    if _special(target):
+        return False
     folder = target.absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -76,8 +82,9 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 def append_line(target: Path, line: str) -> None:
     """Append a line to a log, which is the one file that is not replaced; raises InvalidInputError as atomic_path."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        with target.open("a", encoding="utf-8") as log:
+        with os.fdopen(os.open(target, flags, 0o666), "a", encoding="utf-8") as log:  # through no link, as none is ours
             at_step("appended to", target)
             log.write(line)
     except OSError as error:
@@ -90,12 +97,20 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def digest_file(path: Path) -> str:
-    """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB."""
+    """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB.
+
+    Raises InvalidInputError for what is no regular file, is a terabyte of holes, cannot be read, or grows while it is read.
+    """
     value = hashlib.sha256()
+    check_regular(path, kind="file")
     with open_regular(path, kind="file") as stream:
         try:
+            left = os.fstat(stream.fileno()).st_size
             while chunk := stream.read(_CHUNK):
                 value.update(chunk)
+                left -= len(chunk)
+                if left < 0:  # as some files of /proc, which have no size and may have no end
+                    raise InvalidInputError(f"{path}: grew while it was read; wait until it is written, and run again")
         except OSError as error:
             raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
     return f"sha256:{value.hexdigest()}"
@@ -129,6 +144,17 @@ def default_cache_dir() -> Path:
 def short(digest: str) -> str:
     """The first twelve hexadecimal digits, for people."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def _special(target: Path) -> str:
+    """What is at this path if a file must not replace it, such as /dev/null; empty for a file, a folder, and nothing."""
+    try:
+        if target.is_symlink() and target.readlink().is_relative_to("/proc"):  # /dev/stdout
+            return "an open file of this process"
+        mode = target.stat().st_mode
+    except OSError:
+        return ""
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "a device or a pipe"
 
 
 def _umask() -> int:

@@ -81,6 +81,10 @@ class RunManifest:
     pictures: FileRecord | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
 
+    def __post_init__(self) -> None:
+        if "/" in self.name:  # it becomes a part of file names, such as that of a set of another run's attack
+            raise InvalidInputError(f"name should be the name of a folder, found {show(self.name)}")
+
 
 @dataclass(frozen=True)
 class EngineManifest:

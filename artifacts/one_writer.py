@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -70,6 +71,8 @@ def _try(lock: Path, place: str, say: Callable[[str], None], *, last: bool) -> i
         raise InvalidInputError(f"{lock}: cannot be made ({error.strerror}); choose a folder that can be written") from error
     locked = False
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidInputError(f"{lock}: is no regular file; delete it")
         owner = _owner(descriptor)
         if not _locked(descriptor, owner):
             if last:

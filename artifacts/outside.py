@@ -5,6 +5,7 @@ Everything is checked before the first byte is read. So a pipe, a device or an e
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zipfile
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 
-from skinaudit.artifacts.printable import show
+from skinaudit.artifacts.printable import printable, show
 from skinaudit.errors import InvalidInputError
 
 MAX_MODEL = 2**31
@@ -21,26 +22,29 @@ MAX_MODEL = 2**31
 MAX_TABLE = 2**28
 """Bytes of a table of images; HAM10000's has half a megabyte."""
 _PIECE = 2**20
+_HOLE = 2**30
+"""Bytes of one hole from which a file is refused: a terabyte of holes takes no room on the disk, and hours to read."""
+_HOLES = 1000  # that are looked at
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def check_regular(path: Path, *, kind: str) -> None:
-    """Raise InvalidInputError where there is no file, or a folder, a pipe, a socket or a device in its place."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error, kind=kind) from error
-    _refuse_special(path, mode, kind=kind)
+    """Raise InvalidInputError where there is no file, or a folder, a pipe, a socket, a device, or a file of holes, in its
+    place."""
+    size = _status(path, kind=kind).st_size
+    if size >= _HOLE:
+        _refuse_holes(path, size, kind=kind)
 
 
 @contextmanager
 def open_regular(path: Path, *, kind: str) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError as check_regular.
+    """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError as check_regular,
+    but for holes, which matter to who reads all of a file.
 
     What was opened is asked, not its path, so that an exchange in between changes nothing.
     """
-    check_regular(path, kind=kind)  # first, as the mere opening of a device may do something
+    _status(path, kind=kind)  # first, as the mere opening of a device may do something
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
@@ -121,6 +125,15 @@ def is_private(path: Path) -> bool:
     return not stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
+def _status(path: Path, *, kind: str) -> os.stat_result:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, kind=kind) from error
+    _refuse_special(path, status.st_mode, kind=kind)
+    return status
+
+
 def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
     if not stat.S_ISREG(mode):
         advice = "; name a file in it" if stat.S_ISDIR(mode) else ""
@@ -128,10 +141,44 @@ def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
         raise InvalidInputError(f"{path}: is {shape}, not a regular file ({kind}){advice}")
 
 
+def _refuse_holes(path: Path, size: int, *, kind: str) -> None:
+    """Raise InvalidInputError for a file with a hole of _HOLE bytes, where nothing was ever written."""
+    if not hasattr(os, "SEEK_DATA"):
+        return
+    try:
+        with path.open("rb") as stream:
+            longest = _longest_hole(stream.fileno(), size)
+    except OSError:  # it cannot be read, or its file system cannot tell; whoever reads it says so
+        return
+    if longest >= _HOLE:
+        raise InvalidInputError(
+            f"{path}: holds {longest:,} bytes that were never written (a sparse file), so it is not a whole {kind}"
+        )
+
+
+def _longest_hole(descriptor: int, size: int) -> int:
+    """Bytes of the longest of the first holes; whole files have none of any length."""
+    longest = data = 0
+    for _ in range(_HOLES):
+        hole = os.lseek(descriptor, data, os.SEEK_HOLE)
+        if hole >= size:
+            break
+        try:
+            data = os.lseek(descriptor, hole, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # its code for: no data until the end
+                raise
+            data = size
+        longest = max(longest, data - hole)
+        if data >= size:
+            break
+    return longest
+
+
 def _unreadable(path: Path, error: Exception, *, kind: str) -> InvalidInputError:
     if isinstance(error, FileNotFoundError):
         return InvalidInputError(f"{path}: no such {kind}")
-    return InvalidInputError(f"{show(str(path))}: cannot be read ({getattr(error, 'strerror', None) or error})")
+    return InvalidInputError(f"{printable(str(path))}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _too_long(path: Path, kind: str, limit: int, again: str) -> InvalidInputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from skinaudit.artifacts.outside import lies_in
 from skinaudit.errors import InvalidInputError, first_few
 
 RUN_FILE = "run.json"
@@ -111,6 +112,14 @@ class RunFolder:
     def audits(self) -> Path:
         """The folder of the JSON reports of audits."""
         return self.path / "audits"
+
+    def check_links(self) -> None:
+        """Raise InvalidInputError where a folder of the run is elsewhere, through a link: nothing is written there."""
+        for folder in (self.sets, self.engines, self.audits, self.external):
+            if folder.is_symlink() and not lies_in(folder, self.path):
+                raise InvalidInputError(
+                    f"{folder}: is a link out of its run, and nothing is written there; move that folder into the run"
+                )
 
     def set_file(self, name: str) -> Path:
         """The file of the set called `name`."""

@@ -176,6 +176,7 @@ def _evidence(
         probes=probes,
         gates=gates,
         baseline=earlier,
+        taken_up=tuple(answered_set.title for answered_set in answered if answered_set.kept),
         own_sets=frozenset() if compared is None else frozenset(result.title for result in compared.sets if result.own),
         policy=request.policy,
     )  # fmt: skip

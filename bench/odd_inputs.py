@@ -95,7 +95,7 @@ def run(words: list[str], place: Place, case: Case) -> Ended:
         wrong.append(f"exit code {ended.returncode}")
     if "Traceback" in printed or "unexpected" in printed:
         wrong.append("an exception that nobody expected")
-    if ended.returncode == 2 and not last.startswith(("skinaudit: ", "Error: ")):
+    if ended.returncode == 2 and not (last.startswith(("skinaudit: ", "Error: ")) or " ERROR " in printed):
         wrong.append("no line")
     if len(last) > 1500:
         wrong.append("a long line")

@@ -13,6 +13,7 @@ from skinaudit import engines
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.own_code import CODE, is_vouched_for
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines import onnxruntime_ as ort
@@ -127,6 +128,8 @@ class Opening:
 
 def open_isolated(opening: Opening) -> Session:
     """Open a file in a process of its own, which is confined unless its code was allowed; on a GPU less so."""
+    if opening.path.exists():
+        check_regular(opening.path, kind="engine")
     if not isolated():
         return open_here(opening)
     runtime = None if opening.runtime is None else RUNTIMES[opening.runtime]

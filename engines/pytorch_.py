@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.program_structure import structure_of
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.networks.layers import Layer
+from skinaudit.engines.networks.of_program import ambiguous
 from skinaudit.engines.networks.of_structure import network_of
 from skinaudit.engines.program_file import harmless_program
 from skinaudit.engines.runtime import Runtime
@@ -86,6 +87,9 @@ def network_of_file(path: Path) -> Layer:
     """The layer that makes the answers of a program; raises as open_session."""
     program = _load(import_torch(path), path)
     image, _ = _ports(program, where=path)
+    doubt = ambiguous(program, prefix=_MODEL)
+    if doubt:
+        return Layer("other", (), (), doubt, (doubt,))
     structure = structure_of(program, size=image.shape[-1] or 0, prefix=_MODEL)
     weights = {name.removeprefix(_MODEL): value.detach().numpy() for name, value in program.state_dict.items()}
     return network_of(structure, weights)

@@ -46,6 +46,7 @@ def export_run(
     planned = wanted(formats, precisions, output)
     check_taken(options, [form for form, _ in planned])
     manifest = read_run(run)
+    RunFolder(run).check_links()
     clean_set = open_clean_set(run, manifest)
 
     def path_of(form: Format, precision: str) -> Path:

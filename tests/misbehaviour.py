@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -85,6 +86,14 @@ def run_out_of_memory() -> None:
 
 def hang() -> None:
     time.sleep(600)
+
+
+def stop_in_the_middle() -> None:
+    """Begin a message to the audit, and never end it."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as channel:
+            channel.send(bytes(7))
+    hang()
 
 
 def fill_memory() -> int:

@@ -15,6 +15,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
     `resume`, or files of something else. Changes nothing.
     """
     files = RunFolder(out)
+    files.check_links()
     if UNPRINTABLE.search(out.name):
         raise InvalidInputError(f"--out {show(out.name)}: the run's name holds control characters; choose another")
     if files.manifest.exists():

@@ -51,6 +51,7 @@ def attack_external(
     InvalidInputError where nothing is left, and where the folder holds sets of other data.
     """
     manifest, folder = read_run(run), RunFolder(run).external / check_name(name)
+    RunFolder(run).check_links()
     model = folded(load_run_model(run))
     before = _earlier(folder, dataset, name)
     if before is None:

@@ -167,6 +167,7 @@ def attack_run(
     after it. Raises InvalidInputError where the contracts of the two runs differ.
     """
     manifest = read_run(run)
+    RunFolder(run).check_links()
     clean = open_clean_set(run, manifest)
     crafted_on, suffix, weights = run, "", manifest.weights
     if against is not None:

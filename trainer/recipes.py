@@ -88,7 +88,7 @@ class Hardening:
     epochs, at the beginning, that trains on clean images. ramp: share after it over which eps grows linearly from 0 to its
     full value; at full eps from random weights a small model stays a constant answer. clean_share: of each batch left clean
     (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function
-    that is deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
+    that is deployed (running statistics, folded into the convolutions; it is faster). `train` uses the batch's statistics.
     method, settings: of `trainer.hardening`, with its defaults where a setting is not given. awp: how far weights are moved
     up the loss, as a share of their norm, before the gradient is taken (0: not). class_eps: radius of the inner attack for
     the images of a class, in 8-bit steps, where it is not the common one.

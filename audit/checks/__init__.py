@@ -98,7 +98,8 @@ class Evidence:
     precision. computed_precision: None if the runtime reports the precision. sets: the clean set first. external: figures
     on the run's own test images and on external images, None if the sets are not external. search: other ways to read a
     foreign engine. baseline: None if the engine is not compared with an earlier one. own_sets: titles of sets for which
-    engine and baseline were each attacked with images crafted against themselves.
+    engine and baseline were each attacked with images crafted against themselves. taken_up: titles of sets with outputs
+    that an interrupted audit had kept.
     """
 
     inputs: Inputs
@@ -121,6 +122,7 @@ class Evidence:
     policy: Policy
     external: ExternalResult | None = None
     search: Search | None = None
+    taken_up: tuple[str, ...] = ()
 
     @property
     def clean(self) -> SetResult:

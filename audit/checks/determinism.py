@@ -15,12 +15,26 @@ RULES = {
         "The same batch gives different logits on a second run, so a second audit could reach a different verdict.",
         "Fix the number of threads and the algorithms of the runtime, then audit again.",
     ),
+    "interrupted": Rule(
+        "Outputs of an interrupted audit are used",
+        "An earlier audit of the same files was interrupted. Its outputs were kept in the user's cache and used again.",
+        "Nothing needs to be done. To ask the engine for everything again, repeat the audit.",
+    ),
 }
 _FEW = 2  # near ties whose class may change if a runtime is not bit-reproducible
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS if a second run differs; FAIL if the outputs change after some use of the engine."""
+    """Forbid PASS if a second run differs; FAIL if the outputs change after some use of the engine.
+
+    A note names the sets whose outputs were not all computed in this audit.
+    """
+    if evidence.taken_up:
+        text = (
+            f"{', '.join(evidence.taken_up)}: outputs of an interrupted audit of the same files are used; for each set one "
+            "batch, drawn by the seed, was computed again and gave the same bits"
+        )
+        yield Finding(Severity.NOTE, "interrupted", None, text)
     consistency = evidence.consistency
     if not consistency.repeats:
         text = "the same batch gives different bits on a second run: a second audit could reach a different verdict"

@@ -24,7 +24,8 @@ class AnsweredSet:
 
     white_box: crafted on the weights that the engine was built from; computed from digests. source_logits: those stored in a
     white-box set, the reference's answers to a transfer set; None where there are neither. images_per_second: of the engine,
-    reading included. lesions: int64 (N,), by which the images count; near-copies are one.
+    reading included. lesions: int64 (N,), by which the images count; near-copies are one. kept: an interrupted audit had
+    asked the engine or its reference.
     """
 
     images: AdversarialSet
@@ -35,6 +36,7 @@ class AnsweredSet:
     source_logits: NDArray[np.float32] | None
     images_per_second: float
     lesions: Indices
+    kept: bool = False
 
     @property
     def answers(self) -> Indices:
@@ -108,5 +110,6 @@ def _answer(
         logits=replayed.logits,
         source_logits=source_logits,
         images_per_second=replayed.images_per_second,
+        kept=replayed.kept or (controlled is not None and controlled.kept),
         lesions=lesions,
     )

@@ -16,10 +16,14 @@ from skinaudit.errors import EngineError
 
 @dataclass(frozen=True, eq=False)
 class Replayed:
-    """An engine's answers to a set. logits: float32 (N, classes), finite. images_per_second includes reading them."""
+    """An engine's answers to a set. logits: float32 (N, classes), finite. images_per_second includes reading them.
+
+    kept: an interrupted audit had asked for them (skinaudit.audit.evidence.unfinished).
+    """
 
     logits: NDArray[np.float32]
     images_per_second: float
+    kept: bool = False
 
 
 def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, progress: Progress | None = None) -> Replayed:

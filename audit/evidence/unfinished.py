@@ -118,7 +118,7 @@ def _stored(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed |
         with safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {})[_KEY])
             logits = file.get_tensor("logits")
-        kept = Replayed(logits, float(record[_SPEED]))
+        kept = Replayed(logits, float(record[_SPEED]), kept=True)
         fits = logits.shape == (len(images), classes) and logits.dtype == np.float32 and bool(np.isfinite(logits).all())
         expected = (shelf.key, images.images_digest, _digest(kept))
         return kept if fits and (record["key"], record["set"], record["digest"]) == expected else None

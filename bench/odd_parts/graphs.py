@@ -18,9 +18,9 @@ _TB = 2**40
 _TYPE = TensorProto.FLOAT
 
 
-def contract(name: str, content: Callable[[], bytes | str]) -> Callable[[Place], list[str]]:
+def contract(name: str, content: Callable[[], bytes | str], *words: str) -> Callable[[Place], list[str]]:
     """A draft of a contract, which opens the file."""
-    return lambda place: ["contract", place.write(name, content())]
+    return lambda place: ["contract", place.write(name, content()), *words]
 
 
 def graph(nodes: list[Any], *constants: Any, inputs: list[Any] | None = None) -> bytes:
@@ -167,7 +167,7 @@ LAUGHS = (
 FILE = '<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]><net name="&x;"/>'
 CASES = (
     Case("ONNX: 1,000,000 nodes", contract("a.onnx", lambda: chain(1_000_000))),
-    Case("ONNX: If in If, 20 deep", contract("a.onnx", lambda: nested(20))),
+    Case("ONNX: If in If, 20 deep", contract("a.onnx", lambda: nested(20)), codes=(0, 2)),
     Case("ONNX: cyclic graph", contract("a.onnx", lambda: cycle())),
     Case("ONNX: node that waits for itself", contract("a.onnx", lambda: itself())),
     Case("ONNX: function that calls itself", contract("a.onnx", lambda: recursive())),
@@ -184,7 +184,7 @@ CASES = (
     Case("ONNX: external data whose length is a word", contract("a.onnx", lambda: outside("a.onnx", length="x"))),  # type: ignore[arg-type]
     Case("ONNX: 3 GB of holes", lambda place: ["contract", place.sparse("a.onnx", 3 * 10**9)]),
     Case("ONNX: 1 TB of holes", lambda place: ["contract", place.sparse("a.onnx", _TB)]),
-    Case("ONNX: endless loop", contract("a.onnx", lambda: endless()), codes=(0, 2)),
+    Case("ONNX: endless loop", contract("a.onnx", endless, "--limit-seconds", "5"), codes=(0, 2)),
     Case("ONNX: endless loop, audited", audited(endless, "--limit-seconds", "5")),
     Case("ONNX: message in message", contract("a.onnx", lambda: b"\x3a\x80\x80\x80\x80\x01" * 10_000)),
     Case("XML: entities of entities", contract("a.xml", lambda: LAUGHS)),

@@ -90,7 +90,7 @@ CASES = (
         folder(lambda data: (data / "mel" / "b.png").write_bytes(png(40, 40, extra=text_chunk(10**9))) and None),
     ),
     Case("pictures: a folder that holds itself", folder(loop)),
-    Case("pictures: a folder called like a picture", folder(lambda data: (data / "mel" / "folder.png").mkdir())),
+    Case("pictures: a folder called like a picture", folder(lambda data: (data / "mel" / "folder.png").mkdir()), codes=(0,)),
     Case("pictures: one of 1 TB of holes", folder(holes)),
     Case("pictures: 200,000 other files", folder(crowd), codes=(0, 2)),
     Case(

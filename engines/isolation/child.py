@@ -42,6 +42,7 @@ class Child:
             raise
         finally:
             theirs.close()
+        ours.settimeout(bounds.seconds)  # of a message that the process does not take
         self._channel, self._ended = ours, ""
         self.close = weakref.finalize(self, _end, ours, server, self._process)
         """Ends the process; also when nothing refers to it any more."""
@@ -55,8 +56,10 @@ class Child:
             raise EngineStoppedError(self._ended)
         try:
             wire.send(self._channel, dict(message), descriptors)
-            self._wait()
-            answer, _ = wire.receive(self._channel, where=self._where)
+            deadline = time.monotonic() + self._bounds.seconds
+            answer, _ = wire.receive(self._channel, where=self._where, wait=lambda: self._wait(deadline))
+        except TimeoutError as error:
+            raise self._late() from error
         except (EOFError, ConnectionError) as error:
             raise self._stopped(self._cause()) from error
         except InvalidInputError as error:
@@ -66,19 +69,21 @@ class Child:
             raise self._error_of(answer)
         return answer
 
-    def _wait(self) -> None:
-        """Wait for an answer; raises EngineStoppedError where a limit is reached first."""
-        deadline = time.monotonic() + self._bounds.seconds
+    def _wait(self, deadline: float) -> None:
+        """Wait until the process has written something; raises EngineStoppedError where a limit is reached first."""
         while not select.select([self._channel], [], [], _POLL)[0]:
             if time.monotonic() > deadline:
-                self._kill()
-                raise self._stopped(
-                    f"no output within {self._bounds.seconds:,g} s: it hangs or is too slow; raise --limit-seconds if"
-                    " you trust the file"
-                )
+                raise self._late()
             if _memory_of(self._process) > self._bounds.memory:
                 self._kill()
                 raise self._stopped(self._too_large())
+
+    def _late(self) -> EngineStoppedError:
+        self._kill()
+        return self._stopped(
+            f"no output within {self._bounds.seconds:,g} s: it hangs or is too slow; raise --limit-seconds if you trust the"
+            " file"
+        )
 
     def _kill(self) -> None:
         os.kill(self._process, signal.SIGKILL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from skinaudit.artifacts.plain_values import MAX_BYTES, parse_json
@@ -24,28 +24,33 @@ def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[
     channel.sendall(data[sent:])
 
 
-def receive(channel: socket.socket, *, where: str) -> tuple[dict[str, Any], list[int]]:
+def receive(
+    channel: socket.socket, *, where: str, wait: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """The next message and its open files.
 
-    Raises EOFError where the other end is gone, InvalidInputError, which names `where`, for what is no message.
+    wait: returns when there is something to read; called before each part, since a message may stop in its middle. Raises
+    EOFError where the other end is gone, InvalidInputError, which names `where`, for what is no message.
     """
+    wait()
     header, descriptors, _, _ = socket.recv_fds(channel, _HEADER, _DESCRIPTORS)
-    header += _read(channel, _HEADER - len(header)) if header else b""
+    header += _read(channel, _HEADER - len(header), wait) if header else b""
     if not header:
         raise EOFError
     size = int.from_bytes(header, "big")
     if size > MAX_BYTES:
         raise InvalidInputError(f"{where}: its process answers with {size:,} bytes, at most {MAX_BYTES:,} are read")
-    text = _read(channel, size).decode(errors="replace")
+    text = _read(channel, size, wait).decode(errors="replace")
     message = parse_json(text, where=where, kind="answer of its process", again="do not trust this file")
     if not isinstance(message, dict):
         raise InvalidInputError(f"{where}: its process returned no message; do not trust this file")
     return message, list(descriptors)
 
 
-def _read(channel: socket.socket, size: int) -> bytes:
+def _read(channel: socket.socket, size: int, wait: Callable[[], None]) -> bytes:
     parts = []
     while size:
+        wait()
         part = channel.recv(min(size, 2**20))
         if not part:
             raise EOFError

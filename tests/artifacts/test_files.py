@@ -133,6 +133,35 @@ def test_nan_is_never_written(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    for name in ("pipe", "null", "stdout"):
+        before = (tmp_path / name).lstat()
+        assert not can_be_written(tmp_path / name)
+        with pytest.raises(InvalidInputError, match=rf"{name}: is an? .*, which a file would replace"):
+            write_bytes(tmp_path / name, b"x")
+        assert (tmp_path / name).lstat() == before
+
+
+def test_a_line_is_not_appended_through_a_link_or_to_a_pipe(tmp_path: Path) -> None:
+    append_line(tmp_path / "log", "one\n")
+    append_line(tmp_path / "log", "two\n")
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    (tmp_path / "link").symlink_to("log")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(InvalidInputError, match=f"{name}: cannot be written"):
+            append_line(tmp_path / name, "three\n")
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_file_that_grows_while_its_digest_is_taken_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="grew while it was read"):
+        digest_file(Path("/proc/self/status"))  # it has no size
+
+
 def test_digests(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)  # beyond one chunk of the reader
     (tmp_path / "file").write_bytes(content)

@@ -131,6 +131,11 @@ def test_a_pipe_and_a_circle_of_links_in_the_place_of_a_manifest_are_named(tmp_p
         read_run(tmp_path)
 
 
+def test_a_run_is_not_named_like_a_path(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="name should be the name of a folder, found "):
+        replace(RUN, name="../../x")
+
+
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
     (tmp_path / "hardened").mkdir()
     with pytest.raises(InvalidInputError, match=r"hardend: no such run; did you mean 'hardened' in the same folder\?$"):

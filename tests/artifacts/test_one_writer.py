@@ -48,6 +48,16 @@ def test_a_second_writer_is_told_who_the_first_is_and_may_write_after_it(tmp_pat
     assert not lock.exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_file_in_the_place_of_a_lock_is_named(tmp_path: Path, kind: str) -> None:
+    lock = tmp_path / ".lock"
+    (tmp_path / "precious").write_text("unchanged")
+    os.mkfifo(lock) if kind == "pipe" else lock.symlink_to("precious")
+    with pytest.raises(InvalidInputError, match=f"{lock}: "), one_writer(lock, place="run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "unchanged"
+
+
 def test_the_lock_of_a_killed_process_is_taken_over_in_one_line(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     with holder(lock) as process:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.outside import check_regular, inside, open_regular, read_member, read_regular
 from skinaudit.errors import InvalidInputError
 
@@ -53,6 +54,21 @@ def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
         read_regular(tmp_path / "x", kind="set", limit=4096, again="write it again")
     (tmp_path / "y").write_bytes(b"12345")
     assert read_regular(tmp_path / "y", kind="set", limit=5) == b"12345"
+
+
+@pytest.mark.parametrize("written", [(), (0,), (2**39,), (0, 2**40 - 10)])
+def test_a_terabyte_of_holes_is_refused_before_it_is_read(tmp_path: Path, written: tuple[int, ...]) -> None:
+    with (tmp_path / "x").open("wb") as stream:
+        stream.truncate(2**40)
+        for place in written:
+            stream.seek(place)
+            stream.write(b"data")
+    for reader in (lambda: check_regular(tmp_path / "x", kind="set"), lambda: digest_file(tmp_path / "x")):
+        with pytest.raises(InvalidInputError, match=r"x: holds [\d,]+ bytes that were never written \(a sparse file\)"):
+            reader()
+    with (tmp_path / "small").open("wb") as stream:
+        stream.truncate(2**20)
+    check_regular(tmp_path / "small", kind="set")
 
 
 def test_no_more_memory_is_asked_for_than_the_file_has(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from skinaudit.artifacts.run_folder import RunFolder, run_of, set_files
+from skinaudit.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ("artifacts", "audit", "commands", "engines", "export", "publish", "trainer")
@@ -43,6 +46,18 @@ def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     stored = {run.manifest, run.weights, run.structure, run.pictures, run.calibration, run.log, run.curves}
     known = {*stored, run.sets, run.engines, run.audits}
     assert written == {path.name for path in known}
+
+
+@pytest.mark.parametrize("name", ["sets", "engines", "audits", "external"])
+def test_nothing_is_written_through_a_link_out_of_a_run(tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    (run / "own").mkdir(parents=True)
+    (run / name).symlink_to("own")
+    RunFolder(run).check_links()
+    (run / name).unlink()
+    (run / name).symlink_to(tmp_path)
+    with pytest.raises(InvalidInputError, match=f"{name}: is a link out of its run"):
+        RunFolder(run).check_links()
 
 
 def test_the_run_of_an_engine_is_told_by_its_path() -> None:

@@ -21,10 +21,10 @@ from torch.nn import RReLU
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from skinaudit.artifacts.named_settings import check_known, parse_named
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
-from skinaudit.trainer.named_settings import check_known, parse_named
 
 
 class Attack(Protocol):

@@ -24,9 +24,9 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
+from skinaudit.artifacts.named_settings import check_known, parse_named
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.inner_attack import Batch
-from skinaudit.trainer.named_settings import check_known, parse_named
 
 
 class Method(Protocol):

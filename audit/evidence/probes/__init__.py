@@ -28,9 +28,10 @@ class Search(Protocol):
     """Look for images in the ball around each of `images` that the target misnames.
 
     images: uint8 (N, 3, H, W); labels: int64 (N,). start: images in the ball to start from, or None for
-    the probe's own start. generator: every random number comes from it, and as many are drawn for an image whether or not
-    others are found, so that two targets are asked alike. tick: called with the images that were settled. Returns per image
-    the worst one found, uint8 (N, 3, H, W) inside the ball in integers, and the number of images shown to the target.
+    the probe's own start. generator: source of all random numbers. Each image takes the same number of them, whatever
+    happens to the others, so that two targets see the same random draws. tick: called with the number of finished images.
+    Returns for each image the worst image found, uint8 (N, 3, H, W), inside the ball in integers, and the number of images
+    that the target saw.
     """
 
     def __call__(

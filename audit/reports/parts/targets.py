@@ -103,7 +103,8 @@ def plan_reports(
     file name also names the folder `sets` if that is not the run's own. report_texts: as parse_targets takes them. With
     several engines, both need ENGINE in their file names. remark: takes a line if the default place cannot be written to,
     such as a read-only run; the audit is then made without a JSON report. Raises InvalidInputError if ENGINE is missing, if
-    `output` cannot be written, if two reports would go to one place or one onto the baseline, and as parse_targets.
+    `output` cannot be written, if the run's folder of audits is elsewhere, if two reports would go to one place or one onto
+    the baseline, and as parse_targets.
     """
     if len(engines) > 1:
         if output is not None and ENGINE not in str(output):
@@ -118,6 +119,9 @@ def plan_reports(
         if _place(report) in [_place(path) for path in occupied]:
             raise InvalidInputError(f"{engine}: its report would go to {report}, which is in use; choose another --output")
         targets = parse_targets([text.replace(ENGINE, engine.name) for text in report_texts], occupied=[*occupied, report])
+        run = run_of(engine) if output is None else None
+        if run is not None:
+            run.check_links()
         writable = can_be_written(report)
         if not writable and output is not None:
             raise InvalidInputError(f"--output {report}: cannot be written; choose another file")

@@ -19,6 +19,13 @@ DAMAGES = {
 }
 
 
+def test_outputs_of_an_interrupted_audit_are_named(honest: Evidence) -> None:
+    assert list(check(honest)) == []
+    (finding,) = check(replace(honest, taken_up=("clean", "pgd linf 2/255")))
+    assert finding.severity is Severity.NOTE
+    assert finding.text.startswith("clean, pgd linf 2/255: outputs of an interrupted audit of the same files are used; ")
+
+
 def test_other_bits_forbid_pass(honest: Evidence) -> None:
     assert [finding.severity for finding in check(DAMAGES["restless"](honest))] == [Severity.INCONCLUSIVE]
 

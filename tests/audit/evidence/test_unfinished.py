@@ -62,7 +62,9 @@ def test_finished_sets_are_not_asked_again_and_the_report_is_the_same(
     opened.clear()
     lines: list[str] = []
     again = timeless(audit_engine(planted.engine, seed=1, small_probe=False, say=lines.append))
-    assert again == whole
+    (note,) = (finding for finding in again.findings if finding.rule == "interrupted")
+    assert note.text.startswith("clean, pgd linf 24/255: ")
+    assert replace(again, findings=tuple(finding for finding in again.findings if finding is not note)) == whole
     assert len(lines) == 4
     assert sum(engine.images for engine in opened) <= asked - 4 * (140 - 64)
     assert kept() == []

@@ -105,6 +105,7 @@ def test_it_reaches_no_other_process(engine: Path, function: str) -> None:
         ("leave", "its process ended with exit code 3 (terminate called after throwing an instance of something)"),
         ("run_out_of_memory", "ran out of memory (terminate called after throwing an instance of 'std::bad_alloc')"),
         ("hang", "no output within 1 s: it hangs or is too slow; raise --limit-seconds"),
+        ("stop_in_the_middle", "no output within 1 s: it hangs or is too slow; raise --limit-seconds"),
         ("fill_memory", "takes more than 200 MiB of memory; raise --limit-memory"),
         ("fill_disk", "writes more than 256 MiB into a temporary file"),
         ("answer_much", "at most 16,777,216 are read"),
@@ -112,7 +113,7 @@ def test_it_reaches_no_other_process(engine: Path, function: str) -> None:
     ],
 )
 def test_what_goes_wrong_is_one_line_that_names_the_cause(engine: Path, function: str, said: str) -> None:
-    seconds = 1 if function == "hang" else 30
+    seconds = 1 if function in ("hang", "stop_in_the_middle") else 30
     with pytest.raises(SkinauditError) as error:
         call(engine, function, limits=Limits(seconds=seconds, memory=200 * 2**20))
     assert str(error.value).startswith(f"{engine}: ")
