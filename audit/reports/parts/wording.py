@@ -13,7 +13,7 @@ from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
-from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
+from skinaudit.audit.judgement.verdict import BELOW_CONSTANT, ONLY
 from skinaudit.engines.engine import UNREPORTED
 
 MANY_CLASSES = 10
@@ -58,11 +58,12 @@ def first_lines(result: AuditResult) -> Iterator[str]:
     if wide:
         yield wide
     if result.agreement_only:
-        yield "agreement only: the source model is not robust, so these figures say nothing about robustness"
+        yield f"{ONLY}the source model is not robust, so these figures say nothing about robustness"
     if any(finding.rule == "below-constant" for finding in result.findings):
         clean = result.sets[0].comparison
+        below = BELOW_CONSTANT.removeprefix(ONLY) if result.agreement_only else BELOW_CONSTANT
         yield (
-            f"{BELOW_CONSTANT}: {percent(clean.engine_accuracy)}, always answering {clean.majority_class} gets "
+            f"{below}: {percent(clean.engine_accuracy)}, always answering {clean.majority_class} gets "
             f"{percent(clean.majority_share)}"
         )
     if result.external is not None:
