@@ -361,7 +361,7 @@ def without_answers(change: Change) -> Change:
         (without_answers(other_classes), "its classes are vasc df bkl"),
         (
             of_an_earlier_version,
-            r"sets\[0\].right is missing, expected a text; this version of skinaudit does not",
+            r"sets\[0\].right is missing, expected a text; skinaudit does not write such a file",
         ),
     ],
 )
