@@ -76,8 +76,8 @@ class Policy:
 
     Comparison with an earlier engine (`--baseline`).
     baseline_margin: points of accuracy that a set may lose. The class margins apply to malignant classes.
-    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to whole images, that the earlier
-    engine may classify correctly and this engine call benign.
+    baseline_malignant_to_benign: percent of a set's malignant images. The upper confidence limit of those that the earlier
+    engine calls malignant and this engine benign must be lower; 0 allows none.
 
     Operating point.
     operating_specificity: specificity of the threshold at which source and engine are compared, None for the lowest one
@@ -282,8 +282,8 @@ prove = {str(DEFAULT.probe_prove).lower()}
 # sensitivity to a malignant class, [sensitivity_margin] applies here, too.
 [baseline]
 margin = {DEFAULT.baseline_margin}
-# Percent of a set's malignant images that the earlier engine may classify correctly and this engine call benign. Rounded
-# down to whole images (5.0: 8 of 175). 0 allows none.
+# Malignant images of a set that the earlier engine calls malignant and this engine benign, in percent of the set's
+# malignant images. The upper confidence limit must be below this value. 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
 # Subgroups: age in bands of 20 years, sex, site, skin type and source, if the data have them. A subgroup FAILs on two
