@@ -25,7 +25,7 @@ from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Session, SessionEngine
 from skinaudit.engines.single_image import with_batch_axis
-from skinaudit.errors import EngineError
+from skinaudit.errors import EngineError, choose_one
 
 _FILES = {
     name.rstrip("_").replace("_", "-"): importlib.import_module(f"skinaudit.engines.{name}")
@@ -198,7 +198,7 @@ def open_emulated(
 
 def _checked_runtime(runtime: str, path: Path) -> str:
     if runtime not in RUNTIMES:
-        raise EngineError(f"{path}: there is no runtime {runtime}; choose among {', '.join(RUNTIMES)}")
+        raise EngineError(f"{path}: {choose_one('runtime', str(runtime), tuple(RUNTIMES))}")
     if path.suffix.lower() not in RUNTIMES[runtime].suffixes:
         raise EngineError(f"{path}: {runtime} opens no {path.suffix}; supported: {', '.join(RUNTIMES[runtime].suffixes)}")
     return runtime

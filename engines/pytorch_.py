@@ -20,7 +20,7 @@ from skinaudit.engines.networks.of_structure import network_of
 from skinaudit.engines.program_file import harmless_program
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
-from skinaudit.errors import EngineError, not_imported
+from skinaudit.errors import NO_ENGINE, EngineError, no_such_file, not_imported
 from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
@@ -112,7 +112,7 @@ def import_torch(path: Path) -> Any:
     except ImportError as error:
         raise not_imported(error, "torch", "train", f"{path}: running a .pt2 file") from error
     if not path.is_file():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     return torch
 
 
