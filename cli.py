@@ -15,6 +15,7 @@ from skinaudit import __version__
 from skinaudit.commands import (
     auditing,
     completion,
+    defending,
     demo,
     doctor,
     drafts,
@@ -90,7 +91,7 @@ _SECTIONS = {
     "From images to a verdict": ("train", "attack", "export", "audit"),
     "Files that you write for an audit": ("policy", "contract"),
     "Show and publish results": ("report", "compare", "card", "bom", "track"),
-    "Studies": ("demo", "transfer", "paper"),
+    "Studies": ("demo", "transfer", "defences", "paper"),
     "This machine": ("doctor", "completion"),
 }
 
@@ -113,6 +114,7 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
+    defending.defences,
     drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
     doctor.doctor,
     completion.completion,

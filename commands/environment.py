@@ -23,6 +23,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "export": ("provider", "timing_cache", "workspace", "threads"),
     "audit": ("provider", "device", "runtime_cache", "limit_seconds", "limit_memory", "jobs", "threads"),
     "transfer": ("provider", "threads"),
+    "defences": ("provider", "threads"),
     "contract": ("limit_seconds", "limit_memory", "threads"),
     "track": ("tracking_uri", "experiment"),
     "paper": ("data", "jobs", "threads"),

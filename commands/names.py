@@ -24,6 +24,11 @@ def hardening_names() -> tuple[str, ...]:
     return tuple(name.replace("_", "-") for name in names_in("trainer/hardening"))
 
 
+def defence_names() -> tuple[str, ...]:
+    """The defences, by the files of engines/defences: `crop_rescale.py` is crop-rescale."""
+    return tuple(name.replace("_", "-") for name in names_in("engines/defences"))
+
+
 def runtime_names() -> tuple[str, ...]:
     """The runtimes, by the files of engines/ whose names end in `_`: `tensorrt_rtx_.py` is tensorrt-rtx."""
     return tuple(name.rstrip("_").replace("_", "-") for name in names_in("engines") if name.endswith("_"))

@@ -38,8 +38,8 @@ MAY_IMPORT = {
 TRAINING = ("torch", "torchvision", "PIL", "matplotlib", "onnxscript", "onnxconverter_common")
 RUNS_PROGRAMS = "skinaudit.engines.pytorch_"
 """The one runtime that is torch: it may import it, inside its functions."""
-DRAWS = ("skinaudit.audit.reports.html", "skinaudit.audit.reports.page.")
-"""The report that is a page: its modules may import REPORTING, inside their functions."""
+DRAWS = ("skinaudit.audit.reports.html", "skinaudit.audit.reports.page.", "skinaudit.engines.defences.jpeg")
+"""The report that is a page, and the defence that is a JPEG: they may import REPORTING, inside their functions."""
 REPORTING = ("jinja2", "matplotlib", "PIL")
 RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt_rtx", "openvino", "nncf", "cuda")
 BASE = {"click", "numpy", "onnx", "google", "rich", "safetensors"}  # google: protobuf, which onnx brings
