@@ -46,8 +46,8 @@ class Policy:
     minimal_images: a set with fewer images can FAIL clearly, but it cannot decide anything else.
     control: if no reference reproduced the logits stored in the sets, `required` forbids PASS and `optional` warns.
     proof: applies if layers and weights of the engine's file were not compared with those of its run. `always` forbids
-    PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and for runs of earlier
-    versions, and forbids PASS otherwise.
+    PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and forbids PASS
+    otherwise.
     clinical: if the contract names no malignant class, `required` forbids PASS. `none` permits it for the reason in
     clinical_reason, which every report prints. If malignant classes are named, their gates apply in any case.
     agreement_only: applies if the source is not robust under any threat model. `pass` permits a PASS that says so.
@@ -217,7 +217,7 @@ minimal_images = {DEFAULT.minimal_images}
 control = "{DEFAULT.control}"
 # Layers and weights of the engine's file are compared with those of its run (structure.json and weights.safetensors). If
 # this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
-# that cannot be read (plans, compiled packages) and for runs of earlier versions; otherwise the audit is INCONCLUSIVE.
+# that cannot be read (plans, compiled packages); otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
 # If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
 # INCONCLUSIVE. With "none" it may pass, and every report prints the reason.
