@@ -249,8 +249,8 @@ def _set_paths(
             paths = [resolve(folder, record) for record in run.sets.values()]
     elif sets is None:
         raise InvalidInputError(
-            f"{engine}: its run {folder} has no {RUN_FILE}. If the engine was moved, name the folder of its run with --run RUN; "
-            "without its run, name a folder of sets with --sets DIR"
+            f"{engine}: its run {folder} has no {RUN_FILE}. If the engine was moved, name the folder of its run "
+            "with --run RUN; without its run, name a folder of sets with --sets DIR"
         )
     else:
         gaps.append("run")
