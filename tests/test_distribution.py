@@ -125,7 +125,9 @@ def test_the_source_distribution_holds_tests_documents_and_examples(distribution
     assert not [name for name in names if name.startswith(("runs/", "build/", ".venv/")) or name.endswith(".pyc")]
 
 
-@pytest.mark.parametrize("kind", [0, 1], ids=["source distribution", "wheel"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(0, id="source distribution", marks=pytest.mark.slow), pytest.param(1, id="wheel")]
+)
 def test_it_installs_into_an_empty_environment(distributions: tuple[Path, Path], tmp_path: Path, kind: int) -> None:
     """The package comes from the new environment, what it needs from this one: the tests have no package index."""
     pytest.importorskip("pip")
