@@ -119,7 +119,7 @@ def contract(
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        say(f"{output}: {len(notes)} entries to check")
+        say(f"{output}: {len(notes)} {'entry' if len(notes) == 1 else 'entries'} marked CHECK")
 
 
 def _searched(

@@ -252,7 +252,10 @@ def _set_paths(
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]
     elif sets is None:
-        raise InvalidInputError(f"{engine}: its run {folder} has no {RUN_FILE}; name a folder of sets with --sets DIR")
+        raise InvalidInputError(
+            f"{engine}: its run {folder} has no {RUN_FILE}. If the engine was moved, name the folder of its run "
+            "with --run RUN; without its run, name a folder of sets with --sets DIR"
+        )
     else:
         gaps.append("run")
     if sets is not None:
