@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path, PurePath
+from shlex import quote
 from typing import Annotated, Any, TypeVar
 
 from skinaudit.artifacts import manifest_keys as keys
@@ -127,7 +128,7 @@ def read_run(folder: Path) -> RunManifest:
     if not (path.exists() or path.is_symlink()):
         advice = "make one with `skinaudit train`"
         if RunFolder(folder).checkpoint.exists():
-            advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+            advice = f"continue its training with `skinaudit train --resume --out {quote(str(folder))}` and its options"
         if folder.is_file():
             raise InvalidInputError(f"{folder}: is a file, not the folder of a run; name the folder, such as runs/hardened")
         if not folder.exists():
@@ -165,8 +166,8 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
         if engine.suffix == ".json":
             raise InvalidInputError(f"{engine}: is a JSON file, not an engine; name the engine, such as {engine.stem}")
         raise InvalidInputError(
-            f"{engine}: no manifest beside it ({path.name}). If skinaudit made the engine, export it again with `skinaudit "
-            "export`. If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "
+            f"{engine}: no manifest beside it ({path.name}). If the engine was moved, copy its manifest as well. "
+            "If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "
             "with --contract FILE.toml"
         )
     value = read_json(path, kind="engine manifest", again=_EXPORT)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
-from skinaudit.engines.networks.layers import layers_of
+from skinaudit.engines.networks import layers
+from skinaudit.engines.networks.layers import Layer, constant, layers_of
 from skinaudit.engines.networks.of_onnx import network_of_model
 from skinaudit.tests.faults.surgery import change
 
@@ -164,6 +165,26 @@ def test_fp16_weights_that_an_optimiser_stored_in_fp32_are_roundings_where_fp16_
     assert Matcher(Allowed(half=True)).match(expected, found).plain
     with pytest.raises(DiffersError, match="other weights"):
         Matcher(Allowed()).match(expected, found)
+
+
+def test_a_bias_that_is_added_behind_a_rounding_is_that_of_the_layer() -> None:
+    """What a quantiser makes of a bias in a node of its own: the sums are rounded before it is added."""
+    weight, bias = constant(np.random.default_rng(0).normal(size=(7, 4))), np.linspace(-1, 1, 7)
+    flat = layers.flatten(layers.image(4, 1), origin="flatten")
+    plain_sums = layers.dense(flat, weight, None, origin="product")
+    expected = layers.dense(flat, weight, constant(bias), origin="linear")
+    for settings, fits in (((-12.8, 12.7, 0.1), True), ((0.0, 25.5, 0.1), False)):
+        rounded = Layer("rounding", (plain_sums,), (7,), "codes", settings)
+        found = layers.arithmetic(rounded, "add", constant(bias), origin="Add")
+        assert found is not None
+        assert (found.kind == "rounding") == fits
+        if fits:
+            assert found.settings[0] <= -13.8
+            assert found.settings[1] >= 13.7
+            assert Matcher(Allowed(("rounding",))).match(expected, found).plain
+        else:
+            with pytest.raises(DiffersError):
+                Matcher(Allowed(("rounding",))).match(expected, found)
 
 
 def node_of(model: ModelProto, operator: str) -> NodeProto:
