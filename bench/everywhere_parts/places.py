@@ -66,6 +66,8 @@ ARGUMENTS: Mapping[str, Place] = {
     "paper --data": Place("paper --scale tiny --data FILE --out NEW", ("", ".npz")),
     "paper --weights": Place("paper --scale tiny --weights mobilenet=FILE --out NEW", (".pt", ".safetensors")),
     "paper --out": Place("paper --scale tiny --only nothing --out FILE"),
+    "defences RUN": Place("defences FILE --images 8"),
+    "defences --engine": Place("defences RUN --images 8 --engine FILE", ENGINES[:4]),
     "demo --out": Place("demo --out FILE"),
     "report AUDIT": Place("report FILE", (".json",)),
     "report --report": Place("report AUDIT --report sarif=FILE", (".sarif",)),
