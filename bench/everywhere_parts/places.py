@@ -69,6 +69,7 @@ ARGUMENTS: Mapping[str, Place] = {
     "defences RUN": Place("defences FILE --images 8"),
     "defences --engine": Place("defences RUN --images 8 --engine FILE", ENGINES[:4]),
     "demo --out": Place("demo --out FILE"),
+    "policy RUN": Place("policy FILE"),
     "report AUDIT": Place("report FILE", (".json",)),
     "report --report": Place("report AUDIT --report sarif=FILE", (".sarif",)),
     "track PATHS": Place("track FILE", ("", ".json")),
