@@ -53,6 +53,15 @@ class AttackPlan:
         return f"{self.attack}-{self.threat_model.norm}-{self.threat_model.eps_text.removesuffix('/255')}{suffix}"
 
 
+def check_plan(plan: AttackPlan) -> None:
+    """Raise InvalidInputError where no model could give the set, before the time of a training is spent."""
+    _, settings = attacks.load(plan.attack, plan.settings)
+    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
+        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
+    plan.threat_model.on_grid()
+    attacks.check_settings(plan.attack, settings, plan.threat_model)
+
+
 def write_clean_set(
     path: Path,
     model: nn.Module,
@@ -100,9 +109,7 @@ def write_adversarial_set(
     bytes on one machine. Raises InvalidInputError where the model gives no gradients.
     """
     attack, settings = attacks.load(plan.attack, plan.settings)
-    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
-        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
-    plan.threat_model.on_grid()
+    check_plan(plan)
     device = device_of(model)
     generator = torch.Generator(device).manual_seed(seed)
     classes = len(clean.info.contract.classes)

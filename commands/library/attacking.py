@@ -71,9 +71,11 @@ def attack(
     torch.set_num_threads(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:
+        from skinaudit.trainer.train import SET_ATTACKS
+
         if against is not None:
             raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
-        plans = plans_for(run, tuple(attack) or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
+        plans = plans_for(run, tuple(attack) or SET_ATTACKS, norm=norm, eps=eps, settings=settings)
         return _attack_external(
             run, plans, data=str(data), name=name, skip_bad=skip_bad, seed=seed, classes=classes, progress=progress
         )

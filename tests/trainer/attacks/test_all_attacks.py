@@ -20,7 +20,7 @@ SIZE, COUNT = 5, 8
 
 ONE_STEP = {"fgsm"}
 """Attacks that need not find what several steps find."""
-ONE_NORM: dict[str, Norm] = {"square": "linf", "carlini-wagner": "l2"}
+ONE_NORM: dict[str, Norm] = {"carlini-wagner": "l2"}
 """Attacks that exist for one norm."""
 WEAK = {"square", "spsa"}
 """Attacks without gradients: near the optimum, not on it."""
