@@ -60,7 +60,8 @@ def _bump(size: int, like: Tensor) -> Tensor:
         for ring in range(max(1, min(length, size) // 2 + 1)):
             rows = slice(first + min(ring, length - 1), max(first + length - ring, first + min(ring, length - 1) + 1))
             bump[rows, ring : max(size - ring, ring + 1)] += side / (ring + 1) ** 2
-    return bump / (bump.norm() + _TINY)
+    unit: Tensor = bump / (bump.norm() + _TINY)
+    return unit
 
 
 def _signs(images: Tensor, generator: torch.Generator) -> Tensor:
