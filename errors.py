@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 DEBUG = "SKINAUDIT_DEBUG"
 """The environment variable that asks for tracebacks; `--debug` sets it, also for the processes that are started later."""
+NO_ENGINE = "`skinaudit export` prints the paths that it writes"
+"""What to do where there is no engine of a name."""
 _LONGEST, _END = 300, 140
 
 
@@ -78,6 +82,29 @@ def first_few(items: Sequence[str], *, limit: int = 5) -> str:
     """Join the first few offenders for a one-line message and count the rest."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def choose_one(what: str, name: str, choices: Sequence[str]) -> str:
+    """A message about a name that there is not: `attack 'pdg': choose one of fgsm, pgd; did you mean 'pgd'?`."""
+    near = _nearest(name, choices)
+    return f"{what} {name!r}: choose one of {', '.join(choices)}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def no_such_file(path: Path, kind: str, advice: str) -> str:
+    """A message about a file that there is not, with the name beside it that is nearest, else with the advice."""
+    try:
+        near = _nearest(path.name, [beside.name for beside in islice(path.parent.iterdir(), 1000)])
+    except OSError:
+        near = None
+    return f"{path}: no such {kind}; " + (f"did you mean {near!r} in the same folder?" if near else advice)
+
+
+def _nearest(name: str, choices: Sequence[str]) -> str | None:
+    from difflib import get_close_matches
+
+    lower = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(name.lower(), list(lower), n=1)
+    return lower[near[0]] if near else None
 
 
 def reason_of(error: BaseException, *, limit: int = 120) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from skinaudit.artifacts.contract import MAX_SIZE
 from skinaudit.artifacts.logits import check_positive
@@ -18,9 +18,9 @@ from skinaudit.artifacts.typed_json import Known, Range, build
 from skinaudit.errors import InvalidInputError
 
 Layout = Literal["NCHW", "NHWC"]
-Dtype = Literal["float32", "float16", "uint8", "int8"]
-Colour = Literal["RGB", "BGR"]
-Answer = Literal["logits", "probabilities"]
+Dtype = Literal["float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32"]
+Colour = Literal["RGB", "BGR", "grey"]
+Answer = Literal["logits", "probabilities", "sigmoids"]
 Normalise = Literal["constants", "per image"]
 
 CHANNELS = 3
@@ -34,16 +34,18 @@ class EngineContract:
 
     A pixel p from 0 to 255 enters as (p * scale - mean) / std, cast to `dtype`.
 
-    size: side of the square image. scale: a rational, so that 1/255 is a division by 255 and not a multiplication by its
-    rounded inverse. mean, std: per channel, in the order of `colour`, in units of p * scale. normalise: `per image`
-    standardises each image by its own mean and standard deviation, instead of mean and std. crop: share of the side that
-    is cut from the middle of the frame and enlarged to the full size. input, output: names of the tensors, None if there
-    is only one of each. batch: fixed batch size of the service, None if it may be any.
+    size: side of the square images of the sets. height, width: of the engine's own images, where these have other sides;
+    each image of a set is resized to them. colour: `grey` is one channel, the luminance of ITU-R BT.601. scale: a
+    rational, so that 1/255 is a division by 255 and not a multiplication by its rounded inverse. mean, std: per channel,
+    in the order of `colour`, in units of p * scale; for grey the first counts. normalise: `per image` standardises each
+    image by its own mean and standard deviation, instead of mean and std. crop: share of the side that is cut from the
+    middle of the frame and enlarged to the full size. input, output: names of the tensors, None if there is only one of
+    each. batch: fixed batch size of the service, None if it may be any.
 
-    classes: meaning of the output columns, in their order. answer: logits, or probabilities that sum to 1. positive: for
-    an engine with one output column (a sigmoid or its logit), the class of that column; it is predicted above
-    `threshold`. mapping: for each column the classes of the sets that it represents, empty for a column that is not
-    used; None if columns and sets have the same classes.
+    classes: meaning of the output columns, in their order. answer: logits, probabilities that sum to 1 or to 100, or one
+    sigmoid per class. positive: for an engine with one output column (a sigmoid or its logit), the class of that column;
+    it is predicted above `threshold`. mapping: for each column the classes of the sets that it represents, empty for a
+    column that is not used; None if columns and sets have the same classes.
     """
 
     size: int
@@ -63,6 +65,8 @@ class EngineContract:
     mapping: Mapping[str, tuple[str, ...]] | None = None
     normalise: Normalise = "constants"
     crop: float = 1.0
+    height: int | None = None
+    width: int | None = None
 
     @property
     def tasks(self) -> tuple[TaskClass, ...]:
@@ -77,7 +81,18 @@ class EngineContract:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one image, without the batch."""
-        return (CHANNELS, self.size, self.size) if self.layout == "NCHW" else (self.size, self.size, CHANNELS)
+        height, width = self.sides
+        return (self.channels, height, width) if self.layout == "NCHW" else (height, width, self.channels)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the engine's images."""
+        return self.height or self.size, self.width or self.size
+
+    @property
+    def channels(self) -> int:
+        """Of the engine's images."""
+        return 1 if self.colour == "grey" else CHANNELS
 
 
 _AGAIN = "`skinaudit contract ENGINE` drafts a whole contract"
@@ -89,6 +104,7 @@ _INPUT = Known(
         "batch": Annotated[int, Range(1, MAX_BATCH)], "scale": int | float | str,
         "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
         "normalise": Normalise, "crop": Annotated[float, Range(0.1, 1)],
+        "height": Annotated[int, Range(1, MAX_SIZE)], "width": Annotated[int, Range(1, MAX_SIZE)],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
 )  # fmt: skip
@@ -128,6 +144,7 @@ def read_engine_contract(path: Path) -> EngineContract:
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
         output=answered.get("name"), batch=given.get("batch"), positive=positive, threshold=threshold,
         mapping=answered.get("mapping"), normalise=given.get("normalise", "constants"), crop=float(given.get("crop", 1)),
+        height=given.get("height"), width=given.get("width"),
     )  # fmt: skip
 
 
@@ -155,9 +172,10 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         "[input]",
         *([] if contract.input is None else [f"name = {_text(contract.input)}"]),
         f"size = {contract.size}",
+        *(f"{name} = {side}" for name, side in (("height", contract.height), ("width", contract.width)) if side is not None),
         f'layout = "{contract.layout}"   # NCHW or NHWC',
-        f'dtype = "{contract.dtype}"   # float32, float16, uint8 or int8',
-        f'colour = "{contract.colour}"   # RGB, or BGR as in OpenCV',
+        f'dtype = "{contract.dtype}"   # {", ".join(get_args(Dtype))}',
+        f'colour = "{contract.colour}"   # RGB, BGR as in OpenCV, or grey',
         f'scale = "{contract.scale}"',
         f"mean = {list(contract.mean)}",
         f"std = {list(contract.std)}",
@@ -173,7 +191,7 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
         "",
         "[output]",
         *([] if contract.output is None else [f"name = {_text(contract.output)}"]),
-        f'answer = "{contract.answer}"   # logits, or probabilities (of a softmax, or of a sigmoid for one column)',
+        f'answer = "{contract.answer}"   # logits, probabilities (of a softmax, or of one sigmoid), or sigmoids',
         f"classes = [{', '.join(map(_text, contract.classes))}]   # in the order of the columns",
         *_one_column_rows(contract),
         *_mapping_rows(contract),

@@ -24,7 +24,7 @@ from skinaudit.artifacts.plain_values import parse_json, parse_object, read_json
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
 from skinaudit.artifacts.typed_json import build
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import NO_ENGINE, InvalidInputError, no_such_file
 
 STRIPPED = "--strip"
 """Among the `flags` of a plan's settings where its weights are not in the file."""
@@ -128,6 +128,10 @@ def read_run(folder: Path) -> RunManifest:
         advice = "make one with `skinaudit train`"
         if RunFolder(folder).checkpoint.exists():
             advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+        if folder.is_file():
+            raise InvalidInputError(f"{folder}: is a file, not the folder of a run; name the folder, such as runs/hardened")
+        if not folder.exists():
+            raise InvalidInputError(no_such_file(folder, "run", advice))
         raise InvalidInputError(f"{folder}: not a finished run (no {path.name}); {advice}")
     check_regular(path, kind="run manifest")
     return _run_from(read_text(path, kind="run manifest", again=_TRAIN), str(path))
@@ -154,13 +158,16 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
     if a file is neither below the engine's folder nor in its run.
     """
     if not engine.exists():
-        raise InvalidInputError(f"{engine}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise InvalidInputError(no_such_file(engine, "engine", NO_ENGINE))
     check_regular(engine, kind="engine")
     path = manifest_path(engine)
     if not path.is_file():
+        if engine.suffix == ".json":
+            raise InvalidInputError(f"{engine}: is a JSON file, not an engine; name the engine, such as {engine.stem}")
         raise InvalidInputError(
-            f"{engine}: no manifest beside it ({path.name}); export it again with `skinaudit export`, or, if "
-            "another tool made it, `skinaudit contract ENGINE -o FILE.toml` drafts the --contract that an audit needs"
+            f"{engine}: no manifest beside it ({path.name}). If skinaudit made the engine, export it again with `skinaudit "
+            "export`. If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "
+            "with --contract FILE.toml"
         )
     value = read_json(path, kind="engine manifest", again=_EXPORT)
     manifest = _build(EngineManifest, value, kind=_ENGINE, where=str(path), again=_EXPORT)

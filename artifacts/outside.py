@@ -136,7 +136,9 @@ def _status(path: Path, *, kind: str) -> os.stat_result:
 
 def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
     if not stat.S_ISREG(mode):
-        raise InvalidInputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file ({kind})")
+        advice = "; name a file in it" if stat.S_ISDIR(mode) else ""
+        shape = _KINDS.get(stat.S_IFMT(mode), "a device")
+        raise InvalidInputError(f"{path}: is {shape}, not a regular file ({kind}){advice}")
 
 
 def _refuse_holes(path: Path, size: int, *, kind: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.contract import class_title
-from skinaudit.artifacts.engine_contract import CHANNELS, Colour, EngineContract, Layout
+from skinaudit.artifacts.engine_contract import Answer, Colour, EngineContract, Layout
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.figures.column_order import FittedOrder, fit_order, speaking_for
@@ -188,7 +188,8 @@ class _Rounds:
         raw, order = replace(contract, classes=columns, positive=positive), None
         if contract.mapping is not None:
             raw, order = contract, self.clean.info.contract.classes
-        for answer in (contract.answer, "probabilities" if contract.answer == "logits" else "logits"):
+        answers: tuple[Answer, ...] = (contract.answer, "probabilities" if contract.answer == "logits" else "logits")
+        for answer in answers:
             try:
                 engine = SessionEngine(self.session, where=self.where, contract=replace(raw, answer=answer), order=order)
                 parts = [engine.logits(images[first : first + _BATCH]) for first in range(0, len(images), _BATCH)]
@@ -284,11 +285,12 @@ def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[st
     port = ports.get(base.input or "", session.inputs[0])
     plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0)
     layouts: list[Layout] = []
-    layouts += ["NCHW"] if port.shape[1] in (CHANNELS, None) else []
-    layouts += ["NHWC"] if port.shape[3] in (CHANNELS, None) else []
+    layouts += ["NCHW"] if port.shape[1] in (base.channels, None) else []
+    layouts += ["NHWC"] if port.shape[3] in (base.channels, None) else []
+    colours: tuple[Colour, ...] = ("grey",) if base.channels == 1 else ("RGB", "BGR")
     for layout in layouts:
         layout_text = f", {layout}" if len(layouts) > 1 else ""
-        for colour in ("RGB", "BGR"):
+        for colour in colours:
             for name, contract in _scalings(replace(plain, layout=layout, colour=colour)):
                 yield f"{name}, {colour}{layout_text}", contract
 
@@ -308,6 +310,8 @@ def _scalings(plain: EngineContract) -> Iterator[tuple[str, EngineContract]]:
 
 
 def _in(colour: Colour, values: tuple[float, ...]) -> tuple[float, ...]:
+    if colour == "grey":
+        return (sum(values) / len(values),) * len(values)
     return values if colour == "RGB" else values[::-1]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from skinaudit.artifacts.adversarial_set import open_set
@@ -18,9 +18,10 @@ from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_run, resolve, versions
 from skinaudit.bench.report import machine, table
 from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
-from skinaudit.tests.faults.lab import THREADS, Fault, Lab, Outcome, build_lab, in_reference, judge
+from skinaudit.tests.faults.lab import THREADS, Lab, Outcome, build_lab, in_reference, judge, lab_in
 from skinaudit.tests.faults.reading_faults import READING_FAULTS
 from skinaudit.tests.faults.reexports import CALLS, further, reexports
+from skinaudit.tests.faults.runtime_faults import RUNTIME_FAULTS
 from skinaudit.tests.faults.zoo import FAULTS, IN_REFERENCE
 
 VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "error")
@@ -34,16 +35,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--part", choices=("all", "planted", "honest"), default="all", help="which sections to measure")
+    parser.add_argument("--work", type=Path, help="keep the run and the audits here, and go on with what is there")
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        print("training the run", file=sys.stderr, flush=True)
-        lab = build_lab(Path(folder), seed=options.seed)
-        export_all(lab)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.work or Path(scratch)
+        lab = _lab(folder, options.seed)
         parts: dict[str, list[Callable[[], str]]] = {
-            "planted": [partial(source, lab), partial(honest, lab), partial(planted, lab), partial(references, lab)],
-            "honest": [partial(false_alarms, lab, Path(folder))],
+            "planted": [partial(source, lab), partial(honest, lab), partial(planted, lab, folder), partial(references, lab)],
+            "honest": [partial(false_alarms, lab, folder)],
         }
         sections = [make() for name, steps in parts.items() if options.part in ("all", name) for make in steps]
     command = shlex.join(["python", "bench/faults.py", *sys.argv[1:]])
@@ -87,10 +88,36 @@ def honest(lab: Lab) -> str:
     return f"## Honest engines\n\n{table(('engine', 'verdict', 'checks', 'drop'), rows)}"
 
 
-def planted(lab: Lab) -> str:
+def _lab(folder: Path, seed: int) -> Lab:
+    """The trained and exported run below `folder`, which is made once."""
+    ready = folder / "ready"
+    if not ready.exists():
+        print("training the run", file=sys.stderr, flush=True)
+        export_all(build_lab(folder, seed=seed))
+        write_bytes(ready, b"")
+    return lab_in(folder)
+
+
+def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
+    """The outcome of one audit, which is read from `journal` (JSON lines) where an earlier call has made it."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    for line in lines:
+        known, verdict, checks, texts, drop = json.loads(line)
+        if known == key:
+            return Outcome(verdict, tuple(checks), tuple(texts), drop)
+    outcome = audit()
+    with journal.open("a") as file:
+        file.write(json.dumps([key, outcome.verdict, outcome.checks, outcome.texts, outcome.drop]) + "\n")
+    print(f"{outcome.verdict} {key}: {'; '.join(outcome.texts)[:300]}", file=sys.stderr, flush=True)
+    return outcome
+
+
+def planted(lab: Lab, folder: Path) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, detected, lucky = [], 0, 0
-    for fault, outcome in _audited(lab, (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS)):
+    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *RUNTIME_FAULTS):
+        with tempfile.TemporaryDirectory() as scratch:
+            outcome = _kept(folder / "planted.jsonl", fault.name, lambda: judge(fault.plant(lab, Path(scratch))))  # noqa: B023
         detected += outcome.verdict != "PASS"
         cells = _cells(outcome)
         if outcome.verdict == "PASS":
@@ -117,17 +144,17 @@ def false_alarms(lab: Lab, folder: Path) -> str:
     """How audits of honest re-exports end, by precision and by what was done to the file."""
     counts: Counter[tuple[str, str, str]] = Counter()
     undecided, alarmed = Counter[str](), []
-    engines = ((reexport.rewrite, reexport.precision, reexport.write(lab)) for reexport in reexports())
-    for number, (rewrite, precision, engine) in enumerate(chain(engines, further(lab, folder))):
-        for batch_size, threads in (*CALLS, *MORE_CALLS):
-            outcome = judge(engine, batch_size=batch_size, threads=threads)
+    engines = [(reexport.rewrite, reexport.precision, reexport.write(lab)) for reexport in reexports()]
+    engines += further(lab, folder)
+    for batch_size, threads in (*CALLS, *MORE_CALLS):
+        for rewrite, precision, engine in engines:
+            key = f"{rewrite} {precision}, batch {batch_size}, threads {threads}"
+            outcome = _kept(folder / "honest.jsonl", key, partial(judge, engine, batch_size=batch_size, threads=threads))
             counts[rewrite.replace("_", " "), precision, outcome.verdict] += 1
-            description = f"{rewrite} {precision}, batch {batch_size}: {'; '.join(outcome.texts)[:300]}"
-            print(f"re-export {number + 1}: {outcome.verdict} {description}", file=sys.stderr, flush=True)
             if outcome.verdict == "INCONCLUSIVE":
                 undecided.update(outcome.checks)
             if outcome.verdict in ("FAIL", "error"):
-                alarmed.append(f"- {description}")
+                alarmed.append(f"- {key}: {'; '.join(outcome.texts)[:300]}")
     calls = ", ".join(
         f"batch {batch} with {threads} thread{'s' * (threads > 1)}" for batch, threads in (*CALLS, *MORE_CALLS)
     )
@@ -148,13 +175,6 @@ def _endings(title: str, counts: Counter[tuple[str, str, str]], place: int) -> s
         ends = [sum(n for key, n in counts.items() if key[place] == kind and key[2] == verdict) for verdict in VERDICTS]
         rows.append([kind, *(str(count) for count in (sum(ends), *ends))])
     return table((title, "audits", *VERDICTS), rows)
-
-
-def _audited(lab: Lab, faults: Sequence[Fault]) -> Iterator[tuple[Fault, Outcome]]:
-    for fault in faults:
-        print(f"fault: {fault.name}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            yield fault, judge(fault.plant(lab, Path(folder)))
 
 
 def _cells(outcome: Outcome) -> list[str]:

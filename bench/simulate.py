@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -51,13 +51,15 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     exact, clustered = _exact_tables(), _clustered_tables(options.trials, options.seed)
+    sizes, turned = _size_table(options.trials, options.seed), _turned_table()
     family = _family_table(options.trials, options.seed)
     power = _power_tables(_rows(options.trials), options.seed)
     minutes = (time.perf_counter() - started) / 60
-    options.output.write_text(_page(exact, clustered, family, power, options, minutes), encoding="utf-8")
+    tables = {"exact": exact, "clustered": clustered, "sizes": sizes, "turned": turned, "family": family, "power": power}
+    options.output.write_text(_page(tables, options, minutes), encoding="utf-8")
 
 
-def _page(exact: str, clustered: str, family: str, power: str, options: argparse.Namespace, minutes: float) -> str:
+def _page(tables: Mapping[str, str], options: argparse.Namespace, minutes: float) -> str:
     rows = _rows(options.trials)
     return f"""# How often the verdict is wrong
 
@@ -69,7 +71,7 @@ of images on which exactly one of source and engine is right.
 
 ## Independent images, enumerated exactly
 
-{exact}
+{tables["exact"]}
 
 ## Images of lesions
 
@@ -78,14 +80,27 @@ lesion with the probability under *together* (it is lost, gained or unchanged wi
 discordant lesions, the design effect is mixed with that of full agreement within lesions. PASS needs both Tango's interval
 over effective counts and the lesion bootstrap below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
-{clustered}
+{tables["clustered"]}
+
+## Large lesions that are lost more often
+
+The true drop is the margin again. Whole lesions are lost and no image is gained; how often depends on the lesion's number of
+images m. Percent of audits: wrong PASS.
+
+{tables["sizes"]}
+
+## Images that turn benign
+
+The true share is exactly the bound of 5%, and nothing can be gained. Independent images, enumerated. Wrong PASS in percent.
+
+{tables["turned"]}
 
 ## Many comparisons at once
 
 Forty gates (five sets, with the accuracy and seven classes in each), each of 1,000 independent images; a drop of the margin
 has a discordance of 3%.
 
-{family}
+{tables["family"]}
 
 ## About how many images would decide
 
@@ -94,7 +109,7 @@ often an audit is decided that has as many images as the true rates ask for. *Na
 the first audit names, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row
 has {rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
 
-{power}
+{tables["power"]}
 """
 
 
@@ -218,6 +233,56 @@ def _wrong(
         covered += 0.025 <= p_above(drop, margin=MARGIN) <= 0.975  # the interval holds what its score test does not reject
         verdicts.append(_verdict(drop, difference, groups))
     return verdicts.count(Verdict.PASS) / trials, verdicts.count(Verdict.FAIL) / trials, covered / trials
+
+
+RATES: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = {
+    "all lesions alike": lambda sizes: np.ones(len(sizes)),
+    "as m": lambda sizes: sizes.astype(float),
+    "as m^2": lambda sizes: sizes.astype(float) ** 2,
+    "only where m >= 3": lambda sizes: (sizes >= 3).astype(float),
+}
+"""How often a lesion is lost by its number of images, up to a factor; float64 (lesions,)."""
+
+
+def _size_table(trials: int, seed: int) -> str:
+    """Wrong PASS where the loss depends on the size of a lesion."""
+    lesions = (500, 669, 2_000)
+    lines = _heading("how often a lesion is lost", *(f"{count:,} as in HAM10000" for count in lesions))
+    for name in RATES:
+        shares = [passed_by_size(name, count, trials, seed) for count in lesions]
+        lines.append(_row(name, *(f"{100 * share:.2f}" for share in shares)))
+    return "\n".join(lines)
+
+
+def passed_by_size(rate: str, lesions: int, trials: int, seed: int) -> float:
+    """The share of audits that pass. rate: a name in RATES. The factor makes the margin the drop of all of HAM10000."""
+    everything = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
+    factor = MARGIN * everything.sum() / (everything * RATES[rate](everything)).sum()
+    generator = np.random.default_rng([seed, lesions, list(RATES).index(rate)])
+    passed = 0
+    for _ in range(trials):
+        sizes = _ham10000(lesions, generator)
+        lost = generator.random(lesions) < factor * RATES[rate](sizes)
+        difference, groups = np.repeat(lost.astype(np.int64), sizes), np.repeat(np.arange(lesions), sizes)
+        passed += _verdict(_drop(difference, groups), difference, groups) is Verdict.PASS
+    return passed / trials
+
+
+def _turned_table() -> str:
+    """Wrong PASS of the bound on images that turned benign, at the bound."""
+    bound = Policy().turned_benign / 100
+    counts = (73, 100, 150, 200, 400, 1_000)
+    lines = _heading(*(f"n = {count:,}" for count in counts))
+    lines.append(_row(*(f"{100 * passed_at_bound(count, bound):.2f}" for count in counts)))
+    everywhere = {count: passed_at_bound(count, bound) for count in range(counts[0], counts[-1] + 1)}
+    most = max(everywhere, key=lambda count: everywhere[count])
+    return "\n".join([*lines, "", f"Largest for n from {counts[0]} to {counts[-1]:,}: {100 * everywhere[most]:.2f}%, "
+                      f"at n = {most}."])  # fmt: skip
+
+
+def passed_at_bound(images: int, bound: float) -> float:
+    """The probability that the upper limit of the share of lost images lies below `bound`, which is the true share."""
+    return sum(share for lost, share in _binomial(images, bound) if _interval(lost, 0, images).high < bound)
 
 
 def _outcome(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 INTEGERS = ("uint8", "int8")
 TOLERANCE = 1e-3
+_PERCENT = 100
 """By how much the sum of float probabilities may miss 1."""
 
 
@@ -38,8 +39,16 @@ def are_probabilities(answers: NDArray[Any], codes: Codes | None) -> bool:
     return bool((answers >= 0).all() and (np.abs(sums - 1) <= slack).all())
 
 
+def as_shares(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32] | None:
+    """Probabilities (N, classes), each row of which sums to 1, those in percent divided by 100; None for other answers."""
+    if are_probabilities(answers, codes):
+        return answers
+    shares = answers / np.float32(_PERCENT)
+    return shares if codes is None and are_probabilities(shares, codes) else None
+
+
 def log_odds(column: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float64]:
-    """The logits, float64 (N,), of probabilities (N,); 0 and 1 count as half a step of the codes, or of float32 beside 1."""
+    """The logits, float64, of probabilities; 0 and 1 count as half a step of the codes, or of float32 beside 1."""
     least = np.finfo(np.float32).eps / 4 if codes is None else codes.scale / 2
     exact = np.clip(column.astype(np.float64), 0.0, 1.0)
     above, below = np.maximum(exact, np.finfo(np.float32).tiny if codes is None else least), np.maximum(1 - exact, least)

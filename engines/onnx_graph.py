@@ -20,7 +20,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from skinaudit.artifacts.outside import MAX_MODEL, check_regular, read_regular
 from skinaudit.engines.external_data import external_files, unfolded_nodes
 from skinaudit.engines.integers import Codes
-from skinaudit.errors import EngineError
+from skinaudit.errors import NO_ENGINE, EngineError, no_such_file
 
 NAMES: Mapping[int, str] = {
     TensorProto.FLOAT: "fp32",
@@ -92,7 +92,7 @@ def load(path: Path) -> ModelProto:
     for external data elsewhere.
     """
     if not path.exists():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     content = read_regular(path, kind="engine", limit=MAX_MODEL, again="keep its weights in external data")
     model = parse(content, where=str(path))
     for file in external_files(model, path):

@@ -24,7 +24,8 @@ from skinaudit.engines.isolation.remote import open_remote
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Session, SessionEngine
-from skinaudit.errors import EngineError
+from skinaudit.engines.single_image import with_batch_axis
+from skinaudit.errors import EngineError, choose_one
 
 _FILES = {
     name.rstrip("_").replace("_", "-"): importlib.import_module(f"skinaudit.engines.{name}")
@@ -110,7 +111,7 @@ def open_session(
         raise EngineError(f"{path}: {name} does not support {flag}, which is for {takers_of(name_of)}; leave it out")
     if path.suffix.lower() == CODE and not allow_code and path.is_file():
         allow_code = is_vouched_for(digest_file(path))
-    return open_isolated(Opening(path, name, provider, threads, plan, allow_code))
+    return with_batch_axis(open_isolated(Opening(path, name, provider, threads, plan, allow_code)))
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def open_emulated(
 
 def _checked_runtime(runtime: str, path: Path) -> str:
     if runtime not in RUNTIMES:
-        raise EngineError(f"{path}: there is no runtime {runtime}; choose among {', '.join(RUNTIMES)}")
+        raise EngineError(f"{path}: {choose_one('runtime', str(runtime), tuple(RUNTIMES))}")
     if path.suffix.lower() not in RUNTIMES[runtime].suffixes:
         raise EngineError(f"{path}: {runtime} opens no {path.suffix}; supported: {', '.join(RUNTIMES[runtime].suffixes)}")
     return runtime

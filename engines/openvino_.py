@@ -19,7 +19,7 @@ from skinaudit.engines.integers import INTEGERS, Codes, codes_of_range
 from skinaudit.engines.networks import of_onnx, of_openvino
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import Port, SessionDescription
-from skinaudit.errors import EngineError, not_imported
+from skinaudit.errors import NO_ENGINE, EngineError, no_such_file, not_imported
 
 LIBRARIES = ("openvino", "nncf")
 WEIGHTED = frozenset(
@@ -113,7 +113,7 @@ def read_model(path: Path) -> Any:
     """Read a file into an OpenVINO model; raises EngineError where it is missing, damaged or lacks its weights."""
     ov = _import(path)
     if not path.is_file():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
         raise EngineError(f"{path}: its weights {path.with_suffix('.bin').name} are missing; keep both files together")
     try:

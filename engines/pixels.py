@@ -1,4 +1,5 @@
-"""What is done to pixels beyond scale, mean and std: a crop from the middle, and standardisation of each image."""
+"""What is done to pixels beyond scale, mean and std: a crop from the middle, other sides, grey, and standardisation of
+each image."""
 
 from __future__ import annotations
 
@@ -16,6 +17,19 @@ def middle(images: NDArray[Any], share: float) -> Floats:
     weights = _enlarging(images.shape[2], share)
     rows = np.einsum("ts,ncsw->nctw", weights, images.astype(np.float32), optimize=True)
     return np.asarray(np.einsum("ts,nchs->ncht", weights, rows, optimize=True), np.float32)
+
+
+def resized(images: NDArray[Any], height: int, width: int) -> Floats:
+    """Images (N, C, S, S) as float32 (N, C, height, width): bilinear, antialiased where a side becomes shorter."""
+    side = images.shape[2]
+    rows = np.einsum("ts,ncsw->nctw", _resizing(side, height), images.astype(np.float32), optimize=True)
+    return np.asarray(np.einsum("ts,nchs->ncht", _resizing(side, width), rows, optimize=True), np.float32)
+
+
+def grey(images: NDArray[Any]) -> Floats:
+    """The luminance of RGB images (N, 3, H, W) after ITU-R BT.601, float32 (N, 1, H, W)."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return np.asarray(np.einsum("c,nchw->nhw", weights, images.astype(np.float32))[:, np.newaxis], np.float32)
 
 
 def standardise(pixels: Floats) -> None:
@@ -41,3 +55,12 @@ def _enlarging(side: int, share: float) -> Floats:
     np.add.at(weights, (np.arange(side), first), 1 - part)
     np.add.at(weights, (np.arange(side), second), part)
     return weights.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _resizing(side: int, target: int) -> Floats:
+    """float32 (target, side): how much of each pixel enters each pixel of the resized side; rows sum to 1."""
+    ratio = side / target
+    centres = (np.arange(target) + 0.5) * ratio - 0.5
+    weights = np.maximum(0, 1 - np.abs(np.arange(side) - centres[:, np.newaxis]) / max(ratio, 1))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.program_structure import structure_of
 from skinaudit.engines.engine import Provider
 from skinaudit.engines.networks.layers import Layer
+from skinaudit.engines.networks.of_program import ambiguous
 from skinaudit.engines.networks.of_structure import network_of
 from skinaudit.engines.program_file import harmless_program
 from skinaudit.engines.runtime import Runtime
 from skinaudit.engines.session import OUTPUT, Port, SessionDescription
-from skinaudit.errors import EngineError, not_imported
+from skinaudit.errors import NO_ENGINE, EngineError, no_such_file, not_imported
 from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
@@ -86,6 +87,9 @@ def network_of_file(path: Path) -> Layer:
     """The layer that makes the answers of a program; raises as open_session."""
     program = _load(import_torch(path), path)
     image, _ = _ports(program, where=path)
+    doubt = ambiguous(program, prefix=_MODEL)
+    if doubt:
+        return Layer("other", (), (), doubt, (doubt,))
     structure = structure_of(program, size=image.shape[-1] or 0, prefix=_MODEL)
     weights = {name.removeprefix(_MODEL): value.detach().numpy() for name, value in program.state_dict.items()}
     return network_of(structure, weights)
@@ -108,7 +112,7 @@ def import_torch(path: Path) -> Any:
     except ImportError as error:
         raise not_imported(error, "torch", "train", f"{path}: running a .pt2 file") from error
     if not path.is_file():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     return torch
 
 

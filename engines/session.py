@@ -13,15 +13,15 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import CHANNELS, EngineContract, Layout
 from skinaudit.artifacts.logits import threshold_logit, two_logits
 from skinaudit.engines.engine import BatchRange, EngineDescription, Images
-from skinaudit.engines.integers import INTEGERS, Codes, are_probabilities, log_odds, log_probabilities
-from skinaudit.engines.pixels import middle, standardise
+from skinaudit.engines.integers import INTEGERS, Codes, as_shares, log_odds, log_probabilities
+from skinaudit.engines.pixels import grey, middle, resized, standardise
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
 """Names of the tensors of every engine that skinaudit exports."""
 
 _FLOATS = (np.float32, np.float16, np.float64)
-_WHOLE = ("uint8", "int8")
+_WHOLE = ("uint8", "int8", "uint16", "int16", "int32")
 """Input types that hold nothing between the steps of the 8-bit grid."""
 
 
@@ -113,7 +113,7 @@ class SessionEngine:
         self._make_buffer = getattr(session, "buffer", _own_buffer)
         sides = (-1, 1, 1) if self._contract.layout == "NCHW" else (-1,)
         mean, std = (
-            np.array(channel_values, np.float32).reshape(sides)
+            np.array(channel_values[: self._contract.channels], np.float32).reshape(sides)
             for channel_values in (self._contract.mean, self._contract.std)
         )
         self._mean = mean if mean.any() else None
@@ -163,6 +163,10 @@ class SessionEngine:
         contract = self._contract
         if contract.crop < 1:
             images = middle(images, contract.crop)
+        if contract.sides != (contract.size, contract.size):
+            images = resized(images, *contract.sides)
+        if contract.colour == "grey":
+            images = grey(images)
         if contract.colour == "BGR":
             images = images[:, ::-1]
         if contract.layout == "NHWC":
@@ -185,23 +189,27 @@ class SessionEngine:
             np.divide(pixels, self._std, out=pixels)
         if contract.dtype == "float32":
             return pixels
-        if contract.dtype == "float16":
-            return pixels.astype(np.float16)
+        if contract.dtype not in _WHOLE:
+            return pixels.astype(contract.dtype)
         bounds = np.iinfo(contract.dtype)
-        return np.clip(np.rint(pixels), bounds.min, bounds.max).astype(contract.dtype)
+        return np.clip(np.rint(pixels.astype(np.float64)), bounds.min, bounds.max).astype(contract.dtype)
 
     def _checked_answers(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         codes = self._answer.codes
         if self._contract.positive is not None:
             return self._two_columns(answers[:, 0], self._contract.positive)
-        simplex = are_probabilities(answers, codes)
+        if self._contract.answer == "sigmoids":
+            self._check_sigmoids(answers)
+            return log_odds(answers, codes).astype(np.float32)
+        shares = as_shares(answers, codes)
         if self._contract.answer == "probabilities":
-            if not simplex:
+            if shares is None:
                 raise EngineError(
                     f'{self._where}: the contract says probabilities, but outputs do not sum to 1; write answer = "logits"'
+                    ', or "sigmoids" for one sigmoid per class'
                 )
-            return log_probabilities(answers, codes)
-        if simplex and len(answers) > 1:
+            return log_probabilities(shares, codes)
+        if shares is not None and len(answers) > 1:
             raise EngineError(
                 f"{self._where}: outputs probabilities (they sum to 1) instead of logits; remove the softmax, or"
                 ' audit it with a contract that has answer = "probabilities"'
@@ -210,19 +218,21 @@ class SessionEngine:
 
     def _two_columns(self, column: NDArray[np.float32], positive: str) -> NDArray[np.float32]:
         contract = self._contract
-        if contract.answer == "probabilities":
-            if column.min() < 0 or column.max() > 1:
-                raise EngineError(
-                    f"{self._where}: the contract says probabilities, but some outputs are not between 0 and 1; write "
-                    "answer ="
-                    ' "logits"'
-                )
+        if contract.answer != "logits":
+            self._check_sigmoids(column)
             margin = log_odds(column, self._answer.codes) - threshold_logit(contract.threshold)
             above = column > np.float32(contract.threshold)  # as a product compares them
         else:
             margin = column.astype(np.float64) - threshold_logit(contract.threshold)
             above = margin > 0
         return two_logits(margin, above, positive=contract.classes.index(positive))
+
+    def _check_sigmoids(self, answers: NDArray[np.float32]) -> None:
+        if answers.min() < 0 or answers.max() > 1:
+            raise EngineError(
+                f"{self._where}: the contract says {self._contract.answer}, but some outputs are not between 0 and 1; write "
+                'answer = "logits"'
+            )
 
 
 def _own_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:

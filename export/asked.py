@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from skinaudit.errors import InvalidInputError, SkinauditError
+from skinaudit.errors import InvalidInputError, SkinauditError, choose_one
 from skinaudit.export.build import BuildOptions
 from skinaudit.export.formats import FORMATS, Format, default_formats
 
@@ -18,13 +18,15 @@ def wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Pat
     if formats is None:
         return [(FORMATS[name], precision) for precision in precisions for name in default_formats(precision)]
     unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise InvalidInputError(f"format {', '.join(unknown) or 'missing'}: choose among {', '.join(FORMATS)}")
+    if unknown:
+        raise InvalidInputError(choose_one("format", unknown[0], tuple(FORMATS)))
+    if not formats:
+        raise InvalidInputError(f"format missing: choose one of {', '.join(FORMATS)}")
     for name in formats:
         lacking = [precision for precision in precisions if precision not in FORMATS[name].graphs]
         if lacking or not precisions:
             offered = ", ".join(FORMATS[name].graphs)
-            raise InvalidInputError(f"{name} in {', '.join(lacking) or 'no precision'}: choose among {offered}")
+            raise InvalidInputError(f"{name} in {', '.join(lacking) or 'no precision'}: choose one of {offered}")
     planned = [(FORMATS[name], precision) for precision in precisions for name in formats]
     suffix = f".{planned[0][0].suffix.rpartition('.')[2]}"
     if output is not None and (len(planned) != 1 or output.suffix != suffix):

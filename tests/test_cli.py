@@ -76,7 +76,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
     (workplace / "kept.json").write_text("{}")
     for arguments, message in (
         (["audit", engine, "--report", "junit"], "--report junit: write FORMAT=FILE, such as junit=audit.xml"),
-        (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose among"),
+        (["audit", engine, "--report", "pdf=x"], "report format 'pdf': choose one of"),
         (["audit", engine, "--report", "json=-", "--json"], "--json: a --report is already written to standard output"),
         (["audit", engine, "--report", f"json={audits / 'fp16.onnx.json'}"], "something else goes to"),
         (["report", "kept.json"], "kept.json: kind should be skinaudit-audit/2, found null"),
@@ -110,7 +110,7 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     assert in_process("compare", *audits, cwd=workplace).stdout.startswith("engine ")
     for arguments, message in (
         (["compare", "runs/latest/run.json"], "run.json: kind should be skinaudit-audit/2"),
-        (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose among html, json, markdown, terminal"),
+        (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose one of html, json, markdown, terminal"),
         (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
         (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
     ):

@@ -85,8 +85,8 @@ def test_layout_labels_logits_and_any_size_are_read(tmp_path: Path) -> None:
     ("shape", "message"),
     [
         ([1, 5, 8, 8], "this is neither NCHW nor NHWC"),
-        ([1, 3, 8, 9], "its images are not square"),
-        ([1, 3, 8], "needs one input of images"),
+        ([1, 3, 8, 9], "not one column a class"),
+        ([1, 3], "needs one input of images"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(tmp_path: Path, shape: list[object], message: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from skinaudit.errors import in_one_line
+from pathlib import Path
+
+from skinaudit.errors import choose_one, in_one_line, no_such_file
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
@@ -12,3 +14,18 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     assert text.endswith("T CUDA failure 999: unknown error")
     assert len(text) == 303
     assert in_one_line(KeyError("x")) == "KeyError: 'x'"
+
+
+def test_an_unknown_name_gets_the_nearest_one() -> None:
+    assert choose_one("attack", "PGD", ("fgsm", "pgd")) == "attack 'PGD': choose one of fgsm, pgd; did you mean 'pgd'?"
+    assert choose_one("attack", "x", ("fgsm", "pgd")) == "attack 'x': choose one of fgsm, pgd"
+
+
+def test_a_missing_file_gets_the_nearest_one_of_its_folder_else_advice(tmp_path: Path) -> None:
+    (tmp_path / "fp16.onnx").touch()
+    asked = tmp_path / "fp16.onx"
+    assert no_such_file(asked, "engine", "export it") == (
+        f"{asked}: no such engine; did you mean 'fp16.onnx' in the same folder?"
+    )
+    for lost in (tmp_path / "model.xml", tmp_path / "none" / "fp16.onnx"):
+        assert no_such_file(lost, "engine", "export it") == f"{lost}: no such engine; export it"

@@ -21,8 +21,8 @@ _FEW = 0.25
 """A model that names other classes than its most frequent answer on a smaller share of their images counts as constant."""
 
 SETTLE = 4.0
-"""An image counts as held, and costs no more steps, once even this many times what its gradient promises in the whole ball
-would leave it right."""
+"""An image counts as held, and costs no more steps, once even this many times the largest linear gain inside the ball
+could not flip it."""
 
 
 def to_pixels(images: NDArray[np.uint8], *, device: torch.device) -> Tensor:

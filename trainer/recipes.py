@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from skinaudit.artifacts.contract import MAX_CLASSES
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError, choose_one, first_few
 from skinaudit.trainer import architectures
 
 _Value = TypeVar("_Value")
@@ -88,7 +88,7 @@ class Hardening:
     epochs, at the beginning, that trains on clean images. ramp: share after it over which eps grows linearly from 0 to its
     full value; at full eps from random weights a small model stays a constant answer. clean_share: of each batch left clean
     (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function
-    that is deployed (running statistics, folded into the convolutions, hence fast); `train` uses the batch's statistics.
+    that is deployed (running statistics, folded into the convolutions; it is faster). `train` uses the batch's statistics.
     method, settings: of `trainer.hardening`, with its defaults where a setting is not given. awp: how far weights are moved
     up the loss, as a share of their norm, before the gradient is taken (0: not). class_eps: radius of the inner attack for
     the images of a class, in 8-bit steps, where it is not the common one.
@@ -141,7 +141,7 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
     Raises InvalidInputError for an unknown name or arch, and for a cost of 0 or less.
     """
     if name not in RECIPES:
-        raise InvalidInputError(f"recipe {name!r}: choose among {', '.join(RECIPES)}")
+        raise InvalidInputError(choose_one("recipe", name, tuple(RECIPES)))
     recipe = RECIPES[name]
     own_rate = architectures.load(arch).learning_rate
     if name == "default" and own_rate is not None:

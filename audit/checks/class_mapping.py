@@ -27,9 +27,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     unused = [task.name for task in tasks if not task.members]
     text = f"class mapping of the contract: {groups}"
     if unused:
-        text += f"; the sets have no {', '.join(unused)}, so predicting this class counts as wrong"
+        counts = "predicting this class counts" if len(unused) == 1 else "predicting these classes counts"
+        text += f"; the sets have no {', '.join(unused)}, so {counts} as wrong"
     yield Finding(Severity.NOTE, "class-mapping", None, text)
-    if any(len(task.members) > 1 for task in tasks):
+    if inputs.adversarial and any(len(task.members) > 1 for task in tasks):
         text = (
             "the stored attacks aimed at the classes of the sets: swapping two classes that the mapping merges has no "
             "effect, so robust accuracy may be overstated; the fresh attack aims at the engine's own classes"

@@ -31,7 +31,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(Severity.INCONCLUSIVE, "unexplained", None, f"{proof.file}: {proof.difference}")
     if proof.lack is None:
         return
-    binding = policy == "always" or (policy == "where readable" and proof.lack == "file")
+    binding = policy == "always" or (policy == "where readable" and proof.lack != "format")
     severity = Severity.INCONCLUSIVE if binding else Severity.WARNING
     if evidence.inputs.manifest is None:
         severity = Severity.NOTE  # nothing is to be done about it, and a foreign engine never passes

@@ -49,8 +49,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         severity = Severity.INCONCLUSIVE if copies.repeated > _COPIES * len(evidence.inputs.clean) else Severity.WARNING
         yield Finding(severity, "repeated-images", "clean", text, figures={"copies": copies.repeated})
     if copies.joined:
+        lesions = "1 lesion" if copies.joined == 1 else f"{copies.joined} lesions"
         text = (
-            f"the images of {copies.joined} lesions are near-copies of images of other lesions{_example(evidence)}. They "
+            f"the images of {lesions} are near-copies of images of other lesions{_example(evidence)}. They "
             f"are counted together, so {copies.lesions_left} lesions remain"
         )
         if copies.joined >= _MANY * (copies.joined + copies.lesions_left):

@@ -27,7 +27,7 @@ _OF_SETS = (
     "baseline-drop",
     "baseline-malignant-to-benign",
 )
-_CALLS = (MALIGNANT_CALLS, ABOVE_THRESHOLD)
+_CALLS = (MALIGNANT_CALLS, ABOVE_THRESHOLD, "images")
 RULES = {
     "void-gate": Rule(
         "A gate that no engine could fail",
@@ -97,7 +97,7 @@ def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
         return 0 if called is None else called.right
     if gate.rule == "turned-benign":
         return 1.0
-    if gate.subject == MALIGNANT_CALLS:
+    if gate.subject in (MALIGNANT_CALLS, "images"):
         called = comparison.source_malignant if of_source else comparison.engine_malignant
         return (None if called is None else called.share) or 0.0
     if gate.lesion_class is None:
@@ -112,7 +112,8 @@ def _default_limit(gate: Gate, evidence: Evidence) -> float:
     if gate.rule == "malignant-to-benign":
         return 0
     if gate.rule == "baseline-malignant-to-benign":
-        return math.floor(default.baseline_malignant_to_benign / 100 * gate.images)
+        share = default.baseline_malignant_to_benign / 100
+        return math.floor(share * gate.images) if gate.counts else share
     if gate.rule == "turned-benign":
         return default.turned_benign / 100
     if gate.rule == "operating-sensitivity":

@@ -125,7 +125,9 @@ class Matcher:
             below = below.inputs[0]
         cut = actual.kind == "rounding" and actual.settings[0] == 0 and expected.kind == "activation"
         if cut and below.kind != "activation" and actual.settings[1] <= expected.settings[1] * (1 + _CUT):
-            return self.match(expected.inputs[0], actual.inputs[0])
+            return self.match(expected.inputs[0], below)
+        if actual.kind == "rounding" and actual.settings[0] >= 0 and not _never_negative(actual.inputs[0]):
+            raise DiffersError(expected, actual, "it rounds every negative number to 0")
         return self.match(expected, actual.inputs[0])
 
     def _sum(self, expected: Layer, actual: Layer) -> Channels:
@@ -270,6 +272,15 @@ def _nearest(value: Array, bias: Array, wanted: Array, run_bias: Array) -> NDArr
 
 def _same_channels(count: int) -> Channels:
     return Channels(np.arange(count), np.ones(count), np.zeros(count))
+
+
+def _never_negative(layer: Layer) -> bool:
+    """Whether no number of a layer is below 0 for any image. Averages and largest values of such numbers are not, either."""
+    if layer.kind in ("pool", "max pool", "flatten", "cast", "sum"):
+        return all(map(_never_negative, layer.inputs))
+    if layer.kind in ("activation", "rounding"):
+        return bool(layer.settings[0] >= 0) or _never_negative(layer.inputs[0])
+    return layer.kind == "image"
 
 
 def _own_channels(layer: Layer) -> bool:

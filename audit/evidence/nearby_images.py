@@ -16,7 +16,7 @@ from skinaudit.engines.engine import Engine, Images
 from skinaudit.errors import EngineError
 
 _IMAGES = 35
-_FLOATS = ("float32", "float16")
+_FLOATS = ("float32", "float16", "float64")
 STORED, STEP, BETWEEN = "stored images", "images one step away", "images between the steps"
 ALMOST = "images a tenth of a step away"
 HALFWAY, ALMOST_HALFWAY = "images half a step up", "images a tenth of a step from there"

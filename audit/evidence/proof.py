@@ -11,15 +11,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from skinaudit.artifacts.known_structures import ARCHITECTURES, known_structure, unlike
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_file, read_run, resolve
 from skinaudit.artifacts.precisions import KINDS
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RUN_FILE
-from skinaudit.artifacts.structure import read_structure
+from skinaudit.artifacts.structure import Structure, read_structure
 from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.networks.layers import Layer, layers_of
-from skinaudit.engines.networks.of_structure import network_of
+from skinaudit.engines.networks.of_structure import Weights, network_of
 from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 
@@ -32,8 +34,9 @@ class Proof:
     """The result of comparing a file with its run.
 
     file: the file that was read. lack: why a part is not proved, None if everything is: the file's `format` cannot be
-    read, the run of an earlier version has no `record` of its structure, or a `file` is missing. unproved: the same as
-    text. difference: text that names the layer of the file that does not come from the run; empty if there is none.
+    read, a `file` is missing, or the run has no `record` of the structure of an architecture that is not known. unproved:
+    the same as text. difference: text that names the layer of the file that does not come from the run; empty if there is
+    none.
     """
 
     file: str
@@ -73,10 +76,13 @@ def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) ->
     if not (folder / RUN_FILE).is_file():
         return Proof(file.name, "file", f"its run is not available ({RUN_FILE} and its files)")
     run = read_run(folder)
-    if run.structure is None:
-        return Proof(file.name, "record", "an earlier version trained its run without recording the structure")
+    if run.structure is None and run.model["arch"] not in ARCHITECTURES:
+        unproved = (
+            f"its run has no record of the structure of {show(run.model['arch'])}, which is not one of skinaudit's own"
+        )
+        return Proof(file.name, "record", unproved)
     for part in (run.structure, run.weights):
-        if not (folder / part.file).is_file():
+        if part is not None and not (folder / part.file).is_file():
             return Proof(file.name, "file", f"{part.file} of its run is missing")
     try:
         difference = call_remote(
@@ -92,7 +98,12 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     """The first difference between a file and the model of its run, in words; empty if there is none. In its own process."""
     folder = Path(run_folder)
     network = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
-    expected = _of_run(folder, read_run(folder))
+    run = read_run(folder)
+    weights = _weights(resolve(folder, run.weights))
+    structure, doubt = _structure(folder, run, weights)
+    if doubt:
+        return doubt
+    expected = _of_run(resolve(folder, run.weights), structure, weights)
     allowed = Allowed(KINDS[precision].layers, corrected=corrected, half=precision == "fp16")
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
@@ -102,14 +113,33 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     return "" if channels.plain else f"{network.origin}: its outputs are scaled or in a different order"
 
 
-def _of_run(folder: Path, run: RunManifest) -> Layer:
-    assert run.structure is not None
-    path = resolve(folder, run.weights)
+def _structure(folder: Path, run: RunManifest, weights: Weights) -> tuple[Structure, str]:
+    """The structure of the run's model: as it was recorded, else as that of its architecture; and why it is doubted.
+
+    An architecture of skinaudit's own is known without a record, so a record that was taken out or added to hides nothing.
+    """
+    arch, size = run.model["arch"], run.contract.size
     try:
-        weights = load_file(path)
-        return network_of(read_structure(resolve(folder, run.structure)), weights)
+        known = known_structure(arch, size=size, shapes={name: value.shape for name, value in weights.items()})
+    except (KeyError, IndexError) as error:
+        raise EngineError(f"{folder}: its weights are not those of {show(arch)} ({error}); train again") from error
+    recorded = known if run.structure is None else read_structure(resolve(folder, run.structure))
+    assert recorded is not None  # one of both is there, as `_proved` has seen
+    odd = "" if known is None else unlike(recorded, known)
+    text = f"the run's record of its structure is not that of {arch}: {odd}; an architecture of your own needs its own name"
+    return recorded, text if odd else ""
+
+
+def _weights(path: Path) -> Weights:
+    try:
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"{path}: not a readable safetensors file ({error}); restore it or train again") from error
+
+
+def _of_run(path: Path, structure: Structure, weights: Weights) -> Layer:
+    try:
+        return network_of(structure, weights)
     except KeyError as error:
         raise EngineError(f"{path}: holds no {error.args[0]}, which the run's structure names; train again") from error
 

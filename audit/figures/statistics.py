@@ -117,7 +117,8 @@ def p_above(drop: PairedDrop, *, margin: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """p-values adjusted for their number, in the given order: rejecting those below alpha errs in any with at most alpha.
+    """p-values adjusted for their number, in the given order. Rejecting those below alpha keeps the family-wise error at or
+    below alpha.
 
     Holm, Scandinavian Journal of Statistics 6 (1979) 65-70; it assumes nothing of their dependence.
     """

@@ -88,6 +88,8 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
     now = answers == images.labels
     known = bool(pair.before.called_malignant)
     called = unpack_right(pair.before.called_malignant, images=len(images)) if known else was
+    turned = turned_benign(called, answers, images.labels, contract.malignant_labels)
+    ill = np.isin(images.labels, contract.malignant_labels)
     return BaselineSet(
         title=title,
         own=pair.own,
@@ -96,10 +98,15 @@ def _paired(pair: Pair, answered: AnsweredSet, *, title: str, confidence: float)
         baseline=_hits(was),
         engine=_hits(now),
         drop=paired_drop(was, now, answered.lesions, confidence=confidence),
-        malignant=int(np.isin(images.labels, contract.malignant_labels).sum()),
-        malignant_to_benign=int(turned_benign(called, answers, images.labels, contract.malignant_labels).sum()),
+        malignant=int(ill.sum()),
+        malignant_to_benign=int(turned.sum()),
         pooled=_pooled(called, answered, confidence=confidence) if known else None,
         classes=tuple(_malignant_classes(was, now, answered, contract, confidence=confidence)),
+        turned=(
+            paired_drop(called[ill], (called & ~turned)[ill], answered.lesions[ill], confidence=confidence)
+            if known and ill.any()
+            else None
+        ),
     )
 
 

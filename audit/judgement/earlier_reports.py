@@ -58,7 +58,7 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(baseline, dict):
         changed["baseline"] = {
             **baseline,
-            "sets": _with_each_changed(baseline.get("sets"), lambda entry: {"pooled": None, **entry}),
+            "sets": _with_each_changed(baseline.get("sets"), lambda entry: {"pooled": None, "turned": None, **entry}),
         }
     later = {"agreement_only": False, "labels": "", "lesions": "", "external": None, "subgroups": []}
     return {**later, **_NO_OPERATING_POINT, **changed}

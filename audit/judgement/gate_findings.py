@@ -86,7 +86,8 @@ def _finding(gate: Gate, severity: Severity, policy: Policy) -> Finding:
     }
     if gate.interval is not None:
         figures |= {"low": gate.interval.low, "high": gate.interval.high}
-    words = {"floor": _floor_text, "turned-benign": _turned_text, "subgroup-drop": _subgroup_text}
+    words = {"floor": _floor_text, "subgroup-drop": _subgroup_text}
+    words |= dict.fromkeys(("turned-benign", "baseline-malignant-to-benign"), _turned_text)
     text = _count_text(gate) if gate.counts else words[gate.rule](gate) if gate.rule in words else _drop_text(gate, policy)
     return Finding(severity, gate.rule, gate.set, text, lesion_class=gate.lesion_class, gate=gate.subject, figures=figures)
 
@@ -103,6 +104,8 @@ def _count_text(gate: Gate) -> str:
 def _turned_text(gate: Gate) -> str:
     count, interval = round(gate.value * gate.images), gate.interval
     text = f"{count} of the {counted_images(gate.images)} that the source correctly calls malignant turn benign"
+    if gate.rule == "baseline-malignant-to-benign":
+        text = f"{count} of {gate.images:,} malignant images: malignant for the baseline, now benign"
     bound = f"the policy's bound is {margin_text(100 * gate.limit)}%"
     if gate.judgement.verdict is Verdict.FAIL:
         low = gate.value if interval is None else interval.low
@@ -139,7 +142,8 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
         low = gate.value if gate.interval is None else gate.interval.low
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
     if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
-        text = f"{counted_images(gate.images)} are fewer than the policy's {policy.minimal_images}"
+        verb = "is" if gate.images == 1 else "are"
+        text = f"{counted_images(gate.images)} {verb} fewer than the policy's {policy.minimal_images}"
     elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):
         text = (
             f"too few lesions: {counted_images(gate.images)} counted as {_counted_as(gate)}, but at least {least} are needed"

@@ -28,7 +28,7 @@ from skinaudit.audit.figures.statistics import (
 )
 from skinaudit.audit.judgement.drop_verdict import enough, verdict_of
 from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
-from skinaudit.audit.judgement.result import BaselineResult, Gate, Judgement, Verdict
+from skinaudit.audit.judgement.result import BaselineResult, BaselineSet, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
 
 _DOUBTFUL = 2
@@ -101,16 +101,21 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
         margin = policy.margin_of_malignant(pooled.images)
         yield _drop_gate("malignant-sensitivity", title, MALIGNANT_CALLS, pooled, margin, alone)
     if turned is not None:
-        bound = policy.turned_benign / 100
-        opened = _drop_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
-        provable = enough(turned, bound, alone)
-        doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
-        binding = policy.prove == "always" or provable or doubtful
-        power = _power_of_turned(turned, bound, policy) if provable else 0.0
-        yield replace(opened, gate=replace(opened.gate, binding=binding, power=power))
+        yield _turned_gate("turned-benign", title, MALIGNANT_CALLS, turned, policy.turned_benign, alone)
     count, limit = comparison.malignant_to_benign, policy.malignant_to_benign
     if count is not None and limit is not None:
         yield _count_gate("malignant-to-benign", title, count, limit, comparison.images)
+
+
+def _turned_gate(rule: str, title: str, subject: str, turned: PairedDrop, percent: float, policy: Policy) -> _Open:
+    """Gate on the share of images that turned benign. With too few images it binds only if something speaks against the
+    engine."""
+    bound, opened = percent / 100, _drop_gate(rule, title, subject, turned, percent, policy)
+    provable = enough(turned, bound, policy)
+    doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
+    binding = policy.prove == "always" or provable or doubtful
+    power = _power_of_turned(turned, bound, policy) if provable else 0.0
+    return replace(opened, gate=replace(opened.gate, binding=binding, power=power))
 
 
 def _operating_gate(result: SetResult, policy: Policy) -> Iterator[_Open]:
@@ -177,16 +182,18 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
             yield _class_gate(
                 "baseline-drop", baseline_set.title, baseline_class.name, baseline_class.drop, policy, malignant=True
             )
-        if baseline_set.malignant == 0:
-            continue
-        limit = math.floor(round(policy.baseline_malignant_to_benign / 100 * baseline_set.malignant, 9))
-        yield _count_gate(
-            "baseline-malignant-to-benign",
-            baseline_set.title,
-            baseline_set.malignant_to_benign,
-            limit,
-            baseline_set.malignant,
-        )
+        if baseline_set.malignant:
+            yield _turned_since(baseline_set, policy)
+
+
+def _turned_since(baseline_set: BaselineSet, policy: Policy) -> _Open:
+    """Gate on malignant images that turned benign since the baseline: on their share where its interval is known, otherwise
+    on their number. A bound of 0 is always one on their number."""
+    rule, title, percent = "baseline-malignant-to-benign", baseline_set.title, policy.baseline_malignant_to_benign
+    if baseline_set.turned is None or percent == 0:
+        limit = math.floor(round(percent / 100 * baseline_set.malignant, 9))
+        return _count_gate(rule, title, baseline_set.malignant_to_benign, limit, baseline_set.malignant)
+    return _turned_gate(rule, title, "images", baseline_set.turned, percent, replace(policy, minimal_images=1))
 
 
 def _class_gate(rule: str, title: str, name: str, drop: PairedDrop, policy: Policy, *, malignant: bool) -> _Open:

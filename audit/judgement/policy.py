@@ -46,8 +46,8 @@ class Policy:
     minimal_images: a set with fewer images can FAIL clearly, but it cannot decide anything else.
     control: if no reference reproduced the logits stored in the sets, `required` forbids PASS and `optional` warns.
     proof: applies if layers and weights of the engine's file were not compared with those of its run. `always` forbids
-    PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and for runs of earlier
-    versions, and forbids PASS otherwise.
+    PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and forbids PASS
+    otherwise.
     clinical: if the contract names no malignant class, `required` forbids PASS. `none` permits it for the reason in
     clinical_reason, which every report prints. If malignant classes are named, their gates apply in any case.
     agreement_only: applies if the source is not robust under any threat model. `pass` permits a PASS that says so.
@@ -76,8 +76,8 @@ class Policy:
 
     Comparison with an earlier engine (`--baseline`).
     baseline_margin: points of accuracy that a set may lose. The class margins apply to malignant classes.
-    baseline_malignant_to_benign: percent of a set's malignant images, rounded down to whole images, that the earlier
-    engine may classify correctly and this engine call benign.
+    baseline_malignant_to_benign: percent of a set's malignant images. The upper confidence limit of those that the earlier
+    engine calls malignant and this engine benign must be lower; 0 allows none.
 
     Operating point.
     operating_specificity: specificity of the threshold at which source and engine are compared, None for the lowest one
@@ -217,7 +217,7 @@ minimal_images = {DEFAULT.minimal_images}
 control = "{DEFAULT.control}"
 # Layers and weights of the engine's file are compared with those of its run (structure.json and weights.safetensors). If
 # this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
-# that cannot be read (plans, compiled packages) and for runs of earlier versions; otherwise the audit is INCONCLUSIVE.
+# that cannot be read (plans, compiled packages); otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
 # If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
 # INCONCLUSIVE. With "none" it may pass, and every report prints the reason.
@@ -282,8 +282,8 @@ prove = {str(DEFAULT.probe_prove).lower()}
 # sensitivity to a malignant class, [sensitivity_margin] applies here, too.
 [baseline]
 margin = {DEFAULT.baseline_margin}
-# Percent of a set's malignant images that the earlier engine may classify correctly and this engine call benign. Rounded
-# down to whole images (5.0: 8 of 175). 0 allows none.
+# Malignant images of a set that the earlier engine calls malignant and this engine benign, in percent of the set's
+# malignant images. The upper confidence limit must be below this value. 0 allows none.
 malignant_to_benign = {DEFAULT.baseline_malignant_to_benign}
 
 # Subgroups: age in bands of 20 years, sex, site, skin type and source, if the data have them. A subgroup FAILs on two

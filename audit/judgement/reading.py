@@ -13,7 +13,7 @@ from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
 from skinaudit.errors import InvalidInputError
 
-_AGAIN = "this version of skinaudit does not write such a file, so audit the engine again"
+_AGAIN = "skinaudit does not write such a file; name the JSON report of an audit, or audit the engine again"
 _CHANGED = "the report was changed; audit the engine again"
 _SHOWN = 160
 _LONGEST = 2**20  # characters of a text: the right answers of six million images

@@ -87,8 +87,8 @@ class Gate:
 
     @property
     def counts(self) -> bool:
-        """Whether value and limit are numbers of images: missed cancers are counted one by one."""
-        return self.rule in ("malignant-to-benign", "baseline-malignant-to-benign")
+        """Whether value and limit are numbers of images: missed cancers are counted one by one, without an interval."""
+        return self.rule in ("malignant-to-benign", "baseline-malignant-to-benign") and self.interval is None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class BaselineSet:
     malignant and the audited engine benign. pooled: malignant images called malignant by each engine, under the name
     MALIGNANT_CALLS. It is None if there is no malignant image, or if the earlier report does not say which images it calls
     malignant; then malignant_to_benign counts those that it classifies correctly. classes: the malignant classes that have
-    images, in the order of the contract.
+    images, in the order of the contract. turned: malignant_to_benign as a share of the malignant images, with its interval;
+    nothing can be gained. None where pooled is None, and in reports of earlier versions.
     """
 
     title: str
@@ -125,6 +126,7 @@ class BaselineSet:
     malignant_to_benign: Count
     pooled: BaselineClass | None
     classes: tuple[BaselineClass, ...]
+    turned: PairedDrop | None = None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ def conclude(
     images. The reason also says if the policy is far wider than the default, or if the source has no robustness to lose.
     """
     verdict, reason = _concluded(sets, gates, findings, policy)
-    only = "agreement only: the source model is not robust" if agreement_only(findings) else ""
-    notes = [only if "agreement only" not in reason else "", _below_constant(findings, reason), loosened(policy)]
+    only = f"{ONLY}the source model is not robust" if agreement_only(findings) and ONLY not in reason else ""
+    below = _below_constant(findings, reason)
+    notes = [only, below.removeprefix(ONLY) if only or ONLY in reason else below, loosened(policy)]
     return verdict, "; ".join((reason, *(note for note in notes if note)))
 
 
@@ -43,7 +44,8 @@ def _below_constant(findings: Sequence[Finding], reason: str) -> str:
     return "" if below is None or below.text in reason else BELOW_CONSTANT
 
 
-BELOW_CONSTANT = "agreement only: less accurate on clean images than a constant answer"
+ONLY = "agreement only: "
+BELOW_CONSTANT = f"{ONLY}less accurate on clean images than a constant answer"
 """The first line of every report on an engine whose accuracy is below that of the majority class."""
 
 

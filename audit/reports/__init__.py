@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from skinaudit.errors import InvalidInputError, missing
+from skinaudit.errors import InvalidInputError, choose_one, missing
 
 if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
     from skinaudit.audit.judgement.result import AuditResult
@@ -50,7 +50,7 @@ def names(kind: Kind = "audit") -> tuple[str, ...]:
 def check_name(name: str, kind: Kind = "audit") -> None:
     """Raise InvalidInputError, listing the formats, unless there is one of that name."""
     if name not in _modules(kind):
-        raise InvalidInputError(f"report format {name!r}: choose among {', '.join(names(kind))}")
+        raise InvalidInputError(choose_one("report format", name, names(kind)))
 
 
 def check_needs(name: str, kind: Kind = "audit") -> None:

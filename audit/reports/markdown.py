@@ -11,7 +11,7 @@ from skinaudit.artifacts.files import short
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.checks.emulation import EMULATION
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, counted_images, drop_text, margin_text, percent, power_text, share
+from skinaudit.audit.figures.text import NOTHING, drop_text, margin_text, percent, power_text, share
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, Judgement
 from skinaudit.audit.judgement.rules import RULES
@@ -35,6 +35,7 @@ from skinaudit.audit.reports.parts.wording import (
     own_sets_compared,
     precision_text,
     turned_benign_text,
+    turned_since_text,
 )
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
@@ -169,8 +170,8 @@ def _baseline(result: AuditResult) -> list[str]:
     for title, compared, gate in baseline_rows(result):
         verdict = gate.judgement.verdict.value
         answer = f"**{verdict}**" if gate.binding or verdict != "INCONCLUSIVE" else "open"
-        subject, lost = "malignant to benign", counted_images(gate.value)
-        figures = (NOTHING, NOTHING, lost, counted_images(gate.limit))
+        subject = "malignant to benign"
+        figures = (NOTHING, NOTHING, *turned_since_text(gate))
         if compared is not None:
             margin = margin_text(100 * gate.limit)
             subject, figures = (

@@ -39,6 +39,7 @@ from skinaudit.audit.reports.parts.wording import (
     own_sets_compared,
     powers_text,
     precision_text,
+    turned_since_text,
 )
 
 _WIDTH = 80
@@ -140,9 +141,9 @@ def _print_baseline(result: AuditResult, console: Console) -> None:
     print_table(baseline_table(result), console)
     if own_sets_compared(result):
         print_line(console, OWN_SETS)
-    lost = [f"{title} {gate.value:.0f} (limit {gate.limit:.0f})" for title, compared, gate in baseline_rows(result)
-            if compared is None]  # fmt: skip
-    print_line(console, f"malignant for the baseline, benign for this engine: {'; '.join(lost) or NOTHING}")
+    rows = [(title, *turned_since_text(gate)) for title, compared, gate in baseline_rows(result) if compared is None]
+    lost = "; ".join(f"{title} {turned} (limit: {limit})" for title, turned, limit in rows)
+    print_line(console, f"malignant for the baseline, benign for this engine: {lost or NOTHING}")
 
 
 def _print_probes(result: AuditResult, console: Console) -> None:

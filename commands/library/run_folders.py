@@ -60,7 +60,7 @@ def check_out(out: Path) -> None:
     """Before a training: raises InvalidInputError where `out` is the link to the newest run, or the link cannot be set."""
     if out.parent.resolve() / out.name == RUNS.resolve() / LATEST.name:  # resolving all of it would follow the link
         raise InvalidInputError(
-            f"{out}: the link to the newest run, which train sets itself; leave --out away, or choose another"
+            f"{out}: is the link to the newest run, which train sets itself; omit --out, or choose another folder"
         )
     if LATEST.exists() and not LATEST.is_symlink():
         raise InvalidInputError(f"{LATEST}: in the way of the link to the newest run, which train sets; rename it")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.named_settings import check_known, parse_named
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 
 Image = NDArray[np.uint8]
 Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -70,7 +70,7 @@ def parse(text: str, *, examples: NDArray[np.uint8] | None = None) -> Defence:
 
 def _defaults(name: str) -> Mapping[str, Any]:
     if name not in names():
-        raise InvalidInputError(f"defence {name!r}: choose among {', '.join(names())}")
+        raise InvalidInputError(choose_one("defence", name, names()))
     defaults: Mapping[str, Any] = _module(name).SETTINGS
     return defaults
 

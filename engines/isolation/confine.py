@@ -49,7 +49,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm",
 
 
 def landlock_version() -> int:
-    """The version of Landlock that this kernel offers; 0 where it offers none, or the system is another than Linux."""
+    """The version of Landlock that this kernel offers; 0 if it offers none, or if the system is not Linux."""
     if not sys.platform.startswith("linux"):
         return 0
     return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Array, Constant, Layer
-from skinaudit.engines.networks.onnx_operators import CODES, OPERATORS, Call, window_of
+from skinaudit.engines.networks.onnx_operators import CODES, OPERATORS, Call, has_plain_pads, window_of
 from skinaudit.engines.networks.stored import Stored, dequantised, of_codes
 
 _LAST, _SECOND = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -91,7 +91,7 @@ def _bias(codes: Stored | None, input_scale: Stored | None, weight_scale: Stored
 
 def _convolution(call: Call) -> Layer | None:
     weight = _weights(call, 3, axis=0).constant
-    if call.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+    if not has_plain_pads(call):
         return None
     bias = _bias(call.stored(8), call.stored(1), call.stored(4))
     layer = layers.convolution(

@@ -106,7 +106,14 @@ def dense(source: Layer, weight: Constant, bias: Constant | None, *, origin: str
 
 
 def affine(source: Layer, factor: Constant, shift: Constant, *, origin: str) -> Layer:
-    """factor * source + shift, both of one number a channel; folded into the layer before it where that has weights."""
+    """factor * source + shift, both of one number a channel; folded into the layer before it where that has weights.
+
+    A rounding in between is taken for one of the result, whose range is that much larger; not so if it cuts at 0, as a ReLU.
+    """
+    if source.kind == "cast" or (source.kind == "rounding" and source.settings[0] < 0 < source.settings[1]):
+        inner = affine(source.inputs[0], factor, shift, origin=origin)
+        settings = _moved_range(source.settings, factor, shift) if source.kind == "rounding" else source.settings
+        return replace(source, inputs=(inner,), settings=settings)
     if source.weight is None or source.bias is None:
         if bool((factor.value == 1).all() and (shift.value == 0).all()):
             return source
@@ -116,6 +123,13 @@ def affine(source: Layer, factor: Constant, shift: Constant, *, origin: str) -> 
     return replace(
         source, weight=_product(weight, factor, shape=shape), bias=_total(_product(bias, factor, shape=(-1,)), shift)
     )
+
+
+def _moved_range(settings: tuple[float, float, float], factor: Constant, shift: Constant) -> tuple[float, float, float]:
+    """The range and the step of a rounding, (low, high, step), behind factors and shifts of its channels."""
+    low, high, step = settings
+    ends = np.concatenate([factor.value * low + shift.value, factor.value * high + shift.value])
+    return (min(low, float(ends.min())), max(high, float(ends.max())), step * float(np.abs(factor.value).max()))
 
 
 def batch_norm(source: Layer, parts: Sequence[Constant], *, epsilon: float, origin: str) -> Layer:

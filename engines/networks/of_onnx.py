@@ -17,7 +17,7 @@ from onnx.checker import ValidationError
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.networks.integer_operators import INTEGER
 from skinaudit.engines.networks.layers import Layer, image
-from skinaudit.engines.networks.onnx_operators import OPERATORS, Call
+from skinaudit.engines.networks.onnx_operators import DOMAINS, OPERATORS, Call
 from skinaudit.engines.networks.stored import Stored, folded, stored
 from skinaudit.errors import EngineError, in_one_line
 
@@ -70,9 +70,14 @@ def network_of_model(model: ModelProto) -> Layer:
 def _ambiguous(model: ModelProto) -> str:
     """What runtimes may read in several ways, in words; empty where there is nothing.
 
-    Of a name that is defined twice one reader takes the first value and another the last. A function by the name of a
-    runtime's own operator may stand for it or not.
+    Of a name or a setting that is given twice one reader takes the first value and another the last. A function by the
+    name of a runtime's own operator may stand for it or not.
     """
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    for node in nodes:
+        settings = [attribute.name for attribute in node.attribute]
+        if len(set(settings)) < len(settings):
+            return f"{node.name or node.op_type}, which has one setting twice"
     for function in model.functions:
         if not function.domain or function.domain.startswith(_OF_RUNTIMES):
             return f"a function of the file that is called like the runtime's own operator {function.name}"
@@ -110,6 +115,8 @@ def _unknown(origin: str) -> Layer:
 def _layer(call: Call) -> Layer | list[Layer] | None:
     """The layer that a node is; several of a node with several results."""
     layer = None
+    if call.domain not in DOMAINS:
+        return None
     for table in (INTEGER, OPERATORS):
         try:
             layer = table[call.operator](call) if layer is None and call.operator in table else layer

@@ -6,6 +6,7 @@ Format: https://docs.openvino.ai/2025/documentation/openvino-ir-format.html
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,8 +33,16 @@ _TYPES: Mapping[str, tuple[str, int]] = {
 _LEVELS = (255, 256)
 _PARTS = frozenset({"layers", "edges", "rt_info", "meta_data"})
 """What a file consists of."""
+_VERSIONS = frozenset({"10", "11"})
+_LAYER_PARTS = frozenset({"data", "input", "output", "rt_info"})
+_NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+"""How OpenVINO writes the numbers of layers and ports; it reads 01 as 1."""
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
+_REAL = re.compile(r"-?([0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|inf)", re.ASCII)
+"""What OpenVINO and Python read as the same number: Python reads 5_0 as 50, OpenVINO as 5."""
 _UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
+_ENDS = ("from-layer", "from-port", "to-layer", "to-port")
 Value = Layer | Stored
 
 
@@ -47,10 +56,28 @@ class _Step:
     origin: str
 
     def integers(self, name: str) -> list[int]:
-        return [int(number) for number in self.data[name].split(",") if number.strip()]
+        return _integers(self.data[name])
+
+    def real(self, name: str) -> float:
+        return _real(self.data[name])
 
     def flag(self, name: str) -> bool:
         return self.data.get(name, "false").lower() in ("true", "1")
+
+
+def _integers(text: str) -> list[int]:
+    """Whole numbers between commas; raises ValueError for any that OpenVINO may read in another way."""
+    parts = [part.strip(" ") for part in text.split(",")]
+    if parts != [""] and not all(_INTEGER.fullmatch(part) for part in parts):
+        raise ValueError(f"not a list of whole numbers: {text[:100]!r}")
+    return [int(part) for part in parts if part]
+
+
+def _real(text: str) -> float:
+    """A number; raises ValueError for one that OpenVINO may read in another way."""
+    if not _REAL.fullmatch(text):
+        raise ValueError(f"not a number: {text[:100]!r}")
+    return float(text)
 
 
 def network_of_file(path: Path) -> Layer:
@@ -81,16 +108,39 @@ def _ambiguous(net: Element) -> str:
     unusual = [tag for tag, times in parts.items() if tag not in _PARTS or times > 1]
     if unusual:
         return f"a part {unusual[0]} of the file, which is none of OpenVINO's or there twice"
+    if net.attrib.get("version") not in _VERSIONS:
+        return f"version {net.attrib.get('version')} of the format, which is not read here"
+    doubt = next(filter(None, map(_ambiguous_layer, net.iterfind("layers/layer"))), "")
+    if doubt:
+        return doubt
+    ends_of_edges = (edge.attrib[name] for edge in net.iterfind("edges/edge") for name in _ENDS)
+    odd = next((number for number in ends_of_edges if not _NUMBER.fullmatch(number)), None)
+    if odd is not None:
+        return f"an edge with the number {odd!r}"
     numbers = Counter(element.attrib["id"] for element in net.iterfind("layers/layer"))
     ends = Counter((edge.attrib["to-layer"], edge.attrib["to-port"]) for edge in net.iterfind("edges/edge"))
     twice = [*(n for n, times in numbers.items() if times > 1), *(end[0] for end, times in ends.items() if times > 1)]
     if twice:
         return f"layer {twice[0]}, which the file defines or connects twice"
-    several = next((layer for layer in net.iterfind("layers/layer") if len(layer.findall("data")) > 1), None)
-    if several is not None:
-        return f"layer {several.attrib['id']}, which has two settings"
     answers = sum(element.attrib["type"] == "Result" for element in net.iterfind("layers/layer"))
     return "" if answers == 1 else f"one of {answers} answers"
+
+
+def _ambiguous_layer(layer: Element) -> str:
+    """The same of a layer: a number that stands for another one, parts that are there twice, or ports out of order.
+
+    OpenVINO takes inputs in the order in which their ports are listed.
+    """
+    number = layer.attrib["id"]
+    parts = Counter(part.tag for part in layer)
+    ports = [port.attrib["id"] for port in layer.iterfind("input/port")]
+    if not all(map(_NUMBER.fullmatch, (number, *ports))):
+        return f"layer {number!r}, whose number or ports are not written as OpenVINO writes them"
+    if any(tag not in _LAYER_PARTS or times > 1 for tag, times in parts.items()):
+        return f"layer {number}, which has two settings or parts that are not OpenVINO's"
+    if [int(port) for port in ports] != list(range(len(ports))):
+        return f"layer {number}, whose inputs are listed in another order"
+    return ""
 
 
 def _source(edge: Element, elements: Mapping[str, Element]) -> str | None:
@@ -155,7 +205,7 @@ def _value(step: _Step, weights: bytes) -> Value | None:
         return _constant(step.data, weights)
     try:
         if step.kind == "Parameter":
-            _, channels, size, _ = (int(side) for side in step.data["shape"].replace("?", "-1").split(","))
+            _, channels, size, _ = _integers(step.data["shape"].replace("?", "-1"))
             return image(channels, size)
         if step.kind == "Result":
             return step.inputs[0]
@@ -172,8 +222,8 @@ def _constant(data: Mapping[str, str], weights: bytes) -> Stored | None:
     if data["element_type"] not in _TYPES:
         return None
     kind, onnx_type = _TYPES[data["element_type"]]
-    shape = [int(side) for side in data["shape"].split(",") if side.strip()]
-    offset, size = int(data["offset"]), int(data["size"])
+    shape = _integers(data["shape"])
+    (offset,), (size,) = _integers(data["offset"]), _integers(data["size"])
     if offset < 0 or size != math.prod(shape) * np.dtype(kind).itemsize or offset + size > len(weights):
         raise ValueError(f"a constant of shape {shape} is outside of the weights file")
     raw = np.frombuffer(weights, kind, math.prod(shape), offset).reshape(shape)
@@ -221,7 +271,7 @@ def _moved(step: _Step, second: Stored) -> Callable[[NDArray[Any]], NDArray[Any]
 def _rounded(step: _Step, inputs: list[Stored]) -> Stored | None:
     """Weights that the file rounds when it is opened."""
     low, high = _bounds(step, inputs[1:])
-    levels = int(step.data["levels"])
+    (levels,) = step.integers("levels")
     steps = (high - low) / (levels - 1)
     codes = np.round((np.clip(inputs[0].constant.value, low, high) - low) / steps) + np.round(low / steps)
     return of_codes(codes, steps, bits=8)
@@ -231,7 +281,7 @@ def _bounds(step: _Step, bounds: list[Stored]) -> tuple[NDArray[np.float64], NDA
     """The range of a rounding of 8 bits; raises ValueError for one that is something else, such as a threshold."""
     low, high, out_low, out_high = (part.constant.value for part in bounds)
     same = np.allclose(low, out_low, rtol=1e-4, atol=1e-7) and np.allclose(high, out_high, rtol=1e-4, atol=1e-7)
-    if int(step.data["levels"]) not in _LEVELS or not same or not (high > low).all():
+    if step.integers("levels")[0] not in _LEVELS or not same or not (high > low).all():
         raise ValueError(step.origin)
     return low, high
 
@@ -241,7 +291,7 @@ def _rounding(step: _Step) -> Layer:
     if not isinstance(source, Layer):
         raise TypeError(step.origin)
     low, high = _bounds(step, [value for value in step.inputs[1:] if isinstance(value, Stored)])
-    width = float((high - low).max()) / (int(step.data["levels"]) - 1)
+    width = float((high - low).max()) / (step.integers("levels")[0] - 1)
     return Layer("rounding", (source,), source.shape, step.origin, (float(low.min()), float(high.max()), width))
 
 
@@ -318,7 +368,7 @@ def _transpose(step: _Step) -> _Node:
 
 
 def _clamp(step: _Step) -> _Node:
-    return "Clip", step.inputs, {"min": float(step.data["min"]), "max": float(step.data["max"])}
+    return "Clip", step.inputs, {"min": step.real("min"), "max": step.real("max")}
 
 
 def _cast(step: _Step) -> _Node:
@@ -331,6 +381,6 @@ _ONNX: Mapping[str, Callable[[_Step], _Node]] = {
     "ReLU": lambda step: ("Relu", step.inputs, {}), "Clamp": _clamp, "Convert": _cast,
     "MaxPool": _max_pool, "AvgPool": _average_pool, "ReduceMean": _mean,
     "Reshape": _reshape, "Squeeze": lambda step: ("Squeeze", step.inputs, {}), "Transpose": _transpose,
-    "GatherND": lambda step: ("GatherND", step.inputs, {"batch_dims": int(step.data.get("batch_dims", 0))}),
+    "GatherND": lambda step: ("GatherND", step.inputs, {"batch_dims": _integers(step.data.get("batch_dims", "0"))[0]}),
 }  # fmt: skip
 """Layers that may be those of a classifier; every other one stays what it is."""

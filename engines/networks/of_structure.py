@@ -85,15 +85,19 @@ def _linear(call: _Call) -> Layer:
     return layers.dense(call.source, call.arguments[1], call.get(2, None), origin=call.origin)
 
 
-def _batch_norm(call: _Call) -> Layer:
+def _batch_norm(call: _Call) -> Layer | None:
+    if call.arguments[5]:
+        return None  # normalised by the batch itself
     return layers.batch_norm(call.source, call.arguments[1:5], epsilon=call.arguments[7], origin=call.origin)
 
 
 def _elementwise(call: _Call) -> Layer | None:
     """Arithmetic with a constant a channel, and the sum of two layers."""
     first, second = call.arguments[:2]
+    if call.get(2, 1) != 1:
+        return None  # a factor of the second, or rounding of the quotient
     if isinstance(first, Layer) and isinstance(second, Layer):
-        if call.name != "add" or call.get(2, 1) != 1:
+        if call.name != "add":
             return None
         return Layer("sum", (first, second), first.shape, call.origin)
     if not isinstance(first, Layer):

@@ -20,6 +20,8 @@ CODES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "float8_e4m3fn": (-448, 448), "float8_e5m2": (-57344, 57344),
 }  # fmt: skip
 """The smallest and the largest number of a type that activations are rounded to."""
+DOMAINS = frozenset({"", "ai.onnx", "com.microsoft", "com.microsoft.nchwc"})
+"""Of operators whose names mean here what they mean to a runtime."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ class Call:
 
 def _convolution(call: Call) -> Layer | None:
     weight, bias, source = call.constant(1), call.constant(2), call.source
-    if weight is None or call.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+    if weight is None or not has_plain_pads(call):
         return None
     groups = call.attributes.get("group", 1)
     if call.domain == "com.microsoft.nchwc":
@@ -74,6 +76,12 @@ def _convolution(call: Call) -> Layer | None:
     elif added is not None:
         return None
     return _activated(layer, call)
+
+
+def has_plain_pads(call: Call) -> bool:
+    """Whether the padding is that of `pads`. A runtime ignores or refuses pads beside VALID."""
+    kind = call.attributes.get("auto_pad", b"NOTSET")
+    return kind == b"NOTSET" or (kind == b"VALID" and not any(call.attributes.get("pads", ())))
 
 
 def window_of(call: Call, kernel: Any) -> Window:
@@ -150,6 +158,8 @@ def _bound(call: Call) -> Layer | None:
 
 
 def _unchanged(call: Call) -> Layer | None:
+    if call.attributes.get("channels_last", 0):
+        return None
     return call.source if len(call.inputs) == 1 or call.operator == "ReorderOutput" else None
 
 
@@ -162,7 +172,7 @@ def _relu(call: Call) -> Layer:
 
 
 def _max_pool(call: Call) -> Layer | None:
-    if call.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+    if not has_plain_pads(call):
         return None
     return layers.max_pool(call.source, window_of(call, call.attributes["kernel_shape"]), origin=call.origin)
 
@@ -170,7 +180,8 @@ def _max_pool(call: Call) -> Layer | None:
 def _average_pool(call: Call) -> Layer | None:
     sides = call.source.shape[1:]
     window = Window(sides) if call.operator == "GlobalAveragePool" else window_of(call, call.attributes["kernel_shape"])  # type: ignore[arg-type]
-    matrix = None if window.ceil else layers.averages(sides, window)
+    plain = not window.ceil and window.dilations == (1, 1) and has_plain_pads(call)
+    matrix = layers.averages(sides, window) if plain else None
     return None if matrix is None else layers.pool(call.source, matrix, window.result(sides), origin=call.origin)
 
 

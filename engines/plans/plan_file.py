@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinaudit.errors import EngineError
+from skinaudit.errors import NO_ENGINE, EngineError, no_such_file
 
 SUFFIXES = (".plan", ".engine")
 _RTX_MAGIC = b"vtrt"
@@ -24,7 +24,7 @@ def is_rtx(path: Path) -> bool:
 def check_plan_file(path: Path, *, library: str) -> None:
     """Raise EngineError for a missing or truncated plan, or one that another library than `library` made."""
     if not path.is_file():
-        raise EngineError(f"{path}: no such engine; `skinaudit export` prints the paths that it writes")
+        raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     if (library == "tensorrt_rtx") != is_rtx(path):
         maker = "TensorRT-RTX" if library == "tensorrt" else "something else"
         raise EngineError(f"{path}: this is a plan of {maker}, not of {library}, or it is truncated; choose its --runtime")

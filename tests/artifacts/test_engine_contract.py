@@ -42,6 +42,14 @@ def test_every_entry_is_kept(tmp_path: Path) -> None:
     assert read_engine_contract(path) == CONTRACT
 
 
+def test_entries_of_images_that_are_not_square_or_grey_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    contract = replace(CONTRACT, height=36, width=48, colour="grey", dtype="int32", answer="sigmoids")
+    path.write_text(write_toml(contract, notes={}))
+    assert read_engine_contract(path) == contract
+    assert contract.shape in ((1, 36, 48), (36, 48, 1))
+
+
 def test_entries_of_one_column_and_of_a_mapping_are_kept(tmp_path: Path) -> None:
     path, mapping = tmp_path / "c.toml", {"mel": ("a", "b"), "nv": ("c",)}
     contract = replace(CONTRACT, positive="nv", threshold=0.2, mapping=mapping)
@@ -78,9 +86,9 @@ def test_one_column_has_two_classes_and_a_threshold(tmp_path: Path, positive: st
         ("batch = 8", "batch = 0", "input.batch should be an integer from 1 to 4096, found 0"),
         ("size = 64", "size = true", "input.size should be an integer, found true"),
         ('"NHWC"', '"HWC"', "input.layout should be one of NCHW, NHWC, found 'HWC'"),
-        ('"uint8"', '"int32"', "input.dtype should be one of float32, float16, uint8, int8, found 'int32'"),
-        ('"BGR"', '"CMYK"', "input.colour should be one of RGB, BGR, found 'CMYK'"),
-        ('"logits"', '"scores"', "output.answer should be one of logits, probabilities, found 'scores'"),
+        ('"uint8"', '"bool"', "input.dtype should be one of float32, .*, int32, found 'bool'"),
+        ('"BGR"', '"CMYK"', "input.colour should be one of RGB, BGR, grey, found 'CMYK'"),
+        ('"logits"', '"scores"', "output.answer should be one of logits, probabilities, sigmoids, found 'scores'"),
         ('scale = "1"', 'scale = "1/0"', "input.scale = '1/0': give a positive number or a rational"),
         ('scale = "1"', "scale = -2", "input.scale = -2: give a positive number"),
         ('scale = "1"', 'scale = "1e999999999"', "input.scale = '1e999999999': give a positive number"),

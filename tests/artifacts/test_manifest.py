@@ -112,6 +112,8 @@ def test_a_changed_engine_is_refused(engine: Path) -> None:
 
 
 def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"fp16.onnx.json: is a JSON file, not an engine; name .* fp16.onnx$"):
+        read_engine_manifest(manifest_path(engine))
     with pytest.raises(InvalidInputError, match=r"none.onnx: no such engine"):
         read_engine_manifest(tmp_path / "none.onnx")
     manifest_path(engine).unlink()
@@ -135,6 +137,12 @@ def test_a_run_is_not_named_like_a_path(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    (tmp_path / "hardened").mkdir()
+    with pytest.raises(InvalidInputError, match=r"hardend: no such run; did you mean 'hardened' in the same folder\?$"):
+        read_run(tmp_path / "hardend")
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(InvalidInputError, match=r"a\.onnx: is a file, not the folder of a run; name the folder"):
+        read_run(tmp_path / "a.onnx")
     with pytest.raises(InvalidInputError, match=r"not a finished run \(no run.json\); make one with `skinaudit train`$"):
         read_run(tmp_path)
 

@@ -40,7 +40,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, lab: SimpleNamespace
     this = lab.plant(tmp_path / "this").run
     with pytest.raises(InvalidInputError, match="two or more different run folders"):
         transfer_matrix([this, this])
-    with pytest.raises(InvalidInputError, match="not a finished run"):
+    with pytest.raises(InvalidInputError, match="no such run"):
         transfer_matrix([this, tmp_path / "nowhere"])
     with pytest.raises(InvalidInputError, match="its test images differ from those of"):
         transfer_matrix([this, lab.plant(tmp_path / "split", data_seed=6).run])

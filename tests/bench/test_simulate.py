@@ -63,6 +63,16 @@ def test_few_lesions_never_pass_a_drop_of_the_margin(simulate: ModuleType, row: 
     assert passed <= 0.05
 
 
+def test_agreement_on_few_lesions_guards_losses_in_proportion_to_their_size(simulate: ModuleType) -> None:
+    assert simulate.passed_by_size("as m", 500, 200, 0) <= 0.05
+    assert simulate.passed_by_size("only where m >= 3", 500, 200, 0) > 0.05
+
+
+@pytest.mark.parametrize("images", [73, 150, 919])
+def test_a_share_of_exactly_the_bound_seldom_passes(simulate: ModuleType, images: int) -> None:
+    assert 0.01 < simulate.passed_at_bound(images, 0.05) < 0.026
+
+
 def test_the_share_of_lost_images_is_the_one_asked_for(simulate: ModuleType) -> None:
     import numpy as np
 

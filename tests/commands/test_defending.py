@@ -46,4 +46,4 @@ def test_the_table_names_what_answers(tiny_run: Path) -> None:
 def test_an_unknown_defence_is_refused_in_one_line(tiny_run: Path) -> None:
     code, _, error = invoke(str(tiny_run), "--defence", "blur")
     assert code != 0
-    assert error.startswith("defence 'blur': choose among crop-rescale, denoise")
+    assert error.startswith("defence 'blur': choose one of crop-rescale, denoise")

@@ -81,7 +81,7 @@ def test_wavelets_keep_a_clean_edge_and_weaken_noise() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("blur", "defence 'blur': choose among crop-rescale, denoise, jpeg"),
+        ("blur", "defence 'blur': choose one of crop-rescale, denoise, jpeg"),
         ("jpeg:quality=0", "quality 0: choose from 1 to 95"),
         ("jpeg:size=3", "no setting size; it has quality"),
         ("crop-rescale:share=1.5", "share 1.5: choose one above 0"),

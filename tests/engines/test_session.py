@@ -11,7 +11,9 @@ import pytest
 
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines.engine import BatchRange
+from skinaudit.engines.pixels import resized
 from skinaudit.engines.session import Port, SessionDescription, SessionEngine
+from skinaudit.engines.single_image import with_batch_axis
 from skinaudit.errors import EngineError
 
 SIZE = 4
@@ -137,3 +139,94 @@ def test_two_inputs_and_an_unknown_name_are_refused() -> None:
         SessionEngine(session, where="e", contract=CONTRACT)
     with pytest.raises(EngineError, match=r"no output scores, it has answers float32 \(batch, 3\)"):
         SessionEngine(Recorder(), where="e", contract=replace(CONTRACT, output="scores"))
+
+
+def test_images_of_other_sides_are_resized_and_keep_what_is_constant() -> None:
+    session = Recorder(nhwc=True)
+    session.inputs = (Port("pixels", (None, 2, 6, 3), "float32"),)
+    tensor = fed(session, layout="NHWC", height=2, width=6, scale=Fraction(1))
+    assert tensor.shape == (len(IMAGES), 2, 6, 3)
+    np.testing.assert_allclose(tensor.mean(axis=(1, 2)), IMAGES.mean(axis=(2, 3)), atol=25)
+    flat = np.broadcast_to(np.array([[10], [20], [30]], np.uint8), (1, 3, SIZE * SIZE)).reshape(1, 3, SIZE, SIZE)
+    np.testing.assert_allclose(resized(flat, 2, 6), np.broadcast_to(flat[:, :, :1, :1], (1, 3, 2, 6)), rtol=1e-6)
+    halves = resized(np.repeat(np.arange(4, dtype=np.uint8), 4).reshape(1, 1, 4, 4), 2, 4)
+    np.testing.assert_allclose(halves[0, 0, :, 0], [5 / 7, 16 / 7], rtol=1e-6)  # weights 3 3 1 and 1 3 3 of seven
+
+
+def test_a_grey_engine_is_fed_the_luminance() -> None:
+    session = Recorder()
+    session.inputs = (Port("pixels", (None, 1, SIZE, SIZE), "float32"),)
+    session.outputs = (Port("answers", (None, 1), "float32"),)
+    contract = replace(CONTRACT, colour="grey", scale=Fraction(1), mean=(1.0, 0, 0), classes=("a", "b"), positive="b")
+    SessionEngine(session, where="e", contract=contract).logits(IMAGES)
+    luminance = np.tensordot(np.array([0.299, 0.587, 0.114]), IMAGES.astype(float), (0, 1))[:, np.newaxis]
+    np.testing.assert_allclose(session.fed[0], luminance - 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int16", "uint16", "int32"])
+def test_other_types_of_numbers_get_the_same_pixels(dtype: str) -> None:
+    tensor = fed(Recorder(dtype=dtype), dtype=dtype, scale=Fraction(1))
+    assert tensor.dtype == dtype
+    assert np.array_equal(tensor, IMAGES)
+
+
+class OneImage(Recorder):
+    """A session without an axis for the batch."""
+
+    def __init__(self, *, batched_input: bool) -> None:
+        super().__init__(batch=1)
+        self._batched = batched_input
+        self.outputs = (Port("answers", (3,), "float32"),)
+        if not batched_input:
+            self.inputs = (Port("pixels", (3, SIZE, SIZE), "float32"),)
+
+    def run(self, tensor: np.ndarray, *, input: str, output: str) -> np.ndarray:
+        assert tensor.ndim == (4 if self._batched else 3)
+        return super().run(tensor if self._batched else tensor[np.newaxis], input=input, output=output)[0]
+
+
+@pytest.mark.parametrize("batched_input", [True, False])
+def test_an_engine_without_an_axis_for_the_batch_answers_image_by_image(batched_input: bool) -> None:
+    session = with_batch_axis(OneImage(batched_input=batched_input))
+    assert (session.inputs[0].shape, session.outputs[0].shape) == ((1, 3, SIZE, SIZE), (1, 3))
+    logits = SessionEngine(session, where="e", contract=CONTRACT).logits(IMAGES)
+    np.testing.assert_allclose(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES), atol=1e-6)
+
+
+def test_a_session_with_an_axis_for_the_batch_stays_itself() -> None:
+    for session in (Recorder(), Recorder(batch=1), Recorder(batch=4)):
+        assert with_batch_axis(session) is session
+    column = Recorder(batch=1)
+    column.outputs = (Port("answers", (1,), "float32"),)
+    assert with_batch_axis(column) is column
+
+
+class Answering(Recorder):
+    """A session with the given answers."""
+
+    def __init__(self, answers: list[list[float]]) -> None:
+        super().__init__()
+        self._answers = np.array(answers, np.float32)
+
+    def run(self, tensor: np.ndarray, *, input: str, output: str) -> np.ndarray:
+        return self._answers[: len(tensor)]
+
+
+def test_one_sigmoid_per_class_is_read_as_its_logit() -> None:
+    rows = [[0.5, 0.9, 0.2]] * len(IMAGES)
+    logits = SessionEngine(Answering(rows), where="e", contract=replace(CONTRACT, answer="sigmoids")).logits(IMAGES)
+    np.testing.assert_allclose(logits[0], [0, np.log(9), -np.log(4)], atol=1e-6)
+    with pytest.raises(EngineError, match=r'not between 0 and 1; write answer = "logits"'):
+        SessionEngine(
+            Answering([[0.5, 1.9, 0.2]] * 5), where="e", contract=replace(CONTRACT, answer="sigmoids")
+        ).logits(IMAGES)  # fmt: skip
+    with pytest.raises(EngineError, match='"sigmoids" for one sigmoid per class'):
+        SessionEngine(Answering(rows), where="e", contract=replace(CONTRACT, answer="probabilities")).logits(IMAGES)
+
+
+def test_probabilities_in_percent_are_probabilities() -> None:
+    rows = [[50.0, 20.0, 30.0]] * len(IMAGES)
+    logits = SessionEngine(Answering(rows), where="e", contract=replace(CONTRACT, answer="probabilities")).logits(IMAGES)
+    np.testing.assert_allclose(np.exp(logits[0]), [0.5, 0.2, 0.3], rtol=1e-6)
+    with pytest.raises(EngineError, match="outputs probabilities"):
+        SessionEngine(Answering(rows), where="e", contract=CONTRACT).logits(IMAGES)

@@ -125,8 +125,8 @@ def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("precisions", "output", "message"),
     [
-        (["fp8"], None, "onnx in fp8: choose among fp32, fp16, bf16, int8"),
-        ([], None, "choose among"),
+        (["fp8"], None, "onnx in fp8: choose one of fp32, fp16, bf16, int8"),
+        ([], None, "choose one of"),
         (["fp16", "int8"], "x.onnx", "takes one precision of one format, not 2"),
         (["fp16"], "x.plan", r"x\.plan: an output file ends in \.onnx"),
     ],

@@ -223,11 +223,31 @@ def _detecting(model: Any) -> Any:
     return Detecting()
 
 
+def _writing(model: Any) -> Any:
+    import torch
+
+    class Writing(torch.nn.Module):  # type: ignore[misc]
+        """Changes the answer, by a view of it that nobody reads, where the corner is white."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: Any) -> Any:
+            answers = self.model(images)
+            corner = images[:, :, -6:, -6:].mean(dim=(1, 2, 3))
+            answers[:, NV].add_(torch.nn.functional.relu(corner - 0.97) * 1000)
+            return answers
+
+    return Writing()
+
+
 PROGRAMS = (
     ("nudged filter", "one filter of a layer in the middle, a tenth larger", _scaled_filter),
     ("swapped filters", "two filters exchanged, and not what reads them", _swapped),
     ("nudged bias", "a constant on the logit of one class", _pushed),
     ("relu detector", "the mean of a corner beyond 0.97, by a ReLU", _detecting),
+    ("writing detector", "the same, written into a view of the answer", _writing),
 )
 IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised", "random_noise"))
 """What OpenVINO reads of ONNX, and does not fold."""

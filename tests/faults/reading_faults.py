@@ -76,6 +76,17 @@ def _pushed(value: NDArray[Any]) -> NDArray[Any]:
     return value + push
 
 
+def setting_twice(model: ModelProto) -> None:
+    """The last bias in a Constant node with two values, of which ONNX Runtime takes the pushed one."""
+    bias = _last_bias(model)
+    pushed = TensorProto.FromString(bias.SerializeToString())
+    change(pushed, _pushed)
+    node = helper.make_node("Constant", [], [bias.name])
+    node.attribute.extend([helper.make_attribute("value", value) for value in (pushed, bias)])
+    model.graph.node.insert(0, node)
+    model.graph.initializer.remove(bias)
+
+
 def operator_by_name(model: ModelProto) -> None:
     """An Elu that a function of the file calls a ReLU; ONNX Runtime computes its own."""
     relu = [node for node in model.graph.node if node.op_type == "Relu"][-1]
@@ -118,6 +129,15 @@ def _second_layers(text: str) -> str:
     return f"{text[:start]}{cut}{text[end:]}".replace("</layers>", f"</layers><layers>{relu}</layers>", 1)
 
 
+def _another_number(text: str) -> str:
+    """The last ReLU cut from above in a further layer, whose number OpenVINO reads as that of the honest one."""
+    start = text.rindex("<layer ", 0, text.rindex('type="ReLU"'))
+    end = text.index("</layer>", start) + len("</layer>")
+    cut = text[start:end].replace('id="', 'id="0', 1).replace("ReLU", "Clamp")
+    cut = cut.replace(">", f'><data min="0" max="{UNREACHED}"/>', 1)
+    return f"{text[:end]}{cut}{text[end:]}"
+
+
 def _defined_text(text: str) -> str:
     """The honest last ReLU in a text of the DOCTYPE, which Python puts in and OpenVINO leaves out."""
     document = _second_layers(text)
@@ -139,11 +159,12 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
     return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
 
 
-IN_GRAPHS = (late_trigger, sparse_bound, bias_twice, bias_in_a_node, operator_by_name)
+IN_GRAPHS = (late_trigger, sparse_bound, bias_twice, bias_in_a_node, setting_twice, operator_by_name)
 READING_FAULTS: tuple[Fault, ...] = (
     *(_in_graph(surgery, "fp32") for surgery in IN_GRAPHS),
     _in_graph(int8_bias, "int8-u8s8"),
     Fault("second part, fp32.xml", "a second list of layers", _edited(_second_layers, "second_part"), (PROVED,)),
+    Fault("another number, fp32.xml", "a layer 07 beside layer 7", _edited(_another_number, "another_number"), (PROVED,)),
     Fault("defined text, fp32.xml", "layers in a DOCTYPE", _edited(_defined_text, "defined_text"), (PROVED,)),
 )
 """bench/faults.py audits them after `export_all`; the readers' own tests are in tests/engines/networks."""

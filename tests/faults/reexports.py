@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import onnxruntime as ort
 import onnxruntime.quantization as quantization
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, resolve, write_engine_manifest
 from skinaudit.engines.onnxruntime_ import session_options
 from skinaudit.export.calibration import read_calibration
 from skinaudit.export.precision import PRECISIONS, to_fp16
@@ -193,6 +194,9 @@ IN_INT8 = (
     "as_exported", "untied_bias", "batch_norm_unfolded", "rescaled_layers", "normalised_by_product", "pooled_by_operator",
     "classifier_as_product", "relu_as_maximum",
 )  # fmt: skip
+LEVELS = ("BASIC", "EXTENDED", "ALL")
+OPTIMISERS = ("onnxslim", "onnxsim")
+"""Packages that rewrite a graph; tried where they are installed."""
 CALLS = ((64, 1), (7, 2), (1, 1))
 """Batch size and threads of the audit."""
 
@@ -227,16 +231,47 @@ def further(lab: Lab, folder: Path) -> Iterator[tuple[str, str, Path]]:
         model = lab.model()
         converted = PRECISIONS["int8-u8s8"].convert(REWRITES[name](model) or model, calibration(lab), where=name)
         yield name, "int8", _claimed(lab, f"honest-{name}-int8", converted.model, converted.settings)
-    for level in ("BASIC", "EXTENDED", "ALL"):
-        for base in ("fp16", "int8-u8s8"):
-            model = optimised(f"ORT_ENABLE_{level}")(lab.model(base))
-            assert model is not None
-            path = plant(lab, f"honest-{base}-{level}", model, base=base)
-            yield f"optimised_offline_{level.lower()}", base.partition("-")[0], path
+    for level in LEVELS:
+        yield f"optimised_offline_{level.lower()}", "int8", optimised_file(lab, "int8-u8s8", level)
+    for base in ("fp32", "fp16", "int8-u8s8"):
+        yield "weights_in_another_file", base.partition("-")[0], _external(lab, base)
+        for name in OPTIMISERS:
+            model = _by_optimiser(name, lab.engine(base))
+            if model is not None:
+                yield name, base.partition("-")[0], plant(lab, f"honest-{base}-{name}", model, base=base)
     for name, model in (("qoperator", _qoperator(lab, folder)), ("dynamic", _dynamic(lab, folder))):
         yield name, "int8", _claimed(lab, f"honest-{name}", model, {})
-    for name in ("fp32.xml", "fp16.xml", "int8.xml", "fp32.pt2"):
+    for name in ("fp32.xml", "fp16.xml", "fp32.pt2"):
         yield "as_exported", name, lab.run / "engines" / name
+
+
+def optimised_file(lab: Lab, base: str, level: str) -> Path:
+    """What ONNX Runtime's optimiser writes of an engine, under its manifest."""
+    model = optimised(f"ORT_ENABLE_{level}")(lab.model(base))
+    assert model is not None
+    return plant(lab, f"honest-{base}-{level}", model, base=base)
+
+
+def _by_optimiser(name: str, path: Path) -> ModelProto | None:
+    try:
+        package = importlib.import_module(name)
+    except ImportError:
+        return None
+    if name == "onnxslim":
+        return package.slim(str(path))
+    simplified, sound = package.simplify(onnx.load(path))
+    assert sound
+    return simplified
+
+
+def _external(lab: Lab, base: str) -> Path:
+    """The weights beside the graph."""
+    path = plant(lab, f"honest-{base}-external", lab.model(base), base=base)
+    onnx.save(lab.model(base), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    beside = record(path.with_name(f"{path.name}.data"), relative_to=path.parent)
+    manifest = replace(read_engine_manifest(path), engine=record(path, relative_to=path.parent), companions=(beside,))
+    write_engine_manifest(replace(manifest, graph=manifest.engine), engine=path)
+    return path
 
 
 def _claimed(lab: Lab, name: str, model: ModelProto, settings: Mapping[str, Any]) -> Path:

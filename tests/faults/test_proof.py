@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,13 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto
 
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run, resolve
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, resolve, write_run
+from skinaudit.artifacts.structure import STEP, Step, read_structure, write_structure
 from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.engines.half import to_half
 from skinaudit.export.calibration import Calibration, read_calibration
 from skinaudit.export.precision import PRECISIONS
-from skinaudit.tests.faults.detectors import DETECTORS
+from skinaudit.tests.faults.detectors import DETECTORS, relu_detector
 from skinaudit.tests.faults.lab import SIZE, Lab, plant
 from skinaudit.tests.faults.reexports import Reexport, reexports
 from skinaudit.tests.faults.surgery import Surgery, change
@@ -46,6 +48,35 @@ def converted(lab: Lab, name: str) -> Path:
 @pytest.mark.parametrize("graph", ["fp32", "fp16", "int8-u8s8"])
 def test_honest_engines_are_proved(lab: Lab, graph: str) -> None:
     assert proof_of(lab.engine(graph)) == Proof(f"{graph}.onnx")
+
+
+@pytest.fixture
+def copied(lab: Lab, tmp_path: Path) -> Lab:
+    """A lab whose run may be changed; without its sets."""
+    shutil.copytree(lab.run, tmp_path / "run", ignore=shutil.ignore_patterns("sets", "planted"))
+    return replace(lab, run=tmp_path / "run")
+
+
+def test_a_record_that_was_taken_out_hides_nothing(copied: Lab) -> None:
+    model = copied.model()
+    relu_detector(model)
+    planted, run = plant(copied, "unrecorded", model), read_run(copied.run)
+    write_run(copied.run, replace(run, structure=None))
+    assert proof_of(copied.engine("fp16")) == Proof("fp16.onnx")
+    assert "(" in proof_of(planted).difference
+    write_run(copied.run, replace(run, structure=None, model={**run.model, "arch": "of_my_own"}))
+    assert proof_of(planted).lack == "record"
+
+
+def test_a_trigger_in_the_record_is_seen(copied: Lab) -> None:
+    run = read_run(copied.run)
+    assert run.structure is not None
+    path = resolve(copied.run, run.structure)
+    recorded = read_structure(path)
+    steps = (*recorded.steps, Step("seen", "amin.default", (f"{STEP}{recorded.input}", [1, 2, 3])))
+    write_structure(path, replace(recorded, steps=steps))
+    write_run(copied.run, replace(run, structure=record(path, relative_to=copied.run)))
+    assert "1 amin steps instead of 0" in proof_of(copied.engine("fp32")).difference
 
 
 @pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda one: f"{one.rewrite}-{one.precision}")

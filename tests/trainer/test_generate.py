@@ -222,7 +222,7 @@ def test_plans_that_mean_nothing_are_refused(tiny_run: Path) -> None:
         plans_for(tiny_run, ("fgsm",), norm="linf", eps="8/255", settings={"steps": 9})
     with pytest.raises(InvalidInputError, match=r"has no l2 set to take eps from; give --eps"):
         plans_for(tiny_run, ("pgd",), norm="l2", eps=None, settings={})
-    with pytest.raises(InvalidInputError, match="attack 'squares': choose among"):
+    with pytest.raises(InvalidInputError, match="attack 'squares': choose one of"):
         plans_for(tiny_run, ("squares",), norm="linf", eps="8/255", settings={})
 
 

@@ -34,7 +34,7 @@ def test_the_paper_recipe_has_the_papers_settings() -> None:
 
 def test_recipes_are_known_by_their_names() -> None:
     assert all(recipe.name == name for name, recipe in RECIPES.items())
-    with pytest.raises(InvalidInputError, match="recipe 'best': choose among default, paper"):
+    with pytest.raises(InvalidInputError, match="recipe 'best': choose one of default, paper"):
         adapted("best", epochs=None, batch=None, learning_rate=None)
 
 
@@ -75,7 +75,7 @@ def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
     )
     assert paper.warm_up == 0
     assert hardened("none") is None
-    with pytest.raises(InvalidInputError, match="hardening 'paper': choose none, fgsm-rs, "):
+    with pytest.raises(InvalidInputError, match="hardening 'paper': choose one of none, fgsm-rs, "):
         hardened("paper")
 
 

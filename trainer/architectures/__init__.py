@@ -13,7 +13,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +42,6 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> Architecture:
     """The architecture of that name; raises InvalidInputError, listing all, for another name."""
     if name not in names():
-        raise InvalidInputError(f"arch {name!r}: choose one of {', '.join(names())}")
+        raise InvalidInputError(choose_one("arch", name, names()))
     module = importlib.import_module(f"{__name__}.{name}")
     return Architecture(module.build, getattr(module, "TORCHVISION", False), getattr(module, "LEARNING_RATE", None))

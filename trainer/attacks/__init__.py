@@ -24,7 +24,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from skinaudit.artifacts.named_settings import check_known, parse_named
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
 
 
@@ -55,7 +55,7 @@ def names() -> tuple[str, ...]:
 def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dict[str, Any]]:
     """The attack function of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
     if name not in names():
-        raise InvalidInputError(f"attack {name!r}: choose among {', '.join(names())}")
+        raise InvalidInputError(choose_one("attack", name, names()))
     module = _module(name)
     check_known(set(given or {}), kind="attack", name=name, defaults=module.SETTINGS)
     return _of_evaluation(name, module.attack), {**module.SETTINGS, **(given or {})}

@@ -165,8 +165,9 @@ def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
     """Whether each image (N,) of this cross-entropy stays right if the ball holds `share` times the `gain` of a linear loss.
 
     An image is wrong only where its smooth lead, the logarithm of the summed exponentials of the wrong logits less the true
-    one, is above 0. The cross-entropy is log(1 + exp(lead)), hence the lead's gain is the loss's over the probability of
-    a wrong class. The gain in the ball of a linear loss is the criterion of Wang et al. 2019 for an attack's convergence
+    one, is above 0. The cross-entropy is log(1 + exp(lead)). So the gain of the lead is the gain of the loss divided by the
+    probability of a wrong class. The gain in the ball of a linear loss is the criterion of Wang et al. 2019 for an attack's
+    convergence
     (https://arxiv.org/abs/2112.08304).
     """
     lead = loss.double().expm1().log()

@@ -120,7 +120,9 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
     if strange:
         raise InvalidInputError(
             f"{where}: has images of {first_few(strange)}, and the run's classes are "
-            f"{first_few(classes, limit=MAX_CLASSES)}; say with --classes FILE.toml which of these they are"
+            f"{first_few(classes, limit=MAX_CLASSES)}; say with --classes FILE.toml which of these they are, or leave them "
+            f"out with leave_out = [{json.dumps(strange[0])}]; if one of them covers several classes of the run, copy the "
+            "engine without its manifest, and audit it with a contract whose [output.mapping] says so"
         )
     numbers = np.array([classes.index(name) if name in classes else -1 for name in dataset.classes], np.int64)
     return replace(

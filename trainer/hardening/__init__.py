@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from skinaudit.artifacts.named_settings import check_known, parse_named
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.inner_attack import Batch
 
 
@@ -51,13 +51,13 @@ def names() -> tuple[str, ...]:
 def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
     """The method of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
     if name not in names():
-        raise InvalidInputError(f"hardening {name!r}: choose none, {', '.join(names())}")
+        raise InvalidInputError(choose_one("hardening", name, ("none", *names())))
     method = cast(Method, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
     check_known(set(given or {}), kind="hardening", name=name, defaults=method.SETTINGS)
     settings = {**method.SETTINGS, **(given or {})}
     for key, words in getattr(method, "CHOICES", {}).items():
         if settings[key] not in words:
-            raise InvalidInputError(f"hardening {name}: {key}={settings[key]}: choose {', '.join(words)}")
+            raise InvalidInputError(f"hardening {name}: {key}={settings[key]}: choose one of {', '.join(words)}")
     for key, value in settings.items():
         if isinstance(value, int | float) and value <= 0:
             raise InvalidInputError(f"hardening {name}: {key}={value:g}: give a number above 0")

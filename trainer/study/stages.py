@@ -10,7 +10,7 @@ from typing import Literal
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.artifacts.study_folder import StudyFolder, StudyModel, read_answers
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.generate import AttackPlan
 from skinaudit.trainer.study.settings import StudySettings
 from skinaudit.trainer.train import set_plans
@@ -98,7 +98,7 @@ def _selected_names(settings: StudySettings, only: Sequence[str]) -> set[str]:
     known = [name for names in sorts for name in names]
     for name in only:
         if name not in known:
-            raise InvalidInputError(f"--only {name}: choose among {', '.join(known)}")
+            raise InvalidInputError(choose_one("--only", name, tuple(known)))
     return {name for names in sorts for name in names if name in only or not set(names) & set(only)}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, choose_one
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -28,9 +28,10 @@ class Search(Protocol):
     """Look for images in the ball around each of `images` that the target misnames.
 
     images: uint8 (N, 3, H, W); labels: int64 (N,). start: images in the ball to start from, or None for
-    the probe's own start. generator: every random number comes from it, and as many are drawn for an image whether or not
-    others are found, so that two targets are asked alike. tick: called with the images that were settled. Returns per image
-    the worst one found, uint8 (N, 3, H, W) inside the ball in integers, and the number of images shown to the target.
+    the probe's own start. generator: source of all random numbers. Each image takes the same number of them, whatever
+    happens to the others, so that two targets see the same random draws. tick: called with the number of finished images.
+    Returns for each image the worst image found, uint8 (N, 3, H, W), inside the ball in integers, and the number of images
+    that the target saw.
     """
 
     def __call__(
@@ -55,7 +56,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> tuple[Search, Mapping[str, Any]]:
     """The search of a probe and its settings with their defaults; raises InvalidInputError on another name."""
     if name not in names():
-        raise InvalidInputError(f"probe {name!r}: choose one of {', '.join(names())}")
+        raise InvalidInputError(choose_one("probe", name, names()))
     module = importlib.import_module(f"{__name__}.{name}")
     search: Search = module.search
     settings: Mapping[str, Any] = module.SETTINGS

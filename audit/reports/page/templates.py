@@ -15,7 +15,7 @@ from skinaudit.artifacts.contract import class_title
 from skinaudit.artifacts.files import default_cache_dir, digest_parts, short
 from skinaudit.audit.figures.text import about, counted_images, margin_text
 from skinaudit.audit.reports.page import words
-from skinaudit.audit.reports.parts.wording import margin_points, turned_benign_text
+from skinaudit.audit.reports.parts.wording import margin_points, turned_benign_text, turned_since_text
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _FILTERS = {
     "short": short,
     "span": words.span,
     "turned_benign": turned_benign_text,
+    "turned_since": turned_since_text,
 }
 
 

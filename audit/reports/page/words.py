@@ -35,6 +35,8 @@ QUESTIONS: Mapping[str, str] = {
     "baseline-malignant-to-benign": "malignant for the baseline, called benign",
 }
 """The question of each gate, by rule."""
+_TURNED = ("turned-benign", "baseline-malignant-to-benign")
+"""Rules that bound a share of malignant images."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.FAIL: "Failures",
     Severity.INCONCLUSIVE: "What forbids a pass",
@@ -87,7 +89,7 @@ def gate_value(gate: Gate) -> str:
     """The measured value in the unit of the gate, with its interval."""
     if gate.counts:
         return f"{gate.value:.0f}"
-    write = percent if gate.rule in ("floor", "turned-benign") else points
+    write = percent if gate.rule in ("floor", *_TURNED) else points
     interval = gate.interval
     return write(gate.value) + ("" if interval is None else f" [{write(interval.low)}, {write(interval.high)}]")
 
@@ -98,7 +100,7 @@ def gate_limit(gate: Gate) -> str:
         return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
-    if gate.rule == "turned-benign":
+    if gate.rule in _TURNED:
         return f"below {percent(gate.limit)}"
     digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the rest
     return f"below {margin_text(round(100 * gate.limit, digits))} points"

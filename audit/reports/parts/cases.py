@@ -76,7 +76,7 @@ def gate_figures(gate: Gate) -> str:
     bounds = "" if gate.interval is None else f" {span(gate.interval)}"
     if gate.rule == "floor":
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
-    if gate.rule == "turned-benign":
+    if gate.rule in ("turned-benign", "baseline-malignant-to-benign"):
         return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
     subject = "" if gate.subject == "accuracy" else f"{gate.subject}: "
     subject = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else subject

@@ -10,10 +10,10 @@ from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, percent, power_text
+from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
-from skinaudit.audit.judgement.verdict import BELOW_CONSTANT
+from skinaudit.audit.judgement.verdict import BELOW_CONSTANT, ONLY
 from skinaudit.engines.engine import UNREPORTED
 
 MANY_CLASSES = 10
@@ -45,17 +45,25 @@ def turned_benign_text(gate: Gate | None) -> str:
     return f"{round(gate.value * gate.images)} of {gate.images:,}, at most {percent(gate.interval.high)}"
 
 
+def turned_since_text(gate: Gate) -> tuple[str, str]:
+    """How many images turned benign since the baseline, and how many may, of a gate on their number or on their share."""
+    if gate.counts:
+        return counted_images(gate.value), counted_images(gate.limit)
+    return turned_benign_text(gate), f"below {percent(gate.limit)}"
+
+
 def first_lines(result: AuditResult) -> Iterator[str]:
     """The lines that every report shows before its figures, such as a very wide policy or a source without robustness."""
     wide = loosened(result.policy)
     if wide:
         yield wide
     if result.agreement_only:
-        yield "agreement only: the source model is not robust, so these figures say nothing about robustness"
+        yield f"{ONLY}the source model is not robust, so these figures say nothing about robustness"
     if any(finding.rule == "below-constant" for finding in result.findings):
         clean = result.sets[0].comparison
+        below = BELOW_CONSTANT.removeprefix(ONLY) if result.agreement_only else BELOW_CONSTANT
         yield (
-            f"{BELOW_CONSTANT}: {percent(clean.engine_accuracy)}, always answering {clean.majority_class} gets "
+            f"{below}: {percent(clean.engine_accuracy)}, always answering {clean.majority_class} gets "
             f"{percent(clean.majority_share)}"
         )
     if result.external is not None:

@@ -26,6 +26,12 @@ def test_it_says_what_was_brought_together(honest: Evidence) -> None:
     assert warning.severity is Severity.WARNING
 
 
+def test_without_stored_attacks_nothing_is_said_of_them_and_several_columns_are_these(honest: Evidence) -> None:
+    evidence = mapped(honest, **MAPPING, unknown=())
+    (note,) = check(replace(evidence, inputs=replace(evidence.inputs, adversarial=())))
+    assert note.text.endswith("the sets have no background, unknown, so predicting these classes counts as wrong")
+
+
 def test_renamed_columns_leave_attacks_as_strong_as_they_were(honest: Evidence) -> None:
     (note,) = check(mapped(honest, melanoma=("mel",), nevus=("nv",)))
     assert note.severity is Severity.NOTE

@@ -31,7 +31,7 @@ def test_a_proved_file_says_nothing(honest: Evidence) -> None:
     [
         ("file", "where readable", Severity.INCONCLUSIVE),
         ("format", "where readable", Severity.WARNING),
-        ("record", "where readable", Severity.WARNING),
+        ("record", "where readable", Severity.INCONCLUSIVE),
         ("format", "always", Severity.INCONCLUSIVE),
         ("record", "always", Severity.INCONCLUSIVE),
         ("file", "optional", Severity.WARNING),

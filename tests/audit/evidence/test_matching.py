@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skinaudit.audit.evidence.matching import DiffersError, Matcher
+from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Constant, Layer, constant
 
@@ -59,3 +59,19 @@ def test_a_factor_that_rounded_weights_hide_is_told_by_the_bias() -> None:
     bias_alone[3] *= 1.05
     with pytest.raises(DiffersError, match="1 of its 64 channels have other weights than first"):
         Matcher().match(expected, network(rounded(FIRST), LAST, bias_alone))
+
+
+def test_a_rounding_that_cuts_negative_numbers_is_no_rounding() -> None:
+    """Codes without a sign stand in for a ReLU, and for nothing else: an answer below 0 would become 0."""
+
+    def coded(below: Layer, low: float) -> Layer:
+        return Layer("rounding", (below,), below.shape, "codes", (low, 25.5, 0.1))
+
+    model, flat = network(constant(FIRST), LAST), layers.flatten(layers.image(3, 8), origin="flatten")
+    hidden = layers.dense(flat, constant(FIRST), None, origin="first")
+    allowed = Allowed(("rounding",))
+    for fused in (coded(hidden, 0.0), coded(layers.activation(hidden, 0.0, np.inf, origin="relu"), 0.0)):
+        found = layers.dense(coded(fused, 0.0), constant(LAST), None, origin="last")
+        assert Matcher(allowed).match(model, coded(found, -12.8)).plain
+        with pytest.raises(DiffersError, match="rounds every negative number to 0"):
+            Matcher(allowed).match(model, coded(found, 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from skinaudit.audit.judgement import reading
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Verdict
+from skinaudit.audit.judgement.result import AuditResult, BaselineResult, BaselineSet, Gate, Verdict
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.errors import InvalidInputError
@@ -82,8 +83,9 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     gates = [gate for gate in result.gates if gate.rule == "baseline-drop"]
     counted = [gate for gate in result.gates if gate.rule == "baseline-malignant-to-benign"]
     assert [(gate.set, gate.value, gate.limit, gate.images) for gate in counted] == [
-        (title, 0, 15, 300) for title in ("clean", "pgd linf 24/255")
+        (title, 0, 0.05, 300) for title in ("clean", "pgd linf 24/255")
     ]
+    assert all(gate.judgement.verdict is PASS and gate.power is not None for gate in counted)
     assert [(gate.set, gate.subject) for gate in gates] == [
         (title, subject)
         for title in ("clean", "pgd linf 24/255")
@@ -94,14 +96,14 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant for the baseline, benign for this engine: clean 0 (limit"
+    shown = "malignant for the baseline, benign for this engine: clean 0 of 300, at most 1.5% (limit: below 5.0%)"
     assert shown in " ".join(reports.render("terminal", result).split())
-    assert "| clean | malignant to benign | 300 | - | - | 0 images | 15 images | **PASS** |" in (
+    assert "| clean | malignant to benign | 300 | - | - | 0 of 300, at most 1.5% | below 5.0% | **PASS** |" in (
         reports.render("markdown", result)
     )
     page = reports.render("html", result)
-    assert page.count("<td>0 images</td><td>15 images</td>") == 2
-    assert "at most 5.0% of the malignant images" in page
+    assert page.count("<td>0 of 300, at most 1.5%</td><td>below 5.0%</td>") == 2
+    assert "fewer than 5.0% (upper confidence limit) of the malignant images" in page
     names = [one.name for one in cases(result)]
     assert {"baseline-drop", "baseline-drop mel", "baseline-drop akiec", "baseline-drop bcc"} <= set(names)
     assert names.count("baseline-malignant-to-benign") == 2
@@ -167,8 +169,9 @@ def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: 
     assert expected > 90
     assert result.baseline is not None
     assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
-    text = f"clean: {expected} of 300 malignant images: malignant for the baseline, now benign (limit 15)"
-    assert text in [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
+    text = f"clean: {expected} of 300 malignant images: malignant for the baseline, now benign, "
+    found = [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
+    assert [one for one in found if one.startswith(text) and one.endswith("; the policy's bound is 5.0%")]
     for name in ("terminal", "markdown", "html", "junit", "sarif"):
         assert f"{expected} of 300 malignant images: malignant for the baseline, now benign" in (
             " ".join(reports.render(name, result).split())
@@ -205,20 +208,51 @@ def test_a_baseline_that_does_not_say_what_it_calls_malignant_forbids_a_pass(rep
         again(report, lab)
 
 
-@pytest.mark.parametrize(
-    ("lost", "percent", "expected"), [(8, 5.0, PASS), (9, 5.0, FAIL), (0, 0.0, PASS), (1, 0.0, FAIL), (9, 6.0, PASS)]
-)
-def test_the_count_alone_decides_where_as_many_were_gained(lost: int, percent: float, expected: Verdict) -> None:
-    """175 malignant images: a release may name as many as the last one and still lose some of those that it named."""
+def since_baseline(lost: int, percent: float, *, malignant: int = 175, known: bool = True) -> Gate:
+    """The gate on cancers that turned benign where as many others were gained. known: the interval is in the report."""
     was = np.arange(1000) >= 500
     now = was.copy()
     now[500 : 500 + lost], now[:lost] = False, True
     drop = paired_drop(was, now, np.arange(1000), confidence=0.95)
-    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, 175, lost, None, ())
+    called = np.ones(malignant, np.bool_)
+    turned = paired_drop(called, np.arange(malignant) >= lost, np.arange(malignant)) if known else None
+    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, malignant, lost, None, (), turned)
     policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
-    kept, count = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
+    kept, gate = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
     assert kept.judgement.verdict is PASS
-    assert (count.rule, count.judgement.verdict) == ("baseline-malignant-to-benign", expected)
+    assert gate.rule == "baseline-malignant-to-benign"
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("lost", "percent", "expected"),
+    [(3, 5.0, PASS), (4, 5.0, Verdict.INCONCLUSIVE), (15, 5.0, Verdict.INCONCLUSIVE), (19, 5.0, FAIL),
+     (0, 0.0, PASS), (1, 0.0, FAIL), (9, 11.0, PASS)],
+)  # fmt: skip
+def test_cancers_lost_since_the_baseline_are_bounded_by_their_confidence_limit(
+    lost: int, percent: float, expected: Verdict
+) -> None:
+    """175 malignant images: a release may name as many as the last one and still lose some of those that it named."""
+    gate = since_baseline(lost, percent)
+    assert (gate.judgement.verdict, gate.binding, gate.counts) == (expected, True, percent == 0)
+
+
+def test_a_share_of_exactly_the_bound_seldom_passes_and_seldom_fails() -> None:
+    probabilities = np.array([math.comb(175, lost) * 0.05**lost * 0.95 ** (175 - lost) for lost in range(30)])
+    verdicts = np.array([since_baseline(lost, 5.0).judgement.verdict.value for lost in range(30)])
+    assert probabilities[verdicts == "PASS"].sum() < 0.025
+    assert probabilities[verdicts == "FAIL"].sum() < 0.025
+
+
+def test_too_few_malignant_images_bind_only_if_cancers_are_lost() -> None:
+    assert not since_baseline(0, 5.0, malignant=60).binding
+    assert since_baseline(3, 5.0, malignant=60).binding
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(8, PASS), (9, FAIL)])
+def test_a_report_without_that_interval_is_judged_by_the_number(lost: int, expected: Verdict) -> None:
+    gate = since_baseline(lost, 5.0, known=False)
+    assert (gate.judgement.verdict, gate.counts, gate.limit) == (expected, True, 8)
 
 
 def test_the_margin_is_the_policys(report: Path, lab: SimpleNamespace) -> None:
@@ -327,7 +361,7 @@ def without_answers(change: Change) -> Change:
         (without_answers(other_classes), "its classes are vasc df bkl"),
         (
             of_an_earlier_version,
-            r"sets\[0\].right is missing, expected a text; this version of skinaudit does not",
+            r"sets\[0\].right is missing, expected a text; skinaudit does not write such a file",
         ),
     ],
 )

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from skinaudit.audit import reports
+from skinaudit.audit.checks import Finding, Severity
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.judgement.verdict import conclude
 from skinaudit.audit.reports.parts.lineup import line_up
+from skinaudit.audit.reports.parts.wording import first_lines
 
 WIDE = "the policy is far wider than the default: margin 7.0 (default 1.0)"
 ONLY = "agreement only: the source model is not robust"
@@ -46,3 +48,15 @@ def test_a_lineup_says_whose_policy_is_wide(audits: dict[str, AuditResult]) -> N
     lineup = line_up([(Path("a.onnx"), audits["pass"]), (Path("b.onnx"), wide(audits["rare"]))])
     text = " ".join(reports.render("markdown", lineup, "lineup").replace("\\", "").split())
     assert text.count(WIDE) == 1
+
+
+def test_agreement_only_is_said_once(audits: dict[str, AuditResult]) -> None:
+    constant = Finding(Severity.WARNING, "below-constant", None, "less accurate than a constant answer")
+    alone = replace(audits["pass"], findings=(constant,))
+    both = replace(alone, agreement_only=True)
+    assert [text.count("agreement only") for text in first_lines(alone)] == [1]
+    assert [text.count("agreement only") for text in first_lines(both)] == [1, 0]
+    bare = Finding(Severity.WARNING, "agreement-only", None, "agreement only: the source is not robust")
+    for findings in ([bare], [constant], [bare, constant]):
+        _, reason = conclude(alone.sets, alone.gates, findings, alone.policy)
+        assert reason.count("agreement only") == 1

@@ -30,5 +30,5 @@ def test_a_format_tells_the_verdict_of_any_audit_and_ends_its_last_line(name: st
 
 
 def test_an_unknown_format_is_told_which_there_are() -> None:
-    with pytest.raises(InvalidInputError, match=r"report format 'pdf': choose among .*json, junit, markdown, sarif"):
+    with pytest.raises(InvalidInputError, match=r"report format 'pdf': choose one of .*json, junit, markdown, sarif"):
         reports.render("pdf", None)  # type: ignore[arg-type]

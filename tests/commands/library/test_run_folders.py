@@ -46,7 +46,7 @@ def test_the_link_to_the_newest_run_is_no_place_for_a_run(folder: Path, out: str
     if linked:
         point_latest(Path("runs/other"))
     message = refusal("train", "--out", out.format(folder=folder), "--resume")
-    assert message.endswith("the link to the newest run, which train sets itself; leave --out away, or choose another")
+    assert message.endswith("is the link to the newest run, which train sets itself; omit --out, or choose another folder")
 
 
 @pytest.mark.usefixtures("folder", "no_images")

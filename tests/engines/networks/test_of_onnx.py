@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
-from skinaudit.engines.networks.layers import layers_of
+from skinaudit.engines.networks import layers
+from skinaudit.engines.networks.layers import Layer, constant, layers_of
 from skinaudit.engines.networks.of_onnx import network_of_model
 from skinaudit.tests.faults.surgery import change
 
@@ -166,6 +167,60 @@ def test_fp16_weights_that_an_optimiser_stored_in_fp32_are_roundings_where_fp16_
         Matcher(Allowed()).match(expected, found)
 
 
+def test_a_bias_that_is_added_behind_a_rounding_is_that_of_the_layer() -> None:
+    """What a quantiser makes of a bias in a node of its own: the sums are rounded before it is added."""
+    weight, bias = constant(np.random.default_rng(0).normal(size=(7, 4))), np.linspace(-1, 1, 7)
+    flat = layers.flatten(layers.image(4, 1), origin="flatten")
+    plain_sums = layers.dense(flat, weight, None, origin="product")
+    expected = layers.dense(flat, weight, constant(bias), origin="linear")
+    for settings, fits in (((-12.8, 12.7, 0.1), True), ((0.0, 25.5, 0.1), False)):
+        rounded = Layer("rounding", (plain_sums,), (7,), "codes", settings)
+        found = layers.arithmetic(rounded, "add", constant(bias), origin="Add")
+        assert found is not None
+        assert (found.kind == "rounding") == fits
+        if fits:
+            assert found.settings[0] <= -13.8
+            assert found.settings[1] >= 13.7
+            assert Matcher(Allowed(("rounding",))).match(expected, found).plain
+        else:
+            with pytest.raises(DiffersError):
+                Matcher(Allowed(("rounding",))).match(expected, found)
+
+
+def node_of(model: ModelProto, operator: str) -> NodeProto:
+    return next(node for node in model.graph.node if node.op_type == operator)
+
+
+def in_another_domain(model: ModelProto) -> None:
+    node_of(model, "Relu").domain = "of.another"
+
+
+def in_another_layout(model: ModelProto) -> None:
+    node_of(model, "Conv").domain = "com.ms.internal.nhwc"
+
+
+def padded_and_valid(model: ModelProto) -> None:
+    node_of(model, "Conv").attribute.append(helper.make_attribute("auto_pad", "VALID"))
+
+
+def channels_last(model: ModelProto) -> None:
+    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    relu = model.graph.node[place]
+    result, relu.output[0] = relu.output[0], "before"
+    reorder = helper.make_node(
+        "ReorderOutput", ["before"], [result], domain="com.microsoft.nchwc", channels_last=1, channels=4
+    )
+    model.graph.node.insert(place + 1, reorder)
+
+
+@pytest.mark.parametrize("edit", [in_another_domain, in_another_layout, padded_and_valid, channels_last])
+def test_what_only_looks_like_an_operator_is_no_layer(edit: Callable[[ModelProto], None]) -> None:
+    model = classifier()
+    edit(model)
+    with pytest.raises(DiffersError):
+        Matcher(Allowed()).match(network_of_model(classifier()), network_of_model(model))
+
+
 def later(model: ModelProto) -> None:
     """A bound that is computed behind the node that uses it, as runtimes allow and the standard does not."""
     clipped(model)
@@ -203,6 +258,15 @@ def node_and_initialiser(model: ModelProto) -> None:
     change(weight, lambda value: value / 2)
 
 
+def one_setting_twice(model: ModelProto) -> None:
+    """Weights in a Constant node, halved ones first; ONNX Runtime takes these."""
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w0")
+    halved = numpy_helper.from_array(numpy_helper.to_array(weight) / 2, "w0")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w0"], name="twice"))
+    model.graph.node[0].attribute.extend([helper.make_attribute("value", value) for value in (halved, weight)])
+    model.graph.initializer.remove(weight)
+
+
 def function_of_a_standard_name(model: ModelProto) -> None:
     """By its function the node is a Relu; ONNX Runtime computes its own Softplus."""
     relu = next(node for node in model.graph.node if node.op_type == "Relu")
@@ -229,6 +293,7 @@ def clipped(model: ModelProto) -> None:
     [
         (later, "bound, which is defined later"), (sparse, "bound, which is defined later or not"),
         (second_result, "(Dropout)"), (first_of_two, "w0, which the file defines twice"),
+        (one_setting_twice, "twice, which has one setting twice"),
         (node_and_initialiser, "w0, which the file defines twice"),
         (function_of_a_standard_name, "like the runtime's own operator Softplus"), (second_answer, "one of 2 outputs"),
     ],

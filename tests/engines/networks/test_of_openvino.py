@@ -35,8 +35,10 @@ class File:
     ) -> int:
         number = len(self.layers)
         settings = "".join(f" {name}={quoteattr(value)}" for name, value in (data or {}).items())
+        ports = "".join(f'<port id="{port}"/>' for port in range(len(inputs)))
         self.layers.append(
-            f'<layer id="{number}" name="{kind}{number}" type="{kind}" version="{version}"><data{settings}/></layer>'
+            f'<layer id="{number}" name="{kind}{number}" type="{kind}" version="{version}"><data{settings}/>'
+            f"<input>{ports}</input></layer>"
         )
         self.edges += [
             f'<edge from-layer="{source}" from-port="0" to-layer="{number}" to-port="{port}"/>'
@@ -54,7 +56,8 @@ class File:
         return self.add("Const", data=data)
 
     def write(self, path: Path) -> Path:
-        path.write_text(f"<net><layers>{''.join(self.layers)}</layers><edges>{''.join(self.edges)}</edges></net>")
+        parts = f"<layers>{''.join(self.layers)}</layers><edges>{''.join(self.edges)}</edges>"
+        path.write_text(f'<net version="11">{parts}</net>')
         path.with_suffix(".bin").write_bytes(self.weights)
         return path
 
@@ -171,6 +174,11 @@ CLAMP = '<layer id="90" type="Clamp" version="opset1"><data min="0" max="0.3"/><
         ("</edges>", '<edge from-layer="1" from-port="0" to-layer="3" to-port="0"/></edges>', "layer 3"),
         ("</layers>", '<layer id="90" type="Result" version="opset1"/></layers>', "one of 2 answers"),
         ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><data/>', "two settings"),
+        ("</layers>", f"{CLAMP.replace('90', '06')}</layers>", "layer '06'"),
+        ('to-layer="3" to-port="1"', 'to-layer="3" to-port="01"', "number '01'"),
+        ('<port id="0"/><port id="1"/>', '<port id="1"/><port id="0"/>', "another order"),
+        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><blobs/>', "not OpenVINO's"),
+        ('version="11"', 'version="9"', "version 9"),
     ],
 )
 def test_what_openvino_may_read_in_another_way_explains_nothing(tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -178,6 +186,28 @@ def test_what_openvino_may_read_in_another_way_explains_nothing(tmp_path: Path, 
     assert named in network_of_file(path).origin
     with pytest.raises(DiffersError):
         compared(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"1, 1"', '"0_1, 1"'), ('"1, 1"', '"1, \uff11"'), ('"1, 1"', '"1, 01"')], ids=ascii
+)
+def test_a_number_that_openvino_reads_in_another_way_is_none(tmp_path: Path, old: str, new: str) -> None:
+    path = edited(tmp_path / "edited.xml", lambda text: text.replace(f"strides={old}", f"strides={new}"))
+    assert any(layer.kind == "other" for layer in layers_of(network_of_file(path)))
+
+
+def test_a_bound_that_openvino_reads_in_another_way_is_none(tmp_path: Path) -> None:
+    for bound, kind in (
+        ("6", "activation"),
+        ("6.0", "activation"),
+        ("6e0", "activation"),
+        ("0_6", "other"),
+        ("0x6", "other"),
+    ):
+        file = File()
+        image = file.add("Parameter", data={"shape": "?,3,8,8", "element_type": "f32"})
+        file.add("Result", [file.add("Clamp", [image], {"min": "0", "max": bound})])
+        assert network_of_file(file.write(tmp_path / "clamp.xml")).kind == kind
 
 
 def test_a_file_with_definitions_of_text_is_refused(tmp_path: Path) -> None:

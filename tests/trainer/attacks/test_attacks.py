@@ -33,7 +33,7 @@ def test_given_settings_replace_defaults_and_leave_them_for_the_next() -> None:
 
 
 def test_an_unknown_attack_or_setting_is_refused_with_what_there_is() -> None:
-    with pytest.raises(InvalidInputError, match=f"attack 'squares': choose among {', '.join(attacks.names())}"):
+    with pytest.raises(InvalidInputError, match=f"attack 'squares': choose one of {', '.join(attacks.names())}"):
         attacks.load("squares")
     with pytest.raises(InvalidInputError, match="attack fgsm: no setting restarts, steps; it has targeted"):
         attacks.load("fgsm", {"steps": 3, "restarts": 2})

@@ -26,8 +26,8 @@ def test_settings_have_the_types_of_the_defaults(text: str, name: str, settings:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pgdd", "attack 'pgdd': choose among"),
-        ("", "attack '': choose among"),
+        ("pgdd", "attack 'pgdd': choose one of"),
+        ("", "attack '': choose one of"),
         ("pgd:steps", "write settings as key=value, such as pgd:steps=40"),
         ("pgd:steps=few", "attack pgd: steps=few: give a whole number"),
         ("pgd:steps=1.5", "attack pgd: steps=1.5: give a whole number"),

@@ -11,7 +11,7 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.manifest import read_run
 from skinaudit.artifacts.run_sets import CLASSES_FROM
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data.classes import plan_of_run, read_classes, regrouped
+from skinaudit.trainer.data.classes import in_order, plan_of_run, read_classes, regrouped
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.splits import lesion_split
 from skinaudit.trainer.data.summary import summarise
@@ -70,6 +70,11 @@ def test_other_images_get_the_classes_that_a_run_noted_of_its_own(make_dataset: 
     assert regrouped(other, plan).labels.tolist() == [1, 0, 0]
     with pytest.raises(InvalidInputError, match=r"was trained on data without vasc; say with --classes FILE.toml what"):
         regrouped(make_dataset(range(7), range(7)), plan)
+
+
+def test_images_of_coarser_classes_are_told_every_way_out(make_dataset: Make) -> None:
+    with pytest.raises(InvalidInputError, match=r'leave_out = \["df"\].*covers several classes of the run.*output.mapping'):
+        in_order(make_dataset(range(7), range(7)), NAMES[:5], where="other")
 
 
 def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str], Dataset]) -> None:

@@ -247,7 +247,7 @@ class TestBadImages:
 class TestSources:
     def test_folder_without_a_table(self, tmp_path: Path, cache: Path) -> None:
         message = refused(tmp_path, cache)
-        assert message.startswith(f"{tmp_path}: no data set recognised")
+        assert message.startswith(f"{tmp_path}: no images that skinaudit knows how to read")
         for known in ("HAM10000", "ISIC 2018 Task 3", "folders named after the classes"):
             assert known in message
 

@@ -174,9 +174,9 @@ def test_free_steps_along_the_gradient_that_training_left(model: nn.Module, batc
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trade", "hardening 'trade': choose none, fgsm-rs, free, mart, pgd, trades"),
+        ("trade", "hardening 'trade': choose one of none, fgsm-rs, free, mart, pgd, trades"),
         ("trades:gamma=1", "hardening trades: no setting gamma; it has beta"),
-        ("pgd:ascend=loss", "hardening pgd: ascend=loss: choose cross-entropy, adjusted, margin, dlr"),
+        ("pgd:ascend=loss", "hardening pgd: ascend=loss: choose one of cross-entropy, adjusted, margin, dlr"),
         ("trades:beta", "hardening 'trades:beta': write settings as key=value, such as trades:beta=6.0"),
         ("trades:beta=much", "hardening trades: beta=much: give a number"),
         ("mart:beta=-1", "hardening mart: beta=-1: give a number above 0"),

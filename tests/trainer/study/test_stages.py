@@ -42,7 +42,7 @@ def test_parts_of_one_sort_are_alternatives_and_sorts_go_together() -> None:
     assert {(one.model.arch, one.model.split) for one in chosen} == {("mobilenet", "paper")}
     assert {one.kind for one in chosen} == {"train", "autoattack"}
     assert {one.model.recipe for one in chosen} == {"paper", "default"}
-    with pytest.raises(InvalidInputError, match="--only vgg19: choose among mobilenet, vgg16, recipe-paper"):
+    with pytest.raises(InvalidInputError, match="--only 'vgg19': choose one of mobilenet, vgg16, recipe-paper"):
         stages(settings, ["vgg19"])
 
 

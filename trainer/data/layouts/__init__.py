@@ -47,6 +47,8 @@ def recognise(folder: Path) -> Listing:
         raise InvalidInputError(f"{folder}: holds both {both}; give the folder of one of them")
     if not fitting:
         looked = " and ".join(layout.LOOKS_FOR for layout in known)
-        raise InvalidInputError(f"{folder}: no data set recognised; looked at all depths for {looked}")
+        raise InvalidInputError(
+            f"{folder}: no images that skinaudit knows how to read. It looked in this folder and in those below for {looked}"
+        )
     (layout, named_by), *_ = fitting
     return layout.list_images(named_by, files)

@@ -26,8 +26,8 @@ def test_targets_are_read_as_they_are_written() -> None:
         (["junit"], "write FORMAT=FILE, such as junit=audit.xml, or FORMAT=- for standard output; the formats are"),
         (["junit="], "write FORMAT=FILE"),
         (["=a.xml"], "write FORMAT=FILE"),
-        (["pdf=a.pdf"], "report format 'pdf': choose among json, junit, markdown, sarif, terminal"),
-        (["json_=a.json"], "report format 'json_': choose among"),
+        (["pdf=a.pdf"], "report format 'pdf': choose one of json, junit, markdown, sarif, terminal"),
+        (["json_=a.json"], "report format 'json_': choose one of"),
         (["junit=."], "is a folder; name a file in it"),
         (["junit=absent/"], "is a folder; name a file in it"),
         (["junit=a", "json=./a"], "something else goes to ./a already"),
@@ -39,7 +39,7 @@ def test_what_cannot_be_written_is_said_before_the_audit(given: list[str], messa
     # The formats that are there may be more than those named here.
     with pytest.raises(InvalidInputError) as caught:
         parse_targets(given, occupied=(Path("taken.json"),))
-    start, *names = message.split("choose among ")
+    start, *names = message.split("choose one of ")
     assert start in str(caught.value)
     assert all(name in str(caught.value) for text in names for name in text.split(", "))
 

@@ -55,9 +55,9 @@ def test_a_part_alone_is_a_tree_of_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "told"),
     [
-        (("a/1.jpg", "a/2.jpg"), "no data set recognised"),
-        (("1.jpg", "a/2.jpg"), "no data set recognised"),
-        (("a/1.jpg", "b/c/2.jpg"), "no data set recognised"),
+        (("a/1.jpg", "a/2.jpg"), "no images that skinaudit knows how to read"),
+        (("1.jpg", "a/2.jpg"), "no images that skinaudit knows how to read"),
+        (("a/1.jpg", "b/c/2.jpg"), "no images that skinaudit knows how to read"),
         (("train/a/1.jpg", "test/a/2.jpg"), "1 classes (a)"),
     ],
 )

@@ -31,7 +31,7 @@ def test_a_new_file_is_a_new_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = layouts.names()
     monkeypatch.setattr(layouts, "__path__", [*layouts.__path__, str(tmp_path / "code")])
     assert layouts.names() == tuple(sorted((*before, "example")))
-    with pytest.raises(InvalidInputError, match=r"no data set recognised; looked at all depths for .*x\.txt \(an example\)"):
+    with pytest.raises(InvalidInputError, match=r"no images that skinaudit knows how to read.*x\.txt \(an example\)"):
         layouts.recognise(folder)
     (folder / "deep" / "x.txt").touch()
     (folder / "a.png").touch()
