@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path, PurePath
+from shlex import quote
 from typing import Annotated, Any, TypeVar
 
 from skinaudit.artifacts import manifest_keys as keys
@@ -127,7 +128,7 @@ def read_run(folder: Path) -> RunManifest:
     if not (path.exists() or path.is_symlink()):
         advice = "make one with `skinaudit train`"
         if RunFolder(folder).checkpoint.exists():
-            advice = f"continue its training with `skinaudit train --resume --out {folder}` and its options"
+            advice = f"continue its training with `skinaudit train --resume --out {quote(str(folder))}` and its options"
         if folder.is_file():
             raise InvalidInputError(f"{folder}: is a file, not the folder of a run; name the folder, such as runs/hardened")
         if not folder.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from skinaudit.artifacts.outside import lies_in
 from skinaudit.errors import InvalidInputError, first_few
@@ -145,7 +146,7 @@ def check_engine_file(engine: Path) -> None:
         return
     run = RunFolder(engine)
     if run.manifest.exists() and not run.engine_names():
-        raise InvalidInputError(f"{engine}: is a run without engines; make one with `skinaudit export {engine}`")
+        raise InvalidInputError(f"{engine}: is a run without engines; make one with `skinaudit export {quote(str(engine))}`")
     if run.manifest.exists():
         names = first_few([str(run.engines / name) for name in run.engine_names()])
         raise InvalidInputError(f"{engine}: is a run; name one of its engines ({names}), or all of them: {run.engines}/*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
@@ -132,11 +133,11 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
     run = read_run(folder)
     path = RunFolder(folder).reference
     if not path.is_file():
-        raise InvalidInputError(f"{path}: missing; write it with `skinaudit export {folder} --fp32`")
+        raise InvalidInputError(f"{path}: missing; write it with `skinaudit export {quote(str(folder))} --fp32`")
     manifest = read_engine_manifest(path)
     if manifest.lineage.get("weights") != run.weights.digest:
         raise InvalidInputError(
-            f"{path}: not built from the weights of {folder}; write it with `skinaudit export {folder} --fp32`"
+            f"{path}: not built from the weights of {folder}; write it with `skinaudit export {quote(str(folder))} --fp32`"
         )
     own_sets = [image_set for image_set in _sets(folder, run) if image_set.info.source == run.weights.digest]
     clean = [image_set for image_set in own_sets if image_set.info.threat_model is None]
@@ -149,7 +150,7 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
         names = first_few([f"{image_set.info.name} ({image_set.info.title})" for image_set in own_sets]) or "none"
         raise InvalidInputError(
             f"{folder}: needs one clean set and one set {attack!r} crafted on itself, found {names}; choose with "
-            f"--attack or write one with `skinaudit attack {folder}`"
+            f"--attack or write one with `skinaudit attack {quote(str(folder))}`"
         )
     for image_set in (clean[0], crafted[0]):
         check_contract(image_set.info.contract, manifest.contract, owner=str(image_set.path), other=str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -236,7 +237,7 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     for reason, count in written.left_out.items():
         say(f"left out: {count:,} {reason}")
     if options["data"] is not None:
-        say(f"skinaudit audit {run}/engines/ENGINE --sets {written.folder}")
+        say(f"skinaudit audit {quote(str(run))}/engines/ENGINE --sets {quote(str(written.folder))}")
 
 
 def _say_summary(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 
@@ -49,7 +49,7 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             batches=batches_text(result),
             baseline_rows=list(baseline_rows(result)),
             charts=[chart for chart in charts if chart is not None],
-            command=shlex.join(result.arguments),
+            command=_command(result.arguments),
             clinical_rows=list(clinical_rows(result)),
             emulation=EMULATION,
             external_note=EXTERNAL_NOTE,
@@ -71,6 +71,12 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
             style=files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8"),
             words=words,
         )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command of an audit, for a shell; whatever a report of another origin says, no other program is named."""
+    own = ("skinaudit", "audit")
+    return shlex.join(arguments if tuple(arguments[:2]) == own else (*own, *arguments))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
@@ -32,7 +33,8 @@ def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
         return
     newest = RunFolder(LATEST)
     unfinished = _unfinished(since=newest.weights.stat().st_mtime if newest.weights.exists() else 0.0)
-    advice = f"its training has not ended; continue it with `skinaudit train --resume --out {unfinished}` and its options"
+    place = quote(str(unfinished))
+    advice = f"its training has not ended; continue it with `skinaudit train --resume --out {place}` and its options"
     if newest.manifest.exists():
         remark(f"{LATEST} is {RUNS / LATEST.readlink()}")
         if unfinished is not None:

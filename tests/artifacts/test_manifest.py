@@ -25,6 +25,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
     write_run,
 )
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 
 RUN = RunManifest(
@@ -134,6 +135,15 @@ def test_a_pipe_and_a_circle_of_links_in_the_place_of_a_manifest_are_named(tmp_p
 def test_a_run_is_not_named_like_a_path(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="name should be the name of a folder, found "):
         replace(RUN, name="../../x")
+
+
+def test_a_command_in_a_message_can_be_copied_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "a $(touch x);`id`")
+    run.path.mkdir()
+    run.checkpoint.touch()
+    with pytest.raises(InvalidInputError) as error:
+        read_run(run.path)
+    assert f"--out '{run.path}'" in str(error.value)
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:

