@@ -176,7 +176,7 @@ def test_a_ball_without_another_grid_point_is_refused(run: Path) -> None:
     [
         ((), "linf", "--attack: name one attack at least"),
         (("fgsm", "fgsm"), "linf", "--attack: fgsm, fgsm: two of them would be the same set"),
-        (("squares",), "linf", "attack 'squares': choose among"),
+        (("squares",), "linf", "attack 'squares': choose one of"),
         (("pgd:steps=0",), "linf", "pgd: steps 0"),
         (("pgd:stop-margin=0.1",), "linf", "a stored set uses the full budget"),
         (("carlini-wagner",), "linf", "carlini-wagner: norm linf"),
