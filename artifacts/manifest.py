@@ -166,8 +166,8 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
         if engine.suffix == ".json":
             raise InvalidInputError(f"{engine}: is a JSON file, not an engine; name the engine, such as {engine.stem}")
         raise InvalidInputError(
-            f"{engine}: no manifest beside it ({path.name}). If skinaudit made the engine, export it again with `skinaudit "
-            "export`. If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "
+            f"{engine}: no manifest beside it ({path.name}). If the engine was moved, copy its manifest as well. "
+            "If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "
             "with --contract FILE.toml"
         )
     value = read_json(path, kind="engine manifest", again=_EXPORT)

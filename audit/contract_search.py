@@ -131,7 +131,7 @@ def search_contract(
 
 def search_lines(search: Search) -> Iterator[str]:
     """The ranking for people, a line each, and what decided."""
-    yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, a lesion once:"
+    yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, one of each lesion:"
     for place, reading in enumerate(search.ranked, start=1):
         interval = f"[{100 * reading.interval.low:.1f}, {100 * reading.interval.high:.1f}]"
         malignant = "" if reading.malignant is None else f"  malignant called malignant {reading.malignant:.1%}"
@@ -256,8 +256,8 @@ def _choice(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
     if best.interval.low <= constant:
         return None, "no preprocessing and order of classes is better than a constant answer"
     if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
-        names = ", ".join(dict.fromkeys(reading.name for reading in rivals))
-        return None, f"these images cannot distinguish between {names}; more images would decide"
+        names = ", ".join(dict.fromkeys(f"'{reading.name}'" for reading in rivals))
+        return None, f"these images cannot distinguish these candidates: {names}; more images would decide"
     uncropped = next((reading for reading in rivals if reading.contract.crop == 1), best)
     if uncropped.order.unsure:
         pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in uncropped.order.unsure)

@@ -20,16 +20,23 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Print the default policy file.")
-def policy() -> None:
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+def policy(run: Path | None) -> None:
     """Print the default policy: every bound of `skinaudit audit` with its default value and a comment.
 
-    \b
-    Example:
-      skinaudit policy > policy.toml
-    """
-    from skinaudit.audit.judgement.policy import DEFAULT_TEXT
+    With RUN, the policy names this run. Engines of another run, or of a folder that somebody rewrote, are then
+    INCONCLUSIVE. Keep the file where the run's folder cannot be written from.
 
-    click.echo(DEFAULT_TEXT, nl=False)
+    \b
+    Examples:
+      skinaudit policy > policy.toml
+      skinaudit policy runs/latest > policy.toml
+    """
+    from skinaudit.artifacts.anchor import anchor_of
+    from skinaudit.artifacts.manifest import read_run
+    from skinaudit.audit.judgement.policy import DEFAULT_TEXT, text_for
+
+    click.echo(DEFAULT_TEXT if run is None else text_for(anchor_of(read_run(run))), nl=False)
 
 
 _SECTIONS = {
@@ -112,7 +119,7 @@ def contract(
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
-        say(f"{output}: {len(notes)} entries to check")
+        say(f"{output}: {len(notes)} {'entry' if len(notes) == 1 else 'entries'} marked CHECK")
 
 
 def _searched(

@@ -85,7 +85,7 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> str:
-            return f"{task.speed:,.0f} per second" if task.speed else ""
+            return f"{_rate(task.speed)} per second" if task.speed else ""
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -124,11 +124,16 @@ def progress_lines(
             due = now + NEXT_LINE
             text = f"{title}: {done:,} of {total:,} ({done / total:.0%})"
             rate = (done - start[1]) / (now - start[0]) if now > start[0] else 0.0
-            say(f"{text}, {rate:,.0f} per second, {_duration((total - done) / rate)} left" if rate else text)
+            say(f"{text}, {_rate(rate)} per second, {_duration((total - done) / rate)} left" if rate else text)
 
         return progress
 
     return line
+
+
+def _rate(rate: float) -> str:
+    """One significant digit below 10, so that a slow part does not stand at 0."""
+    return f"{rate:,.0f}" if rate >= 9.5 else f"{rate:.1g}"
 
 
 def _duration(seconds: float) -> str:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
 from email import message_from_string
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import setuptools
 
 import skinaudit
+from skinaudit.audit.judgement.policy import DEFAULT_TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -89,7 +94,6 @@ def build(tree: Path, kind: str, folder: Path) -> Path:
     return folder / done.stdout.splitlines()[-1]
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(distributions[1]) as wheel:
         names = set(wheel.namelist())
@@ -109,7 +113,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path,
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
-@pytest.mark.slow
 def test_the_source_distribution_holds_tests_documents_and_examples(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -120,3 +123,38 @@ def test_the_source_distribution_holds_tests_documents_and_examples(distribution
     ):  # fmt: skip
         assert needed in names
     assert not [name for name in names if name.startswith(("runs/", "build/", ".venv/")) or name.endswith(".pyc")]
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(0, id="source distribution", marks=pytest.mark.slow), pytest.param(1, id="wheel")]
+)
+def test_it_installs_into_an_empty_environment(distributions: tuple[Path, Path], tmp_path: Path, kind: int) -> None:
+    """The package comes from the new environment, what it needs from this one: the tests have no package index."""
+    pytest.importorskip("pip")
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    programs, packages = (
+        Path(sysconfig.get_path(name, vars={"base": str(environment), "platbase": str(environment)}))
+        for name in ("scripts", "purelib")
+    )
+    (tmp_path / "builder").mkdir()
+    for pattern in ("setuptools*", "_distutils_hack"):
+        for source in Path(setuptools.__file__).parents[1].glob(pattern):
+            (tmp_path / "builder" / source.name).symlink_to(source)
+    settings = {**os.environ, "PYTHONPATH": str(tmp_path / "builder"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    pip = [sys.executable, "-m", "pip", "--python", str(programs / "python")]
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    command = [*pip, "install", *options, str(distributions[kind])]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (packages / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # a path alone: no .pth of it is read
+    del settings["PYTHONPATH"]
+
+    def said(*command: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=True).stdout
+
+    assert said(str(programs / "skinaudit"), "policy") == DEFAULT_TEXT
+    code = "import skinaudit, skinaudit.audit; print(skinaudit.__version__, skinaudit.audit.__file__)"
+    assert said(str(programs / "python"), "-c", code).split() == [
+        skinaudit.__version__, str(packages / "skinaudit" / "audit" / "__init__.py")
+    ]  # fmt: skip

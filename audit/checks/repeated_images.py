@@ -45,7 +45,12 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn about copies, and forbid PASS if there are many; say how many lesions were joined."""
     copies = evidence.inputs.copies
     if copies.repeated:
-        text = f"{copies.repeated} clean images are copies of others, so there is less evidence than the number of images"
+        images = (
+            "1 clean image is a copy of another"
+            if copies.repeated == 1
+            else f"{copies.repeated} clean images are copies of others"
+        )
+        text = f"{images}, so there is less evidence than the number of images"
         severity = Severity.INCONCLUSIVE if copies.repeated > _COPIES * len(evidence.inputs.clean) else Severity.WARNING
         yield Finding(severity, "repeated-images", "clean", text, figures={"copies": copies.repeated})
     if copies.joined:

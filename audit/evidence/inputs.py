@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.anchor import anchor_of
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract
 from skinaudit.artifacts.files import short
@@ -59,6 +60,7 @@ class Inputs:
     lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
     images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
     recorded of its own sets; None for a foreign engine and for external sets. external: what is known of external sets.
+    anchor: digest of what the run was when its training ended; None if it is not available.
     """
 
     digest: str
@@ -72,6 +74,7 @@ class Inputs:
     copies: Copies
     recorded: Recorded | None
     external: ExternalImages | None = None
+    anchor: str | None = None
 
     @property
     def sets(self) -> tuple[AdversarialSet, ...]:
@@ -119,8 +122,9 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     else:
         external = read_external_images(described[0], (clean, *adversarial), folder=folder)
     copies = find_copies(clean)
+    anchor = anchor_of(read_run(folder)) if (folder / RUN_FILE).is_file() else None
     return Inputs(
-        digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded, external
+        digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded, external, anchor
     )
 
 
@@ -248,7 +252,10 @@ def _set_paths(
         if sets is None:
             paths = [resolve(folder, record) for record in run.sets.values()]
     elif sets is None:
-        raise InvalidInputError(f"{engine}: its run {folder} has no {RUN_FILE}; name a folder of sets with --sets DIR")
+        raise InvalidInputError(
+            f"{engine}: its run {folder} has no {RUN_FILE}. If the engine was moved, name the folder of its run "
+            "with --run RUN; without its run, name a folder of sets with --sets DIR"
+        )
     else:
         gaps.append("run")
     if sets is not None:

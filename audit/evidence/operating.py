@@ -40,7 +40,7 @@ def _reason_without_point(inputs: Inputs, points: tuple[OperatingPoint, ...], sp
             f"train with --specificity {specificity:g}"
         )
     if not _tells_apart(inputs.clean.info.contract):
-        return "the contract names no malignant class, or no other, so there is no malignant score"
+        return "the contract does not name both malignant and other classes, so there is no malignant score"
     if inputs.manifest is None:
         return "an engine of another tool has no threshold from validation images"
     return "the run recorded no threshold: it was trained by an earlier version, or without benign validation images"

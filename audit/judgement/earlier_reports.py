@@ -13,8 +13,8 @@ EARLIER_FORMAT = "skinaudit-audit/1"
 
 _POLICY = {
     "malignant_margin": 5.0, "malignant_margin_many": 2.5, "many_malignant": 400, "turned_benign": 5.0,
-    "agreement_only": "pass", "proof": "optional", "subgroups": None, "subgroup_lesions": 30, "subgroup_margin": 5.0,
-    "operating_specificity": None, "operating_prevalence": None, "operating_margin": None,
+    "agreement_only": "pass", "proof": "optional", "run": None, "subgroups": None, "subgroup_lesions": 30,
+    "subgroup_margin": 5.0, "operating_specificity": None, "operating_prevalence": None, "operating_margin": None,
 }  # fmt: skip
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "description": {"batches": [], "unused": 0},

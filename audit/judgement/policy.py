@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,6 +20,8 @@ Clinical = Literal["required", "none"]
 Proof = Literal["where readable", "always", "optional"]
 AgreementOnly = Literal["pass", "inconclusive"]
 
+_RUN = re.compile(r"sha256:[0-9a-f]{64}")
+_SOME_RUN = f"sha256:{'0' * 64}"
 MAX_IMAGES = 1_000_000
 """Upper limit of every setting that counts images; no set has more. The audit itself checks whether a bound is void."""
 
@@ -48,6 +51,8 @@ class Policy:
     proof: applies if layers and weights of the engine's file were not compared with those of its run. `always` forbids
     PASS. `optional` warns. `where readable` warns for formats that cannot be read, such as plans, and forbids PASS
     otherwise.
+    run: the run that an engine has to come from, by the digest of what it was when its training ended
+    (skinaudit.artifacts.anchor); None for any run.
     clinical: if the contract names no malignant class, `required` forbids PASS. `none` permits it for the reason in
     clinical_reason, which every report prints. If malignant classes are named, their gates apply in any case.
     agreement_only: applies if the source is not robust under any threat model. `pass` permits a PASS that says so.
@@ -107,6 +112,7 @@ class Policy:
     prove: Prove = "where possible"
     control: Requirement = "required"
     proof: Proof = "where readable"
+    run: str | None = None
     clinical: Clinical = "required"
     clinical_reason: str = ""
     turned_benign: float = 5.0
@@ -144,6 +150,8 @@ class Policy:
                 percent = getattr(floor, figure.name)
                 if percent is not None and not (math.isfinite(percent) and 0 < percent < 100):
                     raise InvalidInputError(f"policy floor of {name}: {figure.name} = {percent}: give percent, 0 to 100")
+        if self.run is not None and not _RUN.fullmatch(self.run):
+            raise InvalidInputError(f"policy run = {self.run!r}: give sha256: and 64 digits, as `skinaudit policy RUN` does")
         if not 0.5 <= self.confidence < 1:
             raise InvalidInputError(
                 f"policy confidence = {self.confidence}: give a number from 0.5 to below 1, such as 0.95"
@@ -219,6 +227,9 @@ control = "{DEFAULT.control}"
 # this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
 # that cannot be read (plans, compiled packages); otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
+# The run that an engine has to come from: the digest of its weights, structure, data, test images and classes, which
+# `skinaudit policy RUN` fills in. All digests in a run's folder can be rewritten together; this one lies elsewhere.
+# run = "{_SOME_RUN}"
 # If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
 # INCONCLUSIVE. With "none" it may pass, and every report prints the reason.
 clinical = "{DEFAULT.clinical}"
@@ -308,6 +319,11 @@ margin = {DEFAULT.subgroup_margin}
 """A policy file with all defaults and comments; `skinaudit policy` prints it."""
 
 
+def text_for(run: str) -> str:
+    """The default policy file for the engines of one run. run: its anchor."""
+    return DEFAULT_TEXT.replace(f'# run = "{_SOME_RUN}"', f'run = "{run}"')
+
+
 _SETTINGS = {
     "malignant": {"margin": "malignant_margin", "margin_of_many": "malignant_margin_many", "many": "many_malignant"},
     "malignant_to_benign": {"percent": "turned_benign", "limit": "malignant_to_benign"},
@@ -326,7 +342,7 @@ _SUBGROUPS = Known({"lesions": int, "margin": float, "columns": tuple[str, ...]}
 _FILE = Known(
     {
         "confidence": float, "minimal_images": int, "control": Requirement, "clinical": Clinical, "clinical_reason": str,
-        "proof": Proof, "agreement_only": AgreementOnly,
+        "proof": Proof, "run": str, "agreement_only": AgreementOnly,
         "margin": Mapping[str, float],
         "sensitivity_margin": Annotated[Mapping[str, Any], Known({"prove": Prove})],
         "malignant": Annotated[
@@ -343,7 +359,7 @@ _FILE = Known(
     },
     others=False,
 )  # fmt: skip
-_PLAIN = ("confidence", "minimal_images", "control", "proof", "clinical", "clinical_reason", "agreement_only")
+_PLAIN = ("confidence", "minimal_images", "control", "proof", "run", "clinical", "clinical_reason", "agreement_only")
 _AGAIN = "`skinaudit policy` prints one to start from"
 
 

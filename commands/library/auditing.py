@@ -183,9 +183,9 @@ def _engine_images(
         raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
     if contract is None:
         raise InvalidInputError(
-            f"{engine}: --data is for engines of other tools, with --contract FILE, which `skinaudit contract ENGINE --data "
-            "DIR -o FILE` finds; for an engine of a run write sets with `skinaudit attack RUN --data DIR`, then name them "
-            "as --sets"
+            f"{engine}: --data needs --contract FILE. If another tool made the engine, write one with `skinaudit contract "
+            "ENGINE --data DIR -o FILE`. If the engine belongs to a run, make sets with `skinaudit attack RUN --data DIR`, "
+            "and name their folder with --sets"
         )
     size = read_engine_contract(contract).size
     return images_for(engine, str(data), size=size, name=name, classes=classes, progress=progress, remark=remark)

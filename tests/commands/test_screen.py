@@ -51,6 +51,15 @@ def test_a_part_that_goes_on_from_before_is_timed_from_where_it_went_on() -> Non
     assert [text.partition("), ")[2] for text in said] == ["10 per second, 2.8 h left", "10 per second, 2.8 h left"]
 
 
+def test_a_slow_part_does_not_stand_at_zero() -> None:
+    clock, said = Clock(), list[str]()
+    probing = progress_lines(said.append, clock=clock)("probe")
+    probing(0, 100)
+    clock.now += 60
+    probing(20, 100)
+    assert said == ["probe: 20 of 100 (20%), 0.3 per second, 4 min left"]
+
+
 def test_a_first_word_that_comes_late_has_no_rate_and_one_that_stands_still_neither() -> None:
     clock, said = Clock(), list[str]()
     line = progress_lines(said.append, clock=clock)

@@ -1,10 +1,11 @@
 """PGD that spends its gradients where they may still help; it takes as many as PGD with the same steps.
 
 Every image gets a run up the cross-entropy and one towards the nearest wrong class. The other gradients go to the images
-that stand: longer runs towards one wrong class after the other, first for the images that are nearest to breaking. Each run
-after the first begins at the worst point so far. Its parts are known: large first steps with momentum and the loss for
-targets are of Croce and Hein 2020 (https://arxiv.org/abs/2003.01690), one target after the other is of Gowal et al. 2019
-(https://arxiv.org/abs/1910.09338).
+that stand: longer runs towards one wrong class after the other, first for the images that are nearest to breaking. They
+begin at the worst point so far and at a random one in turns.
+
+Its parts are known: large first steps with momentum and the loss for targets are of Croce and Hein 2020
+(https://arxiv.org/abs/2003.01690), one target after the other is of Gowal et al. 2019 (https://arxiv.org/abs/1910.09338).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb from a random start, then from the worst point so far. steps: gradients per image, on the average of the call.
+    """Climb from a random point, then mostly from the worst one. steps: gradients per image, on the average of the call.
 
     images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the truth, or the class to reach where `targeted` (then every
     run climbs towards it). momentum: as `climb` has it. A quarter of the steps climbs the cross-entropy, a quarter the ratio
@@ -68,11 +69,17 @@ def attack(
         first_step=FIRST_STEP,
     )  # fmt: skip
 
-    def again(index: Tensor, rank: Tensor, count: int) -> int:
-        """One more run of `count` steps for these images, towards the wrong class of this rank; returns the gradients."""
+    def again(index: Tensor, rank: Tensor, count: int, *, anew: Tensor | None = None) -> int:
+        """One more run of `count` steps for these images, towards the wrong class of this rank; returns the gradients.
+
+        anew: bool (n,), which of them begin at a random point.
+        """
+        begin = worst.images[index]
+        if anew is not None and bool(anew.any()):
+            begin[anew] = ball.start(images[index[anew]], threat_model=threat_model, generator=generator)
         aims = nearest(worst.logits, labels)[index].gather(1, rank.view(-1, 1)).squeeze(1)
         climb(
-            model, images[index], labels[index], worst=worst, start=worst.images[index], steps=count, momentum=momentum,
+            model, images[index], labels[index], worst=worst, start=begin, steps=count, momentum=momentum,
             threat_model=threat_model, loss=scaled_margin if targeted else dlr, aims=None if targeted else aims,
             targeted=targeted, first_step=_FURTHER_FIRST_STEP, index=index,
         )  # fmt: skip
@@ -86,7 +93,7 @@ def attack(
     origin = -lead if targeted else lead
     runs = torch.zeros_like(everything)
     while left >= length and len(chosen := _promising(worst, origin, runs, most=left // length, limit=_ROUNDS * others)):
-        left -= again(chosen, runs[chosen] % others, length)
+        left -= again(chosen, runs[chosen] % others, length, anew=runs[chosen] % 2 == 1)
         runs[chosen] += 1
     if left >= len(images):
         again(everything, torch.zeros_like(everything), left // len(images))

@@ -39,7 +39,7 @@ _LIBJPEG = features.version("libjpeg_turbo") or features.version("jpg")
 DECODER = f"whole frame, antialiased bilinear, 3; Pillow {__version__}, libjpeg {_LIBJPEG}"
 """Everything beside the file's bytes and the size that decides the pixels: part of the cache key."""
 
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _GREY = ("1", "L")
 _TRANSPARENT = ("LA", "PA", "La", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -91,7 +91,7 @@ def frame_digest(image: Image.Image) -> str:
 
 
 def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
-    """Decode one JPEG, PNG, TIFF, WebP or DICOM file to uint8 (3, size, size); what cannot be read becomes Unreadable.
+    """Decode one JPEG, PNG, TIFF, WebP, BMP or DICOM file to uint8 (3, size, size); what cannot be read becomes Unreadable.
 
     The file's content decides its format, whatever its name. A JPEG with damaged pixels and an intact end decodes: the
     format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
@@ -115,7 +115,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
             rgb = _to_rgb(image if turn is None else image.transpose(turn), sixteen=sixteen)
             return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
-        return Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")
+        return Unreadable("not a JPEG, PNG, TIFF, WebP, BMP or DICOM picture")
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
     except InvalidInputError as error:

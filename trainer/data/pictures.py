@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom")
 """Endings of files that are looked at as pictures, whatever their capitals."""
 
 _HIDDEN = (".", "__MACOSX")
@@ -16,11 +16,24 @@ _DOWNSAMPLED = "_downsampled"
 
 def is_picture(path: Path) -> bool:
     """Whether a file's name is that of a picture; files that systems hide (macOS' `._name.jpg`) are not."""
-    hidden = path.name.startswith(_HIDDEN) or path.parent.name.startswith(_HIDDEN)
-    return path.suffix.casefold() in SUFFIXES and not hidden
+    return path.suffix.casefold() in SUFFIXES and not _is_hidden(path)
 
 
-_NOT_READ = (".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".pdf", ".raw")
+def is_unread_picture(path: Path) -> bool:
+    """Whether a file's name is that of a picture in a known format that is not supported, such as HEIC."""
+    return path.suffix.casefold() in _NOT_READ and not _is_hidden(path)
+
+
+def why_unread(name: str) -> str:
+    """What is said of the picture file `name` in a format that is not supported."""
+    return f"{name}: this format is not read; save it as PNG or JPEG"
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(_HIDDEN) or path.parent.name.startswith(_HIDDEN)
+
+
+_NOT_READ = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", ".ppm", ".raw", ".svg", ".tga")
 
 
 class Pictures:
@@ -29,7 +42,7 @@ class Pictures:
     def __init__(self, files: Collection[Path]) -> None:
         self._exact: dict[str, list[Path]] = defaultdict(list)
         self._alike: dict[str, list[Path]] = defaultdict(list)
-        self._not_read = {_simple(path.stem): path.name for path in files if path.suffix.casefold() in _NOT_READ}
+        self._not_read = {_simple(path.stem): path.name for path in files if is_unread_picture(path)}
         for path in files:
             if is_picture(path):
                 self._exact[path.stem].append(path)

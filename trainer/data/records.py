@@ -10,7 +10,7 @@ from pathlib import Path
 
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Skipped
-from skinaudit.trainer.data.pictures import Pictures
+from skinaudit.trainer.data.pictures import Pictures, why_unread
 from skinaudit.trainer.data.subgroups import NAMES
 
 UNKNOWN = ("",) * len(NAMES)
@@ -149,7 +149,7 @@ def _missing(image_id: str, pictures: Pictures) -> str:
     if pictures.of(image_id):
         return ""
     other = pictures.not_read(image_id)
-    return f"{other}: this format is not read; save it as PNG or JPEG" if other else f"no image file {image_id}"
+    return why_unread(other) if other else f"no image file {image_id}"
 
 
 def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]]) -> str:

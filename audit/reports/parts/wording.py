@@ -103,7 +103,7 @@ def _estimate_text(estimate: Estimate | None) -> str:
     return f"{percent(estimate.value)} [{low:.1f}, {high:.1f}]"
 
 
-NO_OWN_TEST = "no table of own test beside external images: the run of this engine, and so its own test, is not known here"
+NO_OWN_TEST = "no comparison with the test images of its run: the run of this engine is not known here"
 """Stands in place of that table."""
 
 

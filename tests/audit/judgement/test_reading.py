@@ -49,6 +49,7 @@ ADMITTED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Gate: {"rule": st.sampled_from(sorted(RULES))},
     Policy: {
         "margin": st.floats(0.5, 99), "class_margin": st.integers(1, 99), "confidence": st.floats(0.5, 0.99),
+        "run": st.none() | st.just(f"sha256:{'5' * 64}"),
         "malignant_margin": st.floats(0.5, 99), "malignant_margin_many": st.floats(0.5, 99),
         "many_malignant": st.integers(1, 9), "turned_benign": st.floats(0.5, 99),
         "malignant_to_benign": st.none() | st.integers(0, 9), "minimal_images": st.integers(1, 9),
@@ -221,7 +222,8 @@ LATER = (
     ("probes", 0, "small"), ("probes", 0, "malignant_drop"),
     ("description", "batches"), ("description", "unused"), ("consistency", "whole"), ("agreement_only",),
     ("policy", "malignant_margin"), ("policy", "malignant_margin_many"), ("policy", "many_malignant"),
-    ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("sets", 0, "called_malignant"),
+    ("policy", "turned_benign"), ("policy", "agreement_only"), ("policy", "proof"), ("policy", "run"),
+    ("sets", 0, "called_malignant"),
     ("sets", 0, "engine_answers"), ("sets", 0, "source_answers"), ("labels",), ("lesions",), ("external",),
     ("subgroups",), ("sets", 0, "subgroups"), ("policy", "subgroups"), ("policy", "subgroup_lesions"),
     ("policy", "subgroup_margin"), ("sets", 0, "scores"), ("sets", 0, "at_threshold"),

@@ -181,7 +181,7 @@ def test_the_content_tells_the_format_whatever_the_name(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (10, 20, 30)).save(tmp_path / "a.jpg", format="TIFF")
     assert rgb_at(tmp_path / "a.jpg") == (10, 20, 30)
     Image.new("RGB", (20, 20)).save(tmp_path / "b.jpg", format="GIF")
-    assert decode_file(tmp_path / "b.jpg", size=8) == Unreadable("not a JPEG, PNG, TIFF, WebP or DICOM picture")
+    assert decode_file(tmp_path / "b.jpg", size=8) == Unreadable("not a JPEG, PNG, TIFF, WebP, BMP or DICOM picture")
 
 
 def test_frames_of_equal_pixels_have_one_digest(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class TestBadImages:
         foreign.write_bytes(b"<html>not found</html>")
         message = refused(ham, cache)
         assert "2 unusable images: ISIC_0044 (corrupt: " in message
-        assert "ISIC_0060 (not a JPEG, PNG, TIFF, WebP or DICOM picture)" in message
+        assert "ISIC_0060 (not a JPEG, PNG, TIFF, WebP, BMP or DICOM picture)" in message
         # The cache remembers what could not be decoded, for both settings.
         for _ in range(1 + again):
             dataset = load(str(ham), size=8, cache=cache, skip_bad=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from skinaudit.trainer.data.pictures import is_picture
+from skinaudit.trainer.data.dataset import Skipped
+from skinaudit.trainer.data.pictures import is_picture, is_unread_picture, why_unread
 from skinaudit.trainer.data.records import Listing, Record
 
 LOOKS_FOR = "folders named after the classes (CLASS/*.jpg, or train|val|test/CLASS/*.jpg)"
@@ -26,7 +27,10 @@ def find(files: Collection[Path]) -> Path | None:
 
 
 def list_images(root: Path, files: Collection[Path]) -> Listing:
-    """Every image below `root`, each its own lesion; its name is its path from there."""
+    """Every image below `root`, each its own lesion; its name is its path from there.
+
+    Pictures in a format that is not read are set aside by name.
+    """
     images = _images(files)
     divided = any(_part_of(path.parent.parent) is not None and path.parent.parent != root for path in images)
     records = [
@@ -34,9 +38,11 @@ def list_images(root: Path, files: Collection[Path]) -> Listing:
                _part_of(path.parent.parent) if divided else None)
         for path in images
     ]  # fmt: skip
+    unread = [path.relative_to(root).as_posix() for path in files if is_unread_picture(path) and root in path.parents]
+    bad = tuple(Skipped(name, why_unread(Path(name).name)) for name in sorted(unread))
     classes = tuple(sorted({record.label for record in records}))
     title = f"{root.name} (folders, no lesion ids: each image is its own lesion)"
-    return Listing(title, root, classes, (), tuple(sorted(records, key=lambda record: record.image_id)), ())
+    return Listing(title, root, classes, (), tuple(sorted(records, key=lambda record: record.image_id)), bad)
 
 
 def _images(files: Collection[Path]) -> list[Path]:

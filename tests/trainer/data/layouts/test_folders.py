@@ -28,6 +28,16 @@ def test_folders_are_classes(tmp_path: Path) -> None:
     assert usual_split(dataset) == "lesion"
 
 
+def test_bitmaps_are_read_and_a_format_that_is_not_is_named(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "a/1.bmp", "b/1.BMP")
+    assert load(str(folder), size=8, cache=tmp_path / "cache").ids == ("a/1.bmp", "b/1.BMP")
+    for name in ("b/2.HEIC", "b/._2.HEIC", "Thumbs.db"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(InvalidInputError, match=r"1 unusable image: b/2.HEIC \(2.HEIC: this format is not read"):
+        load(str(folder), size=8, cache=tmp_path / "cache")
+    assert len(load(str(folder), size=8, cache=tmp_path / "cache", skip_bad=True)) == 2
+
+
 @pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "valid", "TEST")])
 def test_parts_are_kept(tmp_path: Path, parts: tuple[str, ...]) -> None:
     paths = [f"{part}/{name}/{number}.jpg" for part in parts for name in ("a", "b") for number in range(2)]
