@@ -327,7 +327,7 @@ def answers_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
         (without_answers(fewer_images), f"{PGD}: correct predictions do not match {IMAGES} images; the report was changed"),
         (
             of_an_earlier_version,
-            r"sets\[1\].settings is missing, expected an object; this version of skinaudit does not",
+            r"sets\[1\].settings is missing, expected an object; skinaudit does not write such a file",
         ),
     ],
 )

@@ -53,6 +53,26 @@ def test_full_agreement_has_a_closed_form(n: int) -> None:
     assert found.low == pytest.approx(-found.high)
 
 
+def most_likely(b: int, c: int, n: int, drop: float) -> float:
+    """Probability of a gained image at which b lost and c gained of n pairs are most likely, if the drop is `drop`."""
+    low, high = max(0.0, -drop) + 1e-15, (1 - drop) / 2 - 1e-15
+    for _ in range(200):
+        share = (low + high) / 2
+        slope = b / (share + drop) + c / share - 2 * (n - b - c) / (1 - 2 * share - drop)
+        low, high = (share, high) if slope > 0 else (low, share)
+    return low
+
+
+def test_both_limits_solve_the_score_equation_with_a_likelihood_maximised_here() -> None:
+    generator = np.random.default_rng(5)
+    for n in generator.integers(20, 3000, 60):
+        b, c = (int(count) for count in generator.integers(0, max(1, n // 8), 2))
+        found = tango_interval(b, c, int(n))
+        for drop, sign in ((found.low, 1), (found.high, -1)):
+            variance = n * (2 * most_likely(b, c, int(n), drop) + drop * (1 - drop))
+            assert (b - c - n * drop) / math.sqrt(variance) == pytest.approx(sign * 1.959963984540054, abs=1e-10)
+
+
 def test_total_loss_reaches_one() -> None:
     found = tango_interval(14, 0, 14)
     assert found.high == 1.0
