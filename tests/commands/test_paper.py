@@ -71,7 +71,7 @@ def test_a_whole_study_and_a_second_call_that_finds_nothing_to_do(
     # Both models are the same one, so a set of either is white-box for both and the answers have to agree.
     rows = {(row["attack"], row["crafted_on"] and row["crafted_on"]["hardened"]): row["figures"]
             for row in figures["rows"] if row["model"]["hardened"]}  # fmt: skip
-    assert set(rows) == {("clean", None), *((attack, on) for attack in ("fgsm", "pgd") for on in (True, False)), *((attack, True) for attack in ("pgd-sample", "autoattack"))}  # fmt: skip  # noqa: E501
+    assert set(rows) == {("clean", None), *((attack, on) for attack in ("fgsm", "pgd") for on in (True, False)), *((attack, True) for attack in ("pgd-sample", "autoattack"))} | {("pgd-dlr", True)}  # fmt: skip  # noqa: E501
     assert rows["pgd", False] == rows["pgd", True]
     assert rows["autoattack", True]["images"] == rows["pgd-sample", True]["images"] == 8
     assert folder.plot.read_bytes().startswith(b"\x89PNG")
