@@ -102,9 +102,9 @@ def contract(
     else:
         drafted, notes = read_engine_contract(known), {}
     if (name is not None or classes is not None) and data is None:
-        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
+        raise InvalidInputError("--name and --classes need --data: they are about its images")
     if sets is not None and data is not None:
-        raise InvalidInputError("--data, --sets: both name images; leave one of them out")
+        raise InvalidInputError("--data and --sets both name images; leave one of them out")
     if data is not None:
         with bars() as bar:
             sets = images_for(
@@ -113,7 +113,7 @@ def contract(
     if sets is not None:
         drafted, notes = _searched(engine, sets, drafted, notes, known=known, take=take, threads=thread_count(threads))
     elif take is not None or known is not None:
-        raise InvalidInputError("--take, --contract: are about images; name these with --sets or --data")
+        raise InvalidInputError("--take and --contract need images: name them with --data or --sets")
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
