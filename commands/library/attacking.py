@@ -75,7 +75,7 @@ def attack(
         from skinaudit.trainer.train import SET_ATTACKS
 
         if this_worker().size > 1:
-            raise InvalidInputError("--data: several processes share the attack on a run's own images only; start one process")
+            raise InvalidInputError("--data: several processes can share a run's own images only; start one process")
         if against is not None:
             raise InvalidInputError("--against and --data cannot be used together; leave one of them out")
         plans = plans_for(run, tuple(attack) or SET_ATTACKS, norm=norm, eps=eps, settings=settings)
