@@ -135,7 +135,8 @@ def _searched(
     """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
     from dataclasses import replace
 
-    from skinaudit.audit.contract_search import search_contract, search_lines
+    from skinaudit.artifacts.external import read_external
+    from skinaudit.audit.contract_search import USUAL_ASPECT, search_contract, search_lines
     from skinaudit.audit.evidence.inputs import clean_set_in
     from skinaudit.audit.evidence.regrouping import regrouped
     from skinaudit.engines.open import open_session
@@ -149,10 +150,11 @@ def _searched(
             f"{engine}: takes images of {drafted.size} pixels, {clean.path} has {size}; --data DIR makes a clean set of the "
             "engine's size from images"
         )
-    base = replace(drafted, size=size)
+    base, described = replace(drafted, size=size), read_external(sets)
     with bars() as bar:
         search = search_contract(
             open_session(engine, threads=threads), clean, base, where=str(engine), given=known is not None,
+            aspect=(None if described is None else described.aspect) or USUAL_ASPECT,
             progress=bar("trying"),
         )  # fmt: skip
     for line in search_lines(search):
