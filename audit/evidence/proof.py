@@ -25,7 +25,7 @@ from skinaudit.engines.networks.of_structure import Weights, network_of
 from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 
-Lack = Literal["format", "record", "file"]
+Lack = Literal["format", "maker", "record", "file"]
 _LISTED = 3
 
 
@@ -34,9 +34,9 @@ class Proof:
     """The result of comparing a file with its run.
 
     file: the file that was read. lack: why a part is not proved, None if everything is: the file's `format` cannot be
-    read, a `file` is missing, or the run has no `record` of the structure of an architecture that is not known. unproved:
-    the same as text. difference: text that names the layer of the file that does not come from the run; empty if there is
-    none.
+    read, skinaudit is not the `maker` of such files, a `file` is missing, or the run has no `record` of the structure of an
+    architecture that is not known. unproved: the same as text. difference: text that names the layer of the file that does
+    not come from the run; empty if there is none.
     """
 
     file: str
@@ -56,6 +56,13 @@ def prove(path: Path, inputs: Inputs) -> Proof:
         return Proof(path.name, "format", "another tool made it, and its weights are not available")
     if _readable(path, manifest.runtime):
         return _proved(path, manifest.runtime, path, manifest)
+    runtime = RUNTIMES.get(manifest.runtime)
+    if runtime is None or not runtime.runs_code or path.suffix.lower() not in runtime.suffixes:
+        return Proof(
+            path.name,
+            "maker",
+            f"skinaudit builds no {path.suffix} files for {show(manifest.runtime)}, so its manifest proves nothing",
+        )
     unproved = f"the format of {path.name} cannot be read: nothing shows that it holds the weights of its run"
     graph = path.parent / manifest.graph.file
     if not _readable(graph, "onnxruntime") or not graph.is_file():

@@ -65,8 +65,8 @@ class Reference:
 
 
 def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> Control:
-    """Compare logits, float32 (N, classes), with those stored in the set; raises InvalidInputError naming the set where they
-    do not reproduce.
+    """Compare logits, float32 (N, classes), with those stored in the set. Raises InvalidInputError, naming the set, if they
+    differ.
 
     Each image has a scale of its own, at least the median one, so that a few large logits hide nothing of the others. An
     answer may differ only on a near tie, and on few images.

@@ -72,7 +72,7 @@ def attack(
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:
         if against is not None:
-            raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
+            raise InvalidInputError("--against and --data cannot be used together; leave one of them out")
         plans = plans_for(run, tuple(attack) or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
         return _attack_external(
             run, plans, data=str(data), name=name, skip_bad=skip_bad, seed=seed, classes=classes, progress=progress
@@ -86,7 +86,7 @@ def attack(
 
 def _refuse_without_data(given: Mapping[str, bool], attack_names: Sequence[str]) -> None:
     for flag in (flag for flag, is_given in given.items() if is_given):
-        raise InvalidInputError(f"{flag}: is about other images than the run's own; name these with --data")
+        raise InvalidInputError(f"{flag} needs --data: it is about images that are not the run's own")
     if not attack_names:
         raise InvalidInputError("attack: name one or more with --attack, such as --attack pgd")
 

@@ -178,9 +178,9 @@ def _engine_images(
 
     (engine, *more_engines) = engines
     if data is None:
-        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
+        raise InvalidInputError("--name and --classes need --data: they are about its images")
     if more_engines or sets is not None:
-        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
+        raise InvalidInputError("--data works with one engine, and without --sets; it makes a clean set for this engine")
     if contract is None:
         raise InvalidInputError(
             f"{engine}: --data needs --contract FILE. If another tool made the engine, write one with `skinaudit contract "

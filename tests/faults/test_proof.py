@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto
 
-from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, resolve, write_run
+from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, resolve, write_engine_manifest, write_run
 from skinaudit.artifacts.structure import STEP, Step, read_structure, write_structure
 from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.engines.half import to_half
@@ -77,6 +77,17 @@ def test_a_trigger_in_the_record_is_seen(copied: Lab) -> None:
     write_structure(path, replace(recorded, steps=steps))
     write_run(copied.run, replace(run, structure=record(path, relative_to=copied.run)))
     assert "1 amin steps instead of 0" in proof_of(copied.engine("fp32")).difference
+
+
+@pytest.mark.parametrize(("suffix", "runtime"), [(".tflite", "openvino"), (".onnx", "tensorrt"), (".onnx", "of my own")])
+def test_a_manifest_beside_a_format_that_is_never_built_proves_nothing(copied: Lab, suffix: str, runtime: str) -> None:
+    """The graph that it names is honest; the file that runs may be anything."""
+    path = copied.run / "engines" / f"other{suffix}"
+    path.write_bytes(b"another model")
+    manifest = read_engine_manifest(copied.engine("fp32"))
+    own = replace(manifest, engine=record(path, relative_to=path.parent), runtime=runtime)
+    write_engine_manifest(own, engine=path)
+    assert proof_of(path).lack == "maker"
 
 
 @pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda one: f"{one.rewrite}-{one.precision}")
