@@ -71,9 +71,14 @@ def attack(
     torch.set_num_threads(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:
+        from skinaudit.trainer.shards import this_worker
+        from skinaudit.trainer.train import SET_ATTACKS
+
+        if this_worker().size > 1:
+            raise InvalidInputError("--data: several processes can share a run's own images only; start one process")
         if against is not None:
             raise InvalidInputError("--against and --data cannot be used together; leave one of them out")
-        plans = plans_for(run, tuple(attack) or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
+        plans = plans_for(run, tuple(attack) or SET_ATTACKS, norm=norm, eps=eps, settings=settings)
         return _attack_external(
             run, plans, data=str(data), name=name, skip_bad=skip_bad, seed=seed, classes=classes, progress=progress
         )
