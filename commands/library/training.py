@@ -78,9 +78,9 @@ def train(
     """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD sets.
 
     Each argument is the option of `skinaudit train` with the same name, and has the same default. `runs/latest` becomes a
-    link to the run. report: called with what becomes known on the way; without it that goes to the log. Raises
-    InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without the extra `train`,
-    TrainingDivergedError where the loss is no number any more.
+    link to the run. report: receives the data, the progress and each epoch during the training; without it they go to
+    the log. Raises InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without
+    the extra `train`, and TrainingDivergedError if the loss becomes NaN or infinite.
     """
     need("train", *TRAINING)
     from skinaudit.trainer.claim import check_folder, claim_folder
