@@ -79,9 +79,14 @@ def about_memory(text: str) -> bool:
 
 
 def first_few(items: Sequence[str], *, limit: int = 5) -> str:
-    """Join the first few offenders for a one-line message and count the rest."""
-    shown = ", ".join(items[:limit])
+    """Join the first few offenders, each shortened, for a one-line message and count the rest."""
+    shown = ", ".join(map(shortened, items[:limit]))
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long for a message: names from outside may have a million characters."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def choose_one(what: str, name: str, choices: Sequence[str]) -> str:

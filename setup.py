@@ -27,9 +27,9 @@ def description(readme: str, *, repository: str, version: str) -> str:
 
 def read_version() -> str:
     """`__version__` of the package, read without importing it."""
-    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
-    assert found is not None
-    return found[1]
+    match = re.search(r'^__version__ = "(.+)"$', (ROOT / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
 if __name__ in ("__main__", "__mp_main__"):

@@ -38,9 +38,10 @@ class EngineContract:
     each image of a set is resized to them. colour: `grey` is one channel, the luminance of ITU-R BT.601. scale: a
     rational, so that 1/255 is a division by 255 and not a multiplication by its rounded inverse. mean, std: per channel,
     in the order of `colour`, in units of p * scale; for grey the first counts. normalise: `per image` standardises each
-    image by its own mean and standard deviation, instead of mean and std. crop: share of the side that is cut from the
-    middle of the frame and enlarged to the full size. input, output: names of the tensors, None if there is only one of
-    each. batch: fixed batch size of the service, None if it may be any.
+    image by its own mean and standard deviation, instead of mean and std. crop: share of the height, and without
+    crop_width of the width, too, that is cut from the middle of the frame and enlarged to the full size. input, output:
+    names of the tensors, None if there is only one of each. batch: fixed batch size of the service, None if it may be
+    any.
 
     classes: meaning of the output columns, in their order. answer: logits, probabilities that sum to 1 or to 100, or one
     sigmoid per class. positive: for an engine with one output column (a sigmoid or its logit), the class of that column;
@@ -65,6 +66,7 @@ class EngineContract:
     mapping: Mapping[str, tuple[str, ...]] | None = None
     normalise: Normalise = "constants"
     crop: float = 1.0
+    crop_width: float | None = None
     height: int | None = None
     width: int | None = None
 
@@ -90,6 +92,11 @@ class EngineContract:
         return self.height or self.size, self.width or self.size
 
     @property
+    def kept(self) -> tuple[float, float]:
+        """The share of height and of width that is cut from the middle."""
+        return self.crop, self.crop if self.crop_width is None else self.crop_width
+
+    @property
     def channels(self) -> int:
         """Of the engine's images."""
         return 1 if self.colour == "grey" else CHANNELS
@@ -104,6 +111,7 @@ _INPUT = Known(
         "batch": Annotated[int, Range(1, MAX_BATCH)], "scale": int | float | str,
         "mean": tuple[_MEAN, _MEAN, _MEAN], "std": tuple[_STD, _STD, _STD],
         "normalise": Normalise, "crop": Annotated[float, Range(0.1, 1)],
+        "crop_width": Annotated[float, Range(0.1, 1)],
         "height": Annotated[int, Range(1, MAX_SIZE)], "width": Annotated[int, Range(1, MAX_SIZE)],
     },
     required=("size", "layout", "dtype", "colour", "scale", "mean", "std"), others=False,
@@ -144,7 +152,7 @@ def read_engine_contract(path: Path) -> EngineContract:
         scale=_scale(given["scale"], path), mean=mean, std=std, answer=answered["answer"], input=given.get("name"),
         output=answered.get("name"), batch=given.get("batch"), positive=positive, threshold=threshold,
         mapping=answered.get("mapping"), normalise=given.get("normalise", "constants"), crop=float(given.get("crop", 1)),
-        height=given.get("height"), width=given.get("width"),
+        crop_width=given.get("crop_width"), height=given.get("height"), width=given.get("width"),
     )  # fmt: skip
 
 
@@ -165,6 +173,7 @@ def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
 
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
     """The contract as commented TOML. notes: by entry name (`size`, `classes`, ...), what a reader should check there."""
+    cropped = min(contract.kept) < 1 or "crop" in notes
     rows = [
         "# How the engine takes its pixels, and what its outputs mean.",
         "# A pixel p (0 to 255) enters as (p * scale - mean) / std.",
@@ -184,7 +193,8 @@ def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
             if contract.normalise == "per image"
             else []
         ),
-        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if contract.crop < 1 or "crop" in notes else []),
+        *([f"crop = {contract.crop:g}   # of the side, from the middle"] if cropped else []),
+        *([] if contract.crop_width is None else [f"crop_width = {contract.crop_width:g}   # of the width alone"]),
         "# batch = 1   # batch size of the service, if it never changes; the audit then uses only this size"
         if contract.batch is None
         else f"batch = {contract.batch}",

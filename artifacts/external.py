@@ -46,6 +46,11 @@ class ExternalSets:
     def __post_init__(self) -> None:
         check_name(self.name)
 
+    @property
+    def aspect(self) -> float | None:
+        """Width over height of the commonest frame; None where no size is known."""
+        return self.frames[0][0] / self.frames[0][1] if self.frames and self.frames[0][1] else None
+
 
 def check_name(name: str) -> str:
     """The name; raises InvalidInputError for one that is no plain file name."""

@@ -13,7 +13,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import range_text
 from skinaudit.artifacts.manifest import versions
 from skinaudit.audit.checks import Earlier, Evidence, Finding, run_checks
-from skinaudit.audit.contract_search import Search, search_contract
+from skinaudit.audit.contract_search import USUAL_ASPECT, Search, search_contract
 from skinaudit.audit.evidence.answers import AnsweredSet, answer_sets, attacked_sets
 from skinaudit.audit.evidence.computed_precision import measure_precision
 from skinaudit.audit.evidence.conditions import compare_conditions
@@ -232,8 +232,9 @@ def _search(request: Request, inputs: Inputs) -> Search | None:
         request.engine, runtime=request.runtime, provider=request.provider, threads=request.threads, plan=request.plan,
         allow_code=request.allow_code,
     )  # fmt: skip
+    aspect = (None if inputs.external is None else inputs.external.described.aspect) or USUAL_ASPECT
     try:
-        return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True)
+        return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True, aspect=aspect)
     except EngineError:  # it answers to its own contract alone, so there is no other one to name
         return None
 

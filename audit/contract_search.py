@@ -30,12 +30,16 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 """Of ImageNet in steps of 8 bit, red first; VGG and ResNet of Keras and Caffe take it from BGR pixels."""
 CROP = 0.875
 """224 of 256: the share of the side that most ImageNet pipelines keep."""
+USUAL_ASPECT = 4 / 3
+"""Width over height of most dermoscopic frames, such as those of HAM10000."""
 _FIRST, _SECOND = 20, 60
 """Images of each class in the first round, over all preprocessings, and in the second, over the best of them."""
 _MOST_FIRST, _MOST_SECOND = 200, 600
 _TOGETHER = 300
 """Images of all classes in the second round, where there are few classes and these have as many."""
 _FINALISTS = 4
+_SQUARE = 0.02
+"""Frames whose sides differ by less are square."""
 _BATCH = 32
 _CONFIDENCE = 0.99
 _OF_CONTRACT = "that of the contract"
@@ -94,14 +98,16 @@ def search_contract(
     *,
     where: str,
     given: bool,
+    aspect: float = USUAL_ASPECT,
     progress: Progress | None = None,
 ) -> Search:
     """Try the usual preprocessings and orders of classes on a clean set.
 
     base: what is known of the engine: names, dtype, layout, answer; given: a person wrote it, so that it is tried, too, and
     its order of classes is a usual one. Where it maps columns to classes it stays as it is but for the preprocessing, and
-    `clean` has its tasks for classes. Raises InvalidInputError for an engine of another number of columns than the set has
-    classes, EngineError where the engine answers to no preprocessing.
+    `clean` has its tasks for classes. aspect: width over height of the frames that were squashed to squares. Raises
+    InvalidInputError for an engine of another number of columns than the set has classes, EngineError where the engine
+    answers to no preprocessing.
     """
     classes = clean.info.contract.classes
     if base.mapping is None and len(base.classes) != len(classes):
@@ -121,12 +127,30 @@ def search_contract(
     finalists = [(read.reading.name, read.reading.contract) for read in best]
     if given and all(_key(contract) != _key(base) for _, contract in finalists):
         finalists += own
-    finalists += [(f"{name}, centre crop", replace(contract, crop=CROP)) for name, contract in finalists[:2]
-                  if contract.crop == 1]  # fmt: skip
+    finalists += [
+        (f"{name}, {part}", replace(contract, crop=height, crop_width=width))
+        for place, (name, contract) in enumerate(finalists[:2])
+        if min(contract.kept) == 1
+        for part, height, width in (_CENTRE_CROP, *(_middle_squares(aspect) if place == 0 else ()))
+    ]
     per_class = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
     second = rounds.answers(finalists, per_class=per_class, most=_MOST_SECOND)
     second.sort(key=lambda read: -read.whole)
     return _search_result(second, classes, tried=len(candidates) + 2)
+
+
+_Part = tuple[str, float, float | None]
+"""What is cut from the middle of a frame: its name, and the entries crop and crop_width."""
+_CENTRE_CROP: _Part = ("centre crop", CROP, None)
+
+
+def _middle_squares(aspect: float) -> tuple[_Part, ...]:
+    """The middle square of a frame whose shape is kept, whole and cropped, as shares of its height and width."""
+    if abs(aspect - 1) < _SQUARE:
+        return ()
+    height, width = min(1.0, aspect), min(1.0, 1 / aspect)
+    squares = (("middle square", 1.0), ("middle square, centre crop", CROP))
+    return tuple((part, round(share * height, 4), round(share * width, 4)) for part, share in squares)
 
 
 def search_lines(search: Search) -> Iterator[str]:
@@ -241,9 +265,11 @@ def _search_result(read: Sequence[_Read], classes: Sequence[str], *, tried: int)
             f"{100 * chosen.interval.high:.1f}], the next preprocessing ({worse[0].name}) {worse[0].balanced:.1%}"
         )
     doubts = {}
-    if chosen is not None and chosen.contract.crop == 1 and any(reading.contract.crop < 1 for reading in kept):
+    parts = [reading for reading in kept if min(reading.contract.kept) < 1]
+    if chosen is not None and min(chosen.contract.kept) == 1 and parts:
+        shares = " or ".join(_crop_text(reading.contract) for reading in parts)
         doubts["crop"] = (
-            f"{CROP:g} fits these images as well: ask whether the engine was trained on the middle of its frames"
+            f"these images fit crop = {shares} as well: ask whether the engine was trained on the middle of its frames"
         )
         reason += "; these images cannot distinguish the whole frame (written here) from its centre crop"
     ranked = tuple(other.reading for other in read)
@@ -258,7 +284,7 @@ def _choice(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
     if any(_key(reading.contract, crop=False) != _key(best.contract, crop=False) for reading in rivals):
         names = ", ".join(dict.fromkeys(f"'{reading.name}'" for reading in rivals))
         return None, f"these images cannot distinguish these candidates: {names}; more images would decide"
-    uncropped = next((reading for reading in rivals if reading.contract.crop == 1), best)
+    uncropped = next((reading for reading in rivals if min(reading.contract.kept) == 1), best)
     if uncropped.order.unsure:
         pairs = ", ".join(f"{classes[first]} and {classes[second]}" for first, second in uncropped.order.unsure)
         return None, f"these images cannot distinguish the columns of {pairs}; more images would decide"
@@ -283,7 +309,7 @@ def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[st
     """Every usual one that the engine's input can take."""
     ports = {port.name: port for port in session.inputs}
     port = ports.get(base.input or "", session.inputs[0])
-    plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0)
+    plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0, crop_width=None)
     layouts: list[Layout] = []
     layouts += ["NCHW"] if port.shape[1] in (base.channels, None) else []
     layouts += ["NHWC"] if port.shape[3] in (base.channels, None) else []
@@ -347,8 +373,13 @@ def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
     if contract.normalise == "per image":
         scale, shift = [1.0], [0.0]
     numbers = tuple(float(f"{number:.5g}") for number in (*scale, *shift))
-    of_crop = contract.crop if crop else 1.0
+    of_crop = contract.kept if crop else (1.0, 1.0)
     return contract.layout, contract.dtype, contract.colour, contract.normalise, numbers, of_crop
+
+
+def _crop_text(contract: EngineContract) -> str:
+    width = "" if contract.crop_width is None else f" with crop_width = {contract.crop_width:g}"
+    return f"{contract.crop:g}{width}"
 
 
 def _same_contract(first: EngineContract, second: EngineContract) -> bool:

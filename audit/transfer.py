@@ -22,7 +22,8 @@ from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few
 
-DEFAULT_ATTACK = "pgd"
+DEFAULT_ATTACKS = ("pgd-dlr", "pgd")
+"""The stronger of the sets that a run ends with: now, and of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Replay the set that each run crafted on itself on the fp32 engine of every run.
 
-    attack: which set, by its name, attack or title (`pgd linf 2/255`); default `pgd`. Raises InvalidInputError where a
+    attack: which set, by its name, attack or title (`pgd linf 2/255`); default
+    the first of DEFAULT_ATTACKS that all runs have. Raises InvalidInputError where a
     run lacks the set or the engine, the runs were tested on other images, or stored logits do not reproduce.
     """
     if len(runs) < 2 or len({run.resolve() for run in runs}) != len(runs):
@@ -89,7 +91,8 @@ def _matrix(
     runs: Sequence[Path], attack: str | None, provider: Provider | None, threads: int | None, batch_size: int,
     progress: Progress | None,
 ) -> TransferMatrix:  # fmt: skip
-    sides = [_open(run, attack or DEFAULT_ATTACK, provider=provider, threads=threads) for run in runs]
+    chosen = attack or _usual_attack(runs)
+    sides = [_open(run, chosen, provider=provider, threads=threads) for run in runs]
     first = sides[0]
     for side in sides[1:]:
         _check_comparable(first, side)
@@ -118,6 +121,12 @@ def _matrix(
         synthetic=any(side.clean.info.synthetic for side in sides),
         versions=versions("numpy", "onnx", "safetensors", *LIBRARIES),
     )
+
+
+def _usual_attack(runs: Sequence[Path]) -> str:
+    """The first of DEFAULT_ATTACKS of which each run has a set; the first one where there is none."""
+    have = [{image_set.info.attack for image_set in _sets(run, read_run(run))} for run in runs]
+    return next((name for name in DEFAULT_ATTACKS if all(name in names for names in have)), DEFAULT_ATTACKS[0])
 
 
 def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int | None) -> _Side:

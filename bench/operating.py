@@ -55,7 +55,7 @@ MALIGNANT_RIGHT = (0.75, 0.55)
 TOGETHER = 0.5
 """Probability that an image goes with its lesion, in the source's answers and in the engine's flips."""
 SIZES = (400, 1_000, 3_000, 10_000, 50_000)
-LOSING_SIZES = (400, 800, 1_000, 3_000, 10_000)
+LOSING_SIZES = (400, 600, 800, 1_000, 3_000, 10_000)
 TURNED = "turned benign, as many gained"
 FLIPS = (0.0005, 0.001, 0.005, 0.02, 0.045)
 BEFORE = Policy(malignant_to_benign=0)

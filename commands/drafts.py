@@ -102,9 +102,9 @@ def contract(
     else:
         drafted, notes = read_engine_contract(known), {}
     if (name is not None or classes is not None) and data is None:
-        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
+        raise InvalidInputError("--name and --classes need --data: they are about its images")
     if sets is not None and data is not None:
-        raise InvalidInputError("--data, --sets: both name images; leave one of them out")
+        raise InvalidInputError("--data and --sets both name images; leave one of them out")
     if data is not None:
         with bars() as bar:
             sets = images_for(
@@ -113,7 +113,7 @@ def contract(
     if sets is not None:
         drafted, notes = _searched(engine, sets, drafted, notes, known=known, take=take, threads=thread_count(threads))
     elif take is not None or known is not None:
-        raise InvalidInputError("--take, --contract: are about images; name these with --sets or --data")
+        raise InvalidInputError("--take and --contract need images: name them with --data or --sets")
     text = write_toml(drafted, notes=notes)
     if output is None:
         click.echo(text, nl=False)
@@ -135,7 +135,8 @@ def _searched(
     """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
     from dataclasses import replace
 
-    from skinaudit.audit.contract_search import search_contract, search_lines
+    from skinaudit.artifacts.external import read_external
+    from skinaudit.audit.contract_search import USUAL_ASPECT, search_contract, search_lines
     from skinaudit.audit.evidence.inputs import clean_set_in
     from skinaudit.audit.evidence.regrouping import regrouped
     from skinaudit.engines.open import open_session
@@ -149,10 +150,11 @@ def _searched(
             f"{engine}: takes images of {drafted.size} pixels, {clean.path} has {size}; --data DIR makes a clean set of the "
             "engine's size from images"
         )
-    base = replace(drafted, size=size)
+    base, described = replace(drafted, size=size), read_external(sets)
     with bars() as bar:
         search = search_contract(
             open_session(engine, threads=threads), clean, base, where=str(engine), given=known is not None,
+            aspect=(None if described is None else described.aspect) or USUAL_ASPECT,
             progress=bar("trying"),
         )  # fmt: skip
     for line in search_lines(search):

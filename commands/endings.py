@@ -74,7 +74,7 @@ def _check_memory() -> None:
         _try_algebra()
     _, status = os.waitpid(process, 0)
     if status:
-        raise SkinauditError(f"memory lacks: its limit (ulimit -v) is {limit / 2**20:,.0f} MiB; raise it")
+        raise SkinauditError(f"not enough memory: its limit (ulimit -v) is {limit / 2**20:,.0f} MiB; raise it")
     with suppress(ImportError):  # told by the command that needs it
         _multiply()
 

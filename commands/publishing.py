@@ -81,7 +81,7 @@ def bom(run: Path | None, output: Path | None, force: bool, licence: str | None)
     if output is not None and output.exists() and not force:
         raise InvalidInputError(f"{output}: exists already; choose another --output or add --force")
     if run is None and licence is not None:
-        raise InvalidInputError("--license: is that of a run's model; name the run")
+        raise InvalidInputError("--license needs RUN: it is the licence of the model of a run")
     bill, left_out = (package_bill(), {}) if run is None else run_bill(run, licence=licence)
     for name, reason in left_out.items():
         note(f"left out: {name}: {reason}")

@@ -25,8 +25,8 @@ _SECTIONS = {
     "Data": ("--data", "--classes", "--split", "--images", "--size", "--skip-bad"),
     "Model": ("--arch", "--width", "--head", "--threshold", "--weights", "--for-int8", "--calibrate", "--specificity"),
     "Attacks and hardening": (
-        "--hardening", "--eps", "--norm", "--hardening-eps", "--class-eps", "--steps", "--awp", "--warm-up", "--ramp",
-        "--clean-share", "--attack-batch-norm",
+        "--hardening", "--eps", "--norm", "--attack", "--hardening-eps", "--class-eps", "--steps", "--awp", "--warm-up",
+        "--ramp", "--clean-share", "--attack-batch-norm",
     ),
     "Recipe": (
         "--recipe", "--epochs", "--batch", "--learning-rate", "--class-weighting", "--class-cost", "--logit-adjustment",
@@ -67,6 +67,9 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
 @click.option("--eps", default="4/255", show_default=True, metavar="K/255",
               help="Radius of the attacks, in hardening and in the sets, as a fraction of 255.")  # fmt: skip
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True, help=_NORM_HELP)
+@click.option("--attack", "attack_names", multiple=True, metavar="NAME[:KEY=VALUE,...]",
+              help=f"Attack of a set that the run ends with: {listed(attack_names())}; can be repeated  [default: fgsm and "
+              "pgd-dlr].")  # fmt: skip
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Training eps, if different from --eps.")
 @click.option("--class-eps", "class_eps", multiple=True, metavar="CLASS=EPS",
               help="Training eps for the images of a class, such as mel=3/255. Can be repeated.")  # fmt: skip
@@ -144,11 +147,12 @@ def train(
     class_costs: tuple[str, ...],
     class_eps: tuple[str, ...],
     specificities: tuple[float, ...],
+    attack_names: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Train a classifier and write a run.
 
-    A run is a folder with the weights, a log, learning curves, and three sets of test images: clean, FGSM and PGD-40.
+    A run is a folder with the weights, a log, learning curves, and three sets of test images: clean, FGSM and PGD.
     Without --data the training uses embedded synthetic images.
 
     \b
@@ -163,7 +167,12 @@ def train(
 
     with bars() as bar:
         trained = library.train(
-            class_cost=class_costs, class_eps=class_eps, specificity=specificities, report=reporter(bar), **options
+            class_cost=class_costs,
+            class_eps=class_eps,
+            attack=attack_names,
+            specificity=specificities,
+            report=reporter(bar),
+            **options,
         )
     manifest = trained.manifest
     if as_json:
@@ -185,7 +194,7 @@ def train(
 @click.argument("run", type=click.Path(path_type=Path), default=LATEST)
 @click.option("--attack", "attack_names", multiple=True, metavar="NAME[:KEY=VALUE,...]",
               help=f"{listed(attack_names())}, with its own settings; can be repeated  "
-              "[default with --data: fgsm and pgd].")  # fmt: skip
+              "[default with --data: fgsm and pgd-dlr].")  # fmt: skip
 @click.option("--data", default=None, metavar="DIR|FILE.npz|synthetic",
               help="Use these images instead of the run's own test images, in any form that `skinaudit train` "
               "accepts.")  # fmt: skip

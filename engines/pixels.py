@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-def middle(images: NDArray[Any], share: float) -> Floats:
-    """The middle of images (N, C, S, S), `share` of their sides, enlarged to S x S again: bilinear, as float32 pixels."""
-    weights = _enlarging(images.shape[2], share)
-    rows = np.einsum("ts,ncsw->nctw", weights, images.astype(np.float32), optimize=True)
-    return np.asarray(np.einsum("ts,nchs->ncht", weights, rows, optimize=True), np.float32)
+def middle(images: NDArray[Any], height: float, width: float) -> Floats:
+    """The middle of images (N, C, S, S), these shares of their sides, enlarged to S x S again: bilinear, float32 pixels."""
+    side = images.shape[2]
+    rows = np.einsum("ts,ncsw->nctw", _enlarging(side, height), images.astype(np.float32), optimize=True)
+    return np.asarray(np.einsum("ts,nchs->ncht", _enlarging(side, width), rows, optimize=True), np.float32)
 
 
 def resized(images: NDArray[Any], height: int, width: int) -> Floats:

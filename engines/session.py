@@ -161,8 +161,8 @@ class SessionEngine:
     def _tensor(self, images: Images) -> NDArray[Any]:
         """The engine's input: the pixels in its colour order, layout, scale and dtype."""
         contract = self._contract
-        if contract.crop < 1:
-            images = middle(images, contract.crop)
+        if min(contract.kept) < 1:
+            images = middle(images, *contract.kept)
         if contract.sides != (contract.size, contract.size):
             images = resized(images, *contract.sides)
         if contract.colour == "grey":

@@ -1,6 +1,6 @@
 """Draw clean images, amplified perturbations and adversarial images of a run with the source model's predictions, as a PNG.
 
-python examples/02_look_at_a_set.py runs/latest pgd-linf-4 look.png
+python examples/02_look_at_a_set.py runs/latest pgd-dlr-linf-4 look.png
 """
 
 from __future__ import annotations

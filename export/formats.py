@@ -71,7 +71,7 @@ def default_formats(precision: str) -> tuple[str, ...]:
     fitting = tuple(name for name in ("onnx", *plans[:1]) if precision in FORMATS[name].graphs)
     if not fitting:
         offering = ", ".join(name for name, form in FORMATS.items() if precision in form.graphs) or "none"
-        raise InvalidInputError(f"{precision}: no format for it by default here; name one by --format: {offering}")
+        raise InvalidInputError(f"{precision}: has no default format here; name one with --format: {offering}")
     return fitting
 
 

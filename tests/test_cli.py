@@ -45,7 +45,7 @@ def test_three_commands(workplace: Path) -> None:
     assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
     assert done.stdout.startswith("SYNTHETIC images")
     assert f"\n{report['verdict']}" in done.stdout
-    assert [one["title"] for one in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd linf 4/255"]
+    assert [one["title"] for one in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd-dlr linf 4/255"]
     assert report["description"]["found"].keys() == {"fp16"}
     assert remarks(done.stderr) == []
 
@@ -220,7 +220,7 @@ def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
 def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(workplace / "runs/latest", tmp_path / "copy")
     done = in_process(
-        "transfer", "runs/latest", str(copied), "--attack", "pgd-linf-4", "--json", "--threads", "1", cwd=workplace
+        "transfer", "runs/latest", str(copied), "--attack", "pgd-dlr-linf-4", "--json", "--threads", "1", cwd=workplace
     )
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)["cells"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinaudit.errors import choose_one, in_one_line, no_such_file
+from skinaudit.errors import choose_one, first_few, in_one_line, no_such_file
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
@@ -29,3 +29,8 @@ def test_a_missing_file_gets_the_nearest_one_of_its_folder_else_advice(tmp_path:
     )
     for lost in (tmp_path / "model.xml", tmp_path / "none" / "fp16.onnx"):
         assert no_such_file(lost, "engine", "export it") == f"{lost}: no such engine; export it"
+
+
+def test_names_of_a_million_characters_do_not_fill_a_message() -> None:
+    assert first_few(["mel", "nv"]) == "mel, nv"
+    assert first_few(["a" * 300, "b" * 10**6]) == f"{'a' * 300}, {'b' * 300}..."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set, write_set
 from skinaudit.artifacts.attack_record import AttackRecord, joined
 from skinaudit.artifacts.contract import InputContract
-from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.files import Progress, digest_parts
 from skinaudit.artifacts.manifest import read_run, record, resolve, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.run_folder import RunFolder
@@ -29,10 +30,13 @@ from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
+from skinaudit.trainer.shards import ALONE, Part, Worker, shared_batches, this_worker
 from skinaudit.true_fp32 import true_fp32
 
 _PATIENCE = 60.0
 """Seconds to wait for another attack that enters its set in the manifest."""
+_WHOLE_DAY = 24 * 3600.0
+"""Seconds to wait for a batch of another process."""
 _SILENT = 0.5
 
 
@@ -51,6 +55,15 @@ class AttackPlan:
         changed = {key: value for key, value in sorted(self.settings.items()) if value != defaults.get(key)}
         suffix = "".join(f"-{key}" if value is True else f"-{key}{value}" for key, value in changed.items())
         return f"{self.attack}-{self.threat_model.norm}-{self.threat_model.eps_text.removesuffix('/255')}{suffix}"
+
+
+def check_plan(plan: AttackPlan) -> None:
+    """Raise InvalidInputError where no model could give the set, before the time of a training is spent."""
+    _, settings = attacks.load(plan.attack, plan.settings)
+    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
+        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
+    plan.threat_model.on_grid()
+    attacks.check_settings(plan.attack, settings, plan.threat_model)
 
 
 def write_clean_set(
@@ -91,50 +104,98 @@ def write_adversarial_set(
     seed: int,
     name: str | None = None,
     batch: int = 200,
+    worker: Worker = ALONE,
     progress: Progress | None = None,
 ) -> AdversarialSet:
     """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
 
     name: of the set, the plan's where None. Labels stay the truth. A targeted attack aims each image at a class drawn
     uniformly among the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
-    bytes on one machine. Raises InvalidInputError where the model gives no gradients.
+    bytes on one machine, however many processes share the batches. worker: this process, which has to be the one that
+    writes. Raises InvalidInputError where the model gives no gradients.
     """
-    attack, settings = attacks.load(plan.attack, plan.settings)
-    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
-        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
-    plan.threat_model.on_grid()
-    device = device_of(model)
-    generator = torch.Generator(device).manual_seed(seed)
-    classes = len(clean.info.contract.classes)
-    aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
-    aimed = aims if settings.get("targeted") else clean.labels
+    crafting = _Crafting(path, model, clean, plan, source, seed, batch)
     parts: list[NDArray[np.uint8]] = []
     records: list[AttackRecord] = []
-    batch = max(batch, len(clean)) if attacks.whole_set(plan.attack) else batch
-    for part, original in zip(slices(len(clean), batch), clean.batches(batch), strict=True):
-        pixels, truth = to_pixels(original, device=device), torch.from_numpy(aimed[part]).to(device)
-        if not parts:  # before the time of a whole attack is spent
-            _check_gradients(_gradients(model, pixels, truth), where=plan.name)
-        trace = AttackTrace()
-        perturbed = attack(
-            model, pixels, truth, threat_model=plan.threat_model, generator=generator, trace=trace, **settings
-        )
-        grid = ball.to_grid(perturbed.cpu(), torch.from_numpy(original), threat_model=plan.threat_model)
-        parts.append(grid.numpy())
-        records.append(trace.record(ball.kept_share(perturbed.cpu(), grid, torch.from_numpy(original))))
+    for grid, noted_of_part in crafting.parts(worker):
+        parts.append(grid)
+        records.append(noted_of_part)
         if progress is not None:
-            progress(part.stop, len(clean))
+            progress(sum(map(len, parts)), len(clean))
     images, noted = np.concatenate(parts), joined(records)
     _check_gradients(~noted.silent, where=plan.name)
     info = replace(
-        clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=settings, seed=seed,
-        source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
+        clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=crafting.settings,
+        seed=seed, source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
     )  # fmt: skip
     write_set(
         path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
         source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
     )  # fmt: skip
     return open_set(path)
+
+
+@true_fp32()
+def craft_share(
+    path: Path, model: nn.Module, clean: AdversarialSet, plan: AttackPlan, *, source: str, seed: int, worker: Worker,
+    batch: int = 200,
+) -> None:  # fmt: skip
+    """Craft the batches of a process that does not write the set; arguments as `write_adversarial_set` has them."""
+    for _ in _Crafting(path, model, clean, plan, source, seed, batch).parts(worker):
+        pass
+
+
+class _Crafting:
+    """The batches of one set, each of which can be crafted by itself: held open while they are."""
+
+    def __init__(
+        self, path: Path, model: nn.Module, clean: AdversarialSet, plan: AttackPlan, source: str, seed: int, batch: int
+    ) -> None:
+        check_plan(plan)
+        self._attack, self.settings = attacks.load(plan.attack, plan.settings)
+        self._path, self._model, self._clean, self._plan, self._source, self._seed = path, model, clean, plan, source, seed
+        self._slices = tuple(slices(len(clean), max(batch, len(clean)) if attacks.whole_set(plan.attack) else batch))
+        classes = len(clean.info.contract.classes)
+        aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
+        self._aimed = aims if self.settings.get("targeted") else clean.labels
+
+    def parts(self, worker: Worker) -> Iterator[Part]:
+        """All batches in order where this process writes, else none."""
+        count = len(self._slices)
+        if worker.size == 1:
+            return map(self._craft, range(count))
+        return shared_batches(self._folder(), count, craft=self._craft, worker=worker, patience=_WHOLE_DAY)
+
+    def _craft(self, number: int) -> Part:
+        part, device = self._slices[number], device_of(self._model)
+        original = self._clean.images_at(np.arange(part.start, part.stop))
+        pixels, truth = to_pixels(original, device=device), torch.from_numpy(self._aimed[part]).to(device)
+        if number == 0:  # before the time of a whole attack is spent
+            _check_gradients(_gradients(self._model, pixels, truth), where=self._plan.name)
+        trace = AttackTrace()
+        generator = torch.Generator(device).manual_seed(_seed_of(self._seed, number))
+        perturbed = self._attack(
+            self._model, pixels, truth, threat_model=self._plan.threat_model, generator=generator, trace=trace,
+            **self.settings,
+        ).cpu()  # fmt: skip
+        clean = torch.from_numpy(original)
+        grid = ball.to_grid(perturbed, clean, threat_model=self._plan.threat_model)
+        return grid.numpy(), trace.record(ball.kept_share(perturbed, grid, clean))
+
+    def _folder(self) -> Path:
+        """Of the finished batches; its name stands for all that makes their bytes."""
+        made_from = [
+            self._plan.attack, str(self._plan.threat_model), self.settings, self._seed, self._source,
+            self._clean.images_digest, len(self._slices), str(device_of(self._model)), torch.get_num_threads(),
+            dict(versions("torch", "torchvision")),
+        ]  # fmt: skip
+        digest = digest_parts(json.dumps(made_from, sort_keys=True).encode()).removeprefix("sha256:")[:16]
+        return self._path.parent / f".{self._path.stem}.{digest}.batches"
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """The seed of one batch; of the first that of the set."""
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.bool_]:
@@ -164,8 +225,10 @@ def attack_run(
     """Write more sets for a finished run and enter them in its manifest.
 
     With `against`, another run, the sets are crafted on that run's model over this run's clean images: transfer sets, named
-    after it. Raises InvalidInputError where the contracts of the two runs differ.
+    after it. Where torchrun started several processes, they share the batches, and only the first of them returns sets.
+    Raises InvalidInputError where the contracts of the two runs differ.
     """
+    worker = this_worker()
     manifest = read_run(run)
     RunFolder(run).check_links()
     clean = open_clean_set(run, manifest)
@@ -182,8 +245,13 @@ def attack_run(
     for plan in plans:
         name = f"{plan.name}{suffix}"
         path = RunFolder(run).set_file(name)
+        if not worker.writes:
+            craft_share(path, model, clean, plan, source=weights.digest, seed=seed, worker=worker)
+            continue
         opened.append(
-            write_adversarial_set(path, model, clean, plan, name=name, source=weights.digest, seed=seed, progress=progress)
+            write_adversarial_set(
+                path, model, clean, plan, name=name, source=weights.digest, seed=seed, worker=worker, progress=progress
+            )
         )
         # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
         # Read anew, since another attack on the run may have entered a set of its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +32,7 @@ from skinaudit.artifacts.set_subgroups import of_rows
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer import checkpoint, generate
+from skinaudit.trainer import attacks, checkpoint, generate
 from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
@@ -53,7 +53,7 @@ from skinaudit.trainer.resuming import write_options
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
-SET_STEPS = 40
+SET_ATTACKS = ("fgsm", "pgd-dlr")
 
 
 Head = Literal["classes", "binary"]
@@ -67,8 +67,8 @@ class Training:
     weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
     class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
     that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
-    of its steps; also part of what makes the bits. set_steps: of the PGD set. for_int8: part of the epochs, the last ones,
-    that trains for int8.
+    of its steps; also part of what makes the bits. attacks: of its sets, each as
+    `NAME:key=value,...`. for_int8: part of the epochs, the last ones, that trains for int8.
     """
 
     arch: str
@@ -86,7 +86,7 @@ class Training:
     head: Head = "classes"
     threshold: float = 0.5
     computing: Computing = FP32
-    set_steps: int = SET_STEPS
+    attacks: tuple[str, ...] = SET_ATTACKS
     for_int8: float = 0.0
 
     def options(self) -> dict[str, Any]:
@@ -238,9 +238,19 @@ def run_contract(dataset: Dataset, training: Training) -> InputContract:
     return replace(contract, positive=positive, threshold=training.threshold)
 
 
-def set_plans(threat_model: ThreatModel, *, steps: int = SET_STEPS) -> tuple[AttackPlan, ...]:
-    """The adversarial sets that every run ends with."""
-    return AttackPlan("fgsm", threat_model), AttackPlan("pgd", threat_model, {"steps": steps})
+def set_plans(threat_model: ThreatModel, names: Sequence[str] = SET_ATTACKS) -> tuple[AttackPlan, ...]:
+    """The adversarial sets that a run ends with, by the attacks and their settings, `NAME` or `NAME:key=value,...`.
+
+    Raises InvalidInputError for no attack, unknown ones, their settings, and two that would be one set.
+    """
+    if not names:
+        raise InvalidInputError("--attack: name one attack at least, such as --attack pgd-dlr")
+    plans = tuple(AttackPlan(name, threat_model, settings) for name, settings in map(attacks.parse, names))
+    if len({plan.name for plan in plans}) < len(plans):
+        raise InvalidInputError(f"--attack: {', '.join(names)}: two of them would be the same set; leave one out")
+    for plan in plans:
+        generate.check_plan(plan)
+    return plans
 
 
 def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
@@ -314,7 +324,7 @@ def _write_sets(
             files.set_file(plan.name), frozen, clean, plan,
             source=weights.digest, seed=training.seed, progress=report.progress(f"{plan.attack} {plan.threat_model}"),
         )
-        for plan in set_plans(training.threat_model, steps=training.set_steps)
+        for plan in set_plans(training.threat_model, training.attacks)
     ]  # fmt: skip
     return [clean, *crafted]
 

@@ -22,7 +22,7 @@ RULES = {
 
 _ALMOST_ALL = 0.95
 _ADVICE = "check scale, mean, std, colour and the order of classes in the contract"
-_ENTRIES = ("layout", "colour", "scale", "mean", "std", "normalise", "crop", "answer", "classes", "positive")
+_ENTRIES = ("layout", "colour", "scale", "mean", "std", "normalise", "crop", "crop_width", "answer", "classes", "positive")
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:

@@ -48,15 +48,15 @@ class Copies:
         return len(np.unique(self.lesions))
 
 
-_found: dict[str, Copies] = {}
+_copies_by_digest: dict[str, Copies] = {}
 """By the images digest, which covers pictures and lesions: engines of one run share their clean set."""
 
 
 def find_copies(images: AdversarialSet) -> Copies:
     """Compare all pictures of a set of clean images with each other; once for each set in a process."""
-    if images.images_digest not in _found:
-        _found[images.images_digest] = _compare_all(images)
-    return _found[images.images_digest]
+    if images.images_digest not in _copies_by_digest:
+        _copies_by_digest[images.images_digest] = _compare_all(images)
+    return _copies_by_digest[images.images_digest]
 
 
 def _compare_all(images: AdversarialSet) -> Copies:

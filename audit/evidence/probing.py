@@ -29,10 +29,11 @@ WITHOUT_SETS = ThreatModel("linf", Fraction(4))
 
 @dataclass(frozen=True, eq=False)
 class ProbePlan:
-    """A fresh attack to run. settings: all that the search takes by name, `queries` an image among them. images: how many
-    to attack at most. threat_model: None takes that of most of the audit's sets. gated: whether the same attack on the
-    reference is a fair comparison, so that the difference is a drop and replay can be told from it. by_answers: the search
-    sees nothing but answers. small: the one of every audit, which spends no second search on the stored images.
+    """A fresh attack to run. settings: all settings of the search by name, with `queries` for each image. images: the
+    largest number of images to attack. threat_model: None means the most frequent one of the audit's sets. gated: whether
+    the same attack on the reference is a fair comparison; only then is the difference a drop. by_answers: whether the search
+    sees only the answers of the engine. small: whether this is the small attack of every audit; it does not search again
+    from the stored images.
     """
 
     name: str
@@ -65,9 +66,9 @@ def plan_probes(
     seed: int,
     further: Mapping[str, tuple[Search, bool]] | None = None,
 ) -> tuple[ProbePlan, ...]:
-    """What to run of the probes in skinaudit.audit.evidence.probes, and of `further` by name, with whether they are gated.
+    """The plans of the chosen probes. further: other probes by name, each with whether it is gated.
 
-    Raises InvalidInputError on a name that is not there.
+    Raises InvalidInputError for an unknown name.
     """
     plans = []
     for name in dict.fromkeys(chosen):
@@ -82,9 +83,10 @@ def plan_probes(
 
 
 def small_probe(planned: Sequence[ProbePlan], sets: Sequence[AdversarialSet], *, images: int, seed: int) -> ProbePlan | None:
-    """The fresh attack of every audit, for about as many queries as the sets have images; None where one of `planned` is it.
+    """The small fresh attack of every audit; None if `planned` already contains it.
 
-    sets: all that are replayed. images: to attack at most; each gets SMALL_LEAST_QUERIES at least.
+    Its queries are about as many as the sets have images. sets: all sets that are replayed. images: the largest number of
+    images to attack; each image gets at least SMALL_LEAST_QUERIES queries.
     """
     usual = usual_threat_model(sets)
     if any(probe.name == SMALL and (probe.threat_model or usual) == usual for probe in planned):
@@ -100,11 +102,12 @@ def small_probe(planned: Sequence[ProbePlan], sets: Sequence[AdversarialSet], *,
 class Probed:
     """Which images survived a fresh attack; every array is bool (N,) over the attacked images.
 
-    groups: int64 (N,), their lesions. clean_right: named rightly without an attack. replay_right: and on every stored
-    adversarial image of the same threat model; None where there is none. fresh_right: when clean and under this probe.
-    worst_right: under all of them, and under a probe that starts at the stored images. reference_right: fresh_right of the
-    reference under the same attack; None where none was attacked. malignant: images of a malignant class. fresh_called:
-    called malignant when clean and under this probe, whichever malignant class is named; reference_called: by the reference.
+    groups: int64 (N,), their lesions. clean_right: correct without an attack. replay_right: correct without an attack and on
+    every stored adversarial image of the same threat model; None if there is no such set. fresh_right: correct without an
+    attack and under this probe. worst_right: correct under all of these, and under a probe that starts at the stored images.
+    reference_right: fresh_right of the reference under the same attack; None if the reference was not attacked. malignant:
+    images of a malignant class. fresh_called: called malignant without an attack and under this probe, whichever malignant
+    class is predicted. reference_called: the same of the reference.
     """
 
     plan: ProbePlan
@@ -124,7 +127,8 @@ class Probed:
 
 @dataclass(frozen=True, eq=False)
 class _Attacked:
-    """right: when clean; still_right: and after the attack. still_called: called malignant in both. queries: spent."""
+    """right: correct without an attack. still_right: correct without and under the attack. still_called: called malignant in
+    both cases. queries: how many were used."""
 
     right: NDArray[np.bool_]
     still_right: NDArray[np.bool_]
@@ -145,10 +149,10 @@ def run_probe(
 ) -> Probed:
     """Attack a random part of the clean set afresh.
 
-    lesions: int64 (N,), of the clean images. replayed: the adversarial sets with the engine's answers, int64 (N,), to all
-    of their images. The probe is compared with those of its threat model, and a second search with half the queries starts
-    from the first of them, unless the probe is the small one. reference: an engine that is attacked with the same random
-    numbers; None for no comparison. Raises InvalidInputError where the search leaves the ball, EngineError on NaN or
+    lesions: int64 (N,), of the clean images. replayed: each adversarial set with the engine's answers to its images, int64
+    (N,). The probe is compared with the sets of its threat model. A second search with half the queries starts from the
+    first of these sets, unless the probe is the small one. reference: an engine that is attacked with the same random
+    numbers; None for no comparison. Raises InvalidInputError if the search leaves the ball, and EngineError for NaN or
     infinity.
     """
     threat_model = probe.threat_model or usual_threat_model([stored for stored, _ in replayed])

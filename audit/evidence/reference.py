@@ -22,23 +22,23 @@ from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 CONTROL_TOLERANCE = 1e-3
-"""How far a reproduced logit may lie from the stored one, relative to the image's range of stored logits.
+"""How far a reproduced logit may differ from the stored one, as a fraction of the range of the image's stored logits.
 
-Two fp32 runtimes differ by 1e-7 to 1e-4 of it, another model by 1e-1 and more.
+Two fp32 runtimes differ by 1e-7 to 1e-4 of this range, two different models by 1e-1 or more.
 """
 NEAR_TIE = 2e-4
-"""Lead of the first stored logit over the second, relative to the same range, below which rounding may change the answer:
-twice what two fp32 runtimes differ by."""
+"""Near tie: the first stored logit leads the second by less than this fraction of the same range, so rounding may change
+the prediction. It is twice the largest difference between two fp32 runtimes."""
 _TIES = 0.01
-"""Share of the images that may be near ties answered otherwise."""
+"""Share of the images that may be near ties with a different prediction."""
 
 
 @dataclass(frozen=True)
 class Control:
     """Whether the reference reproduces the logits stored in a set.
 
-    ran: false where it could not or makes no sense; `text` says why. largest_difference: of any logit, relative to the
-    image's range of the stored ones. disagreements: images on which the two name different classes.
+    ran: false if it was impossible or meaningless; `text` says why. largest_difference: the largest of any logit, as a
+    fraction of the range of the image's stored logits. disagreements: number of images with different predictions.
     """
 
     ran: bool
@@ -65,8 +65,8 @@ class Reference:
 
 
 def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> Control:
-    """Compare logits, float32 (N, classes), with those stored in the set; raises InvalidInputError naming the set where they
-    do not reproduce.
+    """Compare logits, float32 (N, classes), with those stored in the set. Raises InvalidInputError, naming the set, if they
+    differ.
 
     Each image has a scale of its own, at least the median one, so that a few large logits hide nothing of the others. An
     answer may differ only on a near tie, and on few images.

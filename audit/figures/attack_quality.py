@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.attack_record import LEAD_GRADIENT
-from skinaudit.artifacts.logits import smooth_lead
+from skinaudit.artifacts.logits import lead, smooth_lead
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +19,9 @@ class AttackQuality:
 
     idle: images without an attack: no gradient to follow by the attack's own notes, or equal to the clean image.
     silent, unmoved: how many for either reason. recorded: whether there are such notes. rounded: how many images had a
-    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images whose loss on the
-    source is no greater than that of the clean image; None for targeted attacks, and where the clean logits are another
-    model's. steps: of the attack, 1 where it names none.
+    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images of which neither the
+    loss on the source nor the lead of a wrong logit is greater than on the clean image, since attacks climb one of the two;
+    None for targeted attacks, and where the clean logits are another model's. steps: of the attack, 1 where it names none.
     """
 
     idle: NDArray[np.bool_]
@@ -39,8 +40,7 @@ def attack_quality(adversarial: AdversarialSet, clean: AdversarialSet, spent: ND
     unmoved = spent == 0
     no_gain = None
     if adversarial.info.source == clean.info.source and not settings.get("targeted"):
-        before, after = (smooth_lead(opened.source_logits, clean.labels) for opened in (clean, adversarial))
-        no_gain = after <= before
+        no_gain = ~(_rises(smooth_lead, clean, adversarial) | _rises(_wrong_lead, clean, adversarial))
     steps = settings.get("steps", 1)
     return AttackQuality(
         idle=silent | unmoved,
@@ -51,3 +51,17 @@ def attack_quality(adversarial: AdversarialSet, clean: AdversarialSet, spent: ND
         no_gain=no_gain,
         steps=steps if isinstance(steps, int) else 1,
     )
+
+
+def _rises(
+    measure: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float64]],
+    clean: AdversarialSet,
+    adversarial: AdversarialSet,
+) -> NDArray[np.bool_]:
+    """Which images (N,) have more of this measure of logits and labels than their clean ones."""
+    before, after = (measure(opened.source_logits, clean.labels) for opened in (clean, adversarial))
+    return np.asarray(after > before)
+
+
+def _wrong_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    return -lead(logits, labels)

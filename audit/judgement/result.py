@@ -148,18 +148,18 @@ class AuditResult:
     """A whole audit. Invariants: verdict is PASS only if every rule of skinaudit.audit.judgement.verdict.conclude holds; all
     texts are printable, on one line and without hidden characters, whatever names came from outside.
 
-    foreign: an engine of another tool, described by a contract and compared with nothing. asked: the precision of the
-    manifest, None for a foreign engine; description.found: what the opened engine says. lineage: digests back to the data;
-    lineage_gaps: what is missing of it, empty when complete. emulated: the graph that the engine was built from ran in its
-    place. rebuilds: None where the engine was built once. control: one line for the head of a report. arguments: the command
-    line that gives this audit again. classes: in the contract's order; malignant: those of them that the contract names so,
-    the most important one first. baseline: the comparison with an earlier audit, None where none was named. operating_point:
-    the threshold of the malignant score at which engine and source are compared. operating_point_lacking: why there is none,
-    empty where there is one. agreement_only: the source keeps no robustness under attack, so that only agreement with it can
-    be shown. labels, lesions: of each image, the same in all sets, as skinaudit.audit.figures.image_answers packs them;
-    empty in reports of earlier versions. external: own test beside external validation; None where the sets are not
-    external. subgroups: in which subgroup each image is, by column of the data; empty where they name none, and in reports
-    of earlier versions.
+    foreign: whether another tool made the engine; it was then read through a contract and compared with no model. asked: the
+    precision in the manifest, None for a foreign engine. description.found: the precision of the layers in the opened
+    engine. lineage: digests that lead back to the data. lineage_gaps: what is missing in it, empty if it is complete.
+    emulated: whether the graph ran instead of the engine that was built from it. rebuilds: None if the engine was built
+    once. control: one line for the head of a report. arguments: the command line that repeats this audit. classes: in the
+    order of the contract. malignant: those of them that are malignant, the most important first. baseline: the comparison
+    with an earlier audit, None if none was named. operating_point: the threshold of the malignant score at which engine and
+    source are compared. operating_point_lacking: why there is none, empty if there is one. agreement_only: whether the
+    source keeps no robustness under attack, so that the audit can only show that both agree. labels, lesions: of each image,
+    the same in all sets, packed by skinaudit.audit.figures.image_answers; empty in reports of earlier versions. external:
+    comparison with the run's own test, None if the sets are not external. subgroups: for each column of the data, the
+    subgroup of each image; empty if the sets have no such columns, and in reports of earlier versions.
     """
 
     engine: Path
@@ -217,8 +217,8 @@ class AuditResult:
     def answers(self, set: str) -> tuple[ImageAnswer, ...]:
         """What engine and source answer to each image of a set, in its order. set: its name or its title.
 
-        Raises InvalidInputError where the audit has no such set, and for a report of an earlier version that does not keep
-        the answers by image.
+        Raises InvalidInputError if the audit has no such set, or if a report of an earlier version does not keep the
+        answers by image.
         """
         entry = next((entry for entry in self.sets if set in (entry.name, entry.title)), None)
         if entry is None:
@@ -233,9 +233,9 @@ class AuditResult:
         )  # fmt: skip
 
     def judgement_of(self, title: str) -> Judgement | None:
-        """The verdict on the drop in accuracy of the set of this title; None where nothing could be compared."""
+        """The verdict on the drop in accuracy of the set with this title; None if nothing could be compared."""
         return next((gate.judgement for gate in self.gates if gate.rule == "drop" and gate.set == title), None)
 
     def power_of(self, title: str) -> float | None:
-        """The power of the gate on the drop in accuracy of the set of this title; None where it has none."""
+        """The power of the gate on the drop in accuracy of the set with this title; None if it has none."""
         return next((gate.power for gate in self.gates if gate.rule == "drop" and gate.set == title), None)

@@ -164,7 +164,8 @@ def _socket(path: Path, marker: Path) -> None:
     before = Path.cwd()
     os.chdir(path.parent)  # a socket's path is short
     try:
-        socket.socket(socket.AF_UNIX).bind(path.name)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
     finally:
         os.chdir(before)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack wrote. folder: of the sets. sets: the new ones, opened. clean: the set of the attacked images.
+    """What an attack wrote. folder: where the sets are. sets: the new sets, opened. clean: the set of the attacked images.
 
-    left_out: how many of the other images were not used, by reason; empty for the run's own images.
+    left_out: for each reason, how many images of `data` were not used; empty for the run's own images.
     """
 
     folder: Path
@@ -54,9 +54,10 @@ def attack(
     """Write more adversarial sets of a run's test images or, with `data`, clean and adversarial sets of other images.
 
     Each argument is the option of `skinaudit attack` with the same name, and has the same default; `attack` names one or
-    more attacks, such as `["fgsm", "pgd"]`. progress: takes the title of a part of the work, and returns what is called with
-    the images done and the images in all. remark: is told which run `runs/latest` is. Raises InvalidInputError for a run,
-    an attack or data that cannot be used, MissingDependencyError without the extra `train`.
+    more attacks, such as `["fgsm", "pgd"]`. progress: a function that takes the title of a part of the work and returns a
+    second function, which is called with the number of finished images and the number of all images. remark: called with a
+    line that names the run of `runs/latest`. Raises InvalidInputError for a run, an attack or data that cannot be used, and
+    MissingDependencyError without the extra `train`.
     """
     need("attack", "torch", "torchvision")
     run = Path(run)
@@ -71,9 +72,14 @@ def attack(
     torch.set_num_threads(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:
+        from skinaudit.trainer.shards import this_worker
+        from skinaudit.trainer.train import SET_ATTACKS
+
+        if this_worker().size > 1:
+            raise InvalidInputError("--data: several processes can share a run's own images only; start one process")
         if against is not None:
-            raise InvalidInputError("--against: crafts on another run over the run's own images; leave it out beside --data")
-        plans = plans_for(run, tuple(attack) or ("fgsm", "pgd"), norm=norm, eps=eps, settings=settings)
+            raise InvalidInputError("--against and --data cannot be used together; leave one of them out")
+        plans = plans_for(run, tuple(attack) or SET_ATTACKS, norm=norm, eps=eps, settings=settings)
         return _attack_external(
             run, plans, data=str(data), name=name, skip_bad=skip_bad, seed=seed, classes=classes, progress=progress
         )
@@ -86,7 +92,7 @@ def attack(
 
 def _refuse_without_data(given: Mapping[str, bool], attack_names: Sequence[str]) -> None:
     for flag in (flag for flag, is_given in given.items() if is_given):
-        raise InvalidInputError(f"{flag}: is about other images than the run's own; name these with --data")
+        raise InvalidInputError(f"{flag} needs --data: it is about images that are not the run's own")
     if not attack_names:
         raise InvalidInputError("attack: name one or more with --attack, such as --attack pgd")
 

@@ -64,13 +64,14 @@ def audit(
     """Replay the stored sets on an engine and say whether it is as robust as the model that it was built from.
 
     Each argument is the option of `skinaudit audit` with the same name, and has the same default. The JSON report is written
-    where the command writes it; `report` names further ones, such as `["html=audit.html"]`. progress: takes the title of a
-    part of the audit, and returns what is called with the images done and the images in all.
+    to the same place as by the command. `report` asks for more reports, such as `["html=audit.html"]`. progress: a function
+    that takes the title of a part of the audit and returns a second function, which is called with the number of finished
+    images and the number of all images.
 
     The result holds the verdict and its reason, the gates (`result.gates`), the findings, and the answer to each image
     (`result.answers("clean")`). A FAIL is a result, not an exception. Raises InvalidInputError for files that cannot be used
-    or do not belong together, EngineError for an engine that does not run, EngineStoppedError for one that a limit stopped,
-    MissingDependencyError where a runtime is not installed.
+    or do not belong together, EngineError for an engine that does not run, EngineStoppedError for an engine that a limit
+    stopped, and MissingDependencyError if a runtime is not installed.
     """
     from skinaudit.audit.audit import audit_engine
     from skinaudit.audit.reports.parts.targets import STDOUT, plan_reports
@@ -102,7 +103,7 @@ def audit(
 def read_report(path: str | Path) -> AuditResult:
     """Read the JSON report of an audit, of this or an earlier version, and prove that its figures follow from its answers.
 
-    Raises InvalidInputError for another file, and for a report whose figures or verdict do not follow from what it holds.
+    Raises InvalidInputError if the file is no such report, or if figures or verdict do not follow from the answers.
     """
     from skinaudit.audit.judgement.reading import read_audit
 
@@ -178,9 +179,9 @@ def _engine_images(
 
     (engine, *more_engines) = engines
     if data is None:
-        raise InvalidInputError("--name, --classes: are about the images of --data; name these, too")
+        raise InvalidInputError("--name and --classes need --data: they are about its images")
     if more_engines or sets is not None:
-        raise InvalidInputError("--data: makes the clean set of one engine; name one engine, and leave --sets out")
+        raise InvalidInputError("--data works with one engine, and without --sets; it makes a clean set for this engine")
     if contract is None:
         raise InvalidInputError(
             f"{engine}: --data needs --contract FILE. If another tool made the engine, write one with `skinaudit contract "

@@ -39,11 +39,11 @@ def export(
     """Compile a run to engine files, prove their precision and measure their parity; returns an entry for each file.
 
     Each argument is the option of `skinaudit export` with the same name, and has the same default; `precision` stands for
-    the options `--fp32`, `--fp16` and so on. progress: called with a line before each step. refused: called with the error
-    of an engine that is not written, after which the others follow; without it the first such error is raised. remark: is
-    told which run `runs/latest` is. Raises
-    InvalidInputError for a run or options that cannot be used, EngineError for an engine whose answers are not the model's,
-    MissingDependencyError where a library is not installed that a step needs.
+    the options `--fp32`, `--fp16` and so on. progress: called with a line of text before each step. refused: called with the
+    error of each engine that is not written; the other engines are still written. Without it the first such error is
+    raised. remark: called with a line that names the run of `runs/latest`. Raises InvalidInputError for a run or options
+    that cannot be used, EngineError for an engine whose answers differ from those of the model, and MissingDependencyError
+    if a step needs a library that is not installed.
     """
     check_latest(Path(run), remark=remark)
     from skinaudit.export.build import BuildOptions

@@ -21,7 +21,7 @@ def free_folder(stem: str) -> Path:
     for folder in candidates:
         if not RunFolder(folder).manifest.exists():
             return folder
-    raise InvalidInputError(f"{RUNS}: ten thousand runs named {stem}; name one with --out")
+    raise InvalidInputError(f"{RUNS}: there are ten thousand runs named {stem}; choose a new name with --out")
 
 
 def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
@@ -65,7 +65,7 @@ def check_out(out: Path) -> None:
             f"{out}: is the link to the newest run, which train sets itself; omit --out, or choose another folder"
         )
     if LATEST.exists() and not LATEST.is_symlink():
-        raise InvalidInputError(f"{LATEST}: in the way of the link to the newest run, which train sets; rename it")
+        raise InvalidInputError(f"{LATEST}: is in the place of the link to the newest run, which train sets; rename it")
     try:
         RUNS.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=RUNS):

@@ -58,6 +58,7 @@ def train(
     swa: float | None = None,
     augment: Literal["none", "flips", "affine"] | None = None,
     class_cost: Sequence[str] = (),
+    attack: Sequence[str] = (),
     split: Literal["lesion", "paper", "official"] | None = None,
     weights: str | Path | None = None,
     for_int8: float = 0.0,
@@ -74,12 +75,12 @@ def train(
     threads: int | None = None,
     report: Reporter | None = None,
 ) -> TrainedRun:
-    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD-40 sets.
+    """Train a classifier and write a run directory: weights, log, curves, and clean, FGSM and PGD sets.
 
     Each argument is the option of `skinaudit train` with the same name, and has the same default. `runs/latest` becomes a
-    link to the run. report: called with what becomes known on the way; without it that goes to the log. Raises
-    InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without the extra `train`,
-    TrainingDivergedError where the loss is no number any more.
+    link to the run. report: receives the data, the progress and each epoch during the training; without it they go to
+    the log. Raises InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without
+    the extra `train`, and TrainingDivergedError if the loss becomes NaN or infinite.
     """
     need("train", *TRAINING)
     from skinaudit.trainer.claim import check_folder, claim_folder
@@ -96,7 +97,7 @@ def train(
     from skinaudit.trainer.int8_training import first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
     from skinaudit.trainer.resuming import check_resumable
-    from skinaudit.trainer.train import Training, threat_model, train_run
+    from skinaudit.trainer.train import SET_ATTACKS, Training, set_plans, threat_model, train_run
 
     report = report or _log_reporter()
     chosen = adapted(
@@ -117,8 +118,9 @@ def train(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
         seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
         threshold=threshold, calibrate=calibrate, specificities=tuple(specificity), computing=computing,
-        for_int8=for_int8,
+        for_int8=for_int8, attacks=tuple(attack) or SET_ATTACKS,
     )  # fmt: skip
+    set_plans(bounds, training.attacks)  # before any time is spent
     if for_int8 and weights is None and first_epoch(for_int8, epochs=chosen.epochs) == 0:
         raise InvalidInputError(
             f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, and random weights need some before; give more "

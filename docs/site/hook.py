@@ -46,14 +46,16 @@ def link_package(folder: Path) -> None:
             (package / source.name).symlink_to(source)
 
 
-def commands_page(program: click.Group) -> str:
-    """The reference of all commands as Markdown."""
+def commands_page(program: Any) -> str:
+    """The reference of all commands as Markdown. program: `skinaudit.cli.commands`, whose sections give the order."""
     lines = ["# Commands", "", "Made from the program: `skinaudit COMMAND --help` says the same.", ""]
     lines += ["| command | what it does |", "|---|---|"]
-    lines += [f"| [`{name}`](#{name}) | {command.get_short_help_str(200)} |" for name, command in program.commands.items()]
+    for title, names in program.sections.items():
+        lines.append(f"| **{title}** | |")
+        lines += [f"| [`{name}`](#{name}) | {program.commands[name].get_short_help_str(200)} |" for name in names]
     lines += ["", "Options of all commands:", "", *_table(program)]
-    for name, command in program.commands.items():
-        lines += ["", f"## {name}", "", *_command(name, command)]
+    for name in (name for names in program.sections.values() for name in names):
+        lines += ["", f"## {name}", "", *_command(name, program.commands[name])]
     return "\n".join(lines) + "\n"
 
 

@@ -44,7 +44,9 @@ def test_every_entry_is_kept(tmp_path: Path) -> None:
 
 def test_entries_of_images_that_are_not_square_or_grey_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    contract = replace(CONTRACT, height=36, width=48, colour="grey", dtype="int32", answer="sigmoids")
+    contract = replace(
+        CONTRACT, height=36, width=48, crop=0.5, crop_width=0.25, colour="grey", dtype="int32", answer="sigmoids"
+    )
     path.write_text(write_toml(contract, notes={}))
     assert read_engine_contract(path) == contract
     assert contract.shape in ((1, 36, 48), (36, 48, 1))

@@ -17,7 +17,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.contract import CLASSES
 from skinaudit.artifacts.engine_contract import EngineContract, read_engine_contract, write_toml
 from skinaudit.audit.checks.plausibility import changed_entries
-from skinaudit.audit.contract_search import Search, search_contract, search_lines
+from skinaudit.audit.contract_search import Search, _middle_squares, search_contract, search_lines
 from skinaudit.audit.evidence.regrouping import regrouped
 from skinaudit.audit.figures.column_order import assign, fit_order
 from skinaudit.engines.session import Port, SessionDescription
@@ -164,6 +164,12 @@ def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: Simpl
     assert search.beats(known)
 
 
+def test_the_middle_square_is_tried_with_the_shape_of_the_frames() -> None:
+    assert _middle_squares(4 / 3) == (("middle square", 1, 0.75), ("middle square, centre crop", 0.875, 0.6562))
+    assert _middle_squares(0.75)[0] == ("middle square", 0.75, 1)
+    assert _middle_squares(1.0) == ()
+
+
 def test_other_classes_than_columns_are_refused_with_what_to_do(clean: SimpleNamespace) -> None:
     with pytest.raises(InvalidInputError, match=r"has 6 classes, but .* has 7: .*--classes.*\[output.mapping\].*--contract"):
         searched(clean, PLAIN, replace(PLAIN, classes=CLASSES[:6]))
@@ -187,4 +193,6 @@ def test_a_centre_crop_that_fits_as_well_is_said_and_marked(tmp_path: Path) -> N
     assert search.chosen.contract.crop == 1
     assert search.reason.endswith("these images cannot distinguish the whole frame (written here) from its centre crop")
     lines = write_toml(search.chosen.contract, notes=search.doubts).splitlines()
-    assert lines[lines.index("crop = 1   # of the side, from the middle") - 1].startswith("# CHECK: 0.875 fits")
+    assert lines[lines.index("crop = 1   # of the side, from the middle") - 1].startswith(
+        "# CHECK: these images fit crop = 0.875 or 1 with crop_width = 0.75 or"
+    )

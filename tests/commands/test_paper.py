@@ -19,22 +19,30 @@ from skinaudit import cli
 from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.study_folder import StudyFolder, StudyModel
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
+from skinaudit.trainer.generate import attack_run
 from skinaudit.trainer.study import schedule, work
 from skinaudit.trainer.study.settings import SCALES, to_toml
+from skinaudit.trainer.train import Training, set_plans
 
 STANDARD = StudyModel("mobilenet", "paper", False, "lesion", 0)
 HARDENED = StudyModel("mobilenet", "paper", True, "lesion", 0)
 
 
+def copied_run(tiny_run: Path, training: Training, out: Path) -> None:
+    """What a training would leave, of the tiny run, with the sets that it asks for."""
+    shutil.copytree(tiny_run, out)
+    attack_run(out, set_plans(training.threat_model, training.attacks))
+
+
 @pytest.fixture
 def study(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command on settings that fit the tiny run, whose copy stands for every training."""
-    settings = replace(SCALES["tiny"], eps="4/255", attack_steps=40, splits=("lesion",))
+    settings = replace(SCALES["tiny"], eps="4/255", attack_steps=2, splits=("lesion",))
     (tmp_path / "study.toml").write_text(to_toml(settings))
     arguments = ["paper", "--config", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--threads", "1"]
 
-    def train_run(dataset: object, training: object, *, out: Path, resume: bool, report: object) -> None:
-        shutil.copytree(tiny_run, out)
+    def train_run(dataset: object, training: Training, *, out: Path, resume: bool, report: object) -> None:
+        copied_run(tiny_run, training, out)
 
     monkeypatch.setattr(work, "train_run", train_run)
     return lambda *more: CliRunner().invoke(cli.commands, [*arguments, *more])
@@ -63,7 +71,7 @@ def test_a_whole_study_and_a_second_call_that_finds_nothing_to_do(
     # Both models are the same one, so a set of either is white-box for both and the answers have to agree.
     rows = {(row["attack"], row["crafted_on"] and row["crafted_on"]["hardened"]): row["figures"]
             for row in figures["rows"] if row["model"]["hardened"]}  # fmt: skip
-    assert set(rows) == {("clean", None), *((attack, on) for attack in ("fgsm", "pgd") for on in (True, False)), *((attack, True) for attack in ("pgd-sample", "autoattack"))}  # fmt: skip  # noqa: E501
+    assert set(rows) == {("clean", None), *((attack, on) for attack in ("fgsm", "pgd") for on in (True, False)), *((attack, True) for attack in ("pgd-sample", "autoattack"))} | {("pgd-dlr", True)}  # fmt: skip  # noqa: E501
     assert rows["pgd", False] == rows["pgd", True]
     assert rows["autoattack", True]["images"] == rows["pgd-sample", True]["images"] == 8
     assert folder.plot.read_bytes().startswith(b"\x89PNG")
@@ -133,11 +141,11 @@ def test_a_training_that_diverges_is_a_result(
 ) -> None:
     tried = []
 
-    def train_run(dataset: object, training: object, *, out: Path, **rest: object) -> None:
+    def train_run(dataset: object, training: Training, *, out: Path, **rest: object) -> None:
         tried.append(out.name)
         if "hardened" in out.name:
             raise TrainingDivergedError("the loss became nan in epoch 1")
-        shutil.copytree(tiny_run, out)
+        copied_run(tiny_run, training, out)
 
     monkeypatch.setattr(work, "train_run", train_run)
     assert study("--only", "train").exit_code == 0

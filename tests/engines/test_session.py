@@ -11,7 +11,7 @@ import pytest
 
 from skinaudit.artifacts.engine_contract import EngineContract
 from skinaudit.engines.engine import BatchRange
-from skinaudit.engines.pixels import resized
+from skinaudit.engines.pixels import middle, resized
 from skinaudit.engines.session import Port, SessionDescription, SessionEngine
 from skinaudit.engines.single_image import with_batch_axis
 from skinaudit.errors import EngineError
@@ -151,6 +151,14 @@ def test_images_of_other_sides_are_resized_and_keep_what_is_constant() -> None:
     np.testing.assert_allclose(resized(flat, 2, 6), np.broadcast_to(flat[:, :, :1, :1], (1, 3, 2, 6)), rtol=1e-6)
     halves = resized(np.repeat(np.arange(4, dtype=np.uint8), 4).reshape(1, 1, 4, 4), 2, 4)
     np.testing.assert_allclose(halves[0, 0, :, 0], [5 / 7, 16 / 7], rtol=1e-6)  # weights 3 3 1 and 1 3 3 of seven
+
+
+def test_the_middle_square_of_a_squashed_frame_has_its_own_share_of_the_width() -> None:
+    frame = np.zeros((1, 3, 8, 8), np.uint8)
+    frame[..., 2:6] = 200
+    wide, tall = middle(frame, 1.0, 0.5), middle(frame.transpose(0, 1, 3, 2), 0.5, 1.0)
+    assert (wide[..., 1:7] == 200).all()
+    assert np.array_equal(wide, tall.transpose(0, 1, 3, 2))
 
 
 def test_a_grey_engine_is_fed_the_luminance() -> None:

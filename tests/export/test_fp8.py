@@ -173,6 +173,6 @@ def test_the_usual_formats_are_those_that_have_the_precision(monkeypatch: pytest
     assert [default_formats(name) for name in ("int8", "fp8")] == [("onnx", "tensorrt-rtx"), ("tensorrt-rtx",)]
     installed()
     assert default_formats("fp16") == ("onnx",)
-    with pytest.raises(InvalidInputError, match=r"fp8: no format .*; name one by --format: tensorrt, tensorrt-rtx$"):
+    with pytest.raises(InvalidInputError, match=r"fp8: has no default format .* --format: tensorrt, tensorrt-rtx$"):
         default_formats("fp8")
     assert "fp8" not in FORMATS["onnx"].graphs

@@ -267,7 +267,7 @@ def _train(
     )  # fmt: skip
     training = Training(
         arch="mobilenet", width=WIDTH, size=SIZE, recipe=recipe, hardening=hardening, threat_model=EPS, split="official",
-        seed=seed, weights=None if start is None else str(start), threads=THREADS,
+        seed=seed, weights=None if start is None else str(start), threads=THREADS, attacks=("fgsm", "pgd"),
     )  # fmt: skip
     train_run(dataset, training, out=out, resume=False, report=Reporter(epoch=on_epoch))
     return out

@@ -23,7 +23,7 @@ def run(audited_run: Path, tmp_path: Path) -> Path:
 
 def test_the_source_figures_are_those_that_the_training_measured(audited_run: Path) -> None:
     found = read_run_record(audited_run)
-    assert [one.info.name for one in found.sets] == ["clean", "fgsm-linf-4", "pgd-linf-4"]
+    assert [one.info.name for one in found.sets] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
     for one in found.sets:
         results = found.manifest.results[one.info.name]
         assert one.figures.engine_accuracy == pytest.approx(results["accuracy"])
@@ -43,15 +43,15 @@ def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleName
     write_json(run / "audits" / "foreign.json", to_json(replace(other, lineage={})))
     write_json(run / "audits" / "old.json", {"kind": "skinaudit-audit/2", "engine": "x"})
     (run / "audits" / "half.json").write_text('{"kind"')
-    (run / "sets" / "pgd-linf-4.safetensors").write_bytes(b"junk")
+    (run / "sets" / "pgd-dlr-linf-4.safetensors").write_bytes(b"junk")
     found = read_run_record(run)
     assert len(found.audits) == 2
     assert set(found.left_out) == {
-        "audit other.json", "audit foreign.json", "audit old.json", "audit half.json", "set pgd-linf-4",
+        "audit other.json", "audit foreign.json", "audit old.json", "audit half.json", "set pgd-dlr-linf-4",
     }  # fmt: skip
     assert found.left_out["audit other.json"] == "is about the weights bbbbbbbbbbbb"
     assert "is missing" in found.left_out["audit old.json"]
-    assert "changed after it was written" in found.left_out["set pgd-linf-4"]
+    assert "changed after it was written" in found.left_out["set pgd-dlr-linf-4"]
     assert not any(str(tmp_path) in reason for reason in found.left_out.values())
 
 

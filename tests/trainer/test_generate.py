@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,13 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.artifacts.perturbation import check_perturbation
-from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import logits_of
 from skinaudit.trainer.generate import AttackPlan, attack_run, plans_for, write_adversarial_set, write_clean_set
 from skinaudit.trainer.models import folded
+from skinaudit.trainer.train import set_plans
 
 LINF8 = ThreatModel("linf", Fraction(8))
 QUICK = {"steps": 2}
@@ -40,15 +42,15 @@ def images(opened: AdversarialSet) -> np.ndarray:
 def test_a_run_ends_with_clean_fgsm_and_pgd_sets(tiny_run: Path) -> None:
     manifest = read_run(tiny_run)
     opened = {name: open_set(resolve(tiny_run, file)) for name, file in manifest.sets.items()}
-    assert list(opened) == ["clean", "fgsm-linf-4", "pgd-linf-4"]
-    assert opened["pgd-linf-4"].info.settings["steps"] == 40
+    assert list(opened) == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
+    assert opened["pgd-dlr-linf-4"].info.settings["steps"] == 40
     for name, one in opened.items():
         assert one.info.name == name
         assert one.info.source == manifest.weights.digest
         check_perturbation(one, opened["clean"])
         assert (images(one) != images(opened["clean"])).any() == (name != "clean")
         assert manifest.results[name]["accuracy"] == pytest.approx((one.source_logits.argmax(1) == one.labels).mean())
-    assert manifest.results["pgd-linf-4"]["accuracy"] < manifest.results["clean"]["accuracy"] / 2
+    assert manifest.results["pgd-dlr-linf-4"]["accuracy"] < manifest.results["clean"]["accuracy"] / 2
     assert opened["clean"].info.clean == ""
     assert opened["clean"].info.synthetic
 
@@ -167,6 +169,32 @@ def test_an_interruption_leaves_manifest_and_sets_in_agreement(run: Path) -> Non
 def test_a_ball_without_another_grid_point_is_refused(run: Path) -> None:
     with pytest.raises(InvalidInputError, match="below 1/255 the 8-bit grid contains only the clean image"):
         attack_run(run, (AttackPlan("fgsm", ThreatModel("linf", Fraction(1, 2))),))
+
+
+@pytest.mark.parametrize(
+    ("names", "norm", "expected"),
+    [
+        ((), "linf", "--attack: name one attack at least"),
+        (("fgsm", "fgsm"), "linf", "--attack: fgsm, fgsm: two of them would be the same set"),
+        (("squares",), "linf", "attack 'squares': choose one of"),
+        (("pgd:steps=0",), "linf", "pgd: steps 0"),
+        (("pgd:stop-margin=0.1",), "linf", "a stored set uses the full budget"),
+        (("carlini-wagner",), "linf", "carlini-wagner: norm linf"),
+        (("pgd-dlr:momentum=0",), "l2", "pgd-dlr: steps 40, momentum 0"),
+        (("autoattack:queries=0",), "linf", "autoattack: steps 100, targets 9, queries 0"),
+    ],
+)
+def test_attacks_that_no_training_could_end_with_are_refused_before_it(
+    names: tuple[str, ...], norm: Norm, expected: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(expected)):
+        set_plans(ThreatModel(norm, Fraction(8)), names)
+
+
+def test_a_run_ends_with_the_attacks_that_were_asked_for() -> None:
+    plans = set_plans(LINF8, ("pgd:steps=3", "apgd-ce", "universal"))
+    assert [plan.name for plan in plans] == ["pgd-linf-8-steps3", "apgd-ce-linf-8", "universal-linf-8"]
+    assert [plan.name for plan in set_plans(LINF8)] == ["fgsm-linf-8", "pgd-dlr-linf-8"]
 
 
 def test_names_tell_sets_apart() -> None:

@@ -59,7 +59,7 @@ def test_a_finished_run_is_complete_and_holds_no_leftovers(tiny_run: Path) -> No
     assert found == {
         "run.json", "weights.safetensors", "structure.json", "calibration.safetensors", "log.jsonl", "curves.png",
         "pictures.safetensors",
-        "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-linf-4.safetensors",
+        "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-dlr-linf-4.safetensors",
     }  # fmt: skip
 
 

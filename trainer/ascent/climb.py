@@ -30,20 +30,22 @@ def climb(
     aims: Tensor | None = None,
     targeted: bool = False,
     first_step: float = FIRST_STEP,
+    index: Tensor | None = None,
 ) -> None:
     """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
 
     momentum: the share of a move that is the new step; the rest repeats the move before (Croce and Hein 2020). aims,
-    targeted: as `look` has them. first_step: its size as a share of eps.
+    targeted: as `look` has them. first_step: its size as a share of eps. index: which images of `worst` these are, all
+    where None.
     """
     moved = before = start
     for number in range(steps):
         gradient, _, logits = look(model, moved, labels, loss, aims=aims, targeted=targeted)
-        worst.meet(moved, logits, gradient)
+        worst.meet(moved, logits, gradient, index=index)
         share = momentum if number else 1.0
         size = threat_model.eps * step_share(number, steps, first=first_step)
         moved, before = move(moved, before, images, gradient, threat_model=threat_model, size=size, share=share), moved
-    worst.meet(moved, answer(model, moved))
+    worst.meet(moved, answer(model, moved), index=index)
 
 
 def step_share(number: int, steps: int, *, first: float = FIRST_STEP) -> float:

@@ -7,6 +7,7 @@ needs to change when a file is added.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
@@ -72,6 +73,24 @@ def _module(name: str) -> ModuleType:
 def parse(text: str) -> tuple[str, dict[str, Any]]:
     """The attack and its settings in `NAME` or `NAME:key=value,...`; raises InvalidInputError, see `parse_named`."""
     return parse_named(text, kind="attack", defaults_of=lambda name: load(name)[1])
+
+
+def check_settings(name: str, settings: Mapping[str, Any], threat_model: ThreatModel) -> None:
+    """Raise InvalidInputError where the attack refuses its settings or the norm, which it does before it asks a model."""
+    with contextlib.suppress(_AskedError):
+        load(name)[0](
+            _Unanswering().eval(), torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.int64), threat_model=threat_model,
+            generator=torch.Generator(), **settings,
+        )  # fmt: skip
+
+
+class _AskedError(Exception):
+    """A model was asked that has no answer."""
+
+
+class _Unanswering(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        raise _AskedError
 
 
 def check_evaluation(model: nn.Module, *, where: str) -> None:

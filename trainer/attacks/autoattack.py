@@ -34,7 +34,7 @@ def attack(
     """Attack the images that still stand with one attack after the other; each leaves when it is broken.
 
     steps: of each run of the three attacks with gradients. targets: wrong classes of two of them, fewer where the model has
-    fewer. queries: of Square, which exists under linf alone: under l2 the cascade ends before it. stop_margin: with a
+    fewer. queries: of Square. stop_margin: with a
     number, images leave in the midst of an attack once a wrong class leads by more: for measuring, not for storing. Shapes
     and dtypes as in pgd-dlr. Raises InvalidInputError on counts below 1.
     """
@@ -42,7 +42,7 @@ def attack(
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = Worst(images, labels, trace=trace)
     if trace is not None:
-        stages = [steps] * (1 + 2 * targets) + [queries] * (threat_model.norm == "linf")
+        stages = [steps] * (1 + 2 * targets) + [queries]
         trace.open(len(images), stages=stages, device=images.device)
     climb_standing(
         model, images, labels, worst=worst, loss=cross_entropy, threat_model=threat_model, generator=generator, steps=steps,
@@ -55,9 +55,7 @@ def attack(
     walk_boundaries(
         model, images, labels, worst=worst, threat_model=threat_model, steps=steps, targets=targets, stop_margin=stop_margin
     )
-    if threat_model.norm == "linf":
-        search(
-            model, images, worst=worst, threat_model=threat_model, generator=generator, queries=queries,
-            stop_margin=stop_margin,
-        )  # fmt: skip
+    search(
+        model, images, worst=worst, threat_model=threat_model, generator=generator, queries=queries, stop_margin=stop_margin,
+    )  # fmt: skip
     return worst.images

@@ -13,6 +13,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.starts import check_counts
+from skinaudit.trainer.ascent.windows import first_windows, moved_windows
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "stop_margin": None}
@@ -36,14 +37,13 @@ def attack(
 ) -> Tensor:
     """Make `queries` proposals per image and keep each that raises the margin. No gradient is asked for.
 
-    share: of an image's pixels that the first square covers. Only linf: raises InvalidInputError under l2, and on settings
-    out of range. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce.
+    share: of an image's pixels that the first square covers. Under l2 the squares are windows that hand their length on, see
+    `ascent.windows`. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce. Raises InvalidInputError on
+    settings out of range.
     """
     check_counts("square", queries=queries)
-    if threat_model.norm != "linf" or not 0 < share <= 1:
-        raise InvalidInputError(
-            f"square: norm {threat_model.norm}, share {share}: needs linf and a share above 0, at most 1"
-        )
+    if not 0 < share <= 1:
+        raise InvalidInputError(f"square: share {share}: needs a share above 0, at most 1")
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
         trace.open(len(images), stages=[queries], device=images.device)
@@ -65,13 +65,12 @@ def search(
     share: float = 0.8,
     stop_margin: float | None = None,
 ) -> None:
-    """The search for the images that are not broken yet, shown to `worst`; it starts from vertical stripes."""
+    """The search for the images that are not broken yet, shown to `worst`; under linf it starts from vertical stripes."""
     index = worst.standing()
+    if not len(index):
+        return
     clean = images[index]
-    best = ball.project(
-        clean + threat_model.eps * _signs((len(clean), 3, 1, images.shape[3]), clean, generator), clean,
-        threat_model=threat_model,
-    )  # fmt: skip
+    best = _first(clean, threat_model, generator)
     before, after = answer(model, clean), answer(model, best)
     differs = (before != after).any(1).view(-1, 1, 1, 1)  # what the search can follow, in the place of a gradient
     lead = worst.meet(best, after, differs * (best - clean), index=index)
@@ -82,17 +81,29 @@ def search(
                 index, clean, best, lead = index[going], clean[going], best[going], lead[going]
         if not len(index):
             return
-        side = max(1, min(images.shape[2] - 1, round(math.sqrt(_covered(share, number, queries)) * images.shape[2])))
-        moved = torch.where(
-            _squares(clean, side, generator),
-            clean + threat_model.eps * _signs((len(clean), 3, 1, 1), clean, generator),
-            best,
-        )
-        moved = ball.project(moved, clean, threat_model=threat_model)
+        covered = _covered(share, number, queries)
+        moved = _proposal(best, clean, covered, threat_model, generator)
         proposed = worst.meet(moved, answer(model, moved), index=index)
         better = proposed > lead
         best = torch.where(better.view(-1, 1, 1, 1), moved, best)
         lead = torch.where(better, proposed, lead)
+
+
+def _first(clean: Tensor, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
+    if threat_model.norm == "l2":
+        return first_windows(clean, threat_model=threat_model, generator=generator)
+    stripes = threat_model.eps * _signs((len(clean), 3, 1, clean.shape[3]), clean, generator)
+    return ball.project(clean + stripes, clean, threat_model=threat_model)
+
+
+def _proposal(best: Tensor, clean: Tensor, covered: float, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
+    """The best points with another square, which covers this share of the pixels."""
+    if threat_model.norm == "l2":
+        return moved_windows(best, clean, covered, threat_model=threat_model, generator=generator)
+    side = max(1, min(clean.shape[2] - 1, round(math.sqrt(covered) * clean.shape[2])))
+    signs = threat_model.eps * _signs((len(clean), 3, 1, 1), clean, generator)
+    moved = torch.where(_squares(clean, side, generator), clean + signs, best)
+    return ball.project(moved, clean, threat_model=threat_model)
 
 
 def _covered(share: float, number: int, queries: int) -> float:

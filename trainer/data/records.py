@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError, first_few, shortened
 from skinaudit.trainer.data.dataset import Skipped
 from skinaudit.trainer.data.pictures import Pictures, why_unread
 from skinaudit.trainer.data.subgroups import NAMES
@@ -107,8 +107,9 @@ def assemble(
     if not any(files.values()):
         example = pictures.an_example()
         pictures_text = f"such as {example}" if example else "no picture at all"
+        absent = shortened(next(iter(files), "(no id)"))
         raise InvalidInputError(
-            f"{table}: none of its {len(by_id):,} images, such as {next(iter(files), '(no id)')}, is in the folder, which "
+            f"{table}: none of its {len(by_id):,} images, such as {absent}, is in the folder, which "
             f"has {pictures_text}; put the table into the folder of its pictures"
         )
     diagnoses = _diagnoses(rows)

@@ -133,7 +133,12 @@ def answers_there(folder: StudyFolder, model: StudyModel, crafted_on: StudyModel
 
 def own_plans(settings: StudySettings) -> tuple[AttackPlan, ...]:
     """The adversarial sets that each training ends with."""
-    return set_plans(settings.threat_model, steps=settings.attack_steps)
+    return set_plans(settings.threat_model, set_attacks(settings))
+
+
+def set_attacks(settings: StudySettings) -> tuple[str, ...]:
+    """The attacks of these sets: those of the paper."""
+    return "fgsm", f"pgd:steps={settings.attack_steps}"
 
 
 def autoattack_plan(settings: StudySettings) -> AttackPlan:

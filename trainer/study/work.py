@@ -27,7 +27,7 @@ from skinaudit.trainer.models import folded
 from skinaudit.trainer.recipes import Hardening, adapted
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.study.settings import StudySettings
-from skinaudit.trainer.study.stages import Stage, answers_there, autoattack_plan, own_plans
+from skinaudit.trainer.study.stages import Stage, answers_there, autoattack_plan, own_plans, set_attacks
 from skinaudit.trainer.train import Training, train_run
 
 
@@ -99,7 +99,7 @@ def _train(place: Workplace, model: StudyModel, report: Reporter) -> None:
     training = Training(
         arch=model.arch, width=architecture.width, size=settings.size, recipe=recipe, hardening=hardening,
         threat_model=settings.threat_model, split=model.split, seed=model.seed, weights=architecture.weights or None,
-        threads=place.threads, set_steps=settings.attack_steps, computing=_computing(settings),
+        threads=place.threads, attacks=set_attacks(settings), computing=_computing(settings),
     )  # fmt: skip
     out = place.folder.run(model).path
     train_run(dataset_of(place), training, out=out, resume=out.exists(), report=report)

@@ -21,6 +21,16 @@ _ATTACKS = {
 _ORDER = tuple(_ATTACKS)
 
 
+def _title(attack: str) -> str:
+    """How tables call an attack; sets that a user added to a run go by the names of their attacks."""
+    return _ATTACKS.get(attack) or safe(attack)
+
+
+def _place(attack: str) -> tuple[int, str]:
+    """Where an attack stands in a table: added ones at the end."""
+    return (_ORDER.index(attack) if attack in _ATTACKS else len(_ORDER), attack)
+
+
 def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
     """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
     parts: Iterable[list[str]] = (
@@ -171,7 +181,7 @@ def _all_figures(study: Study) -> list[str]:
     for model in _models(study):
         rows = sorted(
             (row for row in study.rows if _same_kind(row.model, model)),
-            key=lambda row: (_ORDER.index(row.attack), row.on_itself),
+            key=lambda row: (_place(row.attack), row.on_itself),
         )
         lines += [_figures_line(model_text(model), row) for row in rows]
     several = [row for row in study.rows if len(row.by_seed) > 1]
@@ -193,7 +203,7 @@ def _all_figures(study: Study) -> list[str]:
                 model_text(row.model),
                 row.model.recipe,
                 split_text(row.model.split),
-                _ATTACKS[row.attack],
+                _title(row.attack),
                 origin,
                 seeds,
             ]
@@ -227,7 +237,7 @@ def _not_done(study: Study, remaining: Sequence[str]) -> list[str]:
 def _conditions(study: Study, model: StudyModel) -> list[Row]:
     """Clean, stale, own and AutoAttack, in this order."""
     rows = [row for row in study.rows if _same_kind(row.model, model)]
-    return sorted(rows, key=lambda row: (_ORDER.index(row.attack), row.on_itself))
+    return sorted(rows, key=lambda row: (_place(row.attack), row.on_itself))
 
 
 def _models(study: Study) -> list[StudyModel]:
@@ -265,7 +275,7 @@ def _figures_head(study: Study, first: str, origin: str) -> str:
 def _figures_line(title: str, row: Row) -> str:
     figures = row.figures
     return _table_row([
-        title, f"{row.model.recipe}, {split_text(row.model.split)}", _ATTACKS[row.attack], _origin(row),
+        title, f"{row.model.recipe}, {split_text(row.model.split)}", _title(row.attack), _origin(row),
         f"{figures.images:,} ({figures.lesions:,})", _with_interval(figures), _balanced(figures),
         _percent(figures.first_sensitivity), _percent(figures.malignant_sensitivity), _percent(figures.area),
         _percent(figures.majority_share),

@@ -69,6 +69,20 @@ def test_what_an_honest_attack_does_is_no_alarm(honest: Evidence) -> None:
     assert list(check(without_gain(honest, 0.3, steps=1))) == []
 
 
+def test_an_attack_that_raises_only_the_lead_of_a_wrong_class_made_progress(honest: Evidence) -> None:
+    """One towards a single class may lower all others: the loss, which adds them up, can fall."""
+    (attacked,) = honest.inputs.adversarial
+    clean = honest.inputs.clean
+    rows, labels = np.arange(len(clean)), clean.labels
+    logits = np.zeros_like(clean.source_logits)
+    logits[rows, labels] = 1.0
+    risen = np.full_like(logits, -9.0)
+    risen[rows, labels], risen[rows, (labels + 1) % logits.shape[1]] = 1.0, 0.5
+    crafted = replace(attacked, source_logits=risen, info=replace(attacked.info, settings={"steps": 40}))
+    found = check(change_inputs(honest, clean=replace(clean, source_logits=logits), adversarial=(crafted,)))
+    assert [finding for finding in found if finding.severity is not Severity.NOTE] == []
+
+
 def test_a_loss_that_was_rounded_away_is_counted(honest: Evidence) -> None:
     (finding,) = check(with_gradients(honest, silent=first(honest, 0.0), rest=LEAD_GRADIENT))
     assert finding.severity is Severity.NOTE

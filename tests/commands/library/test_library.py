@@ -151,7 +151,7 @@ def test_classes_reach_the_images_of_an_engine_without_a_model(tmp_path: Path, m
         skinaudit.audit("x.onnx", contract="x.toml", data=tmp_path, classes="classes.toml")
     assert heard[0]["data"] == str(tmp_path)
     assert (heard[0]["size"], heard[0]["classes"]) == (32, Path("classes.toml"))
-    with pytest.raises(InvalidInputError, match="--name, --classes: are about the images of --data"):
+    with pytest.raises(InvalidInputError, match="--name and --classes need --data"):
         skinaudit.audit("x.onnx", contract="x.toml", classes="classes.toml")
 
 

@@ -44,7 +44,7 @@ def test_the_block_holds_clean_and_robust_figures(audited_run: Path) -> None:
     assert "adversarial-training" not in found["tags"]
     (model,) = found["model-index"]
     assert model["name"] == "tiny"
-    assert [one["dataset"]["config"] for one in model["results"]] == ["clean", "fgsm-linf-4", "pgd-linf-4"]
+    assert [one["dataset"]["config"] for one in model["results"]] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
     for result in model["results"]:
         measured = record.manifest.results[result["dataset"]["config"]]
         robust = "" if result["dataset"]["config"] == "clean" else "robust_"
@@ -96,7 +96,7 @@ def test_the_hub_library_reads_the_card(audited_run: Path, tmp_path: Path) -> No
     assert card.data.license == "apache-2.0"
     results = {(one.dataset_config, one.metric_type): one.metric_value for one in card.data.eval_results}
     assert results["clean", "accuracy"] == pytest.approx(record.manifest.results["clean"]["accuracy"], abs=1e-6)
-    assert results["pgd-linf-4", "robust_accuracy"] == pytest.approx(
-        record.manifest.results["pgd-linf-4"]["accuracy"], abs=1e-6
+    assert results["pgd-dlr-linf-4", "robust_accuracy"] == pytest.approx(
+        record.manifest.results["pgd-dlr-linf-4"]["accuracy"], abs=1e-6
     )
     assert str(card.data).count("model-index") == 1  # what the library writes itself holds the figures too

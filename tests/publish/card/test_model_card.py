@@ -49,7 +49,7 @@ def test_sections_in_order_and_the_labels_in_front(record: RunRecord) -> None:
 
 def test_figures_are_those_of_the_manifest_beside_a_constant_answer(record: RunRecord) -> None:
     text = section(model_card(record), "Figures")
-    for name, title in (("clean", "clean"), ("fgsm-linf-4", "fgsm linf 4/255"), ("pgd-linf-4", "pgd linf 4/255")):
+    for name, title in (("clean", "clean"), ("fgsm-linf-4", "fgsm linf 4/255"), ("pgd-dlr-linf-4", "pgd-dlr linf 4/255")):
         cells, measured = row(text, title), record.manifest.results[name]
         assert cells[1] == f"{measured['accuracy']:.1%}"
         assert cells[3] == f"{measured['balanced_accuracy']:.1%}"
@@ -95,7 +95,7 @@ def test_engines_with_verdicts_gates_and_what_was_left_out(record: RunRecord) ->
         cells = row(text.split("\n\n")[1], filed.path.name.removesuffix(".json"))
         assert cells[3] == f"**{filed.result.verdict.value}**"
         assert re.match(r"\d+ passed", cells[4])
-    assert text.count("pgd linf 4/255") >= len(record.audits)
+    assert text.count("pgd-dlr linf 4/255") >= len(record.audits)
     assert "Left out" not in text
     worse = replace(
         record, audits=(), left_out={"audit a.json": "is old", "audit b.json": "is old"}, unaudited=("int8.onnx",)

@@ -37,14 +37,14 @@ def test_a_run_tells_settings_epochs_and_figures(record: RunRecord) -> None:
     assert entry.params["arch"] == "mobilenet"
     losses = sorted((one.step, one.value) for one in entry.metrics if one.key == "epoch/loss")
     assert losses == [(epoch["epoch"], epoch["loss"]) for epoch in record.history]
-    measured = record.manifest.results["pgd-linf-4"]
-    assert values(entry)["test/pgd-linf-4/accuracy"] == pytest.approx(measured["accuracy"])
-    assert values(entry)["test/pgd-linf-4/sensitivity_mel"] == pytest.approx(measured["sensitivity_mel"])
+    measured = record.manifest.results["pgd-dlr-linf-4"]
+    assert values(entry)["test/pgd-dlr-linf-4/accuracy"] == pytest.approx(measured["accuracy"])
+    assert values(entry)["test/pgd-dlr-linf-4/sensitivity_mel"] == pytest.approx(measured["sensitivity_mel"])
     assert values(entry)["test/clean/majority_share"] == pytest.approx(record.manifest.data["majority_share"])
     assert entry.tags["synthetic"] == "true"
     assert entry.note.startswith("SYNTHETIC")
     found = json.loads(entry.files["digests.json"])
-    assert found["sets/pgd-linf-4"] == record.manifest.sets["pgd-linf-4"].digest
+    assert found["sets/pgd-dlr-linf-4"] == record.manifest.sets["pgd-dlr-linf-4"].digest
 
 
 def test_epochs_follow_each_other_in_time(record: RunRecord) -> None:

@@ -20,14 +20,14 @@ SIZE, COUNT = 5, 8
 
 ONE_STEP = {"fgsm"}
 """Attacks that need not find what several steps find."""
-ONE_NORM: dict[str, Norm] = {"square": "linf", "carlini-wagner": "l2"}
+ONE_NORM: dict[str, Norm] = {"carlini-wagner": "l2", "boundary": "l2"}
 """Attacks that exist for one norm."""
-WEAK = {"square", "spsa"}
+WEAK = {"square", "spsa", "boundary"}
 """Attacks without gradients: near the optimum, not on it."""
 QUICK: dict[str, dict[str, Any]] = {
     "apgd-ce": {"steps": 30}, "apgd-dlr": {"steps": 30}, "apgd-t": {"steps": 20}, "fab-t": {"steps": 10},
     "autoattack": {"steps": 10, "queries": 10}, "square": {"queries": 200}, "carlini-wagner": {"steps": 30, "searches": 5},
-    "spsa": {"steps": 10, "samples": 8}, "deepfool": {"steps": 5},
+    "spsa": {"steps": 10, "samples": 8}, "deepfool": {"steps": 5}, "boundary": {"queries": 300},
 }  # fmt: skip
 """Settings that a linear model does not need more of."""
 

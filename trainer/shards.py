@@ -1,0 +1,101 @@
+"""The batches of one adversarial set, shared by the processes that torchrun starts: one file a batch until all are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from skinaudit.artifacts.attack_record import TENSORS, AttackRecord, from_arrays
+from skinaudit.artifacts.files import atomic_path
+from skinaudit.errors import InvalidInputError
+
+Part = tuple[NDArray[np.uint8], AttackRecord]
+"""A batch: attacked images uint8 (n, 3, H, W), and what the attack noted of them."""
+
+_IMAGES = "images"
+_LOOK = 0.2
+"""Seconds between two looks for the batches of other processes."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process among `size` that work together; the first, of rank 0, writes what they made."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process puts the batches together."""
+        return self.rank == 0
+
+
+ALONE = Worker()
+
+
+def this_worker() -> Worker:
+    """What torchrun says in RANK and WORLD_SIZE; one process alone without it. Raises InvalidInputError on nonsense."""
+    given = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
+    if not all(value.isdecimal() for value in given.values()) or int(given["RANK"]) >= int(given["WORLD_SIZE"]):
+        raise InvalidInputError(
+            f"RANK={given['RANK']}, WORLD_SIZE={given['WORLD_SIZE']}: no process of a group; start several with torchrun, "
+            "or unset both"
+        )
+    return Worker(int(given["RANK"]), int(given["WORLD_SIZE"]))
+
+
+def shared_batches(
+    folder: Path, count: int, craft: Callable[[int], Part], *, worker: Worker, patience: float
+) -> Iterator[Part]:
+    """All `count` batches in order, of which this process crafts every `size`-th; nothing for processes that do not write.
+
+    folder: of the files of the batches, on a disk that all processes see; its name has to stand for everything that makes
+    the bytes. Batches that lie there already are not crafted again, so a group that was killed goes on. The folder is
+    deleted after the last batch. patience: seconds to wait for the next batch of another process. Raises InvalidInputError
+    when they are over.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(worker.rank, count, worker.size):
+        if _read(folder, number) is None:
+            images, noted = craft(number)
+            with atomic_path(_file(folder, number)) as temporary:
+                save_file({_IMAGES: images, **noted.arrays()}, temporary)
+    if not worker.writes:
+        return
+    for number in range(count):
+        yield _awaited(folder, number, patience)
+    shutil.rmtree(folder)
+
+
+def _awaited(folder: Path, number: int, patience: float) -> Part:
+    end = time.monotonic() + patience
+    while (part := _read(folder, number)) is None:
+        if time.monotonic() > end:
+            raise InvalidInputError(
+                f"{_file(folder, number)}: did not come within {patience:,.0f} s; do all processes see this folder? Start "
+                "them again: finished batches are kept"
+            )
+        time.sleep(_LOOK)
+    return part
+
+
+def _read(folder: Path, number: int) -> Part | None:
+    """The batch, or None where it is not there or not whole."""
+    try:
+        arrays = load_file(_file(folder, number))
+        return arrays[_IMAGES], from_arrays({name: arrays[name] for name in TENSORS})
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.safetensors"
