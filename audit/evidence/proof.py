@@ -107,9 +107,9 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     network = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
     run = read_run(folder)
     weights = _weights(resolve(folder, run.weights))
-    structure, doubt = _structure(folder, run, weights)
-    if doubt:
-        return doubt
+    structure = _structure(folder, run, weights)
+    if isinstance(structure, str):
+        return structure
     expected = _of_run(resolve(folder, run.weights), structure, weights)
     allowed = Allowed(KINDS[precision].layers, corrected=corrected, half=precision == "fp16")
     try:
@@ -120,21 +120,23 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     return "" if channels.plain else f"{network.origin}: its outputs are scaled or in a different order"
 
 
-def _structure(folder: Path, run: RunManifest, weights: Weights) -> tuple[Structure, str]:
-    """The structure of the run's model: as it was recorded, else as that of its architecture; and why it is doubted.
+def _structure(folder: Path, run: RunManifest, weights: Weights) -> Structure | str:
+    """The structure of the run's model: as it was recorded, else as that of its architecture; or why it is doubted.
 
     An architecture of skinaudit's own is known without a record, so a record that was taken out or added to hides nothing.
     """
     arch, size = run.model["arch"], run.contract.size
     try:
         known = known_structure(arch, size=size, shapes={name: value.shape for name, value in weights.items()})
-    except (KeyError, IndexError) as error:
-        raise EngineError(f"{folder}: its weights are not those of {show(arch)} ({error}); train again") from error
+    except (KeyError, IndexError):
+        return f"the run's weights are not those of {show(arch)}; an architecture of your own needs its own name"
     recorded = known if run.structure is None else read_structure(resolve(folder, run.structure))
     assert recorded is not None  # one of both is there, as `_proved` has seen
-    odd = "" if known is None else unlike(recorded, known)
-    text = f"the run's record of its structure is not that of {arch}: {odd}; an architecture of your own needs its own name"
-    return recorded, text if odd else ""
+    if known is not None and (odd := unlike(recorded, known)):
+        return (
+            f"the run's record of its structure is not that of {arch}: {odd}; an architecture of your own needs its own name"
+        )
+    return recorded
 
 
 def _weights(path: Path) -> Weights:

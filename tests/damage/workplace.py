@@ -167,7 +167,7 @@ def _write_run(folder: Path) -> None:
     assert point is not None
     changed = replace(
         manifest, operating_points=(point,), pictures=_write_pictures(folder, clean),
-        model=trained["model"], data=data, training=trained["training"], results=results,
+        model={**trained["model"], "arch": "linear"}, data=data, training=trained["training"], results=results,
         created_with=trained["created_with"],
     )  # fmt: skip
     write_run(folder, changed)

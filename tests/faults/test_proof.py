@@ -79,6 +79,13 @@ def test_a_trigger_in_the_record_is_seen(copied: Lab) -> None:
     assert "1 amin steps instead of 0" in proof_of(copied.engine("fp32")).difference
 
 
+def test_weights_of_another_architecture_are_a_finding(copied: Lab) -> None:
+    run = read_run(copied.run)
+    for structure in (run.structure, None):
+        write_run(copied.run, replace(run, structure=structure, model={**run.model, "arch": "vgg16"}))
+        assert "weights are not those of 'vgg16'" in proof_of(copied.engine("fp32")).difference
+
+
 @pytest.mark.parametrize(("suffix", "runtime"), [(".tflite", "openvino"), (".onnx", "tensorrt"), (".onnx", "of my own")])
 def test_a_manifest_beside_a_format_that_is_never_built_proves_nothing(copied: Lab, suffix: str, runtime: str) -> None:
     """The graph that it names is honest; the file that runs may be anything."""

@@ -111,6 +111,7 @@ def test_a_plan_whose_graph_is_missing_or_of_another_format(tmp_path: Path, lab:
     shutil.copy(run.engine, plan)
     manifest = read_engine_manifest(run.engine)
     own = record(plan, relative_to=plan.parent)
+    manifest = replace(manifest, runtime="tensorrt")
     write_engine_manifest(replace(manifest, engine=own), engine=plan)
     honest = audit_engine(plan)
     assert honest.verdict is Verdict.PASS
