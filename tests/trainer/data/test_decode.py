@@ -138,6 +138,23 @@ def test_several_frames_are_refused(tmp_path: Path, file: str) -> None:
     assert decode_file(tmp_path / file, size=8) == Unreadable("3 frames, expected one picture")
 
 
+def test_a_tiff_of_many_frames_is_not_walked_to_its_end(tmp_path: Path) -> None:
+    frames = [Image.new("L", (2, 2), shade) for shade in range(120)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert decode_file(tmp_path / "a.tif", size=8) == Unreadable("more than 100 frames, expected one picture")
+
+
+def test_a_progressive_jpeg_of_many_scans_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    Image.effect_noise((40, 40), 50).save(tmp_path / "usual.jpg", progressive=True)
+    usual = (tmp_path / "usual.jpg").read_bytes()
+    assert isinstance(decode_file(tmp_path / "usual.jpg", size=8), Decoded)
+    scan = usual[usual.rindex(b"\xff\xda") : -2]
+    (tmp_path / "bomb.jpg").write_bytes(usual[:-2] + 200 * scan + usual[-2:])
+    refused = decode_file(tmp_path / "bomb.jpg", size=8)
+    assert isinstance(refused, Unreadable)
+    assert refused.reason.startswith("more than 100 scans")
+
+
 @pytest.mark.parametrize("tag", range(0, 10))
 @pytest.mark.parametrize("file", ["a.jpg", "a.png", "a.tif", "a.webp"])
 def test_orientation_tags_are_applied(tmp_path: Path, file: str, tag: int) -> None:
