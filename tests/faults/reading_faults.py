@@ -77,14 +77,12 @@ def _pushed(value: NDArray[Any]) -> NDArray[Any]:
 
 
 def setting_twice(model: ModelProto) -> None:
-    """The last bias in a Constant node with two values, of which ONNX Runtime takes the pushed one."""
-    bias = _last_bias(model)
-    pushed = TensorProto.FromString(bias.SerializeToString())
-    change(pushed, _pushed)
-    node = helper.make_node("Constant", [], [bias.name])
-    node.attribute.extend([helper.make_attribute("value", value) for value in (pushed, bias)])
+    """An upper bound in a Constant node with two values: ONNX Runtime takes the first one, which is not infinite."""
+    _clipped(model, "twice")
+    bounds = [numpy_helper.from_array(np.float32(value)) for value in (UNREACHED, np.inf)]
+    node = helper.make_node("Constant", [], ["twice"])
+    node.attribute.extend([helper.make_attribute("value", bound) for bound in bounds])
     model.graph.node.insert(0, node)
-    model.graph.initializer.remove(bias)
 
 
 def operator_by_name(model: ModelProto) -> None:
