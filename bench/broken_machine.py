@@ -27,7 +27,7 @@ from skinaudit.bench.report import machine, table
 COMMANDS = {
     "train": "train --images 280 --size 32 --width 0.25 --epochs 1 --threads 1 --out new",
     "attack": "attack run --attack fgsm --eps 7/255 --threads 1",
-    "export": "export run --format onnx --fp16 --force --threads 1",
+    "export": "export run --format onnx --fp16 --threads 1",
     "audit": "audit run/engines/fp32.onnx --seed 1 --threads 1 --report html=a.html",
 }
 FREE = (0, 64, 512)
@@ -113,7 +113,7 @@ def ran(words: str, folder: Path, *, environment: Mapping[str, str] | None = Non
     )  # fmt: skip
     lines = done.stderr.strip().splitlines() or [""]
     assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, lines[-1].replace(str(folder), "")[:200])
+    return Ended(done.returncode, lines[-1].replace(f"{folder}/", "")[:200])
 
 
 def compared(folder: Path, whole: Mapping[str, str]) -> str:
