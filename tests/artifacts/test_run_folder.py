@@ -38,7 +38,7 @@ def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     assert run.reference.is_file()
     assert not run.checkpoint.exists()
     assert not run.best.exists()
-    assert [path.stem for path in set_files(run.sets)] == ["clean", "fgsm-linf-4", "pgd-linf-4"]
+    assert [path.stem for path in set_files(run.sets)] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
     assert run.set_file("clean").is_file()
     assert run.engine_names() == ["fp16.onnx", "fp32.onnx"]
     assert all(run.audit_of(name).is_file() for name in run.engine_names())
