@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from skinaudit.artifacts.files import digest_parts
 from skinaudit.artifacts.manifest import RunManifest
@@ -10,21 +11,18 @@ from skinaudit.artifacts.run_sets import TEST_SET
 
 
 def anchor_of(run: RunManifest) -> str:
-    """The digest of a run's weights, structure, data, test images and contract, `sha256:...`.
+    """The digest of a run's weights, structure, data, test images, contract and operating points, `sha256:...`.
 
     It stays the same when sets are added and when engines are exported. Whoever rewrites the folder with all of its digests
     cannot keep it.
     """
-    contract = run.contract
     parts = {
         "weights": run.weights.digest,
         "structure": None if run.structure is None else run.structure.digest,
         "model": dict(run.model),
         "data": run.data["digest"],
         "test_set": run.data.get(TEST_SET),
-        "classes": contract.classes,
-        "malignant": contract.malignant,
-        "positive": contract.positive,
-        "size": contract.size,
+        "contract": run.contract.to_json(),
+        "operating_points": [asdict(point) for point in run.operating_points],
     }
     return digest_parts(json.dumps(parts, sort_keys=True).encode())

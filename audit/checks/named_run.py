@@ -10,8 +10,8 @@ ABOUT: About = "engine"
 RULES = {
     "named-run": Rule(
         "Not the run that the policy names",
-        "Weights, structure, data, test images or classes of the engine's run are not those of the run that the policy "
-        "names, or the run is not available. Somebody trained again, or rewrote the run's folder.",
+        "Weights, structure, data, test images, contract or operating points of the engine's run are not those of the run "
+        "that the policy names, or the run is not available. Somebody trained again, or rewrote the run's folder.",
         "Find out what changed. If the new run is meant, `skinaudit policy RUN` prints a policy that names it.",
     ),
 }

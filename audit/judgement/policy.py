@@ -227,8 +227,9 @@ control = "{DEFAULT.control}"
 # this was not possible, "always" makes the audit INCONCLUSIVE and "optional" only warns. "where readable" warns for formats
 # that cannot be read (plans, compiled packages); otherwise the audit is INCONCLUSIVE.
 proof = "{DEFAULT.proof}"
-# The run that an engine has to come from: the digest of its weights, structure, data, test images and classes, which
-# `skinaudit policy RUN` fills in. All digests in a run's folder can be rewritten together; this one lies elsewhere.
+# The run that an engine has to come from: the digest of its weights, structure, data, test images, contract
+# and operating points, which `skinaudit policy RUN` fills in. All digests in a run's folder can be rewritten
+# together; this one lies elsewhere.
 # run = "{_SOME_RUN}"
 # If the contract of the sets names no malignant class, missed cancers cannot be judged. With "required" the audit is then
 # INCONCLUSIVE. With "none" it may pass, and every report prints the reason.

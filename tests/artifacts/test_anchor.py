@@ -9,6 +9,7 @@ from linear_run import plant
 
 from skinaudit.artifacts.anchor import anchor_of
 from skinaudit.artifacts.manifest import RunManifest, read_run
+from skinaudit.artifacts.operating_point import OperatingPoint
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,8 @@ def test_what_decides_an_audit_changes_it(run: RunManifest) -> None:
         replace(run, data={**run.data, "test_set": other.digest}), replace(run, data={**run.data, "digest": other.digest}),
         replace(run, contract=replace(contract, malignant=contract.malignant[:1])),
         replace(run, contract=replace(contract, classes=contract.classes[::-1])),
+        replace(run, contract=replace(contract, threshold=0.9)),
+        replace(run, operating_points=(OperatingPoint(0.9, -9.0, 0.9, 1.0, 10, 10),)),
     )  # fmt: skip
     assert len({anchor_of(run), *map(anchor_of, changed)}) == len(changed) + 1
 
