@@ -14,7 +14,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.attacks import autoattack
 from skinaudit.trainer.generate import AttackPlan, check_plan
 
-EPS = ThreatModel("linf", Fraction(5))
+EPS = ThreatModel("linf", Fraction(2))
 SIZE, COUNT = 8, 12
 
 
