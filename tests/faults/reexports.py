@@ -265,7 +265,7 @@ def _by_optimiser(name: str, path: Path) -> ModelProto | None:
 
 
 def _external(lab: Lab, base: str) -> Path:
-    """The weights beside the graph, but for small tensors: ONNX Runtime opens no file whose axes and shapes lie elsewhere."""
+    """The weights beside the graph; axes and shapes stay in it, since ONNX Runtime reads them nowhere else."""
     path = plant(lab, f"honest-{base}-external", lab.model(base), base=base)
     manifest = read_engine_manifest(path)
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # onnx would append to it
