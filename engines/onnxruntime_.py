@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 import platform
 import tempfile
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
+from skinaudit.artifacts.cores import cores
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
@@ -159,7 +159,7 @@ def _open(
 ) -> OrtSession:
     if provider == "cpu" and has_half(graph, frozenset({TensorProto.BFLOAT16})):
         return _open_wide(graph, where=where, threads=threads)  # this runtime has no bfloat16 layers on a CPU
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     ort = _import(provider)
     session, executed = _session(source, session_options(threads=threads), where=where, provider=provider, without=without)
     description = SessionDescription(
