@@ -97,7 +97,7 @@ def open_emulated(path: Path, *, precision: str | None = None, threads: int | No
     precision: that of an engine; if it is fp16 or bf16, and all layers of the graph are fp32, they are made so first. In any
     other graph its own types count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
     """
-    graph = onnx_graph.load(path)
+    graph = onnx_graph.load_with_weights(path)
     if precision is not None and precision in HALVES and set(onnx_graph.found_precisions(graph)) == {"fp32"}:
         graph, _ = to_half(graph, HALVES[precision], where=str(path))
     if _has_fp8(graph):
