@@ -23,7 +23,7 @@ from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.outside import check_regular, inside, lies_in
 from skinaudit.artifacts.plain_values import parse_json, parse_object, read_json, read_text
 from skinaudit.artifacts.printable import show
-from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RunFolder
+from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RUN_FILE, RunFolder
 from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import NO_ENGINE, InvalidInputError, no_such_file
 
@@ -164,7 +164,8 @@ def read_engine_manifest(engine: Path, *, run: Path | None = None) -> EngineMani
     path = manifest_path(engine)
     if not path.is_file():
         if engine.suffix == ".json":
-            raise InvalidInputError(f"{engine}: is a JSON file, not an engine; name the engine, such as {engine.stem}")
+            where = "in the run's folder engines" if engine.name == RUN_FILE else f"such as {engine.stem}"
+            raise InvalidInputError(f"{engine}: is a JSON file, not an engine; name the engine, {where}")
         raise InvalidInputError(
             f"{engine}: no manifest beside it ({path.name}). If the engine was moved, copy its manifest as well. "
             "If another tool made it, write a contract with `skinaudit contract ENGINE -o FILE.toml`, and audit "

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 
-from skinaudit.artifacts.printable import printable, show
+from skinaudit.artifacts.printable import printable, show, with_article
 from skinaudit.errors import InvalidInputError
 
 MAX_MODEL = 2**31
@@ -182,4 +182,4 @@ def _unreadable(path: Path, error: Exception, *, kind: str) -> InvalidInputError
 
 
 def _too_long(path: Path, kind: str, limit: int, again: str) -> InvalidInputError:
-    return InvalidInputError(f"{path}: not a {kind}: has more than {limit:,} bytes{again and f'; {again}'}")
+    return InvalidInputError(f"{path}: not {with_article(kind)}: has more than {limit:,} bytes{again and f'; {again}'}")

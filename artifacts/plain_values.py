@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skinaudit.artifacts.outside import read_regular
-from skinaudit.artifacts.printable import MAX_TEXT, UNPRINTABLE, printable, show
+from skinaudit.artifacts.printable import MAX_TEXT, UNPRINTABLE, printable, show, with_article
 from skinaudit.errors import InvalidInputError
 
 MAX_BYTES = 16 * 2**20
@@ -25,6 +25,8 @@ MAX_DEPTH = 32
 MAX_KEY = 300  # characters; a set's name is a key and a file name
 _DIGITS = 30  # of an integer that is parsed at all: more than 64 bits have, so that the rest changes no answer
 _PLACE = 160
+_ENDLESS = re.compile(rf"[0-9_]{{{MAX_TEXT + 2},}}")
+"""Digits of an integer that Python refuses without its place. Cut, they are still no number or text that is accepted."""
 _DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+'))+")
 """A dotted key of TOML; numbers and versions are some, too, with few dots."""
 
@@ -43,7 +45,7 @@ def parse_object(text: str, *, where: str, kind: str, again: str, text_limit: in
     """The text of a JSON object as checked plain values; otherwise as `read_json`. where: how messages name its place."""
     value = parse_json(text, where=where, kind=kind, again=again, text_limit=text_limit)
     if not isinstance(value, dict):
-        raise InvalidInputError(f"{where}: not a {kind}: should be an object, found {show(value)}; {again}")
+        raise InvalidInputError(f"{where}: not {with_article(kind)}: should be an object, found {show(value)}; {again}")
     return value
 
 
@@ -53,7 +55,7 @@ def read_toml(path: Path, *, kind: str, again: str) -> dict[str, Any]:
     try:
         if any(key[0].count(".") > MAX_DEPTH for key in _DOTTED.finditer(text)):  # the parser's time is their square
             raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
-        value = tomllib.loads(text)
+        value = tomllib.loads(_ENDLESS.sub(lambda digits: digits[0][: MAX_TEXT + 1] + "0", text))
         _check(value, "", MAX_TEXT)
     except tomllib.TOMLDecodeError as error:
         reason = f"{error} in {_line_of(error, text)}"
@@ -72,6 +74,8 @@ def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 def parse_json(text: str, *, where: str, kind: str, again: str, text_limit: int = MAX_TEXT) -> Any:
     """One JSON text as checked plain values. where: how messages name its place; the rest as for `read_json`."""
+    if not text.strip():
+        raise InvalidInputError(f"{where}: not {with_article(kind)}: is empty; {again}")
     try:
         if len(text) > MAX_BYTES:
             raise UnfitError(f"should have at most {MAX_BYTES:,} characters")
@@ -89,10 +93,11 @@ def read_text(path: Path, *, kind: str, again: str, limit: int = MAX_BYTES) -> s
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInputError(
-            f"{path}: not a {kind}: should be text in UTF-8, found other bytes at {error.start:,}; {again}"
+            f"{path}: not {with_article(kind)}: should be text in UTF-8, found other bytes at {error.start:,}; {again}"
         ) from error
     if text.startswith("\ufeff"):
-        raise InvalidInputError(f"{path}: not a {kind}: begins with a byte order mark; save it as UTF-8 without one")
+        reason = "begins with a byte order mark; save it as UTF-8 without one"
+        raise InvalidInputError(f"{path}: not {with_article(kind)}: {reason}")
     return text
 
 

@@ -60,9 +60,9 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
     if isinstance(value, dict):
-        return f"an object of {len(value)} entries"
+        return f"an object of {len(value)} {'entry' if len(value) == 1 else 'entries'}"
     if isinstance(value, list):
-        return f"an array of {len(value)} items"
+        return f"an array of {len(value)} {'item' if len(value) == 1 else 'items'}"
     return json.dumps(value)[:_SHOWN]
 
 
@@ -97,3 +97,8 @@ def _cleaned(value: Any) -> Any:
 
 def _is(first: object, second: object) -> bool:
     return first is second
+
+
+def with_article(noun: str) -> str:
+    """A noun of ours after `a`, or after `an` where it begins with a vowel; for messages."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

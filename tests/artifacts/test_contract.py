@@ -36,7 +36,7 @@ def test_the_seven_diagnoses_and_the_malignant_among_them() -> None:
     ("change", "message"),
     [
         ({"classes": None}, "contract.classes should be an array, found null; do it"),
-        ({"classes": [["mel"]]}, r"contract.classes\[0\] should be a text, found an array of 1 items"),
+        ({"classes": [["mel"]]}, r"contract.classes\[0\] should be a text, found an array of 1 item"),
         ({"colour": "BGR"}, "contract.colour is unknown, expected only size, classes, malignant"),
         ({"size": 0}, "contract.size should be an integer from 1 to 16384, found 0"),
         ({"size": 2**20}, "contract.size should be an integer from 1 to 16384"),

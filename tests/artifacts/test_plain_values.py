@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,8 +77,8 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
         ("[" * 100_000, "nested too deeply"),
         ('{"a": "x\x07"}', "not a readable run manifest (Invalid control character"),
         ('{"a": 1', "not a readable run manifest (Expecting"),
-        ("", "not a readable run manifest (Expecting value"),
-        ("[1]", "not a run manifest: should be an object, found an array of 1 items"),
+        ("", "not a run manifest: is empty"),
+        ("[1]", "not a run manifest: should be an object, found an array of 1 item"),
         ("7", "should be an object, found 7"),
         ("\ufeff{}", "begins with a byte order mark"),
         (b'{"a": "\xff"}', "should be text in UTF-8, found other bytes at 7"),
@@ -94,7 +95,9 @@ def test_json_that_nobody_could_use_is_refused_with_its_place(tmp_path: Path, te
         ("a = nan", "a should be a finite number, found nan"),
         ("[a]\nb = -inf", "a.b should be a finite number"),
         ("a = 1" + "0" * 400, "a should be a number of at most 64 bits"),
-        ("a = 1" + "0" * 5000, "not a readable run manifest (Exceeds the limit"),
+        ("[a]\nb = 1" + "0" * 5000, "a.b should be a number of at most 64 bits"),
+        ("a = -" + "1_0" * 5000, "a should be a number of at most 64 bits"),
+        ("[a]\nb = '" + "0" * 5000 + "'", "a.b should be a text of at most"),
         ("a = 1\na = 2", "not a readable run manifest (Cannot overwrite a value (at end of document) in 'a = 2')"),
         ("a = 1\na = 2\n[b]", "(Cannot overwrite a value (at line 2, column 6) in 'a = 2')"),
         ('a = "\\u001b"', r"a should be a text without control characters, found '\x1b'"),
@@ -170,6 +173,26 @@ def test_values_are_shown_on_one_short_line(value: Any) -> None:
     assert shown.isprintable() or isinstance(value, str)
     assert len(shown.splitlines()) == 1
     assert len(shown) < 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("engine manifest", b"", "x.json: not an engine manifest: is empty; make it again"),
+        ("run manifest", b" \n", "x.json: not a run manifest: is empty; make it again"),
+        (
+            "engine manifest",
+            b"[]",
+            "x.json: not an engine manifest: should be an object, found an array of 0 items; make it again",
+        ),
+        ("engine manifest", b"\xff\xfe{", "x.json: not an engine manifest: should be text in UTF-8, found other bytes at 0"),
+        ("adversarial set", b"\xef\xbb\xbf{}", "x.json: not an adversarial set: begins with a byte order mark"),
+    ],
+)
+def test_a_file_of_no_use_is_told_in_good_english(tmp_path: Path, kind: str, content: bytes, message: str) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        read_json(tmp_path / "x.json", kind=kind, again="make it again")
 
 
 def test_one_text_of_a_larger_file_is_checked_alike() -> None:

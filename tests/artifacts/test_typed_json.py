@@ -80,7 +80,7 @@ def test_everything_that_fits_is_built() -> None:
         ({"colours": []}, "colours should be an object, found an array of 0 items"),
         ({"either": 1.5}, "either should be an integer or a text or null, found 1.5"),
         ({"word": "c"}, "word should be one of a, b, found 'c'"),
-        ({"word": ["a"]}, "word should be one of a, b, found an array of 1 items"),
+        ({"word": ["a"]}, "word should be one of a, b, found an array of 1 item"),
         ({"share": 1.01}, "share should be a finite number from 0 to 1, found 1.01"),
         ({"share": False}, "share should be a finite number, found false"),
         ({"count": -1}, "count should be an integer of at least 0, found -1"),
