@@ -100,7 +100,9 @@ class _WithoutDefinitions(ElementTree.TreeBuilder):
 
 
 def parsed(path: Path) -> Element:
-    """The file's XML, read as OpenVINO reads it. Raises OSError, ElementTree.ParseError, or ValueError for a DOCTYPE."""
+    """The file's XML, read as OpenVINO reads it. Raises ElementTree.ParseError, ValueError for a DOCTYPE, and
+    InvalidInputError where there is no regular file."""
+    check_regular(path, kind="engine")
     return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDefinitions())).getroot()
 
 
