@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import BALANCED
-from skinaudit.audit.figures.text import percent
+from skinaudit.audit.figures.text import percent, signed_points
 
 ABOUT: About = "figures"
 RULES = {
@@ -37,8 +37,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         text = (
             f"the model's {figure.figure} is {percent(figure.external.value)} on these images and "
-            f"{percent(figure.own.value)} on its own test: the difference is {100 * figure.interval.low:+.1f} to "
-            f"{100 * figure.interval.high:+.1f} points, more than chance explains"
+            f"{percent(figure.own.value)} on its own test: the difference is {signed_points(figure.interval.low)} to "
+            f"{signed_points(figure.interval.high)} points, more than chance explains"
         )
         figures = {"external": figure.external.value, "own": figure.own.value}
         yield Finding(Severity.WARNING, "external-validation", figure.set, text, figures=figures)
