@@ -124,16 +124,16 @@ def audit(
     Examples:
       skinaudit audit runs/hardened/engines/int8.onnx
       skinaudit audit engine.onnx --sets sets/ --json > audit.json
-      skinaudit audit runs/hardened/engines/int8.onnx --sets runs/hardened/external/hospital-b
+      skinaudit audit int8.onnx --sets runs/hardened/external/hospital-b
       skinaudit audit engine.plan --device 1
       skinaudit audit engine.plan --emulate
       skinaudit audit int8.onnx --policy policy.toml --probe square
       skinaudit audit release-2.onnx --baseline release-1.json
-      skinaudit audit new.onnx --baseline old.json --baseline-own-sets --probe square
-      skinaudit audit engine.onnx --report junit=audit.xml --report sarif=audit.sarif
-      skinaudit audit runs/hardened/engines/* --report 'junit=reports/{engine}.xml'
+      skinaudit audit b.onnx --baseline a.json --baseline-own-sets --probe square
+      skinaudit audit engine.onnx --report junit=a.xml --report sarif=a.sarif
+      skinaudit audit engines/* --report 'junit=reports/{engine}.xml'
       skinaudit audit other.tflite --contract other.toml --sets runs/hardened/sets
-      skinaudit audit other.onnx --contract other.toml --data HospitalB/ --name hospital-b
+      skinaudit audit other.onnx --contract other.toml --data HospitalB/
     """
     from skinaudit.engines.isolation.launching import engine_processes
 

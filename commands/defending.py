@@ -47,8 +47,8 @@ def defences(run: Path, as_json: bool, **options: Any) -> None:
     \b
     Examples:
       skinaudit defences runs/standard --images 100
-      skinaudit defences runs/hardened --defence jpeg:quality=50 --defence crop-rescale --attack pgd:steps=20
-      skinaudit defences runs/hardened --engine runs/hardened/engines/int8-u8s8.onnx
+      skinaudit defences runs/hardened --defence jpeg:quality=50 --attack pgd
+      skinaudit defences runs/hardened --engine engines/int8-u8s8.onnx
     """
     import json
 

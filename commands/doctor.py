@@ -28,12 +28,16 @@ def doctor(as_json: bool) -> None:
 
     reports = examine()
     program = click.get_current_context().find_root().command
-    commands = program.commands.values() if isinstance(program, click.Group) else ()
-    variables = [variable for command in commands for variable in environment.variables(command)]
+    commands = program.commands if isinstance(program, click.Group) else {}
+    variables = [variable for command in commands.values() for variable in environment.variables(command)]
+    unknown = environment.unknown(commands)
     if as_json:
-        click.echo(json.dumps([*map(asdict, reports), *map(asdict, variables)], indent=2))
+        entries = [*map(asdict, reports), *map(asdict, variables), *({"name": name, "command": None} for name in unknown)]
+        click.echo(json.dumps(entries, indent=2))
     else:
         print_doctor(reports, console())
         for variable in variables:  # never its value, which may be a secret
-            use = f"sets {variable.flag}" if variable.accepted else f"is refused for {variable.flag}"
-            say(f"{variable.name}: {use if variable.flag else 'is no option'} of skinaudit {variable.command}")
+            use = f"sets {variable.flag}" if variable.accepted else f"may not set {variable.flag}"
+            say(f"{variable.name}: {use if variable.flag else 'names no option'} of skinaudit {variable.command}")
+        for name in unknown:
+            say(f"{name}: names no command of skinaudit and no setting of the machine")

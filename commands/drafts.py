@@ -85,7 +85,7 @@ def contract(
       skinaudit contract other.tflite -o other.toml
       skinaudit contract other.onnx --sets runs/hardened/sets -o other.toml
       skinaudit contract other.onnx --data HospitalB/ -o other.toml
-      skinaudit contract other.onnx --contract draft.toml --data HospitalB/ -o other.toml
+      skinaudit contract x.onnx --contract draft.toml --data HospitalB/ -o x.toml
     """
     from skinaudit.artifacts.engine_contract import read_engine_contract, write_toml
     from skinaudit.artifacts.files import write_bytes

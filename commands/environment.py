@@ -8,7 +8,7 @@ option is an error, as whoever set it counts on it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,6 +30,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "demo": ("threads",),
 })  # fmt: skip
 """Command -> the options of it that a variable may set, by the names of their values."""
+MACHINE = ("SKINAUDIT_CACHE", "SKINAUDIT_DEBUG", "SKINAUDIT_UNCONFINED_GPU")
+"""Settings of the machine, for all commands."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ def variables(command: click.Command, environment: Mapping[str, str] = os.enviro
         if environment[variable] and variable.startswith(f"{PREFIX}_{name}_".upper()):
             flag = called.get(variable)
             yield Variable(variable, name, flag, flag is not None and flags[flag].name in OPTIONS.get(name, ()))
+
+
+def unknown(commands: Iterable[str], environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables that are set and look like skinaudit's, but belong to no command and to no setting of the machine."""
+    prefixes = tuple(f"{PREFIX}_{name}_".upper() for name in commands)
+    mine = (name for name in sorted(environment) if environment[name] and name.startswith(f"{PREFIX}_"))
+    return [name for name in mine if name not in MACHINE and not name.startswith(prefixes)]
 
 
 def check(command: click.Command) -> None:

@@ -67,7 +67,7 @@ def paper(show: bool, data: str | None, out: Path | None, **options: Any) -> Non
     Examples:
       skinaudit paper --scale tiny
       skinaudit paper --scale cpu --data HAM10000/ --only mobilenet --minutes 60
-      skinaudit paper --scale full --data HAM10000/ --seeds 3 --jobs 4 --out runs/paper
+      skinaudit paper --scale full --data HAM10000/ --seeds 3 --jobs 4
     """
     need("paper", *TRAINING)
     from skinaudit.trainer.study.settings import to_toml

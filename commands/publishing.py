@@ -113,7 +113,7 @@ def track(paths: tuple[Path, ...], tracking_uri: str | None, experiment: str) ->
     \b
     Examples:
       skinaudit track runs/hardened runs/hardened/audits/*.json
-      skinaudit track audit.json --tracking-uri https://mlflow.example.org --experiment lesions
+      skinaudit track audit.json --tracking-uri https://mlflow.example.org
     """
     from skinaudit.publish.run_record import read_filed_audit, read_run_record
     from skinaudit.publish.tracking.entries import audit_entry, run_entry

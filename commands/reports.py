@@ -95,7 +95,11 @@ def _say_unproved(audit: Path, by_image: bool) -> None:
 @click.command(cls=GroupedCommand, sections=_TRANSFER, short_help="Print how attacks transfer between runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--attack", "attack_name", default=None, metavar="NAME", help="Name of the sets to use  [default: the PGD sets]."
+    "--attack",
+    "attack_name",
+    default=None,
+    metavar="NAME",
+    help="Name of the sets to use  [default: pgd-dlr; pgd if a run lacks it].",
 )
 @json_option
 @provider_option

@@ -159,9 +159,9 @@ def train(
     Examples:
       skinaudit train
       skinaudit train --hardening pgd --eps 4/255 --out runs/hardened
-      skinaudit train --data HAM10000/ --arch mobilenet --width 0.5 --size 64 --hardening pgd --eps 2/255
-      skinaudit train --data HAM10000/ --hardening trades:beta=6 --awp 0.005 --eps 2/255 --swa 0.25
-      skinaudit train --data HAM10000/ --hardening pgd --eps 2/255 --class-cost mel=1.5 --weights runs/standard
+      skinaudit train --data HAM10000/ --width 0.5 --hardening pgd --eps 2/255
+      skinaudit train --data HAM10000/ --hardening trades:beta=6 --eps 2/255
+      skinaudit train --data HAM10000/ --hardening pgd --weights runs/standard
     """
     import json
 
@@ -227,8 +227,8 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
     \b
     Examples:
       skinaudit attack runs/hardened --attack pgd --eps 8/255 --restarts 5
-      skinaudit attack runs/hardened --attack fgsm --attack pgd --norm l2 --eps 128/255
-      skinaudit attack runs/hardened --attack autoattack --attack mi-fgsm:decay=0.9,steps=20
+      skinaudit attack runs/hardened --attack pgd --norm l2 --eps 128/255
+      skinaudit attack runs/hardened --attack autoattack --attack mi-fgsm:steps=20
       skinaudit attack runs/hardened --data HospitalB/ --name hospital-b
     """
     with bars() as bar:

@@ -132,3 +132,12 @@ def test_make_help_tells_every_target() -> None:
 def test_every_link_inside_the_repository_leads_somewhere(file: Path) -> None:
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
         assert re.match(r"https?://", target) or (file.parent / target).exists(), target
+
+
+def test_the_table_of_help_texts_shows_the_present_ones() -> None:
+    text = (ROOT / "docs" / "decisions" / "language.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", text, re.MULTILINE))
+    now = {
+        name: " ".join((command.help or "").partition("\n\n")[0].split()) for name, command in cli.commands.commands.items()
+    }
+    assert shown == now

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.environment import OPTIONS, Variable, variables
+from skinaudit.commands.environment import MACHINE, OPTIONS, Variable, variables
 from skinaudit.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,17 +77,22 @@ def test_doctor_tells_which_are_set_and_never_their_values(monkeypatch: pytest.M
     monkeypatch.setenv("SKINAUDIT_TRACK_TRACKING_URI", "https://user:secret@host")
     monkeypatch.setenv("SKINAUDIT_AUDIT_NO_PROBE", "1")
     monkeypatch.setenv("SKINAUDIT_AUDIT_THREAD", "1")
-    told = CliRunner().invoke(cli.commands, ["doctor"]).output
-    assert "SKINAUDIT_TRACK_TRACKING_URI: sets --tracking-uri of skinaudit track" in told
-    assert "SKINAUDIT_AUDIT_NO_PROBE: is refused for --no-probe of skinaudit audit" in told
-    assert "SKINAUDIT_AUDIT_THREAD: is no option of skinaudit audit" in told
+    monkeypatch.setenv("SKINAUDIT_AUDTI_THREADS", "1")
+    monkeypatch.setenv("SKINAUDIT_CACHE", "/tmp")
+    shown = CliRunner().invoke(cli.commands, ["doctor"]).output
+    assert "SKINAUDIT_TRACK_TRACKING_URI: sets --tracking-uri of skinaudit track" in shown
+    assert "SKINAUDIT_AUDIT_NO_PROBE: may not set --no-probe of skinaudit audit" in shown
+    assert "SKINAUDIT_AUDIT_THREAD: names no option of skinaudit audit" in shown
+    assert "SKINAUDIT_AUDTI_THREADS: names no command of skinaudit" in shown
+    assert "SKINAUDIT_CACHE" not in shown
     as_json = CliRunner().invoke(cli.commands, ["doctor", "--json"]).output
     assert "SKINAUDIT_AUDIT_NO_PROBE" in as_json
-    assert "secret" not in told + as_json
+    assert "SKINAUDIT_AUDTI_THREADS" in as_json
+    assert "secret" not in shown + as_json
 
 
 def test_the_page_of_the_documentation_lists_exactly_these() -> None:
     page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip().strip("`"): line for line in page.splitlines() if line.startswith("| `SKINAUDIT_")}
     listed = {f"SKINAUDIT_{name}_{option}".upper() for name, options in OPTIONS.items() for option in options}
-    assert set(rows) - {"SKINAUDIT_CACHE", "SKINAUDIT_DEBUG", "SKINAUDIT_UNCONFINED_GPU"} == listed
+    assert set(rows) == {*MACHINE, *listed}

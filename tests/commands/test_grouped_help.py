@@ -56,3 +56,11 @@ def test_the_longest_helps_have_sections() -> None:
 @pytest.mark.parametrize("name", cli.commands.commands)
 def test_a_default_is_shown_as_it_is_typed(name: str) -> None:
     assert "[default: (" not in CliRunner().invoke(cli.commands, [name, "--help"]).output
+
+
+@pytest.mark.parametrize("name", [None, *cli.commands.commands])
+def test_help_fits_80_columns_and_has_an_example(name: str | None) -> None:
+    words = ["--help"] if name is None else [name, "--help"]
+    text = CliRunner().invoke(cli.commands, words, terminal_width=80).output
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert re.search(r"^ +(eval .)?skinaudit [a-z]", text, re.MULTILINE)
