@@ -25,6 +25,8 @@ pytestmark = pytest.mark.usefixtures("fake_gpu", "opened_here_alone")
 def opened_here_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process that opens each plan first: test_open_plan has tests of that."""
     monkeypatch.setattr("skinaudit.engines.plans.open_plan.try_plan", lambda *_, **__: None)
+
+
 Write = Callable[..., Path]
 
 
