@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.external_data_helper
 import onnx.inliner
 import onnx.numpy_helper
 import onnx.shape_inference
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.checker import ValidationError
 
 from skinaudit.artifacts.outside import MAX_MODEL, check_regular, read_regular
 from skinaudit.engines.external_data import external_files, unfolded_nodes
@@ -98,6 +100,16 @@ def load(path: Path) -> ModelProto:
     for file in external_files(model, path):
         if file.exists():
             check_regular(file, kind=f"weights of {path.name}")
+    return model
+
+
+def load_with_weights(path: Path) -> ModelProto:
+    """As `load`, with the external data read into the graph; raises EngineError where it cannot be read."""
+    model = load(path)
+    try:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, RuntimeError, ValidationError) as error:
+        raise EngineError(f"{path}: its external data cannot be read ({error}); keep all of its files together") from error
     return model
 
 

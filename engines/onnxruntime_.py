@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 import platform
 import tempfile
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
+from skinaudit.artifacts.cores import cores
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.emulation import emulated
 from skinaudit.engines.engine import Provider
@@ -97,7 +97,7 @@ def open_emulated(path: Path, *, precision: str | None = None, threads: int | No
     precision: that of an engine; if it is fp16 or bf16, and all layers of the graph are fp32, they are made so first. In any
     other graph its own types count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
     """
-    graph = onnx_graph.load(path)
+    graph = onnx_graph.load_with_weights(path)
     if precision is not None and precision in HALVES and set(onnx_graph.found_precisions(graph)) == {"fp32"}:
         graph, _ = to_half(graph, HALVES[precision], where=str(path))
     if _has_fp8(graph):
@@ -159,7 +159,7 @@ def _open(
 ) -> OrtSession:
     if provider == "cpu" and has_half(graph, frozenset({TensorProto.BFLOAT16})):
         return _open_wide(graph, where=where, threads=threads)  # this runtime has no bfloat16 layers on a CPU
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     ort = _import(provider)
     session, executed = _session(source, session_options(threads=threads), where=where, provider=provider, without=without)
     description = SessionDescription(

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, engine_file
-from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.open import RUNTIMES
+
+if TYPE_CHECKING:  # the process that reads the file imports this module, and needs none of what makes the inputs
+    from skinaudit.audit.evidence.inputs import Inputs
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,13 +17,15 @@ from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RUN_FILE
 from skinaudit.artifacts.structure import Structure, read_structure
-from skinaudit.audit.evidence.inputs import Inputs
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.networks.layers import Layer, layers_of
 from skinaudit.engines.networks.of_structure import Weights, network_of
 from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
+
+if TYPE_CHECKING:  # the process that reads the file imports this module, and needs none of what makes the inputs
+    from skinaudit.audit.evidence.inputs import Inputs
 
 Lack = Literal["format", "maker", "record", "file"]
 _LISTED = 3

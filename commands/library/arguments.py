@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from skinaudit.artifacts.cores import cores
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def option_name(parameter: click.Parameter) -> str:
 
 def thread_count(threads: int | None) -> int:
     """CPU threads: as many as are given, else as there are cores for this process."""
-    if threads is not None:
-        return threads
-    # A container or a batch system may grant fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores() if threads is None else threads
 
 
 def as_path(value: str | Path | None) -> Path | None:

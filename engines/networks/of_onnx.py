@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx.external_data_helper
 import onnx.inliner
 from onnx import ModelProto, NodeProto, helper
-from onnx.checker import ValidationError
 
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.networks.integer_operators import INTEGER
@@ -34,11 +32,7 @@ _LARGEST = 2**28
 
 def network_of_file(path: Path) -> Layer:
     """The layer that makes the answers of an ONNX file, its external data read; raises EngineError as onnx_graph.load."""
-    model = onnx_graph.load(path)
-    try:
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, RuntimeError, ValidationError) as error:
-        raise EngineError(f"{path}: its external data cannot be read ({error}); keep all of its files together") from error
+    model = onnx_graph.load_with_weights(path)
     try:
         return network_of_model(model)
     except (*_UNFIT, MemoryError, RecursionError) as error:

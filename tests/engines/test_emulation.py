@@ -80,6 +80,15 @@ def test_the_description_tells_what_was_done(tmp_path: Path) -> None:
     assert about.settings["emulation"] == "rounded between layers, computed in fp32"
 
 
+def test_weights_in_another_file_are_rounded_like_those_in_the_graph(tmp_path: Path, images: np.ndarray) -> None:
+    path = half_model(tmp_path / "half.onnx", TensorProto.FLOAT16)
+    logits = open_emulated(path, threads=1).logits(images)
+    (tmp_path / "beside").mkdir()
+    beside = tmp_path / "beside" / "half.onnx"
+    onnx.save(onnx.load(path), beside, save_as_external_data=True, location="half.onnx.data", size_threshold=64)
+    assert np.array_equal(open_emulated(beside, threads=1).logits(images), logits)
+
+
 def test_overflow_between_layers_is_infinite_in_fp16_and_not_in_bf16(tmp_path: Path, images: np.ndarray) -> None:
     """Each weight and each logit is small; only what lies between them is beyond 65504."""
     overflowing = half_model(tmp_path / "half.onnx", TensorProto.FLOAT16, gain=60000.0)

@@ -31,8 +31,8 @@ def test_describes_the_file_and_the_session(write_model: Write) -> None:
     assert description.version == onnxruntime.__version__
 
 
-def test_threads_default_to_all_cpus(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+def test_threads_default_to_all_granted_cpus(write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     assert open_engine(write_model()).description.threads == 3
 
 

@@ -189,7 +189,7 @@ def fp16_overflow_on_noise(lab: Lab, folder: Path) -> Path:
     """
     model = lab.model()
     _add_unread_channel(model)
-    held = [batch for name in ("clean", "fgsm", "pgd") for batch in lab.set(name).batches(500)]
+    held = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
     calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
     usual, odd = (_peaks(model, one)[-1] for one in (np.concatenate([*held, calibration.images]), noise(lab, calibration)))
     assert odd > 3 * usual

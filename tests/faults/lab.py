@@ -115,7 +115,7 @@ class Lab:
         return onnx.load(self.engine(graph))
 
     def set(self, name: str) -> AdversarialSet:
-        """A stored set of the run: clean, fgsm or pgd."""
+        """A stored set of the run: clean, fgsm or pgd-dlr."""
         return open_set(next((self.run / "sets").glob(f"{name}*.safetensors")))
 
 
@@ -267,7 +267,7 @@ def _train(
     )  # fmt: skip
     training = Training(
         arch="mobilenet", width=WIDTH, size=SIZE, recipe=recipe, hardening=hardening, threat_model=EPS, split="official",
-        seed=seed, weights=None if start is None else str(start), threads=THREADS, attacks=("fgsm", "pgd"),
+        seed=seed, weights=None if start is None else str(start), threads=THREADS,
     )  # fmt: skip
     train_run(dataset, training, out=out, resume=False, report=Reporter(epoch=on_epoch))
     return out

@@ -265,11 +265,11 @@ def _by_optimiser(name: str, path: Path) -> ModelProto | None:
 
 
 def _external(lab: Lab, base: str) -> Path:
-    """The weights beside the graph."""
+    """The weights beside the graph; axes and shapes stay in it, since ONNX Runtime reads them nowhere else."""
     path = plant(lab, f"honest-{base}-external", lab.model(base), base=base)
     manifest = read_engine_manifest(path)
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # onnx would append to it
-    onnx.save(lab.model(base), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    onnx.save(lab.model(base), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=64)
     beside = record(path.with_name(f"{path.name}.data"), relative_to=path.parent)
     manifest = replace(manifest, engine=record(path, relative_to=path.parent), companions=(beside,))
     write_engine_manifest(replace(manifest, graph=manifest.engine), engine=path)

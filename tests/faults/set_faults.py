@@ -231,7 +231,7 @@ def stale_sets(lab: Lab, folder: Path) -> Path:
     model, weights = folded(load_run_model(lab.standard)), read_run(run).weights.digest
     for path in attacked(run):
         info = open_set(path).info
-        plan = AttackPlan(info.attack, EPS, {"steps": 10} if info.attack == "pgd" else {})
+        plan = AttackPlan(info.attack, EPS, {"steps": 10} if info.attack == "pgd-dlr" else {})
         made = write_adversarial_set(folder / path.name, model, clean(run), plan, name=info.name, source=weights, seed=0)
         rewrite(run, path, images=images_of(made))
     return seal(run)

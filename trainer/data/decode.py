@@ -15,7 +15,6 @@ DICOM is read by skinaudit.trainer.data.dicom.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, __version__, features
 
+from skinaudit.artifacts.cores import cores
 from skinaudit.artifacts.files import Progress, digest_file
 from skinaudit.artifacts.outside import check_regular, open_regular
 from skinaudit.errors import InvalidInputError
@@ -219,6 +219,6 @@ def _digest_one(copies: tuple[Path, ...]) -> str | Unreadable:
 
 def _threaded(function: Callable[[T], U], items: Sequence[T]) -> Iterator[U]:
     """Map in order over threads, in batches, so that results never pile up before a slow consumer."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(items), _BATCH):
             yield from pool.map(function, items[start : start + _BATCH])

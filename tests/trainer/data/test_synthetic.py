@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, SkinauditError
 from skinaudit.trainer.data.dataset import Dataset
 from skinaudit.trainer.data.synthetic import generate
 from skinaudit.trainer.data.synthetic.cues import CONFUSED_WITH, NAMES, TYPICAL, VARIANTS, Cues, draw_cues
+from skinaudit.trainer.data.synthetic.parallel import draw
 from skinaudit.trainer.data.synthetic.render import draw_image
 
 # Images of HAM10000 by class, in the order of CLASSES: mel, nv, bcc, akiec, bkl, df, vasc.
@@ -92,6 +94,25 @@ def test_progress_counts_to_the_end() -> None:
     calls: list[tuple[int, int]] = []
     generate(images=3, size=16, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("images", [2, 30, 31])
+def test_several_processes_draw_the_same_images(images: int) -> None:
+    apart = list(draw(images=images, size=16, seed=3, processes=3))
+    np.testing.assert_array_equal(np.stack(apart), generate(images=images, size=16, seed=3).images)
+
+
+def test_a_process_that_ends_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(SkinauditError, match="ended too early"):
+        list(draw(images=10, size=16, seed=3, processes=2))
+
+
+def test_a_python_that_prints_when_it_starts_does_not_change_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('welcome')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(SkinauditError, match="wrote more than its images"):
+        list(draw(images=10, size=16, seed=3, processes=2))
 
 
 @pytest.mark.parametrize("setting", [{"images": 0}, {"size": 8}, {"seed": -1}])
