@@ -18,20 +18,12 @@ MAX_SEED = 2**63 - 1
 """The largest seed that every random generator and every JSON file can hold."""
 
 
-class SeedRange(click.IntRange):
-    """Numbers from 0 to MAX_SEED. The help shows only the lower bound: nobody reaches the upper one by hand."""
-
-    def __init__(self) -> None:
-        super().__init__(0, MAX_SEED)
-
-    def _describe_range(self) -> str:
-        return "x>=0"
-
-
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
     """`--seed`, shared by every command that draws random numbers. drawn: there is no default seed; each call draws one."""
     default = None if drawn else 0
-    return click.option("--seed", type=SeedRange(), metavar="N", default=default, show_default=not drawn, help=help)
+    return click.option(
+        "--seed", type=click.IntRange(0, MAX_SEED), metavar="N", default=default, show_default=not drawn, help=help
+    )
 
 
 def threads_option(command: _Command) -> _Command:

@@ -72,6 +72,17 @@ def test_every_command_has_a_page_below_the_page_of_all(hook: ModuleType) -> Non
     assert all(f"](commands/{name}.md)" in text for name in cli.commands.commands)
 
 
+def test_a_docstring_is_shown_as_a_list_of_its_names(hook: ModuleType) -> None:
+    shown = hook.as_list(
+        "A set. Invariant: it is whole. norm, eps: of <code>x</code>: all\nor none. Long. path: its\nfile. Raises E: x."
+    )
+    assert shown == (
+        "<p>A set. Invariant: it is whole.</p><ul><li><code>norm, eps</code>: of <code>x</code>: all\nor none. Long.</li>"
+        "<li><code>path</code>: its\nfile.</li></ul><p>Raises E: x.</p>"
+    )
+    assert hook.as_list("Nothing: to list, 3 of a: b.") == "<p>Nothing: to list, 3 of a: b.</p>"
+
+
 def test_the_package_is_shown_without_its_tests(hook: ModuleType, tmp_path: Path) -> None:
     for _ in range(2):  # the second time in place of the first
         hook.link_package(tmp_path)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ROOT / "build" / "site-package"
 """Where mkdocs.yml tells mkdocstrings to look."""
 COMMANDS = "reference/commands.md"
+LIBRARY = "reference/python.md"
 _NOT_PACKAGE = {"bench", "build", "dist", "docs", "examples", "runs", "tests", "constraints"}
 
 
@@ -47,6 +48,29 @@ def on_files(files: Any, config: Any) -> Any:
     for name, command in commands.commands.items():
         files.append(File.generated(config, page_of(name), content=command_page(name, command)))
     return files
+
+
+def on_page_content(text: str, page: Any, **_: Any) -> str:
+    """On the page of the library: show what a docstring says of each value as a list, one entry a name."""
+    return (
+        re.sub(r"<p>(.*?)</p>", lambda match: as_list(match[1]), text, flags=re.DOTALL)
+        if page.file.src_uri == LIBRARY
+        else text
+    )
+
+
+def as_list(paragraph: str) -> str:
+    """HTML of a paragraph of a docstring, such as `seed: of the draws. steps, size: of each step. Raises ValueError if ...`.
+
+    Each `name: ...` that begins a sentence becomes an entry of a list. What stands before the first stays a paragraph, and
+    so does what begins with `Raises`.
+    """
+    parts = re.split(r"(?:^|(?<=[.;]))\s*(?=(?:[a-z_.]+(?:,\s+[a-z_.]+)*:\s)|Raises\s)", paragraph)
+    shown = ""
+    for part in (part.strip() for part in parts if part.strip()):
+        names, colon, meaning = part.partition(": ") if re.match(r"[a-z_.]+(,\s+[a-z_.]+)*:\s", part) else ("", "", part)
+        shown += f"<ul><li><code>{names}</code>: {meaning}</li></ul>" if colon else f"<p>{meaning}</p>"
+    return shown.replace("</ul><ul>", "")
 
 
 def page_of(name: str) -> str:
@@ -104,8 +128,9 @@ def _row(option: click.Option, context: click.Context) -> str:
     record = option.get_help_record(context)
     assert record is not None
     names = ", ".join(f"<code>{word}</code>" for word in (*option.opts, *option.secondary_opts))
+    meaning = re.sub(r"0<=x<=\d{12,}", "x>=0", " ".join(record[1].split()))  # the largest seed widens the page
     value = "" if option.is_flag or option.count else option.make_metavar(context).strip("[]").replace("|", " | ")
-    return f"| {names} {_shown(value)} | {_shown(' '.join(record[1].split()))} |"
+    return f"| {names} {_shown(value)} | {_shown(meaning)} |"
 
 
 def _shown(text: str) -> str:
