@@ -31,6 +31,7 @@ from skinaudit.errors import MissingDependencyError
 from skinaudit.trainer import attacks, ball
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import to_pixels
+from skinaudit.trainer.fused import fused
 from skinaudit.trainer.models import folded
 
 Crafted = Callable[[Tensor, Tensor], Tensor]
@@ -70,7 +71,7 @@ PAIRS: Mapping[str, Pair] = {
     "FAB-T-100": Pair("fab-t:steps=100", *_FAB_T),
     "Square-5000": Pair("square:queries=5000", *_SQUARE),
     "AutoAttack, 100 steps": Pair("autoattack", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
-    "AutoAttack, measuring": Pair("autoattack:stop_margin=0.0", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
+    "AutoAttack, measuring": Pair("autoattack:stop_margin=0.0,settle=4.0", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
     "AutoAttack, 10 steps": Pair("autoattack:steps=10", "AutoAttack", {"norm": "Linf", "seed": 0, _CLASSES: None}),
 }
 """torchattacks' own AutoAttack takes 10 steps where the original takes 100; both are here."""
@@ -110,7 +111,8 @@ def standing(
 def by_us(name: str, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
     """Which images our attack leaves: bool (N,)."""
     function, settings = attacks.load(*attacks.parse(name))
-    frozen = folded(model) if not isinstance(model, Tempered) else Tempered(folded(model.model), model.factor).eval()
+    quick = _quick(model.model if isinstance(model, Tempered) else model)
+    frozen = Tempered(quick, model.factor).eval() if isinstance(model, Tempered) else quick
     generator = torch.Generator(next(frozen.parameters()).device).manual_seed(0)
 
     def craft(images: Tensor, labels: Tensor) -> Tensor:
@@ -119,22 +121,37 @@ def by_us(name: str, model: nn.Module, threat_model: ThreatModel, batch: Batch, 
     return standing(frozen, batch, craft, threat_model, _every_image(batch), size=size)
 
 
+def _quick(model: nn.Module) -> nn.Module:
+    frozen = folded(model)
+    return fused(frozen) if next(frozen.parameters()).device.type == "cpu" else frozen
+
+
 def by_peer(pair: Pair, model: nn.Module, threat_model: ThreatModel, batch: Batch, *, size: int) -> Tensor:
     """Which images torchattacks' attack, or its cascade, leaves: bool (N,)."""
+    intact = _every_image(batch)
+    for _, attack in peer_parts(pair, model, threat_model):
+        torch.manual_seed(0)
+        intact = standing(model, batch, attack, threat_model, intact, size=size)
+    return intact
+
+
+def peer_parts(pair: Pair, model: nn.Module, threat_model: ThreatModel) -> Iterator[tuple[str, Crafted]]:
+    """The parts of torchattacks' cascade by name, each made for this model when it is asked for."""
     import torchattacks
 
     assert pair.peer is not None
-    intact = _every_image(batch)
-    with torch.no_grad():
-        classes = model(to_pixels(batch.images[:1], device=next(model.parameters()).device)).shape[1]
     for name, given in ((pair.peer, pair.settings or {}), *pair.cascade):
-        settings = {key: classes if key == _CLASSES else value for key, value in given.items()}
+        settings = {key: _class_count(model) if key == _CLASSES else value for key, value in given.items()}
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
-        torch.manual_seed(0)
-        attack = getattr(torchattacks, name)(model, eps=threat_model.eps, **settings, **step)
-        intact = standing(model, batch, attack, threat_model, intact, size=size)
-    return intact
+        yield name, getattr(torchattacks, name)(model, eps=threat_model.eps, **settings, **step)
+
+
+@torch.no_grad()
+def _class_count(model: nn.Module) -> int:
+    """How many logits it gives, by the answer to an image of 64 pixels."""
+    device = next(model.parameters()).device
+    return int(model(torch.zeros(1, 3, 64, 64, device=device)).shape[1])
 
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:

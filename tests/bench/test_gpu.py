@@ -284,8 +284,9 @@ def alive(number: int) -> bool:
 
 
 def test_audits_give_their_reason_and_engines_that_do_not_open_theirs(
-    run: Path, built: object, monkeypatch: pytest.MonkeyPatch
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = Path(shutil.copytree(exported_run, tmp_path / "run"))
     opened, _ = open_all(run, provider="cpu", threads=1)
     cut = Opened("cut", run / "engines" / "absent.onnx", opened[0].engine, "fp32")
 

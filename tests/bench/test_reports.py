@@ -25,6 +25,7 @@ def test_both_audits_run_to_their_verdict(run: Path) -> None:
     assert figures.sets == 3
 
 
+@pytest.mark.slow
 def test_an_audit_that_stops_is_no_measurement(run: Path) -> None:
     engine = run / "engines" / "fp32.onnx"
     engine.write_bytes(b"no engine")

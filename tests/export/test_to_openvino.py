@@ -233,6 +233,7 @@ def test_dead_weights_do_not_take_the_steps_of_others(graph: ModelProto, calibra
     assert built.settings["calibration_agreement"]["0"] >= ENOUGH
 
 
+@pytest.mark.slow
 def test_layers_left_in_float_are_named_counted_and_fewer_than_half(
     graph: ModelProto, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +258,7 @@ def test_the_file_says_its_own_precision(exported: tuple[Exported, ...], precisi
     assert read_model(path).get_rt_info(["framework", "skinaudit.precision"]).astype(str) == precision
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_the_same_graph_gives_the_same_bytes(
     graph: ModelProto, calibration: Calibration, tmp_path: Path, precision: str
 ) -> None:

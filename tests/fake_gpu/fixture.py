@@ -58,11 +58,11 @@ def fake_machine(plans: Path, **changes: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def fake_gpu(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """A fake_machine; call it to change what the machine has."""
     if absent := absent_library():
         pytest.skip(f"{absent} is not installed")
     plans = tmp_path / "fake-gpu-plans"
     plans.mkdir()
-    with fake_machine(plans):
-        yield lambda **changes: monkeypatch.setenv(VARIABLE, Machine(plans=str(plans), **changes).text())
+    with fake_machine(plans), pytest.MonkeyPatch.context() as patch:  # undone before the machine, or its variable would stay
+        yield lambda **changes: patch.setenv(VARIABLE, Machine(plans=str(plans), **changes).text())

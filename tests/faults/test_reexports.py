@@ -36,7 +36,13 @@ def test_there_are_a_hundred_and_every_rewrite_is_tried() -> None:
     assert len({(one, call) for one, call in chosen()}) == len(list(chosen()))
 
 
-@pytest.mark.parametrize("case", list(chosen()), ids=named)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=named(case), marks=[pytest.mark.slow] if case[0].precision == "fp16" else [])
+        for case in chosen()
+    ],
+)
 def test_an_honest_reexport_raises_no_alarm(case: tuple[Reexport, tuple[int, int]], lab: Lab) -> None:
     reexport, (batch_size, threads) = case
     settings = {} if batch_size == CALLS[0][0] else WITHOUT_PROBE

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import move
 from skinaudit.trainer.ascent.look import Worst, look
 from skinaudit.trainer.ascent.losses import Loss
@@ -34,11 +35,13 @@ def adapt(
     aims: Tensor | None = None,
     targeted: bool = False,
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> None:
     """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
 
     All of them hold the images of `worst` that `index` names, n of its N. stop_margin: with a number, images leave the loop
-    once their margin is above it: for measuring, since such examples sit near the boundary. Other parameters as in `look`.
+    once their margin is above it: for measuring, since such examples sit near the boundary. settle: beside it, for a loss
+    that is above 0 wherever the run has succeeded; images that are hopeless leave, too. Other parameters as in `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
@@ -46,8 +49,12 @@ def adapt(
     state.begin(gradient, value)
     checks = set(_checks(steps))
     for number in range(1, steps + 1):
-        if stop_margin is not None and not state.keep(worst.margin[state.index] <= stop_margin):
-            return
+        if stop_margin is not None:
+            going = worst.margin[state.index] <= stop_margin
+            if settle is not None:
+                going &= ~state.hopeless(settle, left=steps + 1 - number)
+            if not state.keep(going):
+                return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
         worst.meet(state.moved, logits, gradient, index=state.index)
@@ -83,6 +90,7 @@ class _State:
         self.best = self.moved
         self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
         self.risen, self.window = torch.zeros_like(value), 0
+        self.rate = torch.full_like(value, torch.inf)
         self.halved = torch.ones_like(value, dtype=torch.bool)
 
     def step(self, *, first: bool) -> None:
@@ -112,8 +120,21 @@ class _State:
         self.size = torch.where(where, self.size / 2, self.size)
         self.moved = torch.where(where, self.best, self.moved)
         self.gradient = torch.where(where, self.best_gradient, self.gradient)
+        self.rate = (self.best_value - self.checked_value) / self.window
         self.checked_value = self.best_value
         self.risen, self.window = torch.zeros_like(self.risen), 0
+
+    def hopeless(self, share: float, *, left: int) -> Tensor:
+        """Which images (n,) will stay right in this run, by one of two rules; a loss without a gradient never says so.
+
+        The rest of the ball would have to hold more than `share` times what the gradient promises (the criterion of Wang et
+        al. 2019, https://arxiv.org/abs/2112.08304). Or the `left` steps would have to raise the best loss more than `share`
+        times as fast as the steps between the last two checks did, at step sizes that have been halved.
+        """
+        gain = ball.linear_gain(self.moved, self.images, self.gradient, threat_model=self._threat_model)
+        small = (self.size.view(-1) < self._threat_model.eps) & (self.window == 0)
+        plateau = small & (self.best_value + share * left * self.rate < 0)
+        return ((gain > 0) & (self.value + share * gain < 0)) | plateau
 
     def keep(self, going: Tensor) -> bool:
         """Let go of the other images once they are a tenth, or all; returns whether any is left."""

@@ -29,7 +29,10 @@ def to_hyperplane(points: Tensor, weight: Tensor, offset: Tensor, *, norm: str) 
     for _ in range(_NEWTON):  # values move by min(reach * unit, room)
         free = reach.view(-1, 1) * unit < room
         covered = torch.where(free, reach.view(-1, 1) * unit, room).mul(size).sum(1)
-        reach = reach + (wanted - covered).clamp_min(0) / (free * unit * size).sum(1).clamp_min(_TINY)
+        missing = (wanted - covered).clamp_min(0)
+        if not bool(missing.any()):
+            break
+        reach = reach + missing / (free * unit * size).sum(1).clamp_min(_TINY)
     moves: Tensor = toward * torch.minimum(reach.view(-1, 1) * unit, room)
     return moves.view_as(points)
 

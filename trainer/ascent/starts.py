@@ -60,13 +60,14 @@ def towards_classes(
     steps: int,
     targets: int,
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> None:
     """Auto-PGD towards each of the nearest `targets` wrong classes in turn; images that are broken leave in between."""
     order = nearest(answer(model, images), labels)
     for aims in order[:, :targets].unbind(1):
         climb_standing(
             model, images, labels, worst=worst, loss=dlr, threat_model=threat_model, generator=generator, steps=steps,
-            aims=aims, stop_margin=stop_margin,
+            aims=aims, stop_margin=stop_margin, settle=settle,
         )  # fmt: skip
 
 
@@ -83,6 +84,7 @@ def climb_standing(
     aims: Tensor | None = None,
     targeted: bool = False,
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> None:
     """One run of Auto-PGD from random starts for the images (of all N) that are not broken yet."""
     index = worst.standing()
@@ -93,4 +95,5 @@ def climb_standing(
         model, clean, labels[index], worst=worst, index=index,
         start=ball.start(clean, threat_model=threat_model, generator=generator), steps=steps, loss=loss,
         threat_model=threat_model, aims=None if aims is None else aims[index], targeted=targeted, stop_margin=stop_margin,
+        settle=settle,
     )  # fmt: skip

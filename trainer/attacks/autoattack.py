@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import cross_entropy
 from skinaudit.trainer.ascent.starts import check_counts, climb_standing, towards_classes
@@ -15,7 +16,17 @@ from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
 from skinaudit.trainer.attacks.square import search
 
-SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "queries": 5000, "stop_margin": None}
+SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "queries": 5000, "stop_margin": None, "settle": None}
+
+
+class _Given(TypedDict):
+    """What the parts with gradients have in common."""
+
+    worst: Worst
+    threat_model: ThreatModel
+    steps: int
+    stop_margin: float | None
+    settle: float | None
 
 
 def attack(
@@ -29,33 +40,49 @@ def attack(
     targets: int = 9,
     queries: int = 5000,
     stop_margin: float | None = None,
+    settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
     """Attack the images that still stand with one attack after the other; each leaves when it is broken.
 
     steps: of each run of the three attacks with gradients. targets: wrong classes of two of them, fewer where the model has
-    fewer. queries: of Square. stop_margin: with a
-    number, images leave in the midst of an attack once a wrong class leads by more: for measuring, not for storing. Shapes
-    and dtypes as in pgd-dlr. Raises InvalidInputError on counts below 1.
+    fewer. queries: of Square. stop_margin: with a number, images leave in the midst of an attack once a wrong class leads by
+    more: for measuring, not for storing. settle: beside it, and at least 1; images also leave an attack that will not break
+    them by its own rule: see `hopeless` of `ascent.adaptive`, and `walk_boundaries` and `search`. Where Square, which sees
+    no gradients, then breaks an image that the others left, gradients mislead here, and all run again without settle. Shapes
+    and dtypes as in pgd-dlr. Raises InvalidInputError on counts below 1 and on a settle that does not fit.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
+    if settle is not None and (stop_margin is None or settle < 1):
+        raise InvalidInputError(f"autoattack: settle {settle}: at least 1, and beside a stop_margin")
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = Worst(images, labels, trace=trace)
     if trace is not None:
         stages = [steps] * (1 + 2 * targets) + [queries]
         trace.open(len(images), stages=stages, device=images.device)
-    climb_standing(
-        model, images, labels, worst=worst, loss=cross_entropy, threat_model=threat_model, generator=generator, steps=steps,
-        stop_margin=stop_margin,
-    )  # fmt: skip
-    towards_classes(
-        model, images, labels, worst=worst, threat_model=threat_model, generator=generator, steps=steps, targets=targets,
-        stop_margin=stop_margin,
-    )  # fmt: skip
-    walk_boundaries(
-        model, images, labels, worst=worst, threat_model=threat_model, steps=steps, targets=targets, stop_margin=stop_margin
-    )
+
+    def with_gradients(settle: float | None) -> None:
+        given: _Given = {
+            "worst": worst,
+            "threat_model": threat_model,
+            "steps": steps,
+            "stop_margin": stop_margin,
+            "settle": settle,
+        }
+        climb_standing(model, images, labels, loss=cross_entropy, generator=generator, **given)
+        towards_classes(model, images, labels, generator=generator, targets=targets, **given)
+        walk_boundaries(model, images, labels, targets=targets, **given)
+
+    with_gradients(settle)
+    left = len(worst.standing())
     search(
         model, images, worst=worst, threat_model=threat_model, generator=generator, queries=queries, stop_margin=stop_margin,
+        settle=settle,
     )  # fmt: skip
+    if settle is not None and len(worst.standing()) < left:
+        with_gradients(None)
+        search(
+            model, images, worst=worst, threat_model=threat_model, generator=generator, queries=queries,
+            stop_margin=stop_margin,
+        )  # fmt: skip
     return worst.images

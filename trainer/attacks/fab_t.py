@@ -18,6 +18,8 @@ SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
 
 _BACK, _BEYOND, _MOST_BIAS = 0.9, 1.05, 0.1
 """How far a misnamed point goes back to its image, by how much moves overshoot, and the image's largest share in a move."""
+_ASIDE = 0.1
+"""Share of the steps after which a walk has come as near as its first crossing of the boundary leads."""
 
 
 def attack(
@@ -60,18 +62,24 @@ def walk_boundaries(
     steps: int,
     targets: int,
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> None:
-    """The walk for the images that are not broken yet, shown to `worst` step by step."""
+    """The walk for the images that are not broken yet, shown to `worst` step by step.
+
+    settle: beside a stop_margin; images leave a walk that is still this many times eps away from them, see _ASIDE.
+    """
     order = nearest(answer(model, images), labels)
     for aims in order[:, :targets].unbind(1):
         index = worst.standing()
         if len(index):
-            _walk(model, images, labels, aims, index, worst, threat_model, steps=steps, stop_margin=stop_margin)
+            _walk(
+                model, images, labels, aims, index, worst, threat_model, steps=steps, stop_margin=stop_margin, settle=settle
+            )
 
 
 def _walk(
     model: nn.Module, images: Tensor, labels: Tensor, aims: Tensor, index: Tensor, worst: Worst, threat_model: ThreatModel,
-    *, steps: int, stop_margin: float | None,
+    *, steps: int, stop_margin: float | None, settle: float | None,
 ) -> None:  # fmt: skip
     norm, clean = threat_model.norm, images[index]
     truth, aim, points = labels[index], aims[index], clean
@@ -93,6 +101,8 @@ def _walk(
         points = _towards(points, clean, gradient, value, norm=norm)
         if stop_margin is not None:
             going = worst.margin[index] <= stop_margin
+            if settle is not None and number >= _ASIDE * steps:
+                going &= ~(least.isfinite() & (least > settle * threat_model.eps))
             if not bool(going.any()):
                 return
             index, clean, truth, aim = index[going], clean[going], truth[going], aim[going]

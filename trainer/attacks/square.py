@@ -20,6 +20,8 @@ SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "s
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries of ten thousand after which the share of pixels of a square is halved."""
+_LOOKS = tuple(4**power for power in range(3, 7))
+"""Queries after which the search looks for images that it will not break."""
 
 
 def attack(
@@ -64,21 +66,32 @@ def search(
     queries: int,
     share: float = 0.8,
     stop_margin: float | None = None,
+    settle: float | None = None,
 ) -> None:
-    """The search for the images that are not broken yet, shown to `worst`; under linf it starts from vertical stripes."""
+    """The search for the images that are not broken yet, shown to `worst`; under linf it starts from vertical stripes.
+
+    settle: beside a stop_margin; images leave, too, whose margin would have to rise that many times as much per doubling of
+    the queries as in the last two doublings. Images on which the search has come further than the attacks before it stay.
+    """
     index = worst.standing()
     if not len(index):
         return
-    clean = images[index]
+    clean, before_search = images[index], worst.margin[index]
     best = _first(clean, threat_model, generator)
     before, after = answer(model, clean), answer(model, best)
     differs = (before != after).any(1).view(-1, 1, 1, 1)  # what the search can follow, in the place of a gradient
     lead = worst.meet(best, after, differs * (best - clean), index=index)
+    earlier = lead
     for number in range(1, queries):
         if stop_margin is not None:
             going = lead <= stop_margin
+            if settle is not None and number in _LOOKS:
+                rising = (lead - earlier) / 2 * math.log2(queries / number)
+                going &= (lead + settle * rising >= 0) | (lead >= before_search)
+                earlier = lead
             if int(going.sum()) <= 0.9 * len(going):
                 index, clean, best, lead = index[going], clean[going], best[going], lead[going]
+                before_search, earlier = before_search[going], earlier[going]
         if not len(index):
             return
         covered = _covered(share, number, queries)
