@@ -80,6 +80,7 @@ def test_a_docstring_is_shown_as_a_list_of_its_names(hook: ModuleType) -> None:
         "<p>A set. Invariant: it is whole.</p><ul><li><code>norm, eps</code>: of <code>x</code>: all\nor none. Long.</li>"
         "<li><code>path</code>: its\nfile.</li></ul><p>Raises E: x.</p>"
     )
+    assert hook.as_list("a: b. c.d: e.") == "<ul><li><code>a</code>: b.</li><li><code>c.d</code>: e.</li></ul>"
     assert hook.as_list("Nothing: to list, 3 of a: b.") == "<p>Nothing: to list, 3 of a: b.</p>"
 
 

@@ -65,7 +65,7 @@ def as_list(paragraph: str) -> str:
     Each `name: ...` that begins a sentence becomes an entry of a list. What stands before the first stays a paragraph, and
     so does what begins with `Raises`.
     """
-    parts = re.split(r"(?:^|(?<=[.;]))\s*(?=(?:[a-z_.]+(?:,\s+[a-z_.]+)*:\s)|Raises\s)", paragraph)
+    parts = re.split(r"(?:^|(?<=[.;])\s+)(?=(?:[a-z_.]+(?:,\s+[a-z_.]+)*:\s)|Raises\s)", paragraph)
     shown = ""
     for part in (part.strip() for part in parts if part.strip()):
         names, colon, meaning = part.partition(": ") if re.match(r"[a-z_.]+(,\s+[a-z_.]+)*:\s", part) else ("", "", part)
