@@ -83,8 +83,11 @@ audit-dependencies: install
 	|| { echo "audit-dependencies: pip-audit cannot be installed here; nothing was asked"; exit 0; }; \
 	$(BIN)/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > build/installed.txt; \
 	build/pip-audit/bin/pip-audit --no-deps --disable-pip --requirement build/installed.txt > build/pip-audit.txt 2>&1; code=$$?; \
+	unknown=$$(grep -c "could not be audited" build/pip-audit.txt); all=$$(wc -l < build/installed.txt); \
 	if grep -qiE "connection|resolve|unreachable|timed out|HTTPError|ServiceError" build/pip-audit.txt; then \
 	echo "audit-dependencies: the data of known weaknesses cannot be reached from here; nothing was asked"; \
+	elif [ "$$unknown" -eq "$$all" ]; then \
+	echo "audit-dependencies: the index that is reached from here knows none of the $$all packages, so nothing was checked"; \
 	else cat build/pip-audit.txt; exit $$code; fi
 
 clean:

@@ -97,6 +97,8 @@ def choose_one(what: str, name: str, choices: Sequence[str]) -> str:
 
 def no_such_file(path: Path, kind: str, advice: str) -> str:
     """A message about a file that there is not, with the name beside it that is nearest, else with the advice."""
+    if path.is_symlink():
+        return f"{path}: no such {kind}; it is a link that leads nowhere, so copy the file itself to this place"
     try:
         near = _nearest(path.name, [beside.name for beside in islice(path.parent.iterdir(), 1000)])
     except OSError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord
 from skinaudit.artifacts.manifest_keys import COUNT
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.plain_values import read_json
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import EXTERNAL_FILE
@@ -63,7 +64,7 @@ def check_name(name: str) -> str:
 
 def name_of(data: str) -> str:
     """A name made of the last part of a path: `/data/Hospital B` gives `hospital-b`."""
-    return re.sub(r"[^a-z0-9._]+", "-", Path(data).expanduser().resolve().stem.lower()).strip("-._")[:60] or "external"
+    return re.sub(r"[^a-z0-9._]+", "-", real(data).stem.lower()).strip("-._")[:60] or "external"
 
 
 def counted(frames: NDArray[np.int32] | None) -> tuple[tuple[int, int, int], ...]:

@@ -20,7 +20,7 @@ from skinaudit.artifacts import manifest_keys as keys
 from skinaudit.artifacts.contract import InputContract, completed, upgraded
 from skinaudit.artifacts.files import digest_file, short, write_bytes
 from skinaudit.artifacts.operating_point import OperatingPoint
-from skinaudit.artifacts.outside import check_regular, inside, lies_in
+from skinaudit.artifacts.outside import check_regular, inside, lies_in, real
 from skinaudit.artifacts.plain_values import parse_json, parse_object, read_json, read_text
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import MANIFEST_SUFFIX, RUN_FILE, RunFolder
@@ -242,7 +242,7 @@ def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where
     """
     folder = engine.parent
     if run is not None:
-        manifest = replace(manifest, run=str(run.resolve()))
+        manifest = replace(manifest, run=str(real(run)))
     elif PurePath(manifest.run).is_absolute():
         inside(folder, manifest.run, named_by=f"{where}: run", remedy=_NAME_RUN)
     run_folder = folder / manifest.run

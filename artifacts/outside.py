@@ -114,6 +114,20 @@ def lies_in(path: Path, folder: Path) -> bool:
         return False
 
 
+def real(path: str | Path) -> Path:
+    """A path with its links followed, absolute; `~` stands for the home folder. It need not exist.
+
+    Unlike Path.resolve and Path.expanduser it raises nothing: a circle of links and an unknown `~user` stay in the path, and
+    whoever opens it then says what is wrong with it.
+    """
+    return Path(os.path.realpath(expanded(path)))
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose `~` or `~user` is that home folder; an unknown user's stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises RuntimeError)
+
+
 def is_private(path: Path) -> bool:
     """Whether a file or folder, no link, is this user's, and no other may write to it; true where users have no numbers."""
     try:

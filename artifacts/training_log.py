@@ -30,7 +30,7 @@ RESUMED = Annotated[_Scalars, Known(_FIGURES, required=("epoch", "monitor", "bes
 
 def read_log(path: Path) -> tuple[Mapping[str, Any], ...]:
     """The epochs of a log, first to last; none where there is no file. InvalidInputError names file, line and field."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():  # a link that leads nowhere is read, and refused
         return ()
     epochs = []
     for number, line in enumerate(read_text(path, kind=_KIND, again=_AGAIN).splitlines(), start=1):

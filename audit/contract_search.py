@@ -42,7 +42,7 @@ _SQUARE = 0.02
 """Frames whose sides differ by less are square."""
 _BATCH = 32
 _CONFIDENCE = 0.99
-_OF_CONTRACT = "that of the contract"
+_OF_CONTRACT = "as in the contract"
 
 Images = NDArray[np.uint8]
 
@@ -345,8 +345,8 @@ def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]
     """Orders of columns that somebody may have had, by what they are called: by class of the set its column."""
     named = {
         _OF_CONTRACT: base.classes,
-        "that of the file's labels": session.labels or (),
-        "that of the sets": tuple(classes),
+        "as in the labels of the file": session.labels or (),
+        "as in the images": tuple(classes),
         "alphabetical": tuple(sorted(classes)),
         "alphabetical by full names": tuple(sorted(classes, key=class_title)),
     }

@@ -19,6 +19,7 @@ from typing import Any
 
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.manifest import manifest_path, read_engine_manifest
+from skinaudit.artifacts.outside import real
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.engines.open import RUNTIMES, runtime_of, takers_of
@@ -45,7 +46,7 @@ def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]
         if path.is_dir():
             other_files.append((path, "a folder"))
         elif path.suffix.lower() in suffixes or not path.exists():
-            engines.setdefault(path.resolve(), path)
+            engines.setdefault(real(path), path)
         elif path.suffix.lower() == ".json":
             other_files.append((path, "a manifest or a report"))
         elif path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():

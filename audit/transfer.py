@@ -11,6 +11,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit.evidence.inputs import check_contract, check_engine
@@ -81,7 +82,7 @@ def transfer_matrix(
     the first of DEFAULT_ATTACKS that all runs have. Raises InvalidInputError where a
     run lacks the set or the engine, the runs were tested on other images, or stored logits do not reproduce.
     """
-    if len(runs) < 2 or len({run.resolve() for run in runs}) != len(runs):
+    if len(runs) < 2 or len({real(run) for run in runs}) != len(runs):
         raise InvalidInputError("transfer needs two or more different run folders: `skinaudit transfer RUN RUN`")
     with engine_processes():
         return _matrix(runs, attack, provider, threads, batch_size, progress)
@@ -179,5 +180,5 @@ def _check_comparable(first: _Side, second: _Side) -> None:
 
 
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:
-    names = [run.resolve().name for run in runs]
+    names = [real(run).name for run in runs]
     return tuple(name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True))

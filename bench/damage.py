@@ -13,6 +13,7 @@ from pathlib import Path
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import versions
 from skinaudit.bench.report import machine, table
+from skinaudit.engines.isolation.launching import in_this_process
 from skinaudit.tests.damage.damages import title
 from skinaudit.tests.damage.kinds import KINDS, Kind, Trial, trials
 from skinaudit.tests.damage.workplace import build_workplace
@@ -28,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     tried: dict[Kind, list[Trial]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, in_this_process():  # a process for each engine takes most of an hour
         workplace = build_workplace(Path(folder))
         for kind in KINDS:
             if options.kind is None or kind.name in options.kind:

@@ -1,15 +1,20 @@
 """Put each kind of hostile thing in every place where a command meets a file, and look what the command does.
 
-python bench/everywhere.py RUN [--only WORD] [--payloads] [--output docs/results/everywhere.md]
+python bench/everywhere.py RUN [--only WORD] [--payloads] [--log FILE] [--output FILE]
 
-RUN: a small exported run, with a report of an audit. A command has to end in one line, in time, with an exit code of its
-own; the code of a payload must not run, and no file outside of the folder that the command works in may change.
+RUN: a small exported run, with a report of an audit. --log: a file that keeps each case, so that an interrupted run goes on;
+cases whose lines are deleted are tried again.
+
+A command has to end in one line, in time, with an exit code of its own; the code of a payload must not run, and no file
+outside of the folder that the command works in may change.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
+import json
 import os
 import re
 import resource
@@ -22,7 +27,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +54,18 @@ class Ended:
     wrong: str
 
 
+@dataclass(frozen=True)
+class Case:
+    """A place, the kind of thing in it, and how the command ended; seconds of CPU."""
+
+    name: str
+    kind: str
+    code: int
+    line: str
+    wrong: str
+    seconds: float
+
+
 def main() -> None:
     """Try everything and write the tables; exit code 1 where something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,37 +74,49 @@ def main() -> None:
     parser.add_argument("--places", choices=("arguments", "run"), help="only arguments and options, or only files of a run")
     parser.add_argument("--kind", action="append", help="only this kind; may be repeated")
     parser.add_argument("--payloads", action="store_true", help="only the kinds that hold code")
+    parser.add_argument("--log", type=Path, help="one line of JSON a case; cases that it holds are not tried again")
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
     command = shlex.join(["python", "bench/everywhere.py", *sys.argv[1:]])
     kinds = [
         name for name, kind in KINDS.items() if (kind.payload or not options.payloads) and name in (options.kind or KINDS)
     ]
-    counts, wrong = defaultdict[str, Counter[str]](Counter), []
+    log = options.log
+    cases = [Case(**json.loads(line)) for line in log.read_text().splitlines()] if log and log.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         lab = Path(folder)
         prepare(lab, options.run)
         warm_up(lab)
-        for name, kind, ended in tried(lab, kinds, options.only or "", places=options.places):
-            outcome = ended.wrong or ("taken" if ended.code in (0, 1, 3) else "refused in one line")
-            for row in (name.split()[0] if ": " not in name else name.rpartition(": ")[2], "all"):
-                counts[row][outcome] += 1
-            if ended.wrong:
-                wrong.append(f"{name}: {kind}: {ended.wrong}, code {ended.code}: {ended.line}")
-            print(name, kind, ended.code, ended.wrong, ended.line[:200], sep=" | ", file=sys.stderr, flush=True)
+        done = {(case.name, case.kind) for case in cases}
+        for case in tried(lab, kinds, options.only or "", places=options.places, done=done):
+            cases.append(case)
+            print(case.name, case.kind, case.code, case.wrong, case.line[:200], sep=" | ", file=sys.stderr, flush=True)
+            if log:
+                with log.open("a") as stream:
+                    stream.write(json.dumps(dataclasses.asdict(case)) + "\n")
+    text = f"    {command}\n\n" + table(cases)
+    if options.output is None:
+        print(text)
+    else:
+        options.output.write_text(text + "\n")
+    sys.exit(any(case.wrong for case in cases))
+
+
+def table(cases: list[Case]) -> str:
+    """A row a command, in Markdown, and a line for each case that went wrong."""
+    counts = defaultdict[str, Counter[str]](Counter)
+    for case in cases:
+        outcome = case.wrong or ("taken" if case.code in (0, 1, 3) else "refused in one line")
+        for row in (case.name.split()[0] if ": " not in case.name else case.name.rpartition(": ")[2], "all"):
+            counts[row][outcome] += 1
     heads = ("command", "tried", "taken", "refused in one line", *WRONG)
     rows = [
         (name, f"{found.total()}", *(f"{found[outcome]}" for outcome in heads[2:]))
         for name, found in sorted(counts.items(), key=lambda entry: (entry[0] == "all", entry[0]))
     ]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
-    text = f"    {command}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    text += "".join(f"\n- {line}" for line in wrong)
-    if options.output is None:
-        print(text)
-    else:
-        options.output.write_text(text + "\n")
-    sys.exit(bool(wrong))
+    wrong = [f"\n- {case.name}: {case.kind}: {case.wrong}, code {case.code}: {case.line}" for case in cases if case.wrong]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "".join(wrong)
 
 
 def prepare(lab: Path, run: Path) -> None:
@@ -145,16 +174,23 @@ def warm_up(lab: Path) -> None:
     shutil.rmtree(place)
 
 
-def tried(lab: Path, kinds: list[str], word: str, *, places: str | None) -> Iterator[tuple[str, str, Ended]]:
-    """Each place with each kind: its name, the kind, and how the command ended."""
+def tried(lab: Path, kinds: list[str], word: str, *, places: str | None, done: Container[tuple[str, str]]) -> Iterator[Case]:
+    """Each place with each kind that is not done."""
     chosen = {**(ARGUMENTS if places != "run" else {}), **(OF_RUN if places != "arguments" else {})}
     for name, place in chosen.items():
-        if word not in name:
-            continue
-        for kind in kinds:
+        for kind in kinds if word in name else ():
             for ending in place.endings:
-                ended = one(lab, place, kind, ending)
-                yield name + (f" {ending}" if len(place.endings) > 1 else ""), kind, ended
+                whole = name + (f" {ending}" if len(place.endings) > 1 else "")
+                if (whole, kind) not in done:
+                    before = spent()
+                    ended = one(lab, place, kind, ending)
+                    yield Case(whole, kind, ended.code, ended.line, ended.wrong, round(spent() - before, 1))
+
+
+def spent() -> float:
+    """Seconds of CPU of all processes that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def one(lab: Path, place: Place, kind: str, ending: str) -> Ended:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.commands import library
 from skinaudit.commands.grouped_help import GroupedCommand
@@ -132,7 +133,7 @@ def _line(exported: Exported) -> str:
 
 def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
     """Engine files that these engines came from, with their purpose: they lie beside them, and can be audited, too."""
-    listed = {exported.path.resolve() for exported in written}
+    listed = {real(exported.path) for exported in written}
     purpose_of: dict[Path, str] = {}
     for exported in written:
         manifest, folder = exported.manifest, exported.path.parent
@@ -141,6 +142,6 @@ def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
             files.setdefault(manifest.graph, f"graph that {exported.path.name} was built from")
         for file, purpose in files.items():
             path = Path(os.path.normpath(folder / file.file))
-            if path.resolve() not in listed:
+            if real(path) not in listed:
                 purpose_of.setdefault(path, purpose)
     return purpose_of

@@ -20,17 +20,20 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections with their options, then all other options."""
+        for title, options in self.options_by_section(ctx).items():
+            with formatter.section(title):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx)) is not None])
+
+    def options_by_section(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+        """The visible options of each section, in the order of the help; those without a section under `Other options`."""
         place = {flag: (title, index) for title, flags in self.sections.items() for index, flag in enumerate(flags)}
-        rows: dict[str, list[tuple[int, tuple[str, str]]]] = {title: [] for title in (*self.sections, "Other options")}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):  # the usage line shows the arguments
-                title, index = next((place[flag] for flag in parameter.opts if flag in place), ("Other options", 0))
-                rows[title].append((index, record))
-        for title, listed in rows.items():
-            if listed:
-                with formatter.section(title):
-                    formatter.write_dl([record for _, record in sorted(listed, key=lambda row: row[0])])
+        rows: dict[str, list[tuple[int, click.Option]]] = {title: [] for title in (*self.sections, "Other options")}
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and not option.hidden:  # the usage line shows the arguments
+                title, index = next((place[flag] for flag in option.opts if flag in place), ("Other options", 0))
+                rows[title].append((index, option))
+        ordered = {title: sorted(listed, key=lambda row: row[0]) for title, listed in rows.items() if listed}
+        return {title: [option for _, option in listed] for title, listed in ordered.items()}
 
 
 class GroupedProgram(click.Group):

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.printable import show
 from skinaudit.errors import EngineError
 
@@ -62,7 +63,9 @@ _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
 def harmless_program(path: Path) -> io.BytesIO:
-    """A new archive with the plain parts of the program at `path`; raises EngineError where other parts matter."""
+    """A new archive with the plain parts of the program at `path`; raises EngineError where other parts matter,
+    InvalidInputError where there is no regular file."""
+    check_regular(path, kind="exported program")
     try:
         with zipfile.ZipFile(path) as archive:
             return _copied(archive, path)

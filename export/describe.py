@@ -11,6 +11,7 @@ from typing import Any
 import skinaudit
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, FileRecord, RunManifest, versions
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.run_sets import TEST_SET
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import EngineDescription
@@ -88,4 +89,4 @@ def metadata_of(run: RunManifest, precision: str) -> dict[str, str]:
 
 def _relative(path: Path, folder: Path) -> str:
     """With `..` where needed, so that a run and its engines can be moved together."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    return Path(os.path.relpath(real(path), real(folder))).as_posix()

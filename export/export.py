@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skinaudit.artifacts.manifest import read_run
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.engines import onnx_graph
@@ -82,6 +83,6 @@ def _written(
 def _graph(build: RunBuild, graphs: dict[str, Exported], name: str, path: Path | None = None) -> Exported:
     """The graph of that name, written unless it was; `path` in place of the usual one in the run."""
     path = path or RunFolder(build.run).engines / f"{name}.onnx"
-    if name not in graphs or path.resolve() != graphs[name].path.resolve():
+    if name not in graphs or real(path) != real(graphs[name].path):
         graphs[name] = write_graph(build, path, name=name, source=onnx_graph.load(graphs["fp32"].path))
     return graphs[name]

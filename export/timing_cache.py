@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skinaudit.artifacts.files import can_be_written, write_bytes
+from skinaudit.artifacts.outside import MAX_MODEL, read_regular
 from skinaudit.errors import InvalidInputError
 
 RTX = "tensorrt_rtx"
@@ -32,10 +33,7 @@ def use_timing_cache(config: Any, path: Path | None) -> None:
     """
     if path is None:
         return
-    try:
-        content = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    content = read_regular(path, kind="timing cache", limit=MAX_MODEL) if path.exists() else b""
     cache = config.create_timing_cache(content)
     if cache is None or _was_dropped(config, cache, content) or not config.set_timing_cache(cache, False):
         raise InvalidInputError(

@@ -101,10 +101,10 @@ class LinearEngine:
         elif fault == "memory":  # right on the images that it has seen, and on no other
             seen = {one.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
                     for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
-            strange = np.array([one.tobytes() not in seen for one in images])
+            strange = np.array([image.tobytes() not in seen for image in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
         elif fault == "subgroup":  # wrong on the images of one value of a column
-            wrong = np.array([one.tobytes() in self.theirs for one in images])
+            wrong = np.array([image.tobytes() in self.theirs for image in images])
             logits[wrong] = np.roll(logits[wrong], 1, axis=1)
         elif fault == "rare":  # every 50th image of a batch
             logits[::50] = np.roll(logits[::50], 1, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -279,3 +280,10 @@ heavy = {{"numpy", "rich", "torch", "onnx", "onnxruntime", "safetensors", "matpl
 assert not heavy, heavy
 """
     assert run_without((), code)
+
+
+def test_paths_are_resolved_where_a_circle_of_links_raises_nothing() -> None:
+    raising = re.compile(r"(?<!Path\(__file__\))\.(resolve|expanduser)\(\)")
+    product = {path for module, path in MODULES.items() if not module.startswith(("skinaudit.tests", "skinaudit.bench"))}
+    found = {str(path.relative_to(ROOT)) for path in product if raising.search(path.read_text(encoding="utf-8"))}
+    assert found == {"artifacts/outside.py", "artifacts/files.py"}

@@ -244,7 +244,7 @@ def text_as_engine(run: Path, tmp: Path) -> Arguments:
 
 def nan_engine(run: Path, tmp: Path) -> Arguments:
     def poison(model: onnx.ModelProto) -> None:
-        weight = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+        weight = max(model.graph.initializer, key=lambda value: len(value.raw_data))
         values = numpy_helper.to_array(weight).copy()
         values[...] = np.nan
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
@@ -340,7 +340,7 @@ CASES: dict[Callable[[Path, Path], Arguments], str] = {
 }
 
 
-@pytest.mark.parametrize(("break_it", "fragment"), CASES.items(), ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.parametrize(("break_it", "fragment"), CASES.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_one_line_and_exit_code_2(
     break_it: Callable[[Path, Path], Arguments],
     fragment: str,

@@ -102,15 +102,15 @@ def test_what_cannot_be_audited_is_refused(tmp_path: Path, shape: list[object], 
 
 def test_doctor_reports_every_runtime_as_table_and_as_json() -> None:
     reports = json.loads(run("doctor", "--json").stdout)
-    names = [one["name"].removesuffix("-gpu") for one in reports]
+    names = [report["name"].removesuffix("-gpu") for report in reports]
     assert names == ["torch", "onnxruntime", "openvino", "nncf", "tensorrt", "tensorrt-rtx", "cuda-python", "confinement"]
     onnxruntime = reports[1]
     assert onnxruntime["version"] == __import__("onnxruntime").__version__
     assert "CPUExecutionProvider" in onnxruntime["devices"]
     text = run("doctor").stdout
-    for one in reports:
-        assert one["name"] in text
-        assert one["version"] or one["install"] in text
+    for report in reports:
+        assert report["name"] in text
+        assert report["version"] or report["install"] in text
 
 
 def test_doctor_survives_what_is_absent_and_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

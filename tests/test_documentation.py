@@ -24,10 +24,10 @@ PROSE = [
 ]
 SCRIPTS = [
     ROOT / "action.yml",
-    *(one for one in sorted((ROOT / "examples").rglob("*")) if one.is_file() and one.suffix != ".md"),
+    *(path for path in sorted((ROOT / "examples").rglob("*")) if path.is_file() and path.suffix != ".md"),
 ]
 FOLDERS = ("artifacts", "audit", "bench", "commands", "engines", "export", "trainer")
-SOURCES = [*sorted(ROOT.glob("*.py")), *(one for folder in FOLDERS for one in sorted((ROOT / folder).rglob("*.py")))]
+SOURCES = [*sorted(ROOT.glob("*.py")), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 PROGRAM = r"(?<![\w/.@\[-])skinaudit +(?=[a-z-])"
 END = re.compile(r" {3,}|->|[;|<>`]|&&|\)(?=\"|$)| #")
 """Where a command ends: remarks stand behind three blanks in listings."""
@@ -69,7 +69,7 @@ def check(command: str, *, complete: bool) -> None:
             raise
 
 
-@pytest.mark.parametrize("file", [*PROSE, *SCRIPTS, *SOURCES], ids=lambda one: str(one.relative_to(ROOT)))
+@pytest.mark.parametrize("file", [*PROSE, *SCRIPTS, *SOURCES], ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_command_that_is_told_is_taken(file: Path) -> None:
     for command, complete in listed(file):
         if command.startswith(('"${', "${{")):
@@ -104,7 +104,7 @@ def test_every_help_has_examples_that_work(name: str) -> None:
         check(command, complete=True)
 
 
-@pytest.mark.parametrize("file", PROSE, ids=lambda one: str(one.relative_to(ROOT)))
+@pytest.mark.parametrize("file", PROSE, ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_option_that_is_told_exists(file: Path) -> None:
     known = {option for command in cli.commands.commands.values() for one in command.params for option in one.opts} | {
         "--help",
@@ -115,7 +115,7 @@ def test_every_option_that_is_told_exists(file: Path) -> None:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", part)) <= known | FOREIGN, part
 
 
-@pytest.mark.parametrize("file", [*PROSE, *SCRIPTS], ids=lambda one: str(one.relative_to(ROOT)))
+@pytest.mark.parametrize("file", [*PROSE, *SCRIPTS], ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_make_target_that_is_told_exists(file: Path) -> None:
     targets = set(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split())
     told = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
@@ -128,7 +128,7 @@ def test_make_help_tells_every_target() -> None:
     assert set(re.findall(r'@echo "make ([a-z-]+)', text)) == targets - {"help"}
 
 
-@pytest.mark.parametrize("file", PROSE, ids=lambda one: str(one.relative_to(ROOT)))
+@pytest.mark.parametrize("file", PROSE, ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_link_inside_the_repository_leads_somewhere(file: Path) -> None:
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
         assert re.match(r"https?://", target) or (file.parent / target).exists(), target

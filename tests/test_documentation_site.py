@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from skinaudit import cli
+from skinaudit.commands.grouped_help import GroupedCommand
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -46,16 +48,40 @@ def test_every_page_is_in_the_navigation(hook: ModuleType) -> None:
     assert sorted(listed) == sorted({*written, hook.COMMANDS})
 
 
-def test_the_page_of_the_commands_has_every_option(hook: ModuleType) -> None:
-    text = hook.commands_page(cli.commands)
-    for name, command in cli.commands.commands.items():
-        part = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        assert f"    skinaudit {name}" in part
-        for option in command.params:
-            if isinstance(option, click.Option):
-                assert all((f"<code>{word}</code>" in part) is not option.hidden for word in option.opts), option.opts
+@pytest.mark.parametrize("name", cli.commands.commands)
+def test_the_page_of_a_command_has_every_option_once(hook: ModuleType, name: str) -> None:
+    command = cli.commands.commands[name]
+    text = hook.command_page(name, command)
+    assert text.startswith(f"# {name}\n\n    skinaudit {name}")
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert [text.count(f"<code>{word}</code>") > 0 for word in option.opts] == [not option.hidden] * len(option.opts)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {3}
+    assert {row.count("|") for row in rows} <= {3}
+    shown = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    titles = len(command.sections) if isinstance(command, GroupedCommand) else 0
+    assert len([row for row in rows if row.startswith("| <code>-")]) - ("<code>--help</code>" in text) == len(shown)
+    assert len([row for row in rows if row.startswith("| **")]) - ("**Other options**" in text) == titles
+
+
+def test_every_command_has_a_page_below_the_page_of_all(hook: ModuleType) -> None:
+    text = hook.overview(cli.commands)
+    config = types.SimpleNamespace(nav=yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    below = set(pages(hook.on_config(config).nav)) - set(pages(SETTINGS["nav"]))
+    assert below == {hook.page_of(name) for name in cli.commands.commands}
+    assert all(f"](commands/{name}.md)" in text for name in cli.commands.commands)
+
+
+def test_a_docstring_is_shown_as_a_list_of_its_names(hook: ModuleType) -> None:
+    shown = hook.as_list(
+        "A set. Invariant: it is whole. norm, eps: of <code>x</code>: all\nor none. Long. path: its\nfile. Raises E: x."
+    )
+    assert shown == (
+        "<p>A set. Invariant: it is whole.</p><ul><li><code>norm, eps</code>: of <code>x</code>: all\nor none. Long.</li>"
+        "<li><code>path</code>: its\nfile.</li></ul><p>Raises E: x.</p>"
+    )
+    assert hook.as_list("a: b. c.d: e.") == "<ul><li><code>a</code>: b.</li><li><code>c.d</code>: e.</li></ul>"
+    assert hook.as_list("Nothing: to list, 3 of a: b.") == "<p>Nothing: to list, 3 of a: b.</p>"
 
 
 def test_the_package_is_shown_without_its_tests(hook: ModuleType, tmp_path: Path) -> None:

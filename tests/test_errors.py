@@ -34,3 +34,10 @@ def test_a_missing_file_gets_the_nearest_one_of_its_folder_else_advice(tmp_path:
 def test_names_of_a_million_characters_do_not_fill_a_message() -> None:
     assert first_few(["mel", "nv"]) == "mel, nv"
     assert first_few(["a" * 300, "b" * 10**6]) == f"{'a' * 300}, {'b' * 300}..."
+
+
+def test_a_link_that_leads_nowhere_is_not_offered_in_place_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "fp32.onnx").symlink_to("fp32.onnx")
+    assert no_such_file(tmp_path / "fp32.onnx", "engine", "export one").endswith(
+        "no such engine; it is a link that leads nowhere, so copy the file itself to this place"
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import BALANCED
-from skinaudit.audit.figures.text import percent
+from skinaudit.audit.figures.text import percent, signed_points
 
 ABOUT: About = "figures"
 RULES = {
@@ -17,13 +18,16 @@ RULES = {
     ),
 }
 
+_OF_CLASSES = (BALANCED, MALIGNANT_CALLS)
+"""Figures that do not depend on how many of the images are benign."""
+
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn about differences that chance does not explain; forbid PASS if the model does not work on these images.
 
-    A model does not work if its accuracy is shown to be below that of a constant answer and its balanced accuracy below
-    that of its own test. A different mix of classes alone does not explain both. An engine that agrees with such a model is
-    useless there.
+    A model does not work if its accuracy is shown to be below that of a constant answer, and its balanced accuracy or the
+    share of malignant images that it calls malignant below that of its own test. A different share of benign images alone
+    does not explain both. An engine that agrees with such a model is useless there.
     """
     result = evidence.external
     if result is None:
@@ -33,20 +37,24 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         text = (
             f"the model's {figure.figure} is {percent(figure.external.value)} on these images and "
-            f"{percent(figure.own.value)} on its own test: the difference is {100 * figure.interval.low:+.1f} to "
-            f"{100 * figure.interval.high:+.1f} points, more than chance explains"
+            f"{percent(figure.own.value)} on its own test: the difference is {signed_points(figure.interval.low)} to "
+            f"{signed_points(figure.interval.high)} points, more than chance explains"
         )
         figures = {"external": figure.external.value, "own": figure.own.value}
         yield Finding(Severity.WARNING, "external-validation", figure.set, text, figures=figures)
     clean = evidence.clean.comparison
-    worse = any(
-        figure.set == evidence.clean.title and figure.figure == BALANCED and figure.interval and figure.interval.low > 0
+    worse = [
+        figure.figure
         for figure in result.figures
-    )
+        if figure.set == evidence.clean.title
+        and figure.figure in _OF_CLASSES
+        and figure.interval
+        and figure.interval.low > 0
+    ]
     if worse and clean.engine_accuracy_interval.high < clean.majority_share:
         text = (
             f"accuracy {percent(clean.engine_accuracy)} is below that of always answering {clean.majority_class}, "
-            f"{percent(clean.majority_share)}, and balanced accuracy is below that of the own test: the model does not work "
-            "on these images, so agreement with it proves nothing"
+            f"{percent(clean.majority_share)}, and {' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} below that of "
+            "the own test: the model does not work on these images, so agreement with it proves nothing"
         )
         yield Finding(Severity.INCONCLUSIVE, "external-validation", "clean", text)

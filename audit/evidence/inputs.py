@@ -21,6 +21,7 @@ from skinaudit.artifacts.manifest import (
     read_run,
     resolve,
 )
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
@@ -115,8 +116,8 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     for image_set in opened:
         check_contract(image_set.info.contract, manifest.contract, owner=str(image_set.path), other=str(engine))
     _check_metadata(engine, manifest, weights)
-    clean, adversarial, spent = _sorted_sets(opened, where=sets or (engine.parent / manifest.run).resolve())
-    folder, described, recorded, external = (engine.parent / manifest.run).resolve(), external_paths(sets), None, None
+    clean, adversarial, spent = _sorted_sets(opened, where=sets or real(engine.parent / manifest.run))
+    folder, described, recorded, external = real(engine.parent / manifest.run), external_paths(sets), None, None
     if described is None:
         recorded = read_recorded(folder, manifest, (clean, *adversarial))
     else:
@@ -230,7 +231,7 @@ def _set_paths(
 ) -> tuple[list[Path], tuple[str, ...]]:
     required = (*_LINEAGE, "calibration") if manifest.asked == "int8" else _LINEAGE
     gaps = [name for name in required if not manifest.lineage.get(name)]
-    folder = (engine.parent / manifest.run).resolve()
+    folder = real(engine.parent / manifest.run)
     paths: list[Path] = []
     if (folder / RUN_FILE).is_file():
         run = read_run(folder)

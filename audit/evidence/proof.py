@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from skinaudit.artifacts.known_structures import ARCHITECTURES, known_structure, unlike
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_file, read_run, resolve
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RUN_FILE
@@ -81,7 +82,7 @@ def _readable(file: Path, runtime: str) -> bool:
 
 
 def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) -> Proof:
-    folder = (engine.parent / manifest.run).resolve()
+    folder = real(engine.parent / manifest.run)
     if not (folder / RUN_FILE).is_file():
         return Proof(file.name, "file", f"its run is not available ({RUN_FILE} and its files)")
     run = read_run(folder)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.logits import predictions
 from skinaudit.artifacts.operating_point import OperatingPoint, malignant_scores, unshifted
+from skinaudit.artifacts.outside import real
 from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures.at_threshold import AtThreshold, at_threshold
@@ -195,6 +196,6 @@ def _are_probabilities(logits: NDArray[np.float32]) -> bool:
 def _from_folder_of(engine: Path, file: Path) -> Path:
     """The path of a file from the engine's folder, so that a report names no machine and finds the file of a moved run."""
     try:
-        return Path(os.path.relpath(file.resolve(), engine.parent.resolve()))
+        return Path(os.path.relpath(real(file), real(engine.parent)))
     except ValueError:  # on another drive
         return file

@@ -244,7 +244,7 @@ agreement_only = "{DEFAULT.agreement_only}"
 [margin]
 default = {DEFAULT.margin}
 # clean = 0.5
-# "pgd linf 4/255" = 2.0
+# "pgd-dlr linf 4/255" = 2.0
 
 # The same for malignant images that are called malignant, pooled over the malignant classes of the contract. From `many`
 # malignant images on, `margin_of_many` applies if it is smaller.

@@ -123,7 +123,7 @@ def _print_notes(result: AuditResult, console: Console) -> None:
         print_line(console, f"{POWER}. {powers_text(result)}")
     print_line(console, operating_text(result))
     speeds = [set_result.images_per_second for set_result in result.sets]
-    print_line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s with {result.description.threads} threads")
+    print_line(console, f"replayed at {sum(speeds) / len(speeds):,.0f} images/s, threads: {result.description.threads}")
     if result.description.batches:
         print_line(console, batches_text(result))
     ties = [

@@ -9,7 +9,7 @@ from skinaudit.errors import MissingDependencyError, missing
 OPTIONAL = {
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
-    "PIL": ("pillow", "train"),
+    "PIL": ("pillow", "report"),  # of `train`, too; a machine that only audits needs no torch for its images
     "matplotlib": ("matplotlib", "train"),
     "onnxscript": ("onnxscript", "train"),
     "jinja2": ("jinja2", "report"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 
@@ -60,7 +61,7 @@ def _unfinished(*, since: float) -> Path | None:
 
 def check_out(out: Path) -> None:
     """Before a training: raises InvalidInputError where `out` is the link to the newest run, or the link cannot be set."""
-    if out.parent.resolve() / out.name == RUNS.resolve() / LATEST.name:  # resolving all of it would follow the link
+    if real(out.parent) / out.name == real(RUNS) / LATEST.name:  # resolving all of it would follow the link
         raise InvalidInputError(
             f"{out}: is the link to the newest run, which train sets itself; omit --out, or choose another folder"
         )

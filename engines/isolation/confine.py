@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from skinaudit.artifacts.outside import real
 from skinaudit.engines.isolation.system_calls import filter_program, known_processor
 
 Confinement = Literal["whole", "gpu", "none"]
@@ -148,7 +149,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 def _own_folders() -> list[Path]:
     """Where Python and what it imports lie."""
     package = Path(__file__).resolve().parents[2]
-    return [Path(sys.prefix), Path(sys.base_prefix), package, *(Path(entry).resolve() for entry in sys.path if entry)]
+    return [Path(sys.prefix), Path(sys.base_prefix), package, *(real(entry) for entry in sys.path if entry)]
 
 
 def _libc() -> ctypes.CDLL:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines.isolation.child import Child
 from skinaudit.engines.isolation.confine import Confinement
@@ -127,7 +128,7 @@ def _first(
     bounds = bounds_of(path, current_limits())
     server = current_server()
     child = Child(server, where=str(path), bounds=bounds)
-    folders = {path.parent.absolute(), path.resolve().parent, *(folder.absolute() for folder in reads)}
+    folders = {path.parent.absolute(), real(path).parent, *(folder.absolute() for folder in reads)}
     try:
         answer = child.ask({
             **message, "confinement": confinement, "reads": sorted(map(str, folders)), "writes": sorted(map(str, writes)),

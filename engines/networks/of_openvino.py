@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.engines.networks.layers import Layer, image
 from skinaudit.engines.networks.onnx_operators import OPERATORS, Call
 from skinaudit.engines.networks.stored import Stored, halves_of_bf16, of_codes, plain, typed
@@ -84,6 +85,7 @@ def network_of_file(path: Path) -> Layer:
     """The layer that makes the answers of an OpenVINO file; raises EngineError where it or its weights are damaged."""
     try:
         net = parsed(path)
+        check_regular(path.with_suffix(".bin"), kind="OpenVINO weights")
         weights = path.with_suffix(".bin").read_bytes()
         return _network(net, weights)
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
@@ -98,7 +100,9 @@ class _WithoutDefinitions(ElementTree.TreeBuilder):
 
 
 def parsed(path: Path) -> Element:
-    """The file's XML, read as OpenVINO reads it. Raises OSError, ElementTree.ParseError, or ValueError for a DOCTYPE."""
+    """The file's XML, read as OpenVINO reads it. Raises ElementTree.ParseError, ValueError for a DOCTYPE, and
+    InvalidInputError where there is no regular file."""
+    check_regular(path, kind="engine")
     return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDefinitions())).getroot()
 
 

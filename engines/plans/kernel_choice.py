@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skinaudit.artifacts.files import can_be_written, write_bytes
+from skinaudit.artifacts.outside import MAX_MODEL, read_regular
 from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import EngineError
 
@@ -44,7 +45,7 @@ class KernelChoice:
 
     def _read(self, config: Any, path: Path) -> Any:
         cache = config.create_runtime_cache()
-        content = path.read_bytes() if path.is_file() else b""
+        content = read_regular(path, kind="runtime cache", limit=MAX_MODEL) if path.is_file() else b""
         if content and not cache.deserialize(content):
             raise EngineError(
                 f"{path}: not a runtime cache of this library, GPU and driver; it was not changed; name another file with "

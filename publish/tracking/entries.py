@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from skinaudit.artifacts.files import digest_parts
+from skinaudit.artifacts.outside import lies_in, read_regular
 from skinaudit.artifacts.printable import printable_value
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.audit import reports
@@ -22,11 +23,13 @@ from skinaudit.audit.judgement.verdict import exit_code
 from skinaudit.audit.reports import html
 from skinaudit.audit.reports.parts.cases import cases
 from skinaudit.audit.reports.parts.wording import markdown_text, precision_text
-from skinaudit.errors import InvalidInputError, MissingDependencyError
+from skinaudit.errors import MissingDependencyError
 from skinaudit.publish.card.model_card import model_card
 from skinaudit.publish.run_record import FiledAudit, RunRecord, settings
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
+_MAX_SENT = 2**26
+"""Bytes of a file of the run; learning curves have some 50 KB, and a report of an audit at most 16 MiB."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,12 @@ def run_entry(record: RunRecord) -> Entry:
     tags |= {f"version.{name}": version for name, version in manifest.created_with.items()}
     sent = {"README.md": model_card(record).encode(), "digests.json": _json(digests)}
     left_out = dict(record.left_out)
-    if files.curves.is_file():
-        sent[files.curves.name] = _bytes(files.curves)
-    else:
+    if not files.curves.is_file():
         left_out[files.curves.name] = "not in the run"
+    elif not lies_in(files.curves, record.folder):
+        left_out[files.curves.name] = "a link that leads out of the run"
+    else:
+        sent[files.curves.name] = _bytes(files.curves)
     entry = Entry(
         kind="run",
         key=manifest.weights.digest,
@@ -233,10 +238,7 @@ def _milliseconds(epoch: Mapping[str, Any]) -> int:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
+    return read_regular(path, kind="file to send", limit=_MAX_SENT)
 
 
 def _modified(path: Path) -> int:

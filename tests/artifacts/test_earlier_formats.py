@@ -28,7 +28,7 @@ def test_an_earlier_run_is_read_and_leads_to_its_sets() -> None:
     assert run.contract.malignant == MALIGNANT
     opened = {name: open_set(resolve(PLANTED, file)) for name, file in run.sets.items()}
     assert {name: one.images_digest for name, one in opened.items()} == IMAGES
-    assert {one.info.contract for one in opened.values()} == {run.contract}
+    assert {value.info.contract for value in opened.values()} == {run.contract}
     assert (check_perturbation(opened["pgd"], opened["clean"]) == 1.0).all()
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from skinaudit.artifacts.files import digest_file
-from skinaudit.artifacts.outside import check_regular, inside, open_regular, read_member, read_regular
+from skinaudit.artifacts.outside import (
+    check_regular,
+    expanded,
+    inside,
+    open_regular,
+    read_member,
+    read_regular,
+    real,
+)
 from skinaudit.errors import InvalidInputError
 
 
@@ -116,3 +124,12 @@ def test_a_name_that_stays_inside_is_its_path_also_through_links(tmp_path: Path)
     for name in ("sets/a", "b", "sets/../sets/a", "not there", "sets"):
         assert inside(tmp_path / "latest", name, named_by="x") == tmp_path / "latest" / name
     assert inside(folder / "sets", "../b", named_by="x", further=[folder]) == folder / "sets" / ".." / "b"
+
+
+def test_the_real_path_of_a_circle_of_links_or_of_an_unknown_home_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "link").symlink_to("file")
+    assert real(tmp_path / "circle" / "x").name == "x"
+    assert real(tmp_path / "link") == real(tmp_path) / "file"
+    assert real("~no-such-user/x").parts[-2:] == ("~no-such-user", "x")
+    assert expanded("~no-such-user/x") == Path("~no-such-user/x")

@@ -33,7 +33,11 @@ pytestmark = pytest.mark.usefixtures("opened")
 
 
 def texts(result: AuditResult, severity: Severity) -> list[str]:
-    return [f"{one.set}: {one.text}" if one.set else one.text for one in result.findings if one.severity is severity]
+    return [
+        f"{finding.set}: {finding.text}" if finding.set else finding.text
+        for finding in result.findings
+        if finding.severity is severity
+    ]
 
 
 def test_a_plan_without_its_weights_is_refused(lab: SimpleNamespace, tmp_path: Path) -> None:
@@ -60,7 +64,7 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     assert result.control == "the reference reproduces 2 of 2 sets: logits differ by 0% of their range"
     clean, attacked = result.sets
     assert (clean.clean, attacked.clean, clean.white_box, attacked.white_box) == (True, False, True, True)
-    assert [one.name for one in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
+    assert [entry.name for entry in clean.comparison.classes][:3] == ["mel", "bcc", "akiec"]
     assert (clean.comparison.images, clean.comparison.lesions) == (700, 525)
     assert clean.comparison.engine_confusion == clean.comparison.source_confusion
     assert [sum(row) for row in clean.comparison.engine_confusion] == [100] * 7
@@ -149,7 +153,7 @@ def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: Simple
     planted.reference.unlink()
     result = audit_engine(planted.engine)
     assert result.control == "not run, reference missing (fp32.onnx)"
-    assert [one.control.ran for one in result.sets] == [False, False]
+    assert [entry.control.ran for entry in result.sets] == [False, False]
     told = "control not run, reference missing (fp32.onnx): the stored logits are trusted without proof"
     assert texts(result, Severity.INCONCLUSIVE) == [told]
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -179,12 +183,12 @@ def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, 
     if not with_reference:
         planted.reference.unlink()
     result = audit_engine(planted.engine, sets=other.run / "sets")
-    assert [one.white_box for one in result.sets] == [False, False]
-    assert all(not one.control.ran for one in result.sets)
-    for one in result.sets:
+    assert [entry.white_box for entry in result.sets] == [False, False]
+    assert all(not entry.control.ran for entry in result.sets)
+    for entry in result.sets:
         # Compared with the reference of this engine, never with the other model's logits.
-        assert (one.comparison.drop is not None) is with_reference
-        assert (one.comparison.source_accuracy is not None) is with_reference
+        assert (entry.comparison.drop is not None) is with_reference
+        assert (entry.comparison.source_accuracy is not None) is with_reference
     if with_reference:
         assert (
             result.sets[0].comparison.source_accuracy == audit_engine(planted.reference).sets[0].comparison.engine_accuracy

@@ -92,7 +92,7 @@ def audit(workplace: SimpleNamespace, *changes: tuple[str, str]) -> AuditResult:
 
 
 def doubts(result: AuditResult) -> str:
-    return " | ".join(one.text for one in result.findings if one.severity is Severity.INCONCLUSIVE)
+    return " | ".join(finding.text for finding in result.findings if finding.severity is Severity.INCONCLUSIVE)
 
 
 def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: SimpleNamespace) -> None:
@@ -100,11 +100,11 @@ def test_figures_are_those_of_the_source_and_labelled_transfer(workplace: Simple
     result = audit(workplace)
     assert result.foreign
     assert result.asked is None
-    for one in result.sets:
-        stored = open_set(workplace.sets / one.file)
-        assert one.comparison.engine_accuracy == accuracy(stored.source_logits.argmax(1), stored.labels)
-        assert not one.white_box
-        assert result.judgement_of(one.title) is None
+    for entry in result.sets:
+        stored = open_set(workplace.sets / entry.file)
+        assert entry.comparison.engine_accuracy == accuracy(stored.source_logits.argmax(1), stored.labels)
+        assert not entry.white_box
+        assert result.judgement_of(entry.title) is None
     assert doubts(result) == ""
 
 
@@ -208,16 +208,16 @@ def test_one_column_of_a_coarser_task_is_judged_by_its_own_classes_and_threshold
     workplace.contract.write_text(BINARY)
     result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
     assert (result.classes, result.malignant, result.verdict) == (("benign", "ill"), ("ill",), Verdict.INCONCLUSIVE)
-    for one in result.sets:
-        stored = open_set(workplace.sets / one.file)
+    for entry in result.sets:
+        stored = open_set(workplace.sets / entry.file)
         logits = 0.3 * stored.source_logits.astype(np.float64)
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         malignant = [CLASSES.index(name) for name in MALIGNANT]
         called, ill = shares[:, malignant].sum(1) > 0.25, np.isin(stored.labels, malignant)
-        assert one.comparison.engine_accuracy == np.mean(called == ill)
-        assert one.comparison.engine_malignant.right == int((called & ill).sum())
-    told = {one.severity: one.text for one in result.findings if one.rule == "class-mapping"}
+        assert entry.comparison.engine_accuracy == np.mean(called == ill)
+        assert entry.comparison.engine_malignant.right == int((called & ill).sum())
+    told = {finding.severity: finding.text for finding in result.findings if finding.rule == "class-mapping"}
     assert told[Severity.NOTE] == "class mapping of the contract: benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
     assert "robust accuracy may be overstated" in told[Severity.WARNING]
 
@@ -234,7 +234,7 @@ def test_an_answer_in_a_column_that_is_not_used_is_wrong(workplace: SimpleNamesp
     truth = np.array(["df" if name == "nv" else name for name in np.array(CLASSES)[stored.labels]])
     assert (named == "nv").any()
     assert result.sets[0].comparison.engine_accuracy == np.mean(np.where(named == "nv", "background", named) == truth)
-    assert not any(one.rule == "class-absent" for one in result.findings)
+    assert not any(finding.rule == "class-absent" for finding in result.findings)
 
 
 def test_a_draft_for_one_column_asks_for_its_class(workplace: SimpleNamespace) -> None:

@@ -68,7 +68,7 @@ def retrained(report: Path, lab: SimpleNamespace, seed: int = EQUAL, **settings:
 
 
 def told(result: AuditResult, rule: str) -> list[tuple[Severity, str]]:
-    return [(one.severity, one.text) for one in result.findings if one.rule == rule]
+    return [(finding.severity, finding.text) for finding in result.findings if finding.rule == rule]
 
 
 def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: Path, lab: SimpleNamespace) -> None:
@@ -117,7 +117,7 @@ def test_a_slightly_worse_model_does_not_pass(report: Path, lab: SimpleNamespace
     result = retrained(report, lab, SLIGHTLY_WORSE)
     assert result.verdict is INCONCLUSIVE
     assert "accuracy against the baseline: cannot exclude a drop above 1.0 points" in " ".join(
-        one.text for one in result.findings
+        finding.text for finding in result.findings
     )
 
 
@@ -214,8 +214,8 @@ def test_the_last_releases_images_may_be_replayed_beside(report: Path, lab: Simp
         planted.engine, sets=planted.run / "sets", baseline=report, baseline_own_sets=True, probes=square()
     )
     assert result.baseline is not None
-    assert [(one.title, one.own) for one in result.baseline.sets] == [("clean", False), (f"{PGD} (pgd)", True)]
-    assert [(one.set, one.severity) for one in result.findings if one.rule == "baseline-coverage"] == [
+    assert [(entry.title, entry.own) for entry in result.baseline.sets] == [("clean", False), (f"{PGD} (pgd)", True)]
+    assert [(finding.set, finding.severity) for finding in result.findings if finding.rule == "baseline-coverage"] == [
         (f"{PGD} (of-last)", Severity.WARNING)
     ]
 

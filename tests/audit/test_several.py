@@ -82,7 +82,7 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
     answers = audit_several(
         given, settings, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
     )
-    assert sorted(told, key=lambda one: given.index(one[0])) == list(zip(given, answers, strict=True))
+    assert sorted(told, key=lambda value: given.index(value[0])) == list(zip(given, answers, strict=True))
     worse, bare, fp32 = answers
     assert isinstance(bare, str)
     assert bare.startswith(f"{engines / 'bare.onnx'}: no manifest beside it")
@@ -96,8 +96,8 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
 
 def plain(result: AuditResult) -> AuditResult:
     """Without what the clock says."""
-    sets = tuple(replace(one, images_per_second=0.0) for one in result.sets)
-    return replace(result, sets=sets, probes=tuple(replace(one, seconds=0.0) for one in result.probes))
+    sets = tuple(replace(entry, images_per_second=0.0) for entry in result.sets)
+    return replace(result, sets=sets, probes=tuple(replace(probe, seconds=0.0) for probe in result.probes))
 
 
 def test_a_mistake_of_the_program_is_one_line_and_stops_no_other_audit(engines: Path) -> None:

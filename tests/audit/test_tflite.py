@@ -82,7 +82,7 @@ def audit(engine: Path, contract: Path, sets: Path) -> AuditResult:
 
 
 def doubts(result: AuditResult) -> list[str]:
-    return [one.text for one in result.findings if one.severity is Severity.INCONCLUSIVE]
+    return [finding.text for finding in result.findings if finding.severity is Severity.INCONCLUSIVE]
 
 
 def test_answers_are_those_of_tensorflow_lite_itself(name: str, contract: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_corrected_contract_audits_without_doubts_and_never_passes(name: str, 
     assert doubts(result) == []
     assert result.foreign
     assert result.verdict is Verdict.INCONCLUSIVE
-    clean = next(one for one in result.sets if one.file == "clean.safetensors")
+    clean = next(entry for entry in result.sets if entry.file == "clean.safetensors")
     labels = open_set(sets / "clean.safetensors").labels
     assert clean.comparison.engine_accuracy > 0.85 > accuracy(np.ones(len(labels), np.int64), labels)
 

@@ -93,14 +93,14 @@ def test_trainings_and_attacks_are_timed(built: tuple[str, dict[str, Any]]) -> N
     assert all(speed["images_per_second"] > 0 for speed in speeds.values())
     attacks = built[1]["parts"]["strong"]["figures"]
     assert list(attacks) == ["pgd, evaluating", "pgd", "apgd-ce", "apgd-t", "autoattack"]
-    assert all(0 <= one["robust_accuracy"] <= 1 and one["seconds"] > 0 for one in attacks.values())
+    assert all(0 <= value["robust_accuracy"] <= 1 and value["seconds"] > 0 for value in attacks.values())
 
 
 @pytest.mark.slow
 def test_the_source_model_is_compared_with_float64(built: tuple[str, dict[str, Any]]) -> None:
     figures = built[1]["parts"]["rounding"]["figures"]
     assert len(figures) == 3
-    assert all(0 < one["largest_share"] < 1e-5 for one in figures.values())
+    assert all(0 < value["largest_share"] < 1e-5 for value in figures.values())
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
     sets = sets_of(run)
     agreement, worth = text.split("Agreement with the source")[1].split("Accuracy / balanced")
     for table in (agreement, worth):
-        assert all(one.info.title in table for one in sets)
+        assert all(entry.info.title in table for entry in sets)
         assert table.count("\n| ours ") == 2
     assert agreement.count("| 0 of 28 |") == 2
     assert agreement.count("**") >= 2 * len(sets)

@@ -56,7 +56,7 @@ def ended(program: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> tup
     return stopped.value.code, err.splitlines()
 
 
-@pytest.mark.parametrize(("error", "what"), FAULTS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(("error", "what"), FAULTS, ids=lambda value: type(value).__name__)
 def test_any_other_exception_is_one_line_that_names_it_and_exit_code_2(
     error: BaseException, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,9 @@ def flag_of(option: click.Option) -> str:
     return next(word for word in option.opts if word.startswith("--"))
 
 
-@pytest.mark.parametrize(("name", "option"), settable(), ids=lambda one: one if isinstance(one, str) else flag_of(one))
+@pytest.mark.parametrize(
+    ("name", "option"), settable(), ids=lambda value: value if isinstance(value, str) else flag_of(value)
+)
 def test_every_option_is_taken_or_its_variable_is_refused(
     name: str, option: click.Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ def quantised(request: pytest.FixtureRequest, graph: ModelProto, calibration: Ca
     first = next(node for node in made.graph.node if node.op_type == "Conv")
     above = {name: node.input[0] for node in made.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     name = above.get(first.input[2], first.input[2])
-    tensor = next(one for one in made.graph.initializer if one.name == name)
+    tensor = next(tensor for tensor in made.graph.initializer if tensor.name == name)
     value = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array((value + np.abs(value).max() / 2).astype(value.dtype), tensor.name))
     return made

@@ -111,7 +111,7 @@ def test_other_weights_are_named_though_the_graph_beside_them_is_honest(
 
 
 def heaviest_constant(path: Path) -> dict[str, str]:
-    constants = [one.find("data") for one in ElementTree.parse(path).iter("layer") if one.get("type") == "Const"]
+    constants = [element.find("data") for element in ElementTree.parse(path).iter("layer") if element.get("type") == "Const"]
     return max((dict(one.attrib) for one in constants if one is not None), key=lambda data: int(data["size"]))
 
 
@@ -140,7 +140,7 @@ def test_an_audit_of_fp16_weights_emulates_what_the_device_does_not_compute(
     exported: tuple[Exported, ...], nudged: Path
 ) -> None:
     findings = audit_engine(exported[1].path, sets=nudged, threads=1).findings
-    told = [one.text for one in findings if one.rule == "execution"]
+    told = [finding.text for finding in findings if finding.rule == "execution"]
     assert (
         "layers in the file: fp16 in 28; computed here: fp32 in 28. Audit the engine on the device where it will run" in told
     )
@@ -153,9 +153,9 @@ def test_fp16_weights_without_a_graph_to_emulate_them_by_are_no_pass(
     for name in ("fp16.xml", "fp16.bin", "fp16.xml.json"):
         (tmp_path / name).write_bytes((exported[1].path.parent / name).read_bytes())
     result = audit_engine(tmp_path / "fp16.xml", sets=nudged, threads=1)
-    assert [one.severity for one in result.findings if "the emulation of it did not run: fp32.onnx" in one.text] == [
-        Severity.INCONCLUSIVE
-    ]
+    assert [
+        finding.severity for finding in result.findings if "the emulation of it did not run: fp32.onnx" in finding.text
+    ] == [Severity.INCONCLUSIVE]
 
 
 def test_fp16_is_emulated_by_its_fp32_graph_and_int8_is_not(exported: tuple[Exported, ...], nudged: Path) -> None:

@@ -78,7 +78,7 @@ def test_plans_of_every_model_hold_what_was_asked_for(
     built = build_tensorrt_rtx(order)
     assert built.found == {precision: layers}
     assert built.settings["batches"] == [1, 4, 8]
-    weights = sum(numpy_helper.to_array(one).size for one in graph.graph.initializer)
+    weights = sum(numpy_helper.to_array(tensor).size for tensor in graph.graph.initializer)
     size = order.target.stat().st_size
     assert size > weights  # at least a byte a weight
     assert int.from_bytes(order.target.read_bytes()[0x10:0x18], "little") == size
@@ -96,7 +96,7 @@ def test_unsigned_quantisation_is_refused_by_node(quantised: Callable[[str], Mod
 
 def test_a_zero_point_other_than_zero_is_refused_by_node(quantised: Callable[[str], ModelProto], tmp_path: Path) -> None:
     model = quantised("int8-s8s8")
-    node = next(one for one in model.graph.node if one.op_type == "QuantizeLinear")
+    node = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
     shifted = numpy_helper.from_array(np.array(3, np.int8), "shifted")
     model.graph.initializer.append(shifted)
     node.input[2] = "shifted"
@@ -107,7 +107,7 @@ def test_a_zero_point_other_than_zero_is_refused_by_node(quantised: Callable[[st
 def dreamed(graph: ModelProto, count: int) -> ModelProto:
     """The graph with its first `count` ReLUs turned into an operator that no library has."""
     model = copy_of(graph)
-    relus = [one for one in model.graph.node if one.op_type == "Relu"]
+    relus = [node for node in model.graph.node if node.op_type == "Relu"]
     for number, relu in enumerate(relus[:count]):
         relu.op_type, relu.name, relu.domain = "Dreamed", f"dream_{number}", "other"
     return model

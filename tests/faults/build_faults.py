@@ -157,7 +157,7 @@ def claims(graph: str, precision: str) -> Callable[[Lab, Path], Path]:
     """The honest graph of one precision, sold as another; `found` in the manifest is read back."""
 
     def write(lab: Lab, folder: Path) -> Path:
-        return plant(lab, f"{graph}_as_{precision}", lab.model(graph), claim=lambda one: replace(one, asked=precision))
+        return plant(lab, f"{graph}_as_{precision}", lab.model(graph), claim=lambda value: replace(value, asked=precision))
 
     return write
 

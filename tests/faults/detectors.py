@@ -104,7 +104,7 @@ def nudged_bias(model: ModelProto) -> None:
 
 def other_stride(model: ModelProto) -> None:
     """A layer that looks at its map by other steps, as large a result and all."""
-    node = [one for one in model.graph.node if one.op_type == "Conv"][3]
+    node = [node for node in model.graph.node if node.op_type == "Conv"][3]
     next(one for one in node.attribute if one.name == "pads").ints[:] = [2, 2, 0, 0]
 
 

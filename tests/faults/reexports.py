@@ -58,7 +58,7 @@ def renamed(model: ModelProto) -> None:
 
 
 def reordered_initialisers(model: ModelProto) -> None:
-    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for one in model.graph.initializer]
+    tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in model.graph.initializer]
     model.graph.ClearField("initializer")
     model.graph.initializer.extend(reversed(tensors))
 
@@ -68,7 +68,7 @@ def untied_bias(model: ModelProto) -> None:
 
     def build(node: NodeProto, number: int) -> list[NodeProto]:
         bias, result = node.input.pop(), node.output[0]
-        value = next(numpy_helper.to_array(one) for one in model.graph.initializer if one.name == bias)
+        value = next(numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == bias)
         node.output[0] = f"{result}_plain"
         return [node, helper.make_node("Add", [f"{result}_plain", constant(model, value.reshape(1, -1, 1, 1))], [result])]
 
@@ -80,7 +80,7 @@ def batch_norm_unfolded(model: ModelProto) -> None:
 
     def build(node: NodeProto, number: int) -> list[NodeProto]:
         bias, result = node.input.pop(), node.output[0]
-        tensors = {one.name: one for one in model.graph.initializer}
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         shift = numpy_helper.to_array(tensors[bias])
         change(tensors[node.input[1]], lambda value: value / 2)
         ones, zeros = np.ones_like(shift), np.zeros_like(shift)
@@ -131,7 +131,7 @@ def pooled_by_operator(model: ModelProto) -> None:
 def classifier_as_product(model: ModelProto) -> None:
     def build(node: NodeProto, number: int) -> list[NodeProto]:
         weight, bias = node.input[1:]
-        tensors = {one.name: one for one in model.graph.initializer}
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         change(tensors[weight], lambda value: np.ascontiguousarray(value.T))
         product = helper.make_node("MatMul", [node.input[0], weight], ["product"])
         return [product, helper.make_node("Add", ["product", bias], list(node.output))]
@@ -154,7 +154,7 @@ def relu_as_maximum(model: ModelProto) -> None:
 
 def constants_as_nodes(model: ModelProto) -> None:
     """Weights in Constant nodes, none stored as an initialiser."""
-    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for one in model.graph.initializer]
+    tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in model.graph.initializer]
     model.graph.ClearField("initializer")
     for tensor in reversed(tensors):
         model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))

@@ -150,7 +150,7 @@ def labels_everywhere(share: float) -> Callable[[Lab, Path], Path]:
         generator = np.random.default_rng(0)
         chosen = generator.choice(len(labels), int(share * len(labels)), replace=False)
         labels[chosen] = labels[generator.permutation(chosen)]
-        return _everywhere(run, lambda one: {"labels": labels})
+        return _everywhere(run, lambda value: {"labels": labels})
 
     return write
 
@@ -176,7 +176,7 @@ def ten_labels_changed(lab: Lab, folder: Path) -> Path:
     run = copied(lab, folder)
     labels = clean(run).labels.copy()
     labels[_wrong(run, 10)] = (labels[_wrong(run, 10)] + 1) % 7
-    return _everywhere(run, lambda one: {"labels": labels})
+    return _everywhere(run, lambda value: {"labels": labels})
 
 
 def repeated_images(lab: Lab, folder: Path) -> Path:
@@ -196,7 +196,7 @@ def few_lesions(lab: Lab, folder: Path) -> Path:
     """All images are of ten lesions: where none is lost, nothing tells how images of a lesion go together."""
     run = copied(lab, folder)
     count = len(clean(run).labels)
-    return _everywhere(run, lambda one: {"group": np.arange(count) * 10 // count})
+    return _everywhere(run, lambda value: {"group": np.arange(count) * 10 // count})
 
 
 def near_copies(lab: Lab, folder: Path) -> Path:

@@ -41,7 +41,7 @@ def converted(lab: Lab, name: str) -> Path:
     rules = PRECISIONS[name]
     result = rules.convert(lab.model(), Calibration(whole.images[:32], whole.digest), where="test")
     return plant(
-        lab, f"proof-{name}", result.model, claim=lambda one: replace(one, asked=rules.name, settings=result.settings)
+        lab, f"proof-{name}", result.model, claim=lambda value: replace(value, asked=rules.name, settings=result.settings)
     )
 
 
@@ -97,7 +97,7 @@ def test_a_manifest_beside_a_format_that_is_never_built_proves_nothing(copied: L
     assert proof_of(path).lack == "maker"
 
 
-@pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda one: f"{one.rewrite}-{one.precision}")
+@pytest.mark.parametrize("reexport", REWRITTEN, ids=lambda value: f"{value.rewrite}-{value.precision}")
 def test_honest_rewritings_explain_themselves(lab: Lab, reexport: Reexport) -> None:
     assert proof_of(reexport.write(lab)).difference == ""
 
@@ -107,7 +107,7 @@ def test_other_precisions_are_proved(lab: Lab, name: str) -> None:
     assert proof_of(converted(lab, name)).difference == ""
 
 
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda value: value.__name__)
 @pytest.mark.parametrize("base", ["fp32", "fp16", "int8-u8s8"])
 def test_what_is_planted_is_named(lab: Lab, detector: Surgery, base: str) -> None:
     model = lab.model()
@@ -121,7 +121,9 @@ def test_what_is_planted_is_named(lab: Lab, detector: Surgery, base: str) -> Non
 
 def test_in_int8_weights_are_known_within_their_steps(lab: Lab) -> None:
     model = lab.model("int8-u8s8")
-    codes = next(one for one in model.graph.initializer if one.data_type == TensorProto.INT8 and len(one.dims) == 4)
+    codes = next(
+        tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 4
+    )
     raw = bytearray(codes.raw_data)
     raw[5] = (raw[5] + 40) % 256
     codes.raw_data = bytes(raw)
@@ -130,9 +132,9 @@ def test_in_int8_weights_are_known_within_their_steps(lab: Lab) -> None:
 
 def test_steps_as_large_as_the_weights_hide_nothing(lab: Lab) -> None:
     model = lab.model("int8-u8s8")
-    tensors = {one.name: one for one in model.graph.initializer}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     large = {name for name, one in tensors.items() if one.data_type == TensorProto.INT8 and len(one.dims) == 4}
-    node = [one for one in model.graph.node if one.op_type == "DequantizeLinear" and one.input[0] in large][2]
+    node = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in large][2]
     change(tensors[node.input[1]], lambda value: value * 100)
     change(tensors[node.input[0]], lambda value: (value / 100).round().astype(value.dtype))
     assert "other weights" in proof_of(plant(lab, "int8-coarse", model, base="int8-u8s8")).difference

@@ -221,18 +221,22 @@ def outcome_of(reader: Reader, path: Path, before: Any) -> tuple[str, str]:
         return (
             ("refused in one line", line) if "\n" not in line and len(line) < 2000 else ("traceback", f"long: {line[:99]}")
         )
-    except TimeoutError:
+    except OutOfTime:
         return "no answer", ""
     except Exception as error:
         return "traceback", f"{type(error).__name__}: {error}"[:200]
 
 
+class OutOfTime(BaseException):
+    """No error of a file: a reader that catches OSError would take a TimeoutError for one."""
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError after so many seconds."""
+    """Raise OutOfTime after so many seconds."""
 
     def out_of_time(*_: object) -> None:
-        raise TimeoutError
+        raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, out_of_time)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from skinaudit.tests.fuzz.readers import READERS, fuzz, write_corpus
+from skinaudit.bench.everywhere_parts.kinds import KINDS
+from skinaudit.tests.fuzz.readers import READERS, fuzz, outcome_of, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +43,19 @@ def test_a_changed_file_is_read_or_refused_in_one_line(name: str, corpus: Path, 
 
 INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .tflite": 3, "opening .pt2": 3}
 """What is slow is asked less often."""
+
+
+SPECIAL = ("pipe", "link to /dev/zero", "link to itself", "link to nowhere", "socket", "folder", "1 TB of holes")
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_file_is_refused_by_every_reader(kind: str, corpus: Path, tmp_path: Path) -> None:
+    outcomes = {}
+    for name, reader in READERS.items():
+        if not reader.opens:
+            path = Path(shutil.copytree(corpus, tmp_path / name)) / reader.path
+            before = reader.read(path)
+            path.unlink()
+            KINDS[kind].make(path, tmp_path / "marker")
+            outcomes[name] = outcome_of(reader, path, before)
+    assert {name: outcome for name, outcome in outcomes.items() if outcome[0] != "refused in one line"} == {}

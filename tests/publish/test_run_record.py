@@ -23,17 +23,17 @@ def run(audited_run: Path, tmp_path: Path) -> Path:
 
 def test_the_source_figures_are_those_that_the_training_measured(audited_run: Path) -> None:
     found = read_run_record(audited_run)
-    assert [one.info.name for one in found.sets] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
-    for one in found.sets:
-        results = found.manifest.results[one.info.name]
-        assert one.figures.engine_accuracy == pytest.approx(results["accuracy"])
-        assert one.figures.engine_balanced == pytest.approx(results["balanced_accuracy"])
-        shares = {kind.name: kind.engine.share for kind in one.figures.classes}
+    assert [entry.info.name for entry in found.sets] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
+    for entry in found.sets:
+        results = found.manifest.results[entry.info.name]
+        assert entry.figures.engine_accuracy == pytest.approx(results["accuracy"])
+        assert entry.figures.engine_balanced == pytest.approx(results["balanced_accuracy"])
+        shares = {kind.name: kind.engine.share for kind in entry.figures.classes}
         assert all(shares[name] == pytest.approx(results[f"sensitivity_{name}"]) for name in ("mel", "bcc", "akiec"))
     assert found.sets[0].figures.majority_share == pytest.approx(found.manifest.data["majority_share"])
     assert len(found.history) == found.manifest.training["epochs"]
     assert (found.left_out, found.unaudited) == ({}, ())
-    assert {one.engine_now for one in found.audits} == {"same"}
+    assert {audit.engine_now for audit in found.audits} == {"same"}
 
 
 def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleNamespace, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_engine_that_was_built_again_is_told(run: Path) -> None:
     (run / "engines" / "fp16.onnx").write_bytes(b"another")
     (run / "engines" / "fp32.onnx").unlink()
     found = read_run_record(run)
-    assert {one.path.name: one.engine_now for one in found.audits} == {
+    assert {audit.path.name: audit.engine_now for audit in found.audits} == {
         "fp16.onnx.json": "changed", "fp32.onnx.json": "missing",
     }  # fmt: skip
     assert found.unaudited == ("fp16.onnx", "fp32.onnx")

@@ -52,7 +52,7 @@ def adapt(
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
             if settle is not None:
-                going &= ~state.hopeless(settle, left=steps + 1 - number)
+                going &= ~state.hopeless(settle)
             if not state.keep(going):
                 return
         state.step(first=number == 1)
@@ -90,7 +90,6 @@ class _State:
         self.best = self.moved
         self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
         self.risen, self.window = torch.zeros_like(value), 0
-        self.rate = torch.full_like(value, torch.inf)
         self.halved = torch.ones_like(value, dtype=torch.bool)
 
     def step(self, *, first: bool) -> None:
@@ -120,21 +119,16 @@ class _State:
         self.size = torch.where(where, self.size / 2, self.size)
         self.moved = torch.where(where, self.best, self.moved)
         self.gradient = torch.where(where, self.best_gradient, self.gradient)
-        self.rate = (self.best_value - self.checked_value) / self.window
         self.checked_value = self.best_value
         self.risen, self.window = torch.zeros_like(self.risen), 0
 
-    def hopeless(self, share: float, *, left: int) -> Tensor:
-        """Which images (n,) will stay right in this run, by one of two rules; a loss without a gradient never says so.
+    def hopeless(self, share: float) -> Tensor:
+        """Which images (n,) stay right in this run unless the ball holds more than `share` times what the gradient promises.
 
-        The rest of the ball would have to hold more than `share` times what the gradient promises (the criterion of Wang et
-        al. 2019, https://arxiv.org/abs/2112.08304). Or the `left` steps would have to raise the best loss more than `share`
-        times as fast as the steps between the last two checks did, at step sizes that have been halved.
+        The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). A gradient of 0 never says so.
         """
         gain = ball.linear_gain(self.moved, self.images, self.gradient, threat_model=self._threat_model)
-        small = (self.size.view(-1) < self._threat_model.eps) & (self.window == 0)
-        plateau = small & (self.best_value + share * left * self.rate < 0)
-        return ((gain > 0) & (self.value + share * gain < 0)) | plateau
+        return (gain > 0) & (self.value + share * gain < 0)
 
     def keep(self, going: Tensor) -> bool:
         """Let go of the other images once they are a tenth, or all; returns whether any is left."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress, default_cache_dir, digest_file
+from skinaudit.artifacts.outside import expanded
 from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import layouts, medmnist, synthetic
@@ -67,7 +68,7 @@ def load(
         return _of_task(dataset, classes, wanted, "synthetic data", remedy=f"use more than {count} images")
     if images is not None:
         raise InvalidInputError(f"{source}: the number of images can be set for the synthetic data only")
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         dataset = read_listing(layouts.recognise(path), size=size, cache=folder, skip_bad=skip_bad, progress=progress)
     elif path.is_file() and path.suffix == ".npz":

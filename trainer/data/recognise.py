@@ -13,7 +13,7 @@ from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import archives
 from skinaudit.trainer.data.archives._archive import Archive
 from skinaudit.trainer.data.pictures import is_picture
-from skinaudit.trainer.data.tables import is_spreadsheet, may_be_table, mentions, read_header, read_table
+from skinaudit.trainer.data.tables import is_packed, is_spreadsheet, may_be_table, mentions, read_header, read_table
 
 _LOOKED_AT = 50  # lines of an unknown table that are searched for names of images
 _GUESSES = "submission"  # in the name of a table that has the columns of a ground truth and holds guesses
@@ -90,14 +90,21 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
         archive = min(archives.known().values(), key=lambda candidate: len(candidate.lacks(columns)) / len(candidate.needs))
         lacking = archive.lacks(columns)
         near = archive.image in columns and 2 * len(lacking) <= len(archive.needs)
-        if near or any(word in path.name.casefold() for word in _TRUTHS) or _names_images(path, stems):
+        if near or _is_truth(path) or _names_images(path, stems):
             raise InvalidInputError(
                 f"{path}: no column {first_few(lacking)}; the columns are {first_few(read_table(path).shown, limit=12)}; "
                 f"nearest is the table of {archive.title}: mend the columns, or take the table out of the folder"
             )
     for path in files:
-        if is_spreadsheet(path) and mentions(path, sorted(stems)):
+        if is_spreadsheet(path) and (_is_truth(path) or mentions(path, sorted(stems))):
             raise InvalidInputError(f"{path}: spreadsheets are not supported; save it as CSV, or remove it from the folder")
+        if is_packed(path) and _is_truth(path):
+            raise InvalidInputError(f"{path}: packed tables are not supported; unpack it, or remove it from the folder")
+
+
+def _is_truth(path: Path) -> bool:
+    """Whether a file's name says that it holds the labels."""
+    return any(word in path.name.casefold() for word in _TRUTHS)
 
 
 def _names_images(path: Path, stems: set[str]) -> bool:

@@ -166,8 +166,8 @@ def _notes(dataset: Dataset, split: Split, *, tested: list[int]) -> tuple[str, .
         notes.append("synthetic images: figures on them say nothing about patients")
     if len(np.unique(dataset.groups)) == len(dataset):
         notes.append(
-            "each image counts as its own lesion; if several images show one lesion, as in DermaMNIST, test lesions may "
-            "also be in training, and these files cannot show it"
+            "each image counts as its own lesion, because the files name no lesion of two images; if several images do show "
+            "one lesion, as in DermaMNIST, test lesions may also be in training"
         )
     if split.leaked_lesions or split.leaked_patients:
         leaked = "lesions" if split.leaked_lesions else "patients"

@@ -21,6 +21,7 @@ from skinaudit.errors import InvalidInputError
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
 """Endings of files that may be tables; Dataverse hands out HAM10000's without any."""
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
 _MAX_BYTES = 1 << 30
@@ -61,6 +62,11 @@ def may_be_table(path: Path) -> bool:
 def is_spreadsheet(path: Path) -> bool:
     """Whether a file is a table of a spreadsheet program, which has to be saved as CSV first."""
     return path.suffix.casefold() in _SPREADSHEETS and not path.name.startswith((".", "~$"))
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is compressed, so that a table in it cannot be read."""
+    return path.suffix.casefold() in _PACKED and not path.name.startswith(".")
 
 
 def mentions(path: Path, names: Sequence[str]) -> bool:

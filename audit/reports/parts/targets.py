@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinaudit.artifacts.files import can_be_written, write_bytes, write_json
+from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RunFolder, run_of
 from skinaudit.audit import reports
 from skinaudit.audit.judgement.result import AuditResult
@@ -145,14 +146,14 @@ def _report_path(engine: Path, output: Path | None, *, emulate: bool, sets: Path
 
 def _of_sets(sets: Path | None, run: RunFolder | None) -> str:
     """What the name of a report says of a folder of sets that is not the run's own, so that it replaces no other report."""
-    if sets is None or (run is not None and sets.resolve() == run.sets.resolve()):
+    if sets is None or (run is not None and real(sets) == real(run.sets)):
         return ""
     if run is None and not (sets / EXTERNAL_FILE).exists():
         return ""  # an engine without a run has one report beside it
-    folder = sets.resolve()
+    folder = real(sets)
     name = folder.parent.name if folder.name == RunFolder(folder.parent).sets.name else folder.name
     return f".{name}"
 
 
 def _place(path: Path | None) -> Path | None:
-    return None if path is None else path.resolve()
+    return None if path is None else real(path)

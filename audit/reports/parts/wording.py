@@ -10,7 +10,7 @@ from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
-from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text
+from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text, signed_points
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
 from skinaudit.audit.judgement.verdict import BELOW_CONSTANT, ONLY
@@ -90,8 +90,8 @@ def external_rows(external: ExternalResult) -> Iterator[tuple[str, str, str, str
         answer = NOTHING if figure.own is None else "chance" if figure.by_chance else "more than chance"
         difference = NOTHING
         if figure.difference is not None and figure.interval is not None:
-            low, high = 100 * figure.interval.low, 100 * figure.interval.high
-            difference = f"{100 * figure.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+            low, high = signed_points(figure.interval.low), signed_points(figure.interval.high)
+            difference = f"{signed_points(figure.difference)} [{low}, {high}]"
         own, elsewhere = _estimate_text(figure.own), _estimate_text(figure.external)
         yield figure.set, figure.figure, own, elsewhere, percent(figure.engine), difference, answer
 

@@ -44,7 +44,7 @@ class Job:
             if self.output_file.exists() and "id" in step:
                 lines = self.output_file.read_text().splitlines()
                 self.values |= {
-                    f"steps.{step['id']}.outputs.{name}": value for name, value in (one.split("=", 1) for one in lines)
+                    f"steps.{step['id']}.outputs.{name}": value for name, value in (line.split("=", 1) for line in lines)
                 }
             if done.returncode:
                 return done.returncode
@@ -93,7 +93,7 @@ def test_the_job_ends_as_the_verdict_says(
         assert list(reports.iterdir()) == []
         assert "absent/engines/subject.onnx" in job.log
         return
-    assert sorted(one.name for one in reports.iterdir()) == [f"{stem}.{end}" for end in ("json", "md", "sarif", "xml")]
+    assert sorted(path.name for path in reports.iterdir()) == [f"{stem}.{end}" for end in ("json", "md", "sarif", "xml")]
     assert json.loads((reports / f"{stem}.json").read_text())["verdict"] == verdict
     suites = ET.parse(reports / f"{stem}.xml").getroot()
     assert (suites.get("failures"), suites.get("errors")) == ("0", "0") if verdict == "PASS" else ("1", "1")

@@ -41,7 +41,7 @@ def test_the_workflow_gives_the_action_only_what_it_takes() -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     workflow = yaml.safe_load((CI / "github-workflow.yml").read_text(encoding="utf-8"))
     steps = workflow["jobs"]["audit"]["steps"]
-    (step,) = [one for one in steps if "/skinaudit@" in one.get("uses", "")]
+    (step,) = [step for step in steps if "/skinaudit@" in step.get("uses", "")]
     assert step["with"].keys() <= action["inputs"].keys()
     assert {name for name, one in action["inputs"].items() if one.get("required")} <= step["with"].keys()
     for later in steps[steps.index(step) + 1 :]:

@@ -153,7 +153,7 @@ def test_every_audit_finds_an_engine_that_knows_the_stored_images_by_heart(tmp_p
     planted = lab.plant(tmp_path, settings={"fault": "memory", "sets": str(tmp_path / "sets")})
     result = audit_engine(planted.engine)
     assert failing(result) == {"probe-drop", "nearby-images"}
-    assert {one.gate for one in result.findings if one.rule == "probe-drop"} == {"accuracy", MALIGNANT_CALLS}
+    assert {finding.gate for finding in result.findings if finding.rule == "probe-drop"} == {"accuracy", MALIGNANT_CALLS}
     assert "masking" in {finding.rule for finding in result.findings}
     (probe,) = result.probes
     assert probe.small
@@ -162,7 +162,7 @@ def test_every_audit_finds_an_engine_that_knows_the_stored_images_by_heart(tmp_p
     assert all(gate.judgement.verdict is Verdict.PASS for gate in replayed.gates if gate.binding)
     plans = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
     asked = audit_engine(planted.engine, probes=plans)
-    assert [one.small for one in asked.probes] == [False]  # the larger one stands for the small one
+    assert [probe.small for probe in asked.probes] == [False]  # the larger one stands for the small one
     assert "probe-drop" in failing(asked)
 
 

@@ -43,8 +43,8 @@ def kept() -> list[Path]:
 def timeless(result: AuditResult) -> AuditResult:
     return replace(
         result,
-        sets=tuple(replace(one, images_per_second=1.0) for one in result.sets),
-        probes=tuple(replace(one, seconds=1.0) for one in result.probes),
+        sets=tuple(replace(entry, images_per_second=1.0) for entry in result.sets),
+        probes=tuple(replace(probe, seconds=1.0) for probe in result.probes),
     )
 
 

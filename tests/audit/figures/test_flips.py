@@ -86,16 +86,16 @@ def test_probabilities_sum_to_one_and_keep_the_order(rows: list[list[float]]) ->
 def test_an_audit_names_the_images_that_it_lost(tmp_path: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(tmp_path / "run", settings={"fault": "melanoma to nevus"})
     result = audit_engine(planted.engine)
-    for one in result.sets:
-        assert one.comparison.malignant_to_benign
-        cancers = [flip for flip in one.flipped if flip.malignant_to_benign]
-        assert len(cancers) == one.comparison.malignant_to_benign > LIMIT
-        assert one.flipped[: len(cancers)] == tuple(cancers)
+    for entry in result.sets:
+        assert entry.comparison.malignant_to_benign
+        cancers = [flip for flip in entry.flipped if flip.malignant_to_benign]
+        assert len(cancers) == entry.comparison.malignant_to_benign > LIMIT
+        assert entry.flipped[: len(cancers)] == tuple(cancers)
         assert all(flip.label in MALIGNANT for flip in cancers)
-        opened = open_set(planted.engine.parent / one.path)
+        opened = open_set(planted.engine.parent / entry.path)
         engine: Any = lab.LinearEngine(planted.engine)
         answers = replay(engine, opened).logits.argmax(axis=1)
-        for flip in one.flipped:
+        for flip in entry.flipped:
             assert CLASSES[opened.labels[flip.index]] == flip.label
             assert flip.name == opened.ids[flip.index]
             assert CLASSES[answers[flip.index]] == flip.engine_answer == "nv"

@@ -38,7 +38,9 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 def told(result: AuditResult, severity: Severity) -> list[str]:
     found = [
-        one for one in result.findings if one.rule in ("baseline-drop", "baseline-coverage") and one.severity is severity
+        finding
+        for finding in result.findings
+        if finding.rule in ("baseline-drop", "baseline-coverage") and finding.severity is severity
     ]
     return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
 
@@ -75,7 +77,7 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     earlier = read_audit(report)
     assert (baseline.engine, baseline.engine_digest) == ("subject.onnx", earlier.engine_digest)
     assert (baseline.run_name, baseline.verdict) == ("run", PASS)
-    assert [one.title for one in baseline.sets] == ["clean", "pgd linf 24/255"]
+    assert [entry.title for entry in baseline.sets] == ["clean", "pgd linf 24/255"]
     for one, replayed in zip(baseline.sets, result.sets, strict=True):
         assert one.baseline == one.engine == Hits(round(replayed.comparison.engine_accuracy * 700), 700)
         assert (one.drop.lost, one.drop.gained) == (0, 0)
@@ -170,7 +172,9 @@ def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: 
     assert result.baseline is not None
     assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
     text = f"clean: {expected} of 300 malignant images: malignant for the baseline, now benign, "
-    found = [f"{one.set}: {one.text}" for one in result.findings if one.rule == "baseline-malignant-to-benign"]
+    found = [
+        f"{finding.set}: {finding.text}" for finding in result.findings if finding.rule == "baseline-malignant-to-benign"
+    ]
     assert [one for one in found if one.startswith(text) and one.endswith("; the policy's bound is 5.0%")]
     for name in ("terminal", "markdown", "html", "junit", "sarif"):
         assert f"{expected} of 300 malignant images: malignant for the baseline, now benign" in (
@@ -284,7 +288,7 @@ def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, l
     other = lab.plant(report.parent / "other", seed=9, settings={})
     result = audit_engine(other.engine, sets=report.parent / "run" / "sets", baseline=report)
     assert result.baseline is not None
-    assert [one.title for one in result.baseline.sets] == ["clean"]
+    assert [entry.title for entry in result.baseline.sets] == ["clean"]
     (warning,) = told(result, Severity.WARNING)
     assert warning.startswith("pgd linf 24/255: not compared with the baseline: this set is white-box for the baseline")
     assert result.verdict is not PASS
@@ -397,6 +401,6 @@ def test_bounds_against_the_baseline_that_allow_everything_are_no_pass(report: P
     ):
         result = again(report, lab, policy=policy)
         assert result.verdict is Verdict.INCONCLUSIVE
-        assert {(one.rule, one.gate) for one in result.findings if one.severity is Severity.INCONCLUSIVE} == {
-            ("void-gate", subject)
-        }
+        assert {
+            (finding.rule, finding.gate) for finding in result.findings if finding.severity is Severity.INCONCLUSIVE
+        } == {("void-gate", subject)}

@@ -33,7 +33,7 @@ def test_what_is_commented_out_in_the_default_is_a_policy_too(tmp_path: Path) ->
     text = re.sub(r"^# (?=[\[\"a-z_0-9.]+( =|\.|\])|\")", "", DEFAULT_TEXT, flags=re.M)
     found = read(tmp_path, text)
     assert found.run == f"sha256:{'0' * 64}"
-    assert found.margins == {"clean": 0.5, "pgd linf 4/255": 2.0}
+    assert found.margins == {"clean": 0.5, "pgd-dlr linf 4/255": 2.0}
     assert found.class_margins == {"mel": 2.0}
     assert (found.operating_specificity, found.operating_prevalence, found.operating_margin) == (0.9, 0.02, 5.0)
     assert found.floors["pgd"] == Floor(accuracy=50.0)

@@ -37,7 +37,7 @@ from skinaudit.audit.reports.json_ import render, to_json
 from skinaudit.audit.reports.parts import schema
 from skinaudit.errors import InvalidInputError
 
-TEXT = st.text(st.characters(codec="utf-8").filter(lambda one: not UNPRINTABLE.search(one)), max_size=8)
+TEXT = st.text(st.characters(codec="utf-8").filter(lambda value: not UNPRINTABLE.search(value)), max_size=8)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PATHS = st.lists(st.from_regex(r"[a-zé ]{1,5}", fullmatch=True), min_size=1, max_size=3).map(lambda parts: Path(*parts))
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {

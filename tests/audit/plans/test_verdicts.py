@@ -184,7 +184,7 @@ def test_code_of_a_plan_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
 def test_cuda_graphs_change_no_answer(tmp_path: Path) -> None:
     plain = audited(tmp_path / "plain", "fp16")
     recorded = audited(tmp_path / "recorded", "fp16", plan=PlanOptions(cuda_graphs=True))
-    assert [one.right for one in recorded.sets] == [one.right for one in plain.sets]
+    assert [entry.right for entry in recorded.sets] == [entry.right for entry in plain.sets]
     assert recorded.verdict is Verdict.PASS
 
 

@@ -103,9 +103,9 @@ def test_the_page_is_whole_and_says_what_the_audit_says(losing: AuditResult) -> 
     assert losing.verdict is Verdict.FAIL
     assert "FAIL: subject.onnx, skinaudit audit" in page.text
     assert losing.reason in page.text
-    for one in losing.sets:
-        found = one.comparison
-        assert one.title in page.text
+    for entry in losing.sets:
+        found = entry.comparison
+        assert entry.title in page.text
         for figure in (found.engine_accuracy, found.source_accuracy, found.engine_balanced):
             assert figure is not None
             assert f"{100 * figure:.1f}" in page.text
@@ -158,7 +158,9 @@ def test_nothing_is_loaded_and_nothing_runs(losing: AuditResult) -> None:
                 assert value.startswith(("#", "data:image/png;base64,")), (tag, key, value[:80])
     assert "@import" not in text
     assert not re.findall(r"url\((?!#)", text)
-    (policy,) = [one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        element["content"] for element in page.all("meta") if element.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy is not None
     assert policy.startswith("default-src 'none'")
 
@@ -180,15 +182,15 @@ def test_figures_tables_and_scrolling_parts_are_told_to_those_who_do_not_see_the
     page = Page(render(losing))
     charts = page.all("svg")
     assert len(charts) == 3  # drops, accuracies, pgd linf
-    assert all(one["role"] == "img" and len(str(one["aria-label"])) > 40 for one in charts)
+    assert all(chart["role"] == "img" and len(str(chart["aria-label"])) > 40 for chart in charts)
     assert page.all("img")
-    assert all(len(str(one["alt"])) > 10 for one in page.all("img"))
-    assert all(one.get("scope") in ("col", "row", "rowgroup") for one in page.all("th"))
-    for one in page.all("div"):
-        if one.get("class") == "scroll":
-            assert one["tabindex"] == "0"
-            assert one["role"] == "region"
-            assert one["aria-label"]
+    assert all(len(str(element["alt"])) > 10 for element in page.all("img"))
+    assert all(element.get("scope") in ("col", "row", "rowgroup") for element in page.all("th"))
+    for element in page.all("div"):
+        if element.get("class") == "scroll":
+            assert element["tabindex"] == "0"
+            assert element["role"] == "region"
+            assert element["aria-label"]
 
 
 def test_charts_take_every_colour_from_the_style_sheet(losing: AuditResult) -> None:
@@ -219,14 +221,14 @@ def test_drawing_leaves_matplotlib_as_it_was(losing: AuditResult, monkeypatch: p
 
 
 def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResult) -> None:
-    labels = [str(one["aria-label"]) for one in Page(render(losing)).all("svg")]
-    (curve,) = [one for one in labels if one.startswith("Accuracy against eps under pgd linf")]
-    clean, strong, weak = (one.comparison.engine_accuracy for one in losing.sets)
+    labels = [str(element["aria-label"]) for element in Page(render(losing)).all("svg")]
+    (curve,) = [label for label in labels if label.startswith("Accuracy against eps under pgd linf")]
+    clean, strong, weak = (entry.comparison.engine_accuracy for entry in losing.sets)
     positions = [curve.index(f"eps {eps}/255") for eps in (0, 12, 24)]
     assert positions == sorted(positions)
     for accuracy in (clean, strong, weak):
         assert f"engine {100 * accuracy:.1f}%" in curve
-    without = replace(losing, sets=tuple(one for one in losing.sets if one.name != "pgd-weak"))
+    without = replace(losing, sets=tuple(entry for entry in losing.sets if entry.name != "pgd-weak"))
     assert len(Page(render(without)).all("svg")) == 2
 
 
@@ -267,9 +269,9 @@ def test_a_gate_is_told_in_its_own_unit() -> None:
 
 
 def test_a_set_is_shown_against_its_own_margin(losing: AuditResult) -> None:
-    gates = tuple(replace(one, limit=0.3) if one.rule == "drop" and one.set == "clean" else one for one in losing.gates)
+    gates = tuple(replace(gate, limit=0.3) if gate.rule == "drop" and gate.set == "clean" else gate for gate in losing.gates)
     page = Page(render(replace(losing, gates=gates)))
-    (drops,) = [str(one["aria-label"]) for one in page.all("svg") if str(one["aria-label"]).startswith("Drop")]
+    (drops,) = [str(element["aria-label"]) for element in page.all("svg") if str(element["aria-label"]).startswith("Drop")]
     assert "against each set's own margin. clean: " in drops
     assert "margin 30.0; pgd linf 24/255: " in drops
     assert "margin 30.0" in page.text
@@ -292,7 +294,7 @@ def test_confusions_put_malignant_classes_first_and_frame_missed_cancers(losing:
 
 def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult) -> None:
     page = Page(render(losing))
-    images = {str(one["alt"]): str(one["src"]) for one in page.all("img")}
+    images = {str(element["alt"]): str(element["src"]) for element in page.all("img")}
     clean, attacked, _ = losing.sets
     flip = attacked.flipped[0]
     folder = losing.engine.parent
@@ -315,7 +317,7 @@ def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace,
     path.rename(path.with_suffix(".away"))
     page = Page(render(losing))
     assert f"Without pictures: {path}: no such adversarial set." in page.text
-    assert any(str(one["alt"]).startswith("Clean image") for one in page.all("img"))
+    assert any(str(element["alt"]).startswith("Clean image") for element in page.all("img"))
 
     other = lab.plant(tmp_path / "other", data_seed=6)
     (other.run / "sets" / "pgd.safetensors").rename(path)
@@ -326,8 +328,8 @@ def test_large_pictures_are_shown_smaller_and_the_page_says_so(losing: AuditResu
     monkeypatch.setattr("skinaudit.audit.reports.page.gallery.SIDE", 4)
     page = Page(render(losing))
     assert "Pictures are shown at 4 of 6 pixels" in page.text
-    for one in page.all("img"):
-        assert Image.open(io.BytesIO(base64.b64decode(str(one["src"]).partition(",")[2]))).size == (4, 4)
+    for element in page.all("img"):
+        assert Image.open(io.BytesIO(base64.b64decode(str(element["src"]).partition(",")[2]))).size == (4, 4)
 
 
 def test_a_faithful_engine_has_an_empty_gallery(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -347,10 +349,10 @@ def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditRe
     nothing = {"source_accuracy": None, "source_balanced": None, "source_malignant": None, "flips": None,
                "malignant_to_benign": None, "drop": None, "source_confusion": None}  # fmt: skip
     sets = []
-    for one in losing.sets:
-        classes = tuple(replace(item, source=None, drop=None) for item in one.comparison.classes)
-        comparison = replace(one.comparison, classes=classes, **nothing)
-        sets.append(replace(one, comparison=comparison, flipped=()))
+    for entry in losing.sets:
+        classes = tuple(replace(item, source=None, drop=None) for item in entry.comparison.classes)
+        comparison = replace(entry.comparison, classes=classes, **nothing)
+        sets.append(replace(entry, comparison=comparison, flipped=()))
     foreign = replace(losing, foreign=True, asked=None, run_name=None, lineage={}, sets=tuple(sets), gates=())
     page = Page(render(foreign))
     assert "nothing was compared" in page.text
@@ -376,7 +378,7 @@ def test_every_colour_can_be_read_in_both_schemes() -> None:
             assert contrast(rgb(scheme[text]), rgb(scheme["sheet"])) >= 4.5, text
         for line in ("source", "engine"):
             assert contrast(rgb(scheme[line]), paper) >= 3, line
-        darkest = (paper + np.array([int(one) for one in scheme["shade"].split()])) / 2  # a confusion's fullest cell
+        darkest = (paper + np.array([int(part) for part in scheme["shade"].split()])) / 2  # a confusion's fullest cell
         assert contrast(rgb(scheme["ink"]), darkest) >= 4.5
 
 
@@ -401,13 +403,13 @@ def test_the_command_to_repeat_an_audit_names_no_other_program(losing: AuditResu
 
 def test_names_are_text_and_never_markup(losing: AuditResult) -> None:
     hostile = "<script>alert('$x$')</script> & \"co\""
-    sets = (losing.sets[0], *(replace(one, title=f"{hostile} {one.title}") for one in losing.sets[1:]))
+    sets = (losing.sets[0], *(replace(entry, title=f"{hostile} {entry.title}") for entry in losing.sets[1:]))
     findings = (Finding(Severity.WARNING, "lineage", hostile, hostile), *losing.findings)
     page = Page(render(replace(losing, sets=sets, findings=findings, reason=hostile, dataset=hostile, run_name=hostile)))
     assert page.all("script") == []
     assert hostile in page.text
-    labels = [str(one["aria-label"]) for one in page.all("svg")]
-    assert all(hostile in one for one in labels[:2])
+    labels = [str(element["aria-label"]) for element in page.all("svg")]
+    assert all(hostile in label for label in labels[:2])
 
 
 @pytest.mark.parametrize("module", ["jinja2", "matplotlib", "PIL"])
@@ -425,7 +427,7 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
     audits: dict[str, AuditResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = audits["melanoma to nevus"]
-    lost = [one.comparison.malignant_to_benign or 0 for one in result.sets]
+    lost = [entry.comparison.malignant_to_benign or 0 for entry in result.sets]
     assert min(lost) > 40
     for shelf, count in zip(gallery.shelves(result, pictures=False), lost, strict=True):
         assert sum(card.flip.malignant_to_benign for card in shelf.cards) == count

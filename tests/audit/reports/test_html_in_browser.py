@@ -60,7 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Pa
             policy=Policy(floors={"pgd": Floor(accuracy=99.0)}, margins={"clean": 30.0}),
         )
     assert result.probes
-    assert all(one.drift and one.drift.listed for one in result.sets)
+    assert all(entry.drift and entry.drift.listed for entry in result.sets)
     long = replace(result.sets[1], title="pgd linf 24/255 (a-very-long-file-name-without-a-place-to-break-it)", eps="12/255")
     page = folder / "report.html"
     page.write_text(render(replace(result, sets=(*result.sets, long), emulated=True)), encoding="utf-8")

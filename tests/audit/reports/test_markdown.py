@@ -34,7 +34,7 @@ def test_verdict_reason_and_sets_come_first(audits: dict[str, AuditResult]) -> N
 def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
         found = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
-        assert sorted(found) == sorted((one.severity.value, one.rule) for one in result.findings)
+        assert sorted(found) == sorted((finding.severity.value, finding.rule) for finding in result.findings)
     outcomes = [case.outcome for case in cases(audits["pass"])]
     assert set(outcomes) <= {Verdict.PASS, None}  # None: open, and the verdict does not hang on it
     assert f"\n{outcomes.count(Verdict.PASS)} of {len(outcomes)} gates passed.\n" in render(audits["pass"])

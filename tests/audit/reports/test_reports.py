@@ -64,12 +64,12 @@ def test_terminal_report_fits_and_breaks_no_word(result: AuditResult) -> None:
     assert "fp32 found in 1 of 1 layers" in text
     assert "lineage complete   white-box" in text
     assert any(line.startswith("FAIL: ") for line in lines[-3:])
-    for one in result.sets:
-        judgement = result.judgement_of(one.title)
+    for entry in result.sets:
+        judgement = result.judgement_of(entry.title)
         assert judgement is not None
-        drop = one.comparison.drop
+        drop = entry.comparison.drop
         assert drop is not None
-        line = next(line for line in lines if line.startswith(one.title))
+        line = next(line for line in lines if line.startswith(entry.title))
         assert line.rstrip().endswith(f"1.0  {judgement.verdict.value}")
         assert f"{100 * drop.value:+.1f} [" in line
     assert "melanoma" in text

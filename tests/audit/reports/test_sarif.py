@@ -35,7 +35,7 @@ def test_every_finding_is_a_result_of_its_rule(audits: dict[str, AuditResult]) -
         assert [one["id"] for one in rules] == list(RULES)
         assert all(one["help"]["text"] for one in rules)
         told = [one for one in found if one["ruleId"] != "verdict"]
-        assert [one["ruleId"] for one in told] == [one.rule for one in result.findings]
+        assert [one["ruleId"] for one in told] == [finding.rule for finding in result.findings]
         for one, finding in zip(told, result.findings, strict=True):
             assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
             assert one["message"]["text"].endswith(finding.text)
@@ -56,7 +56,7 @@ def test_levels_and_fingerprints(audits: dict[str, AuditResult]) -> None:
     found = run(replace(audits["pass"], findings=findings))["results"]
     assert [one["level"] for one in found] == ["error", "error", "warning", "note"]
     results = run(audits["melanoma to nevus"])["results"]
-    marks = [one["partialFingerprints"]["primaryLocationLineHash"] for one in results]
+    marks = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
     assert len(set(marks)) == len(results) >= 4
     other = replace(audits["melanoma to nevus"], findings=audits["melanoma to nevus"].findings[::-1])
     assert marks[::-1] == [one["partialFingerprints"]["primaryLocationLineHash"] for one in run(other)["results"]]

@@ -47,7 +47,7 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 def options(name: str) -> dict[str, click.Parameter]:
     """Those of the command, by the argument of the function that belongs to them."""
-    shown = [one for one in cli.commands.commands[name].params if not getattr(one, "hidden", False)]
+    shown = [option for option in cli.commands.commands[name].params if not getattr(option, "hidden", False)]
     return {option_name(one) if isinstance(one, click.Option) else name_of(one): one for one in shown}
 
 

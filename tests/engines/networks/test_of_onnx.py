@@ -117,7 +117,7 @@ def test_honest_whole_numbers_are_explained(tmp_path: Path, convert: Conversion,
 @pytest.mark.parametrize("convert", CONVERSIONS)
 def test_other_codes_are_named(tmp_path: Path, convert: Conversion) -> None:
     converted = convert(model := classifier(), tmp_path)
-    codes = [one for one in converted.graph.initializer if len(one.dims) == 4 and one.data_type in (2, 3)]
+    codes = [tensor for tensor in converted.graph.initializer if len(tensor.dims) == 4 and tensor.data_type in (2, 3)]
     change(
         codes[-1],
         lambda value: value.reshape(-1).__setitem__(

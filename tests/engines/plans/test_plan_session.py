@@ -18,7 +18,15 @@ from skinaudit.engines.plans.plan_session import PlanSession
 from skinaudit.errors import EngineError
 from skinaudit.tests.engines.plans.conftest import images
 
-pytestmark = pytest.mark.usefixtures("fake_gpu")
+pytestmark = pytest.mark.usefixtures("fake_gpu", "opened_here_alone")
+
+
+@pytest.fixture
+def opened_here_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process that opens each plan first: test_open_plan has tests of that."""
+    monkeypatch.setattr("skinaudit.engines.plans.open_plan.try_plan", lambda *_, **__: None)
+
+
 Write = Callable[..., Path]
 
 

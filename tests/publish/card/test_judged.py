@@ -38,7 +38,7 @@ def test_operating_points_subgroups_and_external_images_are_in_the_card(tmp_path
         assert f"| subject.onnx | {entry.title} | sensitivity | " in operating
     subgroups = card.partition("### Subgroups")[2].partition("###")[0]
     assert "Subgroups (2 by sex): none lose clearly more" in subgroups
-    female = next(one for one in result.sets[0].subgroups if one.value == "female")
+    female = next(subgroup for subgroup in result.sets[0].subgroups if subgroup.value == "female")
     assert f"| sex female | accuracy | 140 | {female.lesions} | 100.0% | 100.0% |" in subgroups
     assert "| sex male | malignant called malignant | 60 | - | 100.0% | 100.0% |" in subgroups
 

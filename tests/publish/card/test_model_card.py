@@ -62,7 +62,7 @@ def test_figures_are_those_of_the_manifest_beside_a_constant_answer(record: RunR
 
 
 def test_an_accuracy_that_a_constant_answer_reaches_is_called_so(record: RunRecord) -> None:
-    below = [one for one in record.sets if one.figures.engine_accuracy <= one.figures.majority_share]
+    below = [entry for entry in record.sets if entry.figures.engine_accuracy <= entry.figures.majority_share]
     assert below  # a standard model under attack
     assert section(model_card(record), "Figures").count("is not above that of always answering nv") == len(below)
 

@@ -12,6 +12,7 @@ import pytest
 from skinaudit.artifacts.files import write_json
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
+from skinaudit.errors import InvalidInputError
 from skinaudit.publish.run_record import FiledAudit, RunRecord, read_filed_audit, read_run_record
 from skinaudit.publish.tracking.entries import Entry, audit_entry, run_entry
 
@@ -112,6 +113,21 @@ def test_content_changes_with_what_is_told_and_not_with_the_time(audited_run: Pa
     assert run_entry(read_run_record(run)).content != before.content
     (run / "curves.png").unlink()
     assert run_entry(read_run_record(run)).left_out == {"curves.png": "not in the run"}
+
+
+def test_curves_that_lead_out_of_the_run_or_are_huge_are_not_sent(audited_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited_run, tmp_path / "tiny"))
+    (tmp_path / "secret").write_text("a key")
+    (run / "curves.png").unlink()
+    (run / "curves.png").symlink_to(tmp_path / "secret")
+    entry = run_entry(read_run_record(run))
+    assert entry.left_out == {"curves.png": "a link that leads out of the run"}
+    assert "curves.png" not in entry.files
+    (run / "curves.png").unlink()
+    with (run / "curves.png").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(InvalidInputError, match=r"curves\.png: .*has more than 67,108,864 bytes"):
+        run_entry(read_run_record(run))
 
 
 def test_without_the_libraries_of_the_page_it_is_left_out(filed: FiledAudit, monkeypatch: pytest.MonkeyPatch) -> None:

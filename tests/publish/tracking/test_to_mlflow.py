@@ -113,7 +113,7 @@ def test_a_changed_run_is_updated_in_its_place(entries: tuple[Entry, ...], run: 
 @needs_mlflow
 def test_an_audit_that_came_first_is_hung_under_its_run_later(entries: tuple[Entry, ...], store: str) -> None:
     log_entries(entries[1:], uri=store, experiment="skinaudit")
-    assert not any("mlflow.parentRunId" in one.data.tags for one in stored(store).values())
+    assert not any("mlflow.parentRunId" in value.data.tags for value in stored(store).values())
     (run,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
     parents = {one.data.tags.get("mlflow.parentRunId") for name, one in stored(store).items() if name != "tiny"}
     assert parents == {run.run_id}

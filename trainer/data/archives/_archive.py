@@ -78,16 +78,20 @@ def named(column: str, classes: Mapping[str, str]) -> Callable[[Line], str]:
     return label
 
 
+_WORDS = {"false": "0", "true": "1"}
+"""What pandas and spreadsheet programs make of 0 and 1."""
+
+
 def one_hot(columns: Mapping[str, str]) -> Callable[[Line], str]:
     """Read the class from one column a class, of which one holds 1 and the others 0; a decimal comma is one, too.
 
-    columns: the class of each column. A column that the table lacks counts as 0.
+    columns: the class of each column. A column that the table lacks counts as 0. True and False are 1 and 0.
     """
 
     def label(line: Line) -> str:
         texts = [line.get(column, "0") for column in columns]
         try:
-            values = [float(text.replace(",", ".")) for text in texts]
+            values = [float(_WORDS.get(text.casefold(), text).replace(",", ".")) for text in texts]
         except ValueError:
             values = []
         if sorted(values) != [0.0] * (len(columns) - 1) + [1.0]:
@@ -107,9 +111,10 @@ def zero_or_one(*columns: str) -> Callable[[Line], str]:
     def label(line: Line) -> str:
         column = next(name for name in columns if name in line)
         try:
-            value = float(line[column].replace(",", "."))
+            text = line[column].casefold()
+            value = float({**_WORDS, "benign": "0", "malignant": "1"}.get(text, text).replace(",", "."))
         except ValueError:
-            value = {"benign": 0.0, "false": 0.0, "malignant": 1.0, "true": 1.0}.get(line[column].casefold(), -1.0)
+            value = -1.0
         if value not in (0.0, 1.0):
             raise NoLabel(f"{column} {line[column]!r}, expected 0 or 1")
         return BINARY[int(value)]

@@ -15,11 +15,11 @@ FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSI
 def test_every_finding_is_in_one_case_and_every_gate_is_one(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
         found = cases(result)
-        assert sorted(map(repr, result.findings)) == sorted(repr(one) for case in found for one in case.findings)
+        assert sorted(map(repr, result.findings)) == sorted(repr(finding) for case in found for finding in case.findings)
         assert len({(case.set, case.name) for case in found}) == len(found)
-        for one in result.sets:
-            own = {case.name: case for case in found if case.set == one.title}
-            judgement = result.judgement_of(one.title)
+        for entry in result.sets:
+            own = {case.name: case for case in found if case.set == entry.title}
+            judgement = result.judgement_of(entry.title)
             if judgement is None:
                 assert not {"drop", PRIMARY} & own.keys()
                 continue

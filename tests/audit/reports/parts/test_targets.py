@@ -121,7 +121,7 @@ def test_no_report_goes_onto_another_file_of_the_audit(
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         plan_reports(
-            [Path(one) for one in engines],
+            [Path(engine) for engine in engines],
             output=None if output is None else Path(output),
             report_texts=given,
             baseline=None if baseline is None else Path(baseline),

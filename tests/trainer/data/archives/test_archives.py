@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data import archives
+from skinaudit.trainer.data.archives._archive import one_hot, zero_or_one
 from skinaudit.trainer.data.layouts import archive
+from skinaudit.trainer.data.recognise import recognise
 from skinaudit.trainer.data.records import Listing, Record, find_files
 from skinaudit.trainer.data.subgroups import NAMES
 
@@ -293,3 +296,31 @@ def test_an_exact_name_comes_before_one_that_is_alike(tmp_path: Path) -> None:
     lines = "HAM_1,ISIC_1,mel,,,,,\nHAM_2,ISIC_1_downsampled,nv,,,,,\n"
     found = listing(tmp_path, {"a.csv": HAM + lines}, pictures="ISIC_1.jpg ISIC_1_downsampled.jpg")
     assert [record.files[0].stem for record in found.records] == ["ISIC_1", "ISIC_1_downsampled"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "name"), [("True False", "mel"), ("FALSE TRUE", "nv"), ("0 1,0", "nv"), ("true 0.0", "mel")]
+)
+def test_columns_of_classes_hold_numbers_or_words(cells: str, name: str) -> None:
+    assert one_hot({"mel": "mel", "nv": "nv"})(dict(zip(("mel", "nv"), cells.split(), strict=True))) == name
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"), [("TRUE", "malignant"), ("false", "benign"), ("Benign", "benign"), ("1,0", "malignant")]
+)
+def test_a_target_holds_a_number_or_a_word(cell: str, name: str) -> None:
+    assert zero_or_one("target")({"target": cell}) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("HAM10000_metadata.xlsx", "spreadsheets are not supported; save it as CSV"),
+        ("HAM10000_metadata.csv.gz", "packed tables are not supported; unpack it"),
+        ("ISIC_2019_Training_GroundTruth.zip", "packed tables are not supported; unpack it"),
+    ],
+)
+def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4 no table")
+    with pytest.raises(InvalidInputError, match=f"{re.escape(name)}: {told}"):
+        recognise([tmp_path / name])
