@@ -115,10 +115,11 @@ def test_a_changed_engine_is_refused(engine: Path) -> None:
 def test_an_engine_without_manifest_or_no_engine_at_all(engine: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"fp16.onnx.json: is a JSON file, not an engine; name .* fp16.onnx$"):
         read_engine_manifest(manifest_path(engine))
+    (tmp_path / "run.json").write_text("{}")
     with pytest.raises(
         InvalidInputError, match=r"run.json: is a JSON file, .* name the engine, in the run's folder engines$"
     ):
-        read_engine_manifest(record)
+        read_engine_manifest(tmp_path / "run.json")
     with pytest.raises(InvalidInputError, match=r"none.onnx: no such engine"):
         read_engine_manifest(tmp_path / "none.onnx")
     manifest_path(engine).unlink()
