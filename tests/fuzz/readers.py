@@ -125,6 +125,7 @@ READERS: Mapping[str, Reader] = {
     "graph .xml": Reader("graph.xml", change.xml_changed, conditions_of_file, never),
     "program .pt2": Reader("program.pt2", change.program_changed, harmless_program, never),
     "opening .onnx": Reader("graph.onnx", change.graph_changed, answers, never, opens=True),
+    "opening .xml": Reader("plain.xml", change.xml_changed, answers, never, opens=True),
     "opening .tflite": Reader("engine.tflite", change.flatbuffer_changed, answers, never, opens=True),
     "opening .pt2": Reader("program.pt2", change.program_changed, answers, never, opens=True),
 }
@@ -143,6 +144,8 @@ def write_corpus(folder: Path, lab: Any) -> Path:
     write_graph(folder / "graph.onnx")
     shutil.copyfile(DATA / "tflite" / "uint8.tflite", folder / "engine.tflite")
     shutil.copyfile(DATA / "program" / "plain.pt2", folder / "program.pt2")
+    for name in ("plain.xml", "plain.bin"):
+        shutil.copyfile(DATA / "openvino" / name, folder / name)
     layers = '<layer id="0" name="image" type="Parameter" version="opset1"/><layer id="1" name="x" type="Convolution"/>'
     (folder / "graph.xml").write_text(f'<net name="n" version="11"><layers>{layers}</layers><edges/></net>')
     return folder

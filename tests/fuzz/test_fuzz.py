@@ -21,14 +21,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> Pa
         return write_corpus(tmp_path_factory.mktemp("corpus"), lab)
 
 
-NEEDS = {".tflite": "openvino", ".pt2": "torch", ".onnx": "onnxruntime"}
+NEEDS = {".tflite": "openvino", ".xml": "openvino", ".pt2": "torch", ".onnx": "onnxruntime"}
 
 
 def marked(name: str) -> Any:
-    """A reader's test; where a runtime opens the file, in a process of its own, and with torch in make check alone."""
+    """A reader's test; where a runtime opens the file, in a process of its own; .pt2 and .xml in make check alone."""
     if not READERS[name].opens:
         return name
-    slow = [pytest.mark.slow] if name.endswith(".pt2") else []
+    slow = [pytest.mark.slow] if name.endswith((".pt2", ".xml")) else []
     return pytest.param(name, marks=[pytest.mark.isolated, *slow])
 
 
@@ -41,7 +41,7 @@ def test_a_changed_file_is_read_or_refused_in_one_line(name: str, corpus: Path, 
     assert found["refused in one line"] > 0
 
 
-INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .tflite": 3, "opening .pt2": 3}
+INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .xml": 4, "opening .tflite": 3, "opening .pt2": 3}
 """What is slow is asked less often."""
 
 
