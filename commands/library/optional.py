@@ -24,6 +24,8 @@ OPTIONAL = {
     "alembic": ("alembic", "tracking"),
 }
 """Module -> (the distribution that holds it, the extra that brings it)."""
+ALWAYS = ("click", "numpy", "onnx", "rich", "safetensors")
+"""What is installed with skinaudit itself; without one of them the installation is damaged."""
 TRAINING = ("torch", "torchvision", "PIL", "matplotlib")
 """Modules that a training uses, the last of them after its last epoch."""
 
@@ -36,8 +38,12 @@ def need(purpose: str, *modules: str) -> None:
 
 
 def absent(error: ImportError, purpose: str) -> MissingDependencyError | None:
-    """What to say of an import that failed for want of an optional library; None where it failed for another reason."""
+    """What to say of an import that failed for want of a library; None where it failed for another reason."""
     module = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and module in ALWAYS:
+        return MissingDependencyError(
+            f"{purpose} needs {module}, which skinaudit always brings: pip install skinaudit again"
+        )
     if not isinstance(error, ModuleNotFoundError) or module not in OPTIONAL:
         return None
     return missing(*OPTIONAL[module], purpose)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
-from skinaudit.commands.library.optional import OPTIONAL, TRAINING, absent, need
+from skinaudit.commands.library.optional import ALWAYS, OPTIONAL, TRAINING, absent, need
 from skinaudit.errors import MissingDependencyError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,7 +34,17 @@ def test_the_table_is_that_of_the_project() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     brought = {name: {re.split(r"[>=\[]", package)[0] for package in packages} for name, packages in extras.items()}
     assert [module for module, (library, extra) in OPTIONAL.items() if library not in brought[extra]] == []
+    always = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert sorted(re.split(r"[>=\[]", package)[0] for package in always) == sorted(ALWAYS)
     assert brought["train"] <= {library for library, _ in OPTIONAL.values()}
+
+
+@pytest.mark.parametrize("module", ALWAYS)
+def test_a_damaged_installation_says_what_is_missing(module: str, exported_run: Path, tmp_path: Path) -> None:
+    code, line = skinaudit("audit", str(exported_run / "engines" / "fp32.onnx"), without=(module,), cwd=tmp_path)
+    assert (code, line) == (
+        2, f"skinaudit: audit needs {module}, which skinaudit always brings: pip install skinaudit again"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
