@@ -31,7 +31,7 @@ FAULTS = [
     (ValueError("two\n  lines"), "ValueError: two lines"),
     (AssertionError(), "AssertionError"),
     (ImportError("numpy._core: undefined symbol"), "ImportError: numpy._core: undefined symbol"),
-    (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    (OSError(5, "Input/output error"), "OSError: [Errno 5] Input/output error"),
     (SystemExit(1), "SystemExit: 1"),  # of a library: it would read as FAIL
     (SystemExit("gone"), "SystemExit: gone"),
     (GeneratorExit("why"), "GeneratorExit: why"),

@@ -110,7 +110,7 @@ def test_what_is_needed_last_is_asked_for_first(
 
 def test_only_an_absent_optional_library_is_called_missing() -> None:
     assert "audit needs openvino" in str(absent(ModuleNotFoundError("no", name="openvino.runtime"), "audit"))
-    assert absent(ModuleNotFoundError("no", name="numpy"), "audit") is None
+    assert absent(ModuleNotFoundError("no", name="colorsys"), "audit") is None
     assert absent(ModuleNotFoundError("no", name="skinaudit.absent"), "audit") is None
     assert absent(ImportError("undefined symbol", name="torch._C"), "audit") is None
     need("this test", "onnxruntime")
