@@ -86,6 +86,8 @@ def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) ->
     if not (folder / RUN_FILE).is_file():
         return Proof(file.name, "file", f"its run is not available ({RUN_FILE} and its files)")
     run = read_run(folder)
+    if "arch" not in run.model:
+        raise InvalidInputError(f"{folder / RUN_FILE}: model.arch is missing; train the model again with `skinaudit train`")
     if run.structure is None and run.model["arch"] not in ARCHITECTURES:
         unproved = (
             f"its run has no record of the structure of {show(run.model['arch'])}, which is not one of skinaudit's own"

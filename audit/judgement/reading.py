@@ -11,7 +11,7 @@ from skinaudit.audit.judgement.earlier_reports import EARLIER_FORMAT, completed,
 from skinaudit.audit.judgement.rederived import disagreement
 from skinaudit.audit.judgement.result import AUDIT_FORMAT, AuditResult
 from skinaudit.audit.judgement.verdict import conclude, contradiction
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, in_one_line
 
 _AGAIN = "skinaudit does not write such a file; name the JSON report of an audit, or audit the engine again"
 _CHANGED = "the report was changed; audit the engine again"
@@ -42,6 +42,8 @@ def read_audit(path: Path) -> AuditResult:
         wrong = contradiction(result.sets, result.gates, result.policy) or disagreement(result)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}: {_CHANGED}") from error
+    except (ArithmeticError, LookupError, ValueError) as error:  # numbers that no audit writes, or nothing to compute with
+        raise InvalidInputError(f"{path}: no figures follow from what it holds ({in_one_line(error)}): {_CHANGED}") from error
     if wrong:
         raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")
     verdict, reason = conclude(result.sets, result.gates, result.findings, result.policy)
