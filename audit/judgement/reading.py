@@ -43,7 +43,7 @@ def read_audit(path: Path) -> AuditResult:
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}: {_CHANGED}") from error
     except (ArithmeticError, LookupError, ValueError) as error:  # numbers that no audit writes, or nothing to compute with
-        raise InvalidInputError(f"{path}: no figures follow from what it holds ({in_one_line(error)}): {_CHANGED}") from error
+        raise InvalidInputError(f"{path}: no figures follow from it ({in_one_line(error)}): {_CHANGED}") from error
     if wrong:
         raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")
     verdict, reason = conclude(result.sets, result.gates, result.findings, result.policy)
