@@ -130,7 +130,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # of a file it has the name, see above
-        return f"{_command_name()}: cannot write all that it has to say ({error.strerror}); free some space"
+        return f"{_command_name()}: cannot write its output ({error.strerror}); free some space"
     if isinstance(error, ImportError):
         if about_memory(str(error)):
             return f"{_command_name()}: memory lacks to load a library ({error}); free some, or raise its limit (ulimit -v)"

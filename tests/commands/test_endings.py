@@ -303,7 +303,7 @@ def test_a_full_disk_is_told_and_no_verdict() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         (line,) = done.stderr.splitlines()
         assert done.returncode == 2
-        assert line == "skinaudit: policy: cannot write all that it has to say (No space left on device); free some space"
+        assert line == "skinaudit: policy: cannot write its output (No space left on device); free some space"
         command = [sys.executable, "-m", "skinaudit", "report", "absent.json"]
         assert subprocess.run(command, stderr=full, check=False).returncode == 2
 
