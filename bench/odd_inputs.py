@@ -30,7 +30,7 @@ from skinaudit.bench.odd_parts.case import Case, Place
 from skinaudit.bench.report import machine, table
 from skinaudit.commands import endings
 
-LIMIT = 240.0
+LIMIT = 600.0
 """Seconds of wall clock, of a machine that does other things as well."""
 QUICK = 20.0
 """Seconds of CPU that are quick."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from PIL import Image
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError, SkinauditError, first_few
 from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -134,7 +133,9 @@ def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
                 )
             with archive.open(name) as stream:
                 yield stream, archive.getinfo(name).file_size, archive.getinfo(name).compress_size
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+    except (SkinauditError, MemoryError):
+        raise
+    except Exception as error:  # numpy reads the header as Python's own text, and meets any text here
         raise InvalidInputError(f"{path}: {key} cannot be read ({error}); download it again") from error
 
 
