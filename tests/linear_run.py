@@ -32,6 +32,7 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
     write_run,
 )
+from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.structure import Step, Structure, write_structure
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.audit.audit import audit_engine, gather
@@ -248,6 +249,16 @@ def record_structure(folder: Path) -> None:
     write_run(folder, replace(read_run(folder), structure=record(folder / "structure.json", relative_to=folder)))
 
 
+def record_pictures(folder: Path) -> None:
+    """The record of a run whose pictures are those of its test, as if half of them were of its training."""
+    clean = open_set(folder / "sets" / "clean.safetensors")
+    (images,), half = clean.batches(len(clean)), len(clean) // 2
+    parts = np.split(np.arange(len(clean)), [half, half])
+    frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
+    write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
+    write_run(folder, replace(read_run(folder), pictures=record(folder / "pictures.safetensors", relative_to=folder)))
+
+
 def pictures(
     count: int, *, seed: int, labels: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -425,6 +436,7 @@ def lab() -> SimpleNamespace:
         templates=templates,
         LinearEngine=LinearEngine,
         write_planted=write_planted,
+        record_pictures=record_pictures,
         CONTRACT=CONTRACT,
         compared=compared,
         entry=entry,
