@@ -21,7 +21,7 @@ from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.judgement.policy import read_policy
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.errors import InvalidInputError
-from skinaudit.tests.damage.damages import at, changed, damaged, places, to_json
+from skinaudit.tests.damage.damages import at, changed, damaged, to_json
 from skinaudit.tests.damage.kinds import KINDS, Kind, Outcome, Trial, attempt, named, run, trials
 from skinaudit.tests.damage.workplace import build_workplace
 
@@ -88,7 +88,7 @@ def test_no_other_value_crashes_or_passes(workplace: Path, data: st.DataObject) 
     """Any JSON value in any place; where only what the command does not rely on changed, it may pass."""
     kind = data.draw(st.sampled_from([kind for kind in KINDS if kind.passing]))
     value = kind.value(workplace)
-    place = data.draw(st.sampled_from(list(places(value))))
+    place = data.draw(st.sampled_from(list(kind.places(value))))
     leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
     new = data.draw(
         st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4)
