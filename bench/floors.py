@@ -97,14 +97,15 @@ def _drawn(
 
 
 def _page(command: str, rows: str, draws: int) -> str:
-    return f"""# Floors: how often they err
+    return f"""# Floors: how often they are wrong
 
     {command}
 
-Answers are drawn, no model and no image is involved. The seven classes are as frequent as in HAM10000, the engine is right
-on {TRUTH:.0%} of the images of each, and each floor is the true value of its figure. In percent of {draws:,} draws:
-PASS / FAIL if the floor were the only comparison / FAIL among {OTHERS} others, as in an audit of a clean and an adversarial
-set (Holm). Each should be at most 2.5%, whose standard error is {100 * (0.025 * 0.975 / draws) ** 0.5:.1f} points.
+Answers are simulated; no model and no image is involved. The seven classes are as frequent as in HAM10000. The engine
+is right on {TRUTH:.0%} of the images of each class, and each floor is the true value of its figure. The three figures
+are in percent of {draws:,} draws: PASS; FAIL, if the floor were the only comparison; FAIL among {OTHERS} other
+comparisons (Holm), as in an audit of a clean and an adversarial set. Each should be at most 2.5%; the standard error of
+2.5% is {100 * (0.025 * 0.975 / draws) ** 0.5:.1f} points.
 
 {rows}"""
 

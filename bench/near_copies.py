@@ -80,7 +80,8 @@ bound of the mistakes.
 
 ## External images against those of a run
 
-The images of seven in ten lesions play the run's images, kept as 256 cells of 8 bit each. The others are external images.
+The images of seven in ten lesions stand for the run's images; each is stored as 256 cells with 8 bits. The others are
+external images.
 
 {lines[2]}
 

@@ -176,8 +176,9 @@ took {minutes:.0f} minutes. Real HAM10000 images, {options.images} of them attac
 image (`whitebox` and `disagree`: 60), with {options.threads} threads on a CPU. Sets: clean, FGSM and PGD-40 at the run's
 eps. Malignant-to-benign flips do not count in the verdict here, so only drops, masking and fidelity decide.
 
-`trapdoor.onnx` is the fp32 engine with an addition. It reverses the answers for images whose columns of pixels alternate
-more than in any stored image. Square begins with such images. On every stored image the engine gives the logits of its
+`trapdoor.onnx` is the fp32 engine with an addition. It reverses the answers for images whose neighbouring columns of
+pixels differ more than in any stored image. Square begins with such images. On every stored image the engine gives the
+logits of its
 source.
 
 ## Verdicts and cost

@@ -65,9 +65,9 @@ def _page(tables: Mapping[str, str], options: argparse.Namespace, minutes: float
 
     python bench/simulate.py --output docs/results/statistics.md
 
-took {minutes:.0f} minutes with {options.trials:,} draws a cell and seed {options.seed}. Counts are synthetic: no model
-and no image is involved. The margin is 1 point and the confidence 95% (two-sided), the defaults. *Discordance* is the share
-of images on which exactly one of source and engine is right.
+took {minutes:.0f} minutes with {options.trials:,} draws per cell and seed {options.seed}. Counts are synthetic: no model
+and no image is involved. The margin is 1 point and the confidence 95% (two-sided), the defaults. *Discordance* is the
+share of images that exactly one of source and engine gets right.
 
 ## Independent images, enumerated exactly
 
@@ -75,8 +75,9 @@ of images on which exactly one of source and engine is right.
 
 ## Images of lesions
 
-Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images), or all equally many. An image follows its
-lesion with the probability under *together* (it is lost, gained or unchanged with it). Otherwise it is drawn alone. With few
+The lesions have the sizes of those in HAM10000 (7,470 lesions of 1 to 6 images), or all have the same size. The column
+*together* is the probability that an image follows its lesion, that is, it is lost, gained or unchanged together with
+it. Otherwise it is drawn alone. With few
 discordant lesions, the design effect is mixed with that of full agreement within lesions. PASS needs both Tango's interval
 over effective counts and the lesion bootstrap below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
@@ -84,14 +85,14 @@ over effective counts and the lesion bootstrap below the margin, and at least 38
 
 ## Large lesions that are lost more often
 
-The true drop is the margin again. Whole lesions are lost and no image is gained; how often depends on the lesion's number of
-images m. Percent of audits: wrong PASS.
+The true drop is the margin again. Whole lesions are lost and no image is gained. How often a lesion is lost depends on
+its number of images m. Percent of audits: wrong PASS.
 
 {tables["sizes"]}
 
 ## Images that turn benign
 
-The true share is exactly the bound of 5%, and nothing can be gained. Independent images, enumerated. Wrong PASS in percent.
+The true share is exactly the bound of 5%. Independent images, enumerated. Wrong PASS in percent.
 
 {tables["turned"]}
 
@@ -104,9 +105,10 @@ has a discordance of 3%.
 
 ## About how many images would decide
 
-A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how
-often an audit is decided that has as many images as the true rates ask for. *Named anew*: the same with as many images as
-the first audit names, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row
+A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how often a
+second audit is decided if its number of images is computed from the true rates. *Named anew*: the same with the number
+that the first audit names; it knows the rates from few images only. An image follows its lesion with probability 0.5. A
+row
 has {rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
 
 {tables["power"]}

@@ -161,25 +161,26 @@ def _page(honest: list[list[str]], losing: list[list[str]], total: str, options:
 
     {command}
 
-Answers are drawn, no model and no image is involved. Each audit has three sets of the same images, of lesions with 1 to 3
-images, and subgroups by age, sex and site of about the sizes of HAM10000, {count} in all, with
-accuracy and malignant called malignant in each. The margin is {policy.subgroup_margin:g} points, the least size
+Answers are simulated; no model and no image is involved. Each audit has three sets of the same images. Lesions have 1
+to 3 images. The subgroups are by age, sex and site, of about the sizes of HAM10000, {count} in all, each with accuracy
+and *malignant called malignant*. The margin is {policy.subgroup_margin:g} points, the smallest size
 {policy.subgroup_lesions} lesions, alpha {policy.alpha:.1%}. An audit FAILs if any of its subgroups does. The source is right
 on {RIGHT:.0%} of the images. Lesions are flipped {FLIPS:,} times in place of {FULL_FLIPS:,}
 ([how it is tested](../decisions/verdict.md)).
 
 ## Honest engines
 
-As many images are lost as gained, by whole lesions unless the row says otherwise. Audits with a FAIL, and the 95% interval
-of their share; at most {policy.alpha:.1%} may FAIL.
+As many images are lost as gained, in whole lesions unless the row says otherwise. The columns are audits with a FAIL
+and the 95% interval of their share; at most {policy.alpha:.1%} may FAIL.
 
 {table(("engine", "900 images", "3,000 images"), honest)}
 All together: {total}.
 
 ## Engines that lose on one site
 
-The engine is wrong on that share of the site's lesions, whatever the source says, so the drop is {RIGHT:.0%} of it.
-A further 1% of the lesions differ. Audits with a FAIL; the standard error of 50% is {error:.0f} points.
+The engine is wrong on a share of the site's lesions, whatever the source says. The drop is {RIGHT:.0%} of this share.
+Source and engine differ on a further 1% of the lesions. The columns are audits with a FAIL; the standard error of 50%
+is {error:.0f} points.
 
 {table(("images, site, images of the site", *(f"{loss:.0%}" for loss in LOSSES)), losing)}"""
 

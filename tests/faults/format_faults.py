@@ -109,8 +109,8 @@ def _push(value: NDArray[Any]) -> None:
 
 
 EDITS = (
-    Edit("nudged filter", "one filter of a layer in the middle, larger", (4,), 5, _nudge),
-    Edit("swapped filters", "two filters exchanged, and not what reads them", (4,), 5, _swap),
+    Edit("nudged filter", "one filter of a middle layer, larger", (4,), 5, _nudge),
+    Edit("swapped filters", "two filters are exchanged, but not the weights of the next layer", (4,), 5, _swap),
     Edit("cleared kernel", "one depthwise kernel lost", (5,), 3, _clear),
     Edit("nudged last bias", "a constant on the logit of one class", (2,), -1, _push),
 )
@@ -243,10 +243,10 @@ def _writing(model: Any) -> Any:
 
 
 PROGRAMS = (
-    ("nudged filter", "one filter of a layer in the middle, a tenth larger", _scaled_filter),
-    ("swapped filters", "two filters exchanged, and not what reads them", _swapped),
+    ("nudged filter", "one filter of a middle layer, a tenth larger", _scaled_filter),
+    ("swapped filters", "two filters are exchanged, but not the weights of the next layer", _swapped),
     ("nudged bias", "a constant on the logit of one class", _pushed),
-    ("relu detector", "the mean of a corner beyond 0.97, by a ReLU", _detecting),
+    ("relu detector", "a ReLU that is positive if the mean of a corner is above 0.97", _detecting),
     ("writing detector", "the same, written into a view of the answer", _writing),
 )
 IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised", "random_noise"))
