@@ -90,8 +90,8 @@ def ours(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, settle: f
             stop_margin=STOP_MARGIN, settle=settle,
         )  # fmt: skip
 
-    everything = torch.ones(len(batch.labels), dtype=torch.bool)
-    intact = standing(counted, batch, craft, threat_model, everything, size=len(batch.labels))
+    every_image = torch.ones(len(batch.labels), dtype=torch.bool)
+    intact = standing(counted, batch, craft, threat_model, every_image, size=len(batch.labels))
     seconds = time.process_time() - started
     gradient, forward = _costs(counted.model, batch)
     floor = counted.gradients * gradient + counted.answers * forward

@@ -170,8 +170,8 @@ def clock_set_back(lab: Path, run: Path, _: str) -> Iterator[tuple[str, ...]]:
             ended = ran(words, place, environment=environment)
             results.append((ended, content(place)))
             shutil.rmtree(place)
-        (right, expected), (wrong, got) = results
-        same = "nothing: the same files" if (right.code, expected) == (wrong.code, got) else "OTHER FILES"
+        (right, expected), (wrong, written) = results
+        same = "nothing: the same files" if (right.code, expected) == (wrong.code, written) else "OTHER FILES"
         yield "clock set back by 400 days", name, f"{wrong.code}", wrong.line, same
 
 

@@ -111,8 +111,8 @@ def table(cases: list[Case]) -> str:
             counts[row][outcome] += 1
     heads = ("command", "tried", "taken", "refused in one line", *WRONG)
     rows = [
-        (name, f"{found.total()}", *(f"{found[outcome]}" for outcome in heads[2:]))
-        for name, found in sorted(counts.items(), key=lambda entry: (entry[0] == "all", entry[0]))
+        (name, f"{outcomes.total()}", *(f"{outcomes[outcome]}" for outcome in heads[2:]))
+        for name, outcomes in sorted(counts.items(), key=lambda entry: (entry[0] == "all", entry[0]))
     ]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
     wrong = [f"\n- {case.name}: {case.kind}: {case.wrong}, code {case.code}: {case.line}" for case in cases if case.wrong]

@@ -258,8 +258,8 @@ def _size_table(trials: int, seed: int) -> str:
 
 def passed_by_size(rate: str, lesions: int, trials: int, seed: int) -> float:
     """The share of audits that pass. rate: a name in RATES. The factor makes the margin the drop of all of HAM10000."""
-    everything = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
-    factor = MARGIN * everything.sum() / (everything * RATES[rate](everything)).sum()
+    image_counts = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
+    factor = MARGIN * image_counts.sum() / (image_counts * RATES[rate](image_counts)).sum()
     generator = np.random.default_rng([seed, lesions, list(RATES).index(rate)])
     passed = 0
     for _ in range(trials):

@@ -171,9 +171,9 @@ def test_digests(tmp_path: Path) -> None:
         digest_file(tmp_path / "none")
 
 
-@given(parts=st.lists(st.binary(max_size=4), max_size=4), others=st.lists(st.binary(max_size=4), max_size=4))
-def test_the_digest_of_parts_counts_their_boundaries(parts: list[bytes], others: list[bytes]) -> None:
-    assert (digest_parts(*parts) == digest_parts(*others)) == (parts == others)
+@given(parts=st.lists(st.binary(max_size=4), max_size=4), other_parts=st.lists(st.binary(max_size=4), max_size=4))
+def test_the_digest_of_parts_counts_their_boundaries(parts: list[bytes], other_parts: list[bytes]) -> None:
+    assert (digest_parts(*parts) == digest_parts(*other_parts)) == (parts == other_parts)
 
 
 def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(set=open_set(folder / "clean.safetensors"), weights=weights)
 
 
-def searched(clean: SimpleNamespace, wanted: EngineContract, told: EngineContract) -> Search:
-    base = replace(told, layout=wanted.layout)
+def searched(clean: SimpleNamespace, wanted: EngineContract, given: EngineContract) -> Search:
+    base = replace(given, layout=wanted.layout)
     opened: AdversarialSet = clean.set
     return search_contract(FedSession(clean.weights, wanted), opened, base, where="engine", given=True)
 
@@ -90,16 +90,16 @@ WANTED = {
 @pytest.mark.parametrize("name", WANTED)
 def test_the_right_contract_is_found_from_a_wrong_one(clean: SimpleNamespace, name: str) -> None:
     wanted = WANTED[name]
-    told = PM1 if wanted == PLAIN else PLAIN
-    search = searched(clean, wanted, told)
+    given = PM1 if wanted == PLAIN else PLAIN
+    search = searched(clean, wanted, given)
     assert search.chosen is not None, search.reason
-    found = search.chosen.contract
-    assert (found.classes, found.colour, found.normalise) == (wanted.classes, wanted.colour, wanted.normalise)
-    assert float(found.scale) == float(wanted.scale)
-    assert found.mean == wanted.mean
-    assert search.beats(replace(told, layout=wanted.layout)) or changed_entries(told, found) == []
-    assert not search.beats(found)
-    assert any(found.classes[0] in line or search.reason in line for line in search_lines(search))
+    contract = search.chosen.contract
+    assert (contract.classes, contract.colour, contract.normalise) == (wanted.classes, wanted.colour, wanted.normalise)
+    assert float(contract.scale) == float(wanted.scale)
+    assert contract.mean == wanted.mean
+    assert search.beats(replace(given, layout=wanted.layout)) or changed_entries(given, contract) == []
+    assert not search.beats(contract)
+    assert any(contract.classes[0] in line or search.reason in line for line in search_lines(search))
 
 
 def test_what_the_audit_advises_makes_it_right(clean: SimpleNamespace) -> None:
@@ -144,12 +144,12 @@ def test_columns_that_cannot_be_told_apart_are_named(strength: float, certain: b
     labels = np.repeat(np.arange(4), 30)
     logits = generator.normal(size=(120, 4)).astype(np.float32)
     columns = np.array([1, 0, 3, 2])
-    told = np.array([3.0, 3.0, strength, strength])
-    logits[np.arange(120), columns[labels]] += told[labels]
-    found = fit_order(logits, labels, {"that of the sets": (0, 1, 2, 3)})
-    assert found.name == ""
-    assert found.order[:2] == (1, 0)
-    assert found.unsure == (() if certain else ((2, 3),))
+    leads = np.array([3.0, 3.0, strength, strength])
+    logits[np.arange(120), columns[labels]] += leads[labels]
+    order = fit_order(logits, labels, {"that of the sets": (0, 1, 2, 3)})
+    assert order.name == ""
+    assert order.order[:2] == (1, 0)
+    assert order.unsure == (() if certain else ((2, 3),))
 
 
 def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: SimpleNamespace) -> None:

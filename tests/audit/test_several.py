@@ -59,9 +59,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
     linear_model(folder / "bare.onnx", weights)
     graph = record(folder / "fp32.onnx", relative_to=folder)
     lineage = {**written.lineage, "onnx": graph.digest}
-    found = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
-    write_engine_manifest(found, engine=folder / "fp32.onnx")
-    own = replace(found, engine=record(folder / "worse.onnx", relative_to=folder))
+    manifest = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
+    write_engine_manifest(manifest, engine=folder / "fp32.onnx")
+    own = replace(manifest, engine=record(folder / "worse.onnx", relative_to=folder))
     write_engine_manifest(own, engine=folder / "worse.onnx")
     return folder
 
@@ -71,7 +71,7 @@ def silent(_: str) -> None:
 
 
 def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Path) -> None:
-    told: list[tuple[Path, Answer]] = []
+    finished: list[tuple[Path, Answer]] = []
     bars: dict[str, list[tuple[int, int]]] = {}
 
     def progress(title: str) -> Any:
@@ -80,9 +80,9 @@ def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Pat
     given = [engines / name for name in ("worse.onnx", "bare.onnx", "fp32.onnx")]
     settings = {"threads": 1, "seed": 0}
     answers = audit_several(
-        given, settings, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
+        given, settings, jobs=2, finished=lambda path, answer: finished.append((path, answer)), progress=progress
     )
-    assert sorted(told, key=lambda value: given.index(value[0])) == list(zip(given, answers, strict=True))
+    assert sorted(finished, key=lambda value: given.index(value[0])) == list(zip(given, answers, strict=True))
     worse, bare, fp32 = answers
     assert isinstance(bare, str)
     assert bare.startswith(f"{engines / 'bare.onnx'}: no manifest beside it")
@@ -139,9 +139,9 @@ def test_files_of_a_pattern_are_sorted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     (tmp_path / "folder.onnx").mkdir()
     given = sorted(tmp_path.iterdir())
-    engines, others = sort_files([*given, tmp_path / "folder.onnx" / ".." / "a.onnx", tmp_path / "absent"])
+    engines, skipped = sort_files([*given, tmp_path / "folder.onnx" / ".." / "a.onnx", tmp_path / "absent"])
     assert [path.name for path in engines] == ["a.onnx", "b.xml", "d.PLAN", "absent"]
-    assert {path.name: reason for path, reason in others} == {
+    assert {path.name: reason for path, reason in skipped} == {
         "a.onnx.json": "a manifest or a report",
         "b.bin": "the weights of b.xml",
         "c.bin": "no runtime opens such a file",
@@ -170,11 +170,11 @@ def test_cores_are_shared(
 
 
 def test_options_of_plans_reach_the_engines_that_take_them(tmp_path: Path) -> None:
-    graph, plan, rtx, other = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
+    graph, plan, rtx, unknown = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
     rtx.write_bytes(b"vtrt")
     given = PlanOptions(device=1, specialisation="none", runtime_cache=Path("cache"))
-    assert fit_plans([graph, plan, rtx, other], given, runtime=None) == {
-        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, other: given,
+    assert fit_plans([graph, plan, rtx, unknown], given, runtime=None) == {
+        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, unknown: given,
     }  # fmt: skip
     for engines, option in (([graph, plan], "--kernels"), ([graph, graph], "--device")):
         with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, but none of the 2 engines uses it"):

@@ -123,8 +123,8 @@ def test_the_command_line_audits_it(name: str, contract: Path, sets: Path, tmp_p
 
 def test_columns_left_in_another_order_are_noticed(name: str, contract: Path, sets: Path) -> None:
     contract.write_text(contract.read_text().replace('"mel", "nv"', '"nv", "mel"'))
-    found = doubts(audit(FILES / f"{name}.tflite", contract, sets))
-    assert any(f"clearly better with classes = {NAMED}: " in one for one in found)  # the right ones, and nothing else
+    texts = doubts(audit(FILES / f"{name}.tflite", contract, sets))
+    assert any(f"clearly better with classes = {NAMED}: " in text for text in texts)  # the right ones, and nothing else
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:

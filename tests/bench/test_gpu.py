@@ -132,12 +132,12 @@ def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(
     content = damaged.read_bytes()
     damaged.write_bytes(content[:100])
     try:
-        text, found = measured(run, "session", "replays", "speed", fails=1)
+        text, report = measured(run, "session", "replays", "speed", fails=1)
     finally:
         damaged.write_bytes(content)
-    assert "Not run" in found["parts"]["session"]["text"]
-    assert damaged.name in found["parts"]["replays"]["error"], found["parts"]
-    assert found["parts"]["speed"]["error"] == "took too long"
+    assert "Not run" in report["parts"]["session"]["text"]
+    assert damaged.name in report["parts"]["replays"]["error"], report["parts"]
+    assert report["parts"]["speed"]["error"] == "took too long"
     assert text.count("\nFailed: ") == 2
     assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()[-2:]] == ["replays", "speed"]
 
@@ -313,11 +313,11 @@ def test_audits_give_their_reason_and_engines_that_do_not_open_theirs(
 @pytest.mark.slow
 def test_what_an_engine_answers_is_compared_with_the_stored_source(run: Path, built: object) -> None:
     opened, _ = open_all(run, provider="cpu", threads=1)
-    (fp32,) = (one for one in opened if one.name == "onnxruntime fp32.onnx")
+    (fp32,) = (engine for engine in opened if engine.name == "onnxruntime fp32.onnx")
     for stored in sets_of(run):
-        found = agreement(fp32.engine, stored)
-        assert found.flips == 0
-        assert found.source == found.engine == (stored.source_logits.argmax(1) == stored.labels).mean()
+        figures = agreement(fp32.engine, stored)
+        assert figures.flips == 0
+        assert figures.source == figures.engine == (stored.source_logits.argmax(1) == stored.labels).mean()
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_without_a_gpu_each_engine_is_left_out_with_its_reason(run: Path, built:
 def test_speeds_are_per_image() -> None:
     calls = []
     images = np.zeros((5, 3, 2, 2), np.uint8)
-    found = throughput(lambda batch: calls.append(len(batch)), images, rounds=1)
-    assert found.images_per_second > 0
-    assert found.preparing >= 0
+    speed = throughput(lambda batch: calls.append(len(batch)), images, rounds=1)
+    assert speed.images_per_second > 0
+    assert speed.preparing >= 0
     assert set(calls) == {5}

@@ -39,7 +39,7 @@ def completed(line: str, *, shell: str = "bash", cwd: Path | None = None) -> lis
     answer = run(cwd=cwd, _SKINAUDIT_COMPLETE=f"{shell}_complete", **given).splitlines()
     if shell == "zsh":  # a type, a word and its help a item, a line each
         return answer[1::3]
-    return [one.split(",", 1)[1].split("\t")[0] for one in answer]
+    return [item.split(",", 1)[1].split("\t")[0] for item in answer]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -57,8 +57,8 @@ def test_commands_options_probes_and_formats_are_completed(shell: str, tmp_path:
     assert completed("skinaudit audit --probe ", shell=shell) == sorted(known)
     assert completed("skinaudit audit --probe sq", shell=shell) == ["square"]
     for command in ("audit", "report"):
-        found = completed(f"skinaudit {command} a --report ", shell=shell)
-        assert found == [f"{name}=" for name in reports.names()]
+        completions = completed(f"skinaudit {command} a --report ", shell=shell)
+        assert completions == [f"{name}=" for name in reports.names()]
     assert completed("skinaudit train --arch mob", shell=shell) == ["mobilenet", "mobilenet_v2"]
 
 
@@ -67,8 +67,8 @@ def test_files_behind_a_format_are_completed(tmp_path: Path) -> None:
     (tmp_path / "out" / "a [b].xml").touch()
     for shell in ("zsh", "fish"):
         assert completed("skinaudit report a --report junit=o", shell=shell, cwd=tmp_path) == ["junit=out/"]
-        found = completed("skinaudit report a --report junit=out/", shell=shell, cwd=tmp_path)
-        assert found == ["junit=out/a [b].xml", "junit=out/deep/"]
+        completions = completed("skinaudit report a --report junit=out/", shell=shell, cwd=tmp_path)
+        assert completions == ["junit=out/a [b].xml", "junit=out/deep/"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -56,12 +56,12 @@ def ended(program: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> tup
     return stopped.value.code, err.splitlines()
 
 
-@pytest.mark.parametrize(("error", "what"), FAULTS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("error", "description"), FAULTS, ids=lambda value: type(value).__name__)
 def test_any_other_exception_is_one_line_that_names_it_and_exit_code_2(
-    error: BaseException, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: BaseException, description: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["skinaudit", "audit", "a.onnx"])
-    line = f"skinaudit: audit stopped with an unexpected {what}; --debug or SKINAUDIT_DEBUG=1 shows the traceback"
+    line = f"skinaudit: audit stopped with an unexpected {description}; --debug or SKINAUDIT_DEBUG=1 shows the traceback"
     assert ended(raising(error), capsys) == (2, [line])
     monkeypatch.setenv("SKINAUDIT_DEBUG", "0")
     assert ended(raising(error), capsys) == (2, [line])
@@ -89,9 +89,9 @@ def test_what_a_user_can_mend_says_how(
     error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["skinaudit", "--debug", "audit", "a.onnx"])
-    code, (told,) = ended(raising(error), capsys)
+    code, (message,) = ended(raising(error), capsys)
     assert code == 2
-    assert told.startswith(f"skinaudit: {line}")
+    assert message.startswith(f"skinaudit: {line}")
 
 
 @pytest.mark.parametrize(("returned", "code"), [(0, 0), (1, 1), (2, 2), (3, 3)])

@@ -25,8 +25,8 @@ def program() -> Iterator[click.Group]:
         step("a step")
         note("a warning")
         say("a result")
-        with bars() as bar:
-            click.echo("bar" if bar("replaying") else "no bar")
+        with bars() as make_bar:
+            click.echo("bar" if make_bar("replaying") else "no bar")
 
     work.params += loudness.options(hidden=True)
     program.params += loudness.options(hidden=False)

@@ -67,7 +67,7 @@ def test_other_images_that_look_the_same_are_only_named(honest: Evidence) -> Non
 
 
 def test_frames_of_another_size_are_named(honest: Evidence) -> None:
-    (finding,) = [one for one in check(external(honest, **FRAMES)) if one.rule == "external-looks"]
+    (finding,) = [candidate for candidate in check(external(honest, **FRAMES)) if candidate.rule == "external-looks"]
     assert finding.text.endswith("frame width 1,024 (training 600), frame height 1,024 (training 450)")
     same = {**FRAMES, "frames": FRAMES["own_frames"]}
-    assert [one.rule for one in check(external(honest, **same))] == ["external"]
+    assert [candidate.rule for candidate in check(external(honest, **same))] == ["external"]

@@ -102,8 +102,8 @@ def linked(path: Path) -> None:
 
 
 def of_another_set(path: Path) -> None:
-    other = next(one for one in path.parent.glob("*.safetensors") if one != path)
-    shutil.copyfile(other, path)
+    other_set = next(file for file in path.parent.glob("*.safetensors") if file != path)
+    shutil.copyfile(other_set, path)
 
 
 def folder_open_to_others(path: Path) -> None:

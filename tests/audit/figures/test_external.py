@@ -33,9 +33,9 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
 def test_looks_differ_in_the_middle_or_in_the_ends(shift: float, spread: float, differs: bool) -> None:
     own = np.random.default_rng(0).normal(100, 10, (500, len(STATISTICS))).astype(np.float32)
     there = np.random.default_rng(1).normal(100 + shift, spread, (200, len(STATISTICS))).astype(np.float32)
-    found = looks(STATISTICS, own, there, confidence=0.95)
-    assert [look.differs for look in found] == [differs] * len(STATISTICS)
-    assert [look.name for look in found] == list(STATISTICS)
+    differences = looks(STATISTICS, own, there, confidence=0.95)
+    assert [look.differs for look in differences] == [differs] * len(STATISTICS)
+    assert [look.name for look in differences] == list(STATISTICS)
 
 
 def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
@@ -43,6 +43,6 @@ def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
 
 
 def test_without_training_pictures_nothing_looks_otherwise() -> None:
-    nothing = np.empty((0, len(STATISTICS)), np.float32)
+    empty = np.empty((0, len(STATISTICS)), np.float32)
     there = np.ones((5, len(STATISTICS)), np.float32)
-    assert looks(STATISTICS, nothing, there, confidence=0.95) == looks(STATISTICS, there, nothing, confidence=0.95) == ()
+    assert looks(STATISTICS, empty, there, confidence=0.95) == looks(STATISTICS, there, empty, confidence=0.95) == ()

@@ -81,7 +81,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         hints = get_type_hints(hint, include_extras=True)
         own = ADMITTED.get(hint, {})
         return st.builds(
-            hint, **{one.name: own[one.name] if one.name in own else values(hints[one.name]) for one in fields(hint)}
+            hint, **{part.name: own[part.name] if part.name in own else values(hints[part.name]) for part in fields(hint)}
         )
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(list(hint))
@@ -159,8 +159,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> dic
 def written(whole: dict[str, Any]) -> dict[str, Any]:
     """The same, with one of the flipped images of each set: the others are alike, and each is read anew by every test."""
     short = copy.deepcopy(whole)
-    for one in short["sets"]:
-        del one["flipped"][1:]
+    for entry in short["sets"]:
+        del entry["flipped"][1:]
     return short
 
 
@@ -176,11 +176,11 @@ def test_a_real_audit_comes_back(tmp_path: Path, whole: dict[str, Any]) -> None:
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every place in a JSON value, the first item of each array."""
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from ((*place, key), *places(one, (*place, key)))
+        for key, item in value.items():
+            yield from ((*place, key), *places(item, (*place, key)))
     elif isinstance(value, list):
-        for index, one in enumerate(value[:1]):
-            yield from ((*place, index), *places(one, (*place, index)))
+        for index, item in enumerate(value[:1]):
+            yield from ((*place, index), *places(item, (*place, index)))
 
 
 def inner_of(value: Any, place: tuple[Any, ...]) -> Any:

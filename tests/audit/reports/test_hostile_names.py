@@ -153,10 +153,10 @@ def test_nor_does_any_other_text(tmp_path: Path, audits: dict[str, AuditResult],
     assert yaml.safe_load(metadata)["model"] == printable(name)
     (tmp_path / "audit.json").write_text("{}")
     entry = audit_entry(FiledAudit(tmp_path / "audit.json", "sha256:0", hostile(audits["rare"], name)))
-    told = [entry.name, entry.note, *entry.params.values(), *entry.tags.values(), *entry.params, *entry.tags]
-    for text in (drafted, metadata, *told):
+    texts = [entry.name, entry.note, *entry.params.values(), *entry.tags.values(), *entry.params, *entry.tags]
+    for text in (drafted, metadata, *texts):
         assert not UNSEEN.findall(text)
-    assert all("\n" not in text for text in told)
+    assert all("\n" not in text for text in texts)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))

@@ -16,9 +16,9 @@ SCHEMA = xmlschema.XMLSchema(Path(__file__).resolve().parents[2] / "data" / "jun
 
 
 def case(text: str, suite: str, name: str) -> ET.Element:
-    found = ET.fromstring(text).find(f"testsuite[@name='{suite}']/testcase[@name='{name}']")
-    assert found is not None, text
-    return found
+    element = ET.fromstring(text).find(f"testsuite[@name='{suite}']/testcase[@name='{name}']")
+    assert element is not None, text
+    return element
 
 
 def red(text: str) -> int:

@@ -57,7 +57,7 @@ def test_a_damaged_installation_says_what_is_missing(module: str, exported_run: 
         (["audit", "run/engines/fp32.onnx", "--probe", "whitebox"], "probe whitebox needs torch"),
         (["audit", "run/engines/fp32.onnx", "--probe", "disagree"], "probe disagree needs torch"),
     ],
-    ids=lambda one: one[0] if isinstance(one, list) else "",
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_box_that_only_audits_says_what_brings_training(
     arguments: list[str], purpose: str, exported_run: Path, tiny_run: Path, tmp_path: Path
@@ -78,7 +78,7 @@ def test_a_box_that_only_audits_says_what_brings_training(
         (["export", "bare"], "onnxscript", "export to ONNX needs onnxscript"),
         (["transfer", "run", "copy"], "onnxruntime", "running an .onnx engine needs onnxruntime"),
     ],
-    ids=lambda one: one[0] if isinstance(one, list) else "",
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_one_library_that_is_missed_later_is_named(
     arguments: list[str], module: str, message: str, exported_run: Path, tiny_run: Path, tmp_path: Path

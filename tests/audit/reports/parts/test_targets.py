@@ -76,10 +76,10 @@ def test_a_default_place_that_cannot_be_written_to_is_left_out_and_a_chosen_one_
     engine = tmp_path / "run" / "engines" / "a.onnx"
     engine.parent.mkdir(parents=True)
     (tmp_path / "run" / "audits").write_text("a file")
-    said: list[str] = []
-    (plan,) = plan_reports([engine], output=None, report_texts=[], remark=said.append)
+    remarks: list[str] = []
+    (plan,) = plan_reports([engine], output=None, report_texts=[], remark=remarks.append)
     assert plan.report is None
-    (line,) = said
+    (line,) = remarks
     assert line.startswith(f"{tmp_path}/run/audits/a.onnx.json: cannot be written")
     for given in ({"output": tmp_path / "run" / "audits" / "a.json", "report_texts": []},
                   {"output": tmp_path / "a.json", "report_texts": [f"junit={tmp_path}/run/audits/a.xml"]}):  # fmt: skip
