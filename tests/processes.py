@@ -35,22 +35,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def children() -> set[int]:
     """The processes whose parent is this one."""
-    found: set[int] = set()
+    identifiers: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # the thread ended meanwhile
-            found.update(map(int, (task / "children").read_text().split()))
-    return found
+            identifiers.update(map(int, (task / "children").read_text().split()))
+    return identifiers
 
 
 def members(group: int) -> set[int]:
     """The processes of a group."""
-    found = set()
+    identifiers = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
-                found.add(int(folder.name))
-    return found
+                identifiers.add(int(folder.name))
+    return identifiers
 
 
 def still_running(processes: Iterable[int], *, within: float = PATIENCE) -> dict[int, str]:

@@ -120,17 +120,17 @@ def test_what_is_malignant_is_known_by_the_contract_and_the_readers_of_data_alon
     from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
 
     names = {*MALIGNANT, *(CLASS_TITLES[name] for name in MALIGNANT)}
-    found = []
+    uses = []
     for module, path in MODULES.items():
         if path.relative_to(ROOT).as_posix().startswith(KNOW_DIAGNOSES):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value.strip():
                 if names & {node.value, *node.value.split("_")}:
-                    found.append(f"{module}: {node.value}")
+                    uses.append(f"{module}: {node.value}")
             elif isinstance(node, ast.Name) and node.id in ("MALIGNANT", "CLASSES"):
-                found.append(f"{module}: {node.id}")
-    assert found == []
+                uses.append(f"{module}: {node.id}")
+    assert uses == []
 
 
 def test_the_table_itself_keeps_trainer_and_audit_apart_and_only_the_entry_point_imports_the_command_line() -> None:
@@ -285,5 +285,5 @@ assert not heavy, heavy
 def test_paths_are_resolved_where_a_circle_of_links_raises_nothing() -> None:
     raising = re.compile(r"(?<!Path\(__file__\))\.(resolve|expanduser)\(\)")
     product = {path for module, path in MODULES.items() if not module.startswith(("skinaudit.tests", "skinaudit.bench"))}
-    found = {str(path.relative_to(ROOT)) for path in product if raising.search(path.read_text(encoding="utf-8"))}
-    assert found == {"artifacts/outside.py", "artifacts/files.py"}
+    files = {str(path.relative_to(ROOT)) for path in product if raising.search(path.read_text(encoding="utf-8"))}
+    assert files == {"artifacts/outside.py", "artifacts/files.py"}

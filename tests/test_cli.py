@@ -45,7 +45,7 @@ def test_three_commands(workplace: Path) -> None:
     assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
     assert done.stdout.startswith("SYNTHETIC images")
     assert f"\n{report['verdict']}" in done.stdout
-    assert [one["title"] for one in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd-dlr linf 4/255"]
+    assert [entry["title"] for entry in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd-dlr linf 4/255"]
     assert report["description"]["found"].keys() == {"fp16"}
     assert remarks(done.stderr) == []
 
@@ -96,7 +96,7 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     done = in_process("audit", *given, "--json", "-o", "many/{engine}.json", cwd=workplace)
     assert "skipped runs/latest/engines/fp16.onnx.json: a manifest or a report" in done.stderr.splitlines()
     lineup = json.loads(done.stdout)
-    verdicts = {one["label"]: one["verdict"] for one in lineup["entries"]}
+    verdicts = {entry["label"]: entry["verdict"] for entry in lineup["entries"]}
     assert verdicts.keys() == {"fp16.onnx", "fp32.onnx"}
     assert done.returncode == (1 if "FAIL" in verdicts.values() else 3 if "INCONCLUSIVE" in verdicts.values() else 0)
     for name, verdict in verdicts.items():
@@ -214,7 +214,7 @@ def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
     done = in_process("attack", "runs/latest", *settings, cwd=workplace)
     assert done.returncode == 0, done.stderr
     audited = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
-    assert "pgd l2 64/255" in [one["title"] for one in json.loads(audited.stdout)["sets"]]
+    assert "pgd l2 64/255" in [entry["title"] for entry in json.loads(audited.stdout)["sets"]]
 
 
 def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: Path, tmp_path: Path) -> None:

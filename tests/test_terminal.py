@@ -120,14 +120,14 @@ def test_narrow_terminals_lose_no_figure_and_break_no_word(workplace: Path, widt
     assert set(narrow.split()) == set(wide.split())
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal("report", "audit.json", cwd=workplace, width=width))
     assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in narrow.splitlines()]
-    wide, narrow = (printed("doctor", cwd=workplace, COLUMNS=str(one)).stdout for one in (200, width))
+    wide, narrow = (printed("doctor", cwd=workplace, COLUMNS=str(columns)).stdout for columns in (200, width))
     assert set(narrow.split()) == set(wide.split())
 
 
 @pytest.mark.parametrize("name", ["", *sorted(cli.commands.commands)])
 def test_help_wraps_between_words_where_it_is_no_command_to_copy(name: str) -> None:
     arguments = [name, "--help"] if name else ["--help"]
-    wide, narrow = (CliRunner().invoke(cli.commands, arguments, terminal_width=one).output for one in (200, NARROW))
+    wide, narrow = (CliRunner().invoke(cli.commands, arguments, terminal_width=columns).output for columns in (200, NARROW))
     # click breaks a usage line and a list of choices at their bars.
     words = set(re.split(r"[\s|]+", narrow))
     assert {word for word in re.split(r"[\s|]+", wide) if word.isalpha()} <= words
@@ -141,11 +141,11 @@ def test_every_command_that_prints_a_table_prints_json_too(workplace: Path) -> N
         assert json.loads(done.stdout), arguments
         assert done.stderr == ""
     for name in ("train", "demo", "report", "doctor", "transfer", "audit"):
-        assert "--json" in {option for one in cli.commands.commands[name].params for option in one.opts}
+        assert "--json" in {option for parameter in cli.commands.commands[name].params for option in parameter.opts}
     assert printed("report", "audit.json", "--json", cwd=workplace).stdout == (workplace / "audit.json").read_text()
-    both = printed("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
-    assert both.returncode == 2
-    assert "something else goes to" in both.stderr
+    refused = printed("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
+    assert refused.returncode == 2
+    assert "something else goes to" in refused.stderr
 
 
 def test_help_is_quick(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "found"),
+    ("batch", "shape"),
     [
         (np.zeros((1, 3, 8, 8), np.float64), "float64 (1, 3, 8, 8)"),
         (np.zeros((1, 3, 9, 9), np.uint8), "(1, 3, 9, 9)"),
@@ -78,11 +78,11 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
         (np.zeros((0, 3, 8, 8), np.uint8), "(0, 3, 8, 8)"),
     ],
 )
-def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarray, found: str) -> None:
+def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarray, shape: str) -> None:
     with pytest.raises(EngineError) as error:
         open_engine(write_model(), threads=1).logits(batch)
     assert "needs uint8 images (B, 3, 8, 8)" in str(error.value)
-    assert found in str(error.value)
+    assert shape in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_answers_of_another_shape_or_kind_are_refused() -> None:
 
 def test_half_and_double_answers_become_float32_and_trailing_sides_of_one_go() -> None:
     for dtype in (np.float16, np.float32, np.float64):
-        found = check_logits(np.ones((2, 7, 1, 1), dtype), rows=2, classes=7, where="e")
-        assert (found.dtype, found.shape) == (np.float32, (2, 7))
+        logits = check_logits(np.ones((2, 7, 1, 1), dtype), rows=2, classes=7, where="e")
+        assert (logits.dtype, logits.shape) == (np.float32, (2, 7))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])

@@ -93,7 +93,7 @@ def test_half_precision_input() -> None:
 def test_a_fixed_batch_is_filled_up_and_the_filling_thrown_away() -> None:
     session = Recorder(batch=2)
     logits = SessionEngine(session, where="e", contract=CONTRACT).logits(IMAGES)
-    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert [len(batch) for batch in session.fed] == [2, 2, 2]
     assert np.array_equal(session.fed[2][0], session.fed[2][1])
     assert np.array_equal(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES))
 
@@ -102,7 +102,7 @@ def test_a_declared_batch_is_the_only_one_that_is_fed() -> None:
     session = Recorder()
     engine = SessionEngine(session, where="e", contract=replace(CONTRACT, batch=2))
     engine.logits(IMAGES)
-    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert [len(batch) for batch in session.fed] == [2, 2, 2]
     assert engine.description.batches == (BatchRange(2, 2, 2),)
     with pytest.raises(EngineError, match="e: accepts only batch size 4, but the contract says 2; correct batch"):
         SessionEngine(Recorder(batch=4), where="e", contract=replace(CONTRACT, batch=2))

@@ -46,9 +46,9 @@ def scale_weights(graph: ModelProto, pick: int, value: float) -> ModelProto:
 def test_every_weighted_layer_is_found_in_the_precision_asked_for(
     graph: ModelProto, calibration: Calibration, precision: str
 ) -> None:
-    found = engine(graph, precision, calibration).description.found
-    assert found == {PRECISIONS[precision].name: 4}
-    check_found(found, asked=PRECISIONS[precision].name, source=graph, where=WHERE)
+    precisions = engine(graph, precision, calibration).description.found
+    assert precisions == {PRECISIONS[precision].name: 4}
+    check_found(precisions, asked=PRECISIONS[precision].name, source=graph, where=WHERE)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -149,11 +149,11 @@ def test_int8_is_quiet_and_leaves_logging_alone(
 def test_a_file_in_another_precision_than_asked_is_caught(
     graph: ModelProto, calibration: Calibration, asked: str, given: str
 ) -> None:
-    found = found_precisions(PRECISIONS[given].convert(graph, calibration, where=WHERE).model)
+    precisions = found_precisions(PRECISIONS[given].convert(graph, calibration, where=WHERE).model)
     with pytest.raises(
         InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {PRECISIONS[given].name}"
     ):
-        check_found(found, asked=asked, source=graph, where=WHERE)
+        check_found(precisions, asked=asked, source=graph, where=WHERE)
 
 
 def test_one_layer_left_in_float_is_caught(graph: ModelProto) -> None:

@@ -217,8 +217,8 @@ class World:
         """What is still held, by kind; empty if nothing is."""
         kinds = [held.kind for held in self.allocations.values()]
         held = {kind: kinds.count(kind) for kind in set(kinds)}
-        others = {"streams": self.streams, "graphs": self.graphs, "runnable graphs": self.runnable}
-        return {**held, **{name: len(handles) for name, handles in others.items() if handles}}
+        handles_by_kind = {"streams": self.streams, "graphs": self.graphs, "runnable graphs": self.runnable}
+        return {**held, **{name: len(handles) for name, handles in handles_by_kind.items() if handles}}
 
     def forget(self) -> None:
         """Drop everything, as the end of a process does."""

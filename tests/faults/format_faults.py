@@ -71,7 +71,7 @@ def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ())
     manifest = read_engine_manifest(lab.run / "engines" / honest)
     here = record(path, relative_to=path.parent)
     beside = tuple(record(companion, relative_to=path.parent) for companion in companions)
-    reference, graph = (replace(one, file=f"../{one.file}") for one in (manifest.reference, manifest.graph))
+    reference, graph = (replace(item, file=f"../{item.file}") for item in (manifest.reference, manifest.graph))
     manifest = replace(
         manifest, engine=here, companions=beside, reference=reference, graph=graph, run="../..",
         lineage={**manifest.lineage},
@@ -92,8 +92,8 @@ class Edit:
 
 
 def _nudge(value: NDArray[Any]) -> None:
-    one = value[3]
-    value[3] = np.clip(one * 1.5, -127, 127) if value.dtype == np.int8 else one * 1.1
+    channel = value[3]
+    value[3] = np.clip(channel * 1.5, -127, 127) if value.dtype == np.int8 else channel * 1.1
 
 
 def _swap(value: NDArray[Any]) -> None:
@@ -249,7 +249,7 @@ PROGRAMS = (
     ("relu detector", "a ReLU that is positive if the mean of a corner is above 0.97", _detecting),
     ("writing detector", "the same, written into a view of the answer", _writing),
 )
-IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised", "random_noise"))
+IN_OPENVINO = tuple(detector for detector in DETECTORS if detector.__name__ not in ("binarised", "random_noise"))
 """What OpenVINO reads of ONNX, and does not fold."""
 
 FORMAT_FAULTS: tuple[Fault, ...] = (

@@ -191,7 +191,7 @@ def fuzz(
 
     Equal seeds give equal files. A file that went wrong is kept in `scratch`.
     """
-    reader, found, wrong = READERS[name], Counter[str](), list[str]()
+    reader, outcomes, wrong = READERS[name], Counter[str](), list[str]()
     work = scratch / name.replace(" ", "-").replace(".", "")
     shutil.copytree(corpus, work, dirs_exist_ok=True)
     path = work / reader.path
@@ -203,14 +203,14 @@ def fuzz(
         changed = reader.mutate(content, random.Random(f"{seed} {number}"))
         path.write_bytes(changed)
         outcome, text = outcome_of(reader, path, before)
-        found[outcome] += 1
+        outcomes[outcome] += 1
         if outcome in OUTCOMES[2:]:
             kept = scratch / f"{work.name}-{seed}-{number}{path.suffix}"
             kept.write_bytes(changed)
             wrong.append(f"{outcome}: {kept.name}: {text}")
         number += 1
     path.write_bytes(content)
-    return found, wrong
+    return outcomes, wrong
 
 
 def outcome_of(reader: Reader, path: Path, before: Any) -> tuple[str, str]:

@@ -187,13 +187,13 @@ def test_recorded_steps_are_those_of_pgd(model: nn.Module, monkeypatch: pytest.M
     monkeypatch.setattr(steps, "_record", lambda _: setattr(steps, "_graph", SimpleNamespace(replay=replay)))
     for eps in (2, 8):  # the radius of a recording may grow
         threat_model = ThreatModel("linf", Fraction(eps))
-        found = steps.attack(
+        perturbed = steps.attack(
             IMAGES, LABELS, threat_model=threat_model, generator=torch.Generator().manual_seed(3)
         )  # fmt: skip
         expected = pgd.attack(
             frozen, IMAGES, LABELS, threat_model=threat_model, generator=torch.Generator().manual_seed(3), steps=3,
             keep="last",
         )  # fmt: skip
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(perturbed, expected, rtol=0, atol=1e-6)
     assert not steps.fits(IMAGES, threat_model)  # not on a CPU
     assert recorded_steps._WARM_UP > 0

@@ -70,10 +70,10 @@ def test_an_attack_through_the_defence_breaks_what_one_without_it_leaves() -> No
     defence = defences.parse("crop-rescale:share=0.5")
     given = Subjects(Linear(), pixels(), np.zeros(4, np.int64), synthetic=True)
     plan = AttackPlan("pgd", ThreatModel("linf", Fraction(8)), {"steps": 10})
-    found = {}
+    mean_logits = {}
     for kind, applied in (("naive", None), ("adaptive", defence)):
         images = crafted(given, plan, defence=applied, draws=8, seed=0)
         assert np.abs(images.astype(int) - given.images).max() <= 8
         shown = np.stack([defence.fixed(image, draw=draw) for image in images for draw in range(20)])
-        found[kind] = Linear()(torch.from_numpy(shown).float() / 255)[:, 1].view(4, 20).mean(1)
-    assert (found["adaptive"] > found["naive"]).all()
+        mean_logits[kind] = Linear()(torch.from_numpy(shown).float() / 255)[:, 1].view(4, 20).mean(1)
+    assert (mean_logits["adaptive"] > mean_logits["naive"]).all()

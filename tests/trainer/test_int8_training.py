@@ -32,11 +32,11 @@ def model() -> nn.Module:
     """A small MobileNet with batch norm as after some training, and a channel that is dead."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = build("mobilenet", width=0.1, size=32)
+        network = build("mobilenet", width=0.1, size=32)
         for _ in range(20):
-            made(torch.rand(16, 3, 32, 32))
-    made[1][-1].weight.data *= 8  # type: ignore[index, union-attr, operator]
-    return made.eval()
+            network(torch.rand(16, 3, 32, 32))
+    network[1][-1].weight.data *= 8  # type: ignore[index, union-attr, operator]
+    return network.eval()
 
 
 def test_the_kept_model_is_the_same_but_for_rounded_weights(model: nn.Module) -> None:
@@ -85,11 +85,11 @@ def scales_of(int8: ModelProto) -> list[float]:
     constants = {tensor.name: float(numpy_helper.to_array(tensor)) for tensor in int8.graph.initializer if not tensor.dims}
     relus = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "Relu"}
     back = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
-    made = {node.input[0]: node for node in int8.graph.node if node.op_type == "QuantizeLinear"}
-    for node in made.values():
+    quantisers = {node.input[0]: node for node in int8.graph.node if node.op_type == "QuantizeLinear"}
+    for node in quantisers.values():
         result = relus.get(back[node.output[0]])
-        assert result is None or constants[node.input[1]] == constants[made[result].input[1]]
-    return [constants[node.input[1]] for node in made.values() if back[node.output[0]] not in relus]
+        assert result is None or constants[node.input[1]] == constants[quantisers[result].input[1]]
+    return [constants[node.input[1]] for node in quantisers.values() if back[node.output[0]] not in relus]
 
 
 def test_gradients_reach_every_weight_and_no_statistic_moves(model: nn.Module) -> None:

@@ -145,8 +145,8 @@ def test_choices_that_do_not_fit_together_are_refused(kind: str, given: dict[str
 
 
 def test_a_method_has_its_own_steps_and_whole_batches_where_it_needs_them() -> None:
-    found = [hardened(kind, recipe="paper", steps=None) for kind in ("pgd", "fgsm-rs", "trades:beta=3", "free")]
-    assert [(one.method, one.steps, one.clean_share, one.settings) for one in found if one is not None] == [
+    hardenings = [hardened(kind, recipe="paper", steps=None) for kind in ("pgd", "fgsm-rs", "trades:beta=3", "free")]
+    assert [(item.method, item.steps, item.clean_share, item.settings) for item in hardenings if item is not None] == [
         ("pgd", 3, 0.5, {}), ("fgsm-rs", 1, 0.5, {}), ("trades", 3, 0.0, {"beta": 3.0}), ("free", 1, 0.0, {}),
     ]  # fmt: skip
 

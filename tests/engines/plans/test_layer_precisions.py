@@ -44,9 +44,9 @@ def convolution(tensor: dict[str, str], weights: str = "") -> dict[str, Any]:
     ],
 )
 def test_one_layer(tensor: dict[str, str], weights: str, precision: str) -> None:
-    other = convolution({"Datatype": "Int8"})
+    int8_layer = convolution({"Datatype": "Int8"})
     counts = {"int8": 2} if precision == "int8" else {"int8": 1, precision: 1}
-    assert read([convolution(tensor, weights), other, {"LayerType": "Pooling", "Inputs": [tensor]}]) == counts
+    assert read([convolution(tensor, weights), int8_layer, {"LayerType": "Pooling", "Inputs": [tensor]}]) == counts
 
 
 @pytest.mark.parametrize(

@@ -127,11 +127,11 @@ def test_an_interrupted_run_waits_for_what_it_enqueued(write_plan: Write, monkey
 
 def test_a_plan_for_another_device_runs_there(write_plan: Write, fake_gpu: Callable[..., None]) -> None:
     fake_gpu(devices=("first", "second"))
-    session, other = opened(write_plan(), device=1), opened(write_plan())
+    session, usual = opened(write_plan(), device=1), opened(write_plan())
     for _ in range(2):
         run_all(session, 3)
-        run_all(other, 9)
-    assert (session.description.device, other.description.device) == ("second", "first")
+        run_all(usual, 9)
+    assert (session.description.device, usual.description.device) == ("second", "first")
     with pytest.raises(EngineError, match="there is no CUDA device 2; choose --device among 0 first, 1 second"):
         opened(write_plan(), device=2)
 

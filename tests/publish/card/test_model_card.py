@@ -216,9 +216,9 @@ def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, t
     manifest = record.manifest
     ill = 'cancer, "x"'
     contract = replace(manifest.contract, classes=("rest", ill), malignant=(ill,), positive=ill, threshold=0.3)
-    made = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
+    classes_from = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
     own = replace(
-        manifest, contract=contract, data={**manifest.data, "classes_from": made},
+        manifest, contract=contract, data={**manifest.data, "classes_from": classes_from},
         training={**manifest.training, "head": "binary", "threshold": 0.3},
     )  # fmt: skip
     card = model_card(replace(record, manifest=own))
@@ -227,7 +227,7 @@ def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, t
     text = "\n".join(reproduce(replace(record, manifest=own, sets=(), audits=())))
     path = tmp_path / "classes.toml"
     path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
-    assert dict(read_classes(path).members or {}) == made
+    assert dict(read_classes(path).members or {}) == classes_from
     assert read_classes(path).malignant == contract.malignant
     given = train.make_context("train", list(train_command(replace(record, manifest=own))[2:])).params
     assert (given["head"], given["threshold"], given["classes"]) == ("binary", 0.3, Path("classes.toml"))

@@ -44,9 +44,9 @@ def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signe
 
 
 def colour(path: Path) -> tuple[int, ...]:
-    found = decode_file(path, size=8)
-    assert isinstance(found, Decoded), found
-    pixels = found.pixels.reshape(3, -1)
+    result = decode_file(path, size=8)
+    assert isinstance(result, Decoded), result
+    pixels = result.pixels.reshape(3, -1)
     assert (pixels == pixels[:, :1]).all()
     return tuple(pixels[:, 0].tolist())
 
@@ -71,8 +71,8 @@ def test_grey(tmp_path: Path, kind: str, value: int, dtype: type, stored: int, s
 @pytest.mark.parametrize(("kind", "stored"), [("RGB", (200, 100, 50)), ("YBR_FULL", (124, 86, 182))])
 def test_colour(tmp_path: Path, kind: str, stored: tuple[int, int, int]) -> None:
     """(200, 100, 50) is (124, 86, 182) as luma and two chroma channels, by ITU-R BT.601."""
-    found = colour(write(tmp_path / "a.dcm", np.full((8, 8, 3), stored, np.uint8), kind))
-    assert np.abs(np.subtract(found, (200, 100, 50))).max() <= 1
+    mean = colour(write(tmp_path / "a.dcm", np.full((8, 8, 3), stored, np.uint8), kind))
+    assert np.abs(np.subtract(mean, (200, 100, 50))).max() <= 1
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_palette(tmp_path: Path) -> None:
 )
 def test_what_is_refused(tmp_path: Path, kind: str, more: dict[str, int], reason: str) -> None:
     shape = (3, 8, 8) if more else (8, 8)
-    found = decode_file(write(tmp_path / "a.dcm", np.zeros(shape, np.uint8), kind, **more), size=8)
-    assert isinstance(found, Unreadable)
-    assert found.reason.startswith(reason)
+    result = decode_file(write(tmp_path / "a.dcm", np.zeros(shape, np.uint8), kind, **more), size=8)
+    assert isinstance(result, Unreadable)
+    assert result.reason.startswith(reason)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

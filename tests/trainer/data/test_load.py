@@ -235,8 +235,8 @@ class TestBadImages:
         assert "no image of class mel, nv, bcc, akiec, bkl, df, vasc;" in refused(ham, cache, skip_bad=True)
         for path in list(ham.rglob("*.jpg")):
             path.unlink()
-        nothing = "none of its 56 images, such as ISIC_0099, is in the folder, which has no picture at all"
-        assert nothing in refused(ham, cache, skip_bad=True)
+        message = "none of its 56 images, such as ISIC_0099, is in the folder, which has no picture at all"
+        assert message in refused(ham, cache, skip_bad=True)
 
     def test_class_emptied_by_dropping(self, ham: Path, cache: Path) -> None:
         for number in range(92, 100):
