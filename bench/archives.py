@@ -83,15 +83,15 @@ def plain_folder(source: Path, folder: Path, of_each: int) -> Rows:
     return kept
 
 
-def outcome(folder: Path, work: Path, plain: Dataset) -> str:
-    """What is read of a folder and said of it, in one cell of a table."""
+def outcome(folder: Path, work: Path, plain: Dataset, *, longest: int = _LONGEST) -> str:
+    """What is read of a folder and said of it, in one cell of a table. longest: letters of an error that are shown."""
     try:
         dataset = load(str(folder), size=SIZE, cache=work / "cache")
         parts = split(dataset, kind="lesion", seed=0)
         lines = summarise(dataset, parts).lines()
     except SkinauditError as error:
         message = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
-        return f"refused: {message if len(message) <= _LONGEST else message[:_LONGEST] + '...'}"
+        return f"refused: {message if len(message) <= longest else message[:longest] + '...'}"
     same = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
     both = trained_on(dataset, parts)
     repeated = f", **{both} of {len(parts.test)} test pictures in training**" if both else ""

@@ -144,7 +144,7 @@ def test_a_plausible_but_wrong_scaling_is_noticed(workplace: SimpleNamespace) ->
         ([('"vasc"]', '"naevus"]')], r"they differ in vasc"),
         ([("size = 6", "size = 8")], r"size 8, but .* has 6"),
         ([('"probabilities"', '"logits"')], r"outputs probabilities"),
-        ([("[output]\n", '[output]\nname = "logits"\n')], r"has no output logits, it has scores float32 \(4, 7\)"),
+        ([("[output]\n", '[output]\nname = "logits"\n')], r"has no output logits; it has scores float32 \(4, 7\)"),
     ],
 )
 def test_a_contract_that_contradicts_the_file_is_refused(

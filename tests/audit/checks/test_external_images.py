@@ -46,7 +46,7 @@ DAMAGES = {
     "another camera": lambda honest: external(honest, shift=15),
 }
 INCONCLUSIVE, WARNING = Severity.INCONCLUSIVE, Severity.WARNING
-SEVERITIES = (*[INCONCLUSIVE] * 5, *[WARNING] * 5)
+SEVERITIES = (*[INCONCLUSIVE] * 7, *[WARNING] * 3)
 
 
 @pytest.mark.parametrize(("damage", "severity"), [*zip(DAMAGES, SEVERITIES, strict=True)])

@@ -223,12 +223,16 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
             "metadata.xls: spreadsheets are not supported; save it as CSV, or remove it",
         ),
         (
+            {"a.csv": HAM + "H,0,mel,1,2,3,4,5,6\n"},
+            "such as 0 (9 cells, but the header has 8; a delimiter in a cell is not quoted), is in the folder",
+        ),
+        (
             {"a.csv": "target,image_name,dx,lesion_id,image_id\n1,a,mel,H,a\n"},
             "has the columns of several archives; keep only",
         ),
         (
             {"a.csv": HAM + "HAM_1,x1,mel,,,,,\n"},
-            "none of its 1 images, such as x1, is in the folder, which has such as a.jpg",
+            "none of its 1 images, such as x1, is in the folder, which has pictures such as a.jpg",
         ),
     ],
 )
@@ -324,3 +328,37 @@ def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path, name: str, told:
     (tmp_path / name).write_bytes(b"PK\3\4 no table")
     with pytest.raises(InvalidInputError, match=f"{re.escape(name)}: {told}"):
         recognise([tmp_path / name])
+
+
+def test_pictures_that_are_still_packed_are_named(tmp_path: Path) -> None:
+    (tmp_path / "HAM10000_metadata.csv").write_text(HAM + "HAM_1,a,mel,histo,,,,\n")
+    (tmp_path / "part_1.zip").touch()
+    with pytest.raises(InvalidInputError, match=r"which has no picture at all; unpack part_1\.zip"):
+        archive.list_images(tmp_path / "HAM10000_metadata.csv", find_files(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["na\N{LATIN SMALL LETTER I WITH DIAERESIS}ve.jpg", "nai\N{COMBINING DIAERESIS}ve.JPG.jpg"])
+def test_files_are_found_however_accents_are_stored_and_with_a_second_ending(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).touch()
+    (tmp_path / "t.csv").write_text(HAM + "HAM_1,na\N{LATIN SMALL LETTER I WITH DIAERESIS}ve,mel,,,,,\n", encoding="utf-8")
+    (record,) = archive.list_images(tmp_path / "t.csv", find_files(tmp_path)).records
+    assert record.files == (tmp_path / file,)
+
+
+def test_a_patient_written_as_a_decimal_number_is_the_same_patient(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").touch()
+    (tmp_path / "t.csv").write_text("image_name,patient_id,target\na,12.0,1\nb,12,0\nc,12.5,0\n")
+    records = archive.list_images(tmp_path / "t.csv", find_files(tmp_path)).records
+    assert [record.patient_id for record in records] == ["12", "12", "12.5"]
+
+
+@pytest.mark.parametrize(
+    ("home", "problem"), [("NV", "the table says mel, but it lies in the folder NV"), ("mel", ""), ("x", "")]
+)
+def test_a_folder_named_after_another_class_contradicts_the_table(tmp_path: Path, home: str, problem: str) -> None:
+    (tmp_path / home).mkdir()
+    (tmp_path / home / "a.jpg").touch()
+    (tmp_path / "t.csv").write_text(HAM + "HAM_1,a,mel,,,,,\n")
+    bad = archive.list_images(tmp_path / "t.csv", find_files(tmp_path)).bad
+    assert [item.reason for item in bad] == ([problem] if problem else [])

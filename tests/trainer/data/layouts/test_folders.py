@@ -77,6 +77,32 @@ def test_what_is_no_tree_of_classes_is_refused(tmp_path: Path, paths: tuple[str,
     assert told in str(caught.value)
 
 
+def test_what_lies_in_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "fold_1/a/1.jpg", "fold_2/b/1.jpg")
+    (folder / "labels.json").touch()
+    (folder / "more.zip").touch()
+    told = r"2 pictures in 2 folders, such as fold_1/a/1\.jpg; tables are read as CSV, not as labels\.json; unpack more"
+    with pytest.raises(InvalidInputError, match=told):
+        load(str(folder), size=8, cache=tmp_path / "cache")
+
+
+def test_folders_that_differ_in_capitals_or_stored_accents_are_one_class(tmp_path: Path) -> None:
+    composed, parts = "n\N{LATIN SMALL LETTER A WITH DIAERESIS}vus", "Na\N{COMBINING DIAERESIS}vus"
+    folder = tree(
+        tmp_path / "set", f"train/{parts}/1.jpg", f"train/{composed}/2.jpg", f"test/{composed}/3.jpg", "train/mel/4.jpg"
+    )
+    dataset = load(str(folder), size=8, cache=tmp_path / "cache")
+    assert dataset.classes == ("mel", composed)
+    assert dataset.notes == (f"the folder {parts} counts as class {composed}",)
+
+
+def test_masks_beside_their_pictures_are_left_out(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "set", "a/1.jpg", "a/1_Segmentation.png", "a/2_mask.png", "b/1.jpg", "b/1_mask.jpg")
+    dataset = load(str(folder), size=8, cache=tmp_path / "cache")
+    assert dataset.ids == ("a/1.jpg", "a/2_mask.png", "b/1.jpg")  # of the second there is no picture without it
+    assert dataset.notes == ("masks beside their pictures, left out: a/1_Segmentation.png, b/1_mask.jpg",)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_table_of_the_images_is_not_passed_over(tmp_path: Path, encoding: str) -> None:
     folder = tree(tmp_path / "set", "part_1/ISIC_1.jpg", "part_2/ISIC_2.jpg")
