@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -107,6 +108,18 @@ def test_a_reference_that_does_not_lead_to_the_weights_is_built_anew(
     assert not fp32.reused
     assert path.read_bytes() == before
     assert read_engine_manifest(path).lineage["weights"] == read_run(run).weights.digest
+
+
+def test_the_log_names_each_engine_and_its_digest(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="skinaudit"):
+        exported = export_run(run, precisions=("fp16", "int8"), threads=1)
+    messages = [record.getMessage() for record in caplog.records]
+    engines = [message for message in messages if "sha256:" in message]
+    assert [message.split(", ")[0] for message in engines] == [
+        f"{item.path}: {item.manifest.engine.digest}" for item in exported
+    ]
+    tried = [message for message in messages if message.startswith("int8, ")]
+    assert len(tried) == len(exported[1].manifest.settings["calibration_agreement"])
 
 
 def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from fractions import Fraction
@@ -92,6 +93,14 @@ def test_equal_seeds_give_equal_bytes(run: Path) -> None:
     (other_seed,) = attack_run(run, (plan,), seed=2)
     assert other_seed.path.read_bytes() != content
     assert resolve(run, read_run(run).sets["pgd-linf-8-steps2"]) == other_seed.path
+
+
+def test_the_log_names_attack_seed_and_file(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="skinaudit"):
+        (crafted,) = attack_run(run, (AttackPlan("pgd", LINF8, QUICK),), seed=3)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"pgd-linf-8-steps2: {len(crafted)} images on cpu, batches: 1, seed 3, steps 2")
+    assert second == f"pgd-linf-8-steps2: wrote {crafted.path}"
 
 
 def test_a_targeted_set_is_named_so_and_keeps_the_true_labels(run: Path) -> None:
