@@ -92,12 +92,12 @@ def outcome(folder: Path, work: Path, plain: Dataset, *, longest: int = _LONGEST
     except SkinauditError as error:
         message = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
         return f"refused: {message if len(message) <= longest else message[:longest] + '...'}"
-    same = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
+    difference = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
     repeats = trained_on(dataset, parts)
     repeated = f", **{repeats} of {len(parts.test)} test pictures in training**" if repeats else ""
     read = f"{len(dataset)} images, {len(np.unique(dataset.groups))} lesions, {len(set(dataset.labels.tolist()))} classes"
     remarks = [line for line in lines if line.startswith(TOLD)]
-    return f"{read}{same}{repeated}; {'; '.join(remarks)}"
+    return f"{read}{difference}{repeated}; {'; '.join(remarks)}"
 
 
 def moved(dataset: Dataset, plain: Dataset) -> str:
@@ -289,8 +289,8 @@ def isic2018_test(folder: Path, rows: Rows) -> None:
 def isic2019(folder: Path, rows: Rows) -> None:
     """ISIC 2019, metadata in a second table."""
     replaced(folder, "ISIC_2019_Training_GroundTruth.csv", one_hot(rows, ONE_HOT_2019))
-    more = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
-    write(folder / "ISIC_2019_Training_Metadata.csv", more)
+    metadata = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
+    write(folder / "ISIC_2019_Training_Metadata.csv", metadata)
 
 
 def isic2020(folder: Path, rows: Rows) -> None:

@@ -86,27 +86,27 @@ def draw(
             chances = np.array([shares.get(name, 1.0) for name in classes])
             kept = rest[generator.random(len(rest)) < chances]
         counts = np.bincount(pool.group)[kept]
-        taken = kept[: int(np.searchsorted(np.cumsum(counts), size)) + 1]
-        rest = generator.permutation(np.setdiff1d(rest, taken))
-        parts.append(np.flatnonzero(np.isin(pool.group, taken)))
+        lesions_drawn = kept[: int(np.searchsorted(np.cumsum(counts), size)) + 1]
+        rest = generator.permutation(np.setdiff1d(rest, lesions_drawn))
+        parts.append(np.flatnonzero(np.isin(pool.group, lesions_drawn)))
     return parts
 
 
-def forbids(own: AdversarialSet, there: AdversarialSet) -> bool:
-    """Whether the audit of an engine that equals its source would forbid a PASS on the external images `there`."""
-    answered = AnsweredSet(
-        there, "clean", True, cast(Control, None), there.source_logits, there.source_logits, 1.0, there.group
+def forbids(own: AdversarialSet, drawn: AdversarialSet) -> bool:
+    """Whether the audit of an engine that equals its source would forbid a PASS on the external images `drawn`."""
+    answered_set = AnsweredSet(
+        drawn, "clean", True, cast(Control, None), drawn.source_logits, drawn.source_logits, 1.0, drawn.group
     )
-    described = ExternalSets("drawn", there.info.dataset, "", {}, {}, {})
-    nothing = np.zeros((0, len(STATISTICS)), np.float32)
-    external = ExternalImages(described, False, own.info.dataset, True, 0, 0, 0, 0, True, 0, (own,), nothing, None)
-    answers = predictions(there.source_logits)
+    described = ExternalSets("drawn", drawn.info.dataset, "", {}, {}, {})
+    no_images = np.zeros((0, len(STATISTICS)), np.float32)
+    external = ExternalImages(described, False, own.info.dataset, True, 0, 0, 0, 0, True, 0, (own,), no_images, None)
+    answers = predictions(drawn.source_logits)
     comparison = compare(
-        answers, answers, engine_clean=None, labels=there.labels, groups=there.group, contract=there.info.contract,
+        answers, answers, engine_clean=None, labels=drawn.labels, groups=drawn.group, contract=drawn.info.contract,
         confidence=DEFAULT.confidence,
     )  # fmt: skip
     evidence = SimpleNamespace(
-        external=external_result(external, [answered], confidence=DEFAULT.confidence),
+        external=external_result(external, [answered_set], confidence=DEFAULT.confidence),
         clean=SimpleNamespace(comparison=comparison, title="clean"),
     )
     return any(finding.severity is Severity.INCONCLUSIVE for finding in check(cast(Evidence, evidence)))
@@ -143,8 +143,8 @@ def main() -> None:
             generator = np.random.default_rng(0)
             count = 0
             for _ in range(options.rounds):
-                there, here = draw(pool, shares, (size, len(own)), generator)
-                count += forbids(of_rows(pool, here), of_rows(pool, there))
+                external_rows, own_rows = draw(pool, shares, (size, len(own)), generator)
+                count += forbids(of_rows(pool, own_rows), of_rows(pool, external_rows))
             cells.append(cell(count, options.rounds))
         lines.append(f"| own hospital | {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
@@ -155,9 +155,9 @@ def main() -> None:
             generator = np.random.default_rng(0)
             count = 0
             for _ in range(options.rounds):
-                (there,) = draw(elsewhere, {}, (size,), generator)
-                (here,) = draw(pool, {}, (len(own),), generator)
-                count += forbids(of_rows(pool, here), of_rows(elsewhere, there))
+                (external_rows,) = draw(elsewhere, {}, (size,), generator)
+                (own_rows,) = draw(pool, {}, (len(own),), generator)
+                count += forbids(of_rows(pool, own_rows), of_rows(elsewhere, external_rows))
             cells.append(cell(count, options.rounds))
         lines.append(f"| {folder.name} | its own | {' | '.join(cells)} |")
         print(lines[-1], flush=True)

@@ -82,8 +82,8 @@ def imported(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in MODULES else str(node.module)
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return
         elif not (at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
@@ -233,9 +233,9 @@ def test_what_runs_on_a_deployment_box_never_imports_torch(part: str) -> None:
 
 def run_without(libraries: tuple[str, ...], code: str) -> str:
     blocked = f"import sys\nsys.modules.update(dict.fromkeys({libraries!r}))\n"
-    done = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    process = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout
 
 
 def test_every_other_module_imports_without_any_optional_library() -> None:

@@ -46,8 +46,8 @@ def train(source: Path | str, out: Path) -> Arguments:
     return ["train", "--data", str(source), "--size", "32", "--epochs", "1", "--out", str(out / "out"), "--threads", "1"]
 
 
-def audit(run: Path, *more: str) -> Arguments:
-    return ["audit", str(run / "engines" / "fp32.onnx"), "--threads", "1", *more]
+def audit(run: Path, *options: str) -> Arguments:
+    return ["audit", str(run / "engines" / "fp32.onnx"), "--threads", "1", *options]
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:

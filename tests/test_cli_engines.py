@@ -56,8 +56,8 @@ def write(
 
 def test_a_draft_says_what_the_file_says_and_marks_the_rest(tmp_path: Path) -> None:
     engine, target = write(tmp_path / "other.onnx", [1, 64, 64, 3], dtype=TensorProto.UINT8), tmp_path / "other.toml"
-    done = run("contract", str(engine), "-o", str(target))
-    assert (done.returncode, done.stderr) == (0, "")
+    process = run("contract", str(engine), "-o", str(target))
+    assert (process.returncode, process.stderr) == (0, "")
     drafted = read_engine_contract(target)
     assert (drafted.size, drafted.layout, drafted.dtype, drafted.scale) == (64, "NHWC", "uint8", 1)
     assert (drafted.answer, drafted.input, drafted.output) == ("probabilities", "pixels", "scores")

@@ -40,12 +40,12 @@ def listed(file: Path) -> Iterator[tuple[str, bool]]:
     text = re.sub(r"\\\n *", "", file.read_text(encoding="utf-8"))
     for line in text.splitlines():
         bare = line.strip()
-        whole = "->" not in line  # a picture of the way that data go
+        no_picture = "->" not in line  # a picture of the way that data go
         listing = bool(re.match(r" {4,}|\t", line)) if file.suffix == ".md" else not bare.startswith(("#", "description:"))
         parts = [line] if listing and file.suffix != ".py" else re.findall(r"`[^`]+`", line)
         for part in parts:
             for command in re.split(PROGRAM, part)[1:]:
-                yield END.split(command)[0].strip(), listing and whole and file.suffix != ".py"
+                yield END.split(command)[0].strip(), listing and no_picture and file.suffix != ".py"
 
 
 def check(command: str, *, complete: bool) -> None:
@@ -138,8 +138,8 @@ def test_every_link_inside_the_repository_leads_somewhere(file: Path) -> None:
 
 def test_the_table_of_help_texts_shows_the_present_ones() -> None:
     text = (ROOT / "docs" / "decisions" / "language.md").read_text(encoding="utf-8")
-    shown = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", text, re.MULTILINE))
-    now = {
+    in_table = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", text, re.MULTILINE))
+    present = {
         name: " ".join((command.help or "").partition("\n\n")[0].split()) for name, command in cli.commands.commands.items()
     }
-    assert shown == now
+    assert in_table == present

@@ -179,9 +179,9 @@ def test_batches_cover_everything_in_order(tmp_path_factory: pytest.TempPathFact
 
 def test_a_file_cut_anywhere_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
     path = make_set(tmp_path / "clean.safetensors")
-    whole = path.read_bytes()
-    for length in [*range(0, 16), *range(16, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"clean.safetensors: truncated or not a safetensors file .*again"):
             open_set(path)
 
@@ -189,15 +189,15 @@ def test_a_file_cut_anywhere_is_refused(make_set: MakeSet, tmp_path: Path) -> No
 def test_a_flipped_bit_anywhere_is_refused_by_name(make_set: MakeSet, tmp_path: Path) -> None:
     """Header, metadata, images, labels, lesions, names and logits alike; the padding of the header means nothing."""
     path = make_set(tmp_path / "clean.safetensors", count=2)
-    whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    padding = range(len(whole[:header].rstrip(b" ")), header)
-    positions = [*range(0, header, 5), *range(header, len(whole), 7)]
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    padding = range(len(content[:header].rstrip(b" ")), header)
+    positions = [*range(0, header, 5), *range(header, len(content), 7)]
     for position in positions:
         if position in padding:
             continue
         for bit in (0, 5):
-            damaged = bytearray(whole)
+            damaged = bytearray(content)
             damaged[position] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(InvalidInputError, match=r"clean.safetensors: "):
@@ -405,8 +405,8 @@ def test_a_set_removed_after_opening_says_so(make_set: MakeSet, tmp_path: Path) 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_a_set_cut_after_opening_says_so(make_set: MakeSet, tmp_path: Path, length: int) -> None:
     opened = open_set(make_set(tmp_path / "clean"))
-    whole = opened.path.read_bytes()
-    kept = whole[:length] if length >= 0 else whole[: whole.index(next(opened.batches(5)).tobytes()) + 200]
+    content = opened.path.read_bytes()
+    kept = content[:length] if length >= 0 else content[: content.index(next(opened.batches(5)).tobytes()) + 200]
     opened.path.write_bytes(kept)
     with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
         list(opened.batches(2))
@@ -441,8 +441,8 @@ def test_memory_does_not_grow_with_the_number_of_images(make_set: MakeSet, tmp_p
         images = np.zeros((count, 3, 64, 64), np.uint8)
         images[:, 0, 0, 0] = 1
         path = make_set(tmp_path / f"set{count}", images=images)
-        done = subprocess.run([sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True)
-        count_read, total, kibibytes = map(int, done.stdout.split())
+        process = subprocess.run([sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True)
+        count_read, total, kibibytes = map(int, process.stdout.split())
         assert count_read == total == count
         peaks.append(kibibytes)
     assert peaks[1] - peaks[0] < 16 * 1024

@@ -120,9 +120,9 @@ except InvalidInputError as error:
 def test_no_space_left_is_an_error_that_loses_nothing(tmp_path: Path, writer: str) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"{target}: cannot be written (")
-    assert "free some space" in done.stdout
+    child = subprocess.run([sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True)
+    assert child.stdout.startswith(f"{target}: cannot be written (")
+    assert "free some space" in child.stdout
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 

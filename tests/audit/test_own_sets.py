@@ -62,9 +62,9 @@ def report(tmp_path: Path, released: Path) -> Path:
 
 def retrained(report: Path, lab: SimpleNamespace, seed: int = EQUAL, **settings: Any) -> AuditResult:
     """Audit an engine of a model that was trained anew against the report, on own sets."""
-    given = {"probes": square(), "baseline_own_sets": True, "baseline": report, **settings}
-    planted = lab.plant(report.parent / "new", seed=seed, settings={}, eps=12, images=IMAGES, **given.pop("plant", {}))
-    return audit_engine(planted.engine, **given)
+    options = {"probes": square(), "baseline_own_sets": True, "baseline": report, **settings}
+    planted = lab.plant(report.parent / "new", seed=seed, settings={}, eps=12, images=IMAGES, **options.pop("plant", {}))
+    return audit_engine(planted.engine, **options)
 
 
 def told(result: AuditResult, rule: str) -> list[tuple[Severity, str]]:
@@ -89,12 +89,12 @@ def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: P
     assert severity is Severity.NOTE
     assert text.startswith(f"{PGD}: each engine was attacked with images crafted against itself")
     for name in ("terminal", "markdown", "html"):
-        shown = " ".join(reports.render(name, result).replace("\\", "").split())
-        assert f"{PGD}, own" in shown
-        assert "wn: each engine was attacked with images crafted against itself, by the same attack" in shown
-        assert "depends on how well the attack works on each; masked gradients" in shown
-        assert "clean, own" not in shown
-        assert "--baseline-own-sets" in shown or name == "terminal"
+        rendered = " ".join(reports.render(name, result).replace("\\", "").split())
+        assert f"{PGD}, own" in rendered
+        assert "wn: each engine was attacked with images crafted against itself, by the same attack" in rendered
+        assert "depends on how well the attack works on each; masked gradients" in rendered
+        assert "clean, own" not in rendered
+        assert "--baseline-own-sets" in rendered or name == "terminal"
     for name in ("junit", "sarif"):
         assert "each engine was attacked with images crafted against itself" in reports.render(name, result)
     assert [case.outcome for case in cases(result) if case.rule == "own-sets"] == [PASS]
@@ -189,8 +189,8 @@ def test_masked_gradients_of_the_baseline_are_told(report: Path, lab: SimpleName
 
 def test_a_set_that_the_baseline_lacks_is_told(report: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(report.parent / "new", seed=EQUAL, settings={}, eps=12, images=IMAGES)
-    more = lab.plant(report.parent / "more", seed=EQUAL, settings={}, eps=14, images=IMAGES)
-    (planted.run / "sets" / "strong.safetensors").write_bytes((more.run / "sets" / "pgd.safetensors").read_bytes())
+    stronger = lab.plant(report.parent / "more", seed=EQUAL, settings={}, eps=14, images=IMAGES)
+    (planted.run / "sets" / "strong.safetensors").write_bytes((stronger.run / "sets" / "pgd.safetensors").read_bytes())
     result = audit_engine(
         planted.engine, sets=planted.run / "sets", baseline=report, baseline_own_sets=True, probes=square()
     )

@@ -115,9 +115,9 @@ def test_a_corrected_contract_audits_without_doubts_and_never_passes(name: str, 
 def test_the_command_line_audits_it(name: str, contract: Path, sets: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     named = ("--contract", str(contract), "--sets", str(sets), "-o", "report.json")
-    done = in_process("audit", str(FILES / f"{name}.tflite"), *named, "--threads", "1", cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert "INCONCLUSIVE" in done.stdout + done.stderr
+    process = in_process("audit", str(FILES / f"{name}.tflite"), *named, "--threads", "1", cwd=tmp_path)
+    assert process.returncode == 3, process.stderr
+    assert "INCONCLUSIVE" in process.stdout + process.stderr
     assert report.is_file()
 
 

@@ -31,12 +31,12 @@ def run(exported_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
-def section(run: Path, *more: str) -> str:
+def section(run: Path, *options: str) -> str:
     """What the script writes into a document that has another section already."""
     output = run / "int8.md"
     output.write_text("# int8\n\nKept.\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["quantisers.py", str(run), "--threads", "1", "--output", str(output), *more])
+        patch.setattr(sys, "argv", ["quantisers.py", str(run), "--threads", "1", "--output", str(output), *options])
         quantisers.main()
     return output.read_text()
 

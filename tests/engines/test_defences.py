@@ -99,8 +99,8 @@ def test_what_makes_no_sense_is_refused(text: str, expected: str) -> None:
 def test_a_defended_model_answers_the_mean_over_its_draws_in_any_batch() -> None:
     images = np.stack([IMAGE, IMAGE[:, ::-1].copy()])
 
-    def logits(shown: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return shown.reshape(len(shown), -1)[:, :2].astype(np.float32)
+    def logits(batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return batch.reshape(len(batch), -1)[:, :2].astype(np.float32)
 
     defence = defences.parse("crop-rescale")
     defended_logits = defended(logits, defence, 3, images)

@@ -48,9 +48,9 @@ def test_answers_as_a_plain_session_does_and_repeats_exactly(write_model: Write)
 
 def test_a_smaller_batch_after_a_larger_one_reuses_the_buffer_without_leftovers(write_model: Write) -> None:
     engine, batch = open_engine(write_model(), threads=1), images(9)
-    whole = engine.logits(batch)
+    all_logits = engine.logits(batch)
     parts = [engine.logits(batch[start:stop]) for start, stop in ((0, 2), (2, 9))]
-    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(parts), all_logits, rtol=1e-6, atol=1e-6)
 
 
 def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
@@ -63,9 +63,9 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
         return np.zeros((2, 7), np.float32)
 
     engine._session = types.SimpleNamespace(run=run)
-    every = np.resize(np.arange(256, dtype=np.uint8), (2, 3, 8, 8))
-    engine.logits(every)
-    assert np.array_equal(fed["image"], (torch.from_numpy(every).float() / 255).numpy())
+    all_values = np.resize(np.arange(256, dtype=np.uint8), (2, 3, 8, 8))
+    engine.logits(all_values)
+    assert np.array_equal(fed["image"], (torch.from_numpy(all_values).float() / 255).numpy())
     assert np.unique(fed["image"]).size == 256
 
 
@@ -279,5 +279,5 @@ def test_opening_and_running_an_engine_needs_no_torch(write_model: Write) -> Non
         "assert engine.logits(np.zeros((2, 3, 8, 8), np.uint8)).shape == (2, 7)\n"
         "assert not any(name.partition('.')[0] == 'torch' for name in sys.modules if sys.modules[name])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

@@ -81,9 +81,9 @@ def test_pixels_between_the_steps_enter_unless_the_input_is_of_whole_numbers() -
     session = Recorder()
     SessionEngine(session, where="e", contract=CONTRACT).logits(between)
     assert np.array_equal(session.fed[0], between / np.float32(255))
-    whole = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
+    uint8 = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
     with pytest.raises(EngineError, match=r"needs uint8 images \(B, 3, .*, but got float32"):
-        whole.logits(between)
+        uint8.logits(between)
 
 
 def test_half_precision_input() -> None:

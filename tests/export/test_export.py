@@ -118,8 +118,8 @@ def test_the_log_names_each_engine_and_its_digest(run: Path, caplog: pytest.LogC
     assert [message.split(", ")[0] for message in engines] == [
         f"{item.path}: {item.manifest.engine.digest}" for item in exported
     ]
-    tried = [message for message in messages if message.startswith("int8, ")]
-    assert len(tried) == len(exported[1].manifest.settings["calibration_agreement"])
+    conversions = [message for message in messages if message.startswith("int8, ")]
+    assert len(conversions) == len(exported[1].manifest.settings["calibration_agreement"])
 
 
 def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None:
@@ -235,12 +235,12 @@ def test_options_are_checked_before_anything_is_converted(
         pytest.importorskip("tensorrt_rtx")
     steps: list[str] = []
     refused: list[SkinauditError] = []
-    wanted: dict[str, Any] = {"precisions": ["fp16"], "formats": [name], "options": BuildOptions(**options)}
-    assert export_run(run, **wanted, progress=steps.append, refused=refused.append) == ()
+    request: dict[str, Any] = {"precisions": ["fp16"], "formats": [name], "options": BuildOptions(**options)}
+    assert export_run(run, **request, progress=steps.append, refused=refused.append) == ()
     assert message in str(refused[0])
     assert steps == []
     with pytest.raises(InvalidInputError, match=message):
-        export_run(run, **wanted)
+        export_run(run, **request)
 
 
 def test_what_cannot_be_met_does_not_keep_the_other_formats_from_being_written(run: Path) -> None:
@@ -262,16 +262,16 @@ def refusing(reason: str) -> Format:
 
 def test_what_is_refused_does_not_keep_the_others_from_being_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
-    wanted: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
+    request: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
     refused: list[SkinauditError] = []
-    written = export_run(run, **wanted, refused=refused.append)
+    written = export_run(run, **request, refused=refused.append)
     assert [item.path.name for item in written] == ["fp32.onnx", "fp16.onnx"]
     assert [str(error).rpartition("engines")[2] for error in refused] == [
         "/fp32.pt2: cannot be built",
         "/fp16.pt2: cannot be built",
     ]
     with pytest.raises(InvalidInputError, match=r"fp32\.pt2: cannot be built"):
-        export_run(run, **wanted)
+        export_run(run, **request)
 
 
 def test_the_command_lists_what_was_written_and_ends_with_the_refusals(

@@ -78,5 +78,5 @@ def test_every_module_imports_without_torch_and_onnxruntime() -> None:
         "from skinaudit.export import calibration, export, parity, precision, to_onnx\n"
         "from skinaudit.engines import engine, onnx_graph, open, onnxruntime_\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

@@ -242,12 +242,12 @@ def test_layers_left_in_float_are_named_counted_and_fewer_than_half(
     monkeypatch.setattr(to_openvino, "ENOUGH", 1.01)
     monkeypatch.setattr(to_openvino, "_STEP", 1)
     built = build_openvino(request(graph, calibration, tmp_path / "int8.xml", "int8"))
-    kept = len(built.kept)
+    kept_count = len(built.kept)
     assert built.settings["layers_in_float"] == list(built.kept)
-    assert kept <= 1
-    assert built.found == ({"fp32": 1, "int8": 3} if kept else {"int8": 4})
+    assert kept_count <= 1
+    assert built.found == ({"fp32": 1, "int8": 3} if kept_count else {"int8": 4})
     assert list(built.settings["calibration_agreement"]) == ["0", "1"]
-    check_found(built.found, asked="int8", source=graph, where="e", kept=kept)
+    check_found(built.found, asked="int8", source=graph, where="e", kept=kept_count)
     with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers"):
         check_found({"fp32": 2, "int8": 2}, asked="int8", source=graph, where="e", kept=2)
 

@@ -189,10 +189,10 @@ def fp16_overflow_on_noise(lab: Lab, folder: Path) -> Path:
     """
     model = lab.model()
     _add_unread_channel(model)
-    held = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
+    batches = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
     calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
     usual, odd = (
-        _peaks(model, images)[-1] for images in (np.concatenate([*held, calibration.images]), noise(lab, calibration))
+        _peaks(model, images)[-1] for images in (np.concatenate([*batches, calibration.images]), noise(lab, calibration))
     )
     assert odd > 3 * usual
     return _overflowing(lab, "fp16_overflow_on_noise", model, -1, 2 * FP16_LARGEST / odd)

@@ -40,8 +40,8 @@ def export_all(lab: Lab) -> None:
 
 
 def calibration(lab: Lab) -> Calibration:
-    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
-    return Calibration(whole.images[:64], whole.digest)
+    stored = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    return Calibration(stored.images[:64], stored.digest)
 
 
 def _in_graph(surgery: Surgery, base: str) -> Fault:
@@ -69,11 +69,11 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
 def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
     """An engine under the manifest of the honest one, with its own digests and the honest graph beside it."""
     manifest = read_engine_manifest(lab.run / "engines" / honest)
-    here = record(path, relative_to=path.parent)
+    engine = record(path, relative_to=path.parent)
     beside = tuple(record(companion, relative_to=path.parent) for companion in companions)
     reference, graph = (replace(item, file=f"../{item.file}") for item in (manifest.reference, manifest.graph))
     manifest = replace(
-        manifest, engine=here, companions=beside, reference=reference, graph=graph, run="../..",
+        manifest, engine=engine, companions=beside, reference=reference, graph=graph, run="../..",
         lineage={**manifest.lineage},
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)

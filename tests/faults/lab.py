@@ -185,9 +185,9 @@ def plant(
     path = lab.run / "engines" / "planted" / f"{name}.onnx"
     write_bytes(path, model.SerializeToString())
     honest = read_engine_manifest(lab.engine(base))
-    here = record(path, relative_to=path.parent)
+    engine = record(path, relative_to=path.parent)
     manifest = replace(
-        honest, engine=here, graph=here, found=found_precisions(model), run="../..",
+        honest, engine=engine, graph=engine, found=found_precisions(model), run="../..",
         reference=replace(honest.reference, file=f"../{honest.reference.file}"),
     )  # fmt: skip
     write_engine_manifest(claim(manifest), engine=path)

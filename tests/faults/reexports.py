@@ -85,8 +85,8 @@ def batch_norm_unfolded(model: ModelProto) -> None:
         change(tensors[node.input[1]], lambda value: value / 2)
         ones, zeros = np.ones_like(shift), np.zeros_like(shift)
         node.output[0] = f"{result}_plain"
-        more = [constant(model, value) for value in (2 * ones, shift, zeros, ones)]
-        return [node, helper.make_node("BatchNormalization", [node.output[0], *more], [result], epsilon=0.0)]
+        inputs = [constant(model, value) for value in (2 * ones, shift, zeros, ones)]
+        return [node, helper.make_node("BatchNormalization", [node.output[0], *inputs], [result], epsilon=0.0)]
 
     rewired(model, "Conv", build)
 

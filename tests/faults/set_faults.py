@@ -205,8 +205,8 @@ def near_copies(lab: Lab, folder: Path) -> Path:
     rows = np.arange(0, len(clean(run).labels), 5)
 
     def edited(old: AdversarialSet) -> dict[str, Any]:
-        kept = images_of(old)[rows]
-        edits = (kept, kept[..., ::-1], kept[..., ::-1, :], np.rot90(kept, 1, (2, 3)), np.roll(kept, 1, 3))
+        chosen = images_of(old)[rows]
+        edits = (chosen, chosen[..., ::-1], chosen[..., ::-1, :], np.rot90(chosen, 1, (2, 3)), np.roll(chosen, 1, 3))
         images = np.ascontiguousarray(np.concatenate(edits))
         ids = tuple(f"picture{row}" for row in range(len(images)))
         new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(old.labels[rows], len(edits))}

@@ -37,9 +37,9 @@ def proof_of(engine: Path) -> Proof:
 
 def converted(lab: Lab, name: str) -> Path:
     """The lab's fp32 graph in a precision of the exporter, with what its manifest would say."""
-    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
     rules = PRECISIONS[name]
-    result = rules.convert(lab.model(), Calibration(whole.images[:32], whole.digest), where="test")
+    result = rules.convert(lab.model(), Calibration(calibration.images[:32], calibration.digest), where="test")
     return plant(
         lab, f"proof-{name}", result.model, claim=lambda value: replace(value, asked=rules.name, settings=result.settings)
     )

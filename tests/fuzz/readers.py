@@ -70,9 +70,9 @@ def unprintable(value: Any, before: Any) -> bool:
 
 def other_set(value: AdversarialSet, before: AdversarialSet) -> bool:
     """A set has a digest over all of it, so every value that differs should have been refused."""
-    same = np.array_equal(value.source_logits, before.source_logits) and np.array_equal(value.labels, before.labels)
+    same_arrays = np.array_equal(value.source_logits, before.source_logits) and np.array_equal(value.labels, before.labels)
     pixels = all(np.array_equal(*pair) for pair in zip(value.batches(64), before.batches(64), strict=True))
-    return not same or not pixels or value.info != before.info or value.ids != before.ids
+    return not same_arrays or not pixels or value.info != before.info or value.ids != before.ids
 
 
 def passed(value: AuditResult, before: AuditResult) -> bool:
@@ -205,9 +205,9 @@ def fuzz(
         outcome, text = outcome_of(reader, path, before)
         outcomes[outcome] += 1
         if outcome in OUTCOMES[2:]:
-            kept = scratch / f"{work.name}-{seed}-{number}{path.suffix}"
-            kept.write_bytes(changed)
-            wrong.append(f"{outcome}: {kept.name}: {text}")
+            copy = scratch / f"{work.name}-{seed}-{number}{path.suffix}"
+            copy.write_bytes(changed)
+            wrong.append(f"{outcome}: {copy.name}: {text}")
         number += 1
     path.write_bytes(content)
     return outcomes, wrong

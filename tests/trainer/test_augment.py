@@ -51,8 +51,8 @@ def test_without_augmentation_images_stay_what_they_are() -> None:
 
 def test_half_of_the_images_are_warped_and_the_others_keep_their_pixels() -> None:
     images = torch.rand(400, 3, 8, 8, generator=generator(1))
-    kept = (affine(images, generator=generator()) == flips(images, generator=generator())).flatten(1).all(1)
-    assert 160 < int(kept.sum()) < 240
+    unwarped = (affine(images, generator=generator()) == flips(images, generator=generator())).flatten(1).all(1)
+    assert 160 < int(unwarped.sum()) < 240
 
 
 def test_a_warp_turns_by_any_angle_and_zooms_and_shifts_within_its_ranges() -> None:

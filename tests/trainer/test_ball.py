@@ -148,8 +148,8 @@ def test_l2_rounding_loses_little(eps: int, shape: str) -> None:
     assert within(rounded.numpy(), original.numpy(), threat_model).all()
     assert ((rounded.double() - point.double() * 255).abs() < 1).all()
     exact = (point.double() * 255 - original).flatten(1)
-    kept = (rounded.double() - original).flatten(1)
-    along = (exact * kept).sum(1) / exact.norm(dim=1) ** 2
+    on_grid = (rounded.double() - original).flatten(1)
+    along = (exact * on_grid).sum(1) / exact.norm(dim=1) ** 2
     assert (along > (0.98 if eps >= 128 else 0.75)).all()
 
 
@@ -164,9 +164,9 @@ def test_a_ball_without_another_point_of_the_grid_is_refused(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_clean_image_stays_the_clean_image(norm: str) -> None:
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
-    rounded = ball.to_grid(every.float() / 255, every, threat_model=ThreatModel(norm, Fraction(8)))  # type: ignore[arg-type]
-    assert torch.equal(rounded, every)
+    every_value = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
+    rounded = ball.to_grid(every_value.float() / 255, every_value, threat_model=ThreatModel(norm, Fraction(8)))  # type: ignore[arg-type]
+    assert torch.equal(rounded, every_value)
 
 
 def test_a_small_l2_perturbation_keeps_its_length_on_the_grid() -> None:

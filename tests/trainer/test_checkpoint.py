@@ -57,9 +57,9 @@ def test_a_restored_optimiser_goes_on_to_the_same_bits(tmp_path: Path, kind: str
 
 def test_a_truncated_or_foreign_file_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c", {"a": torch.zeros(100)}, {})
-    whole = (tmp_path / "c").read_bytes()
-    for length in (0, 5, 50, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "c").write_bytes(whole[:length])
+    content = (tmp_path / "c").read_bytes()
+    for length in (0, 5, 50, len(content) // 2, len(content) - 1):
+        (tmp_path / "c").write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"c: not a readable checkpoint .*delete it to train from the start"):
             checkpoint.load(tmp_path / "c")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")

@@ -24,9 +24,9 @@ def test_slices_cover_a_range_in_order(count: int, size: int) -> None:
 
 
 def test_pixels_are_divided_by_255_exactly_as_float32() -> None:
-    every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    pixels = to_pixels(every, device=torch.device("cpu")).numpy()
-    assert np.array_equal(pixels, every.astype(np.float32) / np.float32(255))
+    every_value = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    pixels = to_pixels(every_value, device=torch.device("cpu")).numpy()
+    assert np.array_equal(pixels, every_value.astype(np.float32) / np.float32(255))
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def test_predictions_under_attack_are_worse_and_repeatable() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))
     nn.init.normal_(model[1].weight, generator=torch.Generator().manual_seed(0))
     labels = logits_of(model, IMAGES).argmax(1)
-    done: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     settings = {"threat_model": ThreatModel("linf", Fraction(32)), "steps": 10, "seed": 1, "batch": 4}
-    first = pgd_predictions(model, IMAGES, labels, progress=lambda *at: done.append(at), **settings)  # type: ignore[arg-type]
+    first = pgd_predictions(model, IMAGES, labels, progress=lambda *at: steps.append(at), **settings)  # type: ignore[arg-type]
     again = pgd_predictions(model, IMAGES, labels, **settings)  # type: ignore[arg-type]
     assert np.array_equal(first, again)
     assert (first != labels).mean() > 0.5
-    assert done == [(4, 10), (8, 10), (10, 10)]
+    assert steps == [(4, 10), (8, 10), (10, 10)]
 
 
 def test_accuracy_and_balanced_accuracy_of_a_constant_answer() -> None:

@@ -28,8 +28,8 @@ def test_images_of_the_run_are_left_out_and_more_attacks_are_added(tiny_run: Pat
     assert written.external.left_out == {}
     assert {opened.info.source for opened in written.sets} == {read_run(run).weights.digest}
     stronger = plans_for(run, ("fgsm",), norm="linf", eps="8/255", settings={})
-    more = attack_external(run, hospital, stronger, name="hospital-b")
-    assert sorted(more.external.sets) == ["clean", "fgsm-linf-4", "fgsm-linf-8"]
+    extended = attack_external(run, hospital, stronger, name="hospital-b")
+    assert sorted(extended.external.sets) == ["clean", "fgsm-linf-4", "fgsm-linf-8"]
     with pytest.raises(InvalidInputError, match="holds sets of other data already"):
         attack_external(run, own, (fgsm,), name="hospital-b")
 

@@ -111,7 +111,7 @@ def test_gradients_are_those_at_weights_moved_against_the_model(model: nn.Module
     expected = torch.autograd.functional.jacobian(lambda w: (inputs @ w.T + before[1]).square().sum(), moved)
     move_weights_against(layer, loss, gamma=0.1)
     torch.testing.assert_close(layer.weight.grad, expected)
-    assert all(torch.equal(value, kept) for value, kept in zip(layer.parameters(), before, strict=True))
+    assert all(torch.equal(value, value_before) for value, value_before in zip(layer.parameters(), before, strict=True))
 
 
 def test_moved_weights_leave_no_trace_in_the_running_statistics(model: nn.Module) -> None:

@@ -166,8 +166,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1)
-    whole = RunFolder(tmp_path).checkpoint.read_bytes()
-    RunFolder(tmp_path).checkpoint.write_bytes(whole[: len(whole) // 2])
+    content = RunFolder(tmp_path).checkpoint.read_bytes()
+    RunFolder(tmp_path).checkpoint.write_bytes(content[: len(content) // 2])
     with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
         run(tmp_path, resume=True)
 

@@ -59,7 +59,7 @@ def test_any_number_of_steps_has_a_schedule(steps: int, warm_up: int) -> None:
 
 
 def test_a_resumed_schedule_goes_on_where_it_stood() -> None:
-    whole = rates(steps=12, warm_up=5)
+    undisturbed = rates(steps=12, warm_up=5)
     first = build_optimiser(nn.Linear(2, 2), RECIPE)
     schedule = build_schedule(first, RECIPE, steps=12, warm_up=5)
     for _ in range(7):
@@ -71,5 +71,5 @@ def test_a_resumed_schedule_goes_on_where_it_stood() -> None:
     resumed.load_state_dict(schedule.state_dict())
     second.step()
     resumed.step()
-    assert second.param_groups[0]["lr"] / RECIPE.learning_rate == pytest.approx(whole[8])
-    assert torch.equal(torch.tensor(resumed.get_last_lr()), torch.tensor([whole[8] * RECIPE.learning_rate] * 2))
+    assert second.param_groups[0]["lr"] / RECIPE.learning_rate == pytest.approx(undisturbed[8])
+    assert torch.equal(torch.tensor(resumed.get_last_lr()), torch.tensor([undisturbed[8] * RECIPE.learning_rate] * 2))

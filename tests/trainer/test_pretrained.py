@@ -150,9 +150,9 @@ def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes, suff
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     folded_file(tmp_path / "v1.pth", 0.1)
-    whole = (tmp_path / "v1.pth").read_bytes()
-    for length in (1, 10, 100, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "v1.pth").write_bytes(whole[:length])
+    content = (tmp_path / "v1.pth").read_bytes()
+    for length in (1, 10, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "v1.pth").write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"v1.pth: (not a safe weights file|holds no state dict)"):
             load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "v1.pth"))
 

@@ -37,17 +37,17 @@ class Job:
         for step in ACTION["runs"]["steps"]:
             if "if" in step and not self.holds(step["if"]):
                 continue
-            given = {name: self.fill(text) for name, text in step["env"].items()}
+            inputs = {name: self.fill(text) for name, text in step["env"].items()}
             files = {"GITHUB_STEP_SUMMARY": str(self.summary_file), "GITHUB_OUTPUT": str(self.output_file)}
-            done = self.shell(step["run"], **given, **files)
-            self.log += done.stdout + done.stderr
+            process = self.shell(step["run"], **inputs, **files)
+            self.log += process.stdout + process.stderr
             if self.output_file.exists() and "id" in step:
                 lines = self.output_file.read_text().splitlines()
                 self.values |= {
                     f"steps.{step['id']}.outputs.{name}": value for name, value in (line.split("=", 1) for line in lines)
                 }
-            if done.returncode:
-                return done.returncode
+            if process.returncode:
+                return process.returncode
         return 0
 
     def fill(self, text: str) -> str:

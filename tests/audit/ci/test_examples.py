@@ -33,8 +33,8 @@ def test_the_file_is_what_its_readers_schema_asks_for(schema: str, file: Path) -
     pytest.importorskip("check_jsonschema", reason="the schemas of CI files come with check-jsonschema, of the extra `dev`")
     name = schema if schema.startswith("custom.") else f"vendor.{schema}"
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", name, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_the_workflow_gives_the_action_only_what_it_takes() -> None:
@@ -71,13 +71,13 @@ def test_the_gitlab_job_ends_as_the_verdict_says(shell: Run, workplace: Path, tm
     variables = {**job["variables"], "ENGINE": f"{name}/engines/subject.onnx", "POLICY": "policy.toml"}
     policy = shell("skinaudit policy > policy.toml")
     assert policy.returncode == 0, policy.stderr
-    done = shell("\n".join([*job["before_script"], *job["script"]]), **variables)
-    assert done.returncode == ends, done.stderr
+    process = shell("\n".join([*job["before_script"], *job["script"]]), **variables)
+    assert process.returncode == ends, process.stderr
     assert (tmp_path / "pip.log").read_text() == "-m pip install --quiet skinaudit[cpu]\n"
     assert job["allow_failure"] == {"exit_codes": [3]}
-    kept = [job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]]
-    assert all((workplace / file).exists() for file in kept[1:])
-    assert (workplace / kept[0]).exists() is (name != "absent")
+    artifacts = [job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]]
+    assert all((workplace / file).exists() for file in artifacts[1:])
+    assert (workplace / artifacts[0]).exists() is (name != "absent")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def remote(shell: Run, workplace: Path) -> str:
     """A repository in the workplace with the hook, pushed once with the engine that passes."""
     if shutil.which("git") is None:
         pytest.skip("the hook is git's")
-    done = shell(
+    process = shell(
         f"""git init -q -b main .
         git init -q --bare ../remote.git
         git remote add origin ../remote.git
@@ -95,14 +95,14 @@ def remote(shell: Run, workplace: Path) -> str:
         git push -q origin main""",
         **IDENTITY,
     )
-    assert done.returncode == 0, done.stderr
-    assert "PASS: 2 sets are" in done.stderr
+    assert process.returncode == 0, process.stderr
+    assert "PASS: 2 sets are" in process.stderr
     return "main"
 
 
 def push(shell: Run, lines: str, **environment: str) -> tuple[int, str]:
-    done = shell(f"{lines}\ngit push -q origin HEAD 2>&1", **IDENTITY, **environment)
-    return done.returncode, done.stdout + done.stderr
+    process = shell(f"{lines}\ngit push -q origin HEAD 2>&1", **IDENTITY, **environment)
+    return process.returncode, process.stdout + process.stderr
 
 
 def test_the_hook_audits_what_a_push_publishes(shell: Run, workplace: Path, remote: str) -> None:

@@ -107,7 +107,7 @@ def test_under_a_name_in_capitals(planted: SimpleNamespace) -> None:
 
 def test_a_plan_whose_graph_is_missing_or_of_another_format(tmp_path: Path, lab: SimpleNamespace) -> None:
     run = lab.plant(tmp_path / "run", settings={})
-    plan, gone = run.engine.with_name("e.plan"), run.engine.with_name("gone.onnx")
+    plan, absent = run.engine.with_name("e.plan"), run.engine.with_name("gone.onnx")
     shutil.copy(run.engine, plan)
     manifest = read_engine_manifest(run.engine)
     own = record(plan, relative_to=plan.parent)
@@ -117,7 +117,7 @@ def test_a_plan_whose_graph_is_missing_or_of_another_format(tmp_path: Path, lab:
     assert honest.verdict is Verdict.PASS
     (note,) = told(honest)
     assert note.endswith("searched in fp32.onnx; according to the manifest the engine was built from this file")
-    for graph in (replace(manifest.graph, file=gone.name), own):
+    for graph in (replace(manifest.graph, file=absent.name), own):
         write_engine_manifest(replace(manifest, engine=own, graph=graph), engine=plan)
         result = audit_engine(plan)
         assert result.verdict is Verdict.INCONCLUSIVE

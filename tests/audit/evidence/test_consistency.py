@@ -126,27 +126,27 @@ def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
 
     engine = Plan(rare, taken=BatchRange(1, 32, 256))
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = check_consistency(engine, noise, batch_size=64, seed=0)
-    consistency = answer_once_more(before, engine, [answered], batch_size=64)
+    consistency = answer_once_more(before, engine, [answered_set], batch_size=64)
     assert before.identical
     assert (consistency.whole, consistency.flips, consistency.identical) == (100, 1, False)
-    assert answer_once_more(before, engine, [answered], batch_size=256) is before
+    assert answer_once_more(before, engine, [answered_set], batch_size=256) is before
 
 
 def test_whole_sets_are_answered_singly_where_logits_move_with_the_batch(noise: Any) -> None:
     """Quantisation with ranges of the batch: logits move, and whether classes do has to be known of all images."""
     engine = OfAnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
     logits = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
     consistency = answer_once_more(
-        check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered], batch_size=64
+        check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered_set], batch_size=64
     )
     assert (consistency.whole, consistency.flips) == (100, 0)
     assert consistency.largest > 0.05
     steady = OfAnyBatch(lambda logits: logits)
     before = check_consistency(steady, noise, batch_size=64, seed=0)
-    assert answer_once_more(before, steady, [answered], batch_size=64) is before
+    assert answer_once_more(before, steady, [answered_set], batch_size=64) is before
 
 
 def test_rare_classes_are_among_the_images() -> None:
@@ -192,9 +192,9 @@ def test_the_same_images_are_shown_again_at_the_end(noise: Any, calls: int, chan
 
     engine = OfAnyBatch(worn)
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = Consistency(35, (1,), True, True, 0.0, 0, ())
-    consistency = answer_later(before, engine, [answered], batch_size=64, seed=0)
+    consistency = answer_later(before, engine, [answered_set], batch_size=64, seed=0)
     assert consistency.later in (36, 64)
     assert consistency.later_changed == min(changed, consistency.later)
     assert (consistency.later_flips > 0) == (consistency.later_largest > 0.1) == bool(changed)

@@ -42,8 +42,8 @@ def coarse(pictures: Pictures) -> Pictures:
 
 def cropped(pictures: Pictures) -> Pictures:
     """Without a border of one pixel, enlarged to the whole side."""
-    kept = np.clip(np.rint(np.linspace(1, SIDE - 2, SIDE)), 0, SIDE - 1).astype(int)
-    return pictures[:, :, kept][:, :, :, kept]
+    columns = np.clip(np.rint(np.linspace(1, SIDE - 2, SIDE)), 0, SIDE - 1).astype(int)
+    return pictures[:, :, columns][:, :, :, columns]
 
 
 EDITS: dict[str, Callable[[Pictures], Pictures]] = {

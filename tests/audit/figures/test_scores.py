@@ -96,9 +96,9 @@ def test_answers_that_are_probabilities_are_taken_as_they_are() -> None:
     logits = RNG.normal(0, 2, (N, 2)).astype(np.float32)
     labels = ILL.astype(np.int64)
     plain = compared(logits, None, labels).engine
-    given = compared(softmax(logits).astype(np.float32), None, labels, probabilities=True).engine
-    assert given.brier == pytest.approx(plain.brier, abs=1e-6)
-    assert given.area.value == pytest.approx(plain.area.value, abs=1e-6)
+    of_probabilities = compared(softmax(logits).astype(np.float32), None, labels, probabilities=True).engine
+    assert of_probabilities.brier == pytest.approx(plain.brier, abs=1e-6)
+    assert of_probabilities.area.value == pytest.approx(plain.area.value, abs=1e-6)
 
 
 def test_calibration_error_in_bins_of_equal_size() -> None:

@@ -98,8 +98,8 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant for the baseline, benign for this engine: clean 0 of 300, at most 1.5% (limit: below 5.0%)"
-    assert shown in " ".join(reports.render("terminal", result).split())
+    line = "malignant for the baseline, benign for this engine: clean 0 of 300, at most 1.5% (limit: below 5.0%)"
+    assert line in " ".join(reports.render("terminal", result).split())
     assert "| clean | malignant to benign | 300 | - | - | 0 of 300, at most 1.5% | below 5.0% | **PASS** |" in (
         reports.render("markdown", result)
     )
@@ -222,8 +222,8 @@ def since_baseline(lost: int, percent: float, *, malignant: int = 175, known: bo
     turned = paired_drop(called, np.arange(malignant) >= lost, np.arange(malignant)) if known else None
     compared = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, malignant, lost, None, (), turned)
     policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
-    kept, gate = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (compared,)))
-    assert kept.judgement.verdict is PASS
+    other_gate, gate = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (compared,)))
+    assert other_gate.judgement.verdict is PASS
     assert gate.rule == "baseline-malignant-to-benign"
     return gate
 

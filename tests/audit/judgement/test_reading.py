@@ -243,13 +243,13 @@ def came_later(place: tuple[Any, ...]) -> bool:
 
 
 def test_no_key_can_be_taken_away(tmp_path: Path, written: dict[str, Any]) -> None:
-    tried = 0
+    count = 0
     for place in places(written):
         if isinstance(place[-1], str) and not set(place[:-1]) & set(FREE) and not came_later(place):
-            tried += 1
+            count += 1
             broken = changed(written, place, lambda inner, key: inner.pop(key))
             assert place[-1] in refused(tmp_path / "x.json", json.dumps(broken))
-    assert tried > 100
+    assert count > 100
 
 
 def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
@@ -362,14 +362,14 @@ COUNTED = ("images", "lesions", "right", "count", "lost", "gained", "flips", "qu
 
 
 def test_no_count_is_negative_and_no_share_beyond_one(tmp_path: Path, written: dict[str, Any]) -> None:
-    tried = set()
+    keys = set()
     for place in places(written):
         if isinstance(inner_of(written, place), str):
             continue
         wrong = -1 if place[-1] in COUNTED else 1.5 if str(place[-1]).endswith("_accuracy") else None
         if wrong is None or set(place[:-1]) & set(FREE):
             continue
-        tried.add(place[-1])
+        keys.add(place[-1])
 
         def put(inner: Any, key: Any, wrong: float = wrong) -> None:
             inner[key] = wrong
@@ -377,7 +377,7 @@ def test_no_count_is_negative_and_no_share_beyond_one(tmp_path: Path, written: d
         expected = "an integer of at least 0, found -1" if wrong < 0 else "a finite number from 0 to 1, found 1.5"
         message = refused(tmp_path / "x.json", json.dumps(changed(written, place, put)))
         assert f"{place[-1]} should be {expected}" in message
-    assert {"images", "right", "lost", "flips", "engine_accuracy", "source_accuracy"} <= tried
+    assert {"images", "right", "lost", "flips", "engine_accuracy", "source_accuracy"} <= keys
 
 
 def test_no_more_answers_are_right_than_there_are(tmp_path: Path, written: dict[str, Any]) -> None:

@@ -170,12 +170,12 @@ def test_every_identifier_is_there_once_and_every_reference_leads_somewhere(losi
     page = Page(text)
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(names) == len(set(names))
-    wanted = {value[1:] for _, attributes in page.elements for key, value in attributes.items() if key == "href" and value
+    targets = {value[1:] for _, attributes in page.elements for key, value in attributes.items() if key == "href" and value
               and value.startswith("#")}  # fmt: skip
-    wanted |= set(re.findall(r"url\(#([^)]+)\)", text))
-    wanted |= {str(attributes["aria-labelledby"]) for _, attributes in page.elements if "aria-labelledby" in attributes}
-    assert wanted <= set(names)
-    assert len(wanted) > 10
+    targets |= set(re.findall(r"url\(#([^)]+)\)", text))
+    targets |= {str(attributes["aria-labelledby"]) for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert targets <= set(names)
+    assert len(targets) > 10
 
 
 def test_figures_tables_and_scrolling_parts_are_told_to_those_who_do_not_see_them(losing: AuditResult) -> None:
@@ -237,14 +237,14 @@ def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditR
     rows = re.findall(r"<tr>.*?</tr>", page[page.index('id="gates"') : page.index('id="confusion"')], flags=re.DOTALL)
     gate_rows = [[text(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, flags=re.DOTALL)] for row in rows]
     gate_rows = [cells for cells in gate_rows if cells[0] != "set"]
-    wanted = []
+    expected = []
     for gate in losing.gates:
         about = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
         measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
         power = words.power(gate.power)
-        wanted.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", power, p])
+        expected.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", power, p])
     assert any(gate.power is not None for gate in losing.gates)
-    assert sorted(cells[:7] for cells in gate_rows) == sorted(wanted)
+    assert sorted(cells[:7] for cells in gate_rows) == sorted(expected)
     failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
     assert [cells[7] for cells in gate_rows[:failed]] == ["FAIL"] * failed
     assert failed > 2
@@ -299,8 +299,8 @@ def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult)
     flip = attacked.flipped[0]
     folder = losing.engine.parent
     for alt, entry in (("Clean image", clean), ("Adversarial image", attacked)):
-        shown = images[f"{alt} {flip.index} of {attacked.title}: melanoma"]
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))))
+        source = images[f"{alt} {flip.index} of {attacked.title}: melanoma"]
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
         assert np.array_equal(pixels.transpose(2, 0, 1), open_set(folder / entry.path).image(flip.index))
     assert f"perturbation \u00d7{127 // 24}" in page.text
     assert page.text.count("malignant called benign") >= len(losing.sets)
@@ -438,12 +438,12 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
 
 
 def test_many_classes_stand_in_rows_and_upright(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = render(losing)
-    assert 'class="confusion many"' not in few
+    page_of_few = render(losing)
+    assert 'class="confusion many"' not in page_of_few
     monkeypatch.setattr("skinaudit.audit.reports.html.MANY_CLASSES", 3)
     page = render(losing)
     Page(page)
-    assert page.count('class="confusion many"') == page.count('class="confusion') == few.count('class="confusion"')
+    assert page.count('class="confusion many"') == page.count('class="confusion') == page_of_few.count('class="confusion"')
     table = page.split("Sensitivity by class")[1].split("</table>")[0]
     rows = re.findall(r'<th scope="row">(\w+)', table)
     assert rows == [row.name for row in losing.sets[0].comparison.classes]

@@ -74,13 +74,13 @@ def test_the_page_is_quiet_whole_and_accessible(browser: Any, report: Path, axe:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     messages: list[str] = []
-    asked: list[str] = []
+    requested: list[str] = []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(report.as_uri())
     assert messages == []
-    assert [address for address in asked if not address.startswith("data:")] == [report.as_uri()]
+    assert [address for address in requested if not address.startswith("data:")] == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(UNLOADED) == []
     charts = page.evaluate(CHARTS)
@@ -114,16 +114,16 @@ def test_dark_and_light_differ_and_paper_is_white(browser: Any, report: Path) ->
 def test_everything_that_opens_or_scrolls_is_reached_by_keyboard(browser: Any, report: Path) -> None:
     page = browser.new_page(viewport={"width": 400, "height": 900})
     page.goto(report.as_uri())
-    wanted = page.evaluate("document.querySelectorAll('a[href], summary, details[open] .scroll, section > .scroll').length")
+    count = page.evaluate("document.querySelectorAll('a[href], summary, details[open] .scroll, section > .scroll').length")
     reached: set[str] = set()
-    for _ in range(wanted + 5):
+    for _ in range(count + 5):
         page.keyboard.press("Tab")
         reached.add(page.evaluate(WHERE))
         if page.evaluate("document.activeElement.matches('details:not([open]) > summary')"):
             page.keyboard.press("Enter")
             assert page.evaluate("document.activeElement.parentElement.open")
             page.keyboard.press("Enter")
-    assert len(reached - {"BODY"}) >= wanted
+    assert len(reached - {"BODY"}) >= count
     page.close()
 
 

@@ -63,13 +63,13 @@ def test_its_user_has_a_name_without_the_list_of_users(engine: Path) -> None:
 @confined
 @pytest.mark.parametrize("function", ["write", "read", "change_mode", "remove"])
 def test_it_cannot_touch_other_files(engine: Path, tmp_path: Path, function: str) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    path = kept / "file"
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    path = folder / "file"
     path.write_text("secret")
     path.chmod(0o600)
     with pytest.raises(EngineError, match=r"(PermissionError|Errno 13|Errno 1\b)"):
-        call(engine, function, str(kept if function == "remove" else path))
+        call(engine, function, str(folder if function == "remove" else path))
     assert path.read_text() == "secret"
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -24,8 +24,8 @@ def test_larger_files_may_take_more(tmp_path: Path) -> None:
     assert (round(first.seconds), round(second.seconds)) == (300, 400)
     assert first.memory <= second.memory
     assert first.written < second.written
-    given = bounds_of(large, Limits(seconds=2.5, memory=2**30))
-    assert (given.seconds, given.memory) == (2.5, 2**30)
+    bounds = bounds_of(large, Limits(seconds=2.5, memory=2**30))
+    assert (bounds.seconds, bounds.memory) == (2.5, 2**30)
     assert bounds_of(tmp_path / "absent.onnx", NO_LIMITS).size == 0
 
 

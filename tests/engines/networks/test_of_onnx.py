@@ -278,9 +278,9 @@ def function_of_a_standard_name(model: ModelProto) -> None:
 
 
 def second_answer(model: ModelProto) -> None:
-    more = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["batch", 7])
+    port = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["batch", 7])
     model.graph.node.append(helper.make_node("Neg", ["logits"], ["more"]))
-    model.graph.output.append(more)
+    model.graph.output.append(port)
 
 
 def clipped(model: ModelProto) -> None:

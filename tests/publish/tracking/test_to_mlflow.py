@@ -143,9 +143,9 @@ def test_what_was_broken_off_is_completed(entries: tuple[Entry, ...], store: str
     assert half.info.status == "RUNNING"
     (logged,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
     assert (logged.state, logged.run_id) == ("updated", half.info.run_id)
-    (whole,) = stored(store).values()
-    assert (whole.info.status, files(whole)) == ("FINISHED", set(entries[0].files))
-    assert len(history(store, whole.info.run_id, "epoch/loss")) == 6
+    (completed,) = stored(store).values()
+    assert (completed.info.status, files(completed)) == ("FINISHED", set(entries[0].files))
+    assert len(history(store, completed.info.run_id, "epoch/loss")) == 6
 
 
 @needs_mlflow
@@ -184,18 +184,18 @@ def test_a_deleted_experiment_is_not_written_to(entries: tuple[Entry, ...], stor
 @needs_mlflow
 def test_the_command(run: Path, store: str) -> None:
     arguments = ["track", str(run), *map(str, sorted((run / "audits").iterdir())), "--tracking-uri", store]
-    done = CliRunner().invoke(cli.commands, arguments)
-    assert done.exit_code == 0, done.output
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["logged", "logged", "logged", "store:"]
-    done = CliRunner().invoke(cli.commands, arguments)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["unchanged", "unchanged", "unchanged", "store:"]
+    outcome = CliRunner().invoke(cli.commands, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["logged", "logged", "logged", "store:"]
+    outcome = CliRunner().invoke(cli.commands, arguments)
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["unchanged", "unchanged", "unchanged", "store:"]
 
 
 def test_a_damaged_report_stops_before_anything_is_logged(run: Path, store: str, tmp_path: Path) -> None:
     bad = run / "audits" / "bad.json"
     bad.write_text("{")
-    done = CliRunner().invoke(cli.commands, ["track", str(run), str(bad), "--tracking-uri", store])
-    assert isinstance(done.exception, InvalidInputError)
+    outcome = CliRunner().invoke(cli.commands, ["track", str(run), str(bad), "--tracking-uri", store])
+    assert isinstance(outcome.exception, InvalidInputError)
     assert not (tmp_path / "tracking.db").exists()
 
 

@@ -140,8 +140,8 @@ def test_worst_is_never_worse_than_last(tiny: Tiny, threat_model: ThreatModel) -
         loss_and_broken(model, perturbed, labels) for perturbed in (worst, last)
     )
     assert (worst_broken >= last_broken).all()
-    same = worst_broken == last_broken
-    assert (worst_loss[same] >= last_loss[same] - 1e-4).all()
+    same_success = worst_broken == last_broken
+    assert (worst_loss[same_success] >= last_loss[same_success] - 1e-4).all()
     assert (worst_loss > last_loss + 1e-3).any()
 
 
@@ -255,9 +255,9 @@ def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel
     gradient, loss, _ = pgd.input_gradient(model, images, labels)
     gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
     optimum = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded())
-    held = model(optimum).argmax(1) == labels
-    assert 0.1 < held.float().mean() < 0.9
-    assert torch.equal(pgd._settled(loss, gain, share=1.0), held)
+    unbroken = model(optimum).argmax(1) == labels
+    assert 0.1 < unbroken.float().mean() < 0.9
+    assert torch.equal(pgd._settled(loss, gain, share=1.0), unbroken)
 
 
 def test_a_saturated_loss_settles_nothing() -> None:
@@ -343,10 +343,10 @@ def test_success_ranks_above_loss(earlier: int) -> None:
     """Three classes: a loss can be greater where the truth still leads. `earlier` have left the loop already."""
     recorded = torch.zeros(1 + earlier, 1, 1, 1)
     best = torch.full((1 + earlier,), -torch.inf, dtype=torch.float64)
-    for value, loss, lead, kept in ((1.0, 0.5, 0.1, 1.0), (2.0, 0.9, -0.1, 1.0), (3.0, 0.51, 0.1, 3.0)):
+    for value, loss, lead, expected in ((1.0, 0.5, 0.1, 1.0), (2.0, 0.9, -0.1, 1.0), (3.0, 0.51, 0.1, 3.0)):
         moved = torch.full((1, 1, 1, 1), value)
         recorded, best = pgd._record(recorded, best, torch.tensor([0]), moved, torch.tensor([loss]), torch.tensor([lead]))
-        assert recorded.flatten().tolist() == [kept, *[0.0] * earlier]
+        assert recorded.flatten().tolist() == [expected, *[0.0] * earlier]
 
 
 def test_a_targeted_attack_descends_to_its_class(tiny: Tiny) -> None:

@@ -108,11 +108,11 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(regroup: Callable[[str]
 
 def test_splits_and_summaries_know_no_names_of_classes(make_dataset: Make) -> None:
     labels, groups = np.repeat(np.arange(7), 30), np.arange(210)
-    known = make_dataset(labels, groups)
+    original = make_dataset(labels, groups)
     # other names, other flags: as if diagnosis 3 were the malignant one
     renamed = make_dataset(labels, groups, classes=tuple("gfedcba"), malignant=("d",))
     same_flags = make_dataset(labels, groups, classes=tuple("gfedcba"), malignant=("g", "e", "d"))
-    first, second = lesion_split(known, seed=3), lesion_split(same_flags, seed=3)
+    first, second = lesion_split(original, seed=3), lesion_split(same_flags, seed=3)
     assert first.test.tolist() == second.test.tolist()
     assert list(summarise(renamed, second).counts) == list("gfedcba")
     assert not any("--classes" in note for note in summarise(renamed, second).notes)

@@ -230,17 +230,17 @@ def test_every_truncation_is_noticed_or_harmless(tmp_path: Path, suffix: str) ->
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     intact = decoded(path)
     noticed = 0
-    for length in range(0, len(whole), 7):
-        path.write_bytes(whole[:length])
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
         result = decode_file(path, size=8)
         if isinstance(result, Unreadable):
             noticed += 1
         else:
             np.testing.assert_array_equal(result.pixels, intact)
-    assert noticed > 0.9 * len(whole) / 7
+    assert noticed > 0.9 * len(content) / 7
 
 
 def test_order_is_kept_over_threads_and_batches(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_digest_of_copies(tmp_path: Path) -> None:
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
     paths = [tmp_path / name for name in "abc"]
-    same, different, absent = digest_copies([(paths[0], paths[1]), (paths[1], paths[2]), (tmp_path / "d",)])
-    assert same == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    equal_digest, different, absent = digest_copies([(paths[0], paths[1]), (paths[1], paths[2]), (tmp_path / "d",)])
+    assert equal_digest == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
     assert isinstance(different, Unreadable)
     assert "2 files of this name that differ" in different.reason
     assert absent == Unreadable("no such file")

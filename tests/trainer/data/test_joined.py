@@ -26,8 +26,8 @@ def test_families_are_the_connected_components(rows: list[tuple[int, int, int]])
             near = {
                 candidate
                 for candidate, row in enumerate(rows)
-                for known in reached
-                if any(a == b >= 0 for a, b in zip(row, rows[known], strict=True))
+                for reached_row in reached
+                if any(a == b >= 0 for a, b in zip(row, rows[reached_row], strict=True))
             }
             grew = not near <= reached
             reached |= near

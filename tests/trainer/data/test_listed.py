@@ -103,8 +103,8 @@ def test_patients_stay_together_and_leaks_of_them_are_counted(tmp_path: Path, ki
     partition = split(dataset, kind=kind, seed=0)
     summary = summarise(dataset, partition)
     assert dataset.patients is not None
-    seen = set(dataset.patients[np.concatenate([partition.train, partition.val])].tolist()) - {-1}
-    shared = len(seen & set(dataset.patients[partition.test].tolist()))
+    used_patients = set(dataset.patients[np.concatenate([partition.train, partition.val])].tolist()) - {-1}
+    shared = len(used_patients & set(dataset.patients[partition.test].tolist()))
     assert (partition.leaked_lesions, partition.leaked_patients) == (0, shared)
     assert (shared > 0) == leaks
     text = "\n".join(summary.lines())

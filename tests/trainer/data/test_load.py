@@ -248,8 +248,8 @@ class TestSources:
     def test_folder_without_a_table(self, tmp_path: Path, cache: Path) -> None:
         message = refused(tmp_path, cache)
         assert message.startswith(f"{tmp_path}: no images that skinaudit knows how to read")
-        for known in ("HAM10000", "ISIC 2018 Task 3", "folders named after the classes"):
-            assert known in message
+        for title in ("HAM10000", "ISIC 2018 Task 3", "folders named after the classes"):
+            assert title in message
 
     def test_folder_with_both_tables(self, ham: Path, isic: Path, cache: Path) -> None:
         assert ham.parent == isic.parent

@@ -137,8 +137,8 @@ def test_unusable_content(tmp_path: Path, kind: str, expected: str) -> None:
 
 def test_truncated_and_foreign_archives(tmp_path: Path) -> None:
     path = write(tmp_path / "some.npz", arrays())
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"\x93NUMPY"):
+    archive = path.read_bytes()
+    for content in (archive[: len(archive) // 2], b"", b"\x93NUMPY"):
         path.write_bytes(content)
         with pytest.raises(InvalidInputError, match=r"train_images cannot be read .*; download it again"):
             load(str(path), size=28, cache=tmp_path / "cache")

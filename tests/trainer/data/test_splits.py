@@ -49,8 +49,8 @@ def check(dataset: Dataset, partition: Split) -> None:
         assert part.dtype == np.int64
         assert len(part)
         assert (np.diff(part) > 0).all()
-    seen = set(dataset.groups[np.concatenate(parts[:2])].tolist())
-    assert partition.leaked_lesions == len(seen & set(dataset.groups[partition.test].tolist()))
+    trained_lesions = set(dataset.groups[np.concatenate(parts[:2])].tolist())
+    assert partition.leaked_lesions == len(trained_lesions & set(dataset.groups[partition.test].tolist()))
 
 
 @pytest.mark.parametrize(

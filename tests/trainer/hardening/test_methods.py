@@ -46,13 +46,13 @@ def batch(model: nn.Module) -> Batch:
     )  # fmt: skip
 
 
-def loss_of(name: str, batch: Batch, perturbed: Tensor, **given: Any) -> tuple[Tensor, Tensor]:
-    method, settings = hardening.load(name, given)
+def loss_of(name: str, batch: Batch, perturbed: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    method, settings = hardening.load(name, options)
     return method.loss(batch, perturbed, **settings)
 
 
-def perturbed_by(name: str, batch: Batch, **given: Any) -> Tensor:
-    method, settings = hardening.load(name, given)
+def perturbed_by(name: str, batch: Batch, **options: Any) -> Tensor:
+    method, settings = hardening.load(name, options)
     return method.perturb(batch, **settings)
 
 

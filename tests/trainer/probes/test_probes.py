@@ -37,12 +37,12 @@ def find(model: nn.Module, target: nn.Module, name: str, *, norm: Norm = "linf",
 
     search, gated = load(name, model)
     settled: list[int] = []
-    points, asked = search(
+    points, queries_asked = search(
         answer, IMAGES, labels, start=None, threat_model=ThreatModel(norm, Fraction(eps)),
         generator=np.random.default_rng(1), tick=settled.append, queries=queries,
     )  # fmt: skip
     assert sum(settled) == len(IMAGES)
-    return labels, answer, points, asked, gated
+    return labels, answer, points, queries_asked, gated
 
 
 def moved(model: nn.Module) -> nn.Module:
@@ -56,10 +56,10 @@ def moved(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 2), ("l2", 200)])
 def test_what_is_found_lies_in_the_ball(model: nn.Module, name: str, norm: Norm, eps: int) -> None:
-    _, _, points, asked, _ = find(model, model, name, norm=norm, eps=eps)
+    _, _, points, queries_asked, _ = find(model, model, name, norm=norm, eps=eps)
     assert points.dtype == np.uint8
     assert within(points, IMAGES, ThreatModel(norm, Fraction(eps))).all()
-    assert len(IMAGES) <= asked <= 25 * len(IMAGES)
+    assert len(IMAGES) <= queries_asked <= 25 * len(IMAGES)
 
 
 def test_the_gradient_of_the_source_breaks_the_engine_built_from_it(model: nn.Module) -> None:

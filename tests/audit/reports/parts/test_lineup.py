@@ -29,11 +29,11 @@ def gate(verdict: Verdict, high: float, *, binding: bool = True, rule: str = "dr
 
 
 def test_figures_are_those_of_the_audits_in_the_given_order(audits: dict[str, AuditResult]) -> None:
-    given = [audits["rare"], audits["pass"], audits["foreign"]]
-    lineup = lined_up(*given)
+    in_order = [audits["rare"], audits["pass"], audits["foreign"]]
+    lineup = lined_up(*in_order)
     assert lineup.titles == ("clean", "pgd linf 24/255")
     assert len(lineup.audited) == 3
-    for entry, result in zip(lineup.audited, given, strict=True):
+    for entry, result in zip(lineup.audited, in_order, strict=True):
         assert (entry.verdict, entry.reason, entry.engine_digest) == (result.verdict, result.reason, result.engine_digest)
         for row, audited in zip(entry.sets, result.sets, strict=True):
             comparison = audited.comparison
@@ -69,8 +69,8 @@ def test_labels_are_as_short_as_they_can_be_and_name_no_machine(audits: dict[str
     ]  # fmt: skip
     again = line_up([(Path("v1.json"), audits["pass"]), (Path("/home/me/v2.json"), audits["pass"])])
     assert [entry.label for entry in again.entries] == ["v1.json", "v2.json"]
-    same = line_up([(Path("/a/v.json"), audits["pass"]), (Path("/b/v.json"), audits["pass"])])
-    assert [entry.label for entry in same.entries] == ["v.json (1)", "v.json (2)"]
+    alike = line_up([(Path("/a/v.json"), audits["pass"]), (Path("/b/v.json"), audits["pass"])])
+    assert [entry.label for entry in alike.entries] == ["v.json (1)", "v.json (2)"]
 
 
 def test_the_worst_gate() -> None:
