@@ -54,14 +54,15 @@ def main() -> None:
 
 Engines that `skinaudit export` built and compared. Graphs in fp8 and in the half precisions were emulated by ONNX Runtime.
 
-- *drift* of an image: the largest change of the lead that the source's answer has over any other class;
+- *drift* of an image: the engine changes the lead that the source's predicted class has over each other class; the
+  drift is the largest of these changes;
 - *margin* of an image: the smallest such lead;
 - *near ties*: images whose margin is at most their own drift;
 - *times emulated*: the median drift, divided by that of the fp32 reference emulated in the same precision;
-- *turned*: one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
+- *turned*: one 3x3 kernel of the fp16 graph, rotated by 90 degrees, in a random place.
 
-An audit doubts an engine whose median drift exceeds a share of the median margin: {allowed}. In fp16 and bf16 it
-compares with the emulation of the model itself instead.
+An audit reports an engine whose median drift is more than a certain share of the median margin: {allowed}. In fp16 and
+bf16 it compares with the drift of an emulation of the same model instead.
 
 {table(_HEADS, rows)}""",
         encoding="utf-8",

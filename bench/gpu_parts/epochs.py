@@ -115,5 +115,5 @@ def _graph_beside_the_attack(network: Network, work: Work, device: torch.device)
             for layer in model.modules():
                 if isinstance(layer, nn.Conv2d):
                     layer.weight.mul_(1.5)
-    shown = ", ".join(f"{most:.1e} ({share:.2%} of the values differ)" for most, share in zip(largest, moved, strict=True))
-    return f"{network.title}, largest difference of a pixel, on the first weights and on others: {shown}"
+    text = ", ".join(f"{most:.1e} ({share:.2%} of the values differ)" for most, share in zip(largest, moved, strict=True))
+    return f"{network.title}, largest difference of a pixel, on the first weights and on others: {text}"

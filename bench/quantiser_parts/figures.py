@@ -67,8 +67,8 @@ def quantise(quantiser: Quantiser, run: Path, sets: Sequence[AdversarialSet], *,
         engine = quantiser.open(path, threads=threads)
         weights = (path.with_suffix(".bin"),) if path.suffix == ".xml" else ()
         size = sum(file.stat().st_size for file in (path, *weights))
-        answered = tuple(set_figures(image_set, predictions(replay(engine, image_set).logits)) for image_set in sets)
-        return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, answered)
+        figures = tuple(set_figures(image_set, predictions(replay(engine, image_set).logits)) for image_set in sets)
+        return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, figures)
 
 
 def set_figures(image_set: AdversarialSet, answers: Indices) -> SetFigures:

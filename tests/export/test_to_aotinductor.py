@@ -157,9 +157,9 @@ def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_what_this_user_exported_needs_no_request_until_it_is_changed(package: Exported, tmp_path: Path) -> None:
     assert open_engine(package.path, threads=1).description.runtime == "aotinductor"
-    other = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
+    rewritten = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
     with pytest.raises(EngineError, match="pass --allow-code"):
-        open_engine(other, threads=1)
+        open_engine(rewritten, threads=1)
 
 
 @pytest.mark.slow

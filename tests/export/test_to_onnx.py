@@ -46,9 +46,9 @@ def test_the_same_weights_give_the_same_bytes_in_silence(
 
 
 def test_no_path_and_no_trace_of_the_exporting_machine_stays(graph: ModelProto) -> None:
-    found = content(graph)
+    stored = content(graph)
     for trace in (b"site-packages", b"stack_trace", b".py", b"namespace", b"/home", b"/tmp"):
-        assert trace not in found
+        assert trace not in stored
 
 
 def test_metadata_is_what_was_given_and_nothing_else(graph: ModelProto) -> None:
@@ -78,5 +78,5 @@ def test_every_module_imports_without_torch_and_onnxruntime() -> None:
         "from skinaudit.export import calibration, export, parity, precision, to_onnx\n"
         "from skinaudit.engines import engine, onnx_graph, open, onnxruntime_\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

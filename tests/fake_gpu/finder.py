@@ -63,10 +63,10 @@ def real_modules() -> Iterator[None]:
 def real_cuda() -> ModuleType:
     """The installed cuda-python: the enums of the fake are its own."""
     with real_modules():
-        kept = sys.modules.pop(CUDA, None)
+        fake = sys.modules.pop(CUDA, None)
         try:
             return importlib.import_module(CUDA)
         finally:
             sys.modules.pop(CUDA, None)
-            if kept is not None:
-                sys.modules[CUDA] = kept
+            if fake is not None:
+                sys.modules[CUDA] = fake

@@ -123,11 +123,11 @@ def codes_with_a_sign(model: ModelProto) -> None:
     node = readers[len(readers) // 2]
     (scale,) = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
     step = constant(model, numpy_helper.to_array(scale) * 2)
-    relu = next((one for one in model.graph.node if one.op_type == "Relu" and one.output[0] == node.input[0]), None)
-    for one in model.graph.node:
-        if one is node or (one.op_type == "DequantizeLinear" and one.input[0] == node.output[0]):
-            one.input[1] = step
-            del one.input[2:]
+    relu = next((one for other in model.graph.node if other.op_type == "Relu" and other.output[0] == node.input[0]), None)
+    for other in model.graph.node:
+        if other is node or (other.op_type == "DequantizeLinear" and other.input[0] == node.output[0]):
+            other.input[1] = step
+            del other.input[2:]
     node.attribute.append(helper.make_attribute("output_dtype", TensorProto.INT8))
     if relu is not None:
         node.input[0] = relu.input[0]

@@ -40,8 +40,8 @@ def export_all(lab: Lab) -> None:
 
 
 def calibration(lab: Lab) -> Calibration:
-    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
-    return Calibration(whole.images[:64], whole.digest)
+    stored = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    return Calibration(stored.images[:64], stored.digest)
 
 
 def _in_graph(surgery: Surgery, base: str) -> Fault:
@@ -69,11 +69,11 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
 def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
     """An engine under the manifest of the honest one, with its own digests and the honest graph beside it."""
     manifest = read_engine_manifest(lab.run / "engines" / honest)
-    here = record(path, relative_to=path.parent)
+    engine = record(path, relative_to=path.parent)
     beside = tuple(record(companion, relative_to=path.parent) for companion in companions)
-    reference, graph = (replace(one, file=f"../{one.file}") for one in (manifest.reference, manifest.graph))
+    reference, graph = (replace(item, file=f"../{item.file}") for item in (manifest.reference, manifest.graph))
     manifest = replace(
-        manifest, engine=here, companions=beside, reference=reference, graph=graph, run="../..",
+        manifest, engine=engine, companions=beside, reference=reference, graph=graph, run="../..",
         lineage={**manifest.lineage},
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
@@ -92,8 +92,8 @@ class Edit:
 
 
 def _nudge(value: NDArray[Any]) -> None:
-    one = value[3]
-    value[3] = np.clip(one * 1.5, -127, 127) if value.dtype == np.int8 else one * 1.1
+    channel = value[3]
+    value[3] = np.clip(channel * 1.5, -127, 127) if value.dtype == np.int8 else channel * 1.1
 
 
 def _swap(value: NDArray[Any]) -> None:
@@ -109,8 +109,8 @@ def _push(value: NDArray[Any]) -> None:
 
 
 EDITS = (
-    Edit("nudged filter", "one filter of a layer in the middle, larger", (4,), 5, _nudge),
-    Edit("swapped filters", "two filters exchanged, and not what reads them", (4,), 5, _swap),
+    Edit("nudged filter", "one filter of a middle layer, larger", (4,), 5, _nudge),
+    Edit("swapped filters", "two filters are exchanged, but not the weights of the next layer", (4,), 5, _swap),
     Edit("cleared kernel", "one depthwise kernel lost", (5,), 3, _clear),
     Edit("nudged last bias", "a constant on the logit of one class", (2,), -1, _push),
 )
@@ -243,13 +243,13 @@ def _writing(model: Any) -> Any:
 
 
 PROGRAMS = (
-    ("nudged filter", "one filter of a layer in the middle, a tenth larger", _scaled_filter),
-    ("swapped filters", "two filters exchanged, and not what reads them", _swapped),
+    ("nudged filter", "one filter of a middle layer, a tenth larger", _scaled_filter),
+    ("swapped filters", "two filters are exchanged, but not the weights of the next layer", _swapped),
     ("nudged bias", "a constant on the logit of one class", _pushed),
-    ("relu detector", "the mean of a corner beyond 0.97, by a ReLU", _detecting),
+    ("relu detector", "a ReLU that is positive if the mean of a corner is above 0.97", _detecting),
     ("writing detector", "the same, written into a view of the answer", _writing),
 )
-IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised", "random_noise"))
+IN_OPENVINO = tuple(detector for detector in DETECTORS if detector.__name__ not in ("binarised", "random_noise"))
 """What OpenVINO reads of ONNX, and does not fold."""
 
 FORMAT_FAULTS: tuple[Fault, ...] = (

@@ -58,8 +58,8 @@ def halved(honest: Evidence, *, engine: float, rounding: float, executed: str) -
 def test_half_precision_explains_what_it_does_to_the_reference(
     honest: Evidence, engine: float, rounding: float, executed: str, odd: bool
 ) -> None:
-    found = list(check(halved(honest, engine=engine, rounding=rounding, executed=executed)))
-    assert [finding.severity for finding in found] == [Severity.INCONCLUSIVE] * odd
+    findings = list(check(halved(honest, engine=engine, rounding=rounding, executed=executed)))
+    assert [finding.severity for finding in findings] == [Severity.INCONCLUSIVE] * odd
 
 
 def test_openvino_quantises_otherwise(honest: Evidence) -> None:

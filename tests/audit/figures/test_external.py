@@ -12,8 +12,10 @@ from skinaudit.audit.figures.statistics import Interval, wilson_interval
 
 @pytest.mark.parametrize(("rights", "by_chance"), [((280, 275), True), ((280, 200), False), ((200, 280), False)])
 def test_chance_explains_a_difference_of_its_own_size(rights: tuple[int, int], by_chance: bool) -> None:
-    own, there = (Estimate(right / 400, wilson_interval(right, 400), 400) for right in rights)
-    figure = ExternalFigure("clean", "accuracy", own, there, 0.5, own.value - there.value, _of_difference(own, there))
+    own, external = (Estimate(right / 400, wilson_interval(right, 400), 400) for right in rights)
+    figure = ExternalFigure(
+        "clean", "accuracy", own, external, 0.5, own.value - external.value, _of_difference(own, external)
+    )
     assert figure.by_chance is by_chance
 
 
@@ -23,8 +25,8 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
     covered = 0
     for first, second in zip(generator.binomial(150, 0.7, 400), generator.binomial(200, 0.6, 400), strict=True):
         own = Estimate(first / 150, wilson_interval(int(first), 150), 150)
-        there = Estimate(second / 200, wilson_interval(int(second), 200), 200)
-        interval = _of_difference(own, there)
+        external = Estimate(second / 200, wilson_interval(int(second), 200), 200)
+        interval = _of_difference(own, external)
         covered += interval.low <= 0.1 <= interval.high
     assert 0.92 <= covered / 400 <= 0.98
 
@@ -32,10 +34,10 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(("shift", "spread", "differs"), [(0, 10, False), (4, 10, False), (15, 10, True), (0, 30, True)])
 def test_looks_differ_in_the_middle_or_in_the_ends(shift: float, spread: float, differs: bool) -> None:
     own = np.random.default_rng(0).normal(100, 10, (500, len(STATISTICS))).astype(np.float32)
-    there = np.random.default_rng(1).normal(100 + shift, spread, (200, len(STATISTICS))).astype(np.float32)
-    found = looks(STATISTICS, own, there, confidence=0.95)
-    assert [look.differs for look in found] == [differs] * len(STATISTICS)
-    assert [look.name for look in found] == list(STATISTICS)
+    external = np.random.default_rng(1).normal(100 + shift, spread, (200, len(STATISTICS))).astype(np.float32)
+    differences = looks(STATISTICS, own, external, confidence=0.95)
+    assert [look.differs for look in differences] == [differs] * len(STATISTICS)
+    assert [look.name for look in differences] == list(STATISTICS)
 
 
 def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
@@ -43,6 +45,6 @@ def test_a_figure_without_an_own_test_has_nothing_to_explain() -> None:
 
 
 def test_without_training_pictures_nothing_looks_otherwise() -> None:
-    nothing = np.empty((0, len(STATISTICS)), np.float32)
-    there = np.ones((5, len(STATISTICS)), np.float32)
-    assert looks(STATISTICS, nothing, there, confidence=0.95) == looks(STATISTICS, there, nothing, confidence=0.95) == ()
+    empty = np.empty((0, len(STATISTICS)), np.float32)
+    external = np.ones((5, len(STATISTICS)), np.float32)
+    assert looks(STATISTICS, empty, external, confidence=0.95) == looks(STATISTICS, external, empty, confidence=0.95) == ()

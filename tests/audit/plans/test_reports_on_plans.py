@@ -42,7 +42,7 @@ def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     result = replace(result, description=about)
     assert batches_text(result).endswith("; the engine accepts only 1 or 4 to 16")
     assert precision_text(result) == "fp16 reported in 20 of 21 layers, 2 parts not reported"
-    tried = "batch sizes tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
-    assert batches_text(replace(result, description=replace(about, batches=()))) == tried
-    few = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
-    assert batches_text(replace(few, description=replace(about, batches=()))) == "batch sizes tried: 1, 7, 64, 129"
+    text = "batch sizes tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
+    assert batches_text(replace(result, description=replace(about, batches=()))) == text
+    few_sizes = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
+    assert batches_text(replace(few_sizes, description=replace(about, batches=()))) == "batch sizes tried: 1, 7, 64, 129"
