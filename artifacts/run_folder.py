@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -33,6 +34,11 @@ class RunFolder:
     def manifest(self) -> Path:
         """What the run is made of, written last: a run without it is not finished."""
         return self.path / RUN_FILE
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether anything bears the manifest's name; a folder or a pipe does, and reading it is refused."""
+        return os.path.lexists(self.manifest)
 
     @property
     def training_lock(self) -> Path:

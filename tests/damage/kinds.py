@@ -94,12 +94,15 @@ KINDS = (
         r"weights\.file .*",
         r"results(\.\w+)? .*",  # a set that was written after the training has none
         r"results\.\w+\.(?!accuracy ).*",
+        r"pictures(\.\w+)? .*",  # only images of another data set are compared with these
     )),
+    Kind("run manifest, for external images", "run/run.json", _EXTERNAL, only=("pictures", "operating_points")),
     Kind("run manifest, for a model card", "bare/run.json", _CARD, passing=False),
     Kind("engine manifest", "run/engines/subject.onnx.json", _AUDIT, free=(
         r"(engine|graph)\.file .*",  # the engine is named by who asks; this graph is the engine itself
         r"contract\.(input|output) .*",
         r"(run_name|device) .*",
+        r"operating_points \((removed|emptied)\)",  # those of the run count; a copy that differs is refused
         r"(parity|settings|created_with)\b.*",
         r"companions \(emptied\)",  # an ONNX file needs none
     )),
@@ -124,6 +127,7 @@ KINDS = (
     Kind("description of external sets", "run/external/hospital-b/external.json", _EXTERNAL, free=(
         r"(name|dataset|data) .*",
         r"(left_out|created_with|frames)\b.*",
+        r"sets\.\w+ \(renamed\)",  # a set is found by its file and digest, and its file says what it is
     )),
     Kind(
         "report on external images", "external-report.json", (*_EXTERNAL, "--baseline", "external-report.json"),
@@ -178,9 +182,8 @@ class Trial:
         """
         message = self.outcome.message
         tidy = message.isprintable() and len(message) < 800
-        named = any(
-            part in message for part in (Path(self.kind.file).name, "run/", "foreign.onnx", "policy: no ", "precision ")
-        )
+        files = (Path(self.kind.file).name, "run/", "foreign.onnx", "column.onnx")
+        named = any(part in message for part in (*files, "policy: no ", "precision "))
         return self.outcome.code == 2 and tidy and named
 
 

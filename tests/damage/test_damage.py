@@ -21,7 +21,7 @@ from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.judgement.policy import read_policy
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.errors import InvalidInputError
-from skinaudit.tests.damage.damages import at, changed, damaged, places, to_json
+from skinaudit.tests.damage.damages import at, changed, damaged, to_json
 from skinaudit.tests.damage.kinds import KINDS, Kind, Outcome, Trial, attempt, named, run, trials
 from skinaudit.tests.damage.workplace import build_workplace
 
@@ -82,13 +82,29 @@ def test_no_damage_of_a_field_crashes_or_passes(kind: Kind, workplace: Path) -> 
     assert tried > most // 2
 
 
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("run manifest", "model.arch (removed)"),
+        ("report of an earlier engine", "sets (emptied)"),
+        ("report of an earlier engine", "sets.0.comparison.images (large)"),
+        ("report of an earlier engine", "probes.0.drop.design_effect (negative)"),
+    ],
+)
+def test_what_once_ended_in_an_exception_is_refused(file: str, what: str, workplace: Path) -> None:
+    """Values of the right type that nothing can be computed from."""
+    (kind,) = (kind for kind in KINDS if kind.name == file)
+    (trial,) = trials(kind, workplace, wanted=lambda _, words: words == what)
+    assert trial.refused, trial.outcome
+
+
 @settings(max_examples=30)
 @given(data=st.data())
 def test_no_other_value_crashes_or_passes(workplace: Path, data: st.DataObject) -> None:
     """Any JSON value in any place; where only what the command does not rely on changed, it may pass."""
     kind = data.draw(st.sampled_from([kind for kind in KINDS if kind.passing]))
     value = kind.value(workplace)
-    place = data.draw(st.sampled_from(list(places(value))))
+    place = data.draw(st.sampled_from(list(kind.places(value))))
     leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
     new = data.draw(
         st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4)

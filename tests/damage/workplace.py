@@ -11,16 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.external import ExternalSets, write_external
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_manifest, read_run, record, write_run
 from skinaudit.artifacts.operating_point import fix_operating_point, malignant_scores
-from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.tests.audit.ci.conftest import write_linear
-from skinaudit.tests.linear_run import CONTRACT, Planted, pictures, plant, record_structure, templates, write_sets
+from skinaudit.tests.linear_run import (
+    CONTRACT,
+    Planted,
+    pictures,
+    plant,
+    record_pictures,
+    record_structure,
+    templates,
+    write_sets,
+)
 
 IMAGES = 588  # of the clean set: they count as 392 lesions, and 381 are needed to show a loss below 1 point
 _PAST_IMAGES = 420  # those that the report of the earlier format is about
@@ -166,20 +174,13 @@ def _write_run(folder: Path) -> None:
     )  # fmt: skip
     assert point is not None
     changed = replace(
-        manifest, operating_points=(point,), pictures=_write_pictures(folder, clean),
+        manifest, operating_points=(point,),
         model={**trained["model"], "arch": "linear"}, data=data, training=trained["training"], results=results,
         created_with=trained["created_with"],
     )  # fmt: skip
     write_run(folder, changed)
     record_structure(folder)
-
-
-def _write_pictures(folder: Path, clean: AdversarialSet) -> FileRecord:
-    """The record of a run whose pictures are those of its test, as if half of them were of its training."""
-    (images,), parts = clean.batches(len(clean)), np.split(np.arange(len(clean)), [len(clean) // 2, len(clean) // 2])
-    frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
-    write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
-    return record(folder / "pictures.safetensors", relative_to=folder)
+    record_pictures(folder)
 
 
 def _write_external(run: Path) -> None:

@@ -44,10 +44,12 @@ def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleName
     write_json(run / "audits" / "old.json", {"kind": "skinaudit-audit/2", "engine": "x"})
     (run / "audits" / "half.json").write_text('{"kind"')
     (run / "sets" / "pgd-dlr-linf-4.safetensors").write_bytes(b"junk")
+    (run / "engines" / "fp16.onnx.json").write_text('{"kind": 7}')
     found = read_run_record(run)
     assert len(found.audits) == 2
     assert set(found.left_out) == {
         "audit other.json", "audit foreign.json", "audit old.json", "audit half.json", "set pgd-dlr-linf-4",
+        "manifest fp16.onnx.json",
     }  # fmt: skip
     assert found.left_out["audit other.json"] == "is about the weights bbbbbbbbbbbb"
     assert "is missing" in found.left_out["audit old.json"]

@@ -20,8 +20,8 @@ from skinaudit.audit.figures.statistics import Interval
 
 
 def external(honest: Evidence, difference: Interval, name: str = BALANCED, **clean: object) -> Evidence:
-    own, there = Estimate(0.7, Interval(0.65, 0.75), 400), Estimate(0.5, Interval(0.45, 0.55), 400)
-    figure = ExternalFigure("clean", name, own, there, 0.5, 0.2, difference)
+    own, external_estimate = Estimate(0.7, Interval(0.65, 0.75), 400), Estimate(0.5, Interval(0.45, 0.55), 400)
+    figure = ExternalFigure("clean", name, own, external_estimate, 0.5, 0.2, difference)
     return replace(
         change_set(honest, 0, **clean), external=ExternalResult("hospital-b", "Hospital B", "A", 0.95, (figure,), ())
     )
