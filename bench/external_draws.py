@@ -44,22 +44,22 @@ Mix = Callable[[InputContract], Mapping[str, float]]
 
 MIXES: Mapping[str, Mix] = {
     "the same": lambda _: {},
-    "half as many benign lesions": lambda about: dict.fromkeys(_benign(about), 0.5),
-    "a fifth of the benign lesions": lambda about: dict.fromkeys(_benign(about), 0.2),
-    "of the malignant classes the first alone": lambda about: dict.fromkeys(about.malignant[1:], 0.0),
-    "of the malignant classes all but the first": lambda about: dict.fromkeys(about.malignant[:1], 0.0),
+    "half as many benign lesions": lambda contract: dict.fromkeys(_benign(contract), 0.5),
+    "a fifth of the benign lesions": lambda contract: dict.fromkeys(_benign(contract), 0.2),
+    "of the malignant classes the first alone": lambda contract: dict.fromkeys(contract.malignant[1:], 0.0),
+    "of the malignant classes all but the first": lambda contract: dict.fromkeys(contract.malignant[:1], 0.0),
 }
 
 
-def _benign(about: InputContract) -> list[str]:
-    return [name for name in about.classes if name not in about.malignant]
+def _benign(contract: InputContract) -> list[str]:
+    return [name for name in contract.classes if name not in contract.malignant]
 
 
 def pooled(parts: Sequence[AdversarialSet]) -> AdversarialSet:
     """Several sets as one, whose lesions are told apart; without images."""
     groups, above = [], 0
     for part in parts:
-        groups.append(part.group + above)
+        groups.append(np.unique(part.group, return_inverse=True)[1] + above)
         above = int(groups[-1].max()) + 1
     return replace(
         parts[0], labels=np.concatenate([part.labels for part in parts]), group=np.concatenate(groups),
@@ -127,17 +127,17 @@ def main() -> None:
     options = parser.parse_args()
     own = open_set(RunFolder(options.run).set_file("clean"))
     pool = pooled([own, open_set(options.external / "clean.safetensors")])
-    about = pool.info.contract
+    contract = pool.info.contract
     right = predictions(pool.source_logits) == pool.labels
     lines = [
         f"{len(pool):,} images of {len(np.unique(pool.group)):,} lesions that the run was not trained on; accuracy "
-        f"{right.mean():.1%}, always {about.classes[np.bincount(pool.labels).argmax()]} "
+        f"{right.mean():.1%}, always {contract.classes[np.bincount(pool.labels).argmax()]} "
         f"{np.bincount(pool.labels).max() / len(pool):.1%}; own test of {len(own):,} images; {options.rounds} rounds.", "",
         "| external images | their mix of classes | " + " | ".join(f"{size} images" for size in SIZES) + " |",
         "|:--|:--|" + "--:|" * len(SIZES),
     ]  # fmt: skip
     for name, mix in MIXES.items():
-        shares = mix(about)
+        shares = mix(contract)
         cells = []
         for size in SIZES:
             generator = np.random.default_rng(0)

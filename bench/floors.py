@@ -71,8 +71,8 @@ def wrong(images: int, together: int, *, draws: int, seed: int) -> Counter[tuple
     counts = Counter[tuple[str, str]]()
     for _ in range(draws):
         labels, answers, groups = _drawn(images, together, contract, generator)
-        about: dict[str, Any] = {"labels": labels, "groups": groups, "contract": contract, "confidence": 0.95}
-        compared = compare(answers, None, engine_clean=None, **about)
+        common: dict[str, Any] = {"labels": labels, "groups": groups, "contract": contract, "confidence": 0.95}
+        compared = compare(answers, None, engine_clean=None, **common)
         of_set: Any = SimpleNamespace(name="clean", title="clean", attack="clean", comparison=compared, subgroups=())
         for figure, floor in zip(FIGURES, floors, strict=True):
             (gate,) = judge([of_set], [], policy := Policy(floors={"clean": floor}))

@@ -176,8 +176,8 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
     sections = []
     for name, result in results.items():
         title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
-        took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
-        sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{_body(result)}")
+        duration = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
+        sections.append(f"\n## {title}\n\nPart `{name}`{duration}.\n\n{_body(result)}")
     used = versions("torch", "onnx", *LIBRARIES)
     head = f"""# On a GPU
 

@@ -113,10 +113,10 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
     sizes = generator.choice([1, 2, 3], images, p=[0.74, 0.19, 0.07])
     groups = np.repeat(np.arange(images), sizes)[:images]
     labels = np.where(generator.random(images)[groups] < MALIGNANT_SHARE, 0, 1)
-    about: dict[str, tuple[str, ...]] = {
+    values: dict[str, tuple[str, ...]] = {
         name: _drawn_values(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
     }
-    columns, at_site, policy = columns_of(about), np.array([value == truth.site for value in about["site"]]), Policy()
+    columns, at_site, policy = columns_of(values), np.array([value == truth.site for value in values["site"]]), Policy()
     answers = []
     for number in range(3):
         of_set = truth if number < truth.sets else replace(truth, loss=0.0)

@@ -62,9 +62,9 @@ def reseal(run: Path) -> None:
     digest = digest_file(engine)
     edit(
         engine.with_name("fp32.onnx.json"),
-        lambda m: (
-            *(m[name].update(digest=digest) for name in ("engine", "reference", "graph")),
-            m["lineage"].update(onnx=digest),
+        lambda manifest: (
+            *(manifest[name].update(digest=digest) for name in ("engine", "reference", "graph")),
+            manifest["lineage"].update(onnx=digest),
         ),
     )
 
@@ -191,7 +191,7 @@ def truncated_run_manifest(run: Path, folder: Path) -> Arguments:
 
 
 def incomplete_run_manifest(run: Path, folder: Path) -> Arguments:
-    edit(run / "run.json", lambda m: m.pop("weights"))
+    edit(run / "run.json", lambda manifest: manifest.pop("weights"))
     return audit(run)
 
 
@@ -203,13 +203,13 @@ def no_engine_manifest(run: Path, folder: Path) -> Arguments:
 def swapped_labels(run: Path, folder: Path) -> Arguments:
     edit(
         run / "engines" / "fp32.onnx.json",
-        lambda m: m["contract"].update(classes=["nv", "mel", *m["contract"]["classes"][2:]]),
+        lambda manifest: manifest["contract"].update(classes=["nv", "mel", *manifest["contract"]["classes"][2:]]),
     )
     return audit(run)
 
 
 def another_runs_engine(run: Path, folder: Path) -> Arguments:
-    edit(run / "engines" / "fp32.onnx.json", lambda m: m["lineage"].update(weights="sha256:" + 64 * "0"))
+    edit(run / "engines" / "fp32.onnx.json", lambda manifest: manifest["lineage"].update(weights="sha256:" + 64 * "0"))
     return audit(run)
 
 
@@ -292,7 +292,7 @@ def unknown_runtime(run: Path, folder: Path) -> Arguments:
     engine = run / "engines" / "fp32.onnx"
     engine.rename(engine.with_suffix(".coreml"))
     (run / "engines" / "fp32.onnx.json").rename(run / "engines" / "fp32.coreml.json")
-    edit(run / "engines" / "fp32.coreml.json", lambda m: m["engine"].update(file="fp32.coreml"))
+    edit(run / "engines" / "fp32.coreml.json", lambda manifest: manifest["engine"].update(file="fp32.coreml"))
     return ["audit", str(engine.with_suffix(".coreml"))]
 
 

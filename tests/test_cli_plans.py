@@ -134,16 +134,16 @@ def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> No
 @pytest.mark.parametrize("name", EACH)
 def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, name: str) -> None:
     report = machine.audit(machine.plan(name))
-    about, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
+    description, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
     precision, is_rtx = name.partition(".")[0], name.endswith(RTX)
-    assert (about["provider"], about["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
+    assert (description["provider"], description["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
     assert {1, 7, 32, 64, 128} <= set(report["consistency"]["sizes"])
     assert report["consistency"]["repeats"]
     assert report["asked"] == precision
     if is_rtx:
-        assert about["executed"] is None
+        assert description["executed"] is None
     else:
-        assert about["executed"].keys() == {precision}
+        assert description["executed"].keys() == {precision}
     assert rules.get("computed-precision") == (None if precision == "fp32" else "note")
     assert not {"precision", "determinism", "execution", "emulation"} & set(rules)
     assert rules.get("batch-dependence", "note") == "note"

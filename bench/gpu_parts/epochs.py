@@ -32,12 +32,12 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     figures: dict[str, Any] = {}
 
     def answer() -> Answer:
-        about = (
+        caption = (
             f"{work.images} random images, batch {work.batch}, PGD-{work.steps}, AdamW, median of {settings.rounds} epochs."
         )
         comparisons = figures.get("graph", {}).values()
         equal = "".join(f"- CUDA graph beside the attack as it is: {comparison}\n" for comparison in comparisons)
-        return Answer(f"{about}\n\n{table(('network', 'contestant', 'images/s', 'preparing, s'), rows)}\n{equal}", figures)
+        return Answer(f"{caption}\n\n{table(('network', 'contestant', 'images/s', 'preparing, s'), rows)}\n{equal}", figures)
 
     if settings.provider == "cuda":
         figures["graph"] = {}

@@ -52,8 +52,10 @@ def measure(settings: Settings, keep: Keep) -> Answer:
             return float((frozen(moved).argmax(1) == truth).float().mean())
 
     def answer() -> Answer:
-        about = f"{count} clean images of {pixels.shape[-1]}x{pixels.shape[-1]} as one batch, {threat_model}, one run each."
-        return Answer(f"{about}\n\n{table(('attack', 'seconds', 'robust accuracy'), rows)}", figures)
+        caption = (
+            f"{count} clean images of {pixels.shape[-1]}x{pixels.shape[-1]} as one batch, {threat_model}, one run each."
+        )
+        return Answer(f"{caption}\n\n{table(('attack', 'seconds', 'robust accuracy'), rows)}", figures)
 
     attacked("pgd", {"steps": 2})  # the first passes choose kernels
     ways: dict[str, Callable[[], float]] = {_EVALUATING: evaluating}

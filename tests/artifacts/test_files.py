@@ -245,8 +245,8 @@ def test_a_process_that_is_killed_at_a_step_of_a_write_leaves_the_old_file_or_th
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_full_disk_at_a_step_of_a_write_is_one_line(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(at: str, target: Path) -> None:
-        if at == step:
+    def full(reached_step: str, target: Path) -> None:
+        if reached_step == step:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     target = tmp_path / "file"

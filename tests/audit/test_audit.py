@@ -352,8 +352,8 @@ def plant_reference(planted: Any, settings: dict[str, Any], *operators: str) -> 
 def test_an_engine_that_the_runtime_only_emulated_cannot_pass(
     tmp_path: Path, lab: SimpleNamespace, opened: list[Any]
 ) -> None:
-    for about, expected in (({}, Verdict.PASS), ({"emulation": "rounded between layers"}, Verdict.INCONCLUSIVE)):
-        planted = lab.plant(tmp_path / str(len(about)), settings={"about": about})
+    for changes, expected in (({}, Verdict.PASS), ({"emulation": "rounded between layers"}, Verdict.INCONCLUSIVE)):
+        planted = lab.plant(tmp_path / str(len(changes)), settings={"about": changes})
         assert audit_engine(planted.engine).verdict is expected
 
 

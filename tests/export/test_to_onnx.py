@@ -63,7 +63,7 @@ def test_the_model_is_left_as_it_was() -> None:
     model[0].bias.requires_grad_(False)
     to_onnx(model, size=8)
     assert model.training
-    assert [p.requires_grad for p in model.parameters()] == [True, False]
+    assert [parameter.requires_grad for parameter in model.parameters()] == [True, False]
 
 
 def test_without_onnxscript_the_extra_is_named(source: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,9 +131,9 @@ def test_fp16_weights_are_computed_in_fp32_and_not_called_fp16_for_how_they_are_
     exported: tuple[Exported, ...],
 ) -> None:
     """The runtime's own `runtimePrecision` says f16 of kernels such as brgconv_avx512_1x1_f32."""
-    about = open_engine(exported[1].path, threads=1).description
-    assert about.found == {"fp16": 28}
-    assert about.executed == {"fp32": 28}
+    description = open_engine(exported[1].path, threads=1).description
+    assert description.found == {"fp16": 28}
+    assert description.executed == {"fp32": 28}
 
 
 def test_an_audit_of_fp16_weights_emulates_what_the_device_does_not_compute(

@@ -50,13 +50,13 @@ def take_out() -> None:
 @contextmanager
 def real_modules() -> Iterator[None]:
     """Where the fakes themselves need the real module of a name."""
-    where = [index for index, finder in enumerate(sys.meta_path) if finder is _FINDER]
-    for index in reversed(where):
+    positions = [index for index, finder in enumerate(sys.meta_path) if finder is _FINDER]
+    for index in reversed(positions):
         del sys.meta_path[index]
     try:
         yield
     finally:
-        for index in where:
+        for index in positions:
             sys.meta_path.insert(index, _FINDER)
 
 

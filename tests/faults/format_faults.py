@@ -62,8 +62,8 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
             )
         return plant(lab, name, model, base=base)
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", summary, write, (PROVED,))
 
 
 def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
@@ -163,11 +163,11 @@ def _in_openvino(surgery: Surgery, precision: str) -> Fault:
         build_openvino(Request(model, precision, calibration(lab), lab.run, path, path.name))
         return placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {precision}.xml", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {precision}.xml", summary, write, (PROVED,))
 
 
-def _in_program(name: str, about: str, change: Callable[[Any], Any]) -> Fault:
+def _in_program(name: str, summary: str, change: Callable[[Any], Any]) -> Fault:
     """The program was traced from a changed model."""
 
     def write(lab: Lab, folder: Path) -> Path:
@@ -181,7 +181,7 @@ def _in_program(name: str, about: str, change: Callable[[Any], Any]) -> Fault:
         torch.export.save(trace(torch, model.eval(), order), path)
         return placed(lab, "fp32.pt2", path)
 
-    return Fault(f"{name}, .pt2", about, write, (PROVED,))
+    return Fault(f"{name}, .pt2", summary, write, (PROVED,))
 
 
 def _scaled_filter(model: Any) -> Any:

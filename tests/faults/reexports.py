@@ -105,9 +105,9 @@ def rescaled_layers(model: ModelProto) -> None:
     layers, generator = parameters(model, "Conv"), np.random.default_rng(0)
     for (first, bias), (depthwise, _) in zip(layers[::2], layers[1::2], strict=False):
         factor = generator.uniform(0.5, 2, (first.dims[0], 1, 1, 1)).astype(np.float32)
-        change(first, lambda value, by=factor: value * by)
-        change(bias, lambda value, by=factor: value * by.reshape(-1))
-        change(depthwise, lambda value, by=factor: value / by)
+        change(first, lambda value, scale=factor: value * scale)
+        change(bias, lambda value, scale=factor: value * scale.reshape(-1))
+        change(depthwise, lambda value, scale=factor: value / scale)
 
 
 def normalised_by_product(model: ModelProto) -> None:

@@ -58,7 +58,7 @@ def rewrite(
 def answers_to(run: Path, images: Images) -> NDArray[np.float32]:
     """What the run's engine answers."""
     engine = open_engine(engine_of(run), threads=THREADS)
-    return np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
+    return np.concatenate([engine.logits(images[start : start + 64]) for start in range(0, len(images), 64)])
 
 
 def seal(run: Path) -> Path:

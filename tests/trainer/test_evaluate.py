@@ -53,7 +53,7 @@ def test_predictions_under_attack_are_worse_and_repeatable() -> None:
     labels = logits_of(model, IMAGES).argmax(1)
     steps: list[tuple[int, int]] = []
     settings = {"threat_model": ThreatModel("linf", Fraction(32)), "steps": 10, "seed": 1, "batch": 4}
-    first = pgd_predictions(model, IMAGES, labels, progress=lambda *at: steps.append(at), **settings)  # type: ignore[arg-type]
+    first = pgd_predictions(model, IMAGES, labels, progress=lambda *step: steps.append(step), **settings)  # type: ignore[arg-type]
     again = pgd_predictions(model, IMAGES, labels, **settings)  # type: ignore[arg-type]
     assert np.array_equal(first, again)
     assert (first != labels).mean() > 0.5

@@ -131,8 +131,8 @@ def test_a_resumed_training_ends_with_the_same_bits(
     resumed = run(tmp_path / "parts", recipe, model=parts, hardening=hardening, resume=True)
     assert torch.equal(weights(whole), weights(parts))
     timed = ("seconds", "images_per_second")
-    assert [{k: v for k, v in line.items() if k not in timed} for line in resumed] == [
-        {k: v for k, v in line.items() if k not in timed} for line in history
+    assert [{key: value for key, value in line.items() if key not in timed} for line in resumed] == [
+        {key: value for key, value in line.items() if key not in timed} for line in history
     ]
     assert log_of(tmp_path / "parts") == resumed
 

@@ -118,7 +118,7 @@ def test_the_seed_makes_the_weights() -> None:
     def drawn(seed: int) -> torch.Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return torch.cat([p.flatten() for p in build("mobilenet", width=0.1).parameters()])
+            return torch.cat([parameter.flatten() for parameter in build("mobilenet", width=0.1).parameters()])
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))

@@ -62,8 +62,8 @@ def test_every_check_takes_the_damages_of_the_others(damaged: str, damage: str, 
     evidence = damages_of(damaged)[damage](honest)
     titles = {None, "clean", *(result.title for result in evidence.sets), *(probe.title for probe in evidence.probes)}
     for check in checks.names():
-        about, rules, _ = checks.load(check)
-        for finding in checks.run_checks(evidence, about):
+        check_function, rules, _ = checks.load(check)
+        for finding in checks.run_checks(evidence, check_function):
             assert finding.rule in RULES
             assert finding.text.strip()
             assert "\n" not in finding.text

@@ -27,7 +27,7 @@ class Job:
         self.shell, self.summary_file, self.output_file = shell, folder / "summary.md", folder / "output"
         named = {name.replace("_", "-"): value for name, value in inputs.items()}
         assert named.keys() <= ACTION["inputs"].keys()
-        self.values = {f"inputs.{name}": about.get("default", "") for name, about in ACTION["inputs"].items()}
+        self.values = {f"inputs.{name}": item.get("default", "") for name, item in ACTION["inputs"].items()}
         self.values |= {f"inputs.{name}": value for name, value in named.items()}
         self.values["github.action_path"] = "/the/action"
         self.log = ""
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, str]:
-        return {name: self.fill(about["value"]) for name, about in ACTION["outputs"].items()}
+        return {name: self.fill(item["value"]) for name, item in ACTION["outputs"].items()}
 
     @property
     def summary(self) -> str:

@@ -60,8 +60,8 @@ def test_a_lesion_with_both_kinds_of_images_couples_them() -> None:
     np.testing.assert_allclose(covariance, expected, rtol=1e-10)
 
 
-def compared(engine: NDArray[np.float32], source: NDArray[np.float32] | None, labels: NDArray[np.int64], **about: object):  # type: ignore[no-untyped-def]
-    settings = {"malignant": (1,), "confidence": 0.95, "probabilities": False, **about}
+def compared(engine: NDArray[np.float32], source: NDArray[np.float32] | None, labels: NDArray[np.int64], **changes: object):  # type: ignore[no-untyped-def]
+    settings = {"malignant": (1,), "confidence": 0.95, "probabilities": False, **changes}
     return compare_scores(engine, source, labels=labels, groups=np.arange(len(labels)), **settings)  # type: ignore[arg-type]
 
 

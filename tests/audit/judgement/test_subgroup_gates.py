@@ -155,7 +155,7 @@ def test_step_by_step_the_second_subgroup_is_compared_with_what_is_left() -> Non
 
 def test_the_number_of_subgroups_does_not_weaken_another_gate(lab: SimpleNamespace) -> None:
     (entry,) = sets_of(lab, wrong_on(ON_BACK, 0.3))
-    without = judge([replace(entry, subgroups=())], [], Policy())
+    without_subgroups = judge([replace(entry, subgroups=())], [], Policy())
     judged_all = judge([entry], [], Policy())
-    assert judged_all[: len(without)] == without
-    assert [gate.rule for gate in judged_all[len(without) :]] == [RULE, RULE]
+    assert judged_all[: len(without_subgroups)] == without_subgroups
+    assert [gate.rule for gate in judged_all[len(without_subgroups) :]] == [RULE, RULE]

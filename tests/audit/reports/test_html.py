@@ -228,8 +228,8 @@ def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResul
     assert positions == sorted(positions)
     for accuracy in (clean, strong, weak):
         assert f"engine {100 * accuracy:.1f}%" in curve
-    without = replace(losing, sets=tuple(entry for entry in losing.sets if entry.name != "pgd-weak"))
-    assert len(Page(render(without)).all("svg")) == 2
+    reduced = replace(losing, sets=tuple(entry for entry in losing.sets if entry.name != "pgd-weak"))
+    assert len(Page(render(reduced)).all("svg")) == 2
 
 
 def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditResult) -> None:
@@ -239,10 +239,10 @@ def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditR
     gate_rows = [cells for cells in gate_rows if cells[0] != "set"]
     expected = []
     for gate in losing.gates:
-        about = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
+        detail = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
         measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
         power = words.power(gate.power)
-        expected.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", power, p])
+        expected.append([gate.set, f"{words.QUESTIONS[gate.rule]}{detail}", measured, limit, f"{gate.images}", power, p])
     assert any(gate.power is not None for gate in losing.gates)
     assert sorted(cells[:7] for cells in gate_rows) == sorted(expected)
     failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
@@ -308,10 +308,10 @@ def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult)
 
 
 def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace, tmp_path: Path) -> None:
-    without = Page(render(losing, pictures=False))
-    assert without.all("img") == []
-    assert "The pictures were left out of this report." in without.text
-    assert "melanoma, called melanocytic nevus" in without.text
+    reduced = Page(render(losing, pictures=False))
+    assert reduced.all("img") == []
+    assert "The pictures were left out of this report." in reduced.text
+    assert "melanoma, called melanocytic nevus" in reduced.text
 
     path = losing.engine.parent / losing.sets[1].path
     path.rename(path.with_suffix(".away"))
@@ -383,7 +383,7 @@ def test_every_colour_can_be_read_in_both_schemes() -> None:
 
 
 def rgb(colour: str) -> NDArray[np.float64]:
-    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
+    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], np.float64)
 
 
 def contrast(foreground: NDArray[np.float64], background: NDArray[np.float64]) -> float:

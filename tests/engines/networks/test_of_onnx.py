@@ -206,7 +206,7 @@ def padded_and_valid(model: ModelProto) -> None:
 
 
 def channels_last(model: ModelProto) -> None:
-    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Relu")
     relu = model.graph.node[place]
     result, relu.output[0] = relu.output[0], "before"
     reorder = helper.make_node(
@@ -241,7 +241,7 @@ def second_result(model: ModelProto) -> None:
     """Dropout in training mode, which a second result of another Dropout switches on."""
     for name, number in (("one", 1.0), ("ratio", 0.3)):
         model.graph.initializer.append(numpy_helper.from_array(np.float32(number), name))
-    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Relu")
     relu = model.graph.node[place]
     result, relu.output[0] = relu.output[0], "before"
     model.graph.node.insert(place + 1, helper.make_node("Dropout", ["before", "ratio", "training"], [result]))

@@ -66,8 +66,8 @@ def files(logged_run: Any) -> set[str]:
 
 @needs_mlflow
 def test_runs_and_audits_arrive_whole_and_linked(entries: tuple[Entry, ...], store: str) -> None:
-    where, logged = log_entries(entries, uri=store, experiment="skinaudit")
-    assert where == store
+    location, logged = log_entries(entries, uri=store, experiment="skinaudit")
+    assert location == store
     assert [outcome.state for outcome in logged] == ["logged"] * 3
     runs = stored(store)
     trained = runs["tiny"]
