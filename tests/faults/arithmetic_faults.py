@@ -123,7 +123,7 @@ def codes_with_a_sign(model: ModelProto) -> None:
     node = readers[len(readers) // 2]
     (scale,) = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
     step = constant(model, numpy_helper.to_array(scale) * 2)
-    relu = next((one for other in model.graph.node if other.op_type == "Relu" and other.output[0] == node.input[0]), None)
+    relu = next((other for other in model.graph.node if other.op_type == "Relu" and other.output[0] == node.input[0]), None)
     for other in model.graph.node:
         if other is node or (other.op_type == "DequantizeLinear" and other.input[0] == node.output[0]):
             other.input[1] = step
