@@ -102,8 +102,8 @@ def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
     """The outcome of one audit, which is read from `journal` (JSON lines) where an earlier call has made it."""
     lines = journal.read_text().splitlines() if journal.exists() else []
     for line in lines:
-        known, verdict, checks, texts, drop = json.loads(line)
-        if known == key:
+        stored_key, verdict, checks, texts, drop = json.loads(line)
+        if stored_key == key:
             return Outcome(verdict, tuple(checks), tuple(texts), drop)
     outcome = audit()
     with journal.open("a") as file:

@@ -70,9 +70,9 @@ def test_classes_renamed_consistently_change_no_verdict_gate_or_figure(
 ) -> None:
     settings = {} if fault is None else {"fault": fault}
     plain = audit_engine(lab.plant(tmp_path / "plain", settings=settings).engine, seed=0)
-    other = audit_engine(lab.plant(tmp_path / "other", settings=settings, contract=RENAMED).engine, seed=0)
-    assert other.classes == RENAMED.classes
-    assert comparable(other) == renamed(comparable(plain))
+    under_new_names = audit_engine(lab.plant(tmp_path / "other", settings=settings, contract=RENAMED).engine, seed=0)
+    assert under_new_names.classes == RENAMED.classes
+    assert comparable(under_new_names) == renamed(comparable(plain))
     assert plain.verdict is (Verdict.PASS if fault is None else Verdict.FAIL)
 
 

@@ -82,6 +82,22 @@ def test_no_damage_of_a_field_crashes_or_passes(kind: Kind, workplace: Path) -> 
     assert tried > most // 2
 
 
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("run manifest", "model.arch (removed)"),
+        ("report of an earlier engine", "sets (emptied)"),
+        ("report of an earlier engine", "sets.0.comparison.images (large)"),
+        ("report of an earlier engine", "probes.0.drop.design_effect (negative)"),
+    ],
+)
+def test_what_once_ended_in_an_exception_is_refused(file: str, what: str, workplace: Path) -> None:
+    """Values of the right type that nothing can be computed from."""
+    (kind,) = (kind for kind in KINDS if kind.name == file)
+    (trial,) = trials(kind, workplace, wanted=lambda _, words: words == what)
+    assert trial.refused, trial.outcome
+
+
 @settings(max_examples=30)
 @given(data=st.data())
 def test_no_other_value_crashes_or_passes(workplace: Path, data: st.DataObject) -> None:

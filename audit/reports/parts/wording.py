@@ -108,8 +108,9 @@ NO_OWN_TEST = "no comparison with the test images of its run: the run of this en
 
 
 EXTERNAL_NOTE = (
-    "own test: the source model on the run's own test images; difference: own test minus external, in points; the intervals "
-    "are corrected for the number of figures in the table"
+    "own test: the source model on the run's own test images; difference: own test minus external, in points; same mix: "
+    "each malignant class of the own test counts as often as among the external images; the intervals are corrected for the "
+    "number of figures in the table"
 )
 """Footnote of the table that compares own test and external validation."""
 
