@@ -301,6 +301,6 @@ def _needed(open_gate: _Open, comparisons: int, policy: Policy) -> int | None:
     above = drop.value > open_gate.gate.limit
     confidence = 1 - 2 * policy.alpha / comparisons if above else policy.confidence
     needed = images_to_decide(drop, margin=open_gate.gate.limit, confidence=confidence)
-    if needed is None or open_gate.gate.subject != "accuracy":
+    if needed is None or open_gate.gate.figure != "accuracy":
         return needed
     return max(needed, policy.minimal_images)
