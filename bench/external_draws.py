@@ -59,7 +59,7 @@ def pooled(parts: Sequence[AdversarialSet]) -> AdversarialSet:
     """Several sets as one, whose lesions are told apart; without images."""
     groups, above = [], 0
     for part in parts:
-        groups.append(part.group + above)
+        groups.append(np.unique(part.group, return_inverse=True)[1] + above)
         above = int(groups[-1].max()) + 1
     return replace(
         parts[0], labels=np.concatenate([part.labels for part in parts]), group=np.concatenate(groups),
