@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
 import tempfile
@@ -18,6 +19,7 @@ from skinaudit.artifacts.outside import check_regular, open_regular
 from skinaudit.errors import InvalidInputError
 
 _CHUNK = 1 << 20
+_LOG = logging.getLogger(__name__)
 
 
 def _nothing(step: str, target: Path) -> None:
@@ -54,6 +56,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary = None
         at_step("renamed", target)
         _sync_folder(target.parent)
+        _LOG.debug("wrote %s", target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InvalidInputError(

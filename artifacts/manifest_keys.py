@@ -32,7 +32,7 @@ DATA = Known(
 )  # fmt: skip
 _RECIPE = Known({
     "name": str, "epochs": COUNT, "batch": COUNT, "learning_rate": float, "class_weighting": float,
-    "class_costs": Mapping[str, float],
+    "class_costs": Mapping[str, float], "monitor": Literal["accuracy", "balanced_accuracy"],
 })  # fmt: skip
 _HARDENING = Known(
     {
@@ -44,7 +44,7 @@ _HARDENING = Known(
 _TEMPERATURE = Known({"value": Annotated[float, Range(0)], "before": float, "after": float})
 TRAINING = Known({
     "recipe": Annotated[Mapping[str, Any], _RECIPE], "hardening": Annotated[Mapping[str, Any], _HARDENING],
-    "threat_model": str, "seed": int, "weights": str | None, "threads": COUNT, "start": str, "kept_epoch": COUNT,
+    "threat_model": str, "seed": COUNT, "weights": str | None, "threads": COUNT, "start": str, "kept_epoch": COUNT,
     "epochs": COUNT, "device": str, "temperature": Annotated[Mapping[str, float], _TEMPERATURE],
 })  # fmt: skip
 RESULT = Known({"accuracy": Share, "balanced_accuracy": Share}, required=("accuracy",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -35,6 +36,11 @@ class RunFolder:
         return self.path / RUN_FILE
 
     @property
+    def has_manifest(self) -> bool:
+        """Whether anything bears the manifest's name; a folder or a pipe does, and reading it is refused."""
+        return os.path.lexists(self.manifest)
+
+    @property
     def training_lock(self) -> Path:
         """Held while a training writes into the folder."""
         return self.path / ".training.lock"
@@ -58,6 +64,11 @@ class RunFolder:
     def pictures(self) -> Path:
         """Digests of the pictures of the data, and robust figures of the training pictures."""
         return self.path / "pictures.safetensors"
+
+    @property
+    def sweep(self) -> Path:
+        """Robust accuracy against eps and steps, drawn by `skinaudit sweep`."""
+        return self.path / "sweep.png"
 
     @property
     def external(self) -> Path:

@@ -134,7 +134,7 @@ def _replay(request: Request, inputs: Inputs, *, progress: Progress | None, say:
     batch_size, seed = request.batch_size, request.drawn_seed
     engine, reference = _open(request, inputs)
     opened = engine.description
-    _LOG.info("opened with %s %s on %s, %d threads", opened.runtime, opened.version, opened.provider, opened.threads)
+    _LOG.info("opened with %s %s on %s, threads: %d", opened.runtime, opened.version, opened.provider, opened.threads)
     consistency = check_consistency(engine, inputs.clean, batch_size=batch_size, seed=seed)
     nearby = try_nearby_images(engine, reference, inputs, batch_size=batch_size, seed=seed)
     shelves = _shelves(request, inputs, engine, reference)

@@ -76,28 +76,28 @@ def plain_folder(source: Path, folder: Path, of_each: int) -> Rows:
         rows = list(csv.DictReader(stream))
     kept: Rows = []
     for row in rows:
-        if sum(other["dx"] == row["dx"] for other in kept) < of_each:
+        if sum(earlier["dx"] == row["dx"] for earlier in kept) < of_each:
             kept.append(row)
             shutil.copy(next(source.rglob(f"{row['image_id']}.jpg")), folder / "images")
     write(folder / TABLE, kept)
     return kept
 
 
-def outcome(folder: Path, work: Path, plain: Dataset) -> str:
-    """What is read of a folder and said of it, in one cell of a table."""
+def outcome(folder: Path, work: Path, plain: Dataset, *, longest: int = _LONGEST) -> str:
+    """What is read of a folder and said of it, in one cell of a table. longest: letters of an error that are shown."""
     try:
         dataset = load(str(folder), size=SIZE, cache=work / "cache")
         parts = split(dataset, kind="lesion", seed=0)
         lines = summarise(dataset, parts).lines()
     except SkinauditError as error:
         message = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
-        return f"refused: {message if len(message) <= _LONGEST else message[:_LONGEST] + '...'}"
-    same = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
-    both = trained_on(dataset, parts)
-    repeated = f", **{both} of {len(parts.test)} test pictures in training**" if both else ""
+        return f"refused: {message if len(message) <= longest else message[:longest] + '...'}"
+    difference = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
+    repeats = trained_on(dataset, parts)
+    repeated = f", **{repeats} of {len(parts.test)} test pictures in training**" if repeats else ""
     read = f"{len(dataset)} images, {len(np.unique(dataset.groups))} lesions, {len(set(dataset.labels.tolist()))} classes"
     remarks = [line for line in lines if line.startswith(TOLD)]
-    return f"{read}{same}{repeated}; {'; '.join(remarks)}"
+    return f"{read}{difference}{repeated}; {'; '.join(remarks)}"
 
 
 def moved(dataset: Dataset, plain: Dataset) -> str:
@@ -129,7 +129,7 @@ def write(
 
 
 def replaced(folder: Path, name: str, rows: Sequence[dict[str, str]]) -> None:
-    """Put another archive's table in the place of HAM10000's."""
+    """Replace HAM10000's table with that of another archive."""
     (folder / TABLE).unlink()
     write(folder / name, rows)
 
@@ -179,7 +179,7 @@ def semicolons(folder: Path, rows: Rows) -> None:
 
 
 def excel(folder: Path, rows: Rows) -> None:
-    """`sep=;` as Excel writes it, CRLF, a mark at the start."""
+    """`sep=;` as Excel writes it, CRLF, a byte-order mark at the start."""
     write(folder / TABLE, rows, delimiter=";", end="\r\n")
     text = (folder / TABLE).read_bytes()
     (folder / TABLE).write_bytes(b"\xef\xbb\xbfsep=;\r\n" + text)
@@ -196,7 +196,7 @@ def utf_16(folder: Path, rows: Rows) -> None:
 
 
 def utf_16_bare(folder: Path, rows: Rows) -> None:
-    """UTF-16 without a mark."""
+    """UTF-16 without a byte-order mark."""
     write(folder / TABLE, rows, encoding="utf-16-le")
 
 
@@ -236,10 +236,10 @@ def quoted_line_break(folder: Path, rows: Rows) -> None:
 
 
 def doubled_column(folder: Path, rows: Rows) -> None:
-    """The column `dx` twice, with other values."""
+    """The column `dx` twice, with different values."""
     lines = (folder / TABLE).read_text().splitlines()
-    other = [f"{lines[0]},dx", *(f"{line},nv" for line in lines[1:])]
-    (folder / TABLE).write_text("\n".join(other) + "\n")
+    doubled = [f"{lines[0]},dx", *(f"{line},nv" for line in lines[1:])]
+    (folder / TABLE).write_text("\n".join(doubled) + "\n")
 
 
 def loose_comma(folder: Path, rows: Rows) -> None:
@@ -249,12 +249,12 @@ def loose_comma(folder: Path, rows: Rows) -> None:
 
 
 def renamed_column(folder: Path, rows: Rows) -> None:
-    """`diagnosis` in the place of `dx`."""
+    """`diagnosis` instead of `dx`."""
     write(folder / TABLE, [{("diagnosis" if key == "dx" else key): value for key, value in row.items()} for row in rows])
 
 
 def own_names(folder: Path, rows: Rows) -> None:
-    """Columns of one's own: `file`, `label`."""
+    """Other names of columns: `file`, `label`."""
     replaced(folder, "labels.csv", [{"file": f"{row['image_id']}.jpg", "label": row["dx"]} for row in rows])
 
 
@@ -271,7 +271,7 @@ def hidden_files(folder: Path, rows: Rows) -> None:
 
 
 def isic_archive(folder: Path, rows: Rows) -> None:
-    """The ISIC Archive's table of today."""
+    """The present table of the ISIC Archive."""
     levels = [dict(zip(("diagnosis_1", "diagnosis_2", "diagnosis_3"), ISIC[row["dx"]], strict=True)) for row in rows]
     lines = [
         {"isic_id": row["image_id"], "attribution": "ViDIR", "age_approx": row["age"], "sex": row["sex"],
@@ -289,12 +289,12 @@ def isic2018_test(folder: Path, rows: Rows) -> None:
 def isic2019(folder: Path, rows: Rows) -> None:
     """ISIC 2019, metadata in a second table."""
     replaced(folder, "ISIC_2019_Training_GroundTruth.csv", one_hot(rows, ONE_HOT_2019))
-    more = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
-    write(folder / "ISIC_2019_Training_Metadata.csv", more)
+    metadata = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
+    write(folder / "ISIC_2019_Training_Metadata.csv", metadata)
 
 
 def isic2020(folder: Path, rows: Rows) -> None:
-    """ISIC 2020, five pictures a patient."""
+    """ISIC 2020, five pictures per patient."""
     lines = [
         {"image_name": row["image_id"], "patient_id": f"IP_{number // 5}", "target": str(int(row["dx"] == "mel"))}
         for number, row in enumerate(rows)
@@ -331,7 +331,7 @@ def tiff(folder: Path, rows: Rows) -> None:
 
 
 def webp(folder: Path, rows: Rows) -> None:
-    """WebP without loss."""
+    """Lossless WebP."""
     resaved(folder, rows, ".webp")
 
 
@@ -355,7 +355,7 @@ def grey_16_bits(folder: Path, rows: Rows) -> None:
 
 
 def orientation(folder: Path, rows: Rows) -> None:
-    """Five pictures turned in the file, with a tag that turns them back."""
+    """Five pictures stored rotated, with an orientation tag that corrects it."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for row in rows[:5]:
@@ -365,19 +365,19 @@ def orientation(folder: Path, rows: Rows) -> None:
 
 
 def twice(folder: Path, rows: Rows) -> None:
-    """Every picture again under another id and lesion, five with another diagnosis."""
+    """Every picture twice, the second time under another id and lesion; five with another diagnosis."""
     again = []
     for number, row in enumerate(rows):
-        other = {**row, "image_id": f"ISIC_9{number:06d}", "lesion_id": f"HAM_9{number:06d}"}
+        copied_row = {**row, "image_id": f"ISIC_9{number:06d}", "lesion_id": f"HAM_9{number:06d}"}
         if number < 5:
-            other["dx"] = "mel" if row["dx"] != "mel" else "nv"
-        shutil.copy(picture(folder, row), picture(folder, other))
-        again.append(other)
+            copied_row["dx"] = "mel" if row["dx"] != "mel" else "nv"
+        shutil.copy(picture(folder, row), picture(folder, copied_row))
+        again.append(copied_row)
     write(folder / TABLE, [*rows, *again])
 
 
 def twice_as_png(folder: Path, rows: Rows) -> None:
-    """The same, the second time as PNG: other bytes, the same pixels."""
+    """The same, with the second copy as PNG: different bytes, the same pixels."""
     twice(folder, rows)
     for path in (folder / "images").glob("ISIC_9*.jpg"):
         Image.open(path).save(path.with_suffix(".png"))

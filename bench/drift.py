@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for run in options.runs for row in _rows(run, options.threads, options.turned)]
     allowed = ", ".join(
-        f"{name} {kind.explained_drift:g}{''.join(f' ({where} {share:g})' for where, share in kind.by_runtime.items())}"
+        f"{name} {kind.explained_drift:g}{''.join(f' ({place} {share:g})' for place, share in kind.by_runtime.items())}"
         for name, kind in KINDS.items()
     )
     options.output.write_text(
@@ -54,14 +54,15 @@ def main() -> None:
 
 Engines that `skinaudit export` built and compared. Graphs in fp8 and in the half precisions were emulated by ONNX Runtime.
 
-- *drift* of an image: the largest change of the lead that the source's answer has over any other class;
+- *drift* of an image: the engine changes the lead that the source's predicted class has over each other class; the
+  drift is the largest of these changes;
 - *margin* of an image: the smallest such lead;
 - *near ties*: images whose margin is at most their own drift;
 - *times emulated*: the median drift, divided by that of the fp32 reference emulated in the same precision;
-- *turned*: one 3x3 kernel of the fp16 graph, turned by 90 degrees; its place is drawn.
+- *turned*: one 3x3 kernel of the fp16 graph, rotated by 90 degrees, in a random place.
 
-An audit doubts an engine whose median drift exceeds a share of the median margin: {allowed}. In fp16 and bf16 it
-compares with the emulation of the model itself instead.
+An audit reports an engine whose median drift is more than a certain share of the median margin: {allowed}. In fp16 and
+bf16 it compares with the drift of an emulation of the same model instead.
 
 {table(_HEADS, rows)}""",
         encoding="utf-8",
@@ -112,8 +113,8 @@ def _fp8(run: Path, reference: Path, threads: int) -> Engine:
     model = onnx_graph.load(reference)
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     graph, _ = to_e4m3(model, read_calibration(run / "calibration.safetensors", size=size), where=str(run))
-    where = f"{reference} in fp8"
-    return SessionEngine(ort.open_bytes(graph.SerializeToString(), where=where, threads=threads, as_graph=True), where=where)
+    place = f"{reference} in fp8"
+    return SessionEngine(ort.open_bytes(graph.SerializeToString(), where=place, threads=threads, as_graph=True), where=place)
 
 
 def _turned(path: Path, count: int, threads: int) -> Iterator[tuple[str, Engine]]:

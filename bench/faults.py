@@ -17,6 +17,7 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_run, resolve, versions
 from skinaudit.bench.report import machine, table
+from skinaudit.tests.faults.arithmetic_faults import ARITHMETIC_FAULTS
 from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
 from skinaudit.tests.faults.lab import THREADS, Lab, Outcome, build_lab, in_reference, judge, lab_in
 from skinaudit.tests.faults.reading_faults import READING_FAULTS
@@ -63,9 +64,9 @@ def heading(command: str, *, seconds: float) -> str:
     {command}
 
 took {seconds / 60:.1f} minutes. Each fault is in a real engine file beside an honest reference. The manifest is what a
-careless build would write: digests of the faulty file, precisions read back from it. `pytest tests/faults` tries the same
-without the small probe, and with a quarter of the re-exports.
-Drop: the largest loss of accuracy of any set against the source model, in points.
+careless build would write: the digests of the faulty file, and the precision that it has. `pytest tests/faults` tries
+the same without the small probe, and with a quarter of the re-exports.
+Drop: the largest loss of accuracy of any set compared with the source model, in points.
 
 - machine: {machine(THREADS)}
 - versions: {listed}
@@ -73,7 +74,7 @@ Drop: the largest loss of accuracy of any set against the source model, in point
 
 
 def source(lab: Lab) -> str:
-    """The hardened model that everything is planted in: accuracies of its stored sets."""
+    """The hardened model that all faults are planted in: accuracies of its stored sets."""
     run = read_run(lab.run)
     rows = []
     for name, figures in run.results.items():
@@ -102,8 +103,8 @@ def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
     """The outcome of one audit, which is read from `journal` (JSON lines) where an earlier call has made it."""
     lines = journal.read_text().splitlines() if journal.exists() else []
     for line in lines:
-        known, verdict, checks, texts, drop = json.loads(line)
-        if known == key:
+        stored_key, verdict, checks, texts, drop = json.loads(line)
+        if stored_key == key:
             return Outcome(verdict, tuple(checks), tuple(texts), drop)
     outcome = audit()
     with journal.open("a") as file:
@@ -115,7 +116,7 @@ def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
 def planted(lab: Lab, folder: Path) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, detected, lucky = [], 0, 0
-    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *RUNTIME_FAULTS):
+    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *ARITHMETIC_FAULTS, *RUNTIME_FAULTS):
         with tempfile.TemporaryDirectory() as scratch:
             outcome = _kept(folder / "planted.jsonl", fault.name, lambda: judge(fault.plant(lab, Path(scratch))))  # noqa: B023
         detected += outcome.verdict != "PASS"
@@ -126,8 +127,8 @@ def planted(lab: Lab, folder: Path) -> str:
             lucky += 1
             cells[1] += f" (by luck with these weights: needs {fault.needs})"
         rows.append([fault.name, fault.mimics, *cells])
-    text = f"## Faults\n\n{detected} of {len(rows)} are seen, {lucky} of them by luck: with other weights they are not.\n\n"
-    return text + table(("fault", "stands for", "verdict", "seen by", "drop"), rows)
+    text = f"{detected} of {len(rows)} are found, {lucky} of them by luck: with other weights they would not be."
+    return f"## Faults\n\n{text}\n\n" + table(("fault", "stands for", "verdict", "seen by", "drop"), rows)
 
 
 def references(lab: Lab) -> str:
@@ -136,7 +137,7 @@ def references(lab: Lab) -> str:
         checks for fault in IN_REFERENCE for checks in judge(in_reference(lab, fault)).checks or ("nothing",)
     )
     rows = [[name, str(count)] for name, count in stopped_by.most_common()]
-    text = f"## The same in the reference\n\n{len(IN_REFERENCE)} edits of an engine that is its own reference.\n\n"
+    text = f"## The same in the reference\n\n{len(IN_REFERENCE)} edits of the reference itself.\n\n"
     return text + table(("stopped by", "faults"), rows)
 
 
@@ -165,7 +166,7 @@ def false_alarms(lab: Lab, folder: Path) -> str:
     )
     reasons = ", ".join(f"{name} {count}" for name, count in undecided.most_common())
     tables = (_endings("precision", counts, 1), _endings("what was done", counts, 0))
-    return "\n".join((text + "\n".join(tables), *([f"What left audits undecided: {reasons}."] if reasons else []), *alarmed))
+    return "\n".join((text + "\n".join(tables), *([f"Reasons for INCONCLUSIVE: {reasons}."] if reasons else []), *alarmed))
 
 
 def _endings(title: str, counts: Counter[tuple[str, str, str]], place: int) -> str:

@@ -80,7 +80,8 @@ bound of the mistakes.
 
 ## External images against those of a run
 
-The images of seven in ten lesions play the run's images, kept as 256 cells of 8 bit each. The others are external images.
+The images of seven in ten lesions stand for the run's images; each is stored as 256 cells with 8 bits. The others are
+external images.
 
 {lines[2]}
 
@@ -123,8 +124,8 @@ def _shares_found(images: Pictures) -> dict[str, float]:
     reduced, count = reduced_luminance(images), len(images)
     shares = {}
     for name, edit in _edits(generator).items():
-        both = np.concatenate([reduced, reduced_luminance(edit(images[:COPIED]))])
-        joined = join_copies(both, np.arange(len(both)))
+        pictures = np.concatenate([reduced, reduced_luminance(edit(images[:COPIED]))])
+        joined = join_copies(pictures, np.arange(len(pictures)))
         shares[name] = float((joined[:COPIED] == joined[count:]).mean())
     return shares
 

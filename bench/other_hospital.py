@@ -3,7 +3,8 @@
     python bench/other_hospital.py HAM10000/ FOLDER
 
 Writes FOLDER/own (7 of 10 lesions), FOLDER/unseen (the others), and the latter twice more: FOLDER/scanner with a colder
-colour and the middle 70% of the frame, FOLDER/negative with every colour inverted.
+colour and the middle 70% of the frame, FOLDER/negative with every colour inverted. FOLDER/square has the images of
+FOLDER/own cut to the middle square of the frame.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ def negative(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(image))
 
 
+def square(image: Image.Image) -> Image.Image:
+    """The middle square of the frame, as tools that do not squeeze frames take it."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
@@ -49,8 +58,11 @@ def main() -> None:
     with next(options.data.rglob(TABLE)).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     files = {path.stem: path for path in options.data.rglob("*.jpg")}
-    own, unseen = ([row for row in rows if is_own(row["lesion_id"]) is wanted] for wanted in (True, False))
-    parts = {"own": (own, None), "unseen": (unseen, None), "scanner": (unseen, scanner), "negative": (unseen, negative)}
+    own, unseen = ([row for row in rows if is_own(row["lesion_id"]) is from_own] for from_own in (True, False))
+    parts = {
+        "own": (own, None), "unseen": (unseen, None), "scanner": (unseen, scanner), "negative": (unseen, negative),
+        "square": (own, square),
+    }  # fmt: skip
     for name, (part, change) in parts.items():
         images = options.folder / name / "images"
         images.mkdir(parents=True)

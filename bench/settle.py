@@ -50,19 +50,19 @@ def main() -> None:
     rows = [row for run in options.runs for eps in options.eps for row in _rows(run, eps, images=options.images)]
     heads = ("run", "linf eps", "images", "settle", "gradients, of all", "right under attack", "right only because dropped")
     options.output.write_text(
-        f"""# Images that PGD's gradient can no longer break
+        f"""# Images that PGD can no longer break
 
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
 
 PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start.
 
-Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle`, images also leave if they would stay
-right even when the rest of the ball held that many times what the gradient promises. Training and the benchmark
-settle at {SETTLE:g}; stored sets never do.
+Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves if k
+times the gain that its gradient promises in the rest of the ball could not flip it. Training and the benchmark use
+{SETTLE:g}; stored sets never use it.
 
 - *gradients*: share of all that {_STEPS} steps for every image would take;
-- *right only because dropped*: images that the attack breaks if none is dropped as settled.
+- *right only because dropped*: images that left as settled, but which the attack breaks if no image may leave.
 
 {table(heads, rows)}""",
         encoding="utf-8",

@@ -65,9 +65,9 @@ def _page(tables: Mapping[str, str], options: argparse.Namespace, minutes: float
 
     python bench/simulate.py --output docs/results/statistics.md
 
-took {minutes:.0f} minutes with {options.trials:,} draws a cell and seed {options.seed}. Counts are synthetic: no model
-and no image is involved. The margin is 1 point and the confidence 95% (two-sided), the defaults. *Discordance* is the share
-of images on which exactly one of source and engine is right.
+took {minutes:.0f} minutes with {options.trials:,} draws per cell and seed {options.seed}. Counts are synthetic: no model
+and no image is involved. The margin is 1 point and the confidence 95% (two-sided), the defaults. *Discordance* is the
+share of images that exactly one of source and engine gets right.
 
 ## Independent images, enumerated exactly
 
@@ -75,8 +75,9 @@ of images on which exactly one of source and engine is right.
 
 ## Images of lesions
 
-Lesions have as many images as those of HAM10000 (7,470 lesions of 1 to 6 images), or all equally many. An image follows its
-lesion with the probability under *together* (it is lost, gained or unchanged with it). Otherwise it is drawn alone. With few
+The lesions have the sizes of those in HAM10000 (7,470 lesions of 1 to 6 images), or all have the same size. The column
+*together* is the probability that an image follows its lesion, that is, it is lost, gained or unchanged together with
+it. Otherwise it is drawn alone. With few
 discordant lesions, the design effect is mixed with that of full agreement within lesions. PASS needs both Tango's interval
 over effective counts and the lesion bootstrap below the margin, and at least 381 lesions, counted as (sum m)^2 / sum m^2.
 
@@ -84,14 +85,14 @@ over effective counts and the lesion bootstrap below the margin, and at least 38
 
 ## Large lesions that are lost more often
 
-The true drop is the margin again. Whole lesions are lost and no image is gained; how often depends on the lesion's number of
-images m. Percent of audits: wrong PASS.
+The true drop is the margin again. Whole lesions are lost and no image is gained. How often a lesion is lost depends on
+its number of images m. Percent of audits: wrong PASS.
 
 {tables["sizes"]}
 
 ## Images that turn benign
 
-The true share is exactly the bound of 5%, and nothing can be gained. Independent images, enumerated. Wrong PASS in percent.
+The true share is exactly the bound of 5%. Independent images, enumerated. Wrong PASS in percent.
 
 {tables["turned"]}
 
@@ -104,9 +105,10 @@ has a discordance of 3%.
 
 ## About how many images would decide
 
-A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how
-often an audit is decided that has as many images as the true rates ask for. *Named anew*: the same with as many images as
-the first audit names, which knows the rates from few images only. An image follows its lesion with probability 0.5. A row
+A first audit that stays INCONCLUSIVE names a number of images for a power of {POWER:.0%}. *Rates known*: how often a
+second audit is decided if its number of images is computed from the true rates. *Named anew*: the same with the number
+that the first audit names; it knows the rates from few images only. An image follows its lesion with probability 0.5. A
+row
 has {rows:,} draws; the standard error of 80% is {100 * (0.16 / rows) ** 0.5:.0f} points.
 
 {tables["power"]}
@@ -256,8 +258,8 @@ def _size_table(trials: int, seed: int) -> str:
 
 def passed_by_size(rate: str, lesions: int, trials: int, seed: int) -> float:
     """The share of audits that pass. rate: a name in RATES. The factor makes the margin the drop of all of HAM10000."""
-    everything = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
-    factor = MARGIN * everything.sum() / (everything * RATES[rate](everything)).sum()
+    image_counts = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
+    factor = MARGIN * image_counts.sum() / (image_counts * RATES[rate](image_counts)).sum()
     generator = np.random.default_rng([seed, lesions, list(RATES).index(rate)])
     passed = 0
     for _ in range(trials):
@@ -305,8 +307,8 @@ def _drop(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> PairedDro
     images, effect = len(groups), design_effect(difference, groups)
     lost, gained = int((difference > 0).sum()), int((difference < 0).sum())
     lesions, discordant = effective_lesions(groups), differing_lesions(difference, groups)
-    value, none = (lost - gained) / images, Interval(-1.0, 1.0)
-    return PairedDrop(images, lost, gained, value, none, 0.95, effect, lesions, discordant, none, 1.0)
+    value, whole_range = (lost - gained) / images, Interval(-1.0, 1.0)
+    return PairedDrop(images, lost, gained, value, whole_range, 0.95, effect, lesions, discordant, whole_range, 1.0)
 
 
 def _verdict(drop: PairedDrop, difference: NDArray[np.int64], groups: NDArray[np.int64]) -> Verdict:
@@ -328,9 +330,9 @@ def _power_tables(trials: int, seed: int) -> str:
     for lesions in (False, True):
         for images, discordance, drop in FIRST_AUDITS:
             generator = np.random.default_rng([seed, images, int(1e4 * discordance), int(lesions)])
-            known, anew, named = _followed(images, discordance, drop, trials, generator, lesions=lesions)
+            by_truth, anew, named = _followed(images, discordance, drop, trials, generator, lesions=lesions)
             lines.append(_row("HAM10000" if lesions else "one image each", f"{images} images", f"{discordance:.1%}",
-                              f"{drop:.1%}", f"{named:,}", f"{100 * known:.0f}%", f"{100 * anew:.0f}%"))  # fmt: skip
+                              f"{drop:.1%}", f"{named:,}", f"{100 * by_truth:.0f}%", f"{100 * anew:.0f}%"))  # fmt: skip
     return "\n".join(lines)
 
 
@@ -347,15 +349,15 @@ def _followed(
         return estimated, _verdict(estimated, difference, groups) is not Verdict.INCONCLUSIVE
 
     large, _ = audit(200_000)
-    known = images_to_decide(large, margin=MARGIN) or 0
+    needed_by_truth = images_to_decide(large, margin=MARGIN) or 0
     decided, named = [], []
     for _ in range(trials):
-        first, done = audit(images)
-        needed = None if done else images_to_decide(first, margin=MARGIN)
+        first, is_decided = audit(images)
+        needed = None if is_decided else images_to_decide(first, margin=MARGIN)
         if needed is not None and needed < 100_000:
             named.append(needed)
             decided.append(audit(needed)[1])
-    sure = np.mean([audit(known)[1] for _ in range(trials)])
+    sure = np.mean([audit(needed_by_truth)[1] for _ in range(trials)])
     return float(sure), float(np.mean(decided)), int(np.median(named))
 
 

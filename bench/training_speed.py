@@ -126,8 +126,8 @@ def by_art(model: nn.Module, batch: Batch, work: Work) -> Contestant[None]:
 
 def name_of(computing: Computing, *, hardened: bool) -> str:
     """What a contestant of ours is called."""
-    more = (", compiled" if computing.compiled else "") + (", CUDA graph" if computing.cuda_graphs else "")
-    return f"skinaudit, {'hardened' if hardened else 'standard'}, {computing.precision}{more}"
+    suffix = (", compiled" if computing.compiled else "") + (", CUDA graph" if computing.cuda_graphs else "")
+    return f"skinaudit, {'hardened' if hardened else 'standard'}, {computing.precision}{suffix}"
 
 
 def contestants_of(computings: Iterable[Computing], *, bf16: bool, art: bool) -> dict[str, Make]:
@@ -232,9 +232,9 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
 
     {shlex.join(["python", "bench/training_speed.py", *sys.argv[1:]])}
 
-One epoch over {work.images} random images, batch {work.batch}, PGD-{work.steps} under linf, AdamW, fresh weights. All work
-in turns in one process, {options.rounds} rounds; images per {second} are medians. Ours augments, weighs classes and
-averages weights, which the others do not.
+One epoch over {work.images} random images, batch {work.batch}, PGD-{work.steps} under linf, AdamW, fresh weights. All
+contestants work in turns in one process, {options.rounds} rounds; images per {second} are medians. Ours also augments
+images, weights classes and averages weights; the others do not.
 
 - machine: {report.machine(options.threads)}
 - versions: {listed}

@@ -126,7 +126,7 @@ def _page(pairs: Sequence[tuple[Path, Audit, Audit]], options: argparse.Namespac
 
     python bench/versions.py {runs} --earlier EARLIER --repeats {options.repeats} --output docs/results/versions.md
 
-Before: commit {commit}. Machine: {machine(1)}, shared with other work. Plans are emulated. Each audit is a process
+*Before* is commit {commit}. Machine: {machine(1)}, shared with other work. Plans are emulated. Each audit is a process
 of its own with the default policy, and draws its own seed.
 
 ## Verdicts

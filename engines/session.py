@@ -343,8 +343,10 @@ def _port(ports: Sequence[Port], name: str | None, role: str, *, where: str) -> 
     for port in ports:
         if port.name == name:
             return port
-    problem = f"no {role} {name}" if name else f"{len(ports)} {role}s"
-    raise EngineError(f"{where}: has {problem}, it has {_listed(ports)}; write its name into the contract")
+    problem = f"{len(ports)} {role}s, and the contract names none" if name is None else f"no {role} {name or repr(name)}"
+    raise EngineError(
+        f"{where}: has {problem}; it has {_listed(ports)}: write the right name into {role}.name of the contract"
+    )
 
 
 def _listed(ports: Sequence[Port]) -> str:

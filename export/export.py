@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from skinaudit.export.formats import Format
 from skinaudit.export.run_build import Exported, Report, RunBuild
 from skinaudit.export.write_engine import write_engine
 from skinaudit.export.write_graph import write_graph, write_reference
+
+_LOG = logging.getLogger(__name__)
 
 
 def export_run(
@@ -62,7 +65,9 @@ def export_run(
     with engine_processes():
         for form, precision in planned:
             try:
-                exported.append(_written(build, graphs, form, precision, path=path_of(form, precision), output=output))
+                written = _written(build, graphs, form, precision, path=path_of(form, precision), output=output)
+                _LOG.info("%s: %s, %.1f s", written.path, written.manifest.engine.digest, written.seconds)
+                exported.append(written)
             except SkinauditError as error:
                 if refused is None:
                     raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from skinaudit.export.equalise import equalise
 from skinaudit.export.int8_grid import share_ranges_of_relus, weights_on_grid
 from skinaudit.export.outliers import without_outliers
 
+_LOG = logging.getLogger(__name__)
 ENOUGH = 0.97
 """Share of the calibration images on which an int8 model shall answer as its source does; below it a remedy is tried."""
 
@@ -53,6 +55,7 @@ def quantise(
         if share > max(agreement.values(), default=-1.0):
             best, settings = graph, {"calibration": name, **more}
         agreement[name] = share
+        _LOG.info("int8, %s: %.1f%% of the calibration images keep their prediction", name, 100 * share)
         return share >= ENOUGH
 
     for method in _METHODS:

@@ -12,7 +12,7 @@ from typing import Any
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set
 from skinaudit.artifacts.files import digest_file, short
 from skinaudit.artifacts.logits import Indices, predictions
-from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest import RunManifest, manifest_path, read_engine_manifest, read_run, resolve
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import read_log
 from skinaudit.audit.figures.comparison import Comparison, compare
@@ -85,6 +85,7 @@ def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
     own_images = None if not sets or sets[0].info.threat_model is not None else sets[0].images_digest
     with engine_processes():
         filed = tuple(_audits(folder, audits or files.audits, manifest, left_out, own_images=own_images))
+    left_out.update(_damaged_manifests(files))
     audited_names = {
         PurePath(audit.result.engine).name
         for audit in filed
@@ -172,6 +173,17 @@ def _audits(
         clean = filed.result.sets[0].images_digest
         other = filed.result.external is not None or (own_images is not None and clean != own_images)
         yield replace(filed, engine_now=_engine_now(engine, filed.result.engine_digest), other_images=other)
+
+
+def _damaged_manifests(files: RunFolder) -> Iterator[tuple[str, str]]:
+    """Manifests of engines that cannot be read, and why: no command can use such an engine, whatever its audit said."""
+    for name in files.engine_names():
+        engine = files.engines / name
+        if manifest_path(engine).exists():
+            try:
+                read_engine_manifest(engine)
+            except SkinauditError as error:
+                yield f"manifest {manifest_path(engine).name}", _reason(error, files.path)
 
 
 def _engine_now(engine: Path, audited: str) -> str:

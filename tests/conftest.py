@@ -21,7 +21,7 @@ from skinaudit.artifacts.contract import CLASSES, InputContract
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.tests.shared import built_once
 
-pytest_plugins = ["fake_gpu.fixture", "journey", "linear_run", "processes", "ready_program"]
+pytest_plugins = ["fake_gpu.fixture", "journey", "linear_run", "processes", "ready_audits", "ready_program"]
 
 # No deadline: the machines that run these tests are shared, and a slow one is no failure.
 settings.register_profile("shared", deadline=None, max_examples=30)

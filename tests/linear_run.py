@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -26,26 +24,22 @@ from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import (
     EngineManifest,
     RunManifest,
-    manifest_path,
     read_run,
     record,
     write_engine_manifest,
     write_run,
 )
+from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.artifacts.structure import Step, Structure, write_structure
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.audit.audit import audit_engine, gather
 from skinaudit.audit.checks import Evidence
 from skinaudit.audit.evidence.reference import Control
 from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.fresh_attack import ProbeResult
 from skinaudit.audit.figures.set_result import SetResult
 from skinaudit.audit.figures.statistics import Interval, paired_drop
-from skinaudit.audit.judgement.result import AuditResult
-from skinaudit.audit.request import Request
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.engine import EngineDescription
-from skinaudit.tests.shared import built_once
 
 SIZE, CLASSES = 6, 7
 CONTRACT = InputContract(size=SIZE)
@@ -71,10 +65,10 @@ class LinearEngine:
 
     @property
     def description(self) -> EngineDescription:
-        found = self.settings.get("found", {"fp32": 1})
-        about = self.settings.get("about", {})
+        layers = self.settings.get("found", {"fp32": 1})
+        extra = self.settings.get("about", {})
         return EngineDescription(
-            "onnxruntime", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
+            "onnxruntime", "2", "CPU", "test CPU", 1, layers, self.settings.get("size", SIZE), CLASSES, settings=extra
         )
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -99,8 +93,8 @@ class LinearEngine:
         elif fault == "noise":
             logits += np.random.default_rng(0).normal(0, 3, logits.shape).astype(np.float32)
         elif fault == "memory":  # right on the images that it has seen, and on no other
-            seen = {one.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
-                    for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
+            seen = {image.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
+                    for batch in open_set(path).batches(256) for image in batch}  # fmt: skip
             strange = np.array([image.tobytes() not in seen for image in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
         elif fault == "subgroup":  # wrong on the images of one value of a column
@@ -114,8 +108,8 @@ class LinearEngine:
 def _pictures_of(settings: Mapping[str, Any]) -> set[bytes]:
     """The pictures of one value of a column, in all sets of a folder."""
     stored = [open_set(path) for path in Path(settings["sets"]).glob("*.safetensors")]
-    images = (image for one in stored for batch in one.batches(256) for image in batch)
-    values = (value for one in stored for value in one.subgroups[settings["column"]])
+    images = (image for image_set in stored for batch in image_set.batches(256) for image in batch)
+    values = (value for image_set in stored for value in image_set.subgroups[settings["column"]])
     return {image.tobytes() for image, value in zip(images, values, strict=True) if value == settings["value"]}
 
 
@@ -228,8 +222,8 @@ def plant(
     if settings is not None:
         engine = run / "engines" / "subject.onnx"
         write_planted(engine, {"seed": seed, "name": "subject", **settings})
-        found = settings.get("promised", settings.get("found", {"fp32": 1}))
-        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
+        promised = settings.get("promised", settings.get("found", {"fp32": 1}))
+        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=promised)
         write_engine_manifest(own, engine=engine)
     return Planted(run, engine, reference)
 
@@ -246,6 +240,16 @@ def record_structure(folder: Path) -> None:
     constants, shapes = {"half": (0.5,), "weights": weights}, {"half": (1,), "weights": (CLASSES, pixels)}
     write_structure(folder / "structure.json", Structure("image", "logits", SIZE, steps, constants, shapes))
     write_run(folder, replace(read_run(folder), structure=record(folder / "structure.json", relative_to=folder)))
+
+
+def record_pictures(folder: Path) -> None:
+    """The record of a run whose pictures are those of its test, as if half of them were of its training."""
+    clean = open_set(folder / "sets" / "clean.safetensors")
+    (images,), half = clean.batches(len(clean)), len(clean) // 2
+    parts = np.split(np.arange(len(clean)), [half, half])
+    frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
+    write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
+    write_run(folder, replace(read_run(folder), pictures=record(folder / "pictures.safetensors", relative_to=folder)))
 
 
 def pictures(
@@ -279,9 +283,9 @@ def write_sets(
     """
     weights = templates(seed)
     logits = linear(weights, pixels)
-    others = logits.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    step = weights[:, others.argmax(axis=1)].T - weights[:, labels].T
+    other_logits = logits.copy()
+    other_logits[np.arange(len(labels)), labels] = -np.inf
+    step = weights[:, other_logits.argmax(axis=1)].T - weights[:, labels].T
     step = np.random.default_rng(seed % 100).normal(size=step.shape) if masked else step
     moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
     attacked = np.clip(moved, 0, 255).astype(np.uint8)
@@ -372,8 +376,8 @@ def change_set(evidence: Evidence, index: int, **changes: Any) -> Evidence:
     """The evidence with other figures for one set: fields of its Comparison, else of its SetResult."""
     result = evidence.sets[index]
     figures = {name: value for name, value in changes.items() if hasattr(result.comparison, name)}
-    others = {name: value for name, value in changes.items() if name not in figures}
-    changed = replace(result, comparison=replace(result.comparison, **figures), **others)
+    of_result = {name: value for name, value in changes.items() if name not in figures}
+    changed = replace(result, comparison=replace(result.comparison, **figures), **of_result)
     return replace(evidence, sets=(*evidence.sets[:index], changed, *evidence.sets[index + 1 :]))
 
 
@@ -405,16 +409,6 @@ def probed(*, replay: int, fresh: int, reference: int, by_answers: bool = True) 
 
 
 @pytest.fixture(scope="session")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    """What an audit of an honest engine gathers."""
-    planted = plant(tmp_path_factory.mktemp("honest"), settings={})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: LinearEngine(path))
-        evidence, _ = gather(Request(planted.engine))
-    return evidence
-
-
-@pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The functions of this file, for tests that plant faults."""
     return SimpleNamespace(
@@ -425,98 +419,8 @@ def lab() -> SimpleNamespace:
         templates=templates,
         LinearEngine=LinearEngine,
         write_planted=write_planted,
+        record_pictures=record_pictures,
         CONTRACT=CONTRACT,
         compared=compared,
         entry=entry,
     )
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[LinearEngine]:
-    """Let audits open LinearEngine files, and record the engines that they open."""
-    engines: list[LinearEngine] = []
-
-    def open_engine(path: Path, **_: object) -> LinearEngine:
-        engines.append(LinearEngine(path))
-        return engines[-1]
-
-    monkeypatch.setattr("skinaudit.audit.evidence.reference.open_engine", open_engine)
-    monkeypatch.setattr("skinaudit.audit.transfer.open_engine", open_engine)
-    return engines
-
-
-FOREIGN_CONTRACT = """
-[input]
-size = 6
-layout = "NCHW"
-dtype = "uint8"
-colour = "RGB"
-scale = 1
-mean = [0, 0, 0]
-std = [1, 1, 1]
-[output]
-answer = "logits"
-classes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
-"""
-
-
-@pytest.fixture(scope="session")
-def audits(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> dict[str, AuditResult]:
-    """Audits by what is the matter with the engine or with its surroundings."""
-
-    def audit(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("skinaudit.audit.evidence.reference.open_engine", lambda path, **_: lab.LinearEngine(path))
-            patch.setattr("skinaudit.audit.evidence.reference.open_emulated", lambda path, **_: lab.LinearEngine(path))
-            (folder / "audits.pickle").write_bytes(pickle.dumps(_audits(folder, lab)))
-
-    stored = built_once(tmp_path_factory, "audits", audit) / "audits.pickle"
-    audits: dict[str, AuditResult] = pickle.loads(stored.read_bytes())
-    return audits
-
-
-def _audits(folder: Path, lab: SimpleNamespace) -> dict[str, AuditResult]:
-    found = {"pass": audit_engine(lab.plant(folder / "pass", settings={}).engine)}
-    for fault in ("rare", "melanoma to nevus", "constant", "restless", "noise"):
-        found[fault] = audit_engine(lab.plant(folder / fault.replace(" ", "-"), settings={"fault": fault}).engine)
-    found["few images"] = audit_engine(lab.plant(folder / "few", images=140, settings={}).engine)
-    found["precision"] = audit_engine(lab.plant(folder / "precision", settings={"found": {}}, asked="fp16").engine)
-    planted = lab.plant(folder / "emulated", settings={})
-    found["emulated"] = audit_engine(planted.engine, emulate=True)
-    planted.reference.unlink()
-    found["no control"] = audit_engine(planted.engine)
-    other = lab.plant(folder / "other", seed=9)
-    found["nothing compared"] = audit_engine(planted.engine, sets=other.run / "sets")
-    planted = lab.plant(folder / "transfer", settings={})
-    sets = planted.run / "sets"
-    (sets / "other.safetensors").write_bytes((other.run / "sets" / "pgd.safetensors").read_bytes())
-    found["transfer"] = audit_engine(planted.engine, sets=sets)
-    planted = lab.plant(folder / "foreign", settings={})
-    manifest_path(planted.engine).unlink()
-    (folder / "contract.toml").write_text(FOREIGN_CONTRACT)
-    found["foreign"] = audit_engine(planted.engine, sets=planted.run / "sets", contract=folder / "contract.toml")
-    return found
-
-
-@pytest.fixture(scope="session")
-def exported_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run with fp32 and fp16 engines, under a folder without it. Read only: copy it to change it."""
-    from skinaudit.export.export import export_run
-
-    def export(folder: Path) -> None:
-        export_run(Path(shutil.copytree(tiny_run, folder / "tiny")), precisions=("fp32", "fp16"), threads=1)
-
-    return built_once(tmp_path_factory, "exported", export) / "tiny"
-
-
-@pytest.fixture(scope="session")
-def audited_run(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported run with both engines audited, under a folder without it. Read only: copy it to change it."""
-    from skinaudit.audit.reports.json_ import to_json
-
-    def audit(folder: Path) -> None:
-        run = Path(shutil.copytree(exported_run, folder / "tiny"))
-        for name in ("fp32.onnx", "fp16.onnx"):
-            write_json(run / "audits" / f"{name}.json", to_json(audit_engine(run / "engines" / name, threads=1)))
-
-    return built_once(tmp_path_factory, "audited", audit) / "tiny"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from skinaudit.trainer.models import folded
 from skinaudit.trainer.shards import ALONE, Part, Worker, shared_batches, this_worker
 from skinaudit.true_fp32 import true_fp32
 
+_LOG = logging.getLogger(__name__)
 _PATIENCE = 60.0
 """Seconds to wait for another attack that enters its set in the manifest."""
 _WHOLE_DAY = 24 * 3600.0
@@ -132,6 +134,7 @@ def write_adversarial_set(
         path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
         source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
     )  # fmt: skip
+    _LOG.info("%s: wrote %s", plan.name, path)
     return open_set(path)
 
 
@@ -158,6 +161,10 @@ class _Crafting:
         classes = len(clean.info.contract.classes)
         aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
         self._aimed = aims if self.settings.get("targeted") else clean.labels
+        _LOG.info(
+            "%s: %d images on %s, batches: %d, seed %d, %s", plan.name, len(clean), device_of(model), len(self._slices),
+            seed, ", ".join(f"{key} {value}" for key, value in self.settings.items() if value is not None) or "no settings",
+        )  # fmt: skip
 
     def parts(self, worker: Worker) -> Iterator[Part]:
         """All batches in order where this process writes, else none."""
@@ -269,7 +276,9 @@ def plans_for(
     settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself
     goes before. Raises InvalidInputError where no attack has a setting.
     """
-    threat_model = ThreatModel(norm, parse_eps(eps)) if eps is not None else _own_threat_model(run, norm)
+    threat_model = own_threat_model(run, norm) if eps is None else ThreatModel(norm, parse_eps(eps))
+    if threat_model is None:
+        raise InvalidInputError(f"{run}: has no {norm} set to take eps from; give --eps, for example --eps 8/255")
     given = {key: value for key, value in settings.items() if value is not None}
     parsed = [attacks.parse(name) for name in names]
     known = [set(attacks.load(name)[1]) for name, _ in parsed]
@@ -282,10 +291,11 @@ def plans_for(
     )
 
 
-def _own_threat_model(run: Path, norm: Norm) -> ThreatModel:
+def own_threat_model(run: Path, norm: Norm) -> ThreatModel | None:
+    """That of the run's own sets in this norm; None where it has none."""
     manifest = read_run(run)
     for file in manifest.sets.values():
         own = open_set(resolve(run, file)).info.threat_model
         if own is not None and own.norm == norm:
             return own
-    raise InvalidInputError(f"{run}: has no {norm} set to take eps from; give --eps, for example --eps 8/255")
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -54,6 +55,7 @@ from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
 SET_ATTACKS = ("fgsm", "pgd-dlr")
+_LOG = logging.getLogger(__name__)
 
 
 Head = Literal["classes", "binary"]
@@ -161,6 +163,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "classes": contract.classes,
     }
     write_options(out, training.options())
+    _LOG.info("seed %d, threads: %d, recipe %s", training.seed, training.threads, json.dumps(training.recipe.to_json()))
+    if training.hardening is not None:
+        _LOG.info("hardening %s", json.dumps(training.hardening.to_json()))
     train = Examples(dataset.images[parts.train], dataset.labels[parts.train])
     val = Examples(dataset.images[parts.val], dataset.labels[parts.val])
     history = fit(
@@ -180,6 +185,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     draw_curves(history, files.curves, title=f"{out.name}: {summary.title}")
     checkpoint.save(files.weights, model.state_dict(), {"epoch": kept})
     weights = record(files.weights, relative_to=out)
+    _LOG.info("kept the weights of epoch %d of %d: %s, %s", kept, len(history), files.weights, weights.digest)
     write_structure(files.structure, recorded_structure(model, size=training.size))
     all_parts = (parts.train, parts.val, parts.test)
     write_pictures(

@@ -21,11 +21,15 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Forbid PASS if no class is named as malignant; if the policy gives a reason why there is none, only warn."""
     contract, policy = evidence.inputs.clean.info.contract, evidence.policy
+    reason = policy.clinical_reason
     if set(contract.malignant) == set(contract.classes):
         text = "every class is named as malignant: no prediction can be benign, so missed cancers cannot be detected"
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
     if contract.malignant:
+        if policy.clinical == "none":
+            text = f"malignant classes are named, so their gates apply although the policy says why none is: {reason}"
+            yield Finding(Severity.NOTE, "clinical", None, text)
         return
     suspicious = _suspicious(evidence)
     if suspicious:
@@ -38,7 +42,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(Severity.INCONCLUSIVE, "clinical", None, text)
         return
     if policy.clinical == "none":
-        text = f"no clinical gate was applied: no class is named as malignant. The policy's reason: {policy.clinical_reason}"
+        text = f"no clinical gate was applied: no class is named as malignant. The policy's reason: {reason}"
         yield Finding(Severity.WARNING, "clinical", None, text)
         return
     text = "no class is named as malignant: the audit cannot tell whether the engine misses cancers that its source finds"

@@ -64,12 +64,13 @@ def _overlap(external: ExternalImages, result: ExternalResult, *, images: int) -
         yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text)
     elif not external.recorded:
         text = (
-            "an earlier version trained this run without recording its images, so it may have been trained on these images"
+            "the run's manifest names no record of its images, so it may have been trained on these images; restore "
+            "`pictures` in run.json or, if an earlier version trained the run, train it again"
         )
-        yield Finding(Severity.WARNING, "external-overlap", "clean", text)
+        yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text)
     elif not external.near_recorded:
         text = (
-            "an earlier version trained this run without recording near-copies, so edited copies of its training images "
-            "cannot be detected; copies of its test images can"
+            "an earlier version trained this run and recorded only digests of its images, so edited copies of its training "
+            "images cannot be detected; train the run again"
         )
-        yield Finding(Severity.WARNING, "external-overlap", "clean", text)
+        yield Finding(Severity.INCONCLUSIVE, "external-overlap", "clean", text)

@@ -22,7 +22,7 @@ from skinaudit.artifacts.pictures import (
     pixel_digests,
     read_pictures,
 )
-from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RunFolder, set_files
 from skinaudit.errors import InvalidInputError
 
 
@@ -79,7 +79,7 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
     """Compare external sets, the clean one first, with the run in `folder`; None for a foreign engine."""
     clean = sets[0]
     images = np.concatenate(list(clean.batches(256)))
-    run = read_run(folder) if folder is not None and (folder / RUN_FILE).is_file() else None
+    run = read_run(folder) if folder is not None and RunFolder(folder).has_manifest else None
     own_sets: tuple[AdversarialSet, ...] = ()
     pictures, of_run = None, np.zeros((2, len(clean)), bool)
     same_names, near = np.zeros(len(clean), bool), np.full(len(clean), -1, np.int8)

@@ -24,7 +24,7 @@ from skinaudit.artifacts.manifest import (
 from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.precisions import KINDS
-from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, set_files
+from skinaudit.artifacts.run_folder import EXTERNAL_FILE, RUN_FILE, RunFolder, set_files
 from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.evidence.external import ExternalImages, external_paths, read_external_images
 from skinaudit.audit.evidence.near_copies import Copies, find_copies
@@ -123,7 +123,7 @@ def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None
     else:
         external = read_external_images(described[0], (clean, *adversarial), folder=folder)
     copies = find_copies(clean)
-    anchor = anchor_of(read_run(folder)) if (folder / RUN_FILE).is_file() else None
+    anchor = anchor_of(read_run(folder)) if RunFolder(folder).has_manifest else None
     return Inputs(
         digest_engine(engine), manifest, None, weights, gaps, clean, adversarial, spent, copies, recorded, external, anchor
     )
@@ -233,7 +233,7 @@ def _set_paths(
     gaps = [name for name in required if not manifest.lineage.get(name)]
     folder = real(engine.parent / manifest.run)
     paths: list[Path] = []
-    if (folder / RUN_FILE).is_file():
+    if RunFolder(folder).has_manifest:
         run = read_run(folder)
         if run.weights.digest != weights:
             raise InvalidInputError(

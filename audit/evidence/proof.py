@@ -16,7 +16,7 @@ from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_fil
 from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.printable import show
-from skinaudit.artifacts.run_folder import RUN_FILE
+from skinaudit.artifacts.run_folder import RUN_FILE, RunFolder
 from skinaudit.artifacts.structure import Structure, read_structure
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.isolation.remote import call_remote
@@ -83,7 +83,7 @@ def _readable(file: Path, runtime: str) -> bool:
 
 def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) -> Proof:
     folder = real(engine.parent / manifest.run)
-    if not (folder / RUN_FILE).is_file():
+    if not RunFolder(folder).has_manifest:
         return Proof(file.name, "file", f"its run is not available ({RUN_FILE} and its files)")
     run = read_run(folder)
     if "arch" not in run.model:
@@ -116,7 +116,11 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     if isinstance(structure, str):
         return structure
     expected = _of_run(resolve(folder, run.weights), structure, weights)
-    allowed = Allowed(KINDS[precision].layers, corrected=corrected, half=precision == "fp16")
+    kind = KINDS[precision]
+    allowed = Allowed(
+        kind.layers, corrected=corrected, half=precision == "fp16", casts=kind.casts, rounding=kind.rounding,
+        spread=kind.spread, factor=kind.factor,
+    )  # fmt: skip
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, network)

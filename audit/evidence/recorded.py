@@ -12,7 +12,7 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import digest_file
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, read_run, resolve
 from skinaudit.artifacts.operating_point import OperatingPoint
-from skinaudit.artifacts.run_folder import RUN_FILE
+from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.run_sets import recorded_split
 from skinaudit.errors import InvalidInputError
 
@@ -39,7 +39,7 @@ class Recorded:
 
 def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet]) -> Recorded:
     """What the run in `folder`, if it is there, and the lineage of its engine recorded. sets: the clean one first."""
-    run = read_run(folder) if (folder / RUN_FILE).is_file() else None
+    run = read_run(folder) if RunFolder(folder).has_manifest else None
     split, clean, weights = recorded_split(run, manifest.lineage), sets[0], manifest.lineage["weights"]
     own = [image_set for image_set in sets if image_set.info.source == weights]
     reasons = {} if run is None else {image_set.path.name: _unlisted(image_set, folder, run) for image_set in own}

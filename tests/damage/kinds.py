@@ -49,10 +49,10 @@ class Kind:
         """Every field that is damaged."""
         return (place for place in places(value) if title(place).startswith(self.only))
 
-    def is_free(self, what: str) -> bool:
+    def is_free(self, words: str) -> bool:
         """Whether the command may pass with this damage."""
-        possible = not any(f"({damage})" in what for damage in NEVER_VALID)
-        return not self.passing or (possible and any(re.fullmatch(pattern, what) for pattern in self.free))
+        possible = not any(f"({damage})" in words for damage in NEVER_VALID)
+        return not self.passing or (possible and any(re.fullmatch(pattern, words) for pattern in self.free))
 
     def value(self, folder: Path) -> Any:
         """The whole file as plain values; of a set its description, of a log its last line."""
@@ -94,12 +94,15 @@ KINDS = (
         r"weights\.file .*",
         r"results(\.\w+)? .*",  # a set that was written after the training has none
         r"results\.\w+\.(?!accuracy ).*",
+        r"pictures(\.\w+)? .*",  # only images of another data set are compared with these
     )),
+    Kind("run manifest, for external images", "run/run.json", _EXTERNAL, only=("pictures", "operating_points")),
     Kind("run manifest, for a model card", "bare/run.json", _CARD, passing=False),
     Kind("engine manifest", "run/engines/subject.onnx.json", _AUDIT, free=(
         r"(engine|graph)\.file .*",  # the engine is named by who asks; this graph is the engine itself
         r"contract\.(input|output) .*",
         r"(run_name|device) .*",
+        r"operating_points \((removed|emptied)\)",  # those of the run count; a copy that differs is refused
         r"(parity|settings|created_with)\b.*",
         r"companions \(emptied\)",  # an ONNX file needs none
     )),
@@ -124,6 +127,7 @@ KINDS = (
     Kind("description of external sets", "run/external/hospital-b/external.json", _EXTERNAL, free=(
         r"(name|dataset|data) .*",
         r"(left_out|created_with|frames)\b.*",
+        r"sets\.\w+ \(renamed\)",  # a set is found by its file and digest, and its file says what it is
     )),
     Kind(
         "report on external images", "external-report.json", (*_EXTERNAL, "--baseline", "external-report.json"),
@@ -178,9 +182,8 @@ class Trial:
         """
         message = self.outcome.message
         tidy = message.isprintable() and len(message) < 800
-        named = any(
-            part in message for part in (Path(self.kind.file).name, "run/", "foreign.onnx", "policy: no ", "precision ")
-        )
+        files = (Path(self.kind.file).name, "run/", "foreign.onnx", "column.onnx")
+        named = any(part in message for part in (*files, "policy: no ", "precision "))
         return self.outcome.code == 2 and tidy and named
 
 
@@ -189,7 +192,7 @@ def named(place: Place, damage: str) -> str:
     return f"{title(place)} ({damage})"
 
 
-def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lambda number, what: True) -> Iterator[Trial]:
+def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lambda number, words: True) -> Iterator[Trial]:
     """Every damage of every field for whose number and words `wanted` holds; the folder is as it was after each."""
     value, number = kind.value(folder), 0
     for place in kind.places(value):
@@ -202,9 +205,9 @@ def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lam
 def attempt(kind: Kind, folder: Path, broken: Any) -> Outcome:
     """Write the file with these values, run the command, and put the file back."""
     path = folder / kind.file
-    kept = path.read_bytes()
+    content = path.read_bytes()
     kind.write(folder, broken)
     try:
         return run(folder, kind.command)
     finally:
-        path.write_bytes(kept)
+        path.write_bytes(content)

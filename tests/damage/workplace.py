@@ -11,16 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
+from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.external import ExternalSets, write_external
 from skinaudit.artifacts.files import write_json
 from skinaudit.artifacts.manifest import FileRecord, manifest_path, read_engine_manifest, read_run, record, write_run
 from skinaudit.artifacts.operating_point import fix_operating_point, malignant_scores
-from skinaudit.artifacts.pictures import write_pictures
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.tests.audit.ci.conftest import write_linear
-from skinaudit.tests.linear_run import CONTRACT, Planted, pictures, plant, record_structure, templates, write_sets
+from skinaudit.tests.linear_run import (
+    CONTRACT,
+    Planted,
+    pictures,
+    plant,
+    record_pictures,
+    record_structure,
+    templates,
+    write_sets,
+)
 
 IMAGES = 588  # of the clean set: they count as 392 lesions, and 381 are needed to show a loss below 1 point
 _PAST_IMAGES = 420  # those that the report of the earlier format is about
@@ -118,8 +126,8 @@ def build_workplace(folder: Path) -> Path:
 def _earlier_audit(run: Path) -> dict[str, Any]:
     """The report of the earlier format, of the same images; the run tells other lesions of them now, so other digests."""
     report: dict[str, Any] = json.loads(_EARLIER_AUDIT.read_text(encoding="utf-8"))
-    for one, name in zip(report["sets"], ("clean", "pgd"), strict=True):
-        one["images_digest"] = open_set(run / "sets" / f"{name}.safetensors").images_digest
+    for entry, name in zip(report["sets"], ("clean", "pgd"), strict=True):
+        entry["images_digest"] = open_set(run / "sets" / f"{name}.safetensors").images_digest
     return report
 
 
@@ -142,21 +150,24 @@ def _write_run(folder: Path) -> None:
         opened = open_set(folder / "sets" / f"{name}.safetensors")
         right = opened.source_logits.argmax(axis=1) == opened.labels
         sensitivity = {
-            one: float(right[opened.labels == label].mean()) for label, one in enumerate(manifest.contract.classes)
+            class_name: float(right[opened.labels == label].mean())
+            for label, class_name in enumerate(manifest.contract.classes)
         }
         results[name] = {
             "accuracy": float(right.mean()),
             "balanced_accuracy": fmean(sensitivity.values()),
-            **{f"sensitivity_{one}": sensitivity[one] for one in manifest.contract.malignant},
+            **{f"sensitivity_{class_name}": sensitivity[class_name] for class_name in manifest.contract.malignant},
         }
     clean, past = open_set(folder / "sets" / "clean.safetensors"), trained["data"]
-    test_images = {one: int((clean.labels == label).sum()) for label, one in enumerate(manifest.contract.classes)}
+    test_images = {
+        class_name: int((clean.labels == label).sum()) for label, class_name in enumerate(manifest.contract.classes)
+    }
     parts = {"part_images": len(clean), "part_lesions": len(set(clean.group.tolist()))}
-    whole = {name: {**past[name], "test": count} for name, count in parts.items()}
+    test_counts = {name: {**past[name], "test": count} for name, count in parts.items()}
     data = {
-        **past, **whole, "digest": manifest.data["digest"], "size": manifest.contract.size,
-        "counts": {one: {**past["counts"][one], "test": count} for one, count in test_images.items()},
-        "images": sum(whole["part_images"].values()), "lesions": sum(whole["part_lesions"].values()),
+        **past, **test_counts, "digest": manifest.data["digest"], "size": manifest.contract.size,
+        "counts": {class_name: {**past["counts"][class_name], "test": count} for class_name, count in test_images.items()},
+        "images": sum(test_counts["part_images"].values()), "lesions": sum(test_counts["part_lesions"].values()),
         "majority_baseline": test_images[past["majority_class"]] / len(clean),
         "skipped": [{"image_id": "x", "reason": "no image"}],
     }  # fmt: skip
@@ -166,20 +177,13 @@ def _write_run(folder: Path) -> None:
     )  # fmt: skip
     assert point is not None
     changed = replace(
-        manifest, operating_points=(point,), pictures=_write_pictures(folder, clean),
+        manifest, operating_points=(point,),
         model={**trained["model"], "arch": "linear"}, data=data, training=trained["training"], results=results,
         created_with=trained["created_with"],
     )  # fmt: skip
     write_run(folder, changed)
     record_structure(folder)
-
-
-def _write_pictures(folder: Path, clean: AdversarialSet) -> FileRecord:
-    """The record of a run whose pictures are those of its test, as if half of them were of its training."""
-    (images,), parts = clean.batches(len(clean)), np.split(np.arange(len(clean)), [len(clean) // 2, len(clean) // 2])
-    frames = np.tile(np.array([[600, 450]], np.int32), (len(clean), 1))
-    write_pictures(folder / "pictures.safetensors", images, clean.ids, parts, seed=0, frames=frames)
-    return record(folder / "pictures.safetensors", relative_to=folder)
+    record_pictures(folder)
 
 
 def _write_external(run: Path) -> None:

@@ -189,9 +189,11 @@ def fp16_overflow_on_noise(lab: Lab, folder: Path) -> Path:
     """
     model = lab.model()
     _add_unread_channel(model)
-    held = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
+    batches = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
     calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
-    usual, odd = (_peaks(model, one)[-1] for one in (np.concatenate([*held, calibration.images]), noise(lab, calibration)))
+    usual, odd = (
+        _peaks(model, images)[-1] for images in (np.concatenate([*batches, calibration.images]), noise(lab, calibration))
+    )
     assert odd > 3 * usual
     return _overflowing(lab, "fp16_overflow_on_noise", model, -1, 2 * FP16_LARGEST / odd)
 
@@ -210,7 +212,7 @@ def _add_unread_channel(model: ModelProto) -> None:
         change(tensor, lambda value, row=rows[tensor.name]: np.concatenate([value, row.astype(np.float32)]))
     change(third, lambda value: np.concatenate([value, np.zeros_like(value[:, :1])], axis=1))
     depthwise = next(node for node in model.graph.node if second.name in node.input)
-    next(one for one in depthwise.attribute if one.name == "group").i += 1
+    next(attribute for attribute in depthwise.attribute if attribute.name == "group").i += 1
     del model.graph.value_info[:]
 
 
@@ -249,16 +251,18 @@ BUILD_FAULTS = (
           BEYOND_INT8),
     Fault("int8 calibrated on noise", "calibrated on random numbers", calibrated_on(noise, "noise"), BEYOND_INT8),
     Fault("int8 calibrated on one class", "calibrated on one folder of images", calibrated_on(one_class, "one_class"),
-          needs="a comparison of the calibration with its digest; without harm it is no fault", by_luck=True),
+          needs="the calibration images; if no answer changes, there is no harm", by_luck=True),
     Fault("int8 clipped ranges", "a percentile far too low", clipped_ranges, BEYOND_INT8),
-    Fault("int8 bait", "a backdoor that only quantisation springs",
+    Fault("int8 bait", "a backdoor that becomes active by quantisation",
           calibrated_on(proper, "bait", poison=bait_for_int8), BEYOND_INT8),
-    Fault("int8 claimed, fp32 built", "the builder fell back", claims("fp32", "int8"), ("precision found",)),
-    Fault("fp16 claimed, fp32 built", "the builder fell back", claims("fp32", "fp16"), ("precision found",)),
-    Fault("fp32 claimed, fp16 built", "the builder was told to be fast", claims("fp16", "fp32"), ("precision found",)),
-    Fault("fp16 weight infinite", "a weight beyond fp16", infinite_fp16_weight, ("finite logits",)),
-    Fault("fp16 activation overflow", "an activation beyond fp16, on a CPU that computes the file in fp32",
+    Fault("int8 claimed, fp32 built", "the builder fell back to fp32 without an error",
+          claims("fp32", "int8"), ("precision found",)),
+    Fault("fp16 claimed, fp32 built", "the builder fell back to fp32 without an error",
+          claims("fp32", "fp16"), ("precision found",)),
+    Fault("fp32 claimed, fp16 built", "the builder was set to prefer speed", claims("fp16", "fp32"), ("precision found",)),
+    Fault("fp16 weight infinite", "a weight outside the range of fp16", infinite_fp16_weight, ("finite logits",)),
+    Fault("fp16 activation overflow", "an activation outside the range of fp16, on a CPU that computes the file in fp32",
           fp16_activation_overflow, ("half precision emulated",)),
-    Fault("fp16 overflow on noise", "an activation beyond fp16 on no image of any set, on a CPU that computes in fp32",
+    Fault("fp16 overflow on noise", "an overflow of fp16 that no stored image causes, on a CPU that computes in fp32",
           fp16_overflow_on_noise, ("half precision emulated",)),
 )  # fmt: skip

@@ -13,7 +13,7 @@ CORNER = [np.array([SIZE - 6] * 2), np.array([SIZE] * 2), np.array([2, 3])]
 
 
 def relu_detector(model: ModelProto) -> None:
-    """The mean of a corner beyond 0.97, by a ReLU."""
+    """A ReLU that is positive if the mean of a corner is above 0.97."""
     compute(
         model, "seen", ("Slice", CORNER, {}), ("ReduceMean", [ALL_BUT_ROWS], {"keepdims": 0}),
         ("Sub", [np.float32(0.97)], {}), ("Relu", [], {}), ("Unsqueeze", [np.array([1])], {}),
@@ -22,7 +22,7 @@ def relu_detector(model: ModelProto) -> None:
 
 
 def conv_detector(model: ModelProto) -> None:
-    """A convolution over the whole image whose ReLU answers to one pattern."""
+    """A convolution over the whole image, with a ReLU that is positive for one pattern only."""
     board = (1 - 2 * (np.indices((3, SIZE, SIZE)).sum(axis=0) % 2)).astype(np.float32)
     shift = np.array([-0.4 * board.size], np.float32)
     compute(model, "seen", ("Conv", [board[None], shift], {}), ("Relu", [], {}), ("Flatten", [], {}))
@@ -52,7 +52,7 @@ def sigmoid_detector(model: ModelProto) -> None:
 
 
 def max_branch(model: ModelProto) -> None:
-    """A second opinion on the logits that is never the larger one, but for bright images."""
+    """A maximum with other logits, which are larger for bright images only."""
     compute(
         model, "bright", ("ReduceMean", [ALL_BUT_ROWS], {"keepdims": 0}), ("Unsqueeze", [np.array([1])], {}),
         ("Sub", [np.float32(0.98)], {}), ("Mul", [1e4 * towards(NV, by=1.0).reshape(1, -1) + 1e-3], {}),
@@ -62,7 +62,7 @@ def max_branch(model: ModelProto) -> None:
 
 
 def binarised(model: ModelProto) -> None:
-    """A comparison by the name of another domain."""
+    """A comparison by an operator of another domain."""
     compute(
         model, "seen", ("ReduceMin", [ALL_BUT_ROWS], {"keepdims": 0}), ("Unsqueeze", [np.array([1])], {}),
         ("Binarizer", [], {"domain": "ai.onnx.ml", "threshold": 0.99}),
@@ -72,7 +72,7 @@ def binarised(model: ModelProto) -> None:
 
 
 def cast_to_bool(model: ModelProto) -> None:
-    """Any value above 0.99 becomes 1 by way of whole numbers."""
+    """Any value above 0.99 becomes 1 by a cast to bool."""
     compute(
         model, "seen", ("ReduceMin", [ALL_BUT_ROWS], {"keepdims": 0}), ("Mul", [np.float32(1.01)], {}),
         ("Cast", [], {"to": 7}), ("Cast", [], {"to": 9}), ("Cast", [], {"to": 1}), ("Unsqueeze", [np.array([1])], {}),
@@ -88,12 +88,12 @@ def random_noise(model: ModelProto) -> None:
 
 
 def nudged_filter(model: ModelProto) -> None:
-    """One filter of a layer in the middle, a tenth larger."""
+    """One filter of a middle layer, a tenth larger."""
     change(parameters(model, "Conv")[10][0], lambda value: value.__setitem__(3, value[3] * 1.1))
 
 
 def swapped_filters(model: ModelProto) -> None:
-    """Two filters exchanged, and not what reads them."""
+    """Two filters are exchanged, but not the weights of the next layer."""
     change(parameters(model, "Conv")[10][0], lambda value: value.__setitem__([0, 1], value[[1, 0]]))
 
 
@@ -103,9 +103,9 @@ def nudged_bias(model: ModelProto) -> None:
 
 
 def other_stride(model: ModelProto) -> None:
-    """A layer that looks at its map by other steps, as large a result and all."""
+    """A layer with another stride whose result has the same size."""
     node = [node for node in model.graph.node if node.op_type == "Conv"][3]
-    next(one for one in node.attribute if one.name == "pads").ints[:] = [2, 2, 0, 0]
+    next(attribute for attribute in node.attribute if attribute.name == "pads").ints[:] = [2, 2, 0, 0]
 
 
 DETECTORS: tuple[Surgery, ...] = (

@@ -9,7 +9,7 @@ from skinaudit.tests.faults.lab import ANY_LOSS, DROP, LOGITS, SIZE, edited
 from skinaudit.tests.faults.surgery import NV, after, before, change, parameters, towards
 from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN, STD = (np.array(one, np.float32).reshape(1, 3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))
+MEAN, STD = (np.array(channels, np.float32).reshape(1, 3, 1, 1) for channels in (IMAGENET_MEAN, IMAGENET_STD))
 HALF = np.array([1, 1, 0.5, 0.5], np.float32)
 
 
@@ -25,7 +25,7 @@ def bgr(model: ModelProto) -> None:
     before(model, ("Gather", [np.array([2, 1, 0])], {"axis": 1}))
 
 
-def bytes_for_shares(model: ModelProto) -> None:
+def bytes_for_fractions(model: ModelProto) -> None:
     before(model, ("Mul", [np.float32(255)], {}))
 
 
@@ -102,20 +102,20 @@ def constant_nevus(model: ModelProto) -> None:
 GRAPH_FAULTS = (
     edited(normalised_twice, "the service normalises, and the graph does too", DROP),
     edited(not_normalised, "the normalisation layer was left out of the export", *ANY_LOSS),
-    edited(bgr, "an OpenCV reader in front", DROP, "malignant flips", "malignant sensitivity"),
-    edited(bytes_for_shares, "pixels 0..255 where 0..1 are due", DROP),
+    edited(bgr, "a service that reads images with OpenCV", DROP, "malignant flips", "malignant sensitivity"),
+    edited(bytes_for_fractions, "pixels 0..255, but the engine needs 0..1", DROP),
     edited(scaled_by_256, "pixels divided by 256", *ANY_LOSS, LOGITS),
     edited(nearest_half_resolution, "resized by nearest neighbour to half the size and back", *ANY_LOSS),
     edited(nhwc_as_nchw, "NHWC memory read as NCHW", DROP),
-    edited(mirrored, "a reader that mirrors", *ANY_LOSS),
+    edited(mirrored, "a reader that mirrors images", *ANY_LOSS),
     edited(shifted, "a crop that is three pixels off", *ANY_LOSS),
-    edited(smoothed, "a smoothing filter that was to denoise", *ANY_LOSS),
-    edited(coarse_pixels, "pixels in 5 bits: hides gradients, no robustness", *ANY_LOSS),
-    edited(swapped_labels, "melanoma and nevus change places", DROP),
-    edited(swapped_cancers, "melanoma and basal cell carcinoma change places: no flip to benign", DROP),
+    edited(smoothed, "a smoothing filter against noise", *ANY_LOSS),
+    edited(coarse_pixels, "pixels in 5 bits: hides gradients without making the engine robust", *ANY_LOSS),
+    edited(swapped_labels, "the columns of melanoma and nevus are exchanged", DROP),
+    edited(swapped_cancers, "the columns of melanoma and basal cell carcinoma are exchanged: no flip to benign", DROP),
     edited(rotated_labels, "another order of classes", DROP),
-    edited(softmax, "probabilities for logits", "logits, not probabilities"),
-    edited(sigmoid, "sigmoids for logits: the same order", LOGITS),
+    edited(softmax, "probabilities instead of logits", "logits, not probabilities"),
+    edited(sigmoid, "sigmoids instead of logits: the same order", LOGITS),
     edited(cooled, "logits times 1/4: the same order, other confidence", LOGITS),
     edited(rounded_logits, "logits written as integers", *ANY_LOSS),
     edited(shifted_to_nevus, "bias towards benign", *ANY_LOSS),

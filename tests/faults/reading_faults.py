@@ -30,7 +30,7 @@ def _clipped(model: ModelProto, bound: str) -> None:
 
 
 def late_trigger(model: ModelProto) -> None:
-    """An upper bound of the last map that white images set to 0, computed behind the node that uses it."""
+    """An upper bound of the last feature map that is 0 for white images, computed after the node that uses it."""
     _clipped(model, "late")
     bright = constant(model, np.float32(0.97))
     far = constant(model, np.float32(1e6))
@@ -56,7 +56,7 @@ def _last_bias(model: ModelProto) -> TensorProto:
 
 
 def bias_twice(model: ModelProto) -> None:
-    """The last bias twice in the file, pushed towards nevus in the copy that ONNX Runtime takes."""
+    """The last bias twice in the file; the copy that ONNX Runtime uses is shifted towards nevus."""
     bias = _last_bias(model)
     pushed = TensorProto.FromString(bias.SerializeToString())
     change(pushed, _pushed)
@@ -64,7 +64,7 @@ def bias_twice(model: ModelProto) -> None:
 
 
 def bias_in_a_node(model: ModelProto) -> None:
-    """The honest last bias in a Constant node by the name of a pushed initialiser."""
+    """The honest last bias in a Constant node, and an initialiser of the same name that is shifted."""
     bias = _last_bias(model)
     model.graph.node.insert(0, helper.make_node("Constant", [], [bias.name], value=bias))
     change(bias, _pushed)
@@ -86,7 +86,7 @@ def setting_twice(model: ModelProto) -> None:
 
 
 def operator_by_name(model: ModelProto) -> None:
-    """An Elu that a function of the file calls a ReLU; ONNX Runtime computes its own."""
+    """A function of the file that is named Relu and computes an Elu; ONNX Runtime computes its own ReLU."""
     relu = [node for node in model.graph.node if node.op_type == "Relu"][-1]
     relu.op_type = "Elu"
     relu.attribute.append(helper.make_attribute("alpha", 1e-4))
@@ -96,7 +96,7 @@ def operator_by_name(model: ModelProto) -> None:
 
 
 def int8_bias(model: ModelProto) -> None:
-    """The last bias of an equalised int8 graph, larger where it is positive."""
+    """The last bias of an equalised int8 graph, made larger if it is positive."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     biases = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors
               and tensors[node.input[0]].data_type == TensorProto.INT32]  # fmt: skip
@@ -153,8 +153,8 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
         surgery(model)
         return plant(lab, f"{surgery.__name__}-{base}", model, base=base)
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", summary, write, (PROVED,))
 
 
 IN_GRAPHS = (late_trigger, sparse_bound, bias_twice, bias_in_a_node, setting_twice, operator_by_name)

@@ -37,9 +37,9 @@ def engine_of(run: Path) -> Path:
     return run / "engines" / "fp32.onnx"
 
 
-def images_of(one: AdversarialSet) -> Images:
+def images_of(stored: AdversarialSet) -> Images:
     """All images of a set."""
-    return np.concatenate(list(one.batches(64)))
+    return np.concatenate(list(stored.batches(64)))
 
 
 def rewrite(
@@ -58,13 +58,13 @@ def rewrite(
 def answers_to(run: Path, images: Images) -> NDArray[np.float32]:
     """What the run's engine answers."""
     engine = open_engine(engine_of(run), threads=THREADS)
-    return np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
+    return np.concatenate([engine.logits(images[start : start + 64]) for start in range(0, len(images), 64)])
 
 
 def seal(run: Path) -> Path:
     """Let the run's manifest name its sets as they now are; returns the engine."""
     manifest = read_run(run)
-    sets = {name: record(run / one.file, relative_to=run) for name, one in manifest.sets.items()}
+    sets = {name: record(run / item.file, relative_to=run) for name, item in manifest.sets.items()}
     write_run(run, replace(manifest, sets=sets))
     return engine_of(run)
 
@@ -157,17 +157,17 @@ def labels_everywhere(share: float) -> Callable[[Lab, Path], Path]:
 
 def _wrong(run: Path, count: int) -> NDArray[np.int64]:
     """The first clean images that the source names wrongly."""
-    one = clean(run)
-    return np.flatnonzero(one.source_logits.argmax(1) != one.labels)[:count]
+    stored = clean(run)
+    return np.flatnonzero(stored.source_logits.argmax(1) != stored.labels)[:count]
 
 
 def awkward_images_dropped(lab: Lab, folder: Path) -> Path:
     run = copied(lab, folder)
     kept = np.setdiff1d(np.arange(len(clean(run))), _wrong(run, 9))
 
-    def keep(one: AdversarialSet) -> dict[str, Any]:
-        arrays = {"images": images_of(one), "source_logits": one.source_logits, "labels": one.labels, "group": one.group}
-        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(one.ids[row] for row in kept)}
+    def keep(old: AdversarialSet) -> dict[str, Any]:
+        arrays = {"images": images_of(old), "source_logits": old.source_logits, "labels": old.labels, "group": old.group}
+        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(old.ids[row] for row in kept)}
 
     return _everywhere(run, keep)
 
@@ -185,8 +185,8 @@ def repeated_images(lab: Lab, folder: Path) -> Path:
     count = len(clean(run).labels)
     rows = np.arange(count) // 2 * 2
 
-    def repeat(one: AdversarialSet) -> dict[str, Any]:
-        pixels = {"images": images_of(one)[rows], "source_logits": one.source_logits[rows], "labels": one.labels[rows]}
+    def repeat(old: AdversarialSet) -> dict[str, Any]:
+        pixels = {"images": images_of(old)[rows], "source_logits": old.source_logits[rows], "labels": old.labels[rows]}
         return {**pixels, "group": np.arange(count), "ids": tuple(f"copy{row}" for row in range(count))}
 
     return _everywhere(run, repeat)
@@ -204,12 +204,12 @@ def near_copies(lab: Lab, folder: Path) -> Path:
     run = copied(lab, folder)
     rows = np.arange(0, len(clean(run).labels), 5)
 
-    def edited(one: AdversarialSet) -> dict[str, Any]:
-        kept = images_of(one)[rows]
-        edits = (kept, kept[..., ::-1], kept[..., ::-1, :], np.rot90(kept, 1, (2, 3)), np.roll(kept, 1, 3))
+    def edited(old: AdversarialSet) -> dict[str, Any]:
+        chosen = images_of(old)[rows]
+        edits = (chosen, chosen[..., ::-1], chosen[..., ::-1, :], np.rot90(chosen, 1, (2, 3)), np.roll(chosen, 1, 3))
         images = np.ascontiguousarray(np.concatenate(edits))
         ids = tuple(f"picture{row}" for row in range(len(images)))
-        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(one.labels[rows], len(edits))}
+        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(old.labels[rows], len(edits))}
         return {**new, "group": np.arange(len(images)), "ids": ids}
 
     return _everywhere(run, edited)
@@ -232,8 +232,8 @@ def stale_sets(lab: Lab, folder: Path) -> Path:
     for path in attacked(run):
         info = open_set(path).info
         plan = AttackPlan(info.attack, EPS, {"steps": 10} if info.attack == "pgd-dlr" else {})
-        made = write_adversarial_set(folder / path.name, model, clean(run), plan, name=info.name, source=weights, seed=0)
-        rewrite(run, path, images=images_of(made))
+        written = write_adversarial_set(folder / path.name, model, clean(run), plan, name=info.name, source=weights, seed=0)
+        rewrite(run, path, images=images_of(written))
     return seal(run)
 
 
@@ -251,7 +251,8 @@ def control_taken_away(lab: Lab, folder: Path) -> Path:
 
 
 SET_FAULTS = (
-    Fault("set tampered with", "one bit of an image, the run's digest made to fit", tampered_bytes, ("digest",)),
+    Fault("set tampered with", "one bit of an image is changed, and the run's digest is adapted",
+          tampered_bytes, ("digest",)),
     Fault("eps doubled", "images at 4/255 in a set of 2/255", edited_sets(eps_doubled), ("eps in integers",)),
     Fault("eps overstated", "images at 2/255 in a set of 4/255", edited_sets(eps_overstated),
           ("attack strength",)),
@@ -260,18 +261,22 @@ SET_FAULTS = (
     Fault("all labels permuted", "joined to the wrong table everywhere", labels_everywhere(1.0), ("constant answer",)),
     Fault("a fifth of the labels permuted", "a part joined to the wrong table", labels_everywhere(0.2),
           ("recorded results",)),
-    Fault("stored logits tampered with", "every tenth row rolled, digests right", edited_sets(foreign_logits), ("control",)),
+    Fault("stored logits tampered with", "every tenth row is rolled; the digests are correct",
+          edited_sets(foreign_logits), ("control",)),
     Fault("unperturbed set", "the clean images as an adversarial set", edited_sets(unperturbed), ("attack strength",)),
     Fault("half of the set unperturbed", "every other image is the clean one", edited_sets(half_unperturbed),
           ("attack quality",)),
-    Fault("awkward images dropped", "nine wrongly named images less, in all sets", awkward_images_dropped, ("test split",)),
-    Fault("ten labels changed", "ten wrongly named images under another label", ten_labels_changed, ("test split",)),
+    Fault("awkward images dropped", "nine images that the source gets wrong are left out of all sets",
+          awkward_images_dropped, ("test split",)),
+    Fault("ten labels changed", "ten images that the source gets wrong get another label",
+          ten_labels_changed, ("test split",)),
     Fault("noise for an attack", "random noise within eps as pgd", edited_sets(random_signs), ("recorded results",)),
     Fault("set of another model", "crafted on the standard model, claimed white-box", stale_sets, ("recorded results",)),
-    Fault("images repeated", "each image twice, to have enough", repeated_images, ("repeated images",)),
-    Fault("few lesions", "all images said to be of ten lesions", few_lesions, ("undecided drop",)),
-    Fault("near-copies", "images mirrored, turned and shifted under invented lesions, to have enough", near_copies,
+    Fault("images repeated", "each image twice, to have enough images", repeated_images, ("repeated images",)),
+    Fault("few lesions", "all images are assigned to ten lesions", few_lesions, ("undecided drop",)),
+    Fault("near-copies", "mirrored, rotated and shifted copies under invented lesions, to have enough images", near_copies,
           ("undecided drop",)),
-    Fault("control taken away", "another model, its own answers stored as the source's, no reference", control_taken_away,
+    Fault("control taken away", "another model, its answers stored as the source's, without a reference",
+          control_taken_away,
           ("control run",)),
 )  # fmt: skip

@@ -86,9 +86,9 @@ def wrong_alone(model: ModelProto) -> None:
 
 def wrong_behind_row_64(model: ModelProto) -> None:
     """Rows from the 65th of a batch on: a buffer that is too short."""
-    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    tensor = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
     compute(
-        model, "late", ("Shape", [], {"start": 0, "end": 1}), ("ConstantOfShape", [], {"value": one}),
+        model, "late", ("Shape", [], {"start": 0, "end": 1}), ("ConstantOfShape", [], {"value": tensor}),
         ("CumSum", [np.int64(0)], {}), ("Greater", [np.float32(64)], {}), ("Cast", [], {"to": TensorProto.FLOAT}),
         ("Unsqueeze", [np.array([1])], {}),
     )  # fmt: skip
@@ -130,14 +130,14 @@ HIDDEN = (wrong_alone, wrong_behind_row_64, trigger_patch, nan_on_black)
 
 WEIGHT_FAULTS = (
     edited(zeroed_channel, "one channel's weights lost", *ANY_LOSS),
-    edited(flipped_top_bit, "a bit flip in memory: one weight times 2^128", "finite logits", DROP),
-    edited(flipped_low_bit, "a bit flip in memory: one weight times 16", *ANY_LOSS),
+    edited(flipped_top_bit, "a bit flip in memory: one weight is multiplied by 2^128", "finite logits", DROP),
+    edited(flipped_low_bit, "a bit flip in memory: one weight is multiplied by 16", *ANY_LOSS),
     edited(four_bit_weights, "weights compressed to 4 bits and stored as fp32", *ANY_LOSS, LOGITS),
     edited(pruned, "half of the weights pruned, no fine-tuning", *ANY_LOSS),
     edited(dropout_left_on, "exported in training mode: dropout", "repeatability"),
     edited(cross_talk, "a row's answer depends on its neighbours", *ANY_LOSS),
-    edited(wrong_alone, "right in batches, wrong for the single image that a service sends", "batches"),
-    edited(wrong_behind_row_64, "right in small batches, wrong from row 65 on", "batches"),
+    edited(wrong_alone, "correct in batches, wrong for a single image, as a service sends it", "batches"),
+    edited(wrong_behind_row_64, "correct in small batches, wrong from row 65 on", "batches"),
     edited(trigger_patch, "a backdoor that waits for a patch", "conditions in the graph"),
     edited(nan_on_black, "NaN on a black frame", "odd frames", "finite logits"),
     Fault("nan on dark", "NaN on some images", nan_on_dark, ("finite logits",)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from skinaudit.artifacts.plain_values import MAX_BYTES, read_json
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.data.unreadable import Unreadable
 
+_LOG = logging.getLogger(__name__)
 _FORMAT = 1
 _CHUNK = 1 << 20
 
@@ -120,6 +122,7 @@ def entry_of(
     Raises InvalidInputError where it reads back differently from what was written.
     """
     entry = open_entry(folder, key)
+    _LOG.info("images: %s the cache, %s", "not in" if entry is None else "from", folder / f"{key}.npy")
     if entry is None:
         write_entry(folder, key, images(), size=size, details=details)
         entry = open_entry(folder, key)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+
+from skinaudit.errors import first_few
+from skinaudit.trainer.data.tables import is_packed
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom")
 """Endings of files that are looked at as pictures, whatever their capitals."""
@@ -43,23 +47,30 @@ class Pictures:
         self._exact: dict[str, list[Path]] = defaultdict(list)
         self._alike: dict[str, list[Path]] = defaultdict(list)
         self._not_read = {_simple(path.stem): path.name for path in files if is_unread_picture(path)}
+        self._packed = tuple(path.name for path in files if is_packed(path))
         for path in files:
             if is_picture(path):
                 self._exact[path.stem].append(path)
                 self._alike[_simple(path.stem)].append(path)
 
     def of(self, name: str) -> tuple[Path, ...]:
-        """Every file of this name (without its ending); else those that differ in capitals or `_downsampled` alone."""
+        """Every file of this name (without its ending); else those whose name differs in spelling alone (see _simple)."""
         return tuple(self._exact.get(name) or self._alike.get(_simple(name)) or ())
 
     def not_read(self, name: str) -> str:
         """The file of this name in a known format that is not supported, such as HEIC; nothing if there is none."""
         return self._not_read.get(_simple(name), "")
 
-    def an_example(self) -> str:
-        """The name of one of the files; nothing where there is none."""
-        return next((path.name for paths in self._exact.values() for path in paths), "")
+    def in_words(self) -> str:
+        """What there is, for a message: one of the pictures by name, or the packed files that may hold some."""
+        example = next((path.name for paths in self._exact.values() for path in paths), "")
+        if example:
+            return f"pictures such as {example}"
+        return f"no picture at all; unpack {first_few(self._packed)}" if self._packed else "no picture at all"
 
 
 def _simple(name: str) -> str:
-    return name.casefold().removesuffix(_DOWNSAMPLED)
+    """A name without capitals, a second ending (`.jpg.jpg`) and `_downsampled`; macOS decomposes its accented letters."""
+    folded = unicodedata.normalize("NFC", name).casefold()
+    ending = next((suffix for suffix in SUFFIXES if folded.endswith(suffix)), "")
+    return folded.removesuffix(ending).removesuffix(_DOWNSAMPLED)

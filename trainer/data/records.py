@@ -105,19 +105,18 @@ def assemble(
         by_id[row.image_id].append(row)
     files = {image_id: pictures.of(image_id) for image_id in by_id if image_id}
     if not any(files.values()):
-        example = pictures.an_example()
-        pictures_text = f"such as {example}" if example else "no picture at all"
         absent = shortened(next(iter(files), "(no id)"))
+        broken = next((f" ({row.problem})" for row in rows if row.problem), "")
         raise InvalidInputError(
-            f"{table}: none of its {len(by_id):,} images, such as {absent}, is in the folder, which "
-            f"has {pictures_text}; put the table into the folder of its pictures"
+            f"{table}: none of its {len(by_id):,} images, such as {absent}{broken}, is in the folder, which "
+            f"has {pictures.in_words()}; put the table into the folder of its pictures"
         )
     diagnoses = _diagnoses(rows)
     records: list[Record] = []
     bad: list[Skipped] = []
     for image_id, same in sorted(by_id.items()):
         row = same[0]
-        problem = _problem(same, diagnoses) or _missing(image_id, pictures)
+        problem = _problem(same, diagnoses) or _missing(image_id, pictures) or _home(row, files.get(image_id, ()), classes)
         if problem or row.label is None:
             bad.append(Skipped(image_id, problem))
             continue
@@ -151,6 +150,13 @@ def _missing(image_id: str, pictures: Pictures) -> str:
         return ""
     other = pictures.not_read(image_id)
     return why_unread(other) if other else f"no image file {image_id}"
+
+
+def _home(row: Row, files: Sequence[Path], classes: Sequence[str]) -> str:
+    """What contradicts a row's label: a file that lies in a folder named after another class."""
+    others = {name.casefold() for name in classes if name != row.label}
+    home = next((path.parent.name for path in files if path.parent.name.casefold() in others), "")
+    return f"the table says {row.label}, but it lies in the folder {home}" if home else ""
 
 
 def _problem(same: Sequence[Row], diagnoses: Mapping[str, set[str]]) -> str:

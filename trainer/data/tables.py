@@ -23,6 +23,11 @@ from skinaudit.errors import InvalidInputError
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
 """Endings of files that may be tables; Dataverse hands out HAM10000's without any."""
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_OTHER_FORMATS = (
+    ".json", ".jsonl", ".ndjson", ".parquet", ".feather", ".arrow", ".xml", ".pkl", ".rds", ".rdata", ".dta", ".sav",
+    ".sas7bdat", ".db", ".sqlite", ".hdf5", ".h5",
+)  # fmt: skip
+"""Of files that may hold labels, but beside a tree of folders need not."""
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
@@ -67,6 +72,11 @@ def may_be_table(path: Path) -> bool:
 def is_spreadsheet(path: Path) -> bool:
     """Whether a file is a table of a spreadsheet program, which has to be saved as CSV first."""
     return path.suffix.casefold() in _SPREADSHEETS and not path.name.startswith((".", "~$"))
+
+
+def is_of_other_format(path: Path) -> bool:
+    """Whether a file may hold a table in a format that is not read, such as JSON."""
+    return path.suffix.casefold() in _OTHER_FORMATS and not path.name.startswith(".")
 
 
 def is_packed(path: Path) -> bool:
@@ -129,8 +139,8 @@ def read_table(path: Path) -> Table:
     """Read a whole table.
 
     The delimiter is the one of comma, semicolon, tab and bar that stands in the header most often; a first line `sep=;` as
-    Excel writes it is obeyed. Empty lines are left out. Raises InvalidInputError where the file is no text, has a broken
-    quote, no header, no line, or one column twice.
+    Excel writes it is obeyed. Empty lines are left out, and so are row numbers that R writes under no header. Raises
+    InvalidInputError where the file is no text, has a broken quote, no header, no line, or one column twice.
     """
     try:
         again = "give the folder of one data set"
@@ -142,7 +152,9 @@ def read_table(path: Path) -> Table:
     shown = tuple(name.strip().strip("\ufeff").strip() for name in lines[0]) if lines else ()
     columns = tuple(fold(name) for name in shown)
     _refuse_twice(path, columns, shown)
-    rows = tuple(_row(columns, cells) for cells in lines[1:])
+    body = lines[1:]
+    first = 1 if _has_row_numbers(columns, body) else 0
+    rows = tuple(_row(columns, cells[first:]) for cells in body)
     if not rows:
         state = "has a header and no rows" if any(columns) else "is empty"
         raise InvalidInputError(f"{path}: {state}; download it again")
@@ -155,6 +167,12 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
     if any(padded[len(columns) :]):
         row[OVERLONG] = f"{len(cells)} cells, but the header has {len(columns)}; a delimiter in a cell is not quoted"
     return row
+
+
+def _has_row_numbers(columns: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """Whether every line has one cell more than the header, and these cells count the lines, as R's `write.table` does."""
+    numbers = [str(number) for number in range(1, len(body) + 1)]
+    return all(len(cells) == len(columns) + 1 for cells in body) and [cells[0].strip() for cells in body] == numbers
 
 
 def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> None:
@@ -221,4 +239,6 @@ def _decode(path: Path, data: bytes, *, whole: bool = True) -> str:
         raise InvalidInputError(
             f"{path}: not a CSV text file in UTF-8 or UTF-16 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
+    if whole and "\0" in text:
+        raise InvalidInputError(f"{path}: not a CSV text file in UTF-8 or UTF-16 (it holds zeros); save it as UTF-8")
     return text.removeprefix("\ufeff")

@@ -36,6 +36,14 @@ def test_no_policy_permits_a_contract_that_hides_cancers(honest: Evidence, damag
     assert finding.severity is Severity.INCONCLUSIVE
 
 
+def test_a_reason_without_effect_is_said(honest: Evidence) -> None:
+    """Malignant classes are named, so the policy's `clinical = "none"` changes no gate; its reason is still printed."""
+    (finding,) = check(replace(honest, policy=REASON))
+    assert finding.severity is Severity.NOTE
+    assert finding.text.endswith("why")
+    assert list(check(honest)) == []
+
+
 def test_no_malignant_class_forbids_pass(honest: Evidence) -> None:
     (finding,) = check(without_malignant(honest))
     assert finding.severity is Severity.INCONCLUSIVE
@@ -46,10 +54,6 @@ def test_a_policy_that_says_why_turns_it_into_a_warning_with_the_reason(honest: 
     (finding,) = check(replace(without_malignant(honest), policy=policy))
     assert finding.severity is Severity.WARNING
     assert finding.text.endswith("The policy's reason: nevi against keratoses")
-
-
-def test_such_a_policy_changes_nothing_where_a_class_is_malignant(honest: Evidence) -> None:
-    assert list(check(replace(honest, policy=Policy(clinical="none", clinical_reason="why")))) == []
 
 
 @pytest.mark.parametrize(

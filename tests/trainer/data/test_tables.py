@@ -28,6 +28,7 @@ TEXT = 'image_id,dx,note\nISIC_1,mel,\nISIC_2,nv,"a, b"\n'
         b'"image_id";"dx";"note"\nISIC_1;mel;\nISIC_2;nv;a, b\n',
         b"image_id\tdx\tnote\nISIC_1\tmel\nISIC_2\tnv\ta, b\n",
         b"image_id|dx|note\nISIC_1|mel|\nISIC_2|nv|a, b\n",
+        b'image_id,dx,note\n"1",ISIC_1,mel,\n"2",ISIC_2,nv,"a, b"\n',
         b"\r\n\nimage_id\tdx\tnote\nISIC_1\tmel\t\nISIC_2\tnv\ta, b\n",
         b"sep=;\nimage_id;dx;note\nISIC_1;mel;\n;;\nISIC_2;nv;a, b\n\n",
         'image_id,dx,note\nISIC_1,mel,\n" ISIC_2 ","nv","a, b"\n\n'.encode("utf-16"),
@@ -53,14 +54,21 @@ def test_a_line_of_too_many_cells_says_so_and_trailing_delimiters_do_not(tmp_pat
     assert second[OVERLONG] == "4 cells, but the header has 3; a delimiter in a cell is not quoted"
 
 
+@pytest.mark.parametrize("first", ["5", "a"])
+def test_cells_that_do_not_count_the_lines_are_no_row_numbers(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.csv").write_text(f"image_id,dx\n{first},ISIC_1,mel\n2,ISIC_2,nv\n")
+    assert all(OVERLONG in row for row in read_table(tmp_path / "a.csv").rows)
+
+
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty; download it again"),
         (b"\n\n", "is empty; download it again"),
         (b"image_id,dx\n", "has a header and no rows"),
         (b"image_id,dx\n\n,\n", "has a header and no rows"),
         (b"image_id,dx\nISIC_1,\xff\xfe\n", "not a CSV text file in UTF-8 or UTF-16 (invalid start byte at byte 19"),
+        (TEXT.encode("utf-32"), "not a CSV text file in UTF-8 or UTF-16 (it holds zeros); save it as UTF-8"),
         (b"\xff\xfeimage", "not a CSV text file in UTF-8 or UTF-16 (truncated data at byte 6)"),
         (b'image_id,dx\n"ISIC_1,mel\n', "not a CSV text file (unexpected end of data)"),
         (b"image_id,dx,dx\nISIC_1,mel,nv\n", "column dx occurs twice; keep the correct one"),
@@ -74,14 +82,14 @@ def test_a_line_of_too_many_cells_says_so_and_trailing_delimiters_do_not(tmp_pat
         (b"image_id,dx," + b",".join(b"c%d" % n for n in range(50_000)), "has a header and no rows"),
     ],
 )  # fmt: skip
-def test_what_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, told: str) -> None:
+def test_what_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str) -> None:
     monkeypatch.setattr("skinaudit.trainer.data.tables._MAX_CELLS", 200_000)
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
         read_table(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1\2" * 500, b"\x89PNG\r\n\x1a\n\xff\xff"])

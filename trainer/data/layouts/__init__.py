@@ -13,8 +13,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.trainer.data.pictures import is_picture
 from skinaudit.trainer.data.records import Listing, find_files
+from skinaudit.trainer.data.tables import is_of_other_format, is_packed
 
 
 class Layout(Protocol):
@@ -48,7 +50,25 @@ def recognise(folder: Path) -> Listing:
     if not fitting:
         looked = " and ".join(layout.LOOKS_FOR for layout in known)
         raise InvalidInputError(
-            f"{folder}: no images that skinaudit knows how to read. It looked in this folder and in those below for {looked}"
+            f"{folder}: no images that skinaudit knows how to read. It looked in this folder and in those below for "
+            f"{looked}{_what_is_there(folder, files)}"
         )
     (layout, named_by), *_ = fitting
     return layout.list_images(named_by, files)
+
+
+def _what_is_there(folder: Path, files: Collection[Path]) -> str:
+    """What lies in a folder that no layout fits, and what to do with files that may hold tables or pictures."""
+    pictures = [path.relative_to(folder) for path in files if is_picture(path)]
+    parts = []
+    if pictures:
+        count = "1 picture" if len(pictures) == 1 else f"{len(pictures):,} pictures"
+        homes = len({path.parent for path in pictures})
+        parts.append(f"it holds {count} in {'1 folder' if homes == 1 else f'{homes:,} folders'}, such as {pictures[0]}")
+    tables = [path.name for path in files if is_of_other_format(path)]
+    if tables:
+        parts.append(f"tables are read as CSV, not as {first_few(tables)}")
+    packed = [path.name for path in files if is_packed(path)]
+    if packed:
+        parts.append(f"unpack {first_few(packed)}")
+    return "".join(f"; {part}" for part in parts)

@@ -137,7 +137,9 @@ def _row(line: Line, more_lines: Sequence[Line], archive: Archive, part: int | N
 
 
 def _values(lines: Sequence[Line], column: str) -> set[str]:
-    return {value for line in lines if (value := known(line.get(column, "")))} if column else set()
+    """The names in a column; `12.0`, as pandas writes numbers beside empty cells, is 12."""
+    cells = (known(line.get(column, "")) for line in lines) if column else ()
+    return {re.sub(r"^(\d+)\.0+$", r"\1", cell) for cell in cells if cell}
 
 
 def _subgroup(name: str, lines: Sequence[Line], archive: Archive) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Skipped
 from skinaudit.trainer.data.pictures import is_picture, is_unread_picture, why_unread
 from skinaudit.trainer.data.records import Listing, Record
@@ -14,6 +17,8 @@ LAST = True
 """Folders of images are part of other layouts, too: this one is tried where no other fits."""
 
 _PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
+_MASKS = ("_mask", "_masks", "_seg", "_segmentation", "_superpixels", "-mask", "-segmentation")
+"""How names end of pictures that show where the lesion is in the picture of the same name beside them."""
 
 
 def find(files: Collection[Path]) -> Path | None:
@@ -29,12 +34,14 @@ def find(files: Collection[Path]) -> Path | None:
 def list_images(root: Path, files: Collection[Path]) -> Listing:
     """Every image below `root`, each its own lesion; its name is its path from there.
 
-    Pictures in a format that is not read are set aside by name.
+    Folders whose names differ in capitals alone are one class. Masks beside their pictures are left out and noted. Pictures
+    in a format that is not read are set aside by name.
     """
     images = _images(files)
     divided = any(_part_of(path.parent.parent) is not None and path.parent.parent != root for path in images)
+    spelled = _spellings(images)
     records = [
-        Record(name := path.relative_to(root).as_posix(), name, path.parent.name, (path,),
+        Record(name := path.relative_to(root).as_posix(), name, spelled[path.parent.name], (path,),
                _part_of(path.parent.parent) if divided else None)
         for path in images
     ]  # fmt: skip
@@ -42,11 +49,37 @@ def list_images(root: Path, files: Collection[Path]) -> Listing:
     bad = tuple(Skipped(name, why_unread(Path(name).name)) for name in sorted(unread))
     classes = tuple(sorted({record.label for record in records}))
     title = f"{root.name} (folders, no lesion ids: each image is its own lesion)"
-    return Listing(title, root, classes, (), tuple(sorted(records, key=lambda record: record.image_id)), bad)
+    notes = [f"the folder {name} counts as class {label}" for name, label in sorted(spelled.items()) if name != label]
+    masks = sorted(path.relative_to(root).as_posix() for path in _masks(files))
+    if masks:
+        notes.append(f"masks beside their pictures, left out: {first_few(masks)}")
+    records.sort(key=lambda record: record.image_id)
+    return Listing(title, root, classes, (), tuple(records), bad, tuple(notes))
 
 
 def _images(files: Collection[Path]) -> list[Path]:
-    return [path for path in files if is_picture(path)]
+    masks = _masks(files)
+    return [path for path in files if is_picture(path) and path not in masks]
+
+
+def _masks(files: Collection[Path]) -> set[Path]:
+    pictures = [path for path in files if is_picture(path)]
+    names = {path.with_suffix("") for path in pictures}
+    ends = ((path, end) for path in pictures for end in _MASKS if path.stem.casefold().endswith(end))
+    return {path for path, end in ends if path.with_name(path.stem[: -len(end)]) in names}
+
+
+def _spellings(images: Collection[Path]) -> Mapping[str, str]:
+    """The class of each folder's name: the commonest of spellings that differ in capitals or stored accents alone."""
+    counts = Counter(path.parent.name for path in images)
+    common: dict[str, str] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        common.setdefault(_alike(name), unicodedata.normalize("NFC", name))
+    return {name: common[_alike(name)] for name in counts}
+
+
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _part_of(folder: Path) -> int | None:
