@@ -1,6 +1,6 @@
 """What processes for engines cost: opening, replay, and a whole audit, beside the same in one process; writes Markdown.
 
-python bench/isolation.py RUN [--threads 1] [--rounds 7] [--output docs/results/child.md]
+python bench/isolation.py RUN [--engine FILE ...] [--threads 1] [--rounds 7] [--output docs/results/child.md]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -93,6 +94,9 @@ def measure_audit(engine: Path, *, threads: int, rounds: int) -> dict[str, tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "--engine", action="append", help="file in its folder engines; may be repeated  [default: all .onnx]"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=None)

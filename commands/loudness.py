@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -61,7 +62,14 @@ class _Forward(logging.Handler):
 def libraries_held_back() -> Iterator[None]:
     """Inside, warnings and log records of libraries are shown with -v only, and never with their control characters."""
 
-    def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         logging.getLogger(_LIBRARIES).info("%s:%d: %s: %s", filename, lineno, category.__name__, message)
 
     last, logging.lastResort = logging.lastResort, _Forward(logging.WARNING)
