@@ -101,15 +101,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
+    chosen = [options.run / "engines" / name for name in options.engine or ()]
+    command = shlex.join(["python", "bench/isolation.py", *sys.argv[1:]])
     lines = [
-        f"`python bench/isolation.py {options.run.name} --threads {options.threads} --rounds {options.rounds}`, "
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
+        f"`{command}`, {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
         "",
         "| engine | opened here, s | in a process, s | its server, s | replay, ratio | audit here, s | with processes, s |"
         " peak here, MiB | peak of the audit, MiB | of its largest process, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for engine in engines_of(options.run):
+    for engine in chosen or engines_of(options.run):
         direct, server, remote = measure_opening(engine, threads=options.threads, rounds=options.rounds)
         ratio = measure_replay(engine, options.run, threads=options.threads, rounds=options.rounds)
         audit = measure_audit(engine, threads=options.threads, rounds=max(3, options.rounds // 2))
