@@ -25,7 +25,7 @@ import torch  # noqa: F401 (for the forks)
 from skinaudit import cli
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.printable import UNPRINTABLE
-from skinaudit.bench.odd_parts import bombs, graphs, pictures, plain_files, programs, tables, tensors
+from skinaudit.bench.odd_parts import bombs, engines, graphs, pictures, plain_files, programs, tables, tensors
 from skinaudit.bench.odd_parts.case import Case, Place
 from skinaudit.bench.report import machine, table
 from skinaudit.commands import endings
@@ -36,7 +36,7 @@ QUICK = 20.0
 """Seconds of CPU that are quick."""
 MEMORY = 4 * 2**30
 """Bytes that a process may have in memory, those of the libraries included."""
-PARTS = (plain_files, tensors, graphs, programs, pictures, bombs, tables)
+PARTS = (plain_files, tensors, graphs, programs, pictures, bombs, tables, engines)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from PIL import Image
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.errors import InvalidInputError, SkinauditError, first_few
 from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
@@ -123,6 +124,7 @@ def _read_array(path: Path, key: str) -> NDArray[Any]:
 def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
     """Open one array of the archive as a stream, with its length in bytes and that of its packed form; whatever is wrong
     inside names the file."""
+    check_regular(path, kind="MedMNIST file")
     try:
         with zipfile.ZipFile(path) as archive:
             name = f"{key}.npy"
