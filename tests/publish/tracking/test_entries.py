@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from skinaudit.artifacts.files import write_json
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.audit.reports.json_ import to_json
 from skinaudit.errors import InvalidInputError
-from skinaudit.publish.run_record import FiledAudit, RunRecord, read_filed_audit, read_run_record
+from skinaudit.publish.run_record import FiledAudit, RunRecord, SourceFigures, read_filed_audit, read_run_record
 from skinaudit.publish.tracking.entries import Entry, audit_entry, run_entry
 
 
@@ -103,6 +104,30 @@ def test_every_audit_gives_keys_that_trackers_take(audits: dict[str, AuditResult
         assert len(set(keys)) == len(keys)  # also where two sets have one name
         assert entry.weights == result.lineage.get("weights")
     assert audits["foreign"].lineage.get("weights") is None
+
+
+def with_classes(record: RunRecord, classes: tuple[str, ...]) -> RunRecord:
+    """The record with the classes of its sets' figures under other names."""
+
+    def of_set(source: SourceFigures) -> SourceFigures:
+        named = [replace(figures, name=name) for figures, name in zip(source.figures.classes, classes, strict=True)]
+        return replace(source, figures=replace(source.figures, classes=tuple(named)))
+
+    return replace(record, sets=tuple(map(of_set, record.sets)))
+
+
+@pytest.mark.parametrize("classes", [tuple("痣瘤癌斑疣瘊疹"), tuple("x" * 300 + str(number) for number in range(7))])
+def test_classes_whose_keys_would_be_the_same_are_all_logged(record: RunRecord, classes: tuple[str, ...]) -> None:
+    """A key has neither other scripts nor more than 250 characters."""
+    shares = values(run_entry(with_classes(record, classes)))
+    assert len(shares) == len(values(run_entry(record)))
+
+
+def test_a_class_called_malignant_does_not_replace_the_figure_of_all_malignant_ones(record: RunRecord) -> None:
+    plain = values(run_entry(record))
+    exchanged = values(run_entry(with_classes(record, ("malignant", *"bcdefg"))))
+    assert exchanged["test/clean/sensitivity_malignant"] == plain["test/clean/sensitivity_malignant"]
+    assert exchanged["test/clean/sensitivity_malignant 2"] == plain["test/clean/sensitivity_mel"]
 
 
 def test_content_changes_with_what_is_told_and_not_with_the_time(audited_run: Path, tmp_path: Path) -> None:
