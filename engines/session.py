@@ -340,8 +340,8 @@ def check_call(shape: Sequence[int], *, where: str) -> None:
     if numbers > _MOST_NUMBERS:
         sides = " x ".join(f"{side:,}" for side in shape)
         raise EngineError(
-            f"{where}: one call takes {sides} numbers, and at most {_MOST_NUMBERS:,} are made; export it for fewer or smaller"
-            " images"
+            f"{where}: one call takes {sides} numbers, and at most {_MOST_NUMBERS:,} are made; export it for fewer or "
+            "smaller images"
         )
 
 

@@ -57,7 +57,7 @@ def test_it_reads_the_folder_of_its_file_and_writes_into_its_scratch_folder(engi
 @pytest.mark.parametrize("name", ["a\nPASS.onnx", "a\x1b[2J.onnx", os.fsdecode(b"gr\xfc\xdf.onnx")])
 def test_a_file_whose_name_no_message_can_hold_is_not_called_damaged(engine: Path, name: str) -> None:
     path = engine.rename(engine.with_name(name))
-    with pytest.raises(InvalidInputError, match="its name has control characters or is not in UTF-8; rename it$") as error:
+    with pytest.raises(InvalidInputError, match=r"its name has control characters or is not in UTF-8; rename it$") as error:
         call(path, "scratch")
     assert len(str(error.value).splitlines()) == 1
 
