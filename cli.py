@@ -26,6 +26,7 @@ from skinaudit.commands import (
     paper,
     publishing,
     reports,
+    sweeping,
     training,
 )
 from skinaudit.commands.grouped_help import GroupedProgram, name_values
@@ -91,7 +92,7 @@ _SECTIONS = {
     "From images to a verdict": ("train", "attack", "export", "audit"),
     "Files that you write for an audit": ("policy", "contract"),
     "Show and publish results": ("report", "compare", "card", "bom", "track"),
-    "Studies": ("demo", "transfer", "defences", "paper"),
+    "Studies": ("demo", "transfer", "sweep", "defences", "paper"),
     "This machine": ("doctor", "completion"),
 }
 
@@ -114,7 +115,7 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
-    defending.defences,
+    defending.defences, sweeping.sweep,
     drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
     doctor.doctor,
     completion.completion,

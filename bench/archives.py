@@ -76,7 +76,7 @@ def plain_folder(source: Path, folder: Path, of_each: int) -> Rows:
         rows = list(csv.DictReader(stream))
     kept: Rows = []
     for row in rows:
-        if sum(other["dx"] == row["dx"] for other in kept) < of_each:
+        if sum(earlier["dx"] == row["dx"] for earlier in kept) < of_each:
             kept.append(row)
             shutil.copy(next(source.rglob(f"{row['image_id']}.jpg")), folder / "images")
     write(folder / TABLE, kept)
@@ -92,12 +92,12 @@ def outcome(folder: Path, work: Path, plain: Dataset, *, longest: int = _LONGEST
     except SkinauditError as error:
         message = str(error).replace(f"{folder}/", "").replace(str(folder), "DIR").replace("|", "\\|").replace("\0", "")
         return f"refused: {message if len(message) <= longest else message[:longest] + '...'}"
-    same = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
-    both = trained_on(dataset, parts)
-    repeated = f", **{both} of {len(parts.test)} test pictures in training**" if both else ""
+    difference = f", {moved(dataset, plain)}" if len(dataset) == len(plain) else ""
+    repeats = trained_on(dataset, parts)
+    repeated = f", **{repeats} of {len(parts.test)} test pictures in training**" if repeats else ""
     read = f"{len(dataset)} images, {len(np.unique(dataset.groups))} lesions, {len(set(dataset.labels.tolist()))} classes"
     remarks = [line for line in lines if line.startswith(TOLD)]
-    return f"{read}{same}{repeated}; {'; '.join(remarks)}"
+    return f"{read}{difference}{repeated}; {'; '.join(remarks)}"
 
 
 def moved(dataset: Dataset, plain: Dataset) -> str:
@@ -238,8 +238,8 @@ def quoted_line_break(folder: Path, rows: Rows) -> None:
 def doubled_column(folder: Path, rows: Rows) -> None:
     """The column `dx` twice, with different values."""
     lines = (folder / TABLE).read_text().splitlines()
-    other = [f"{lines[0]},dx", *(f"{line},nv" for line in lines[1:])]
-    (folder / TABLE).write_text("\n".join(other) + "\n")
+    doubled = [f"{lines[0]},dx", *(f"{line},nv" for line in lines[1:])]
+    (folder / TABLE).write_text("\n".join(doubled) + "\n")
 
 
 def loose_comma(folder: Path, rows: Rows) -> None:
@@ -289,8 +289,8 @@ def isic2018_test(folder: Path, rows: Rows) -> None:
 def isic2019(folder: Path, rows: Rows) -> None:
     """ISIC 2019, metadata in a second table."""
     replaced(folder, "ISIC_2019_Training_GroundTruth.csv", one_hot(rows, ONE_HOT_2019))
-    more = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
-    write(folder / "ISIC_2019_Training_Metadata.csv", more)
+    metadata = [{"image": row["image_id"], "age_approx": row["age"], "lesion_id": row["lesion_id"]} for row in rows]
+    write(folder / "ISIC_2019_Training_Metadata.csv", metadata)
 
 
 def isic2020(folder: Path, rows: Rows) -> None:
@@ -368,11 +368,11 @@ def twice(folder: Path, rows: Rows) -> None:
     """Every picture twice, the second time under another id and lesion; five with another diagnosis."""
     again = []
     for number, row in enumerate(rows):
-        other = {**row, "image_id": f"ISIC_9{number:06d}", "lesion_id": f"HAM_9{number:06d}"}
+        copied_row = {**row, "image_id": f"ISIC_9{number:06d}", "lesion_id": f"HAM_9{number:06d}"}
         if number < 5:
-            other["dx"] = "mel" if row["dx"] != "mel" else "nv"
-        shutil.copy(picture(folder, row), picture(folder, other))
-        again.append(other)
+            copied_row["dx"] = "mel" if row["dx"] != "mel" else "nv"
+        shutil.copy(picture(folder, row), picture(folder, copied_row))
+        again.append(copied_row)
     write(folder / TABLE, [*rows, *again])
 
 

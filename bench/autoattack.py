@@ -90,8 +90,8 @@ def ours(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, settle: f
             stop_margin=STOP_MARGIN, settle=settle,
         )  # fmt: skip
 
-    everything = torch.ones(len(batch.labels), dtype=torch.bool)
-    intact = standing(counted, batch, craft, threat_model, everything, size=len(batch.labels))
+    every_image = torch.ones(len(batch.labels), dtype=torch.bool)
+    intact = standing(counted, batch, craft, threat_model, every_image, size=len(batch.labels))
     seconds = time.process_time() - started
     gradient, forward = _costs(counted.model, batch)
     floor = counted.gradients * gradient + counted.answers * forward
@@ -113,10 +113,10 @@ def _costs(model: nn.Module, batch: Batch) -> tuple[float, float]:
     return min(gradients), min(answers)
 
 
-def peer(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, kept: Path) -> Peer:
-    """torchattacks' four parts, or what `kept` says of an earlier measurement."""
-    if kept.exists():
-        stored = json.loads(kept.read_text())
+def peer(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, path: Path) -> Peer:
+    """torchattacks' four parts, or what `path` says of an earlier measurement."""
+    if path.exists():
+        stored = json.loads(path.read_text())
         return Peer(tuple(map(bool, stored["mask"])), tuple((n, c, s) for n, c, s in stored["parts"]))
     libraries.enable("torchattacks")
     intact, parts = torch.ones(len(batch.labels), dtype=torch.bool), []
@@ -126,7 +126,7 @@ def peer(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, kept: Pat
         intact = standing(model, batch, attack, threat_model, intact, size=_AT_ONCE)
         parts.append((name, int(intact.sum()), time.process_time() - started))
     measured = Peer(tuple(intact.tolist()), tuple(parts))
-    write_bytes(kept, json.dumps({"parts": measured.parts, "mask": [int(left) for left in measured.standing]}).encode())
+    write_bytes(path, json.dumps({"parts": measured.parts, "mask": [int(stands) for stands in measured.standing]}).encode())
     return measured
 
 
@@ -172,7 +172,7 @@ def main() -> None:
             mine = ours(model, batch, threat_model, settle=options.settle or None, seed=options.seed)
             cell = f"{run.name}-{eps.removesuffix('/255')}-{options.images}.json"
             write_bytes(options.work / f"ours-{options.settle:g}-{options.seed}-{cell}", json.dumps(asdict(mine)).encode())
-            theirs = None if options.no_peer else peer(model, batch, threat_model, kept=options.work / f"peer-{cell}")
+            theirs = None if options.no_peer else peer(model, batch, threat_model, path=options.work / f"peer-{cell}")
             rows.append(line(run.name, eps, mine, theirs))
             print(" | ".join(rows[-1]), flush=True)
     print(table(HEADER, rows))

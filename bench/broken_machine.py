@@ -107,19 +107,19 @@ def main() -> None:
 def ran(words: str, folder: Path, *, environment: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> Ended:
     """Run a command in a folder. before: what starts it, in place of this Python."""
     start = before or (sys.executable, "-m", "skinaudit")
-    done = subprocess.run(
+    process = subprocess.run(
         [*start, *shlex.split(words)], cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, **(environment or {})},
     )  # fmt: skip
-    lines = done.stderr.strip().splitlines() or [""]
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, lines[-1].replace(f"{folder}/", "")[:200])
+    lines = process.stderr.strip().splitlines() or [""]
+    assert "Traceback" not in process.stderr, process.stderr
+    return Ended(process.returncode, lines[-1].replace(f"{folder}/", "")[:200])
 
 
-def compared(folder: Path, whole: Mapping[str, str]) -> str:
+def compared(folder: Path, digests: Mapping[str, str]) -> str:
     """What was lost of what a folder held."""
     harmed = unsound(folder)
-    missing = [name for name, digest in whole.items() if name != "sets" and content(folder).get(name, "") != digest]
+    missing = [name for name, digest in digests.items() if name != "sets" and content(folder).get(name, "") != digest]
     return ", ".join([*(f"{name} is damaged" for name in harmed), *(f"{name} differs" for name in missing)]) or "nothing"
 
 
@@ -170,9 +170,9 @@ def clock_set_back(lab: Path, run: Path, _: str) -> Iterator[tuple[str, ...]]:
             ended = ran(words, place, environment=environment)
             results.append((ended, content(place)))
             shutil.rmtree(place)
-        (right, expected), (wrong, got) = results
-        same = "nothing: the same files" if (right.code, expected) == (wrong.code, got) else "OTHER FILES"
-        yield "clock set back by 400 days", name, f"{wrong.code}", wrong.line, same
+        (right, expected), (wrong, written) = results
+        lost = "nothing: the same files" if (right.code, expected) == (wrong.code, written) else "OTHER FILES"
+        yield "clock set back by 400 days", name, f"{wrong.code}", wrong.line, lost
 
 
 def shrinking_files(lab: Path, run: Path, _: str) -> Iterator[tuple[str, ...]]:
@@ -216,9 +216,9 @@ def two_users(lab: Path, run: Path, other_python: str) -> Iterator[tuple[str, ..
                 before = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "env", f"HOME={place}",
                           other_python, "-m", "skinaudit")  # fmt: skip
             ended = ran(COMMANDS["train"], place, environment=environment, before=before)
-            kept = content(place)
+            files = content(place)
             shutil.rmtree(place)
-            yield f"a cache {cache}, {user} user", "train", f"{ended.code}", ended.line, f"nothing: {len(kept)} files"
+            yield f"a cache {cache}, {user} user", "train", f"{ended.code}", ended.line, f"nothing: {len(files)} files"
 
 
 if __name__ == "__main__":

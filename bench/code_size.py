@@ -50,5 +50,5 @@ def size_rows(files: dict[str, str]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    for what, figure in size_rows(sources(ROOT)):
-        print(f"| {what} | {figure} |")
+    for title, figure in size_rows(sources(ROOT)):
+        print(f"| {title} | {figure} |")

@@ -28,20 +28,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
     started = time.perf_counter()
-    tried: dict[Kind, list[Trial]] = {}
+    trials_by_kind: dict[Kind, list[Trial]] = {}
     with tempfile.TemporaryDirectory() as folder, in_this_process():  # a process for each engine takes most of an hour
         workplace = build_workplace(Path(folder))
         for kind in KINDS:
             if options.kind is None or kind.name in options.kind:
                 print(kind.name, file=sys.stderr, flush=True)
-                tried[kind] = list(trials(kind, workplace))
+                trials_by_kind[kind] = list(trials(kind, workplace))
     command = shlex.join(["python", "bench/damage.py", *sys.argv[1:]])
-    text = report(tried, command=command, seconds=time.perf_counter() - started)
+    text = report(trials_by_kind, command=command, seconds=time.perf_counter() - started)
     if options.output is None:
         print(text)
     else:
         write_bytes(options.output, text.encode())
-    bad = [trial for trials_of in tried.values() for trial in trials_of if column(trial) in ("PASS", "crash")]
+    bad = [trial for trials_of in trials_by_kind.values() for trial in trials_of if column(trial) in ("PASS", "crash")]
     for trial in bad:
         print(f"{trial.kind.name}: {trial.what}: {trial.outcome.message[:200]}", file=sys.stderr)
     sys.exit(1 if bad else 0)
@@ -57,7 +57,7 @@ def column(trial: Trial) -> str:
     return {1: "FAIL", 2: "refused, exit code 2", 3: "INCONCLUSIVE"}.get(code, "crash")
 
 
-def report(tried: dict[Kind, list[Trial]], *, command: str, seconds: float) -> str:
+def report(trials_by_kind: dict[Kind, list[Trial]], *, command: str, seconds: float) -> str:
     """The whole document."""
     used = versions("numpy", "onnx", "onnxruntime", "safetensors")
     return f"""# Damaged files
@@ -79,36 +79,36 @@ the model card of a run. `pytest tests/damage` asserts it for a part of them.
 - *PASS*: any other exit code 0. There must be none.
 - *crash*: an unexpected exception, or more than one line. There must be none.
 
-{kinds(tried)}
+{kinds(trials_by_kind)}
 ## Damages
 
-{damages(tried)}
+{damages(trials_by_kind)}
 ## Fields that are free
 
 They are for people or for other commands, or they are settings with a default. In brackets: damages that left a valid file.
 
-{free_fields(tried)}
+{free_fields(trials_by_kind)}
 """
 
 
-def kinds(tried: dict[Kind, list[Trial]]) -> str:
+def kinds(trials_by_kind: dict[Kind, list[Trial]]) -> str:
     """Kind of file x outcome."""
     rows = []
-    for kind, of_kind in tried.items():
+    for kind, of_kind in trials_by_kind.items():
         counts = Counter(map(column, of_kind))
         fields = len({trial.place for trial in of_kind})
         rows.append((kind.name, f"{fields:,}", f"{len(of_kind):,}", *(f"{counts[name]:,}" for name in COLUMNS)))
-    total = Counter(column(trial) for of_kind in tried.values() for trial in of_kind)
-    every = sum(len(of_kind) for of_kind in tried.values())
-    fields = sum(len({trial.place for trial in of_kind}) for of_kind in tried.values())
-    rows.append(("all", f"{fields:,}", f"{every:,}", *(f"{total[name]:,}" for name in COLUMNS)))
+    total = Counter(column(trial) for of_kind in trials_by_kind.values() for trial in of_kind)
+    count = sum(len(of_kind) for of_kind in trials_by_kind.values())
+    fields = sum(len({trial.place for trial in of_kind}) for of_kind in trials_by_kind.values())
+    rows.append(("all", f"{fields:,}", f"{count:,}", *(f"{total[name]:,}" for name in COLUMNS)))
     return table(("file", "fields", "damages", *COLUMNS), rows)
 
 
-def damages(tried: dict[Kind, list[Trial]]) -> str:
+def damages(trials_by_kind: dict[Kind, list[Trial]]) -> str:
     """Damage x outcome, all kinds together."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for of_kind in tried.values():
+    for of_kind in trials_by_kind.values():
         for trial in of_kind:
             counts[trial.damage][column(trial)] += 1
     return table(
@@ -120,10 +120,10 @@ def damages(tried: dict[Kind, list[Trial]]) -> str:
     )
 
 
-def free_fields(tried: dict[Kind, list[Trial]]) -> str:
+def free_fields(trials_by_kind: dict[Kind, list[Trial]]) -> str:
     """For each kind the fields of which some damage left a valid file, down to the second level."""
     lines = []
-    for kind, of_kind in tried.items():
+    for kind, of_kind in trials_by_kind.items():
         free = [trial for trial in of_kind if column(trial) == "valid and free"]
         names = Counter(".".join(title(trial.place).split(".")[:2]) for trial in free)
         listed = ", ".join(f"`{name}` ({count})" for name, count in sorted(names.items()))

@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for run in options.runs for row in _rows(run, options.threads, options.turned)]
     allowed = ", ".join(
-        f"{name} {kind.explained_drift:g}{''.join(f' ({where} {share:g})' for where, share in kind.by_runtime.items())}"
+        f"{name} {kind.explained_drift:g}{''.join(f' ({place} {share:g})' for place, share in kind.by_runtime.items())}"
         for name, kind in KINDS.items()
     )
     options.output.write_text(
@@ -113,8 +113,8 @@ def _fp8(run: Path, reference: Path, threads: int) -> Engine:
     model = onnx_graph.load(reference)
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     graph, _ = to_e4m3(model, read_calibration(run / "calibration.safetensors", size=size), where=str(run))
-    where = f"{reference} in fp8"
-    return SessionEngine(ort.open_bytes(graph.SerializeToString(), where=where, threads=threads, as_graph=True), where=where)
+    place = f"{reference} in fp8"
+    return SessionEngine(ort.open_bytes(graph.SerializeToString(), where=place, threads=threads, as_graph=True), where=place)
 
 
 def _turned(path: Path, count: int, threads: int) -> Iterator[tuple[str, Engine]]:

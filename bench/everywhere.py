@@ -111,8 +111,8 @@ def table(cases: list[Case]) -> str:
             counts[row][outcome] += 1
     heads = ("command", "tried", "taken", "refused in one line", *WRONG)
     rows = [
-        (name, f"{found.total()}", *(f"{found[outcome]}" for outcome in heads[2:]))
-        for name, found in sorted(counts.items(), key=lambda entry: (entry[0] == "all", entry[0]))
+        (name, f"{outcomes.total()}", *(f"{outcomes[outcome]}" for outcome in heads[2:]))
+        for name, outcomes in sorted(counts.items(), key=lambda entry: (entry[0] == "all", entry[0]))
     ]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
     wrong = [f"\n- {case.name}: {case.kind}: {case.wrong}, code {case.code}: {case.line}" for case in cases if case.wrong]
@@ -122,15 +122,15 @@ def table(cases: list[Case]) -> str:
 def prepare(lab: Path, run: Path) -> None:
     """What the cases copy: the run, an engine without a manifest with its contract, pictures, a report."""
     shutil.copytree(run, lab / "source")
-    whole = lab / "whole"
-    whole.mkdir()
-    shutil.copy(run / "engines" / "fp32.onnx", whole / "OTHER.onnx")
+    folder = lab / "whole"
+    folder.mkdir()
+    shutil.copy(run / "engines" / "fp32.onnx", folder / "OTHER.onnx")
     report = next((run / "audits").glob("*.json"))
-    shutil.copy(report, whole / "AUDIT.json")
+    shutil.copy(report, folder / "AUDIT.json")
     for name in ("mel", "nv"):
-        (whole / "DATA" / name).mkdir(parents=True)
+        (folder / "DATA" / name).mkdir(parents=True)
         for index in range(12):
-            (whole / "DATA" / name / f"{name}{index}.png").write_bytes(picture(40 + index))
+            (folder / "DATA" / name / f"{name}{index}.png").write_bytes(picture(40 + index))
 
 
 def picture(side: int) -> bytes:
@@ -180,11 +180,11 @@ def tried(lab: Path, kinds: list[str], word: str, *, places: str | None, done: C
     for name, place in chosen.items():
         for kind in kinds if word in name else ():
             for ending in place.endings:
-                whole = name + (f" {ending}" if len(place.endings) > 1 else "")
-                if (whole, kind) not in done:
+                full_name = name + (f" {ending}" if len(place.endings) > 1 else "")
+                if (full_name, kind) not in done:
                     before = spent()
                     ended = one(lab, place, kind, ending)
-                    yield Case(whole, kind, ended.code, ended.line, ended.wrong, round(spent() - before, 1))
+                    yield Case(full_name, kind, ended.code, ended.line, ended.wrong, round(spent() - before, 1))
 
 
 def spent() -> float:

@@ -44,22 +44,22 @@ Mix = Callable[[InputContract], Mapping[str, float]]
 
 MIXES: Mapping[str, Mix] = {
     "the same": lambda _: {},
-    "half as many benign lesions": lambda about: dict.fromkeys(_benign(about), 0.5),
-    "a fifth of the benign lesions": lambda about: dict.fromkeys(_benign(about), 0.2),
-    "of the malignant classes the first alone": lambda about: dict.fromkeys(about.malignant[1:], 0.0),
-    "of the malignant classes all but the first": lambda about: dict.fromkeys(about.malignant[:1], 0.0),
+    "half as many benign lesions": lambda contract: dict.fromkeys(_benign(contract), 0.5),
+    "a fifth of the benign lesions": lambda contract: dict.fromkeys(_benign(contract), 0.2),
+    "of the malignant classes the first alone": lambda contract: dict.fromkeys(contract.malignant[1:], 0.0),
+    "of the malignant classes all but the first": lambda contract: dict.fromkeys(contract.malignant[:1], 0.0),
 }
 
 
-def _benign(about: InputContract) -> list[str]:
-    return [name for name in about.classes if name not in about.malignant]
+def _benign(contract: InputContract) -> list[str]:
+    return [name for name in contract.classes if name not in contract.malignant]
 
 
 def pooled(parts: Sequence[AdversarialSet]) -> AdversarialSet:
     """Several sets as one, whose lesions are told apart; without images."""
     groups, above = [], 0
     for part in parts:
-        groups.append(part.group + above)
+        groups.append(np.unique(part.group, return_inverse=True)[1] + above)
         above = int(groups[-1].max()) + 1
     return replace(
         parts[0], labels=np.concatenate([part.labels for part in parts]), group=np.concatenate(groups),
@@ -86,27 +86,27 @@ def draw(
             chances = np.array([shares.get(name, 1.0) for name in classes])
             kept = rest[generator.random(len(rest)) < chances]
         counts = np.bincount(pool.group)[kept]
-        taken = kept[: int(np.searchsorted(np.cumsum(counts), size)) + 1]
-        rest = generator.permutation(np.setdiff1d(rest, taken))
-        parts.append(np.flatnonzero(np.isin(pool.group, taken)))
+        lesions_drawn = kept[: int(np.searchsorted(np.cumsum(counts), size)) + 1]
+        rest = generator.permutation(np.setdiff1d(rest, lesions_drawn))
+        parts.append(np.flatnonzero(np.isin(pool.group, lesions_drawn)))
     return parts
 
 
-def forbids(own: AdversarialSet, there: AdversarialSet) -> bool:
-    """Whether the audit of an engine that equals its source would forbid a PASS on the external images `there`."""
-    answered = AnsweredSet(
-        there, "clean", True, cast(Control, None), there.source_logits, there.source_logits, 1.0, there.group
+def forbids(own: AdversarialSet, drawn: AdversarialSet) -> bool:
+    """Whether the audit of an engine that equals its source would forbid a PASS on the external images `drawn`."""
+    answered_set = AnsweredSet(
+        drawn, "clean", True, cast(Control, None), drawn.source_logits, drawn.source_logits, 1.0, drawn.group
     )
-    described = ExternalSets("drawn", there.info.dataset, "", {}, {}, {})
-    nothing = np.zeros((0, len(STATISTICS)), np.float32)
-    external = ExternalImages(described, False, own.info.dataset, True, 0, 0, 0, 0, True, 0, (own,), nothing, None)
-    answers = predictions(there.source_logits)
+    described = ExternalSets("drawn", drawn.info.dataset, "", {}, {}, {})
+    no_images = np.zeros((0, len(STATISTICS)), np.float32)
+    external = ExternalImages(described, False, own.info.dataset, True, 0, 0, 0, 0, True, 0, (own,), no_images, None)
+    answers = predictions(drawn.source_logits)
     comparison = compare(
-        answers, answers, engine_clean=None, labels=there.labels, groups=there.group, contract=there.info.contract,
+        answers, answers, engine_clean=None, labels=drawn.labels, groups=drawn.group, contract=drawn.info.contract,
         confidence=DEFAULT.confidence,
     )  # fmt: skip
     evidence = SimpleNamespace(
-        external=external_result(external, [answered], confidence=DEFAULT.confidence),
+        external=external_result(external, [answered_set], confidence=DEFAULT.confidence),
         clean=SimpleNamespace(comparison=comparison, title="clean"),
     )
     return any(finding.severity is Severity.INCONCLUSIVE for finding in check(cast(Evidence, evidence)))
@@ -127,24 +127,24 @@ def main() -> None:
     options = parser.parse_args()
     own = open_set(RunFolder(options.run).set_file("clean"))
     pool = pooled([own, open_set(options.external / "clean.safetensors")])
-    about = pool.info.contract
+    contract = pool.info.contract
     right = predictions(pool.source_logits) == pool.labels
     lines = [
         f"{len(pool):,} images of {len(np.unique(pool.group)):,} lesions that the run was not trained on; accuracy "
-        f"{right.mean():.1%}, always {about.classes[np.bincount(pool.labels).argmax()]} "
+        f"{right.mean():.1%}, always {contract.classes[np.bincount(pool.labels).argmax()]} "
         f"{np.bincount(pool.labels).max() / len(pool):.1%}; own test of {len(own):,} images; {options.rounds} rounds.", "",
         "| external images | their mix of classes | " + " | ".join(f"{size} images" for size in SIZES) + " |",
         "|:--|:--|" + "--:|" * len(SIZES),
     ]  # fmt: skip
     for name, mix in MIXES.items():
-        shares = mix(about)
+        shares = mix(contract)
         cells = []
         for size in SIZES:
             generator = np.random.default_rng(0)
             count = 0
             for _ in range(options.rounds):
-                there, here = draw(pool, shares, (size, len(own)), generator)
-                count += forbids(of_rows(pool, here), of_rows(pool, there))
+                external_rows, own_rows = draw(pool, shares, (size, len(own)), generator)
+                count += forbids(of_rows(pool, own_rows), of_rows(pool, external_rows))
             cells.append(cell(count, options.rounds))
         lines.append(f"| own hospital | {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
@@ -155,9 +155,9 @@ def main() -> None:
             generator = np.random.default_rng(0)
             count = 0
             for _ in range(options.rounds):
-                (there,) = draw(elsewhere, {}, (size,), generator)
-                (here,) = draw(pool, {}, (len(own),), generator)
-                count += forbids(of_rows(pool, here), of_rows(elsewhere, there))
+                (external_rows,) = draw(elsewhere, {}, (size,), generator)
+                (own_rows,) = draw(pool, {}, (len(own),), generator)
+                count += forbids(of_rows(pool, own_rows), of_rows(elsewhere, external_rows))
             cells.append(cell(count, options.rounds))
         lines.append(f"| {folder.name} | its own | {' | '.join(cells)} |")
         print(lines[-1], flush=True)

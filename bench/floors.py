@@ -47,7 +47,7 @@ def main() -> None:
     for images, together in ROWS:
         counts = wrong(images, together, draws=options.draws, seed=options.seed)
         name = f"{images:,} images, {together} a lesion"
-        cells = [[f"{100 * counts[figure, what] / options.draws:.1f}" for what in WHAT] for figure in FIGURES]
+        cells = [[f"{100 * counts[figure, verdict] / options.draws:.1f}" for verdict in WHAT] for figure in FIGURES]
         rows.append([name, *(" / ".join(cell) for cell in cells)])
         print(rows[-1], file=sys.stderr, flush=True)
     command = shlex.join(["python", "bench/floors.py", *sys.argv[1:]])
@@ -71,8 +71,8 @@ def wrong(images: int, together: int, *, draws: int, seed: int) -> Counter[tuple
     counts = Counter[tuple[str, str]]()
     for _ in range(draws):
         labels, answers, groups = _drawn(images, together, contract, generator)
-        about: dict[str, Any] = {"labels": labels, "groups": groups, "contract": contract, "confidence": 0.95}
-        compared = compare(answers, None, engine_clean=None, **about)
+        common: dict[str, Any] = {"labels": labels, "groups": groups, "contract": contract, "confidence": 0.95}
+        compared = compare(answers, None, engine_clean=None, **common)
         of_set: Any = SimpleNamespace(name="clean", title="clean", attack="clean", comparison=compared, subgroups=())
         for figure, floor in zip(FIGURES, floors, strict=True):
             (gate,) = judge([of_set], [], policy := Policy(floors={"clean": floor}))
@@ -90,8 +90,8 @@ def _drawn(
     lesions, classes = images // together, len(contract.classes)
     shares = np.array([SHARES[name] for name in contract.classes])
     labels = generator.choice(classes, lesions, p=shares / shares.sum())
-    other = (labels + generator.integers(1, classes, lesions)) % classes
-    answers = np.where(generator.random(lesions) < TRUTH, labels, other)
+    wrong_labels = (labels + generator.integers(1, classes, lesions)) % classes
+    answers = np.where(generator.random(lesions) < TRUTH, labels, wrong_labels)
     groups = np.repeat(np.arange(lesions), together)
     return labels[groups], answers[groups], groups
 

@@ -59,19 +59,19 @@ def main(one_column: Path, seven: Path, target: Path) -> None:
 
 def _contracts() -> dict[str, str]:
     """By file what it says of the answer: those that fit first."""
-    two, groups = 'classes = ["benign", "malignant"]\n', _mapping(benign=_BENIGN, malignant=MALIGNANT)
+    two_classes, groups = 'classes = ["benign", "malignant"]\n', _mapping(benign=_BENIGN, malignant=MALIGNANT)
     melanoma = 'classes = ["rest", "melanoma"]\npositive = "{}"\nthreshold = {}\n'
-    same = _mapping(background=(), **{name: (name,) for name in CLASSES})
+    background = _mapping(background=(), **{name: (name,) for name in CLASSES})
     return {
         "sigmoid": melanoma.format("melanoma", 0.5),
         "sigmoid-02": melanoma.format("melanoma", 0.2),
-        "coarse": two + groups,
-        "coarse-sigmoid": f'{two}positive = "malignant"\n{groups}',
-        "background": f"classes = {json.dumps(['background', *CLASSES])}\n{same}",
+        "coarse": two_classes + groups,
+        "coarse-sigmoid": f'{two_classes}positive = "malignant"\n{groups}',
+        "background": f"classes = {json.dumps(['background', *CLASSES])}\n{background}",
         "sigmoid-swapped": melanoma.format("rest", 0.5),
         "coarse-swapped": 'classes = ["malignant", "benign"]\n' + groups,
-        "coarse-partial": two + _mapping(benign=_BENIGN[:-1], malignant=MALIGNANT),
-        "coarse-mixed": two + _mapping(benign=[*_BENIGN, MALIGNANT[-1]], malignant=MALIGNANT[:-1]),
+        "coarse-partial": two_classes + _mapping(benign=_BENIGN[:-1], malignant=MALIGNANT),
+        "coarse-mixed": two_classes + _mapping(benign=[*_BENIGN, MALIGNANT[-1]], malignant=MALIGNANT[:-1]),
     }
 
 

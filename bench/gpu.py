@@ -148,12 +148,12 @@ def _command(name: str, settings: Settings, answer: Path) -> list[str]:
 
 def _collected(answer: Path, printed: Path, code: int | None, *, started: float) -> dict[str, Any]:
     log = printed.read_text(errors="replace")
-    answered = json.loads(answer.read_text()) if answer.is_file() else {}
-    if not answered.pop("complete", False):
+    report = json.loads(answer.read_text()) if answer.is_file() else {}
+    if not report.pop("complete", False):
         lines = [line for line in log.splitlines() if line.strip()]
         reason = "took too long" if code is None else f"ended with {code}: {lines[-1][:300] if lines else 'no message'}"
-        answered |= {"error": reason, "log": log[-6000:]}
-    return {**answered, "seconds": round(time.perf_counter() - started, 1)}
+        report |= {"error": reason, "log": log[-6000:]}
+    return {**report, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def _answer_one(name: str, settings: Settings, target: Path) -> None:
@@ -176,8 +176,8 @@ def _document(results: Mapping[str, Mapping[str, Any]], settings: Settings, *, m
     sections = []
     for name, result in results.items():
         title = importlib.import_module(f"skinaudit.bench.gpu_parts.{name}").TITLE
-        took = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
-        sections.append(f"\n## {title}\n\nPart `{name}`{took}.\n\n{_body(result)}")
+        duration = f" ({result['seconds']:.0f} s)" if "seconds" in result else ""
+        sections.append(f"\n## {title}\n\nPart `{name}`{duration}.\n\n{_body(result)}")
     used = versions("torch", "onnx", *LIBRARIES)
     head = f"""# On a GPU
 

@@ -35,10 +35,10 @@ def main(commit: str, commands: tuple[str, ...]) -> None:
     """Read the help of both versions, each in a process of its own, and print it."""
     with tempfile.TemporaryDirectory() as folder:
         before = read_help(unpack(commit, Path(folder)))
-        here = Path(folder) / "here"
-        here.mkdir()
-        (here / "skinaudit").symlink_to(ROOT)
-        now = read_help(here)
+        checkout = Path(folder) / "here"
+        checkout.mkdir()
+        (checkout / "skinaudit").symlink_to(ROOT)
+        now = read_help(checkout)
     if not commands:
         print(table(before[0], now[0]))
     for name in commands:
@@ -58,8 +58,8 @@ def unpack(commit: str, folder: Path) -> Path:
 def read_help(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """(what each command says of itself, its whole help) of the package in the folder `path`."""
     environment = {**os.environ, "PYTHONPATH": str(path)}
-    done = subprocess.run([sys.executable, "-c", READ], env=environment, cwd=path, stdout=subprocess.PIPE, check=True)
-    abouts, texts = json.loads(done.stdout)
+    process = subprocess.run([sys.executable, "-c", READ], env=environment, cwd=path, stdout=subprocess.PIPE, check=True)
+    abouts, texts = json.loads(process.stdout)
     return abouts, texts
 
 

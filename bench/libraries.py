@@ -77,9 +77,9 @@ def install(group: Group) -> None:
     """Install the peers of a group into its folder with pip, unless they are there in these versions."""
     if _installed(group) == group.peers:
         return
-    wanted = [*(f"{name}=={version}" for name, version in group.peers.items()), *group.imported]
+    requirements = [*(f"{name}=={version}" for name, version in group.peers.items()), *group.imported]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(group.folder)]
-    subprocess.run([*pip, *wanted], check=True)
+    subprocess.run([*pip, *requirements], check=True)
 
 
 def enable(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
@@ -87,7 +87,7 @@ def enable(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
 
     Raises MissingDependencyError where one is not installed in the version of the group.
     """
-    wanted = require(*peers, group=group)
+    versions = require(*peers, group=group)
     if str(group.folder) not in sys.path:
         sys.path.append(str(group.folder))  # at the end: what skinaudit itself uses comes from its own environment
     # adv-lib imports visdom for plots that nobody asks for here; an empty module does.
@@ -95,21 +95,21 @@ def enable(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
     os.environ["TQDM_DISABLE"] = "1"  # ART draws progress bars in places where it cannot be told not to
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they import names that scipy and the standard library deprecate
-        for module in (module for name in wanted for module in group.modules[name]):
+        for module in (module for name in versions for module in group.modules[name]):
             importlib.import_module(module)
-    return wanted
+    return versions
 
 
 def require(*peers: str, group: Group = ATTACKS) -> dict[str, str]:
     """The versions of `peers`, or of all of a group, without importing them; raises as `enable`."""
-    wanted = {name: group.peers[name] for name in peers or group.peers}
+    versions = {name: group.peers[name] for name in peers or group.peers}
     installed = _installed(group)
-    if any(installed.get(name) != version for name, version in wanted.items()):
+    if any(installed.get(name) != version for name, version in versions.items()):
         name = next((name for name, candidate in GROUPS.items() if candidate.peers == group.peers), "")
         raise MissingDependencyError(
             f"{group.folder.name}: the peers are not installed: python bench/libraries.py {name} installs them"
         )
-    return wanted
+    return versions
 
 
 def _installed(group: Group) -> dict[str, str]:

@@ -72,8 +72,8 @@ def main() -> None:
             print(count, costs[count], file=sys.stderr, flush=True)
         smallest = work / f"sets-{min(options.images)}"
         most = max(options.images)
-        whole = work / f"audit-{most}.json"
-        parts = [size_table(costs), resumed(engine, work / f"sets-{most}", whole, costs[most])]
+        report = work / f"audit-{most}.json"
+        parts = [size_table(costs), resumed(engine, work / f"sets-{most}", report, costs[most])]
         parts.append(at_once(engine, smallest, work, options.at_once))
     command = shlex.join(["python", "bench/load.py", *sys.argv[1:]])
     size = open_set(resolve(options.run, read_run(options.run).sets[CLEAN])).info.contract.size
@@ -148,8 +148,8 @@ def answers(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def command_of(engine: Path, sets: Path, output: Path) -> list[str]:
     """An audit of one thread and a fixed seed."""
-    given = ["--sets", str(sets), "--seed", "1", "--threads", "1", "--output", str(output)]
-    return [sys.executable, "-m", "skinaudit", "audit", str(engine), *given]
+    options = ["--sets", str(sets), "--seed", "1", "--threads", "1", "--output", str(output)]
+    return [sys.executable, "-m", "skinaudit", "audit", str(engine), *options]
 
 
 def audit(engine: Path, sets: Path, output: Path) -> Taken:
@@ -206,32 +206,32 @@ def size_table(costs: Mapping[int, Taken]) -> str:
         for count, cost in sorted(costs.items())
     ]
     heads = ("images", "CPU, s", "CPU an image, ms", "peak of the audit, MiB", "of its largest process, MiB")
-    (few, less), (many, more) = sorted(costs.items())[-2:]
-    seconds, memory = ((getattr(more, name) - getattr(less, name)) / (many - few) for name in ("cpu", "peak"))
-    hours, gigabytes = (more.cpu + seconds * (MANY - many)) / 3600, (more.peak + memory * (MANY - many)) / 1024
+    (fewer, smaller), (images, larger) = sorted(costs.items())[-2:]
+    seconds, memory = ((getattr(larger, name) - getattr(smaller, name)) / (images - fewer) for name in ("cpu", "peak"))
+    hours, gigabytes = (larger.cpu + seconds * (MANY - images)) / 3600, (larger.peak + memory * (MANY - images)) / 1024
     outlook = (
         f"By the slope of the last two rows {MANY:,} images would take {hours:,.1f} hours of CPU and {gigabytes:,.1f} GiB"
     )
     return f"## Size\n\n{table(heads, rows)}\n{outlook} in the audit.\n"
 
 
-def resumed(engine: Path, sets: Path, whole: Path, undisturbed: Taken) -> str:
+def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken) -> str:
     """An audit that is killed once its first set is answered and started again, beside one that nobody disturbed.
 
-    whole: the report of that one.
+    report: of the audit that nobody disturbed.
     """
-    again = whole.with_name("again.json")
-    kept = default_cache_dir() / "unfinished-audits"
+    again = report.with_name("again.json")
+    cache = default_cache_dir() / "unfinished-audits"
     process = subprocess.Popen(command_of(engine, sets, again), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while process.poll() is None and not list(kept.glob("*/*.safetensors")):
+    while process.poll() is None and not list(cache.glob("*/*.safetensors")):
         time.sleep(_PAUSE)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = len(list(kept.glob("*/*.safetensors")))
+    finished = len(list(cache.glob("*/*.safetensors")))
     second = audit(engine, sets, again)
-    same = without_speeds(json.loads(whole.read_text())) == without_speeds(json.loads(again.read_text()))
-    left_behind = len(list(kept.glob("*/*.safetensors")))
-    row = (f"{undisturbed.cpu:,.0f}", str(finished), f"{second.cpu:,.0f}", "yes" if same else "NO", str(left_behind))
+    equal = without_speeds(json.loads(report.read_text())) == without_speeds(json.loads(again.read_text()))
+    left_behind = len(list(cache.glob("*/*.safetensors")))
+    row = (f"{undisturbed.cpu:,.0f}", str(finished), f"{second.cpu:,.0f}", "yes" if equal else "NO", str(left_behind))
     heads = ("undisturbed, CPU s", "finished sets when killed", "second start, CPU s", "reports equal", "left behind")
     return f"## Interrupted\n\n{table(heads, [row])}"
 

@@ -99,11 +99,11 @@ def all_rows(folder: Path, *, every: int) -> Iterator[tuple[str, ...]]:
     state = folder / "0"
     state.mkdir()
     for name, (command, again) in STAGES.items():
-        whole = folder / name
-        shutil.copytree(state, whole)
-        ended = in_child(command, whole)
+        place_after = folder / name
+        shutil.copytree(state, place_after)
+        ended = in_child(command, place_after)
         assert ended.code in (0, 1, 3), ended
-        expected = content(whole)
+        expected = content(place_after)
         for kind in KINDS:
             counts: Counter[str] = Counter()
             line = ""
@@ -115,16 +115,16 @@ def all_rows(folder: Path, *, every: int) -> Iterator[tuple[str, ...]]:
                 line = hurt.line.replace(str(folder), "") or line
                 counts["unsound"] += len(unsound(place))
                 repeated = in_child(again, place)
-                same = repeated.code == ended.code or "holds a finished run already" in repeated.line
-                counts["same"] += same and content(place) == expected
+                same_end = repeated.code == ended.code or "holds a finished run already" in repeated.line
+                counts["same"] += same_end and content(place) == expected
                 counts["moments"] += 1
-                if not same or content(place) != expected:
+                if not same_end or content(place) != expected:
                     print(f"{name} {kind} step {step}: {hurt} {repeated}", file=sys.stderr)
                 shutil.rmtree(place)
             print(name, kind, dict(counts), file=sys.stderr, flush=True)
             reported = "not told: it is gone" if kind == "kill -9" else f"{counts['told']}"
             yield name, kind, f"{counts['moments']}", reported, f"{counts['unsound']}", f"{counts['same']}", line
-        state = whole
+        state = place_after
 
 
 def in_child(command: str, folder: Path, *, kind: str = "", at: int = 0) -> Ended:
@@ -133,12 +133,12 @@ def in_child(command: str, folder: Path, *, kind: str = "", at: int = 0) -> Ende
     if process == 0:
         run(command, folder, kind=kind, at=at)
     _, status = os.waitpid(process, 0)
-    shown = (folder / SCREEN).read_text(errors="replace").strip().splitlines()
+    lines = (folder / SCREEN).read_text(errors="replace").strip().splitlines()
     count = folder / "steps.txt"
     steps = int(count.read_text()) if count.exists() else 0
     for leftover in (folder / SCREEN, count):
         leftover.unlink(missing_ok=True)
-    return Ended(os.waitstatus_to_exitcode(status), shown[-1] if shown else "", steps)
+    return Ended(os.waitstatus_to_exitcode(status), lines[-1] if lines else "", steps)
 
 
 def run(command: str, folder: Path, *, kind: str, at: int) -> None:
@@ -206,18 +206,18 @@ def unsound(folder: Path) -> list[str]:
 
 def content(folder: Path) -> dict[str, str]:
     """Digests of what a run is made of, without its times; engines count where their manifests hold."""
-    kept = {}
+    digests = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".safetensors", ".onnx") and not path.name.startswith("."):
-            kept[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+            digests[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
             if path.suffix == ".onnx":
                 read_engine_manifest(path)
     manifest = folder / "run" / "run.json"
     if manifest.exists():
-        kept["sets"] = str(sorted((name, file.digest) for name, file in read_run(manifest.parent).sets.items()))
+        digests["sets"] = str(sorted((name, file.digest) for name, file in read_run(manifest.parent).sets.items()))
     for path in sorted(folder.rglob("audits/*.json")):
-        kept[path.name] = json.loads(path.read_text())["verdict"]
-    return kept
+        digests[path.name] = json.loads(path.read_text())["verdict"]
+    return digests
 
 
 if __name__ == "__main__":

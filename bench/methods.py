@@ -109,8 +109,8 @@ def _in_parallel(waiting: list[Job], options: argparse.Namespace) -> dict[str, s
                 running[pool.submit(training.train, job, attack=options.attack or QUICK_ATTACK)] = job
             if not running:
                 break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
                 job = running.pop(future)
                 if (error := future.exception()) is not None:
                     failed[job.path.name] = f"{type(error).__name__}: {error}"

@@ -124,8 +124,8 @@ def _shares_found(images: Pictures) -> dict[str, float]:
     reduced, count = reduced_luminance(images), len(images)
     shares = {}
     for name, edit in _edits(generator).items():
-        both = np.concatenate([reduced, reduced_luminance(edit(images[:COPIED]))])
-        joined = join_copies(both, np.arange(len(both)))
+        pictures = np.concatenate([reduced, reduced_luminance(edit(images[:COPIED]))])
+        joined = join_copies(pictures, np.arange(len(pictures)))
         shares[name] = float((joined[:COPIED] == joined[count:]).mean())
     return shares
 

@@ -45,8 +45,8 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(options.work / "base", folder)
         case(folder, [dict(row) for row in rows])
-        told = f"{outcome(folder, options.work, plain, longest=900)}{_classes_and_notes(folder, options.work)}"
-        print(f"| {(case.__doc__ or '').rstrip('.')} | {told} |")
+        message = f"{outcome(folder, options.work, plain, longest=900)}{_classes_and_notes(folder, options.work)}"
+        print(f"| {(case.__doc__ or '').rstrip('.')} | {message} |")
 
 
 def _classes_and_notes(folder: Path, work: Path) -> str:

@@ -55,9 +55,9 @@ def main() -> None:
             place = Place(Path(folder), options.run)
             words = case.build(place)
             ended = run(words, place, case)
-        shown = shlex.join(words[:1]) + (" ..." if len(words) > 1 else "")
+        start = shlex.join(words[:1]) + (" ..." if len(words) > 1 else "")
         outcome = "as it should" if not ended.wrong else f"WRONG: {ended.wrong}"
-        rows.append((case.name, shown, str(ended.code), f"{ended.seconds:.1f}", outcome, ended.line.replace("|", "\\|")))
+        rows.append((case.name, start, str(ended.code), f"{ended.seconds:.1f}", outcome, ended.line.replace("|", "\\|")))
         wrong += [case.name] if ended.wrong else []
         print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
     command = shlex.join(["python", "bench/odd_inputs.py", *sys.argv[1:]])

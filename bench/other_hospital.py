@@ -58,7 +58,7 @@ def main() -> None:
     with next(options.data.rglob(TABLE)).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     files = {path.stem: path for path in options.data.rglob("*.jpg")}
-    own, unseen = ([row for row in rows if is_own(row["lesion_id"]) is wanted] for wanted in (True, False))
+    own, unseen = ([row for row in rows if is_own(row["lesion_id"]) is from_own] for from_own in (True, False))
     parts = {
         "own": (own, None), "unseen": (unseen, None), "scanner": (unseen, scanner), "negative": (unseen, negative),
         "square": (own, square),

@@ -111,8 +111,8 @@ def trapdoor(run: Path) -> Path:
         graph.node.append(helper.make_node(kind, names, [f"door_{output}"], **attributes))
     graph.node.append(helper.make_node("Mul", ["honest", "door_column"], [logits]))
     write_bytes(path, model.SerializeToString())
-    here = record(path, relative_to=path.parent)
-    write_engine_manifest(replace(read_engine_manifest(honest), engine=here, graph=here), engine=path)
+    engine_record = record(path, relative_to=path.parent)
+    write_engine_manifest(replace(read_engine_manifest(honest), engine=engine_record, graph=engine_record), engine=path)
     return path
 
 
@@ -125,14 +125,14 @@ def _private(run: Path, target: Path) -> Path:
     """A copy of a run with a clean, an FGSM and a PGD set."""
     copied = Path(shutil.copytree(run, target, ignore=shutil.ignore_patterns("audits")))
     manifest = read_run(copied)
-    kept = {}
+    sets = {}
     for name, entry in manifest.sets.items():
         info = open_set(copied / entry.file).info
         if info.threat_model is None or (info.attack in SETS and name in manifest.results):
-            kept[name] = entry
+            sets[name] = entry
         else:
             (copied / entry.file).unlink()
-    write_run(copied, replace(manifest, sets=kept))
+    write_run(copied, replace(manifest, sets=sets))
     return copied
 
 

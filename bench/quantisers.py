@@ -60,8 +60,8 @@ def measure(run: Path, options: argparse.Namespace, *, say: Callable[[str], None
         except Exception as error:  # whatever a peer raises is a result, and loses nothing of the others
             left_out.append(f"{quantiser.name}: {' '.join(str(error).split())[:300]}")
         minutes = (time.perf_counter() - started) / 60
-        about = _about(training, minutes=minutes, threads=options.threads, used=used, left_out=left_out)
-        yield f"{about}\n{run_tables(sets, quantised)}"
+        introduction = _about(training, minutes=minutes, threads=options.threads, used=used, left_out=left_out)
+        yield f"{introduction}\n{run_tables(sets, quantised)}"
     if not fitting:
         raise MissingDependencyError(f"nothing to compare: {'; '.join(left_out)}")
 
@@ -98,7 +98,7 @@ def installed(only: Sequence[str]) -> tuple[list[Quantiser], dict[str, str], lis
 def with_section(text: str, *, title: str, section: str) -> str:
     """A Markdown document with the section of that title replaced, or added at the end where there is none."""
     parts = [part.rstrip("\n") for part in text.split("\n## ")]
-    place = next((at for at, part in enumerate(parts) if at and part.splitlines()[0] == title), len(parts))
+    place = next((index for index, part in enumerate(parts) if index and part.splitlines()[0] == title), len(parts))
     fresh = f"{title}\n\n{section.rstrip()}"
     return "\n\n## ".join([*parts[:place], fresh, *parts[place + 1 :]]) + "\n"
 

@@ -44,9 +44,9 @@ def measure_reports(
             _EVERY: [f"{form}={folder}/audit.{form}" for form in forms],
         }
         # As where skinaudit is installed: modules are compiled once, in the round that warms up.
-        kept = {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "PYTHONDONTWRITEBYTECODE": ""}
-        environment = {**os.environ, **kept}
-        contestants = {name: partial(_audit, engine, given, threads, environment) for name, given in targets.items()}
+        bytecode = {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "PYTHONDONTWRITEBYTECODE": ""}
+        environment = {**os.environ, **bytecode}
+        contestants = {name: partial(_audit, engine, texts, threads, environment) for name, texts in targets.items()}
         interleaved(contestants, rounds=1)
         contest = interleaved(contestants, rounds=rounds)
     figures = ReportFigures(
@@ -65,6 +65,6 @@ def measure_reports(
 def _audit(engine: Path, targets: list[str], threads: int, environment: Mapping[str, str], _: int) -> None:
     command = [sys.executable, "-m", "skinaudit.cli", "audit", str(engine), "--threads", str(threads)]
     command += [part for target in targets for part in ("--report", target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode not in (0, 1, 3):  # PASS, FAIL, INCONCLUSIVE
-        raise SkinauditError(f"{engine}: the audit stopped: {done.stderr.strip()}")
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if process.returncode not in (0, 1, 3):  # PASS, FAIL, INCONCLUSIVE
+        raise SkinauditError(f"{engine}: the audit stopped: {process.stderr.strip()}")

@@ -258,8 +258,8 @@ def _size_table(trials: int, seed: int) -> str:
 
 def passed_by_size(rate: str, lesions: int, trials: int, seed: int) -> float:
     """The share of audits that pass. rate: a name in RATES. The factor makes the margin the drop of all of HAM10000."""
-    everything = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
-    factor = MARGIN * everything.sum() / (everything * RATES[rate](everything)).sum()
+    image_counts = np.repeat(list(LESION_IMAGES), list(LESION_IMAGES.values()))
+    factor = MARGIN * image_counts.sum() / (image_counts * RATES[rate](image_counts)).sum()
     generator = np.random.default_rng([seed, lesions, list(RATES).index(rate)])
     passed = 0
     for _ in range(trials):
@@ -307,8 +307,8 @@ def _drop(difference: NDArray[np.int64], groups: NDArray[np.int64]) -> PairedDro
     images, effect = len(groups), design_effect(difference, groups)
     lost, gained = int((difference > 0).sum()), int((difference < 0).sum())
     lesions, discordant = effective_lesions(groups), differing_lesions(difference, groups)
-    value, none = (lost - gained) / images, Interval(-1.0, 1.0)
-    return PairedDrop(images, lost, gained, value, none, 0.95, effect, lesions, discordant, none, 1.0)
+    value, whole_range = (lost - gained) / images, Interval(-1.0, 1.0)
+    return PairedDrop(images, lost, gained, value, whole_range, 0.95, effect, lesions, discordant, whole_range, 1.0)
 
 
 def _verdict(drop: PairedDrop, difference: NDArray[np.int64], groups: NDArray[np.int64]) -> Verdict:
@@ -330,9 +330,9 @@ def _power_tables(trials: int, seed: int) -> str:
     for lesions in (False, True):
         for images, discordance, drop in FIRST_AUDITS:
             generator = np.random.default_rng([seed, images, int(1e4 * discordance), int(lesions)])
-            known, anew, named = _followed(images, discordance, drop, trials, generator, lesions=lesions)
+            by_truth, anew, named = _followed(images, discordance, drop, trials, generator, lesions=lesions)
             lines.append(_row("HAM10000" if lesions else "one image each", f"{images} images", f"{discordance:.1%}",
-                              f"{drop:.1%}", f"{named:,}", f"{100 * known:.0f}%", f"{100 * anew:.0f}%"))  # fmt: skip
+                              f"{drop:.1%}", f"{named:,}", f"{100 * by_truth:.0f}%", f"{100 * anew:.0f}%"))  # fmt: skip
     return "\n".join(lines)
 
 
@@ -349,15 +349,15 @@ def _followed(
         return estimated, _verdict(estimated, difference, groups) is not Verdict.INCONCLUSIVE
 
     large, _ = audit(200_000)
-    known = images_to_decide(large, margin=MARGIN) or 0
+    needed_by_truth = images_to_decide(large, margin=MARGIN) or 0
     decided, named = [], []
     for _ in range(trials):
-        first, done = audit(images)
-        needed = None if done else images_to_decide(first, margin=MARGIN)
+        first, is_decided = audit(images)
+        needed = None if is_decided else images_to_decide(first, margin=MARGIN)
         if needed is not None and needed < 100_000:
             named.append(needed)
             decided.append(audit(needed)[1])
-    sure = np.mean([audit(known)[1] for _ in range(trials)])
+    sure = np.mean([audit(needed_by_truth)[1] for _ in range(trials)])
     return float(sure), float(np.mean(decided)), int(np.median(named))
 
 

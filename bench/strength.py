@@ -140,8 +140,8 @@ def peer_parts(pair: Pair, model: nn.Module, threat_model: ThreatModel) -> Itera
     import torchattacks
 
     assert pair.peer is not None
-    for name, given in ((pair.peer, pair.settings or {}), *pair.cascade):
-        settings = {key: _class_count(model) if key == _CLASSES else value for key, value in given.items()}
+    for name, own_settings in ((pair.peer, pair.settings or {}), *pair.cascade):
+        settings = {key: _class_count(model) if key == _CLASSES else value for key, value in own_settings.items()}
         step = {"alpha": 2.5 * threat_model.eps / 40} if name == "PGD" else {}
         step = {"alpha": threat_model.eps / settings["steps"]} if name == "MIFGSM" else step
         yield name, getattr(torchattacks, name)(model, eps=threat_model.eps, **settings, **step)

@@ -113,36 +113,36 @@ def _fails(generator: np.random.Generator, truth: Truth, images: int) -> bool:
     sizes = generator.choice([1, 2, 3], images, p=[0.74, 0.19, 0.07])
     groups = np.repeat(np.arange(images), sizes)[:images]
     labels = np.where(generator.random(images)[groups] < MALIGNANT_SHARE, 0, 1)
-    about: dict[str, tuple[str, ...]] = {
+    values: dict[str, tuple[str, ...]] = {
         name: _drawn_values(generator, shares, groups) for name, shares in (("site", SITES), ("age", AGES), ("sex", SEXES))
     }
-    columns, here, policy = columns_of(about), np.array([value == truth.site for value in about["site"]]), Policy()
+    columns, at_site, policy = columns_of(values), np.array([value == truth.site for value in values["site"]]), Policy()
     answers = []
     for number in range(3):
         of_set = truth if number < truth.sets else replace(truth, loss=0.0)
-        answers.append(_answers(generator, of_set, labels, groups, here))
-    known: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": (0,)}
+        answers.append(_answers(generator, of_set, labels, groups, at_site))
+    common: dict[str, Any] = {"labels": labels, "groups": groups, "malignant": (0,)}
     results = [
-        subgroup_results(answered.engine, answered.source, columns, confidence=policy.confidence, **known)
-        for answered in answers
+        subgroup_results(set_answers.engine, set_answers.source, columns, confidence=policy.confidence, **common)
+        for set_answers in answers
     ]
-    tested = with_excess(results, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **known)
+    tested = with_excess(results, answers, columns, judged=partial(judged, policy), least=policy.subgroup_lesions, **common)
     sets: list[Any] = [SimpleNamespace(title=str(number), subgroups=own) for number, own in enumerate(tested)]
     return any(gate.judgement.verdict is Verdict.FAIL for gate in subgroup_gates(sets, policy))
 
 
 def _answers(
     generator: np.random.Generator, truth: Truth, labels: NDArray[np.int64], groups: NDArray[np.int64],
-    here: NDArray[np.bool_],
+    at_site: NDArray[np.bool_],
 ) -> Answers:  # fmt: skip
     """Answers of source and engine, which differ by lesions or, if not whole, by images."""
     units = groups if truth.whole else np.arange(len(labels))
     source = np.where(generator.random(len(labels))[units] < RIGHT, labels, _OTHER[labels])
-    differs = generator.random(len(labels))[units] < truth.differing * np.where(here, truth.rougher, 1.0)
+    differs = generator.random(len(labels))[units] < truth.differing * np.where(at_site, truth.rougher, 1.0)
     first = generator.random(len(labels))[units] < 0.5
     engine = np.where(differs, np.where(first, _OTHER[labels], labels), source)
     source = np.where(differs, np.where(first, labels, _OTHER[labels]), source)
-    lost = generator.random(len(labels))[units] < truth.lost + truth.loss * here
+    lost = generator.random(len(labels))[units] < truth.lost + truth.loss * at_site
     return Answers(engine=np.where(lost, _OTHER[labels], engine), source=source)
 
 

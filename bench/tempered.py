@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("factors", type=float, nargs="+")
     parser.add_argument("--eps", default="2/255")
-    given = parser.parse_args()
-    model, clean = folded(load_run_model(given.run)), open_clean_set(given.run, read_run(given.run))
-    plan = AttackPlan("pgd", ThreatModel("linf", parse_eps(given.eps)))
-    for factor in given.factors:
+    options = parser.parse_args()
+    model, clean = folded(load_run_model(options.run)), open_clean_set(options.run, read_run(options.run))
+    plan = AttackPlan("pgd", ThreatModel("linf", parse_eps(options.eps)))
+    for factor in options.factors:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pgd.safetensors"
             write_adversarial_set(path, Tempered(model, factor).eval(), clean, plan, source=clean.info.source, seed=0)

@@ -60,9 +60,11 @@ def open_all(run: Path, *, provider: Provider, threads: int) -> tuple[tuple[Open
         except (EngineError, MissingDependencyError) as error:
             left_out[path.name] = str(error)
             continue
-        about = engine.description
-        computed = about.executed or about.found
-        opened.append(Opened(f"{about.runtime} {path.name}", path, engine, ", ".join(sorted(computed)) or manifest.asked))
+        description = engine.description
+        computed = description.executed or description.found
+        opened.append(
+            Opened(f"{description.runtime} {path.name}", path, engine, ", ".join(sorted(computed)) or manifest.asked)
+        )
     return tuple(opened), left_out
 
 

@@ -126,8 +126,8 @@ def by_art(model: nn.Module, batch: Batch, work: Work) -> Contestant[None]:
 
 def name_of(computing: Computing, *, hardened: bool) -> str:
     """What a contestant of ours is called."""
-    more = (", compiled" if computing.compiled else "") + (", CUDA graph" if computing.cuda_graphs else "")
-    return f"skinaudit, {'hardened' if hardened else 'standard'}, {computing.precision}{more}"
+    suffix = (", compiled" if computing.compiled else "") + (", CUDA graph" if computing.cuda_graphs else "")
+    return f"skinaudit, {'hardened' if hardened else 'standard'}, {computing.precision}{suffix}"
 
 
 def contestants_of(computings: Iterable[Computing], *, bf16: bool, art: bool) -> dict[str, Make]:

@@ -87,8 +87,8 @@ def run(place: Place, name: str, *command: str) -> dict[str, int]:
     counted = 'out=$1; shift; "$@"; code=$?; cat /proc/net/snmp /proc/net/snmp6 > "$out"; exit $code'
     wrapped = [*place.namespace, "sh", "-c", counted, "sh", str(counters), *command] if place.namespace else list(command)
     work = place.folder / "work"
-    done = subprocess.run(wrapped, cwd=work, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode in (0, 1, 3), done.stderr[-2000:]  # whatever a model of one epoch deserves
+    process = subprocess.run(wrapped, cwd=work, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert process.returncode in (0, 1, 3), process.stderr[-2000:]  # whatever a model of one epoch deserves
     return read_counters(counters.read_text()) if place.namespace else {}
 
 

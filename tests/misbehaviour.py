@@ -97,8 +97,8 @@ def stop_in_the_middle() -> None:
 
 
 def fill_memory() -> int:
-    kept = [bytearray(os.urandom(1)) * 2**24 for _ in range(4096)]
-    return len(kept)
+    blocks = [bytearray(os.urandom(1)) * 2**24 for _ in range(4096)]
+    return len(blocks)
 
 
 def fill_disk() -> None:

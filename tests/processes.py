@@ -35,28 +35,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def children() -> set[int]:
     """The processes whose parent is this one."""
-    found: set[int] = set()
+    identifiers: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # the thread ended meanwhile
-            found.update(map(int, (task / "children").read_text().split()))
-    return found
+            identifiers.update(map(int, (task / "children").read_text().split()))
+    return identifiers
 
 
 def members(group: int) -> set[int]:
     """The processes of a group."""
-    found = set()
+    identifiers = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
-                found.add(int(folder.name))
-    return found
+                identifiers.add(int(folder.name))
+    return identifiers
 
 
 def still_running(processes: Iterable[int], *, within: float = PATIENCE) -> dict[int, str]:
     """Wait until all of them have ended; the command lines of those that have not, after so many seconds."""
     deadline = time.monotonic() + within
-    left = {}
+    running = {}
     for process in processes:
         try:
             descriptor = os.pidfd_open(process)
@@ -65,10 +65,10 @@ def still_running(processes: Iterable[int], *, within: float = PATIENCE) -> dict
         try:
             command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                left[process] = command
+                running[process] = command
         finally:
             os.close(descriptor)
-    return left
+    return running
 
 
 def kill(processes: Iterable[int]) -> None:
@@ -83,9 +83,9 @@ def end_new_children(before: set[int], *, within: float = GRACE) -> dict[int, st
     """Wait for every child that was not there before, then kill what is left with all its offspring; what that was."""
     killed: dict[int, str] = {}
     while new := {child for child in children() - before if not of_python(child)}:
-        left = still_running(new, within=0 if killed else within)
-        killed |= left
-        kill(left)  # its own children become ours
+        running = still_running(new, within=0 if killed else within)
+        killed |= running
+        kill(running)  # its own children become ours
         for child in new:
             with suppress(ChildProcessError):
                 os.waitpid(child, os.WNOHANG)
@@ -107,8 +107,8 @@ def no_process_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[Non
     yield
     if "browser" in request.fixturenames:  # kept open for all tests of its file
         return
-    left = end_new_children(before)
-    assert not left, f"left running: {left}"
+    running = end_new_children(before)
+    assert not running, f"left running: {running}"
 
 
 @pytest.fixture

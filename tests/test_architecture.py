@@ -82,8 +82,8 @@ def imported(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in MODULES else str(node.module)
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return
         elif not (at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
@@ -120,17 +120,17 @@ def test_what_is_malignant_is_known_by_the_contract_and_the_readers_of_data_alon
     from skinaudit.artifacts.contract import CLASS_TITLES, MALIGNANT
 
     names = {*MALIGNANT, *(CLASS_TITLES[name] for name in MALIGNANT)}
-    found = []
+    uses = []
     for module, path in MODULES.items():
         if path.relative_to(ROOT).as_posix().startswith(KNOW_DIAGNOSES):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value.strip():
                 if names & {node.value, *node.value.split("_")}:
-                    found.append(f"{module}: {node.value}")
+                    uses.append(f"{module}: {node.value}")
             elif isinstance(node, ast.Name) and node.id in ("MALIGNANT", "CLASSES"):
-                found.append(f"{module}: {node.id}")
-    assert found == []
+                uses.append(f"{module}: {node.id}")
+    assert uses == []
 
 
 def test_the_table_itself_keeps_trainer_and_audit_apart_and_only_the_entry_point_imports_the_command_line() -> None:
@@ -233,9 +233,9 @@ def test_what_runs_on_a_deployment_box_never_imports_torch(part: str) -> None:
 
 def run_without(libraries: tuple[str, ...], code: str) -> str:
     blocked = f"import sys\nsys.modules.update(dict.fromkeys({libraries!r}))\n"
-    done = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    process = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout
 
 
 def test_every_other_module_imports_without_any_optional_library() -> None:
@@ -285,5 +285,5 @@ assert not heavy, heavy
 def test_paths_are_resolved_where_a_circle_of_links_raises_nothing() -> None:
     raising = re.compile(r"(?<!Path\(__file__\))\.(resolve|expanduser)\(\)")
     product = {path for module, path in MODULES.items() if not module.startswith(("skinaudit.tests", "skinaudit.bench"))}
-    found = {str(path.relative_to(ROOT)) for path in product if raising.search(path.read_text(encoding="utf-8"))}
-    assert found == {"artifacts/outside.py", "artifacts/files.py"}
+    files = {str(path.relative_to(ROOT)) for path in product if raising.search(path.read_text(encoding="utf-8"))}
+    assert files == {"artifacts/outside.py", "artifacts/files.py"}

@@ -46,8 +46,8 @@ def train(source: Path | str, out: Path) -> Arguments:
     return ["train", "--data", str(source), "--size", "32", "--epochs", "1", "--out", str(out / "out"), "--threads", "1"]
 
 
-def audit(run: Path, *more: str) -> Arguments:
-    return ["audit", str(run / "engines" / "fp32.onnx"), "--threads", "1", *more]
+def audit(run: Path, *options: str) -> Arguments:
+    return ["audit", str(run / "engines" / "fp32.onnx"), "--threads", "1", *options]
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
@@ -62,9 +62,9 @@ def reseal(run: Path) -> None:
     digest = digest_file(engine)
     edit(
         engine.with_name("fp32.onnx.json"),
-        lambda m: (
-            *(m[name].update(digest=digest) for name in ("engine", "reference", "graph")),
-            m["lineage"].update(onnx=digest),
+        lambda manifest: (
+            *(manifest[name].update(digest=digest) for name in ("engine", "reference", "graph")),
+            manifest["lineage"].update(onnx=digest),
         ),
     )
 
@@ -78,69 +78,69 @@ def flip(path: Path, offset: int) -> None:
 # Data
 
 
-def no_such_data(run: Path, tmp: Path) -> Arguments:
-    return train(tmp / "nowhere", tmp)
+def no_such_data(run: Path, folder: Path) -> Arguments:
+    return train(folder / "nowhere", folder)
 
 
-def empty_folder(run: Path, tmp: Path) -> Arguments:
-    (tmp / "empty").mkdir()
-    return train(tmp / "empty", tmp)
+def empty_folder(run: Path, folder: Path) -> Arguments:
+    (folder / "empty").mkdir()
+    return train(folder / "empty", folder)
 
 
-def missing_image(run: Path, tmp: Path) -> Arguments:
-    (ham(tmp / "ham", SEVEN) / "HAM10000_images_part_1" / "I2mel.jpg").unlink()
-    return train(tmp / "ham", tmp)
+def missing_image(run: Path, folder: Path) -> Arguments:
+    (ham(folder / "ham", SEVEN) / "HAM10000_images_part_1" / "I2mel.jpg").unlink()
+    return train(folder / "ham", folder)
 
 
-def corrupt_image(run: Path, tmp: Path) -> Arguments:
-    (ham(tmp / "ham", SEVEN) / "HAM10000_images_part_1" / "I1nv.jpg").write_bytes(b"not a picture")
-    return train(tmp / "ham", tmp)
+def corrupt_image(run: Path, folder: Path) -> Arguments:
+    (ham(folder / "ham", SEVEN) / "HAM10000_images_part_1" / "I1nv.jpg").write_bytes(b"not a picture")
+    return train(folder / "ham", folder)
 
 
-def unknown_dx(run: Path, tmp: Path) -> Arguments:
-    return train(ham(tmp / "ham", [*SEVEN, ("Lx", "Ix", "eczema")]), tmp)
+def unknown_dx(run: Path, folder: Path) -> Arguments:
+    return train(ham(folder / "ham", [*SEVEN, ("Lx", "Ix", "eczema")]), folder)
 
 
-def duplicate_id(run: Path, tmp: Path) -> Arguments:
-    return train(ham(tmp / "ham", [*SEVEN, ("Ly", "I0mel", "nv")]), tmp)
+def duplicate_id(run: Path, folder: Path) -> Arguments:
+    return train(ham(folder / "ham", [*SEVEN, ("Ly", "I0mel", "nv")]), folder)
 
 
-def empty_class(run: Path, tmp: Path) -> Arguments:
-    return train(ham(tmp / "ham", [row for row in SEVEN if row[2] != "df"]), tmp)
+def empty_class(run: Path, folder: Path) -> Arguments:
+    return train(ham(folder / "ham", [row for row in SEVEN if row[2] != "df"]), folder)
 
 
-def missing_column(run: Path, tmp: Path) -> Arguments:
-    table = ham(tmp / "ham", SEVEN) / "HAM10000_metadata.csv"
+def missing_column(run: Path, folder: Path) -> Arguments:
+    table = ham(folder / "ham", SEVEN) / "HAM10000_metadata.csv"
     table.write_text(table.read_text().replace("lesion_id", "lesion"))
-    return train(tmp / "ham", tmp)
+    return train(folder / "ham", folder)
 
 
-def foreign_npz(run: Path, tmp: Path) -> Arguments:
-    np.savez(tmp / "other.npz", x=np.zeros(3))
-    return train(tmp / "other.npz", tmp)
+def foreign_npz(run: Path, folder: Path) -> Arguments:
+    np.savez(folder / "other.npz", x=np.zeros(3))
+    return train(folder / "other.npz", folder)
 
 
 # Settings
 
 
-def decimal_eps(run: Path, tmp: Path) -> Arguments:
-    return [*train("synthetic", tmp), "--eps", "0.03"]
+def decimal_eps(run: Path, folder: Path) -> Arguments:
+    return [*train("synthetic", folder), "--eps", "0.03"]
 
 
-def eps_below_the_grid(run: Path, tmp: Path) -> Arguments:
-    return [*train("synthetic", tmp), "--eps", "0.5/255"]
+def eps_below_the_grid(run: Path, folder: Path) -> Arguments:
+    return [*train("synthetic", folder), "--eps", "0.5/255"]
 
 
-def finished_run(run: Path, tmp: Path) -> Arguments:
+def finished_run(run: Path, folder: Path) -> Arguments:
     return ["train", "--images", "200", "--size", "32", "--out", str(run)]
 
 
-def pickled_weights(run: Path, tmp: Path) -> Arguments:
-    (tmp / "evil.pth").write_bytes(pickle.dumps(print, protocol=2))
-    return [*train("synthetic", tmp), "--images", "200", "--weights", str(tmp / "evil.pth")]
+def pickled_weights(run: Path, folder: Path) -> Arguments:
+    (folder / "evil.pth").write_bytes(pickle.dumps(print, protocol=2))
+    return [*train("synthetic", folder), "--images", "200", "--weights", str(folder / "evil.pth")]
 
 
-def unknown_attack(run: Path, tmp: Path) -> Arguments:
+def unknown_attack(run: Path, folder: Path) -> Arguments:
     return ["attack", str(run), "--attack", "no-such-attack"]
 
 
@@ -151,33 +151,33 @@ def pgd_set(run: Path) -> Path:
     return next((run / "sets").glob("pgd-*.safetensors"))
 
 
-def truncated_set(run: Path, tmp: Path) -> Arguments:
+def truncated_set(run: Path, folder: Path) -> Arguments:
     pgd_set(run).write_bytes(pgd_set(run).read_bytes()[:-100])
     return audit(run)
 
 
-def flipped_pixel(run: Path, tmp: Path) -> Arguments:
+def flipped_pixel(run: Path, folder: Path) -> Arguments:
     flip(pgd_set(run), pgd_set(run).stat().st_size // 2)
     return audit(run, "--sets", str(run / "sets"))
 
 
-def foreign_set(run: Path, tmp: Path) -> Arguments:
+def foreign_set(run: Path, folder: Path) -> Arguments:
     save_file({"images": np.zeros((2, 3, 32, 32), np.uint8)}, run / "sets" / "other.safetensors")
     return audit(run, "--sets", str(run / "sets"))
 
 
-def no_sets(run: Path, tmp: Path) -> Arguments:
-    (tmp / "none").mkdir()
-    return audit(run, "--sets", str(tmp / "none"))
+def no_sets(run: Path, folder: Path) -> Arguments:
+    (folder / "none").mkdir()
+    return audit(run, "--sets", str(folder / "none"))
 
 
-def only_the_clean_set(run: Path, tmp: Path) -> Arguments:
-    (tmp / "some").mkdir()
-    shutil.copy(run / "sets" / "clean.safetensors", tmp / "some")
-    return audit(run, "--sets", str(tmp / "some"))
+def only_the_clean_set(run: Path, folder: Path) -> Arguments:
+    (folder / "some").mkdir()
+    shutil.copy(run / "sets" / "clean.safetensors", folder / "some")
+    return audit(run, "--sets", str(folder / "some"))
 
 
-def missing_set(run: Path, tmp: Path) -> Arguments:
+def missing_set(run: Path, folder: Path) -> Arguments:
     pgd_set(run).unlink()
     return audit(run)
 
@@ -185,64 +185,64 @@ def missing_set(run: Path, tmp: Path) -> Arguments:
 # Manifests
 
 
-def truncated_run_manifest(run: Path, tmp: Path) -> Arguments:
+def truncated_run_manifest(run: Path, folder: Path) -> Arguments:
     (run / "run.json").write_text((run / "run.json").read_text()[:200])
     return audit(run)
 
 
-def incomplete_run_manifest(run: Path, tmp: Path) -> Arguments:
-    edit(run / "run.json", lambda m: m.pop("weights"))
+def incomplete_run_manifest(run: Path, folder: Path) -> Arguments:
+    edit(run / "run.json", lambda manifest: manifest.pop("weights"))
     return audit(run)
 
 
-def no_engine_manifest(run: Path, tmp: Path) -> Arguments:
+def no_engine_manifest(run: Path, folder: Path) -> Arguments:
     (run / "engines" / "fp32.onnx.json").unlink()
     return audit(run)
 
 
-def swapped_labels(run: Path, tmp: Path) -> Arguments:
+def swapped_labels(run: Path, folder: Path) -> Arguments:
     edit(
         run / "engines" / "fp32.onnx.json",
-        lambda m: m["contract"].update(classes=["nv", "mel", *m["contract"]["classes"][2:]]),
+        lambda manifest: manifest["contract"].update(classes=["nv", "mel", *manifest["contract"]["classes"][2:]]),
     )
     return audit(run)
 
 
-def another_runs_engine(run: Path, tmp: Path) -> Arguments:
-    edit(run / "engines" / "fp32.onnx.json", lambda m: m["lineage"].update(weights="sha256:" + 64 * "0"))
+def another_runs_engine(run: Path, folder: Path) -> Arguments:
+    edit(run / "engines" / "fp32.onnx.json", lambda manifest: manifest["lineage"].update(weights="sha256:" + 64 * "0"))
     return audit(run)
 
 
-def tampered_weights(run: Path, tmp: Path) -> Arguments:
+def tampered_weights(run: Path, folder: Path) -> Arguments:
     flip(run / "weights.safetensors", (run / "weights.safetensors").stat().st_size // 2)
     shutil.rmtree(run / "engines")
     return ["export", str(run), "--fp16", "--threads", "1"]
 
 
-def no_run(run: Path, tmp: Path) -> Arguments:
-    return ["export", str(tmp / "nothing")]
+def no_run(run: Path, folder: Path) -> Arguments:
+    return ["export", str(folder / "nothing")]
 
 
 # Engines
 
 
-def missing_engine(run: Path, tmp: Path) -> Arguments:
-    return ["audit", str(tmp / "engine.plan")]
+def missing_engine(run: Path, folder: Path) -> Arguments:
+    return ["audit", str(folder / "engine.plan")]
 
 
-def truncated_engine(run: Path, tmp: Path) -> Arguments:
+def truncated_engine(run: Path, folder: Path) -> Arguments:
     engine = run / "engines" / "fp32.onnx"
     engine.write_bytes(engine.read_bytes()[:5000])
     return audit(run)
 
 
-def text_as_engine(run: Path, tmp: Path) -> Arguments:
+def text_as_engine(run: Path, folder: Path) -> Arguments:
     (run / "engines" / "fp32.onnx").write_text("hello")
     reseal(run)
     return audit(run)
 
 
-def nan_engine(run: Path, tmp: Path) -> Arguments:
+def nan_engine(run: Path, folder: Path) -> Arguments:
     def poison(model: onnx.ModelProto) -> None:
         weight = max(model.graph.initializer, key=lambda value: len(value.raw_data))
         values = numpy_helper.to_array(weight).copy()
@@ -252,7 +252,7 @@ def nan_engine(run: Path, tmp: Path) -> Arguments:
     return edited_engine(run, poison)
 
 
-def engine_with_another_input(run: Path, tmp: Path) -> Arguments:
+def engine_with_another_input(run: Path, folder: Path) -> Arguments:
     def rename(model: onnx.ModelProto) -> None:
         model.graph.input[0].name = "pixels"
         for node in model.graph.node:
@@ -270,17 +270,17 @@ def edited_engine(run: Path, change: Callable[[onnx.ModelProto], None]) -> Argum
     return audit(run)
 
 
-def engine_of_another_run(run: Path, tmp: Path) -> Arguments:
+def engine_of_another_run(run: Path, folder: Path) -> Arguments:
     def relabel(model: onnx.ModelProto) -> None:
-        entry = next(one for one in model.metadata_props if one.key == "skinaudit.weights")
+        entry = next(item for item in model.metadata_props if item.key == "skinaudit.weights")
         entry.value = "sha256:" + 64 * "0"
 
     return edited_engine(run, relabel)
 
 
-def engine_of_another_order(run: Path, tmp: Path) -> Arguments:
+def engine_of_another_order(run: Path, folder: Path) -> Arguments:
     def swap(model: onnx.ModelProto) -> None:
-        entry = next(one for one in model.metadata_props if one.key == "skinaudit.contract")
+        entry = next(item for item in model.metadata_props if item.key == "skinaudit.contract")
         contract = json.loads(entry.value)
         contract["classes"][:2] = contract["classes"][1::-1]
         entry.value = json.dumps(contract)
@@ -288,15 +288,15 @@ def engine_of_another_order(run: Path, tmp: Path) -> Arguments:
     return edited_engine(run, swap)
 
 
-def unknown_runtime(run: Path, tmp: Path) -> Arguments:
+def unknown_runtime(run: Path, folder: Path) -> Arguments:
     engine = run / "engines" / "fp32.onnx"
     engine.rename(engine.with_suffix(".coreml"))
     (run / "engines" / "fp32.onnx.json").rename(run / "engines" / "fp32.coreml.json")
-    edit(run / "engines" / "fp32.coreml.json", lambda m: m["engine"].update(file="fp32.coreml"))
+    edit(run / "engines" / "fp32.coreml.json", lambda manifest: manifest["engine"].update(file="fp32.coreml"))
     return ["audit", str(engine.with_suffix(".coreml"))]
 
 
-def no_cuda(run: Path, tmp: Path) -> Arguments:
+def no_cuda(run: Path, folder: Path) -> Arguments:
     return audit(run, "--provider", "cuda")
 
 

@@ -40,31 +40,31 @@ def workplace(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_three_commands(workplace: Path) -> None:
-    done = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--threads", "1", cwd=workplace)
+    process = skinaudit("audit", "runs/latest/engines/fp16.onnx", "--threads", "1", cwd=workplace)
     report = json.loads((workplace / "runs/latest/audits/fp16.onnx.json").read_text())
-    assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
-    assert done.stdout.startswith("SYNTHETIC images")
-    assert f"\n{report['verdict']}" in done.stdout
-    assert [one["title"] for one in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd-dlr linf 4/255"]
+    assert process.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
+    assert process.stdout.startswith("SYNTHETIC images")
+    assert f"\n{report['verdict']}" in process.stdout
+    assert [entry["title"] for entry in report["sets"]] == ["clean", "fgsm linf 4/255", "pgd-dlr linf 4/255"]
     assert report["description"]["found"].keys() == {"fp16"}
-    assert remarks(done.stderr) == []
+    assert remarks(process.stderr) == []
 
 
 def test_report_on_stdout_is_the_file(workplace: Path) -> None:
-    done = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
-    assert done.stdout == (workplace / "runs/latest/audits/fp16.onnx.json").read_text()
+    process = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
+    assert process.stdout == (workplace / "runs/latest/audits/fp16.onnx.json").read_text()
 
 
 def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
     engine, audits = "runs/latest/engines/fp16.onnx", workplace / "runs/latest/audits"
-    given = ["--report", "junit=reports/audit.xml", "--report", "sarif=reports/audit.sarif", "--report", "markdown=-"]
-    done = in_process("audit", engine, *given, "-o", "kept.json", "--threads", "1", cwd=workplace)
-    kept = json.loads((workplace / "kept.json").read_text())
-    assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[kept["verdict"]]
-    assert done.stdout.startswith(f"## {kept['verdict']}: {engine}".replace("_", r"\_"))
+    options = ["--report", "junit=reports/audit.xml", "--report", "sarif=reports/audit.sarif", "--report", "markdown=-"]
+    process = in_process("audit", engine, *options, "-o", "kept.json", "--threads", "1", cwd=workplace)
+    report = json.loads((workplace / "kept.json").read_text())
+    assert process.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
+    assert process.stdout.startswith(f"## {report['verdict']}: {engine}".replace("_", r"\_"))
     assert sorted(path.name for path in (workplace / "reports").iterdir()) == ["audit.sarif", "audit.xml"]
     later = in_process("report", "kept.json", "--report", "markdown=-", "--report", "junit=later.xml", cwd=workplace)
-    assert (later.returncode, later.stdout, later.stderr) == (0, done.stdout, "")
+    assert (later.returncode, later.stdout, later.stderr) == (0, process.stdout, "")
     assert (workplace / "later.xml").read_bytes() == (workplace / "reports" / "audit.xml").read_bytes()
     again = in_process("report", "kept.json", "--report", "json=-", cwd=workplace)
     assert again.stdout == (workplace / "kept.json").read_text()
@@ -72,7 +72,7 @@ def test_one_audit_in_many_forms_at_once_and_later(workplace: Path) -> None:
     assert tables.returncode == 0
     plain = in_process("report", "kept.json", "--report", "terminal=-", cwd=workplace).stdout
     assert [line.rstrip() for line in tables.stdout.splitlines()] == plain.splitlines()
-    assert f"\n{kept['verdict']}: " in tables.stdout
+    assert f"\n{report['verdict']}: " in tables.stdout
     (workplace / "kept.json").write_text("{}")
     for arguments, message in (
         (["audit", engine, "--report", "junit"], "--report junit: write FORMAT=FILE, such as junit=audit.xml"),
@@ -92,13 +92,13 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     engines = workplace / "runs/latest/engines"
     names = sorted(path.name for path in engines.iterdir() if ".onnx" in path.name)  # a plan may lie there, too
     assert {"fp16.onnx", "fp16.onnx.json", "fp32.onnx"} <= set(names)
-    given = [f"runs/latest/engines/{name}" for name in names]
-    done = in_process("audit", *given, "--json", "-o", "many/{engine}.json", cwd=workplace)
-    assert "skipped runs/latest/engines/fp16.onnx.json: a manifest or a report" in done.stderr.splitlines()
-    lineup = json.loads(done.stdout)
-    verdicts = {one["label"]: one["verdict"] for one in lineup["entries"]}
+    paths = [f"runs/latest/engines/{name}" for name in names]
+    process = in_process("audit", *paths, "--json", "-o", "many/{engine}.json", cwd=workplace)
+    assert "skipped runs/latest/engines/fp16.onnx.json: a manifest or a report" in process.stderr.splitlines()
+    lineup = json.loads(process.stdout)
+    verdicts = {entry["label"]: entry["verdict"] for entry in lineup["entries"]}
     assert verdicts.keys() == {"fp16.onnx", "fp32.onnx"}
-    assert done.returncode == (1 if "FAIL" in verdicts.values() else 3 if "INCONCLUSIVE" in verdicts.values() else 0)
+    assert process.returncode == (1 if "FAIL" in verdicts.values() else 3 if "INCONCLUSIVE" in verdicts.values() else 0)
     for name, verdict in verdicts.items():
         assert json.loads((workplace / "many" / f"{name}.json").read_text())["verdict"] == verdict
     audits = [f"many/{label}.json" for label in verdicts]
@@ -111,8 +111,8 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
     for arguments, message in (
         (["compare", "runs/latest/run.json"], "run.json: kind should be skinaudit-audit/2"),
         (["compare", *audits, "--report", "junit=x"], "report format 'junit': choose one of html, json, markdown, terminal"),
-        (["audit", *given, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
-        (["audit", f"{given[0]}.json", f"{given[0]}.json"], "none of the 2 files is an engine"),
+        (["audit", *paths, "--report", "junit=x.xml"], "--report junit=x.xml: several engines would write to one place"),
+        (["audit", f"{paths[0]}.json", f"{paths[0]}.json"], "none of the 2 files is an engine"),
     ):
         wrong = in_process(*arguments, cwd=workplace)
         assert (wrong.returncode, wrong.stdout) == (2, "")
@@ -123,20 +123,20 @@ def test_several_engines_at_once_and_compared_later(workplace: Path) -> None:
 def test_an_engine_that_cannot_be_audited_is_a_row_and_exit_code_2(workplace: Path, tmp_path: Path) -> None:
     engine = "runs/latest/engines/fp16.onnx"
     shutil.copy(workplace / engine, tmp_path / "bare.onnx")
-    given = [engine, str(tmp_path / "bare.onnx"), "--report", "junit=rows/{engine}.xml", "--threads", "1"]
-    done = in_process("audit", *given, cwd=workplace)
-    assert done.returncode == 2
-    assert re.search(r"^\d of 2  bare\.onnx  ERROR  .*no manifest beside it", done.stderr, re.MULTILINE)
-    assert [line.split()[0] for line in done.stdout.splitlines() if " ERROR " in line] == ["bare.onnx"]
+    arguments = [engine, str(tmp_path / "bare.onnx"), "--report", "junit=rows/{engine}.xml", "--threads", "1"]
+    process = in_process("audit", *arguments, cwd=workplace)
+    assert process.returncode == 2
+    assert re.search(r"^\d of 2  bare\.onnx  ERROR  .*no manifest beside it", process.stderr, re.MULTILINE)
+    assert [line.split()[0] for line in process.stdout.splitlines() if " ERROR " in line] == ["bare.onnx"]
     assert [path.name for path in (workplace / "rows").iterdir()] == ["fp16.onnx.xml"]
 
 
 def test_a_baseline_on_the_command_line(workplace: Path) -> None:
     engine = "runs/latest/engines/fp32.onnx"
     first = in_process("audit", engine, "-o", "last.json", "--threads", "1", cwd=workplace)
-    done = in_process("audit", engine, "--baseline", "last.json", "-o", "next.json", "--threads", "1", cwd=workplace)
-    assert "\nbaseline runs/latest/engines/fp32.onnx of run " in done.stdout
-    assert done.returncode == first.returncode
+    process = in_process("audit", engine, "--baseline", "last.json", "-o", "next.json", "--threads", "1", cwd=workplace)
+    assert "\nbaseline runs/latest/engines/fp32.onnx of run " in process.stdout
+    assert process.returncode == first.returncode
     assert json.loads((workplace / "next.json").read_text())["baseline"]["sets"][0]["title"] == "clean"
     onto = in_process("audit", engine, "--baseline", "last.json", "-o", "last.json", cwd=workplace)
     assert onto.returncode == 2
@@ -150,24 +150,24 @@ def test_a_run_that_cannot_be_written_to_gets_its_verdict(workplace: Path, tmp_p
     run = Path(shutil.copytree(workplace / "runs/latest", tmp_path / "run"))
     shutil.rmtree(run / "audits", ignore_errors=True)
     (run / "audits").write_text("a file where the folder would be: nobody can write below it, not even root")
-    engine, kept = "run/engines/fp16.onnx", ["--threads", "1", "--seed", "0", "-o", "kept.json"]
-    expected = in_process("audit", engine, *kept, cwd=tmp_path)
+    engine, options = "run/engines/fp16.onnx", ["--threads", "1", "--seed", "0", "-o", "kept.json"]
+    expected = in_process("audit", engine, *options, cwd=tmp_path)
     report = json.loads((tmp_path / "kept.json").read_text())
     assert expected.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
-    done = in_process("audit", engine, "--threads", "1", "--seed", "0", cwd=tmp_path)
-    (line,) = remarks(done.stderr)
+    process = in_process("audit", engine, "--threads", "1", "--seed", "0", cwd=tmp_path)
+    (line,) = remarks(process.stderr)
     assert line.startswith("run/audits/fp16.onnx.json: cannot be written, so this audit leaves no JSON report; --output")
-    assert done.returncode == expected.returncode
-    assert without_rates(done.stdout) == without_rates(expected.stdout.replace("report: kept.json\n", ""))
+    assert process.returncode == expected.returncode
+    assert without_rates(process.stdout) == without_rates(expected.stdout.replace("report: kept.json\n", ""))
     printed = json.loads(in_process("audit", engine, "--json", "--threads", "1", "--seed", "0", cwd=tmp_path).stdout)
     assert printed["verdict"] == report["verdict"]
     several = in_process("audit", engine, "run/engines/fp32.onnx", cwd=tmp_path)
     assert several.returncode != 2
     assert sum("leaves no JSON report" in line for line in several.stderr.splitlines()) == 2
-    for given in (["-o", "run/audits/a.json"], ["--report", "junit=run/audits/a.xml"]):
-        refused = in_process("audit", engine, *given, cwd=tmp_path)
+    for place in (["-o", "run/audits/a.json"], ["--report", "junit=run/audits/a.xml"]):
+        refused = in_process("audit", engine, *place, cwd=tmp_path)
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.stderr == f"skinaudit: {' '.join(given).replace('-o', '--output')}{REFUSED[given[0]]}\n"
+        assert refused.stderr == f"skinaudit: {' '.join(place).replace('-o', '--output')}{REFUSED[place[0]]}\n"
 
 
 REFUSED = {
@@ -182,17 +182,17 @@ def without_rates(text: str) -> str:
 
 
 def test_the_advice_where_there_is_no_run_is_one_that_works(tmp_path: Path) -> None:
-    done = in_process("export", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("skinaudit: no finished run here; train one with `skinaudit train`, or name the folder")
+    process = in_process("export", cwd=tmp_path)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("skinaudit: no finished run here; train one with `skinaudit train`, or name the folder")
 
 
 @pytest.mark.skipif(not ADOPTS, reason="processes are looked for in /proc")
 def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace: Path, start: Start) -> None:
-    given = ["runs/latest/engines/fp16.onnx", "runs/latest/engines/fp32.onnx", "absent.onnx"]
+    paths = ["runs/latest/engines/fp16.onnx", "runs/latest/engines/fp32.onnx", "absent.onnx"]
     arguments = ["--probe", "square", "--probe-queries", "100000", "-o", "stopped/{engine}.json", "--jobs", "3"]
     running = start(
-        [sys.executable, "-m", "skinaudit.cli", "audit", *given, *arguments, "--threads", "1"],
+        [sys.executable, "-m", "skinaudit.cli", "audit", *paths, *arguments, "--threads", "1"],
         cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert running.stderr is not None
@@ -211,19 +211,19 @@ def test_an_interrupt_ends_every_audit_and_leaves_nothing_half_written(workplace
 
 def test_attack_adds_a_set_that_the_audit_finds(workplace: Path) -> None:
     settings = ("--attack", "pgd", "--norm", "l2", "--eps", "64/255", "--steps", "3", "--threads", "1")
-    done = in_process("attack", "runs/latest", *settings, cwd=workplace)
-    assert done.returncode == 0, done.stderr
+    process = in_process("attack", "runs/latest", *settings, cwd=workplace)
+    assert process.returncode == 0, process.stderr
     audited = in_process("audit", "runs/latest/engines/fp16.onnx", "--json", "--threads", "1", cwd=workplace)
-    assert "pgd l2 64/255" in [one["title"] for one in json.loads(audited.stdout)["sets"]]
+    assert "pgd l2 64/255" in [entry["title"] for entry in json.loads(audited.stdout)["sets"]]
 
 
 def test_transfer_matrix_of_a_run_and_its_copy_has_four_equal_cells(workplace: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(workplace / "runs/latest", tmp_path / "copy")
-    done = in_process(
+    process = in_process(
         "transfer", "runs/latest", str(copied), "--attack", "pgd-dlr-linf-4", "--json", "--threads", "1", cwd=workplace
     )
-    assert done.returncode == 0, done.stderr
-    cells = json.loads(done.stdout)["cells"]
+    assert process.returncode == 0, process.stderr
+    cells = json.loads(process.stdout)["cells"]
     assert cells[0][0] == cells[0][1] == cells[1][0] == cells[1][1]
 
 
@@ -248,16 +248,16 @@ def test_help_names_every_command_and_examples() -> None:
 
 
 def test_usage_error_is_short_and_exits_2(tmp_path: Path) -> None:
-    done = in_process("train", "--eps", "4/255", "--arch", "resnet", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "'resnet' is not one of" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = in_process("train", "--eps", "4/255", "--arch", "resnet", cwd=tmp_path)
+    assert process.returncode == 2
+    assert "'resnet' is not one of" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_the_end_is_not_spent_on_a_search_for_garbage() -> None:
     code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); from skinaudit import cli; cli.main()"
-    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
-    assert int(done.stdout.splitlines()[-1]) > 1000
+    process = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert int(process.stdout.splitlines()[-1]) > 1000
 
 
 @pytest.mark.slow

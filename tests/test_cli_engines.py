@@ -56,8 +56,8 @@ def write(
 
 def test_a_draft_says_what_the_file_says_and_marks_the_rest(tmp_path: Path) -> None:
     engine, target = write(tmp_path / "other.onnx", [1, 64, 64, 3], dtype=TensorProto.UINT8), tmp_path / "other.toml"
-    done = run("contract", str(engine), "-o", str(target))
-    assert (done.returncode, done.stderr) == (0, "")
+    process = run("contract", str(engine), "-o", str(target))
+    assert (process.returncode, process.stderr) == (0, "")
     drafted = read_engine_contract(target)
     assert (drafted.size, drafted.layout, drafted.dtype, drafted.scale) == (64, "NHWC", "uint8", 1)
     assert (drafted.answer, drafted.input, drafted.output) == ("probabilities", "pixels", "scores")
@@ -115,15 +115,15 @@ def test_doctor_reports_every_runtime_as_table_and_as_json() -> None:
 
 def test_doctor_survives_what_is_absent_and_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None)
-    runtimes = [one for one in examine() if one.name != "confinement"]
-    assert all(one.version is None and "pip install" in one.install for one in runtimes)
+    runtimes = [runtime for runtime in examine() if runtime.name != "confinement"]
+    assert all(runtime.version is None and "pip install" in runtime.install for runtime in runtimes)
 
     def broken(name: str) -> None:
         raise ImportError("libfoo.so: cannot open")
 
     monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    reports = {one.name: one for one in examine()}
+    reports = {runtime.name: runtime for runtime in examine()}
     assert reports["openvino"].version is None
     assert "installed but broken: libfoo.so: cannot open" in reports["openvino"].note
     assert "break each other" in reports["onnxruntime-gpu"].note or reports["onnxruntime-gpu"].version is None

@@ -57,18 +57,18 @@ class Machine:
 
     def audit(self, *arguments: str, **changes: Any) -> dict[str, Any]:
         """Audit with a JSON report; the report."""
-        done = self.skinaudit("audit", *arguments, "--json", "--threads", "1", **changes)
-        assert done.returncode in (0, 1, 3), done.stderr
-        report: dict[str, Any] = json.loads(done.stdout)
+        process = self.skinaudit("audit", *arguments, "--json", "--threads", "1", **changes)
+        assert process.returncode in (0, 1, 3), process.stderr
+        report: dict[str, Any] = json.loads(process.stdout)
         return report
 
     def plan(self, name: str) -> str:
         """A plan of the run, exported where it is not there yet."""
         if not (self.run / "engines" / name).exists():
             library = "tensorrt-rtx" if name.endswith(RTX) else "tensorrt"
-            asked = f"--{name.partition('.')[0]}"
-            done = self.skinaudit("export", "run", "--format", library, asked, "--threads", "1")
-            assert done.returncode == 0, done.stderr
+            option = f"--{name.partition('.')[0]}"
+            process = self.skinaudit("export", "run", "--format", library, option, "--threads", "1")
+            assert process.returncode == 0, process.stderr
         return f"run/engines/{name}"
 
 
@@ -78,10 +78,10 @@ def machine(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Mac
 
     def export(folder: Path) -> None:
         (folder / "notes").mkdir()
-        here = Machine(Path(shutil.copytree(exported_run, folder / "run")), folder / "notes")
+        machine_here = Machine(Path(shutil.copytree(exported_run, folder / "run")), folder / "notes")
         with in_this_process():
             for name in PLANS:
-                here.plan(name)
+                machine_here.plan(name)
 
     built = built_once(tmp_path_factory, "exported-plans", export)
     folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("plans") / "own"))
@@ -102,48 +102,48 @@ def test_an_export_for_few_images_a_call_compares_the_plan_itself(
 ) -> None:
     """Parity reads 64 images at once."""
     output = f"small{suffix}"
-    done = machine.skinaudit("export", "run", "--batches", *map(str, batches), "-o", output, "--threads", "1")
-    assert done.returncode == 0, done.stderr
+    process = machine.skinaudit("export", "run", "--batches", *map(str, batches), "-o", output, "--threads", "1")
+    assert process.returncode == 0, process.stderr
     manifest = read_engine_manifest(machine.run.parent / output)
     assert (manifest.parity["measured_on"], manifest.settings["batches"]) == ("the engine", list(batches))
 
 
 def test_an_export_says_why_it_emulates(machine: Machine) -> None:
-    done = machine.skinaudit("export", "run", "-o", "unseen.plan", "--threads", "1", driver=12020)
-    assert done.returncode == 0, done.stderr
+    process = machine.skinaudit("export", "run", "-o", "unseen.plan", "--threads", "1", driver=12020)
+    assert process.returncode == 0, process.stderr
     cause = "running a plan is not possible: the NVIDIA driver supports CUDA 12.2 and cuda-python needs 13.5"
-    assert f"fp32 tensorrt: not run here, its graph is emulated instead: {cause}" in done.stderr
-    assert f"(measured on the emulation of its ONNX graph, not the engine: {cause}" in done.stdout
+    assert f"fp32 tensorrt: not run here, its graph is emulated instead: {cause}" in process.stderr
+    assert f"(measured on the emulation of its ONNX graph, not the engine: {cause}" in process.stdout
 
 
 def test_timings_are_kept_and_another_file_is_left_alone(machine: Machine) -> None:
     folder = machine.run.parent
     export = ("export", "run", "-o", "timed.plan", "--threads", "1", "--timing-cache")
     for _ in range(2):
-        done = machine.start_skinaudit(*export, "timings")
-        assert done.returncode == 0, done.stderr
+        process = machine.start_skinaudit(*export, "timings")
+        assert process.returncode == 0, process.stderr
     assert (folder / "timings").stat().st_size > 0
     (folder / "thesis.txt").write_text("Chapter 1")
     for place, words in (("thesis.txt", "not a timing cache"), ("thesis.txt/timings", "cannot be written")):
-        done = machine.start_skinaudit(*export, place)
-        assert done.returncode == 2
-        assert f"{place}: {words}" in done.stderr
+        process = machine.start_skinaudit(*export, place)
+        assert process.returncode == 2
+        assert f"{place}: {words}" in process.stderr
     assert (folder / "thesis.txt").read_text() == "Chapter 1"
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_a_default_audit_of_a_default_plan_ends_in_a_verdict(machine: Machine, name: str) -> None:
     report = machine.audit(machine.plan(name))
-    about, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
+    description, rules = report["description"], {finding["rule"]: finding["severity"] for finding in report["findings"]}
     precision, is_rtx = name.partition(".")[0], name.endswith(RTX)
-    assert (about["provider"], about["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
+    assert (description["provider"], description["batches"]) == ("cuda", [{"smallest": 1, "usual": 32, "largest": 128}])
     assert {1, 7, 32, 64, 128} <= set(report["consistency"]["sizes"])
     assert report["consistency"]["repeats"]
     assert report["asked"] == precision
     if is_rtx:
-        assert about["executed"] is None
+        assert description["executed"] is None
     else:
-        assert about["executed"].keys() == {precision}
+        assert description["executed"].keys() == {precision}
     assert rules.get("computed-precision") == (None if precision == "fp32" else "note")
     assert not {"precision", "determinism", "execution", "emulation"} & set(rules)
     assert rules.get("batch-dependence", "note") == "note"
@@ -163,17 +163,17 @@ def test_every_probe_attacks_a_plan(machine: Machine) -> None:
 def test_several_plans_on_the_second_device(machine: Machine) -> None:
     engines = [f"run/engines/{name}" for name in PLANS[:2]]
     typed = ("audit", *engines, "--device", "1", "--threads", "1", "--json", "--no-probe", "--jobs", "2")
-    done = machine.skinaudit(*typed, devices=("first", "second"))
-    assert done.returncode in (1, 3), done.stderr
+    process = machine.skinaudit(*typed, devices=("first", "second"))
+    assert process.returncode in (1, 3), process.stderr
     reports = [json.loads((machine.run / "audits" / f"{name}.json").read_text()) for name in PLANS[:2]]
     assert {report["description"]["device"] for report in reports} == {"second"}
     assert all("--device 1" in " ".join(report["arguments"]) for report in reports)
 
 
 def test_a_process_of_its_own_audits_a_plan(machine: Machine) -> None:
-    done = machine.start_skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", "--json", "--no-probe")
-    report = json.loads(done.stdout)
-    assert done.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
+    process = machine.start_skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", "--json", "--no-probe")
+    report = json.loads(process.stdout)
+    assert process.returncode == {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[report["verdict"]]
     assert report["description"]["executed"].keys() == {"fp16"}
 
 
@@ -189,11 +189,11 @@ def test_a_process_of_its_own_audits_a_plan(machine: Machine) -> None:
     ],
 )
 def test_a_machine_that_cannot_run_it_says_so_in_one_line(machine: Machine, changes: dict[str, Any], words: str) -> None:
-    done = machine.skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", **changes)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = machine.skinaudit("audit", "run/engines/fp16.plan", "--threads", "1", **changes)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert words in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 def test_a_damaged_plan_ends_in_one_line(machine: Machine, tmp_path: Path) -> None:
@@ -204,11 +204,11 @@ def test_a_damaged_plan_ends_in_one_line(machine: Machine, tmp_path: Path) -> No
     manifest = json.loads((engines / "fp16.plan.json").read_text())
     manifest["engine"]["digest"] = digest_file(plan)
     (engines / "fp16.plan.json").write_text(json.dumps(manifest))
-    done = machine.skinaudit("audit", str(plan), "--threads", "1")
-    assert done.returncode == 2
-    assert "cannot open it: " in done.stderr
-    assert "Serialization" in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = machine.skinaudit("audit", str(plan), "--threads", "1")
+    assert process.returncode == 2
+    assert "cannot open it: " in process.stderr
+    assert "Serialization" in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 @pytest.mark.slow  # tests/test_cli.py interrupts audits of other engines

@@ -89,9 +89,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
 
 def build(tree: Path, kind: str, folder: Path) -> Path:
     code = f"import sys; from setuptools import build_meta; print(build_meta.build_{kind}(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=tree, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder / done.stdout.splitlines()[-1]
+    child = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=tree, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    return folder / child.stdout.splitlines()[-1]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path, Path]) -> None:
@@ -99,14 +99,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path,
         names = set(wheel.namelist())
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         about = message_from_string(wheel.read(metadata).decode())
-    held = {name for name in names if ".dist-info/" not in name}
+    packaged = {name for name in names if ".dist-info/" not in name}
     settings = PROJECT["tool"]["setuptools"]
     expected = set()
     for package in settings["packages"]:
         folder = Path(*package.split(".")[1:])
         globs = ["*.py", *settings["package-data"].get(package, [])]
         expected |= {f"skinaudit/{path.relative_to(ROOT)}" for glob in globs for path in (ROOT / folder).glob(glob)}
-    assert held == expected - {"skinaudit/setup.py"}
+    assert packaged == expected - {"skinaudit/setup.py"}
     assert about["Version"] == skinaudit.__version__
     assert about["Description-Content-Type"] == "text/markdown"
     assert all(re.match(r"https://|#", link) for link in LINK.findall(str(about.get_payload())))
@@ -145,8 +145,8 @@ def test_it_installs_into_an_empty_environment(distributions: tuple[Path, Path],
     pip = [sys.executable, "-m", "pip", "--python", str(programs / "python")]
     options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     command = [*pip, "install", *options, str(distributions[kind])]
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    child = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
     (packages / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # a path alone: no .pth of it is read
     del settings["PYTHONPATH"]
 

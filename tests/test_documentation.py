@@ -40,12 +40,12 @@ def listed(file: Path) -> Iterator[tuple[str, bool]]:
     text = re.sub(r"\\\n *", "", file.read_text(encoding="utf-8"))
     for line in text.splitlines():
         bare = line.strip()
-        whole = "->" not in line  # a picture of the way that data go
+        no_picture = "->" not in line  # a picture of the way that data go
         listing = bool(re.match(r" {4,}|\t", line)) if file.suffix == ".md" else not bare.startswith(("#", "description:"))
         parts = [line] if listing and file.suffix != ".py" else re.findall(r"`[^`]+`", line)
         for part in parts:
-            for found in re.split(PROGRAM, part)[1:]:
-                yield END.split(found)[0].strip(), listing and whole and file.suffix != ".py"
+            for command in re.split(PROGRAM, part)[1:]:
+                yield END.split(command)[0].strip(), listing and no_picture and file.suffix != ".py"
 
 
 def check(command: str, *, complete: bool) -> None:
@@ -97,7 +97,7 @@ def test_commands_are_found_where_they_stand(tmp_path: Path) -> None:
 def test_every_help_has_examples_that_work(name: str) -> None:
     text = CliRunner().invoke(cli.commands, [name, "--help"]).output
     (examples,) = re.findall(r"\n  Examples?:\n((?:    .+\n)+)", text)
-    commands = [END.split(found)[0] for line in examples.splitlines() for found in re.split(PROGRAM, line)[1:]]
+    commands = [END.split(command)[0] for line in examples.splitlines() for command in re.split(PROGRAM, line)[1:]]
     assert commands
     for command in commands:
         assert command.split()[0] == name
@@ -106,7 +106,9 @@ def test_every_help_has_examples_that_work(name: str) -> None:
 
 @pytest.mark.parametrize("file", PROSE, ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_option_that_is_told_exists(file: Path) -> None:
-    known = {option for command in cli.commands.commands.values() for one in command.params for option in one.opts} | {
+    known = {
+        option for command in cli.commands.commands.values() for parameter in command.params for option in parameter.opts
+    } | {
         "--help",
         "--version",
     }
@@ -118,8 +120,8 @@ def test_every_option_that_is_told_exists(file: Path) -> None:
 @pytest.mark.parametrize("file", [*PROSE, *SCRIPTS], ids=lambda value: str(value.relative_to(ROOT)))
 def test_every_make_target_that_is_told_exists(file: Path) -> None:
     targets = set(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split())
-    told = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(told) <= targets
+    mentioned = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(mentioned) <= targets
 
 
 def test_make_help_tells_every_target() -> None:
@@ -136,8 +138,8 @@ def test_every_link_inside_the_repository_leads_somewhere(file: Path) -> None:
 
 def test_the_table_of_help_texts_shows_the_present_ones() -> None:
     text = (ROOT / "docs" / "decisions" / "language.md").read_text(encoding="utf-8")
-    shown = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", text, re.MULTILINE))
-    now = {
+    in_table = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", text, re.MULTILINE))
+    present = {
         name: " ".join((command.help or "").partition("\n\n")[0].split()) for name, command in cli.commands.commands.items()
     }
-    assert shown == now
+    assert in_table == present

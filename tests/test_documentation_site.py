@@ -58,9 +58,9 @@ def test_the_page_of_a_command_has_every_option_once(hook: ModuleType, name: str
             assert [text.count(f"<code>{word}</code>") > 0 for word in option.opts] == [not option.hidden] * len(option.opts)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} <= {3}
-    shown = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
     titles = len(command.sections) if isinstance(command, GroupedCommand) else 0
-    assert len([row for row in rows if row.startswith("| <code>-")]) - ("<code>--help</code>" in text) == len(shown)
+    assert len([row for row in rows if row.startswith("| <code>-")]) - ("<code>--help</code>" in text) == len(options)
     assert len([row for row in rows if row.startswith("| **")]) - ("**Other options**" in text) == titles
 
 
@@ -73,10 +73,10 @@ def test_every_command_has_a_page_below_the_page_of_all(hook: ModuleType) -> Non
 
 
 def test_a_docstring_is_shown_as_a_list_of_its_names(hook: ModuleType) -> None:
-    shown = hook.as_list(
+    page = hook.as_list(
         "A set. Invariant: it is whole. norm, eps: of <code>x</code>: all\nor none. Long. path: its\nfile. Raises E: x."
     )
-    assert shown == (
+    assert page == (
         "<p>A set. Invariant: it is whole.</p><ul><li><code>norm, eps</code>: of <code>x</code>: all\nor none. Long.</li>"
         "<li><code>path</code>: its\nfile.</li></ul><p>Raises E: x.</p>"
     )
@@ -87,10 +87,10 @@ def test_a_docstring_is_shown_as_a_list_of_its_names(hook: ModuleType) -> None:
 def test_the_package_is_shown_without_its_tests(hook: ModuleType, tmp_path: Path) -> None:
     for _ in range(2):  # the second time in place of the first
         hook.link_package(tmp_path)
-    shown = {path.name for path in (tmp_path / "skinaudit").iterdir()}
+    names = {path.name for path in (tmp_path / "skinaudit").iterdir()}
     assert SETTINGS["plugins"][1]["mkdocstrings"]["handlers"]["python"]["paths"] == [hook.SHOWN.relative_to(ROOT).as_posix()]
-    assert {"__init__.py", "cli.py", "audit", "trainer", "commands"} <= shown
-    assert not {"tests", "docs", "bench", "build", ".typing"} & shown
+    assert {"__init__.py", "cli.py", "audit", "trainer", "commands"} <= names
+    assert not {"tests", "docs", "bench", "build", ".typing"} & names
 
 
 @pytest.mark.parametrize("name", ["add-a-check"])
@@ -107,10 +107,10 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> Non
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip("mkdocs is not installed (extra docs): make docs builds the site strictly, too")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     loaded = set()
     for page in tmp_path.rglob("*.html"):
         loaded |= set(re.findall(r'<(?:script|link|img)\b[^>]*(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8")))

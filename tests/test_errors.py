@@ -23,9 +23,9 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 def test_a_missing_file_gets_the_nearest_one_of_its_folder_else_advice(tmp_path: Path) -> None:
     (tmp_path / "fp16.onnx").touch()
-    asked = tmp_path / "fp16.onx"
-    assert no_such_file(asked, "engine", "export it") == (
-        f"{asked}: no such engine; did you mean 'fp16.onnx' in the same folder?"
+    path = tmp_path / "fp16.onx"
+    assert no_such_file(path, "engine", "export it") == (
+        f"{path}: no such engine; did you mean 'fp16.onnx' in the same folder?"
     )
     for lost in (tmp_path / "model.xml", tmp_path / "none" / "fp16.onnx"):
         assert no_such_file(lost, "engine", "export it") == f"{lost}: no such engine; export it"

@@ -51,8 +51,8 @@ def test_the_version_is_one() -> None:
 def test_the_command_and_the_module_are_the_same_program() -> None:
     assert project()["project"]["scripts"] == {"skinaudit": "skinaudit.__main__:main"}
     for command in ([str(Path(sys.executable).with_name("skinaudit"))], [sys.executable, "-m", "skinaudit"]):
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == f"skinaudit, version {skinaudit.__version__}"
+        process = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert process.stdout.strip() == f"skinaudit, version {skinaudit.__version__}"
 
 
 def test_runtimes_that_fill_the_same_module_are_separate_extras() -> None:

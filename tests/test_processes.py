@@ -30,9 +30,9 @@ def test_a_child_and_the_orphan_of_a_parent_that_ended_are_found_and_killed() ->
         child.stdout.readline()
         orphan = int(subprocess.run([sys.executable, "-c", PARENT, SLEEPER], stdout=subprocess.PIPE, check=True).stdout)
         assert children() - before == {child.pid, orphan}
-        left = end_new_children(before, within=0)
-    assert left.keys() == {child.pid, orphan}
-    assert all("time.sleep(1000)" in command for command in left.values())
+        running = end_new_children(before, within=0)
+    assert running.keys() == {child.pid, orphan}
+    assert all("time.sleep(1000)" in command for command in running.values())
     assert children() == before
     assert not Path(f"/proc/{orphan}").exists()
 

@@ -47,7 +47,7 @@ def on_terminal(*arguments: str, cwd: Path, width: int = 100, **environment: str
             cwd=cwd, stdin=inner, stdout=inner, stderr=inner, env={**inherited, "TERM": "xterm-256color", **environment},
         )  # fmt: skip
         os.close(inner)
-        shown = b""
+        content = b""
         while True:
             try:
                 part = os.read(outer, 65536)
@@ -55,9 +55,9 @@ def on_terminal(*arguments: str, cwd: Path, width: int = 100, **environment: str
                 break
             if not part:
                 break
-            shown += part
+            content += part
         process.wait(timeout=100)
-    return shown.decode().replace("\r\n", "\n")
+    return content.decode().replace("\r\n", "\n")
 
 
 def piped(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -83,9 +83,9 @@ def workplace(exported_run: Path, ready_program: Path, tmp_path_factory: pytest.
     (folder / "skinaudit").symlink_to(ready_program)
     shutil.copytree(exported_run, folder / "run")
     shutil.copytree(folder / "run", folder / "copy")
-    done = printed("audit", *PROBED, cwd=folder)
-    assert done.returncode in (1, 3), done.stderr
-    assert remarks(done.stderr) == []
+    process = printed("audit", *PROBED, cwd=folder)
+    assert process.returncode in (1, 3), process.stderr
+    assert remarks(process.stderr) == []
     return folder
 
 
@@ -101,14 +101,14 @@ def test_colour_is_for_terminals_and_for_those_who_want_it(workplace: Path) -> N
 
 
 def test_progress_is_for_terminals_and_leaves_nothing_behind(workplace: Path) -> None:
-    shown = on_terminal("audit", *PROBED, cwd=workplace)
-    assert "replaying" in shown
-    assert "images/s" not in shown[: shown.rindex("\x1b[2K")], "not every part counts images"
-    assert shown.rindex("\x1b[2K") > shown.rindex("replaying"), "the bar is wiped before the report is printed"
-    assert "replaying" not in shown[shown.index("fp32 found in") :]
-    done = printed("audit", *PROBED, cwd=workplace)
-    assert remarks(done.stderr) == []
-    assert "replaying" not in done.stdout
+    screen = on_terminal("audit", *PROBED, cwd=workplace)
+    assert "replaying" in screen
+    assert "images/s" not in screen[: screen.rindex("\x1b[2K")], "not every part counts images"
+    assert screen.rindex("\x1b[2K") > screen.rindex("replaying"), "the bar is wiped before the report is printed"
+    assert "replaying" not in screen[screen.index("fp32 found in") :]
+    process = printed("audit", *PROBED, cwd=workplace)
+    assert remarks(process.stderr) == []
+    assert "replaying" not in process.stdout
 
 
 @pytest.mark.parametrize("width", [NARROW, 80])
@@ -118,16 +118,16 @@ def test_narrow_terminals_lose_no_figure_and_break_no_word(workplace: Path, widt
     assert max(map(len, narrow.splitlines())) <= width
     assert "…" not in narrow
     assert set(narrow.split()) == set(wide.split())
-    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal("report", "audit.json", cwd=workplace, width=width))
-    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in narrow.splitlines()]
-    wide, narrow = (printed("doctor", cwd=workplace, COLUMNS=str(one)).stdout for one in (200, width))
+    screen = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal("report", "audit.json", cwd=workplace, width=width))
+    assert [line.rstrip() for line in screen.splitlines()] == [line.rstrip() for line in narrow.splitlines()]
+    wide, narrow = (printed("doctor", cwd=workplace, COLUMNS=str(columns)).stdout for columns in (200, width))
     assert set(narrow.split()) == set(wide.split())
 
 
 @pytest.mark.parametrize("name", ["", *sorted(cli.commands.commands)])
 def test_help_wraps_between_words_where_it_is_no_command_to_copy(name: str) -> None:
     arguments = [name, "--help"] if name else ["--help"]
-    wide, narrow = (CliRunner().invoke(cli.commands, arguments, terminal_width=one).output for one in (200, NARROW))
+    wide, narrow = (CliRunner().invoke(cli.commands, arguments, terminal_width=columns).output for columns in (200, NARROW))
     # click breaks a usage line and a list of choices at their bars.
     words = set(re.split(r"[\s|]+", narrow))
     assert {word for word in re.split(r"[\s|]+", wide) if word.isalpha()} <= words
@@ -137,15 +137,15 @@ def test_help_wraps_between_words_where_it_is_no_command_to_copy(name: str) -> N
 
 def test_every_command_that_prints_a_table_prints_json_too(workplace: Path) -> None:
     for arguments in (["report", "audit.json"], ["doctor"], ["transfer", "run", "copy"], ["audit", *PROBED]):
-        done = printed(*arguments, "--json", cwd=workplace)
-        assert json.loads(done.stdout), arguments
-        assert done.stderr == ""
+        process = printed(*arguments, "--json", cwd=workplace)
+        assert json.loads(process.stdout), arguments
+        assert process.stderr == ""
     for name in ("train", "demo", "report", "doctor", "transfer", "audit"):
-        assert "--json" in {option for one in cli.commands.commands[name].params for option in one.opts}
+        assert "--json" in {option for parameter in cli.commands.commands[name].params for option in parameter.opts}
     assert printed("report", "audit.json", "--json", cwd=workplace).stdout == (workplace / "audit.json").read_text()
-    both = printed("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
-    assert both.returncode == 2
-    assert "something else goes to" in both.stderr
+    refused = printed("report", "audit.json", "--json", "--report", "markdown=-", cwd=workplace)
+    assert refused.returncode == 2
+    assert "something else goes to" in refused.stderr
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
@@ -157,6 +157,6 @@ def test_help_is_quick(tmp_path: Path) -> None:
         )
         times = []
         for _ in range(3):
-            done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
-            times.append(float(done.stderr))
+            process = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+            times.append(float(process.stderr))
         assert min(times) < 0.3, f"{arguments}: seconds of CPU"

@@ -21,7 +21,7 @@ def settings() -> dict[str, Any]:
         "cudnn allow_tf32": lambda: BACKENDS.cudnn.allow_tf32,
         "precision": torch.get_float32_matmul_precision,
     }
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "matmul": BACKENDS.cuda.matmul.fp32_precision,
         "conv": BACKENDS.cudnn.conv.fp32_precision,
         "rnn": BACKENDS.cudnn.rnn.fp32_precision,
@@ -30,10 +30,10 @@ def settings() -> dict[str, Any]:
     }
     for name, read in older.items():
         try:
-            found[name] = read()
+            values[name] = read()
         except RuntimeError:
-            found[name] = "contradicts"
-    return found
+            values[name] = "contradicts"
+    return values
 
 
 OFF = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from skinaudit.audit.checks import About, Evidence, Finding, Rule, Severity
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
-from skinaudit.audit.figures.external import BALANCED
+from skinaudit.audit.figures.external import BALANCED, SAME_MALIGNANT
 from skinaudit.audit.figures.text import percent, signed_points
 
 ABOUT: About = "figures"
@@ -18,16 +18,13 @@ RULES = {
     ),
 }
 
-_OF_CLASSES = (BALANCED, MALIGNANT_CALLS)
-"""Figures that do not depend on how many of the images are benign."""
-
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn about differences that chance does not explain; forbid PASS if the model does not work on these images.
 
     A model does not work if its accuracy is shown to be below that of a constant answer, and its balanced accuracy or the
-    share of malignant images that it calls malignant below that of its own test. A different share of benign images alone
-    does not explain both. An engine that agrees with such a model is useless there.
+    share of malignant images that it calls malignant below that of its own test. Another mix of classes alone does not
+    explain both. An engine that agrees with such a model is useless there.
     """
     result = evidence.external
     if result is None:
@@ -43,13 +40,13 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         figures = {"external": figure.external.value, "own": figure.own.value}
         yield Finding(Severity.WARNING, "external-validation", figure.set, text, figures=figures)
     clean = evidence.clean.comparison
+    several = sum(kind.malignant for kind in clean.classes) > 1
+    # Figures that do not depend on how many images are of which class.
+    of_classes = (BALANCED, SAME_MALIGNANT if several else MALIGNANT_CALLS)
     worse = [
         figure.figure
         for figure in result.figures
-        if figure.set == evidence.clean.title
-        and figure.figure in _OF_CLASSES
-        and figure.interval
-        and figure.interval.low > 0
+        if figure.set == evidence.clean.title and figure.figure in of_classes and figure.interval and figure.interval.low > 0
     ]
     if worse and clean.engine_accuracy_interval.high < clean.majority_share:
         text = (

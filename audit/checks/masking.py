@@ -62,7 +62,7 @@ def _settled(evidence: Evidence) -> Iterator[tuple[str, str]]:
     passed = {
         gate.set
         for gate in evidence.gates
-        if gate.rule == "probe-drop" and gate.subject == "accuracy" and gate.judgement.verdict.value == "PASS"
+        if gate.rule == "probe-drop" and gate.figure == "accuracy" and gate.judgement.verdict.value == "PASS"
     }
     for probe in evidence.probes:
         strong = probe.replay_accuracy is not None and probe.fresh_accuracy <= probe.replay_accuracy

@@ -54,7 +54,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         margin = "1 point" if gate.limit == 0.01 else f"{100 * gate.limit:g} points"
         if gate.counts:
             text = f"{gate.rule}: the limit of {gate.limit:,.0f} images is void, because only {most:,.0f} can be lost"
-        elif gate.subject in _CALLS:
+        elif gate.figure in _CALLS:
             text = f"{gate.rule}: with a margin of {margin}, an engine that calls nothing malignant would pass"
         else:
             text = f"{gate.rule} of {subject}: with a margin of {margin}, an engine that guesses would pass"
@@ -80,7 +80,7 @@ def _most(gate: Gate, evidence: Evidence) -> float | None:
                 most = _to_lose(gate, result.comparison, of_source=True)
             if gate.rule == "operating-sensitivity":
                 most = None if result.at_threshold is None else _sensitivity(result.at_threshold)
-            return most if most is None or gate.counts or gate.subject in _CALLS else most - guess
+            return most if most is None or gate.counts or gate.figure in _CALLS else most - guess
     return None
 
 
@@ -97,7 +97,7 @@ def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
         return 0 if called is None else called.right
     if gate.rule == "turned-benign":
         return 1.0
-    if gate.subject in (MALIGNANT_CALLS, "images"):
+    if gate.figure in (MALIGNANT_CALLS, "images"):
         called = comparison.source_malignant if of_source else comparison.engine_malignant
         return (None if called is None else called.share) or 0.0
     if gate.lesion_class is None:
@@ -118,7 +118,7 @@ def _default_limit(gate: Gate, evidence: Evidence) -> float:
         return default.turned_benign / 100
     if gate.rule == "operating-sensitivity":
         return 0.0
-    if gate.subject == MALIGNANT_CALLS:
+    if gate.figure == MALIGNANT_CALLS:
         return default.margin_of_malignant(gate.images) / 100
     if gate.lesion_class is not None:
         malignant = gate.lesion_class in evidence.inputs.clean.info.contract.malignant

@@ -18,9 +18,12 @@ from skinaudit.audit.evidence.answers import AnsweredSet
 from skinaudit.audit.evidence.external import ExternalImages
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.comparison import Comparison, compare
-from skinaudit.audit.figures.statistics import Interval, mean_interval, wilson_interval
+from skinaudit.audit.figures.statistics import Interval, accuracy_interval, mean_interval, wilson_interval
 
 ACCURACY, BALANCED = "accuracy", "balanced accuracy"
+SAME_MALIGNANT = f"{MALIGNANT_CALLS}, same mix"
+"""Of the malignant classes that both have. On the own test each class counts as much as it is frequent among the external
+images: otherwise melanomas alone look like a loss where they are harder to see than carcinomas."""
 _CENTRAL = (1, 99)
 """Percentiles of the training pictures between which nearly all of them lie."""
 _OUTSIDE = 0.1
@@ -40,8 +43,9 @@ class Estimate:
 class ExternalFigure:
     """One figure of the source model on the run's own test images and on external ones, and of the engine on these.
 
-    set: title of the external set. figure: ACCURACY, BALANCED or MALIGNANT_CALLS. difference: own less external; by_chance:
-    whether its interval holds 0. own and difference are None where the run has no such set.
+    set: title of the external set. figure: ACCURACY, BALANCED, MALIGNANT_CALLS or, where the contract has several malignant
+    classes, SAME_MALIGNANT. difference: own less external; by_chance: whether its interval holds 0. own and difference are
+    None where the run has no such set.
     """
 
     set: str
@@ -94,7 +98,7 @@ class ExternalResult:
 def external_result(external: ExternalImages, answered: Sequence[AnsweredSet], *, confidence: float) -> ExternalResult:
     """The table of own test and external validation. confidence: two-sided, before it allows for the number of figures."""
     pairs = [(stored, _own_set(stored, external.own_sets)) for stored in answered]
-    compared = max(1, 3 * sum(own is not None for _, own in pairs))
+    compared = max(1, sum(3 + (len(own.info.contract.malignant) > 1) for _, own in pairs if own is not None))
     adjusted = 1 - (1 - confidence) / compared
     return ExternalResult(
         name=external.described.name,
@@ -159,7 +163,7 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
     before = None if own is None else figures_of(own.source_logits, own.labels, own.group)
     shared_classes = {kind.name for kind in source.classes if kind.engine.count}
     shared_classes &= {kind.name for kind in (before or source).classes if kind.engine.count}
-    rows = []
+    rows: list[ExternalFigure] = []
     for name in (ACCURACY, BALANCED, MALIGNANT_CALLS):
         external, of_engine = _estimate(source, name, shared_classes), _estimate(engine, name, shared_classes)
         of_own = None if before is None else _estimate(before, name, shared_classes)
@@ -168,7 +172,40 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
         difference = None if of_own is None else of_own.value - external.value
         interval = None if of_own is None else _of_difference(of_own, external)
         rows.append(ExternalFigure(stored.title, name, of_own, external, of_engine.value, difference, interval))
-    return rows
+    same = None if own is None else _same_malignant(stored, own, confidence=confidence)
+    return rows if same is None else [*rows, same]
+
+
+def _same_malignant(stored: AnsweredSet, own: AdversarialSet, *, confidence: float) -> ExternalFigure | None:
+    """The row of SAME_MALIGNANT; None where the sets share no malignant class, or where the contract has but one."""
+    images = stored.images
+    malignant = images.info.contract.malignant_labels
+    shared = np.intersect1d(np.intersect1d(images.labels, own.labels), malignant)
+    if len(malignant) < 2 or not len(shared):
+        return None
+    source = stored.logits if stored.source_logits is None else stored.source_logits
+    rows = np.isin(images.labels, shared)
+
+    def called(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.isin(predictions(logits), malignant)
+
+    calls, lesions = called(source)[rows], stored.lesions[rows]
+    external = Estimate(float(calls.mean()), accuracy_interval(calls, lesions, confidence=confidence), len(calls))
+    own_calls, weights, shares, limits = called(own.source_logits), [], [], []
+    for label in shared:
+        of_class = own.labels == label
+        weights.append(float((images.labels[rows] == label).mean()))
+        shares.append(float(own_calls[of_class].mean()))
+        limits.append(accuracy_interval(own_calls[of_class], own.group[of_class], confidence=confidence))
+    of_own = Estimate(
+        float(np.dot(weights, shares)),
+        mean_interval(shares, limits, weights=weights),
+        int(np.isin(own.labels, shared).sum()),
+    )
+    return ExternalFigure(
+        stored.title, SAME_MALIGNANT, of_own, external, float(called(stored.logits)[rows].mean()),
+        of_own.value - external.value, _of_difference(of_own, external),
+    )  # fmt: skip
 
 
 def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate | None:

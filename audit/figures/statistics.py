@@ -194,11 +194,17 @@ def balanced_interval(
     return mean_interval([float(right[chosen].mean()) for chosen in classes], limits)
 
 
-def mean_interval(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
-    """The interval of a mean of independent proportions (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693)."""
-    value = sum(shares) / len(shares)
-    below = math.hypot(*(share - limits.low for share, limits in zip(shares, intervals, strict=True))) / len(shares)
-    above = math.hypot(*(limits.high - share for share, limits in zip(shares, intervals, strict=True))) / len(shares)
+def mean_interval(
+    shares: Sequence[float], intervals: Sequence[Interval], *, weights: Sequence[float] | None = None
+) -> Interval:
+    """The interval of a mean of independent proportions (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693).
+
+    weights: of each proportion, 1 together; None for equal ones.
+    """
+    parts = list(zip([1 / len(shares)] * len(shares) if weights is None else weights, shares, intervals, strict=True))
+    value = sum(weight * share for weight, share, _ in parts)
+    below = math.hypot(*(weight * (share - limits.low) for weight, share, limits in parts))
+    above = math.hypot(*(weight * (limits.high - share) for weight, share, limits in parts))
     return Interval(max(0.0, value - below), min(1.0, value + above))
 
 

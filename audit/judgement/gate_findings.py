@@ -128,7 +128,7 @@ def _subgroup_text(gate: Gate) -> str:
 
 def _drop_text(gate: Gate, policy: Policy) -> str:
     figure = f"sensitivity to {gate.lesion_class}" if gate.lesion_class else gate.subject
-    of_clinic = "" if gate.subject == "accuracy" else f"{gate.subject} "
+    of_clinic = "" if gate.figure == "accuracy" else f"{gate.subject} "
     prefix = {
         "class-sensitivity": f"{figure}: ",
         "malignant-sensitivity": f"{figure}: ",
@@ -141,7 +141,7 @@ def _drop_text(gate: Gate, policy: Policy) -> str:
     if gate.judgement.verdict is Verdict.FAIL:
         low = gate.value if gate.interval is None else gate.interval.low
         return f"{prefix}loses {points(gate.value)} points, at least {points(low)}; the margin is {margin}"
-    if gate.images < policy.minimal_images and gate.subject == "accuracy" and gate.rule != "probe-drop":
+    if gate.images < policy.minimal_images and gate.figure == "accuracy" and gate.rule != "probe-drop":
         verb = "is" if gate.images == 1 else "are"
         text = f"{counted_images(gate.images)} {verb} fewer than the policy's {policy.minimal_images}"
     elif _counted_as(gate) < min(gate.images, least := least_lesions(gate.limit, confidence=policy.confidence)):

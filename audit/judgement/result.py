@@ -55,7 +55,8 @@ class Gate:
 
     set: title of the set or of the probe.
     subject: the bounded figure: `accuracy`, MALIGNANT_CALLS, ABOVE_THRESHOLD, a class, `images`, the figure of a floor, or
-    `FIGURE, SUBGROUP`. Rule, set and subject together identify a gate.
+    `FIGURE, SUBGROUP`. A class may have any name, also that of a figure: see `figure`. Rule, set, subject and lesion_class
+    together identify a gate.
     value, limit, interval: fractions of 1, or numbers of images if the gate counts. The value must be below the limit. If
     the rule is `floor`, it must be above. If the gate counts, it may equal the limit.
     p_value: one-sided, against "the bound holds", adjusted for all gates of the audit (Holm). For a subgroup:
@@ -84,6 +85,11 @@ class Gate:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise InvalidInputError(f"gate of rule {self.rule!r}: there are {first_few(tuple(RULES))}")
+
+    @property
+    def figure(self) -> str | None:
+        """The subject of a gate that is not on a single class; None if it is on one, whatever that class is called."""
+        return self.subject if self.lesion_class is None else None
 
     @property
     def counts(self) -> bool:

@@ -118,7 +118,7 @@ def _passed(
     text = f"{len(judged)} sets are within {margin_text(policy.margin)} points of the source model"
     if len(judged) < len(sets):
         text += f"; {len(sets) - len(judged)} not compared"
-    within_baseline = sum(gate.rule == "baseline-drop" and gate.subject == "accuracy" for gate in gates)
+    within_baseline = sum(gate.rule == "baseline-drop" and gate.figure == "accuracy" for gate in gates)
     if within_baseline:
         own_note = " (own sets)" if any(finding.rule == "own-sets" for finding in findings) else ""
         text += f", {within_baseline} within {margin_text(policy.baseline_margin)} of the baseline{own_note}"

@@ -121,10 +121,10 @@ def _library() -> bytes:
         " int file = open((const char *)marker, O_CREAT | O_WRONLY, 0600); if (file >= 0) close(file); }\n"
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "library.so"
-        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(made)]
+        library = Path(folder) / "library.so"
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
         subprocess.run(command, input=source.encode(), capture_output=True, check=True)
-        return made.read_bytes()
+        return library.read_bytes()
 
 
 def script(marker: Path) -> bytes:

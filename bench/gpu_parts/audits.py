@@ -31,23 +31,23 @@ def measure(settings: Settings, keep: Keep) -> Answer:
             "--json",
         ]  # fmt: skip
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "skinaudit", *command], capture_output=True, text=True, check=False)
+        job = subprocess.run([sys.executable, "-m", "skinaudit", *command], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
-        verdict, reason = _verdict_of(done)
+        verdict, reason = _verdict_of(job)
         rows.append([engine.path.name, verdict, f"{seconds:.1f}", _cell(reason)])
         figures[engine.path.name] = {
-            "verdict": verdict, "reason": reason, "seconds": seconds, "exit": done.returncode, "stderr": done.stderr[-2000:],
+            "verdict": verdict, "reason": reason, "seconds": seconds, "exit": job.returncode, "stderr": job.stderr[-2000:],
         }  # fmt: skip
         keep(answer())
     return answer()
 
 
-def _verdict_of(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+def _verdict_of(job: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     """The verdict and its reason: of the JSON report or, where there is none, the exit code and the last line on stderr."""
-    if done.stdout.startswith("{"):
-        report = json.loads(done.stdout)
+    if job.stdout.startswith("{"):
+        report = json.loads(job.stdout)
         return report["verdict"], report["reason"]
-    return f"exit code {done.returncode}", (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"exit code {job.returncode}", (job.stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def _cell(text: str) -> str:

@@ -32,12 +32,12 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     figures: dict[str, Any] = {}
 
     def answer() -> Answer:
-        about = (
+        caption = (
             f"{work.images} random images, batch {work.batch}, PGD-{work.steps}, AdamW, median of {settings.rounds} epochs."
         )
         comparisons = figures.get("graph", {}).values()
         equal = "".join(f"- CUDA graph beside the attack as it is: {comparison}\n" for comparison in comparisons)
-        return Answer(f"{about}\n\n{table(('network', 'contestant', 'images/s', 'preparing, s'), rows)}\n{equal}", figures)
+        return Answer(f"{caption}\n\n{table(('network', 'contestant', 'images/s', 'preparing, s'), rows)}\n{equal}", figures)
 
     if settings.provider == "cuda":
         figures["graph"] = {}
@@ -115,5 +115,5 @@ def _graph_beside_the_attack(network: Network, work: Work, device: torch.device)
             for layer in model.modules():
                 if isinstance(layer, nn.Conv2d):
                     layer.weight.mul_(1.5)
-    shown = ", ".join(f"{most:.1e} ({share:.2%} of the values differ)" for most, share in zip(largest, moved, strict=True))
-    return f"{network.title}, largest difference of a pixel, on the first weights and on others: {shown}"
+    text = ", ".join(f"{most:.1e} ({share:.2%} of the values differ)" for most, share in zip(largest, moved, strict=True))
+    return f"{network.title}, largest difference of a pixel, on the first weights and on others: {text}"

@@ -25,10 +25,12 @@ def measure(settings: Settings, keep: Keep) -> Answer:
 
     def answer() -> Answer:
         text = table(("engine", "computes in", "set", "source", "engine", "flips"), rows)
-        about = f"The same {_BATCH} images and fewer, in batches of 1, 7, {_BATCH} and {2 * _BATCH + 1}, twice and reversed."
+        caption = (
+            f"The same {_BATCH} images and fewer, in batches of 1, 7, {_BATCH} and {2 * _BATCH + 1}, twice and reversed."
+        )
         columns = ("engine", "repeats to the bit", "batch moves no bit", "largest move, of the range", "flips", "odd frames")
         missing = "".join(f"- not run: {reason}\n" for reason in left_out.values())
-        return Answer(f"{text}\n{missing}\n{about}\n\n{table(columns, moved)}", figures)
+        return Answer(f"{text}\n{missing}\n{caption}\n\n{table(columns, moved)}", figures)
 
     for opened in engines:
         figures[opened.name] = {"description": asdict(opened.engine.description), "sets": {}}

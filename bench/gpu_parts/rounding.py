@@ -34,9 +34,9 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     rows: list[list[str]] = []
 
     def answer() -> Answer:
-        about = f"{len(images)} clean images, beside the same weights in float64 on the CPU. Export demands 1e-4."
+        caption = f"{len(images)} clean images, beside the same weights in float64 on the CPU. Export demands 1e-4."
         columns = ("", "largest distance, share of the largest logit", "flips")
-        return Answer(f"{about}\n\n{table(columns, rows)}", figures)
+        return Answer(f"{caption}\n\n{table(columns, rows)}", figures)
 
     for name, way in ways.items():
         torch.backends.cudnn.allow_tf32 = True  # torch's own default, which logits_of has to overrule

@@ -63,14 +63,14 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         for graphs in (False, True):
             label = f"batches {name}{', CUDA graphs' if graphs else ''}"
             try:
-                tried = _tried(cuda, model, images, batches=batches, graphs=graphs)
+                measured = _tried(cuda, model, images, batches=batches, graphs=graphs)
             except Exception as error:  # one setting that fails must not hide the others
-                tried = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-            figures[label] = tried
+                measured = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+            figures[label] = measured
             rows.append([
-                label, tried.get("error") or f"{tried['largest']:.1e}", f"{tried.get('not_freed', '-')}",
-                f"{tried['milliseconds']:.2f}" if "milliseconds" in tried else "-",
-                f"{tried['torch_milliseconds']:.2f}" if "torch_milliseconds" in tried else "-",
+                label, measured.get("error") or f"{measured['largest']:.1e}", f"{measured.get('not_freed', '-')}",
+                f"{measured['milliseconds']:.2f}" if "milliseconds" in measured else "-",
+                f"{measured['torch_milliseconds']:.2f}" if "torch_milliseconds" in measured else "-",
             ])  # fmt: skip
             keep(answer())
     return answer()

@@ -41,9 +41,10 @@ def measure(settings: Settings, keep: Keep) -> Answer:
             for name, of_batches in cells.items()
         ]
         columns = ("", "computes in", *(f"batch {batch}" for batch in settings.batches), "first calls, s")
-        about = f"Medians over {settings.rounds} rounds, the conversion from 8-bit images included."
+        caption = f"Medians over {settings.rounds} rounds, the conversion from 8-bit images included."
         return Answer(
-            f"{about}\n\n{table(columns, rows)}", {name: _plain(of_batches) for name, of_batches in cells.items()} | left_out
+            f"{caption}\n\n{table(columns, rows)}",
+            {name: _plain(of_batches) for name, of_batches in cells.items()} | left_out,
         )
 
     for name in order:

@@ -31,8 +31,8 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     device, threat_model = settings.device, ThreatModel("linf", parse_eps("2/255"))
     frozen = folded(load_run_model(settings.folder).to(device))
     batch = clean_batch(settings.folder, images=settings.attacked)
-    wanted = _IMAGES if settings.provider == "cuda" else settings.attacked
-    rows_of = np.resize(np.arange(len(batch.labels)), wanted)  # a set of fewer images is repeated
+    count = _IMAGES if settings.provider == "cuda" else settings.attacked
+    rows_of = np.resize(np.arange(len(batch.labels)), count)  # a set of fewer images is repeated
     pixels, truth = to_pixels(batch.images[rows_of], device=device), torch.from_numpy(batch.labels[rows_of]).to(device)
     rows: list[list[str]] = []
     figures: dict[str, Any] = {}
@@ -40,25 +40,27 @@ def measure(settings: Settings, keep: Keep) -> Answer:
     def evaluating() -> float:
         images = batch.images[rows_of]
         answers = pgd_predictions(
-            frozen, images, batch.labels[rows_of], threat_model=threat_model, steps=settings.steps, seed=0, batch=wanted
+            frozen, images, batch.labels[rows_of], threat_model=threat_model, steps=settings.steps, seed=0, batch=count
         )
         return float((answers == batch.labels[rows_of]).mean())
 
-    def attacked(name: str, given: dict[str, Any]) -> float:
-        attack, chosen = attacks.load(name, given)
+    def attacked(name: str, options: dict[str, Any]) -> float:
+        attack, chosen = attacks.load(name, options)
         generator = torch.Generator(device).manual_seed(0)
         moved = attack(frozen, pixels, truth, threat_model=threat_model, generator=generator, **chosen)
         with torch.no_grad():
             return float((frozen(moved).argmax(1) == truth).float().mean())
 
     def answer() -> Answer:
-        about = f"{wanted} clean images of {pixels.shape[-1]}x{pixels.shape[-1]} as one batch, {threat_model}, one run each."
-        return Answer(f"{about}\n\n{table(('attack', 'seconds', 'robust accuracy'), rows)}", figures)
+        caption = (
+            f"{count} clean images of {pixels.shape[-1]}x{pixels.shape[-1]} as one batch, {threat_model}, one run each."
+        )
+        return Answer(f"{caption}\n\n{table(('attack', 'seconds', 'robust accuracy'), rows)}", figures)
 
     attacked("pgd", {"steps": 2})  # the first passes choose kernels
     ways: dict[str, Callable[[], float]] = {_EVALUATING: evaluating}
-    for name, given in _planned(settings).items():
-        ways[name] = partial(attacked, name, given)
+    for name, options in _planned(settings).items():
+        ways[name] = partial(attacked, name, options)
     for name, way in ways.items():
         finish(device)
         started = time.perf_counter()
@@ -75,5 +77,5 @@ def _planned(settings: Settings) -> dict[str, dict[str, Any]]:
     """The attacks with what differs from their defaults: on a CPU, a few steps of each."""
     if settings.provider == "cuda":
         return {"pgd": {"steps": settings.steps}, "apgd-ce": {}, "apgd-t": {}, "autoattack": {}}
-    few = {"steps": 2}
-    return {"pgd": few, "apgd-ce": few, "apgd-t": few, "autoattack": {**few, "targets": 2, "queries": 5}}
+    short = {"steps": 2}
+    return {"pgd": short, "apgd-ce": short, "apgd-t": short, "autoattack": {**short, "targets": 2, "queries": 5}}

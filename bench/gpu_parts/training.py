@@ -37,9 +37,9 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         on = f", on {figures['device']}" if "device" in figures else ""
         return Answer(f"    {command}\n\n{table(('', f'measured{on}'), rows)}", figures)
 
-    def row(name: str, value: str, **more: Any) -> None:
+    def row(name: str, value: str, **values: Any) -> None:
         rows.append([name, value])
-        figures.update(more)
+        figures.update(values)
         keep(answer())
 
     ways = _WAYS if settings.provider == "cuda" else {"": ()}
@@ -93,7 +93,7 @@ def _training(settings: Settings, out: Path) -> list[str]:
 def _command(arguments: list[str]) -> float:
     """Seconds of a command of skinaudit; a failure raises with the last lines that it printed."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "skinaudit", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"skinaudit {arguments[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    process = subprocess.run([sys.executable, "-m", "skinaudit", *arguments], capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        raise RuntimeError(f"skinaudit {arguments[0]} ended with {process.returncode}: {process.stderr.strip()[-500:]}")
     return time.perf_counter() - started

@@ -85,8 +85,8 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
     started = time.perf_counter()
     model, history = _fit(job, dataset, parts)
     seconds = time.perf_counter() - started
-    kept = max(epoch["epoch"] for epoch in history if epoch["best"])
-    checkpoint.save(job.path / "weights.safetensors", model.state_dict(), {"epoch": kept})
+    best_epoch = max(epoch["epoch"] for epoch in history if epoch["best"])
+    checkpoint.save(job.path / "weights.safetensors", model.state_dict(), {"epoch": best_epoch})
     frozen = folded(model)
     radii = (job.eps,) if job.eps else (2, 4)
     figures = {
@@ -95,7 +95,7 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
     }
     result = {
         **asdict(job), "seconds": round(seconds, 1),
-        "training_seconds": round(sum(epoch["seconds"] for epoch in history), 1), "kept_epoch": kept,
+        "training_seconds": round(sum(epoch["seconds"] for epoch in history), 1), "kept_epoch": best_epoch,
         "validation": figures, "history": history,
     }  # fmt: skip
     write_bytes(job.result, json.dumps(result, indent=1).encode())

@@ -115,8 +115,8 @@ def audited(content: Callable[[], bytes], *words: str) -> Callable[[Place], list
 
     def build(place: Place) -> list[str]:
         place.write("c.toml", CONTRACT)
-        given = ["--contract", "c.toml", "--sets", str(place.source / "sets")]
-        return ["audit", place.write("a.onnx", content()), *given, *words]
+        options = ["--contract", "c.toml", "--sets", str(place.source / "sets")]
+        return ["audit", place.write("a.onnx", content()), *options, *words]
 
     return build
 

@@ -86,10 +86,10 @@ def pickled(place: Place) -> bytes:
 
 def overlapping(place: Place) -> bytes:
     """Two members in one place."""
-    whole = bytearray(archive(images=npy("(4, 3, 8, 8)", body=bytes(768)), labels=npy("(4,)", body=bytes(4))))
-    second = whole.rindex(b"PK\x01\x02")
-    whole[second + 42 : second + 46] = bytes(4)
-    return bytes(whole)
+    content = bytearray(archive(images=npy("(4, 3, 8, 8)", body=bytes(768)), labels=npy("(4,)", body=bytes(4))))
+    second = content.rindex(b"PK\x01\x02")
+    content[second + 42 : second + 46] = bytes(4)
+    return bytes(content)
 
 
 def weights(place: Place) -> list[str]:

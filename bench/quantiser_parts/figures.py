@@ -67,8 +67,8 @@ def quantise(quantiser: Quantiser, run: Path, sets: Sequence[AdversarialSet], *,
         engine = quantiser.open(path, threads=threads)
         weights = (path.with_suffix(".bin"),) if path.suffix == ".xml" else ()
         size = sum(file.stat().st_size for file in (path, *weights))
-        answered = tuple(set_figures(image_set, predictions(replay(engine, image_set).logits)) for image_set in sets)
-        return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, answered)
+        figures = tuple(set_figures(image_set, predictions(replay(engine, image_set).logits)) for image_set in sets)
+        return Quantised(quantiser.name, quantiser.ships_in, engine.description.found, size, seconds, figures)
 
 
 def set_figures(image_set: AdversarialSet, answers: Indices) -> SetFigures:
@@ -86,7 +86,7 @@ def run_tables(sets: Sequence[AdversarialSet], quantised: Sequence[Quantised]) -
     """Agreement with the source model, and what the answers are worth, as two Markdown tables."""
     source = [set_figures(image_set, predictions(image_set.source_logits)) for image_set in sets]
     titles = [figures.title for figures in source]
-    best = [_best(quantised, at) for at in range(len(titles))]
+    best = [_best(quantised, index) for index in range(len(titles))]
     agreement, worth = [], [["source", *map(_worth, source)]]
     for result in quantised:
         shares = [_share(figures, best=figures.agreement == top) for figures, top in zip(result.sets, best, strict=True)]
@@ -104,8 +104,8 @@ def run_tables(sets: Sequence[AdversarialSet], quantised: Sequence[Quantised]) -
     )
 
 
-def _best(quantised: Sequence[Quantised], at: int) -> int:
-    return max((result.sets[at].agreement for result in quantised), default=-1)
+def _best(quantised: Sequence[Quantised], index: int) -> int:
+    return max((result.sets[index].agreement for result in quantised), default=-1)
 
 
 def _share(figures: SetFigures, *, best: bool) -> str:

@@ -27,12 +27,12 @@ def _quantised(mode: str, method: str, order: Order) -> Path:
     np.save(pixels, order.calibration.images)
     module = "skinaudit.bench.quantiser_parts.modelopt_"
     command = [sys.executable, "-m", module, str(graph), str(pixels), str(target), mode, method]
-    done = subprocess.run(
+    child = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=_SECONDS
     )
-    if done.returncode or not target.is_file():
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise EngineError(f"ModelOpt {mode} {method}: ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
+    if child.returncode or not target.is_file():
+        lines = [line for line in child.stdout.splitlines() if line.strip()]
+        raise EngineError(f"ModelOpt {mode} {method}: ended with {child.returncode}: {lines[-1] if lines else 'no message'}")
     return target
 
 

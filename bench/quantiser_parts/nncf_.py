@@ -61,7 +61,7 @@ def _pixels(item: _Item) -> NDArray[np.float32]:
 def _items(order: Order) -> list[_Item]:
     images = order.calibration.images
     answers = predictions(_converted(order), images)
-    scaled = (images[at : at + 1].astype(np.float32) / np.float32(255) for at in range(len(images)))
+    scaled = (images[index : index + 1].astype(np.float32) / np.float32(255) for index in range(len(images)))
     return [(pixels, int(answer)) for pixels, answer in zip(scaled, answers, strict=True)]
 
 

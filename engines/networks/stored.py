@@ -98,9 +98,13 @@ def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str
     if node.op_type not in _FOLDED or node.domain not in ("", "ai.onnx"):
         return None
     feeds = {name: value.raw for name, value in zip(node.input, inputs, strict=True) if value is not None}
-    same = {name: np.asarray(raw, np.float32) if raw.dtype.kind == "f" else raw for name, raw in feeds.items()}
-    results: Any = ReferenceEvaluator(node).run(None, same)
+    results: Any = ReferenceEvaluator(node).run(None, {name: _computable(raw) for name, raw in feeds.items()})
     return plain(np.asarray(results[0]))
+
+
+def _computable(raw: NDArray[Any]) -> NDArray[Any]:
+    """A constant in the type that a runtime computes with: half precision stays so, other floats are float32."""
+    return np.asarray(raw, np.float32) if raw.dtype.kind == "f" and raw.dtype != np.float16 else raw
 
 
 def _moved(
@@ -131,6 +135,8 @@ def _cast(first: Stored, to: int) -> Stored:
 
 def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
     """Codes of a file as the numbers that they stand for."""
+    if in_blocks(attributes):
+        raise ValueError("codes with a step for each block")
     codes, scale, *zeros = inputs
     assert codes is not None
     assert scale is not None
@@ -147,6 +153,11 @@ def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> S
         return Stored(codes.constant.value * by_channel(scale), np.asarray(codes.slack * steps))
     shifted = np.asarray(codes.raw, np.float64) - (0 if zero is None else by_channel(zero))
     return of_codes(shifted, by_channel(scale), bits=8 * codes.raw.dtype.itemsize)
+
+
+def in_blocks(attributes: Mapping[str, Any]) -> bool:
+    """Whether codes have a step for each block of numbers, which is not read here."""
+    return bool(attributes.get("block_size", 0))
 
 
 def of_codes(codes: NDArray[np.float64], steps: NDArray[np.float64], *, bits: int) -> Stored:

@@ -28,6 +28,7 @@ from skinaudit.publish.card.model_card import model_card
 from skinaudit.publish.run_record import FiledAudit, RunRecord, settings
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
+_LONGEST_KEY = 250
 _MAX_SENT = 2**26
 """Bytes of a file of the run; learning curves have some 50 KB, and a report of an audit at most 16 MiB."""
 
@@ -154,11 +155,12 @@ def _epochs(record: RunRecord, *, ended: int) -> Iterator[Metric]:
 
 
 def _source_figures(record: RunRecord, *, time: int) -> Iterator[Metric]:
-    results: dict[str, Mapping[str, float]] = {name: dict(figures) for name, figures in record.manifest.results.items()}
-    results |= {set_figures.info.name: dict(_figures(set_figures.figures)) for set_figures in record.sets}
-    for name, values in results.items():
-        for figure, value in values.items():
-            yield Metric(_key(f"test/{name}/{figure}"), float(value), 0, time)
+    results: dict[str, Iterable[tuple[str, float]]] = {
+        name: figures.items() for name, figures in record.manifest.results.items()
+    }
+    results |= {set_figures.info.name: _figures(set_figures.figures) for set_figures in record.sets}
+    named = ((f"test/{name}/{figure}", value) for name, figures in results.items() for figure, value in figures)
+    yield from (Metric(key, value, 0, time) for key, value in _distinct(named))
 
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
@@ -166,10 +168,10 @@ def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
     yield "accuracy", comparison.engine_accuracy
     yield "balanced_accuracy", comparison.engine_balanced
     yield "majority_share", comparison.majority_share
-    shares = {"sensitivity_malignant": comparison.engine_malignant.share}
-    shares |= {f"sensitivity_{kind.name}": kind.engine.share for kind in comparison.classes}
-    shares |= {"attack_success": comparison.attack_success.share if comparison.attack_success is not None else None}
-    yield from ((name, share) for name, share in shares.items() if share is not None)
+    shares = [("sensitivity_malignant", comparison.engine_malignant.share)]  # a class may have this name, too
+    shares += [(f"sensitivity_{kind.name}", kind.engine.share) for kind in comparison.classes]
+    shares += [("attack_success", comparison.attack_success.share if comparison.attack_success is not None else None)]
+    yield from ((name, share) for name, share in shares if share is not None)
 
 
 def _audit_figures(result: AuditResult) -> Iterator[tuple[str, float]]:
@@ -208,11 +210,19 @@ def _content(
 
 
 def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
-    """The figures with distinct keys: where two sets have the same name, the second gets a number."""
-    uses = Counter[str]()
+    """The figures with distinct keys: the second with the same key gets a number.
+
+    Two sets may have the same name; the names of two classes may differ only in characters that a key cannot have, or behind
+    its longest length; and a class may have the name of a figure.
+    """
+    taken = set[str]()
     for name, value in figures:
-        uses[name] += 1
-        yield _key(name if uses[name] == 1 else f"{name} {uses[name]}"), float(value)
+        key, number = _key(name), 1
+        while key in taken:
+            number += 1
+            key = f"{_key(name)[: _LONGEST_KEY - len(f' {number}')]} {number}"
+        taken.add(key)
+        yield key, float(value)
 
 
 def _part(text: str) -> str:
@@ -222,7 +232,7 @@ def _part(text: str) -> str:
 
 def _key(text: str) -> str:
     """The text with only the characters that MLflow accepts in a key; other trackers accept them too."""
-    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)[:250]
+    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)[:_LONGEST_KEY]
 
 
 def _text(value: Any) -> str:

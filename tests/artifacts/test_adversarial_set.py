@@ -94,7 +94,7 @@ def test_a_set_without_subgroups_is_of_the_format_that_earlier_versions_read(mak
 
 
 @pytest.mark.parametrize(
-    ("subgroups", "told"),
+    ("subgroups", "message"),
     [
         ({"sex": ("male",) * 4}, "subgroup sex has 4 values for 5 images"),
         ({"Sex ": ("male",) * 5}, "a subgroup's name has other characters than a to z and _: 'Sex '"),
@@ -104,19 +104,19 @@ def test_a_set_without_subgroups_is_of_the_format_that_earlier_versions_read(mak
     ],
 )
 def test_subgroups_that_no_reader_takes_are_not_written(
-    make_set: MakeSet, tmp_path: Path, subgroups: dict[str, tuple[str, ...]], told: str
+    make_set: MakeSet, tmp_path: Path, subgroups: dict[str, tuple[str, ...]], message: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         make_set(tmp_path / "clean", subgroups=subgroups)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeSet, tmp_path: Path) -> None:
     path = make_set(tmp_path / "pgd", threat_model=LINF2, clean="sha256:c", attack=recorded())
-    found = open_set(path).attack
-    assert found is not None
-    assert all(np.array_equal(found.arrays()[name], value) for name, value in recorded().arrays().items())
-    assert found.silent.tolist() == [True, False, False, True, False]
+    attack_record = open_set(path).attack
+    assert attack_record is not None
+    assert all(np.array_equal(attack_record.arrays()[name], value) for name, value in recorded().arrays().items())
+    assert attack_record.silent.tolist() == [True, False, False, True, False]
     rewrite(path, attack_gradient=np.full(5, 2, np.uint8))
     with pytest.raises(InvalidInputError, match="content and digest differ"):
         open_set(path)
@@ -149,16 +149,16 @@ def test_a_record_that_means_nothing_is_refused(
 
 
 def test_equal_arguments_give_equal_bytes_and_any_other_image_another_digest(make_set: MakeSet, tmp_path: Path) -> None:
-    one, two = make_set(tmp_path / "one" / "clean"), make_set(tmp_path / "two" / "clean")
-    assert one.read_bytes() == two.read_bytes()
-    other = make_set(tmp_path / "three" / "clean", seed=1)
-    assert open_set(one).images_digest == open_set(two).images_digest != open_set(other).images_digest
+    path, equal_path = make_set(tmp_path / "one" / "clean"), make_set(tmp_path / "two" / "clean")
+    assert path.read_bytes() == equal_path.read_bytes()
+    other_path = make_set(tmp_path / "three" / "clean", seed=1)
+    assert open_set(path).images_digest == open_set(equal_path).images_digest != open_set(other_path).images_digest
 
 
 def test_the_images_digest_names_the_images_whatever_model_answered(make_set: MakeSet, tmp_path: Path) -> None:
-    one = open_set(make_set(tmp_path / "one"))
-    other = open_set(make_set(tmp_path / "two", source_logits=np.zeros((5, 7), np.float32)))
-    assert one.images_digest == other.images_digest
+    image_set = open_set(make_set(tmp_path / "one"))
+    relabelled = open_set(make_set(tmp_path / "two", source_logits=np.zeros((5, 7), np.float32)))
+    assert image_set.images_digest == relabelled.images_digest
 
 
 @given(count=st.integers(1, 600), size=st.integers(1, 700))
@@ -179,9 +179,9 @@ def test_batches_cover_everything_in_order(tmp_path_factory: pytest.TempPathFact
 
 def test_a_file_cut_anywhere_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
     path = make_set(tmp_path / "clean.safetensors")
-    whole = path.read_bytes()
-    for length in [*range(0, 16), *range(16, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"clean.safetensors: truncated or not a safetensors file .*again"):
             open_set(path)
 
@@ -189,15 +189,15 @@ def test_a_file_cut_anywhere_is_refused(make_set: MakeSet, tmp_path: Path) -> No
 def test_a_flipped_bit_anywhere_is_refused_by_name(make_set: MakeSet, tmp_path: Path) -> None:
     """Header, metadata, images, labels, lesions, names and logits alike; the padding of the header means nothing."""
     path = make_set(tmp_path / "clean.safetensors", count=2)
-    whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    padding = range(len(whole[:header].rstrip(b" ")), header)
-    positions = [*range(0, header, 5), *range(header, len(whole), 7)]
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    padding = range(len(content[:header].rstrip(b" ")), header)
+    positions = [*range(0, header, 5), *range(header, len(content), 7)]
     for position in positions:
         if position in padding:
             continue
         for bit in (0, 5):
-            damaged = bytearray(whole)
+            damaged = bytearray(content)
             damaged[position] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(InvalidInputError, match=r"clean.safetensors: "):
@@ -229,10 +229,10 @@ def test_a_file_that_did_not_change_is_read_once(
     later(monkeypatch)
     first = open_set(path)
     (tmp_path / "folder").mkdir()
-    other = tmp_path / "folder" / ".." / "clean.safetensors"
-    again = open_set(other)
+    longer_path = tmp_path / "folder" / ".." / "clean.safetensors"
+    again = open_set(longer_path)
     assert reads == [path]
-    assert (again.path, again.info, again.images_digest) == (other, first.info, first.images_digest)
+    assert (again.path, again.info, again.images_digest) == (longer_path, first.info, first.images_digest)
     copy = make_set(tmp_path / "copy.safetensors")
     open_set(copy)
     assert reads == [path, copy]
@@ -405,8 +405,8 @@ def test_a_set_removed_after_opening_says_so(make_set: MakeSet, tmp_path: Path) 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_a_set_cut_after_opening_says_so(make_set: MakeSet, tmp_path: Path, length: int) -> None:
     opened = open_set(make_set(tmp_path / "clean"))
-    whole = opened.path.read_bytes()
-    kept = whole[:length] if length >= 0 else whole[: whole.index(next(opened.batches(5)).tobytes()) + 200]
+    content = opened.path.read_bytes()
+    kept = content[:length] if length >= 0 else content[: content.index(next(opened.batches(5)).tobytes()) + 200]
     opened.path.write_bytes(kept)
     with pytest.raises(InvalidInputError, match="clean: changed or removed while it was read"):
         list(opened.batches(2))
@@ -441,9 +441,9 @@ def test_memory_does_not_grow_with_the_number_of_images(make_set: MakeSet, tmp_p
         images = np.zeros((count, 3, 64, 64), np.uint8)
         images[:, 0, 0, 0] = 1
         path = make_set(tmp_path / f"set{count}", images=images)
-        done = subprocess.run([sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True)
-        found, total, kibibytes = map(int, done.stdout.split())
-        assert found == total == count
+        process = subprocess.run([sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True)
+        count_read, total, kibibytes = map(int, process.stdout.split())
+        assert count_read == total == count
         peaks.append(kibibytes)
     assert peaks[1] - peaks[0] < 16 * 1024
 

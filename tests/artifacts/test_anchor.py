@@ -18,11 +18,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunManifest:
 
 
 def test_what_decides_an_audit_changes_it(run: RunManifest) -> None:
-    other = replace(run.weights, digest=f"sha256:{'1' * 64}")
+    forged = replace(run.weights, digest=f"sha256:{'1' * 64}")
     contract = run.contract
     changed = (
-        replace(run, weights=other), replace(run, structure=None), replace(run, model={**run.model, "arch": "another"}),
-        replace(run, data={**run.data, "test_set": other.digest}), replace(run, data={**run.data, "digest": other.digest}),
+        replace(run, weights=forged), replace(run, structure=None), replace(run, model={**run.model, "arch": "another"}),
+        replace(run, data={**run.data, "test_set": forged.digest}), replace(run, data={**run.data, "digest": forged.digest}),
         replace(run, contract=replace(contract, malignant=contract.malignant[:1])),
         replace(run, contract=replace(contract, classes=contract.classes[::-1])),
         replace(run, contract=replace(contract, threshold=0.9)),

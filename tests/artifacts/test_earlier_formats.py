@@ -27,7 +27,7 @@ def test_an_earlier_run_is_read_and_leads_to_its_sets() -> None:
     run = read_run(PLANTED)
     assert run.contract.malignant == MALIGNANT
     opened = {name: open_set(resolve(PLANTED, file)) for name, file in run.sets.items()}
-    assert {name: one.images_digest for name, one in opened.items()} == IMAGES
+    assert {name: image_set.images_digest for name, image_set in opened.items()} == IMAGES
     assert {value.info.contract for value in opened.values()} == {run.contract}
     assert (check_perturbation(opened["pgd"], opened["clean"]) == 1.0).all()
 

@@ -120,9 +120,9 @@ except InvalidInputError as error:
 def test_no_space_left_is_an_error_that_loses_nothing(tmp_path: Path, writer: str) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"{target}: cannot be written (")
-    assert "free some space" in done.stdout
+    child = subprocess.run([sys.executable, "-c", _LIMITED, str(target), writer], capture_output=True, text=True, check=True)
+    assert child.stdout.startswith(f"{target}: cannot be written (")
+    assert "free some space" in child.stdout
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 
@@ -171,9 +171,9 @@ def test_digests(tmp_path: Path) -> None:
         digest_file(tmp_path / "none")
 
 
-@given(parts=st.lists(st.binary(max_size=4), max_size=4), others=st.lists(st.binary(max_size=4), max_size=4))
-def test_the_digest_of_parts_counts_their_boundaries(parts: list[bytes], others: list[bytes]) -> None:
-    assert (digest_parts(*parts) == digest_parts(*others)) == (parts == others)
+@given(parts=st.lists(st.binary(max_size=4), max_size=4), other_parts=st.lists(st.binary(max_size=4), max_size=4))
+def test_the_digest_of_parts_counts_their_boundaries(parts: list[bytes], other_parts: list[bytes]) -> None:
+    assert (digest_parts(*parts) == digest_parts(*other_parts)) == (parts == other_parts)
 
 
 def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def test_a_process_that_is_killed_at_a_step_of_a_write_leaves_the_old_file_or_th
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_full_disk_at_a_step_of_a_write_is_one_line(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(at: str, target: Path) -> None:
-        if at == step:
+    def full(reached_step: str, target: Path) -> None:
+        if reached_step == step:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     target = tmp_path / "file"

@@ -234,5 +234,5 @@ def test_equal_manifests_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_versions_name_what_is_installed_and_only_that() -> None:
-    found = versions("numpy", "no-such-distribution")
-    assert set(found) == {"python", "skinaudit", "numpy"}
+    installed = versions("numpy", "no-such-distribution")
+    assert set(installed) == {"python", "skinaudit", "numpy"}

@@ -63,10 +63,10 @@ def test_the_lock_of_a_killed_process_is_taken_over_in_one_line(tmp_path: Path) 
     with holder(lock) as process:
         process.send_signal(signal.SIGKILL)
     assert lock.exists()
-    told: list[str] = []
-    with one_writer(lock, place="run", say=told.append):
+    lines: list[str] = []
+    with one_writer(lock, place="run", say=lines.append):
         pass
-    (line,) = told
+    (line,) = lines
     assert line.startswith(f"run: process {process.pid} on ")
     assert line.endswith("was stopped before it finished; this process continues")
 

@@ -29,12 +29,12 @@ def device(path: Path) -> None:
 
 
 def sock(path: Path) -> None:
-    here = Path.cwd()
+    before = Path.cwd()
     os.chdir(path.parent)  # the name of a socket has at most 108 bytes
     try:
         socket.socket(socket.AF_UNIX).bind(path.name)
     finally:
-        os.chdir(here)
+        os.chdir(before)
 
 
 SPECIAL: dict[str, Callable[[Path], object]] = {

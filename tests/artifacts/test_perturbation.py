@@ -57,12 +57,12 @@ def test_l2_holds_at_eps_and_not_one_step_beyond(make_set: MakeSet, tmp_path: Pa
 @given(
     norm=st.sampled_from(["linf", "l2"]),
     eps=st.integers(1, 4000).map(lambda steps: Fraction(steps, 8)),
-    one=arrays(np.uint8, (2, 3, 2, 2)),
-    two=arrays(np.uint8, (2, 3, 2, 2)),
+    clean=arrays(np.uint8, (2, 3, 2, 2)),
+    moved=arrays(np.uint8, (2, 3, 2, 2)),
 )
-def test_within_agrees_with_exact_arithmetic(norm: Norm, eps: Fraction, one: np.ndarray, two: np.ndarray) -> None:
-    found = within(one, two, ThreatModel(norm, eps))
-    for answer, first, second in zip(found, one.reshape(2, -1).tolist(), two.reshape(2, -1).tolist(), strict=True):
+def test_within_agrees_with_exact_arithmetic(norm: Norm, eps: Fraction, clean: np.ndarray, moved: np.ndarray) -> None:
+    inside = within(clean, moved, ThreatModel(norm, eps))
+    for answer, first, second in zip(inside, clean.reshape(2, -1).tolist(), moved.reshape(2, -1).tolist(), strict=True):
         difference = [abs(a - b) for a, b in zip(first, second, strict=True)]
         exact = max(difference) <= eps if norm == "linf" else sum(d * d for d in difference) <= eps**2
         assert answer == exact
@@ -70,18 +70,18 @@ def test_within_agrees_with_exact_arithmetic(norm: Norm, eps: Fraction, one: np.
 
 def test_a_set_of_other_images_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
     adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=np.zeros((300, 3, 8, 8), int))
-    other = open_set(make_set(tmp_path / "other", images=np.full((300, 3, 8, 8), 101, np.uint8)))
+    other_images = open_set(make_set(tmp_path / "other", images=np.full((300, 3, 8, 8), 101, np.uint8)))
     check_perturbation(adversarial, clean)
     with pytest.raises(InvalidInputError, match=r"pgd: its images do not come from .*other; use the clean set of its run"):
-        check_perturbation(adversarial, other)
+        check_perturbation(adversarial, other_images)
 
 
 @pytest.mark.parametrize("change", [{"labels": np.zeros(300, np.int64)}, {"group": np.zeros(300, np.int64)}])
 def test_a_set_that_says_other_things_of_the_same_images_is_refused(
     make_set: MakeSet, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    nothing = np.zeros((300, 3, 8, 8), int)
-    adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=nothing, **change)
+    no_offset = np.zeros((300, 3, 8, 8), int)
+    adversarial, clean = pair(make_set, tmp_path, threat_model=LINF2, offset=no_offset, **change)
     with pytest.raises(InvalidInputError, match="labels or image names differ"):
         check_perturbation(adversarial, clean)
 

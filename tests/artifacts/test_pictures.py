@@ -68,30 +68,30 @@ def test_near_copies_are_told_with_the_part_that_they_are_of(tmp_path: Path) -> 
     assert record.frames.tolist() == [[600, 450]] * 40
     noise = np.random.default_rng(2).normal(0, 6, pictures.shape)
     edited = np.clip(pictures * 0.9 + noise, 0, 255).astype(np.uint8)[..., ::-1]
-    others = blurred(30, seed=1)
-    done: list[tuple[int, int]] = []
-    images = np.concatenate([edited[[3, 45, 55]], others])
-    found = near_copies(images, record, (), progress=lambda part, whole: done.append((part, whole)))
-    assert done == [(33, 33)]
-    assert [PARTS[part] for part in found[:3]] == ["train", "val", "test"]
-    assert (found[3:] == -1).all()
+    unrelated = blurred(30, seed=1)
+    steps: list[tuple[int, int]] = []
+    images = np.concatenate([edited[[3, 45, 55]], unrelated])
+    parts_of_copies = near_copies(images, record, (), progress=lambda part, whole: steps.append((part, whole)))
+    assert steps == [(33, 33)]
+    assert [PARTS[part] for part in parts_of_copies[:3]] == ["train", "val", "test"]
+    assert (parts_of_copies[3:] == -1).all()
 
     tensors = load_file(path)
     save_file({name: tensors[name] for name in ("pixels", "names", "part", "statistics")}, path,
               metadata={"statistics": " ".join(STATISTICS)})  # fmt: skip
     earlier = read_pictures(path)
     assert (earlier.cells, earlier.frames) == (None, None)
-    found = near_copies(edited[[3, 55]], earlier, iter([pictures[50:]]))
-    assert found.tolist() == [-1, PARTS.index("test")]
+    parts_of_copies = near_copies(edited[[3, 55]], earlier, iter([pictures[50:]]))
+    assert parts_of_copies.tolist() == [-1, PARTS.index("test")]
 
 
 def test_a_picture_is_moved_only_beside_the_recorded_ones_that_are_most_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded, compared = blurred(300, seed=0), []
     moved = likeness._moved
 
-    def counting(*given: Any) -> Any:
-        compared.append(len(given[2]))
-        return moved(*given)
+    def counting(*arguments: Any) -> Any:
+        compared.append(len(arguments[2]))
+        return moved(*arguments)
 
     monkeypatch.setattr(likeness, "ALIKE", -1.0)  # as if all pictures were alike, which drawings are
     monkeypatch.setattr(likeness, "_moved", counting)

@@ -169,10 +169,10 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 @given(VALUES | st.text())
 def test_values_are_shown_on_one_short_line(value: Any) -> None:
-    shown = show(value)
-    assert shown.isprintable() or isinstance(value, str)
-    assert len(shown.splitlines()) == 1
-    assert len(shown) < 500
+    line = show(value)
+    assert line.isprintable() or isinstance(value, str)
+    assert len(line.splitlines()) == 1
+    assert len(line) < 500
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_a_trained_run_holds_what_its_folder_says(audited_run: Path) -> None:
     assert all(run.audit_of(name).is_file() for name in run.engine_names())
     written = {path.name for path in audited_run.iterdir()}
     stored = {run.manifest, run.weights, run.structure, run.pictures, run.calibration, run.log, run.curves}
-    known = {*stored, run.sets, run.engines, run.audits}
-    assert written == {path.name for path in known}
+    named = {*stored, run.sets, run.engines, run.audits}
+    assert written == {path.name for path in named}
 
 
 @pytest.mark.parametrize("name", ["sets", "engines", "audits", "external"])

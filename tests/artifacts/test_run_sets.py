@@ -34,18 +34,18 @@ def test_the_recorded_images_differ_in_nothing(make_set: MakeSet, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "difference"),
     [
         ({"labels": np.where(np.arange(14) == 0, 1, np.arange(14) % 7)}, "mel 1 instead of 2, nv 3 instead of 2"),
         ({"group": np.zeros(14, np.int64)}, "1 lesions instead of 7"),
     ],
 )
 def test_what_was_changed_is_said_also_by_a_run_without_digest(
-    make_set: MakeSet, tmp_path: Path, arrays: dict[str, Any], said: str
+    make_set: MakeSet, tmp_path: Path, arrays: dict[str, Any], difference: str
 ) -> None:
     honest, changed = clean(make_set, tmp_path / "one"), clean(make_set, tmp_path / "two", **arrays)
     for run in (run_of(honest), run_of(honest, **{TEST_SET: None})):
-        assert said in "; ".join(recorded_split(run, {}).differences(changed))
+        assert difference in "; ".join(recorded_split(run, {}).differences(changed))
 
 
 def test_dropped_images_and_other_names_of_classes_are_said(make_set: MakeSet, tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_dropped_images_and_other_names_of_classes_are_said(make_set: MakeSet, t
     fewer = open_set(make_set(tmp_path / "two", count=13))
     assert "13 images instead of 14" in recorded_split(run_of(honest), {}).differences(fewer)
     renamed = {("melanoma" if name == "mel" else name): parts for name, parts in COUNTS.items()}
-    (said,) = recorded_split(run_of(honest, counts=renamed), {}).differences(honest)
-    assert said == "images by class: melanoma 0 instead of 2, mel 2 instead of 0"
+    (differences,) = recorded_split(run_of(honest, counts=renamed), {}).differences(honest)
+    assert differences == "images by class: melanoma 0 instead of 2, mel 2 instead of 0"
 
 
 def test_labels_that_change_places_are_seen_by_the_digest_of_run_or_lineage(make_set: MakeSet, tmp_path: Path) -> None:

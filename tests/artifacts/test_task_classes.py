@@ -21,7 +21,7 @@ def test_columns_are_grouped_with_the_classes_that_they_stand_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "told"),
+    ("mapping", "message"),
     [
         ({"a": ("x",)}, r"has no entry for column b; give its classes, or \[\] if it is not used"),
         ({"a": ("x",), "b": ("y",), "c": ()}, "has c, which is not a column; the columns are a, b"),
@@ -29,6 +29,6 @@ def test_columns_are_grouped_with_the_classes_that_they_stand_for() -> None:
         ({"a": ("x", "y"), "b": ("y",)}, "puts y into several columns that have different classes"),
     ],
 )
-def test_a_partial_or_contradictory_mapping_is_refused(mapping: dict[str, tuple[str, ...]], told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+def test_a_partial_or_contradictory_mapping_is_refused(mapping: dict[str, tuple[str, ...]], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         task_classes(("a", "b"), mapping)

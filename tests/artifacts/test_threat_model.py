@@ -93,5 +93,5 @@ def test_an_unknown_norm_is_refused() -> None:
 def test_a_radius_between_two_steps_of_the_grid_is_refused_under_linf() -> None:
     with pytest.raises(InvalidInputError, match=r"eps linf 1.9/255: .* so this equals 1/255; choose 1/255 or 2/255"):
         ThreatModel("linf", Fraction(19, 10)).on_grid()
-    for held in (ThreatModel("linf", Fraction(2)), ThreatModel("l2", Fraction(19, 10))):
-        assert held.on_grid() is held
+    for threat_model in (ThreatModel("linf", Fraction(2)), ThreatModel("l2", Fraction(19, 10))):
+        assert threat_model.on_grid() is threat_model

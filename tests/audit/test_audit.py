@@ -82,9 +82,9 @@ def test_a_faithful_engine_passes_and_every_figure_is_there(tmp_path: Path, lab:
     # Both: both sets, 35 images of three kinds, the fresh attack. Subject: 35 images in batches of 1 and 7, one batch of 50
     # and of 101, each twice and once turned, one batch of each further size; odd frames; a batch of each set at the end.
     (fresh,) = result.probes
-    both = 2 * 700 + 3 * 35 + fresh.queries
+    count = 2 * 700 + 3 * 35 + fresh.queries
     further = sum(size for size in result.consistency.sizes if size not in (1, 7, 50, 101))
-    assert [engine.images for engine in opened] == [both + 3 * (35 + 35 + 50 + 101) + further + 17 + 2 * 50 + 3 * 35, both]
+    assert [engine.images for engine in opened] == [count + 3 * (35 + 35 + 50 + 101) + further + 17 + 2 * 50 + 3 * 35, count]
 
 
 def test_the_reference_is_not_run_twice_against_itself(tmp_path: Path, lab: SimpleNamespace, opened: list[Any]) -> None:
@@ -154,11 +154,11 @@ def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: Simple
     result = audit_engine(planted.engine)
     assert result.control == "not run, reference missing (fp32.onnx)"
     assert [entry.control.ran for entry in result.sets] == [False, False]
-    told = "control not run, reference missing (fp32.onnx): the stored logits are trusted without proof"
-    assert texts(result, Severity.INCONCLUSIVE) == [told]
+    message = "control not run, reference missing (fp32.onnx): the stored logits are trusted without proof"
+    assert texts(result, Severity.INCONCLUSIVE) == [message]
     assert result.verdict is Verdict.INCONCLUSIVE
     trusting = audit_engine(planted.engine, policy=Policy(control="optional"))
-    assert texts(trusting, Severity.WARNING) == [told]
+    assert texts(trusting, Severity.WARNING) == [message]
     assert trusting.verdict is Verdict.PASS
     assert trusting.reason.endswith("1 warning above")
 
@@ -179,10 +179,10 @@ def test_the_tolerance_of_the_control_separates_rounding_from_another_model() ->
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, with_reference: bool) -> None:
     planted = lab.plant(tmp_path / "this", settings={"fault": "scaled"})
-    other = lab.plant(tmp_path / "other", seed=9)
+    other_run = lab.plant(tmp_path / "other", seed=9)
     if not with_reference:
         planted.reference.unlink()
-    result = audit_engine(planted.engine, sets=other.run / "sets")
+    result = audit_engine(planted.engine, sets=other_run.run / "sets")
     assert [entry.white_box for entry in result.sets] == [False, False]
     assert all(not entry.control.ran for entry in result.sets)
     for entry in result.sets:
@@ -200,8 +200,8 @@ def test_sets_of_another_run_are_transfer(tmp_path: Path, lab: SimpleNamespace, 
 
 def test_transfer_sets_alone_never_pass(tmp_path: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(tmp_path / "this", settings={})
-    other = lab.plant(tmp_path / "other", seed=9)
-    result = audit_engine(planted.engine, sets=other.run / "sets")
+    other_run = lab.plant(tmp_path / "other", seed=9)
+    result = audit_engine(planted.engine, sets=other_run.run / "sets")
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "no white-box adversarial set" in result.reason
 
@@ -233,9 +233,9 @@ def test_sets_of_another_contract_are_refused(
     tmp_path: Path, lab: SimpleNamespace, contract: InputContract, message: str
 ) -> None:
     planted = lab.plant(tmp_path / "this")
-    other = lab.plant(tmp_path / "other", contract=contract)
+    other_run = lab.plant(tmp_path / "other", contract=contract)
     with pytest.raises(InvalidInputError, match=message):
-        audit_engine(planted.engine, sets=other.run / "sets")
+        audit_engine(planted.engine, sets=other_run.run / "sets")
 
 
 def test_an_engine_of_another_size_than_its_manifest_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
@@ -325,8 +325,8 @@ def test_a_set_that_is_needed_and_lacking_is_named(
 
 def test_clean_images_of_another_split_are_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(tmp_path / "this")
-    other = lab.plant(tmp_path / "other", data_seed=6)
-    shutil.copy(other.run / "sets" / "clean.safetensors", planted.run / "sets" / "clean.safetensors")
+    other_run = lab.plant(tmp_path / "other", data_seed=6)
+    shutil.copy(other_run.run / "sets" / "clean.safetensors", planted.run / "sets" / "clean.safetensors")
     with pytest.raises(InvalidInputError, match="its images do not come from"):
         audit_engine(planted.engine, sets=planted.run / "sets")
 
@@ -352,8 +352,8 @@ def plant_reference(planted: Any, settings: dict[str, Any], *operators: str) -> 
 def test_an_engine_that_the_runtime_only_emulated_cannot_pass(
     tmp_path: Path, lab: SimpleNamespace, opened: list[Any]
 ) -> None:
-    for about, expected in (({}, Verdict.PASS), ({"emulation": "rounded between layers"}, Verdict.INCONCLUSIVE)):
-        planted = lab.plant(tmp_path / str(len(about)), settings={"about": about})
+    for changes, expected in (({}, Verdict.PASS), ({"emulation": "rounded between layers"}, Verdict.INCONCLUSIVE)):
+        planted = lab.plant(tmp_path / str(len(changes)), settings={"about": changes})
         assert audit_engine(planted.engine).verdict is expected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,20 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.contract import CLASS_TITLES, CLASSES, InputContract
 from skinaudit.audit.audit import audit_engine
 from skinaudit.audit.checks import Severity
+from skinaudit.audit.figures.at_threshold import ABOVE_THRESHOLD
+from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.judgement.policy import Policy
-from skinaudit.audit.judgement.result import Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports import names, render
+from skinaudit.audit.reports.json_ import to_json
+from skinaudit.audit.reports.parts.cases import Case, cases
 from skinaudit.audit.reports.parts.lineup import line_up
 from skinaudit.tests.renaming import NEW_NAMES, comparable, renamed
 
+FIGURES = dict(
+    zip(CLASSES, ("accuracy", MALIGNANT_CALLS, "images", ABOVE_THRESHOLD, "benign", "malignant", "default"), strict=True)
+)
+"""Class -> the name of a figure, or of an entry of a policy. Three of them are malignant."""
 ROOT = Path(__file__).resolve().parents[2]
 MAY_SPELL = {ROOT / "artifacts" / "contract.py"}
 """Says what files of the earlier format mean, and what well-known classes are called in full."""
@@ -61,10 +70,49 @@ def test_classes_renamed_consistently_change_no_verdict_gate_or_figure(
 ) -> None:
     settings = {} if fault is None else {"fault": fault}
     plain = audit_engine(lab.plant(tmp_path / "plain", settings=settings).engine, seed=0)
-    other = audit_engine(lab.plant(tmp_path / "other", settings=settings, contract=RENAMED).engine, seed=0)
-    assert other.classes == RENAMED.classes
-    assert comparable(other) == renamed(comparable(plain))
+    under_new_names = audit_engine(lab.plant(tmp_path / "other", settings=settings, contract=RENAMED).engine, seed=0)
+    assert under_new_names.classes == RENAMED.classes
+    assert comparable(under_new_names) == renamed(comparable(plain))
     assert plain.verdict is (Verdict.PASS if fault is None else Verdict.FAIL)
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize(
+    ("fault", "policy", "verdict"),
+    [
+        (None, Policy(), Verdict.PASS),
+        ("rare", Policy(minimal_images=5_000), Verdict.FAIL),
+        ("melanoma to nevus", Policy(class_margin=90.0, benign_margin=90.0, malignant_to_benign=699), Verdict.FAIL),
+    ],
+)
+def test_classes_with_the_names_of_figures_change_none(
+    tmp_path: Path, lab: SimpleNamespace, fault: str | None, policy: Policy, verdict: Verdict
+) -> None:
+    """Beside an earlier engine, so that each kind of gate is there."""
+    plain, renamed_audit = (
+        audit_beside_earlier(tmp_path / folder, lab, classes=classes, fault=fault, policy=policy)
+        for folder, classes in (("plain", CLASSES), ("other", tuple(FIGURES.values())))
+    )
+    assert comparable(renamed_audit) == renamed(comparable(plain), FIGURES)
+    assert [shown(case) for case in cases(renamed_audit)] == [shown(case) for case in cases(plain)]
+    assert plain.verdict is verdict
+
+
+def audit_beside_earlier(
+    folder: Path, lab: SimpleNamespace, *, classes: tuple[str, ...], fault: str | None, policy: Policy
+) -> AuditResult:
+    contract = InputContract(6, classes, tuple(classes[label] for label in InputContract(6).malignant_labels))
+    settings = {"fault": fault} if fault else {}
+    before, now = (
+        lab.plant(folder / name, settings=own, contract=contract) for name, own in (("before", {}), ("now", settings))
+    )
+    (folder / "earlier.json").write_text(json.dumps(to_json(audit_engine(before.engine, seed=0))))
+    return audit_engine(now.engine, seed=0, baseline=folder / "earlier.json", policy=policy)
+
+
+def shown(case: Case) -> tuple[object, ...]:
+    """A case without the names of classes."""
+    return case.rule, case.set, case.outcome, len(case.findings)
 
 
 @pytest.fixture

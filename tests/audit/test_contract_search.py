@@ -34,24 +34,24 @@ class FedSession:
 
     labels: tuple[str, ...] | None = None
 
-    def __init__(self, weights: NDArray[np.float32], wanted: EngineContract) -> None:
-        self.weights, self.wanted = weights, wanted
-        sides = wanted.shape
+    def __init__(self, weights: NDArray[np.float32], correct: EngineContract) -> None:
+        self.weights, self.wanted = weights, correct
+        sides = correct.shape
         self.inputs: Sequence[Port] = (Port("pixels", (None, *sides), "float32"),)
         self.outputs: Sequence[Port] = (Port("answer", (None, len(CLASSES)), "float32"),)
         self.description = SessionDescription("test", "1", "CPU", "CPU", 1, {"fp32": 1})
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
-        wanted = self.wanted
-        planes = tensor.transpose(0, 3, 1, 2) if wanted.layout == "NHWC" else tensor
+        correct = self.wanted
+        planes = tensor.transpose(0, 3, 1, 2) if correct.layout == "NHWC" else tensor
         sides = (3, 1, 1)
-        std, mean = (np.array(values, np.float32).reshape(sides) for values in (wanted.std, wanted.mean))
-        pixels = (planes * std + mean) / np.float32(float(wanted.scale) * 255)
-        pixels = np.clip(pixels, -1, 2)[:, ::-1] if wanted.colour == "BGR" else np.clip(pixels, -1, 2)
+        std, mean = (np.array(values, np.float32).reshape(sides) for values in (correct.std, correct.mean))
+        pixels = (planes * std + mean) / np.float32(float(correct.scale) * 255)
+        pixels = np.clip(pixels, -1, 2)[:, ::-1] if correct.colour == "BGR" else np.clip(pixels, -1, 2)
         logits = (pixels - np.float32(0.5)).reshape(len(planes), -1) @ self.weights
         strange = np.abs(pixels.mean(axis=(2, 3)) - COLOURS).max(axis=1) + np.abs(pixels.std(axis=(1, 2, 3)) - CONTRAST)
         logits[strange > 0.25] = np.arange(len(CLASSES))
-        return np.asarray(logits[:, [CLASSES.index(name) for name in wanted.classes]], np.float32)
+        return np.asarray(logits[:, [CLASSES.index(name) for name in correct.classes]], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(set=open_set(folder / "clean.safetensors"), weights=weights)
 
 
-def searched(clean: SimpleNamespace, wanted: EngineContract, told: EngineContract) -> Search:
-    base = replace(told, layout=wanted.layout)
+def searched(clean: SimpleNamespace, correct: EngineContract, start: EngineContract) -> Search:
+    base = replace(start, layout=correct.layout)
     opened: AdversarialSet = clean.set
-    return search_contract(FedSession(clean.weights, wanted), opened, base, where="engine", given=True)
+    return search_contract(FedSession(clean.weights, correct), opened, base, where="engine", given=True)
 
 
 ALPHABETICAL = tuple(sorted(CLASSES))
@@ -89,17 +89,17 @@ WANTED = {
 
 @pytest.mark.parametrize("name", WANTED)
 def test_the_right_contract_is_found_from_a_wrong_one(clean: SimpleNamespace, name: str) -> None:
-    wanted = WANTED[name]
-    told = PM1 if wanted == PLAIN else PLAIN
-    search = searched(clean, wanted, told)
+    correct = WANTED[name]
+    start = PM1 if correct == PLAIN else PLAIN
+    search = searched(clean, correct, start)
     assert search.chosen is not None, search.reason
-    found = search.chosen.contract
-    assert (found.classes, found.colour, found.normalise) == (wanted.classes, wanted.colour, wanted.normalise)
-    assert float(found.scale) == float(wanted.scale)
-    assert found.mean == wanted.mean
-    assert search.beats(replace(told, layout=wanted.layout)) or changed_entries(told, found) == []
-    assert not search.beats(found)
-    assert any(found.classes[0] in line or search.reason in line for line in search_lines(search))
+    contract = search.chosen.contract
+    assert (contract.classes, contract.colour, contract.normalise) == (correct.classes, correct.colour, correct.normalise)
+    assert float(contract.scale) == float(correct.scale)
+    assert contract.mean == correct.mean
+    assert search.beats(replace(start, layout=correct.layout)) or changed_entries(start, contract) == []
+    assert not search.beats(contract)
+    assert any(contract.classes[0] in line or search.reason in line for line in search_lines(search))
 
 
 def test_what_the_audit_advises_makes_it_right(clean: SimpleNamespace) -> None:
@@ -144,24 +144,24 @@ def test_columns_that_cannot_be_told_apart_are_named(strength: float, certain: b
     labels = np.repeat(np.arange(4), 30)
     logits = generator.normal(size=(120, 4)).astype(np.float32)
     columns = np.array([1, 0, 3, 2])
-    told = np.array([3.0, 3.0, strength, strength])
-    logits[np.arange(120), columns[labels]] += told[labels]
-    found = fit_order(logits, labels, {"that of the sets": (0, 1, 2, 3)})
-    assert found.name == ""
-    assert found.order[:2] == (1, 0)
-    assert found.unsure == (() if certain else ((2, 3),))
+    leads = np.array([3.0, 3.0, strength, strength])
+    logits[np.arange(120), columns[labels]] += leads[labels]
+    order = fit_order(logits, labels, {"that of the sets": (0, 1, 2, 3)})
+    assert order.name == ""
+    assert order.order[:2] == (1, 0)
+    assert order.unsure == (() if certain else ((2, 3),))
 
 
 def test_pixels_are_found_where_columns_are_mapped_to_other_classes(clean: SimpleNamespace) -> None:
     """One column is not used, and two stand for one class together; the mapping stays as it is."""
     mapping = {name: (name,) for name in CLASSES} | {"nv": (), "bkl": ("bkl", "nv", "df"), "df": ("df", "bkl", "nv")}
-    known = replace(PM1, mapping=mapping)
-    grouped = regrouped(clean.set, known.tasks, where="contract")
-    search = search_contract(FedSession(clean.weights, PLAIN), grouped, known, where="engine", given=True)
+    mapped = replace(PM1, mapping=mapping)
+    grouped = regrouped(clean.set, mapped.tasks, where="contract")
+    search = search_contract(FedSession(clean.weights, PLAIN), grouped, mapped, where="engine", given=True)
     assert search.chosen is not None, search.reason
     assert (float(search.chosen.contract.scale), search.chosen.contract.mean) == (1 / 255, (0.0, 0.0, 0.0))
-    assert (search.chosen.contract.classes, search.chosen.contract.mapping) == (known.classes, mapping)
-    assert search.beats(known)
+    assert (search.chosen.contract.classes, search.chosen.contract.mapping) == (mapped.classes, mapping)
+    assert search.beats(mapped)
 
 
 def test_the_middle_square_is_tried_with_the_shape_of_the_frames() -> None:

@@ -217,9 +217,9 @@ def test_one_column_of_a_coarser_task_is_judged_by_its_own_classes_and_threshold
         called, ill = shares[:, malignant].sum(1) > 0.25, np.isin(stored.labels, malignant)
         assert entry.comparison.engine_accuracy == np.mean(called == ill)
         assert entry.comparison.engine_malignant.right == int((called & ill).sum())
-    told = {finding.severity: finding.text for finding in result.findings if finding.rule == "class-mapping"}
-    assert told[Severity.NOTE] == "class mapping of the contract: benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
-    assert "robust accuracy may be overstated" in told[Severity.WARNING]
+    texts = {finding.severity: finding.text for finding in result.findings if finding.rule == "class-mapping"}
+    assert texts[Severity.NOTE] == "class mapping of the contract: benign is nv, bkl, df, vasc; ill is mel, bcc, akiec"
+    assert "robust accuracy may be overstated" in texts[Severity.WARNING]
 
 
 def test_an_answer_in_a_column_that_is_not_used_is_wrong(workplace: SimpleNamespace) -> None:
@@ -285,5 +285,5 @@ def test_of_labels_and_probabilities_the_probabilities_are_read(workplace: Simpl
     text = CONTRACT.replace("[output]", f'[output]\nname = "{drafted.output}"')
     workplace.contract.write_text(text)
     result = audit_engine(workplace.engine, sets=workplace.sets, contract=workplace.contract, threads=1)
-    for one, other in zip(result.sets, plain.sets, strict=True):
-        assert one.comparison == other.comparison
+    for entry, plain_entry in zip(result.sets, plain.sets, strict=True):
+        assert entry.comparison == plain_entry.comparison

@@ -62,9 +62,9 @@ def report(tmp_path: Path, released: Path) -> Path:
 
 def retrained(report: Path, lab: SimpleNamespace, seed: int = EQUAL, **settings: Any) -> AuditResult:
     """Audit an engine of a model that was trained anew against the report, on own sets."""
-    given = {"probes": square(), "baseline_own_sets": True, "baseline": report, **settings}
-    planted = lab.plant(report.parent / "new", seed=seed, settings={}, eps=12, images=IMAGES, **given.pop("plant", {}))
-    return audit_engine(planted.engine, **given)
+    options = {"probes": square(), "baseline_own_sets": True, "baseline": report, **settings}
+    planted = lab.plant(report.parent / "new", seed=seed, settings={}, eps=12, images=IMAGES, **options.pop("plant", {}))
+    return audit_engine(planted.engine, **options)
 
 
 def told(result: AuditResult, rule: str) -> list[tuple[Severity, str]]:
@@ -82,19 +82,19 @@ def test_an_equal_model_passes_and_every_form_says_how_it_was_compared(report: P
     assert clean.baseline_digest == clean.images_digest
     assert attacked.baseline_digest == earlier.sets[1].images_digest != attacked.images_digest
     sets = open_set(report.parent / "new" / "sets" / "pgd.safetensors")
-    was, now = (unpack_right(one.sets[1].right, images=IMAGES) for one in (earlier, result))
+    was, now = (unpack_right(audit.sets[1].right, images=IMAGES) for audit in (earlier, result))
     assert attacked.drop == paired_drop(was, now, sets.group, confidence=0.95)
     assert attacked.drop.lost > 0  # it is another model
     ((severity, text),) = told(result, "own-sets")
     assert severity is Severity.NOTE
     assert text.startswith(f"{PGD}: each engine was attacked with images crafted against itself")
     for name in ("terminal", "markdown", "html"):
-        shown = " ".join(reports.render(name, result).replace("\\", "").split())
-        assert f"{PGD}, own" in shown
-        assert "wn: each engine was attacked with images crafted against itself, by the same attack" in shown
-        assert "depends on how well the attack works on each; masked gradients" in shown
-        assert "clean, own" not in shown
-        assert "--baseline-own-sets" in shown or name == "terminal"
+        rendered = " ".join(reports.render(name, result).replace("\\", "").split())
+        assert f"{PGD}, own" in rendered
+        assert "wn: each engine was attacked with images crafted against itself, by the same attack" in rendered
+        assert "depends on how well the attack works on each; masked gradients" in rendered
+        assert "clean, own" not in rendered
+        assert "--baseline-own-sets" in rendered or name == "terminal"
     for name in ("junit", "sarif"):
         assert "each engine was attacked with images crafted against itself" in reports.render(name, result)
     assert [case.outcome for case in cases(result) if case.rule == "own-sets"] == [PASS]
@@ -147,8 +147,8 @@ def test_the_flag_needs_a_baseline(report: Path, lab: SimpleNamespace) -> None:
         (),
         square(images=99),  # fewer than the policy's images
         square(queries=1),  # breaks nothing
-        tuple(replace(one, threat_model=ThreatModel("linf", Fraction(11))) for one in square()),
-        tuple(replace(one, by_answers=False) for one in square()),  # follows the gradients of its own model
+        tuple(replace(probe, threat_model=ThreatModel("linf", Fraction(11))) for probe in square()),
+        tuple(replace(probe, by_answers=False) for probe in square()),  # follows the gradients of its own model
     ],
     ids=["none", "few images", "weak", "another eps", "by gradients"],
 )
@@ -189,8 +189,8 @@ def test_masked_gradients_of_the_baseline_are_told(report: Path, lab: SimpleName
 
 def test_a_set_that_the_baseline_lacks_is_told(report: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(report.parent / "new", seed=EQUAL, settings={}, eps=12, images=IMAGES)
-    more = lab.plant(report.parent / "more", seed=EQUAL, settings={}, eps=14, images=IMAGES)
-    (planted.run / "sets" / "strong.safetensors").write_bytes((more.run / "sets" / "pgd.safetensors").read_bytes())
+    stronger = lab.plant(report.parent / "more", seed=EQUAL, settings={}, eps=14, images=IMAGES)
+    (planted.run / "sets" / "strong.safetensors").write_bytes((stronger.run / "sets" / "pgd.safetensors").read_bytes())
     result = audit_engine(
         planted.engine, sets=planted.run / "sets", baseline=report, baseline_own_sets=True, probes=square()
     )
@@ -343,13 +343,13 @@ def test_what_is_no_own_set_is_refused_before_the_replay(
         retrained(report, lab)
     assert str(caught.value).startswith(f"{report}: ")
     assert "\n" not in str(caught.value)
-    assert sum(one.images for one in opened) == 0
+    assert sum(engine.images for engine in opened) == 0
 
 
 def test_a_transfer_set_of_this_engine_is_refused(report: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(report.parent / "new", seed=EQUAL, settings={}, eps=12, images=IMAGES)
-    other = lab.plant(report.parent / "other", seed=-2, settings={}, eps=12, images=IMAGES)
-    (planted.run / "sets" / "pgd.safetensors").write_bytes((other.run / "sets" / "pgd.safetensors").read_bytes())
+    transfer_source = lab.plant(report.parent / "other", seed=-2, settings={}, eps=12, images=IMAGES)
+    (planted.run / "sets" / "pgd.safetensors").write_bytes((transfer_source.run / "sets" / "pgd.safetensors").read_bytes())
     with pytest.raises(InvalidInputError, match=f"{PGD} of this engine was crafted on another model.*pgd.safetensors out"):
         audit_engine(planted.engine, sets=planted.run / "sets", baseline=report, baseline_own_sets=True)
     with pytest.raises(InvalidInputError, match="other images; audit both engines on the same sets") as caught:
@@ -363,19 +363,19 @@ def test_sets_of_other_clean_images_are_refused(report: Path, lab: SimpleNamespa
     clean_digest = ""
     for name in ("clean", "pgd"):
         path = planted.run / "sets" / f"{name}.safetensors"
-        one = open_set(path)
-        pixels = np.concatenate(list(one.batches(256)))
+        image_set = open_set(path)
+        pixels = np.concatenate(list(image_set.batches(256)))
         order = np.arange(IMAGES)[::-1] if changed == "order" else np.arange(IMAGES)
         if changed == "pixels":
             pixels[0, 0, 0, 0] ^= 1
-        labels, group, ids = one.labels.copy(), one.group.copy(), list(one.ids)
+        labels, group, ids = image_set.labels.copy(), image_set.group.copy(), list(image_set.ids)
         labels[0] += changed == "labels"
         group[0] += 1000 * (changed == "lesions")
         ids[0] += "x" * (changed == "names")
-        info = replace(one.info, clean=clean_digest)
+        info = replace(image_set.info, clean=clean_digest)
         write_set(
             path, info, images=pixels[order], labels=labels[order], group=group[order],
-            ids=tuple(ids[row] for row in order), source_logits=one.source_logits[order],
+            ids=tuple(ids[row] for row in order), source_logits=image_set.source_logits[order],
         )  # fmt: skip
         clean_digest = open_set(path).images_digest
     with pytest.raises(InvalidInputError, match=r"its set clean has digest .*: other images"):

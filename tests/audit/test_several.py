@@ -37,11 +37,11 @@ def linear_model(path: Path, weights: np.ndarray) -> None:
         helper.make_node("Sub", ["flat", "half"], ["centred"]),
         helper.make_node("MatMul", ["centred", "weights"], ["logits"]),
     ]
-    given = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])
-    taken = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.shape[1]])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.shape[1]])
     constants = {"half": np.float32(0.5), "weights": weights.astype(np.float32)}
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    model = helper.make_model(helper.make_graph(nodes, "linear", [given], [taken], tensors), ir_version=8)
+    model = helper.make_model(helper.make_graph(nodes, "linear", [image], [logits], tensors), ir_version=8)
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", 17))
     onnx.save(model, path)
@@ -59,9 +59,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> P
     linear_model(folder / "bare.onnx", weights)
     graph = record(folder / "fp32.onnx", relative_to=folder)
     lineage = {**written.lineage, "onnx": graph.digest}
-    found = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
-    write_engine_manifest(found, engine=folder / "fp32.onnx")
-    own = replace(found, engine=record(folder / "worse.onnx", relative_to=folder))
+    manifest = replace(written, engine=graph, reference=graph, graph=graph, runtime="onnxruntime", lineage=lineage)
+    write_engine_manifest(manifest, engine=folder / "fp32.onnx")
+    own = replace(manifest, engine=record(folder / "worse.onnx", relative_to=folder))
     write_engine_manifest(own, engine=folder / "worse.onnx")
     return folder
 
@@ -71,18 +71,18 @@ def silent(_: str) -> None:
 
 
 def test_each_answer_is_that_of_the_engine_alone_in_the_given_order(engines: Path) -> None:
-    told: list[tuple[Path, Answer]] = []
+    finished: list[tuple[Path, Answer]] = []
     bars: dict[str, list[tuple[int, int]]] = {}
 
     def progress(title: str) -> Any:
         return lambda done, total: bars.setdefault(title, []).append((done, total))
 
-    given = [engines / name for name in ("worse.onnx", "bare.onnx", "fp32.onnx")]
+    paths = [engines / name for name in ("worse.onnx", "bare.onnx", "fp32.onnx")]
     settings = {"threads": 1, "seed": 0}
     answers = audit_several(
-        given, settings, jobs=2, finished=lambda path, answer: told.append((path, answer)), progress=progress
+        paths, settings, jobs=2, finished=lambda path, answer: finished.append((path, answer)), progress=progress
     )
-    assert sorted(told, key=lambda value: given.index(value[0])) == list(zip(given, answers, strict=True))
+    assert sorted(finished, key=lambda value: paths.index(value[0])) == list(zip(paths, answers, strict=True))
     worse, bare, fp32 = answers
     assert isinstance(bare, str)
     assert bare.startswith(f"{engines / 'bare.onnx'}: no manifest beside it")
@@ -119,9 +119,9 @@ def test_an_interrupt_ends_every_audit(engines: Path) -> None:
     def finished(path: Path, answer: Answer) -> None:
         raise KeyboardInterrupt
 
-    given = [engines / "bare.onnx", engines / "fp32.onnx", engines / "worse.onnx"]
+    paths = [engines / "bare.onnx", engines / "fp32.onnx", engines / "worse.onnx"]
     with pytest.raises(KeyboardInterrupt):
-        audit_several(given, {"threads": 1}, jobs=3, finished=finished, progress=silent)
+        audit_several(paths, {"threads": 1}, jobs=3, finished=finished, progress=silent)
     assert multiprocessing.active_children() == []
 
 
@@ -129,8 +129,8 @@ def test_the_report_of_each_is_as_for_one(engines: Path) -> None:
     settings = {"threads": 1, "small_probe": False, "seed": 0}
     (answer,) = audit_several([engines / "fp32.onnx"], settings, jobs=4, finished=lambda *_: None, progress=silent)
     assert isinstance(answer, AuditResult)
-    given = f"skinaudit audit {engines / 'fp32.onnx'} --margin 1 --threads 1 --no-probe --seed 0"
-    assert answer.arguments == tuple(given.split())
+    command = f"skinaudit audit {engines / 'fp32.onnx'} --margin 1 --threads 1 --no-probe --seed 0"
+    assert answer.arguments == tuple(command.split())
     assert to_json(answer)["kind"] == "skinaudit-audit/2"
 
 
@@ -138,10 +138,10 @@ def test_files_of_a_pattern_are_sorted(tmp_path: Path) -> None:
     for name in ("a.onnx", "a.onnx.json", "b.xml", "b.bin", "c.bin", "d.PLAN", "notes.txt"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder.onnx").mkdir()
-    given = sorted(tmp_path.iterdir())
-    engines, others = sort_files([*given, tmp_path / "folder.onnx" / ".." / "a.onnx", tmp_path / "absent"])
+    paths = sorted(tmp_path.iterdir())
+    engines, skipped = sort_files([*paths, tmp_path / "folder.onnx" / ".." / "a.onnx", tmp_path / "absent"])
     assert [path.name for path in engines] == ["a.onnx", "b.xml", "d.PLAN", "absent"]
-    assert {path.name: reason for path, reason in others} == {
+    assert {path.name: reason for path, reason in skipped} == {
         "a.onnx.json": "a manifest or a report",
         "b.bin": "the weights of b.xml",
         "c.bin": "no runtime opens such a file",
@@ -170,23 +170,23 @@ def test_cores_are_shared(
 
 
 def test_options_of_plans_reach_the_engines_that_take_them(tmp_path: Path) -> None:
-    graph, plan, rtx, other = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
+    graph, plan, rtx, unknown = (tmp_path / name for name in ("a.onnx", "b.plan", "c.rtx.plan", "d.unknown"))
     rtx.write_bytes(b"vtrt")
-    given = PlanOptions(device=1, specialisation="none", runtime_cache=Path("cache"))
-    assert fit_plans([graph, plan, rtx, other], given, runtime=None) == {
-        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: given, other: given,
+    all_options = PlanOptions(device=1, specialisation="none", runtime_cache=Path("cache"))
+    assert fit_plans([graph, plan, rtx, unknown], all_options, runtime=None) == {
+        graph: PlanOptions(), plan: PlanOptions(device=1), rtx: all_options, unknown: all_options,
     }  # fmt: skip
     for engines, option in (([graph, plan], "--kernels"), ([graph, graph], "--device")):
         with pytest.raises(InvalidInputError, match=f"{option}: is for .*tensorrt-rtx, but none of the 2 engines uses it"):
-            fit_plans(engines, given, runtime=None)
+            fit_plans(engines, all_options, runtime=None)
 
 
 def test_each_engine_is_audited_with_its_own_options_of_plans(engines: Path) -> None:
     """ONNX Runtime refuses them, so that they are left out for the one engine alone."""
-    given = [engines / "fp32.onnx", engines / "worse.onnx"]
+    paths = [engines / "fp32.onnx", engines / "worse.onnx"]
     settings = {"threads": 1, "plan": PlanOptions(device=1)}
     answers = audit_several(
-        given, settings, jobs=1, finished=lambda *_: None, progress=silent, plans={given[0]: PlanOptions()}
+        paths, settings, jobs=1, finished=lambda *_: None, progress=silent, plans={paths[0]: PlanOptions()}
     )  # fmt: skip
     assert isinstance(answers[0], AuditResult)
     assert "does not support --device" in str(answers[1])
@@ -196,11 +196,11 @@ def test_the_command_names_the_engines_that_are_audited_without_an_option(engine
     plan, graph = engines.parent / "damaged.plan", engines / "fp32.onnx"
     plan.write_bytes(b"")
     words = ["audit", str(graph), str(plan), "--device", "1", "--jobs", "1", "--threads", "1", "--json"]
-    done = CliRunner().invoke(skinaudit.cli.commands, words)
-    assert f"{graph}: --device 1 does not apply to this engine and is ignored" in done.stderr
-    assert f"{plan}: --device" not in done.stderr
-    assert f"2 of 2  {plan.name}  ERROR" in done.stderr
-    assert f"1 of 2  {graph.name}  ERROR" not in done.stderr
+    outcome = CliRunner().invoke(skinaudit.cli.commands, words)
+    assert f"{graph}: --device 1 does not apply to this engine and is ignored" in outcome.stderr
+    assert f"{plan}: --device" not in outcome.stderr
+    assert f"2 of 2  {plan.name}  ERROR" in outcome.stderr
+    assert f"1 of 2  {graph.name}  ERROR" not in outcome.stderr
     alone = CliRunner().invoke(skinaudit.cli.commands, [*words[:2], *words[3:5]])
     assert str(alone.exception).startswith(
         f"{graph}: onnxruntime does not support --device, which is for tensorrt and tensorrt-rtx"

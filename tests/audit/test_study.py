@@ -34,9 +34,9 @@ def test_the_figures_beside_an_accuracy() -> None:
 
 
 def test_images_of_one_lesion_widen_the_interval() -> None:
-    one = answers([0, 0, 0, 0, 0, 0])
-    grouped = Answers(one.model, one.attack, None, one.logits, LABELS, np.array([0, 0, 0, 1, 1, 1]), CONTRACT)
-    apart, together = figures_of(one).interval, figures_of(grouped).interval
+    single = answers([0, 0, 0, 0, 0, 0])
+    grouped = Answers(single.model, single.attack, None, single.logits, LABELS, np.array([0, 0, 0, 1, 1, 1]), CONTRACT)
+    apart, together = figures_of(single).interval, figures_of(grouped).interval
     assert together.low < apart.low
     assert together.high > apart.high
 

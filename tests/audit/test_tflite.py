@@ -115,16 +115,16 @@ def test_a_corrected_contract_audits_without_doubts_and_never_passes(name: str, 
 def test_the_command_line_audits_it(name: str, contract: Path, sets: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     named = ("--contract", str(contract), "--sets", str(sets), "-o", "report.json")
-    done = in_process("audit", str(FILES / f"{name}.tflite"), *named, "--threads", "1", cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert "INCONCLUSIVE" in done.stdout + done.stderr
+    process = in_process("audit", str(FILES / f"{name}.tflite"), *named, "--threads", "1", cwd=tmp_path)
+    assert process.returncode == 3, process.stderr
+    assert "INCONCLUSIVE" in process.stdout + process.stderr
     assert report.is_file()
 
 
 def test_columns_left_in_another_order_are_noticed(name: str, contract: Path, sets: Path) -> None:
     contract.write_text(contract.read_text().replace('"mel", "nv"', '"nv", "mel"'))
-    found = doubts(audit(FILES / f"{name}.tflite", contract, sets))
-    assert any(f"clearly better with classes = {NAMED}: " in one for one in found)  # the right ones, and nothing else
+    texts = doubts(audit(FILES / f"{name}.tflite", contract, sets))
+    assert any(f"clearly better with classes = {NAMED}: " in text for text in texts)  # the right ones, and nothing else
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.usefixtures("opened")
 
 
 def test_the_matrix_agrees_with_audits(tmp_path: Path, lab: SimpleNamespace) -> None:
-    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    own, other_run = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
     steps: list[tuple[int, int]] = []
-    matrix = transfer_matrix([this.run, other.run], progress=lambda done, total: steps.append((done, total)))
+    matrix = transfer_matrix([own.run, other_run.run], progress=lambda done, total: steps.append((done, total)))
     assert matrix.names == ("this", "other")
     assert (matrix.attack, matrix.images, matrix.lesions, matrix.synthetic) == ("pgd linf 24/255", 700, 525, True)
     assert steps[-1] == (4200, 4200)
-    for index, engine in enumerate((this.reference, other.reference)):
-        for row, folder in enumerate((this.run, other.run)):
+    for index, engine in enumerate((own.reference, other_run.reference)):
+        for row, folder in enumerate((own.run, other_run.run)):
             clean, attacked = audit_engine(engine, sets=folder / "sets", small_probe=False).sets
             assert matrix.clean[index].accuracy == clean.comparison.engine_accuracy
             assert matrix.cells[row][index].accuracy == attacked.comparison.engine_accuracy
@@ -32,42 +32,42 @@ def test_the_matrix_agrees_with_audits(tmp_path: Path, lab: SimpleNamespace) -> 
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, lab: SimpleNamespace) -> None:
-    one, two = lab.plant(tmp_path / "a" / "run"), lab.plant(tmp_path / "b" / "run")
-    assert transfer_matrix([one.run, two.run]).names == (str(one.run), str(two.run))
+    first, second = lab.plant(tmp_path / "a" / "run"), lab.plant(tmp_path / "b" / "run")
+    assert transfer_matrix([first.run, second.run]).names == (str(first.run), str(second.run))
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
-    this = lab.plant(tmp_path / "this").run
+    run = lab.plant(tmp_path / "this").run
     with pytest.raises(InvalidInputError, match="two or more different run folders"):
-        transfer_matrix([this, this])
+        transfer_matrix([run, run])
     with pytest.raises(InvalidInputError, match="no such run"):
-        transfer_matrix([this, tmp_path / "nowhere"])
+        transfer_matrix([run, tmp_path / "nowhere"])
     with pytest.raises(InvalidInputError, match="its test images differ from those of"):
-        transfer_matrix([this, lab.plant(tmp_path / "split", data_seed=6).run])
+        transfer_matrix([run, lab.plant(tmp_path / "split", data_seed=6).run])
     with pytest.raises(InvalidInputError, match=r"its set is pgd linf 20/255, that of .* pgd linf 24/255"):
-        transfer_matrix([this, lab.plant(tmp_path / "eps", eps=20).run])
+        transfer_matrix([run, lab.plant(tmp_path / "eps", eps=20).run])
     with pytest.raises(InvalidInputError, match=r"one set 'fgsm' crafted on itself, found clean \(clean\), pgd \(pgd linf"):
-        transfer_matrix([this, lab.plant(tmp_path / "other").run], attack="fgsm")
+        transfer_matrix([run, lab.plant(tmp_path / "other").run], attack="fgsm")
 
 
 def test_an_engine_that_is_missing_or_of_other_weights_is_named(tmp_path: Path, lab: SimpleNamespace) -> None:
-    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
-    run = read_run(other.run)
-    write_run(other.run, replace(run, weights=replace(run.weights, digest="sha256:" + "0" * 64)))
+    own, other_run = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    run = read_run(other_run.run)
+    write_run(other_run.run, replace(run, weights=replace(run.weights, digest="sha256:" + "0" * 64)))
     with pytest.raises(InvalidInputError, match="not built from the weights of"):
-        transfer_matrix([this.run, other.run])
-    other.reference.unlink()
+        transfer_matrix([own.run, other_run.run])
+    other_run.reference.unlink()
     with pytest.raises(InvalidInputError, match=r"fp32\.onnx: missing; write it with `skinaudit export .* --fp32`"):
-        transfer_matrix([this.run, other.run])
+        transfer_matrix([own.run, other_run.run])
 
 
 def test_an_engine_that_is_not_the_model_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
-    this, other = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
-    manifest = read_engine_manifest(this.reference)
-    lab.write_planted(this.reference, {"seed": 1})
-    engine = record(this.reference, relative_to=this.reference.parent)
+    own, other_run = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    manifest = read_engine_manifest(own.reference)
+    lab.write_planted(own.reference, {"seed": 1})
+    engine = record(own.reference, relative_to=own.reference.parent)
     lineage = {**manifest.lineage, "onnx": engine.digest}
     changed = replace(manifest, engine=engine, reference=engine, graph=engine, lineage=lineage)
-    write_engine_manifest(changed, engine=this.reference)
+    write_engine_manifest(changed, engine=own.reference)
     with pytest.raises(InvalidInputError, match="does not reproduce the stored logits"):
-        transfer_matrix([this.run, other.run])
+        transfer_matrix([own.run, other_run.run])

@@ -37,7 +37,7 @@ def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("gpu") / "run"))
 
 
-def measured(run: Path, *parts: str, more: tuple[str, ...] = (), fails: int | None = None) -> tuple[str, dict[str, Any]]:
+def measured(run: Path, *parts: str, options: tuple[str, ...] = (), fails: int | None = None) -> tuple[str, dict[str, Any]]:
     """What the script writes, as Markdown and as JSON; fails: the exit code that it shall end with."""
     output = run / "results" / "gpu.md"
     arguments = [
@@ -45,7 +45,7 @@ def measured(run: Path, *parts: str, more: tuple[str, ...] = (), fails: int | No
         "--threads", "1", "--no-compile", "--output", str(output),
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["gpu.py", str(run), *arguments, *more])
+        patch.setattr(sys, "argv", ["gpu.py", str(run), *arguments, *options])
         if fails is None:
             gpu.main()
         else:
@@ -68,8 +68,8 @@ def built(run: Path) -> tuple[str, dict[str, Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "_in_a_process", here)
-        more = ("--images", "140", "--size", "32", "--width", "0.25", "--attacked", "4", "--steps", "2")
-        return measured(run, "rounding", "session", "builds", "epochs", "strong", "replays", "speed", more=more)
+        options = ("--images", "140", "--size", "32", "--width", "0.25", "--attacked", "4", "--steps", "2")
+        return measured(run, "rounding", "session", "builds", "epochs", "strong", "replays", "speed", options=options)
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_what_needs_a_device_says_so(built: tuple[str, dict[str, Any]]) -> None:
 @pytest.mark.slow
 def test_the_commands_run_as_a_user_types_them(run: Path) -> None:
     small = ("--images", "140", "--size", "32", "--width", "0.25", "--epochs", "1")
-    _, content = measured(run, "training", more=small)
+    _, content = measured(run, "training", options=small)
     figures = content["parts"]["training"]["figures"]
     assert figures["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
     assert figures["equal"] == {"": {"weights": True, "sets": True}}
@@ -132,28 +132,28 @@ def test_a_part_that_fails_or_hangs_loses_nothing_of_the_others(
     content = damaged.read_bytes()
     damaged.write_bytes(content[:100])
     try:
-        text, found = measured(run, "session", "replays", "speed", fails=1)
+        text, report = measured(run, "session", "replays", "speed", fails=1)
     finally:
         damaged.write_bytes(content)
-    assert "Not run" in found["parts"]["session"]["text"]
-    assert damaged.name in found["parts"]["replays"]["error"], found["parts"]
-    assert found["parts"]["speed"]["error"] == "took too long"
+    assert "Not run" in report["parts"]["session"]["text"]
+    assert damaged.name in report["parts"]["replays"]["error"], report["parts"]
+    assert report["parts"]["speed"]["error"] == "took too long"
     assert text.count("\nFailed: ") == 2
     assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()[-2:]] == ["replays", "speed"]
 
 
 def test_without_time_left_nothing_is_started(run: Path) -> None:
-    _, content = measured(run, "speed", more=("--minutes", "0"), fails=1)
+    _, content = measured(run, "speed", options=("--minutes", "0"), fails=1)
     assert content["parts"]["speed"] == {"error": "not started: the 0 minutes were over"}
 
 
 def test_a_part_beside_the_others_is_collected_in_its_place(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: it begins first, and what it kept is there even if its time ends."""
-    seen: list[str] = []
+    events: list[str] = []
 
     @contextmanager
     def running(command: Sequence[str], *, output: Path) -> Iterator[str]:
-        seen.append(command[command.index("--only-part") + 1])
+        events.append(command[command.index("--only-part") + 1])
         output.write_text("compiling\n")
         Path(command[command.index("--answer") + 1]).write_text(json.dumps({"text": "one row", "figures": {"a": 1}}))
         yield "process"
@@ -161,15 +161,15 @@ def test_a_part_beside_the_others_is_collected_in_its_place(run: Path, monkeypat
     def within(process: str, *, seconds: float) -> None:
         assert process == "process"
         assert seconds > 0
-        seen.append("waited")
+        events.append("waited")
 
     monkeypatch.setattr(gpu, "running", running)
     monkeypatch.setattr(gpu, "code_within", within)
-    monkeypatch.setattr(gpu, "_in_a_process", lambda name, *_, **__: seen.append(name) or {"text": "", "seconds": 1.0})
+    monkeypatch.setattr(gpu, "_in_a_process", lambda name, *_, **__: events.append(name) or {"text": "", "seconds": 1.0})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
-    text, content = measured(run, "session", "compiled", more=("--provider", "cuda"), fails=1)
-    assert seen == ["compiled", "session", "waited"]
+    text, content = measured(run, "session", "compiled", options=("--provider", "cuda"), fails=1)
+    assert events == ["compiled", "session", "waited"]
     assert content["parts"]["compiled"]["error"] == "took too long"
     assert content["parts"]["compiled"]["log"] == "compiling\n"
     assert "Incomplete: took too long. This was measured before:\n\none row" in text
@@ -239,7 +239,7 @@ def test_what_a_part_had_kept_when_its_time_was_over_is_in_the_page(run: Path, m
         """The part's own process, in this one, which stops after the first row."""
         output.write_text("a line\n")
         target = Path(command[command.index("--answer") + 1])
-        asked = Settings(**json.loads(command[command.index("--settings") + 1]))
+        part_settings = Settings(**json.loads(command[command.index("--settings") + 1]))
 
         def first_row(settings: Settings, keep: Keep) -> Answer:
             keep(Answer("| the first row |\n", {"first": settings.rounds}))
@@ -247,7 +247,7 @@ def test_what_a_part_had_kept_when_its_time_was_over_is_in_the_page(run: Path, m
 
         monkeypatch.setattr(importlib.import_module("skinaudit.bench.gpu_parts.speed"), "measure", first_row)
         monkeypatch.setattr("os._exit", lambda code: None)
-        gpu._answer_one("speed", asked, target)
+        gpu._answer_one("speed", part_settings, target)
 
     monkeypatch.setattr(gpu, "run_for", late)
     text, content = measured(run, "speed", fails=1)
@@ -258,10 +258,10 @@ def test_what_a_part_had_kept_when_its_time_was_over_is_in_the_page(run: Path, m
 @pytest.mark.slow
 def test_every_part_keeps_its_rows_as_they_come_in(built: tuple[str, dict[str, Any]]) -> None:
     """The last that a part keeps is its answer."""
-    kept = [answer.text for answer in KEPT]
+    texts = [answer.text for answer in KEPT]
     for name in ("rounding", "builds", "epochs", "strong", "replays", "speed"):
-        assert built[1]["parts"][name]["text"] in kept
-    assert len(set(kept)) > 8
+        assert built[1]["parts"][name]["text"] in texts
+    assert len(set(texts)) > 8
 
 
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
@@ -291,8 +291,8 @@ def test_audits_give_their_reason_and_engines_that_do_not_open_theirs(
     cut = Opened("cut", run / "engines" / "absent.onnx", opened[0].engine, "fp32")
 
     def here(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
-        done = CliRunner().invoke(skinaudit.cli.commands, list(command[3:]))
-        return subprocess.CompletedProcess(command, done.exit_code, done.stdout, str(done.exception))
+        outcome = CliRunner().invoke(skinaudit.cli.commands, list(command[3:]))
+        return subprocess.CompletedProcess(command, outcome.exit_code, outcome.stdout, str(outcome.exception))
 
     monkeypatch.setattr(audits, "open_all", lambda *_, **__: ((opened[0], cut), {"other.plan": "needs | a GPU"}))
     monkeypatch.setattr(audits.subprocess, "run", here)
@@ -313,11 +313,11 @@ def test_audits_give_their_reason_and_engines_that_do_not_open_theirs(
 @pytest.mark.slow
 def test_what_an_engine_answers_is_compared_with_the_stored_source(run: Path, built: object) -> None:
     opened, _ = open_all(run, provider="cpu", threads=1)
-    (fp32,) = (one for one in opened if one.name == "onnxruntime fp32.onnx")
+    (fp32,) = (engine for engine in opened if engine.name == "onnxruntime fp32.onnx")
     for stored in sets_of(run):
-        found = agreement(fp32.engine, stored)
-        assert found.flips == 0
-        assert found.source == found.engine == (stored.source_logits.argmax(1) == stored.labels).mean()
+        figures = agreement(fp32.engine, stored)
+        assert figures.flips == 0
+        assert figures.source == figures.engine == (stored.source_logits.argmax(1) == stored.labels).mean()
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_without_a_gpu_each_engine_is_left_out_with_its_reason(run: Path, built:
 def test_speeds_are_per_image() -> None:
     calls = []
     images = np.zeros((5, 3, 2, 2), np.uint8)
-    found = throughput(lambda batch: calls.append(len(batch)), images, rounds=1)
-    assert found.images_per_second > 0
-    assert found.preparing >= 0
+    speed = throughput(lambda batch: calls.append(len(batch)), images, rounds=1)
+    assert speed.images_per_second > 0
+    assert speed.preparing >= 0
     assert set(calls) == {5}

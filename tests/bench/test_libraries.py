@@ -21,9 +21,9 @@ def test_absent_peers_are_one_line_with_the_command_that_installs_them(name: str
 
 def _pretend(group: libraries.Group, folder: Path, versions: dict[str, str]) -> libraries.Group:
     for name, version in versions.items():
-        about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     return replace(group, folder=folder)
 
 

@@ -49,11 +49,11 @@ def test_reaches_the_optimum_of_a_linear_model_as_ours_does(name: str, linear: n
 def test_starts_at_random_by_the_seed(name: str, linear: nn.Module, images: Tensor) -> None:
     labels = 1 - linear(images).argmax(1)
     settings = {"eps": EPS.eps, "step_size": EPS.eps / 100, "steps": 2}
-    first, again, other = (
+    first, again, other_seed = (
         peers.ATTACKS[name](linear, images, labels, seed=seed, **settings) for seed in (0, 0, 1)
     )  # fmt: skip
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert not torch.equal(first, other_seed)
 
 
 @pytest.mark.parametrize("name", peers.ATTACKS)

@@ -31,12 +31,12 @@ def run(exported_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported_run, tmp_path / "run"))
 
 
-def section(run: Path, *more: str) -> str:
+def section(run: Path, *options: str) -> str:
     """What the script writes into a document that has another section already."""
     output = run / "int8.md"
     output.write_text("# int8\n\nKept.\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["quantisers.py", str(run), "--threads", "1", "--output", str(output), *more])
+        patch.setattr(sys, "argv", ["quantisers.py", str(run), "--threads", "1", "--output", str(output), *options])
         quantisers.main()
     return output.read_text()
 
@@ -65,7 +65,7 @@ def test_our_own_files_are_compared_on_every_set(run: Path) -> None:
 
 @pytest.mark.slow
 def test_peers_that_are_absent_or_fail_are_named_and_stop_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (fp8,) = (one for one in ours.QUANTISERS if one.name == "ours fp8")
+    (fp8,) = (quantiser for quantiser in ours.QUANTISERS if quantiser.name == "ours fp8")
     lacking = Quantiser("peer A", "TensorRT", fails, fp8.open, absent)
     broken = replace(fp8, name="peer B", quantise=fails)
     monkeypatch.setattr(quantisers, "QUANTISERS", (lacking, broken, fp8))
@@ -78,7 +78,7 @@ def test_peers_that_are_absent_or_fail_are_named_and_stop_nothing(run: Path, mon
 
 def test_modelopt_is_asked_for_by_the_command_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = replace(libraries.QUANTISERS, folder=tmp_path / "none")
-    peers = [replace(one, require=lambda: libraries.require(group=nowhere)) for one in modelopt_.QUANTISERS]
+    peers = [replace(quantiser, require=lambda: libraries.require(group=nowhere)) for quantiser in modelopt_.QUANTISERS]
     monkeypatch.setattr(quantisers, "QUANTISERS", peers)
     fitting, used, left_out = quantisers.installed([])
     assert (fitting, used) == ([], {})
@@ -98,9 +98,9 @@ def test_a_failed_process_of_modelopt_is_one_line(run: Path, tmp_path: Path, mon
 def test_figures_of_the_source_itself_are_those_of_no_loss(run: Path) -> None:
     clean = sets_of(run)[0]
     source = predictions(clean.source_logits)
-    found = set_figures(clean, source)
-    assert (found.agreement, found.lost) == (len(clean), 0)
-    assert found.accuracy == (source == clean.labels).mean()
+    figures = set_figures(clean, source)
+    assert (figures.agreement, figures.lost) == (len(clean), 0)
+    assert figures.accuracy == (source == clean.labels).mean()
 
 
 def test_malignant_images_that_turn_benign_are_counted(make_set: Callable[..., Path], tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_malignant_images_that_turn_benign_are_counted(make_set: Callable[..., P
     path = make_set(
         tmp_path / "clean.safetensors", count=2 * classes, source_logits=np.eye(classes, dtype=np.float32)[source]
     )
-    found = set_figures(open_set(path), np.full(2 * classes, benign))
-    assert found.lost == 2 * len(malignant) - 1
-    assert found.agreement == 3
-    assert found.accuracy == 1 / classes
+    figures = set_figures(open_set(path), np.full(2 * classes, benign))
+    assert figures.lost == 2 * len(malignant) - 1
+    assert figures.agreement == 3
+    assert figures.accuracy == 1 / classes
 
 
 def test_only_the_section_of_that_title_is_replaced() -> None:
@@ -140,7 +140,7 @@ def test_a_killed_comparison_keeps_what_it_has(run: Path, monkeypatch: pytest.Mo
     def killed(order: Order) -> Path:
         raise KeyboardInterrupt
 
-    (fp8,) = (one for one in ours.QUANTISERS if one.name == "ours fp8")
+    (fp8,) = (quantiser for quantiser in ours.QUANTISERS if quantiser.name == "ours fp8")
     monkeypatch.setattr(quantisers, "QUANTISERS", (fp8, replace(fp8, name="slow", quantise=killed)))
     with pytest.raises(KeyboardInterrupt):
         section(run)

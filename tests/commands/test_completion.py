@@ -21,25 +21,25 @@ from skinaudit.commands.completion import SHELLS
 
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "from skinaudit.cli import main; main()", *arguments],
         cwd=cwd, capture_output=True, text=True, timeout=100, env={**os.environ, **environment}, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return process.stdout
 
 
 def completed(line: str, *, shell: str = "bash", cwd: Path | None = None) -> list[str]:
     """What the shell is offered behind this line, whose last word is unfinished."""
     words = line.split(" ")
-    given = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    variables = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     if shell == "fish":
-        given = {"COMP_WORDS": line, "COMP_CWORD": words[-1]}
-    answer = run(cwd=cwd, _SKINAUDIT_COMPLETE=f"{shell}_complete", **given).splitlines()
+        variables = {"COMP_WORDS": line, "COMP_CWORD": words[-1]}
+    answer = run(cwd=cwd, _SKINAUDIT_COMPLETE=f"{shell}_complete", **variables).splitlines()
     if shell == "zsh":  # a type, a word and its help a item, a line each
         return answer[1::3]
-    return [one.split(",", 1)[1].split("\t")[0] for one in answer]
+    return [item.split(",", 1)[1].split("\t")[0] for item in answer]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -49,16 +49,16 @@ def test_commands_options_probes_and_formats_are_completed(shell: str, tmp_path:
     options = completed("skinaudit audit --", shell=shell)
     assert {"--policy", "--probe", "--report"} <= set(options)
     assert "--prove" not in options
-    known = set(probes.names())
+    names = set(probes.names())
     if find_spec("torch"):
         from skinaudit.trainer import probes as of_gradients
 
-        known |= set(of_gradients.names())
-    assert completed("skinaudit audit --probe ", shell=shell) == sorted(known)
+        names |= set(of_gradients.names())
+    assert completed("skinaudit audit --probe ", shell=shell) == sorted(names)
     assert completed("skinaudit audit --probe sq", shell=shell) == ["square"]
     for command in ("audit", "report"):
-        found = completed(f"skinaudit {command} a --report ", shell=shell)
-        assert found == [f"{name}=" for name in reports.names()]
+        completions = completed(f"skinaudit {command} a --report ", shell=shell)
+        assert completions == [f"{name}=" for name in reports.names()]
     assert completed("skinaudit train --arch mob", shell=shell) == ["mobilenet", "mobilenet_v2"]
 
 
@@ -67,8 +67,8 @@ def test_files_behind_a_format_are_completed(tmp_path: Path) -> None:
     (tmp_path / "out" / "a [b].xml").touch()
     for shell in ("zsh", "fish"):
         assert completed("skinaudit report a --report junit=o", shell=shell, cwd=tmp_path) == ["junit=out/"]
-        found = completed("skinaudit report a --report junit=out/", shell=shell, cwd=tmp_path)
-        assert found == ["junit=out/a [b].xml", "junit=out/deep/"]
+        completions = completed("skinaudit report a --report junit=out/", shell=shell, cwd=tmp_path)
+        assert completions == ["junit=out/a [b].xml", "junit=out/deep/"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -85,11 +85,11 @@ def test_the_script_is_one_of_its_shell(shell: str, tmp_path: Path) -> None:
 
 
 def test_another_shell_is_a_usage_error() -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "skinaudit.cli", "completion", "tcsh"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert "'bash', 'zsh', 'fish'" in done.stderr
+    assert process.returncode == 2
+    assert "'bash', 'zsh', 'fish'" in process.stderr
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
@@ -99,16 +99,16 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m skinaudit.cli "$@"\n')
     program.chmod(0o755)
     path = f"{program.parent}:{os.environ['PATH']}"
-    given = {**os.environ, "PATH": path, "PS1": "> ", "TERM": "dumb", "INPUTRC": "/dev/null"}
+    environment = {**os.environ, "PATH": path, "PS1": "> ", "TERM": "dumb", "INPUTRC": "/dev/null"}
     terminal, inner = pty.openpty()
     bash = subprocess.Popen(
         ["bash", "--norc", "--noprofile", "-i"],
-        cwd=tmp_path, stdin=inner, stdout=inner, stderr=inner, start_new_session=True, env=given,
+        cwd=tmp_path, stdin=inner, stdout=inner, stderr=inner, start_new_session=True, env=environment,
     )  # fmt: skip
     try:
         type_in(terminal, 'eval "$(skinaudit completion bash)"; echo rea""dy\n', until="ready")
-        shown = type_in(terminal, "skinaudit aud\tx --report jun\tok", until="junit=ok")
-        assert "skinaudit audit x --report junit=ok" in shown
+        screen = type_in(terminal, "skinaudit aud\tx --report jun\tok", until="junit=ok")
+        assert "skinaudit audit x --report junit=ok" in screen
     finally:
         bash.kill()
         bash.wait()
@@ -119,8 +119,8 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
 def type_in(terminal: int, text: str, *, until: str) -> str:
     """Write to the terminal, as nothing is lost that is typed ahead, and return what it shows up to `until`."""
     os.write(terminal, text.encode())
-    shown, deadline = "", time.monotonic() + 60
-    while until not in shown and time.monotonic() < deadline:
+    screen, deadline = "", time.monotonic() + 60
+    while until not in screen and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1)[0]:
-            shown += os.read(terminal, 4096).decode()
-    return shown
+            screen += os.read(terminal, 4096).decode()
+    return screen

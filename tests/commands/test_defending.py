@@ -11,8 +11,8 @@ from skinaudit import cli
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(cli.commands, ["defences", *arguments])
-    return done.exit_code, done.stdout, str(done.exception)
+    outcome = CliRunner().invoke(cli.commands, ["defences", *arguments])
+    return outcome.exit_code, outcome.stdout, str(outcome.exception)
 
 
 def test_it_says_what_each_defence_is_worth(tiny_run: Path) -> None:

@@ -56,19 +56,19 @@ def ended(program: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> tup
     return stopped.value.code, err.splitlines()
 
 
-@pytest.mark.parametrize(("error", "what"), FAULTS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("error", "description"), FAULTS, ids=lambda value: type(value).__name__)
 def test_any_other_exception_is_one_line_that_names_it_and_exit_code_2(
-    error: BaseException, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: BaseException, description: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["skinaudit", "audit", "a.onnx"])
-    line = f"skinaudit: audit stopped with an unexpected {what}; --debug or SKINAUDIT_DEBUG=1 shows the traceback"
+    line = f"skinaudit: audit stopped with an unexpected {description}; --debug or SKINAUDIT_DEBUG=1 shows the traceback"
     assert ended(raising(error), capsys) == (2, [line])
     monkeypatch.setenv("SKINAUDIT_DEBUG", "0")
     assert ended(raising(error), capsys) == (2, [line])
     monkeypatch.setenv("SKINAUDIT_DEBUG", "1")
     code, lines = ended(raising(error), capsys)
     assert (code, lines[0], lines[-1]) == (2, "Traceback (most recent call last):", line)
-    assert any("in program" in shown for shown in lines)
+    assert any("in program" in text for text in lines)
 
 
 def test_long_messages_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +89,9 @@ def test_what_a_user_can_mend_says_how(
     error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["skinaudit", "--debug", "audit", "a.onnx"])
-    code, (told,) = ended(raising(error), capsys)
+    code, (message,) = ended(raising(error), capsys)
     assert code == 2
-    assert told.startswith(f"skinaudit: {line}")
+    assert message.startswith(f"skinaudit: {line}")
 
 
 @pytest.mark.parametrize(("returned", "code"), [(0, 0), (1, 1), (2, 2), (3, 3)])
@@ -139,9 +139,9 @@ def test_debug_is_taken_before_and_behind_the_command(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    shown = capsys.readouterr().err.splitlines()
-    assert shown[0] == "Traceback (most recent call last):"
-    assert shown[-1].startswith("skinaudit: absent.json: no such")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("skinaudit: absent.json: no such")
 
 
 def program(code: str) -> subprocess.CompletedProcess[str]:
@@ -167,18 +167,18 @@ def test_an_interrupt_while_a_command_imports_ends_it_at_once(name: str, tmp_pat
     """A library that swallows the exception, or dies of it, cannot stand in the way; elsewhere it is an exception."""
     swallowing = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
     (tmp_path / "interrupted.py").write_text(swallowing)
-    done = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
+    process = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
     if "commands" in name:
-        assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+        assert (process.returncode, process.stdout, process.stderr) == (130, "", f"{INTERRUPTED}\n")
     else:
-        assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
+        assert (process.returncode, process.stdout, process.stderr) == (0, "went on\n", "")
     (tmp_path / "interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    done = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+    process = program(COMMAND_THAT_IMPORTS.format(folder=str(tmp_path), name=name))
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", f"{INTERRUPTED}\n")
 
 
 def test_an_interrupt_in_a_destructor_is_not_lost() -> None:
-    done = program("""
+    process = program("""
 import time
 
 class Held:
@@ -191,11 +191,11 @@ def program():
     while True:  # an interrupt that is lost keeps this going until the test gives up
         time.sleep(0.001)
 """)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{INTERRUPTED}\n")
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", f"{INTERRUPTED}\n")
 
 
 def test_another_fault_in_a_destructor_is_still_shown() -> None:
-    done = program("""
+    process = program("""
 class Held:
     def __del__(self):
         raise KeyError("why")
@@ -205,12 +205,12 @@ def program():
     del held
     return 3
 """)
-    assert done.returncode == 3
-    assert "KeyError: 'why'" in done.stderr
+    assert process.returncode == 3
+    assert "KeyError: 'why'" in process.stderr
 
 
 def test_an_interrupt_while_python_ends_shows_no_traceback() -> None:
-    done = program("""
+    process = program("""
 import atexit
 atexit.register(lambda: signal.raise_signal(signal.SIGINT))
 
@@ -218,12 +218,12 @@ def program():
     print("PASS")
     return 0
 """)
-    assert done.stderr == ""
-    assert done.returncode == -2  # ended by the signal, which shells show as 130
+    assert process.stderr == ""
+    assert process.returncode == -2  # ended by the signal, which shells show as 130
 
 
 def test_an_interrupt_that_is_ignored_at_the_start_stays_ignored() -> None:
-    done = program("""
+    process = program("""
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 def program():
@@ -231,7 +231,7 @@ def program():
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     return 3
 """)
-    assert (done.returncode, done.stderr) == (3, "")
+    assert (process.returncode, process.stderr) == (3, "")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def program():
     ],
 )
 def test_what_happens_during_the_first_imports_is_one_line_too(module: str, error: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", f"""
 import sys
 class Finder:
@@ -267,9 +267,9 @@ main()
             "skinaudit: audit stopped with an unexpected MemoryError; --debug or SKINAUDIT_DEBUG=1 shows the",
         ),
     }[error]
-    (shown,) = done.stderr.splitlines()
-    assert done.returncode == code
-    assert shown.startswith(line)
+    (message,) = process.stderr.splitlines()
+    assert process.returncode == code
+    assert message.startswith(line)
 
 
 def test_a_reader_that_left_a_table_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,20 +289,20 @@ def test_a_reader_that_left_a_table_is_no_verdict(capsys: pytest.CaptureFixture[
 def test_a_reader_that_left_is_no_verdict() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "skinaudit", "policy"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (process.returncode, process.stderr) == (141, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_told_and_no_verdict() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "skinaudit", "policy"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-        (line,) = done.stderr.splitlines()
-        assert done.returncode == 2
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        (line,) = process.stderr.splitlines()
+        assert process.returncode == 2
         assert line == "skinaudit: policy: cannot write its output (No space left on device); free some space"
         command = [sys.executable, "-m", "skinaudit", "report", "absent.json"]
         assert subprocess.run(command, stderr=full, check=False).returncode == 2
@@ -310,11 +310,11 @@ def test_a_full_disk_is_told_and_no_verdict() -> None:
 
 def test_a_closed_stream_changes_no_exit_code() -> None:
     command = f'"{sys.executable}" -m skinaudit report absent.json 2>&-'
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
+    process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
     command = f'"{sys.executable}" -m skinaudit policy >&-'
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
@@ -327,9 +327,9 @@ def test_a_traceback_that_cannot_be_written_changes_no_exit_code() -> None:
 def test_a_module_of_a_standard_name_in_the_folder_is_one_line_and_no_verdict(tmp_path: Path) -> None:
     (tmp_path / "signal.py").write_text("raise ValueError('not the one')")
     command = [sys.executable, "-m", "skinaudit", "audit", "absent.onnx"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
 
 
 def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_path: Path) -> None:
@@ -343,8 +343,10 @@ def test_a_program_that_is_told_to_end_says_so_in_one_line_and_cleans_up(tmp_pat
     )
     for step, content in (("made", "old"), ("written", "old"), ("before it is renamed", "old"), ("renamed", "new")):
         (tmp_path / "kept").write_text("old")
-        done = subprocess.run([sys.executable, "-c", code, step], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (143, "skinaudit: terminated; no partial file was left\n")
+        process = subprocess.run(
+            [sys.executable, "-c", code, step], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (process.returncode, process.stderr) == (143, "skinaudit: terminated; no partial file was left\n")
         assert [path.name for path in tmp_path.iterdir()] == ["kept"]
         assert (tmp_path / "kept").read_text() == content
 

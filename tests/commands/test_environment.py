@@ -31,10 +31,10 @@ def settable() -> list[tuple[str, click.Option]]:
 
 def test_no_variable_sets_what_an_audit_judges() -> None:
     assert JUDGING & set(OPTIONS["audit"]) == set()
-    known = {option.name for name, option in settable() if name == "audit"}
-    assert known >= JUDGING  # the list above follows the options
-    taken = {(name, option.name) for name, option in settable() if option.allow_from_autoenv}
-    assert taken == {(name, option) for name, options in OPTIONS.items() for option in options}
+    settable_options = {option.name for name, option in settable() if name == "audit"}
+    assert settable_options >= JUDGING  # the list above follows the options
+    from_environment = {(name, option.name) for name, option in settable() if option.allow_from_autoenv}
+    assert from_environment == {(name, option) for name, options in OPTIONS.items() for option in options}
 
 
 def flag_of(option: click.Option) -> str:
@@ -63,14 +63,14 @@ def test_every_option_is_taken_or_its_variable_is_refused(
 
 
 def test_a_variable_reaches_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[object] = []
-    monkeypatch.setattr("skinaudit.audit.transfer.transfer_matrix", lambda runs, **named: heard.append(named["threads"]))
+    threads: list[object] = []
+    monkeypatch.setattr("skinaudit.audit.transfer.transfer_matrix", lambda runs, **named: threads.append(named["threads"]))
     monkeypatch.setattr("skinaudit.audit.reports.parts.transfer_table.print_transfer", lambda *_: None)
     monkeypatch.setenv("SKINAUDIT_TRANSFER_THREADS", "3")
     for arguments in (["transfer", "a"], ["transfer", "a", "--threads", "2"]):
-        done = CliRunner().invoke(cli.commands, arguments, auto_envvar_prefix="SKINAUDIT")
-        assert done.exit_code == 0, done.output
-    assert heard == [3, 2]
+        outcome = CliRunner().invoke(cli.commands, arguments, auto_envvar_prefix="SKINAUDIT")
+        assert outcome.exit_code == 0, outcome.output
+    assert threads == [3, 2]
 
 
 def test_doctor_tells_which_are_set_and_never_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,16 +81,16 @@ def test_doctor_tells_which_are_set_and_never_their_values(monkeypatch: pytest.M
     monkeypatch.setenv("SKINAUDIT_AUDIT_THREAD", "1")
     monkeypatch.setenv("SKINAUDIT_AUDTI_THREADS", "1")
     monkeypatch.setenv("SKINAUDIT_CACHE", "/tmp")
-    shown = CliRunner().invoke(cli.commands, ["doctor"]).output
-    assert "SKINAUDIT_TRACK_TRACKING_URI: sets --tracking-uri of skinaudit track" in shown
-    assert "SKINAUDIT_AUDIT_NO_PROBE: may not set --no-probe of skinaudit audit" in shown
-    assert "SKINAUDIT_AUDIT_THREAD: names no option of skinaudit audit" in shown
-    assert "SKINAUDIT_AUDTI_THREADS: names no command of skinaudit" in shown
-    assert "SKINAUDIT_CACHE" not in shown
+    text = CliRunner().invoke(cli.commands, ["doctor"]).output
+    assert "SKINAUDIT_TRACK_TRACKING_URI: sets --tracking-uri of skinaudit track" in text
+    assert "SKINAUDIT_AUDIT_NO_PROBE: may not set --no-probe of skinaudit audit" in text
+    assert "SKINAUDIT_AUDIT_THREAD: names no option of skinaudit audit" in text
+    assert "SKINAUDIT_AUDTI_THREADS: names no command of skinaudit" in text
+    assert "SKINAUDIT_CACHE" not in text
     as_json = CliRunner().invoke(cli.commands, ["doctor", "--json"]).output
     assert "SKINAUDIT_AUDIT_NO_PROBE" in as_json
     assert "SKINAUDIT_AUDTI_THREADS" in as_json
-    assert "secret" not in shown + as_json
+    assert "secret" not in text + as_json
 
 
 def test_the_page_of_the_documentation_lists_exactly_these() -> None:

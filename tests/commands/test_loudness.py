@@ -25,8 +25,8 @@ def program() -> Iterator[click.Group]:
         step("a step")
         note("a warning")
         say("a result")
-        with bars() as bar:
-            click.echo("bar" if bar("replaying") else "no bar")
+        with bars() as make_bar:
+            click.echo("bar" if make_bar("replaying") else "no bar")
 
     work.params += loudness.options(hidden=True)
     program.params += loudness.options(hidden=False)
@@ -47,9 +47,9 @@ def program() -> Iterator[click.Group]:
     ],
 )
 def test_results_and_warnings_stay(program: click.Group, arguments: list[str], stderr: list[str], stdout: list[str]) -> None:
-    done = CliRunner().invoke(program, arguments)
-    assert done.stdout.splitlines() == stdout
-    lines = done.stderr.splitlines()
+    outcome = CliRunner().invoke(program, arguments)
+    assert outcome.stdout.splitlines() == stdout
+    lines = outcome.stderr.splitlines()
     assert len(lines) == len(stderr)
     assert all(part in line for part, line in zip(stderr, lines, strict=True))
-    assert "\x1b" not in done.stderr
+    assert "\x1b" not in outcome.stderr

@@ -45,11 +45,11 @@ def named_options(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("folder", COMMANDS)
 def test_an_option_that_a_message_names_is_there(folder: str) -> None:
-    known = options_of(*COMMANDS[folder])
+    options = options_of(*COMMANDS[folder])
     named = [
         (f"{path.relative_to(ROOT)}:{line}", option)
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line, option in named_options(path)
     ]
     assert len(named) > 3
-    assert [entry for entry in named if entry[1] not in known] == []
+    assert [entry for entry in named if entry[1] not in options] == []

@@ -47,5 +47,5 @@ def test_names_are_listed_as_in_a_sentence() -> None:
     ],
 )
 def test_help_lists_them(command: str, names: tuple[str, ...]) -> None:
-    told = CliRunner().invoke(cli.commands, [command, "--help"], terminal_width=1000).output
-    assert [name for name in names if name not in told] == []
+    help_text = CliRunner().invoke(cli.commands, [command, "--help"], terminal_width=1000).output
+    assert [name for name in names if name not in help_text] == []

@@ -45,7 +45,7 @@ def study(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         copied_run(tiny_run, training, out)
 
     monkeypatch.setattr(work, "train_run", train_run)
-    return lambda *more: CliRunner().invoke(cli.commands, [*arguments, *more])
+    return lambda *further_arguments: CliRunner().invoke(cli.commands, [*arguments, *further_arguments])
 
 
 def page_of(tmp_path: Path) -> tuple[str, dict[str, Any]]:
@@ -56,8 +56,8 @@ def page_of(tmp_path: Path) -> tuple[str, dict[str, Any]]:
 def test_a_whole_study_and_a_second_call_that_finds_nothing_to_do(
     study: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = study()
-    assert done.exit_code == 0, done.output
+    outcome = study()
+    assert outcome.exit_code == 0, outcome.output
     page, figures = page_of(tmp_path)
     folder = StudyFolder(tmp_path / "out")
     clean = open_set(folder.run(STANDARD).set_file("clean"))
@@ -118,8 +118,8 @@ def test_several_stages_at_once_are_the_same_study(
     study: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "_processes", lambda jobs: nullcontext(PicklingPool()))
-    done = study("--jobs", "2", "--only", "train", "--only", "answer")
-    assert done.exit_code == 0, done.output
+    outcome = study("--jobs", "2", "--only", "train", "--only", "answer")
+    assert outcome.exit_code == 0, outcome.output
     page, figures = page_of(tmp_path)
     assert figures["left"] == []
     assert "| hardened mobilenet | paper, split by lesions | PGD | standard mobilenet |" in page
@@ -139,10 +139,10 @@ def test_an_error_in_another_process_names_the_stage(study: Callable[..., Result
 def test_a_training_that_diverges_is_a_result(
     study: Callable[..., Result], tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = []
+    names = []
 
     def train_run(dataset: object, training: Training, *, out: Path, **rest: object) -> None:
-        tried.append(out.name)
+        names.append(out.name)
         if "hardened" in out.name:
             raise TrainingDivergedError("the loss became nan in epoch 1")
         copied_run(tiny_run, training, out)
@@ -153,7 +153,7 @@ def test_a_training_that_diverges_is_a_result(
     assert figures["left"] == []
     assert f"- train {HARDENED.name}: the loss became nan in epoch 1" in page
     assert study("--only", "train").exit_code == 0
-    assert tried == [STANDARD.name, HARDENED.name]  # neither is tried again
+    assert names == [STANDARD.name, HARDENED.name]  # neither is tried again
 
 
 def test_other_settings_are_refused_but_more_seeds_are_not(study: Callable[..., Result], tmp_path: Path) -> None:

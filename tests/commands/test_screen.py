@@ -19,56 +19,56 @@ class Clock:
 
 
 def test_what_is_done_soon_is_silent_and_what_takes_longer_says_how_far_it_is() -> None:
-    clock, said = Clock(), list[str]()
-    line = progress_lines(said.append, clock=clock)
+    clock, lines = Clock(), list[str]()
+    line = progress_lines(lines.append, clock=clock)
     training = line("training")
     training(0, 1200)
     clock.now += FIRST_LINE - 0.1
     training(100, 1200)
-    assert said == []
+    assert lines == []
     clock.now += 0.1
     training(250, 1200)
-    assert said == ["training: 250 of 1,200 (21%), 50 per second, 19 s left"]
+    assert lines == ["training: 250 of 1,200 (21%), 50 per second, 19 s left"]
     clock.now += NEXT_LINE - 0.1
     training(700, 1200)
     line("another part")(1, 2)
-    assert len(said) == 1
+    assert len(lines) == 1
     clock.now += 0.1
     training(1200, 1200)
-    assert len(said) == 1, "what is complete needs no line"
+    assert len(lines) == 1, "what is complete needs no line"
     training(750, 1200)
-    assert said[1:] == ["training: 750 of 1,200 (62%), 50 per second, 9 s left"]
+    assert lines[1:] == ["training: 750 of 1,200 (62%), 50 per second, 9 s left"]
 
 
 def test_a_part_that_goes_on_from_before_is_timed_from_where_it_went_on() -> None:
-    clock, said = Clock(), list[str]()
-    training = progress_lines(said.append, clock=clock)("training")
+    clock, lines = Clock(), list[str]()
+    training = progress_lines(lines.append, clock=clock)("training")
     training(100_000, 200_000)
     clock.now += 20
     training(100_200, 200_000)
     clock.now += 20
     training(100_400, 200_000)
-    assert [text.partition("), ")[2] for text in said] == ["10 per second, 2.8 h left", "10 per second, 2.8 h left"]
+    assert [text.partition("), ")[2] for text in lines] == ["10 per second, 2.8 h left", "10 per second, 2.8 h left"]
 
 
 def test_a_slow_part_does_not_stand_at_zero() -> None:
-    clock, said = Clock(), list[str]()
-    probing = progress_lines(said.append, clock=clock)("probe")
+    clock, lines = Clock(), list[str]()
+    probing = progress_lines(lines.append, clock=clock)("probe")
     probing(0, 100)
     clock.now += 60
     probing(20, 100)
-    assert said == ["probe: 20 of 100 (20%), 0.3 per second, 4 min left"]
+    assert lines == ["probe: 20 of 100 (20%), 0.3 per second, 4 min left"]
 
 
 def test_a_first_word_that_comes_late_has_no_rate_and_one_that_stands_still_neither() -> None:
-    clock, said = Clock(), list[str]()
-    line = progress_lines(said.append, clock=clock)
+    clock, lines = Clock(), list[str]()
+    line = progress_lines(lines.append, clock=clock)
     clock.now += 60
     late = line("late")
     late(1, 4)
     clock.now += 60
     late(1, 4)
-    assert said == ["late: 1 of 4 (25%)"] * 2
+    assert lines == ["late: 1 of 4 (25%)"] * 2
 
 
 @pytest.mark.parametrize("stderr", [None, "piped"])
@@ -77,8 +77,8 @@ def test_without_a_terminal_and_without_a_standard_error_there_are_no_bars(
 ) -> None:
     if stderr is None:
         monkeypatch.setattr("sys.stderr", None)
-    with bars() as bar:
-        replaying = bar("replaying")
+    with bars() as make_bar:
+        replaying = make_bar("replaying")
         assert replaying is not None
         replaying(1, 2)
         replaying(2, 2)

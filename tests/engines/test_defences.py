@@ -99,11 +99,11 @@ def test_what_makes_no_sense_is_refused(text: str, expected: str) -> None:
 def test_a_defended_model_answers_the_mean_over_its_draws_in_any_batch() -> None:
     images = np.stack([IMAGE, IMAGE[:, ::-1].copy()])
 
-    def logits(shown: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return shown.reshape(len(shown), -1)[:, :2].astype(np.float32)
+    def logits(batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return batch.reshape(len(batch), -1)[:, :2].astype(np.float32)
 
     defence = defences.parse("crop-rescale")
-    both = defended(logits, defence, 3, images)
+    defended_logits = defended(logits, defence, 3, images)
     expected = np.mean([logits(np.stack([defence.fixed(IMAGE, draw=draw)])) for draw in range(3)], axis=0)
-    assert np.allclose(both[:1], expected)
-    assert np.allclose(both[1:], defended(logits, defence, 3, images[1:]))
+    assert np.allclose(defended_logits[:1], expected)
+    assert np.allclose(defended_logits[1:], defended(logits, defence, 3, images[1:]))

@@ -63,7 +63,7 @@ def test_columns_and_kind_of_answer_are_those_of_the_answer_to_noise(
 
 
 @pytest.mark.parametrize(
-    ("inputs", "output", "told"),
+    ("inputs", "output", "message"),
     [
         ([image(3, 8, 8), Port("age", (None, 4), "float32")], None, r"has 2 inputs .*age.*store usual values of the others"),
         ([Port("x", (None, 192), "float32")], None, "put a Reshape in front"),
@@ -72,7 +72,7 @@ def test_columns_and_kind_of_answer_are_those_of_the_answer_to_noise(
     ],
 )
 def test_a_file_that_cannot_be_audited_is_told_what_would_help(
-    monkeypatch: pytest.MonkeyPatch, inputs: list[Port], output: Port | None, told: str
+    monkeypatch: pytest.MonkeyPatch, inputs: list[Port], output: Port | None, message: str
 ) -> None:
-    with pytest.raises(EngineError, match=told):
+    with pytest.raises(EngineError, match=message):
         drafted(monkeypatch, *inputs, output=output, row=[1.0, 2.0])

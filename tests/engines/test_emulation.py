@@ -74,10 +74,10 @@ def test_every_value_is_rounded_to_its_type(tmp_path: Path, images: np.ndarray, 
 
 
 def test_the_description_tells_what_was_done(tmp_path: Path) -> None:
-    about = open_emulated(half_model(tmp_path / "half.onnx", TensorProto.FLOAT16), threads=1).description
-    assert about.found == {"fp16": 1}
-    assert about.executed == {"fp32": 1}
-    assert about.settings["emulation"] == "rounded between layers, computed in fp32"
+    description = open_emulated(half_model(tmp_path / "half.onnx", TensorProto.FLOAT16), threads=1).description
+    assert description.found == {"fp16": 1}
+    assert description.executed == {"fp32": 1}
+    assert description.settings["emulation"] == "rounded between layers, computed in fp32"
 
 
 def test_weights_in_another_file_are_rounded_like_those_in_the_graph(tmp_path: Path, images: np.ndarray) -> None:

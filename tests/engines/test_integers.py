@@ -22,9 +22,9 @@ CONTRACT = EngineContract(4, ("a", "b", "c"))
 @pytest.mark.parametrize("codes", [Codes(1 / 256, 0), Codes(0.05, 131), Codes(0.3, -7)])
 def test_codes_are_recovered_from_the_range_that_they_cover(codes: Codes) -> None:
     ends = codes.decoded(np.array([0, 255]))
-    found = codes_of_range(float(ends[0]), float(ends[1]), 0, 255)
-    assert found.zero_point == codes.zero_point
-    assert found.scale == pytest.approx(codes.scale)
+    recovered = codes_of_range(float(ends[0]), float(ends[1]), 0, 255)
+    assert recovered.zero_point == codes.zero_point
+    assert recovered.scale == pytest.approx(codes.scale)
 
 
 def test_rounded_probabilities_are_still_probabilities() -> None:
@@ -38,11 +38,11 @@ def test_rounded_probabilities_are_still_probabilities() -> None:
     assert log_probabilities(rounded, codes).min() == np.float32(np.log(1 / 512))
 
 
-def write(path: Path, *, told: bool) -> Path:
+def write(path: Path, *, quantised: bool) -> Path:
     """Means of the channels in integers: by QuantizeLinear, or by a cast that leaves their meaning open."""
     last = (
         helper.make_node("QuantizeLinear", ["means", "scale", "zero"], ["answers"])
-        if told
+        if quantised
         else helper.make_node("Cast", ["means"], ["answers"], to=TensorProto.UINT8)
     )
     nodes = [
@@ -62,11 +62,11 @@ def write(path: Path, *, told: bool) -> Path:
 
 def test_an_onnx_file_that_quantises_its_answers_is_decoded(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
-    engine = open_engine(write(tmp_path / "told.onnx", told=True), contract=CONTRACT, threads=1)
+    engine = open_engine(write(tmp_path / "told.onnx", quantised=True), contract=CONTRACT, threads=1)
     expected = images.astype(np.float64).mean(axis=(2, 3)) / 255
     np.testing.assert_allclose(engine.logits(images), expected, atol=0.0051)
 
 
 def test_integers_without_a_meaning_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="does not say what its integers mean"):
-        open_engine(write(tmp_path / "open.onnx", told=False), contract=CONTRACT, threads=1)
+        open_engine(write(tmp_path / "open.onnx", quantised=False), contract=CONTRACT, threads=1)

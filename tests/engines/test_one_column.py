@@ -77,7 +77,7 @@ def test_an_answer_at_the_threshold_is_not_above_it_whichever_column_it_is_for()
 
 
 @pytest.mark.parametrize(
-    ("answers", "contract", "told"),
+    ("answers", "contract", "message"),
     [
         (ODDS, replace(CONTRACT, answer="probabilities"), 'some outputs are not between 0 and 1; write answer = "logits"'),
         (np.stack([ODDS, ODDS], 1), CONTRACT, "the positive class of one column; leave positive out"),
@@ -86,11 +86,11 @@ def test_an_answer_at_the_threshold_is_not_above_it_whichever_column_it_is_for()
     ],
 )
 def test_an_answer_that_is_not_as_the_contract_says_is_refused(
-    answers: np.ndarray, contract: EngineContract, told: str
+    answers: np.ndarray, contract: EngineContract, message: str
 ) -> None:
     with pytest.raises(EngineError) as caught:
         answered(answers, contract)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_own_engine_takes_positive_class_and_threshold_from_its_run() -> None:

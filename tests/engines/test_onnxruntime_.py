@@ -48,9 +48,9 @@ def test_answers_as_a_plain_session_does_and_repeats_exactly(write_model: Write)
 
 def test_a_smaller_batch_after_a_larger_one_reuses_the_buffer_without_leftovers(write_model: Write) -> None:
     engine, batch = open_engine(write_model(), threads=1), images(9)
-    whole = engine.logits(batch)
+    all_logits = engine.logits(batch)
     parts = [engine.logits(batch[start:stop]) for start, stop in ((0, 2), (2, 9))]
-    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(parts), all_logits, rtol=1e-6, atol=1e-6)
 
 
 def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
@@ -63,14 +63,14 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
         return np.zeros((2, 7), np.float32)
 
     engine._session = types.SimpleNamespace(run=run)
-    every = np.resize(np.arange(256, dtype=np.uint8), (2, 3, 8, 8))
-    engine.logits(every)
-    assert np.array_equal(fed["image"], (torch.from_numpy(every).float() / 255).numpy())
+    all_values = np.resize(np.arange(256, dtype=np.uint8), (2, 3, 8, 8))
+    engine.logits(all_values)
+    assert np.array_equal(fed["image"], (torch.from_numpy(all_values).float() / 255).numpy())
     assert np.unique(fed["image"]).size == 256
 
 
 @pytest.mark.parametrize(
-    ("batch", "found"),
+    ("batch", "shape"),
     [
         (np.zeros((1, 3, 8, 8), np.float64), "float64 (1, 3, 8, 8)"),
         (np.zeros((1, 3, 9, 9), np.uint8), "(1, 3, 9, 9)"),
@@ -78,11 +78,11 @@ def test_pixels_enter_with_the_values_of_torch(write_model: Write) -> None:
         (np.zeros((0, 3, 8, 8), np.uint8), "(0, 3, 8, 8)"),
     ],
 )
-def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarray, found: str) -> None:
+def test_images_of_another_form_are_refused(write_model: Write, batch: np.ndarray, shape: str) -> None:
     with pytest.raises(EngineError) as error:
         open_engine(write_model(), threads=1).logits(batch)
     assert "needs uint8 images (B, 3, 8, 8)" in str(error.value)
-    assert found in str(error.value)
+    assert shape in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_answers_of_another_shape_or_kind_are_refused() -> None:
 
 def test_half_and_double_answers_become_float32_and_trailing_sides_of_one_go() -> None:
     for dtype in (np.float16, np.float32, np.float64):
-        found = check_logits(np.ones((2, 7, 1, 1), dtype), rows=2, classes=7, where="e")
-        assert (found.dtype, found.shape) == (np.float32, (2, 7))
+        logits = check_logits(np.ones((2, 7, 1, 1), dtype), rows=2, classes=7, where="e")
+        assert (logits.dtype, logits.shape) == (np.float32, (2, 7))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])
@@ -279,5 +279,5 @@ def test_opening_and_running_an_engine_needs_no_torch(write_model: Write) -> Non
         "assert engine.logits(np.zeros((2, 3, 8, 8), np.uint8)).shape == (2, 7)\n"
         "assert not any(name.partition('.')[0] == 'torch' for name in sys.modules if sys.modules[name])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

@@ -149,7 +149,7 @@ def first_node(model: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda parts: parts.update({"data/aotinductor/model/model.so": b"code"}), "a part 'program/data/aotinductor"),
         (lambda parts: parts.update({"data/constants/custom_obj_0": pickle.dumps(1)}), "a part 'program/data/constants"),
@@ -166,12 +166,14 @@ def first_node(model: dict[str, Any]) -> dict[str, Any]:
         (lambda parts: parts.update({"models/model.json": b"{"}), "not a readable exported program"),
     ],
 )
-def test_what_an_answer_may_need_is_refused(program: Path, tmp_path: Path, change: Callable[..., None], said: str) -> None:
+def test_what_an_answer_may_need_is_refused(
+    program: Path, tmp_path: Path, change: Callable[..., None], message: str
+) -> None:
     path = rewritten(program, tmp_path / "odd.pt2", change)
     with pytest.raises(EngineError) as error:
         harmless_program(path)
     assert str(error.value).startswith(f"{path}: ")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["Symbol('s77', positive=True, integer=True)", "2*s77 + 1", "Max(1, s0//2)", "4"])

@@ -81,9 +81,9 @@ def test_pixels_between_the_steps_enter_unless_the_input_is_of_whole_numbers() -
     session = Recorder()
     SessionEngine(session, where="e", contract=CONTRACT).logits(between)
     assert np.array_equal(session.fed[0], between / np.float32(255))
-    whole = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
+    uint8 = SessionEngine(Recorder(dtype="uint8"), where="e", contract=replace(CONTRACT, dtype="uint8", scale=Fraction(1)))
     with pytest.raises(EngineError, match=r"needs uint8 images \(B, 3, .*, but got float32"):
-        whole.logits(between)
+        uint8.logits(between)
 
 
 def test_half_precision_input() -> None:
@@ -93,7 +93,7 @@ def test_half_precision_input() -> None:
 def test_a_fixed_batch_is_filled_up_and_the_filling_thrown_away() -> None:
     session = Recorder(batch=2)
     logits = SessionEngine(session, where="e", contract=CONTRACT).logits(IMAGES)
-    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert [len(batch) for batch in session.fed] == [2, 2, 2]
     assert np.array_equal(session.fed[2][0], session.fed[2][1])
     assert np.array_equal(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES))
 
@@ -102,7 +102,7 @@ def test_a_declared_batch_is_the_only_one_that_is_fed() -> None:
     session = Recorder()
     engine = SessionEngine(session, where="e", contract=replace(CONTRACT, batch=2))
     engine.logits(IMAGES)
-    assert [len(one) for one in session.fed] == [2, 2, 2]
+    assert [len(batch) for batch in session.fed] == [2, 2, 2]
     assert engine.description.batches == (BatchRange(2, 2, 2),)
     with pytest.raises(EngineError, match="e: accepts only batch size 4, but the contract says 2; correct batch"):
         SessionEngine(Recorder(batch=4), where="e", contract=replace(CONTRACT, batch=2))

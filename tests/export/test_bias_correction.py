@@ -19,14 +19,14 @@ LAYERS = 4
 @pytest.fixture(params=[False, True], ids=["u8s8", "s8s8"])
 def quantised(request: pytest.FixtureRequest, graph: ModelProto, calibration: Calibration) -> ModelProto:
     """The int8 graph, with biases of the first layer that are off by half of the largest."""
-    made = _with_ranges(graph, graph, calibration, method="minmax", symmetric=request.param, where="m")
-    first = next(node for node in made.graph.node if node.op_type == "Conv")
-    above = {name: node.input[0] for node in made.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    int8 = _with_ranges(graph, graph, calibration, method="minmax", symmetric=request.param, where="m")
+    first = next(node for node in int8.graph.node if node.op_type == "Conv")
+    above = {name: node.input[0] for node in int8.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     name = above.get(first.input[2], first.input[2])
-    tensor = next(tensor for tensor in made.graph.initializer if tensor.name == name)
+    tensor = next(tensor for tensor in int8.graph.initializer if tensor.name == name)
     value = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array((value + np.abs(value).max() / 2).astype(value.dtype), tensor.name))
-    return made
+    return int8
 
 
 def means(model: ModelProto, source: ModelProto, pixels: Calibration) -> dict[str, np.ndarray]:

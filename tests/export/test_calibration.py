@@ -16,9 +16,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH * 2 + 3, 3, 4, 4), dty
 def test_images_are_read_back_with_their_digest(tmp_path: Path) -> None:
     path = tmp_path / "calibration.safetensors"
     save_file({"images": IMAGES}, path)
-    found = read_calibration(path, size=4)
-    assert np.array_equal(found.images, IMAGES)
-    assert found.digest == digest_file(path)
+    calibration = read_calibration(path, size=4)
+    assert np.array_equal(calibration.images, IMAGES)
+    assert calibration.digest == digest_file(path)
 
 
 def test_the_reader_yields_every_image_once_scaled_to_one() -> None:
@@ -27,10 +27,10 @@ def test_the_reader_yields_every_image_once_scaled_to_one() -> None:
         assert list(feed) == ["image"]
         batches.append(feed["image"])
     assert [len(batch) for batch in batches] == [BATCH, BATCH, 3]
-    found = np.concatenate(batches)
-    assert found.dtype == np.float32
-    assert np.array_equal(np.rint(found * 255).astype(np.uint8), IMAGES)
-    assert found.max() <= 1
+    pixels = np.concatenate(batches)
+    assert pixels.dtype == np.float32
+    assert np.array_equal(np.rint(pixels * 255).astype(np.uint8), IMAGES)
+    assert pixels.max() <= 1
 
 
 @pytest.mark.parametrize(

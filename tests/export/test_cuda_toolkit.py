@@ -70,8 +70,8 @@ def test_the_driver_gets_the_name_that_linkers_look_for(
     monkeypatch.setattr(module, "_driver", lambda _: driver)
     monkeypatch.setenv("LIBRARY_PATH", "/mine")
     with cuda_toolkit():
-        first, *others = os.environ["LIBRARY_PATH"].split(os.pathsep)
+        first, *later_folders = os.environ["LIBRARY_PATH"].split(os.pathsep)
         assert (Path(first) / "libcuda.so").resolve() == driver
-        assert others == ["/mine"]
+        assert later_folders == ["/mine"]
     assert os.environ["LIBRARY_PATH"] == "/mine"
     assert not Path(first).exists()

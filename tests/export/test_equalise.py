@@ -75,7 +75,7 @@ def test_int8_survives_skewed_channels(pixels: Calibration) -> None:
 
     straight, skewed = (PRECISIONS["int8-u8s8"].convert(chain(skew), pixels, where="m") for skew in (1.0, 200.0))
     exact = answers(chain(200.0), pixels.images)
-    worst = [np.abs(answers(one.model, pixels.images) - exact).max() for one in (straight, skewed)]
+    worst = [np.abs(answers(conversion.model, pixels.images) - exact).max() for conversion in (straight, skewed)]
     assert worst[1] < 2 * worst[0]
     assert skewed.settings["equalised_pairs"] == 2
 

@@ -65,11 +65,11 @@ def test_each_precision_is_a_file_with_a_manifest_that_leads_back(finished: Fini
 def test_the_file_itself_says_what_it_is(finished: Finished) -> None:
     run, exported = finished
     for item in exported:
-        found = metadata(load(item.path))
-        assert found["skinaudit.precision"] == item.manifest.asked
-        assert found["skinaudit.weights"] == read_run(run).weights.digest
-        assert json.loads(found["skinaudit.contract"]) == item.manifest.contract.to_json()
-        assert set(found) == {f"skinaudit.{key}" for key in ("version", "run", "weights", "contract", "precision")}
+        properties = metadata(load(item.path))
+        assert properties["skinaudit.precision"] == item.manifest.asked
+        assert properties["skinaudit.weights"] == read_run(run).weights.digest
+        assert json.loads(properties["skinaudit.contract"]) == item.manifest.contract.to_json()
+        assert set(properties) == {f"skinaudit.{key}" for key in ("version", "run", "weights", "contract", "precision")}
 
 
 def test_only_engines_and_manifests_are_left_in_the_folder(finished: Finished) -> None:
@@ -118,8 +118,8 @@ def test_the_log_names_each_engine_and_its_digest(run: Path, caplog: pytest.LogC
     assert [message.split(", ")[0] for message in engines] == [
         f"{item.path}: {item.manifest.engine.digest}" for item in exported
     ]
-    tried = [message for message in messages if message.startswith("int8, ")]
-    assert len(tried) == len(exported[1].manifest.settings["calibration_agreement"])
+    conversions = [message for message in messages if message.startswith("int8, ")]
+    assert len(conversions) == len(exported[1].manifest.settings["calibration_agreement"])
 
 
 def test_an_output_elsewhere_still_leads_back(run: Path, tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_builds_are_compared_where_several_are_asked_for(run: Path) -> None:
 
 
 def test_steps_are_told(run: Path) -> None:
-    told: list[str] = []
-    export_run(run, precisions=["int8"], threads=1, progress=told.append)
-    assert told == ["int8-u8s8: converting", "int8-u8s8: comparing with the source model on 60 clean images"]
+    steps: list[str] = []
+    export_run(run, precisions=["int8"], threads=1, progress=steps.append)
+    assert steps == ["int8-u8s8: converting", "int8-u8s8: comparing with the source model on 60 clean images"]
 
 
 def test_an_option_that_no_format_takes_is_refused(run: Path) -> None:
@@ -235,12 +235,12 @@ def test_options_are_checked_before_anything_is_converted(
         pytest.importorskip("tensorrt_rtx")
     steps: list[str] = []
     refused: list[SkinauditError] = []
-    wanted: dict[str, Any] = {"precisions": ["fp16"], "formats": [name], "options": BuildOptions(**options)}
-    assert export_run(run, **wanted, progress=steps.append, refused=refused.append) == ()
+    request: dict[str, Any] = {"precisions": ["fp16"], "formats": [name], "options": BuildOptions(**options)}
+    assert export_run(run, **request, progress=steps.append, refused=refused.append) == ()
     assert message in str(refused[0])
     assert steps == []
     with pytest.raises(InvalidInputError, match=message):
-        export_run(run, **wanted)
+        export_run(run, **request)
 
 
 def test_what_cannot_be_met_does_not_keep_the_other_formats_from_being_written(run: Path) -> None:
@@ -249,7 +249,7 @@ def test_what_cannot_be_met_does_not_keep_the_other_formats_from_being_written(r
         run, precisions=["fp32"], formats=["tensorrt", "onnx"], options=BuildOptions(batches=(8, 1, 32)),
         threads=1, refused=refused.append,
     )  # fmt: skip
-    assert [one.path.name for one in written] == ["fp32.onnx"]
+    assert [item.path.name for item in written] == ["fp32.onnx"]
     assert "batches 8 1 32" in str(refused[0])
 
 
@@ -262,16 +262,16 @@ def refusing(reason: str) -> Format:
 
 def test_what_is_refused_does_not_keep_the_others_from_being_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "FORMATS", {**FORMATS, "pytorch": refusing("cannot be built")})
-    wanted: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
+    request: dict[str, Any] = {"precisions": ["fp32", "fp16"], "formats": ["pytorch", "onnx"], "threads": 1}
     refused: list[SkinauditError] = []
-    written = export_run(run, **wanted, refused=refused.append)
-    assert [one.path.name for one in written] == ["fp32.onnx", "fp16.onnx"]
-    assert [str(one).rpartition("engines")[2] for one in refused] == [
+    written = export_run(run, **request, refused=refused.append)
+    assert [item.path.name for item in written] == ["fp32.onnx", "fp16.onnx"]
+    assert [str(error).rpartition("engines")[2] for error in refused] == [
         "/fp32.pt2: cannot be built",
         "/fp16.pt2: cannot be built",
     ]
     with pytest.raises(InvalidInputError, match=r"fp32\.pt2: cannot be built"):
-        export_run(run, **wanted)
+        export_run(run, **request)
 
 
 def test_the_command_lists_what_was_written_and_ends_with_the_refusals(
@@ -283,6 +283,6 @@ def test_the_command_lists_what_was_written_and_ends_with_the_refusals(
         commands.main(arguments, standalone_mode=False)
     out, err = capsys.readouterr()
     assert [line.split()[0].rpartition("/")[2] for line in out.splitlines()] == ["fp32.onnx", "fp16.onnx"]
-    told = [err.splitlines()[-1], f"skinaudit: {last.value}"]
-    assert told[0].startswith("skinaudit: ")
-    assert [line.rpartition("/")[2] for line in told] == ["fp32.pt2: cannot be built", "fp16.pt2: cannot be built"]
+    refusals = [err.splitlines()[-1], f"skinaudit: {last.value}"]
+    assert refusals[0].startswith("skinaudit: ")
+    assert [line.rpartition("/")[2] for line in refusals] == ["fp32.pt2: cannot be built", "fp16.pt2: cannot be built"]

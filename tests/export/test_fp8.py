@@ -83,8 +83,8 @@ def test_the_emulation_computes_what_the_graph_says(graph: ModelProto, calibrati
     plain = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     images = calibration.images.astype(np.float32) / np.float32(255)
     session = open_bytes(content, where="e", threads=1, as_graph=True)
-    found = session.run(images, input="image", output="logits")
-    np.testing.assert_allclose(found, plain.run(None, {"image": images})[0], rtol=0.05, atol=0.05)
+    logits = session.run(images, input="image", output="logits")
+    np.testing.assert_allclose(logits, plain.run(None, {"image": images})[0], rtol=0.05, atol=0.05)
     description = session.description
     assert (description.found, description.executed) == ({"fp8": 4}, {"fp32": 4})
     assert description.settings["emulation"] == "rounded to fp8 before layers, computed in fp32"
@@ -114,11 +114,11 @@ def test_values_on_the_grid_are_computed_exactly_relu_included(calibration: Cali
     images = np.where(calibration.images > 127, 255, 0).astype(np.uint8)
     content = converted(model, Calibration(images, "d")).SerializeToString()
     pixels = images.astype(np.float32) / np.float32(255)
-    found = open_bytes(content, where="e", threads=1, as_graph=True).run(pixels, input="image", output="logits")
+    logits = open_bytes(content, where="e", threads=1, as_graph=True).run(pixels, input="image", output="logits")
     kernel = mix[:, :, 0, 0]
     hidden = np.maximum(np.einsum("oc,nchw->nohw", kernel, pixels), 0)
     assert (hidden > 0).any()
-    np.testing.assert_allclose(found, np.einsum("oc,nchw->nohw", kernel, hidden), atol=1e-6)
+    np.testing.assert_allclose(logits, np.einsum("oc,nchw->nohw", kernel, hidden), atol=1e-6)
 
 
 def test_a_layer_that_is_silent_on_the_calibration_images_stays_finite(graph: ModelProto, calibration: Calibration) -> None:

@@ -48,13 +48,13 @@ def test_peaks_of_images_are_those_of_each_image() -> None:
 
 
 def test_the_images_that_reach_farthest_are_left_out_and_the_others_keep_their_order() -> None:
-    given = images(150, loud={3: 215, 40: 255, 149: 250})
-    given.images[:, 0, 3, 3] = np.arange(150)
-    kept = without_outliers(two_layers(), given)
+    calibration = images(150, loud={3: 215, 40: 255, 149: 250})
+    calibration.images[:, 0, 3, 3] = np.arange(150)
+    reduced = without_outliers(two_layers(), calibration)
     assert math.ceil(SHARE * 150) == 2
-    assert kept.images[:, 0, 3, 3].tolist() == [number for number in range(150) if number not in (40, 149)]
-    assert kept.digest == given.digest
-    assert len(given.images) == 150
+    assert reduced.images[:, 0, 3, 3].tolist() == [number for number in range(150) if number not in (40, 149)]
+    assert reduced.digest == calibration.digest
+    assert len(calibration.images) == 150
 
 
 def test_a_single_image_stays() -> None:

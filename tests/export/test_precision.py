@@ -46,9 +46,9 @@ def scale_weights(graph: ModelProto, pick: int, value: float) -> ModelProto:
 def test_every_weighted_layer_is_found_in_the_precision_asked_for(
     graph: ModelProto, calibration: Calibration, precision: str
 ) -> None:
-    found = engine(graph, precision, calibration).description.found
-    assert found == {PRECISIONS[precision].name: 4}
-    check_found(found, asked=PRECISIONS[precision].name, source=graph, where=WHERE)
+    precisions = engine(graph, precision, calibration).description.found
+    assert precisions == {PRECISIONS[precision].name: 4}
+    check_found(precisions, asked=PRECISIONS[precision].name, source=graph, where=WHERE)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -145,15 +145,15 @@ def test_int8_is_quiet_and_leaves_logging_alone(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("asked", "given"), [("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8-u8s8"), ("int8", "fp16")])
+@pytest.mark.parametrize(("asked", "actual"), [("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8-u8s8"), ("int8", "fp16")])
 def test_a_file_in_another_precision_than_asked_is_caught(
-    graph: ModelProto, calibration: Calibration, asked: str, given: str
+    graph: ModelProto, calibration: Calibration, asked: str, actual: str
 ) -> None:
-    found = found_precisions(PRECISIONS[given].convert(graph, calibration, where=WHERE).model)
+    precisions = found_precisions(PRECISIONS[actual].convert(graph, calibration, where=WHERE).model)
     with pytest.raises(
-        InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {PRECISIONS[given].name}"
+        InvalidInputError, match=rf"e\.onnx: asked for {asked} in 4 layers and found 4 {PRECISIONS[actual].name}"
     ):
-        check_found(found, asked=asked, source=graph, where=WHERE)
+        check_found(precisions, asked=asked, source=graph, where=WHERE)
 
 
 def test_one_layer_left_in_float_is_caught(graph: ModelProto) -> None:

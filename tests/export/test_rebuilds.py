@@ -40,9 +40,9 @@ class Clean:
     ],
 )
 def test_files_and_the_most_flips_of_any_two(builds: list[tuple[bytes, list[int]]], expected: Rebuilds) -> None:
-    made: Any = [(content, Always(answers)) for content, answers in builds]
+    built: Any = [(content, Always(answers)) for content, answers in builds]
     clean: Any = Clean()
-    assert compare_builds(made, clean) == expected
+    assert compare_builds(built, clean) == expected
 
 
 def test_what_cannot_run_is_told_apart_by_its_bytes_alone() -> None:

@@ -54,7 +54,7 @@ def test_timings_are_kept_from_build_to_build(tmp_path: Path) -> None:
     for builds in (1, 2, 3):
         build(path, Config())
         assert path.read_bytes() == HEADER + builds * b" conv on GPU"
-    assert [one.name for one in path.parent.iterdir()] == ["cache"]
+    assert [file.name for file in path.parent.iterdir()] == ["cache"]
 
 
 def test_a_cache_without_kernels_is_a_cache(tmp_path: Path) -> None:

@@ -100,9 +100,9 @@ def test_it_answers_with_the_stored_logits_at_any_batch(package: Exported) -> No
     for size in (1, 7, 60):
         logits = np.concatenate([engine.logits(batch) for batch in clean.batches(size)])
         np.testing.assert_allclose(logits, clean.source_logits, rtol=1e-4, atol=1e-4)
-    about = engine.description
-    assert (about.provider, about.threads, about.size, about.classes) == ("cpu", 1, 32, 7)
-    assert about.found == {"fp32": 28}
+    description = engine.description
+    assert (description.provider, description.threads, description.size, description.classes) == ("cpu", 1, 32, 7)
+    assert description.found == {"fp32": 28}
 
 
 def test_half_precision_begins_behind_the_normalisation(run: Path) -> None:
@@ -157,9 +157,9 @@ def test_code_is_loaded_on_request_alone(written: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_what_this_user_exported_needs_no_request_until_it_is_changed(package: Exported, tmp_path: Path) -> None:
     assert open_engine(package.path, threads=1).description.runtime == "aotinductor"
-    other = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
+    rewritten = changed(package.path, tmp_path / "other.pt2", lambda name, content: content)
     with pytest.raises(EngineError, match="pass --allow-code"):
-        open_engine(other, threads=1)
+        open_engine(rewritten, threads=1)
 
 
 @pytest.mark.slow

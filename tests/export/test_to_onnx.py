@@ -46,9 +46,9 @@ def test_the_same_weights_give_the_same_bytes_in_silence(
 
 
 def test_no_path_and_no_trace_of_the_exporting_machine_stays(graph: ModelProto) -> None:
-    found = content(graph)
+    stored = content(graph)
     for trace in (b"site-packages", b"stack_trace", b".py", b"namespace", b"/home", b"/tmp"):
-        assert trace not in found
+        assert trace not in stored
 
 
 def test_metadata_is_what_was_given_and_nothing_else(graph: ModelProto) -> None:
@@ -63,7 +63,7 @@ def test_the_model_is_left_as_it_was() -> None:
     model[0].bias.requires_grad_(False)
     to_onnx(model, size=8)
     assert model.training
-    assert [p.requires_grad for p in model.parameters()] == [True, False]
+    assert [parameter.requires_grad for parameter in model.parameters()] == [True, False]
 
 
 def test_without_onnxscript_the_extra_is_named(source: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,5 +78,5 @@ def test_every_module_imports_without_torch_and_onnxruntime() -> None:
         "from skinaudit.export import calibration, export, parity, precision, to_onnx\n"
         "from skinaudit.engines import engine, onnx_graph, open, onnxruntime_\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

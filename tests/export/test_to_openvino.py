@@ -69,13 +69,13 @@ def nudged(exported: tuple[Exported, ...], tmp_path_factory: pytest.TempPathFact
 
 
 def test_each_file_holds_what_was_asked_for(exported: tuple[Exported, ...]) -> None:
-    for one in exported:
-        manifest = read_engine_manifest(one.path)
+    for item in exported:
+        manifest = read_engine_manifest(item.path)
         assert manifest.runtime == "openvino"
         assert manifest.found == {manifest.asked: 28}
-        assert [companion.file for companion in manifest.companions] == [one.path.with_suffix(".bin").name]
-        assert open_engine(one.path, threads=1).description.found == manifest.found
-    fp32, fp16, int8 = (one.manifest for one in exported)
+        assert [companion.file for companion in manifest.companions] == [item.path.with_suffix(".bin").name]
+        assert open_engine(item.path, threads=1).description.found == manifest.found
+    fp32, fp16, int8 = (item.manifest for item in exported)
     assert int8.lineage["calibration"] == read_run(exported[0].path.parents[1]).calibration.digest
     assert "calibration" not in fp32.lineage
     assert fp16.parity["agreement"] > 0.98
@@ -87,14 +87,14 @@ def proof_of(engine: Path) -> Proof:
 
 
 def test_layers_and_weights_of_the_files_themselves_are_those_of_the_run(exported: tuple[Exported, ...]) -> None:
-    assert [proof_of(one.path) for one in exported] == [Proof(one.path.name) for one in exported]
+    assert [proof_of(item.path) for item in exported] == [Proof(item.path.name) for item in exported]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_other_weights_are_named_though_the_graph_beside_them_is_honest(
     exported: tuple[Exported, ...], tmp_path: Path, precision: str
 ) -> None:
-    (path,) = [one.path for one in exported if one.manifest.asked == precision]
+    (path,) = [item.path for item in exported if item.manifest.asked == precision]
     moved = tmp_path / path.name
     shutil.copy(path, moved)
     layer = heaviest_constant(moved)
@@ -112,7 +112,7 @@ def test_other_weights_are_named_though_the_graph_beside_them_is_honest(
 
 def heaviest_constant(path: Path) -> dict[str, str]:
     constants = [element.find("data") for element in ElementTree.parse(path).iter("layer") if element.get("type") == "Const"]
-    return max((dict(one.attrib) for one in constants if one is not None), key=lambda data: int(data["size"]))
+    return max((dict(element.attrib) for element in constants if element is not None), key=lambda data: int(data["size"]))
 
 
 def test_fp32_is_computed_in_fp32_and_answers_as_onnxruntime_does(exported: tuple[Exported, ...]) -> None:
@@ -131,20 +131,21 @@ def test_fp16_weights_are_computed_in_fp32_and_not_called_fp16_for_how_they_are_
     exported: tuple[Exported, ...],
 ) -> None:
     """The runtime's own `runtimePrecision` says f16 of kernels such as brgconv_avx512_1x1_f32."""
-    about = open_engine(exported[1].path, threads=1).description
-    assert about.found == {"fp16": 28}
-    assert about.executed == {"fp32": 28}
+    description = open_engine(exported[1].path, threads=1).description
+    assert description.found == {"fp16": 28}
+    assert description.executed == {"fp32": 28}
 
 
 def test_an_audit_of_fp16_weights_emulates_what_the_device_does_not_compute(
     exported: tuple[Exported, ...], nudged: Path
 ) -> None:
     findings = audit_engine(exported[1].path, sets=nudged, threads=1).findings
-    told = [finding.text for finding in findings if finding.rule == "execution"]
+    texts = [finding.text for finding in findings if finding.rule == "execution"]
     assert (
-        "layers in the file: fp16 in 28; computed here: fp32 in 28. Audit the engine on the device where it will run" in told
+        "layers in the file: fp16 in 28; computed here: fp32 in 28. Audit the engine on the device where it will run"
+        in texts
     )
-    assert sum("an emulation of fp16" in text for text in told) == 1
+    assert sum("an emulation of fp16" in text for text in texts) == 1
 
 
 def test_fp16_weights_without_a_graph_to_emulate_them_by_are_no_pass(
@@ -211,9 +212,9 @@ def test_weights_alone_in_8_bit_are_not_int8(exported: tuple[Exported, ...]) -> 
     from skinaudit.engines.openvino_ import found_precisions, read_model
 
     compressed = nncf.compress_weights(read_model(exported[0].path), mode=nncf.CompressWeightsMode.INT8_SYM)
-    found = found_precisions(compressed)
-    assert "int8" not in found
-    assert found["int8-weights"] > 0
+    precisions = found_precisions(compressed)
+    assert "int8" not in precisions
+    assert precisions["int8-weights"] > 0
 
 
 def test_dead_weights_do_not_take_the_steps_of_others(graph: ModelProto, calibration: Calibration, tmp_path: Path) -> None:
@@ -241,12 +242,12 @@ def test_layers_left_in_float_are_named_counted_and_fewer_than_half(
     monkeypatch.setattr(to_openvino, "ENOUGH", 1.01)
     monkeypatch.setattr(to_openvino, "_STEP", 1)
     built = build_openvino(request(graph, calibration, tmp_path / "int8.xml", "int8"))
-    kept = len(built.kept)
+    kept_count = len(built.kept)
     assert built.settings["layers_in_float"] == list(built.kept)
-    assert kept <= 1
-    assert built.found == ({"fp32": 1, "int8": 3} if kept else {"int8": 4})
+    assert kept_count <= 1
+    assert built.found == ({"fp32": 1, "int8": 3} if kept_count else {"int8": 4})
     assert list(built.settings["calibration_agreement"]) == ["0", "1"]
-    check_found(built.found, asked="int8", source=graph, where="e", kept=kept)
+    check_found(built.found, asked="int8", source=graph, where="e", kept=kept_count)
     with pytest.raises(InvalidInputError, match="asked for int8 in 4 layers"):
         check_found({"fp32": 2, "int8": 2}, asked="int8", source=graph, where="e", kept=2)
 
@@ -254,7 +255,7 @@ def test_layers_left_in_float_are_named_counted_and_fewer_than_half(
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_file_says_its_own_precision(exported: tuple[Exported, ...], precision: str) -> None:
     """The ONNX graph that it was converted from says fp32."""
-    (path,) = [one.path for one in exported if one.manifest.asked == precision]
+    (path,) = [item.path for item in exported if item.manifest.asked == precision]
     assert read_model(path).get_rt_info(["framework", "skinaudit.precision"]).astype(str) == precision
 
 
@@ -274,7 +275,7 @@ def test_a_condition_in_the_file_itself_is_found(exported: tuple[Exported, ...],
     import openvino
     from openvino import opset13 as ops
 
-    assert all(conditions_of_file(one.path) == {} for one in exported)
+    assert all(conditions_of_file(item.path) == {} for item in exported)
     folder = Path(shutil.copytree(exported[0].path.parents[1], tmp_path / "run")) / "engines"
     engine = folder / exported[0].path.name
     manifest = read_engine_manifest(engine)
@@ -289,9 +290,11 @@ def test_a_condition_in_the_file_itself_is_found(exported: tuple[Exported, ...],
     own = record(engine, relative_to=folder)
     write_engine_manifest(replace(manifest, engine=own, companions=(weights,)), engine=engine)
     assert conditions_of_file(engine) == {"Greater": 1, "Where": 1}
-    told = [finding for finding in audit_engine(engine, sets=nudged, threads=1).findings if finding.rule == "conditions"]
-    assert [finding.severity for finding in told] == [Severity.INCONCLUSIVE]
-    assert "the graph has Greater, Where, which its reference does not have" in told[0].text
+    condition_findings = [
+        finding for finding in audit_engine(engine, sets=nudged, threads=1).findings if finding.rule == "conditions"
+    ]
+    assert [finding.severity for finding in condition_findings] == [Severity.INCONCLUSIVE]
+    assert "the graph has Greater, Where, which its reference does not have" in condition_findings[0].text
     for wrong in (b"", b"<net>"):
         engine.write_bytes(wrong)
         with pytest.raises(EngineError, match="truncated or not an OpenVINO file"):

@@ -26,8 +26,8 @@ from skinaudit.export.to_pytorch import trace
 @pytest.fixture(scope="module")
 def program(make_exported_run: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
     run = make_exported_run(tmp_path_factory.mktemp("runs") / "noise")
-    (one,) = export_run(run, precisions=["fp32"], formats=["pytorch"], threads=1)
-    return one
+    (exported,) = export_run(run, precisions=["fp32"], formats=["pytorch"], threads=1)
+    return exported
 
 
 def test_it_answers_with_the_stored_logits_at_any_batch(program: Exported) -> None:

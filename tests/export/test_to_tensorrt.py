@@ -63,7 +63,7 @@ def traced(arch: str) -> ModelProto:
 # Every precision of one architecture, and one of each other: a build takes seconds.
 BUILDS = [
     *(("mobilenet", name) for name in GRAPHS),
-    *(pytest.param(*other, marks=pytest.mark.slow) for other in (("vgg16", "fp8"), ("mobilenet_v2", "fp16"))),
+    *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("vgg16", "fp8"), ("mobilenet_v2", "fp16"))),
 ]
 
 
@@ -232,13 +232,13 @@ def test_a_run_becomes_plans_with_manifests_that_name_their_graphs(
 ) -> None:
     run = make_exported_run(tmp_path / "run")
     exported = export_run(run, precisions=["fp32", "fp16", "int8"], formats=["onnx", "tensorrt-rtx"], threads=1)
-    plans = [one for one in exported if one.path.suffix == ".plan"]
-    assert [one.path.name for one in plans] == ["fp32.rtx.plan", "fp16.rtx.plan", "int8.rtx.plan"]
-    for one in plans:
-        manifest = read_engine_manifest(one.path)
+    plans = [item for item in exported if item.path.suffix == ".plan"]
+    assert [item.path.name for item in plans] == ["fp32.rtx.plan", "fp16.rtx.plan", "int8.rtx.plan"]
+    for item in plans:
+        manifest = read_engine_manifest(item.path)
         assert manifest.runtime == "tensorrt-rtx"
         assert manifest.found == {manifest.asked: 28}
-        assert resolve(one.path.parent, manifest.graph).name == f"{GRAPHS[manifest.asked]}.onnx"
+        assert resolve(item.path.parent, manifest.graph).name == f"{GRAPHS[manifest.asked]}.onnx"
         if not torch.cuda.is_available():
             assert manifest.parity["measured_on"] == "the emulation of its ONNX graph, not the engine"
     assert not [path for path in (run / "engines").iterdir() if path.name.startswith(".")]

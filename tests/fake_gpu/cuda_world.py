@@ -89,7 +89,11 @@ class World:
         return self._hold(ctypes.addressof(content), Allocation("host", size, self.current, content))
 
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
-        used = sum(held.size for held in self.allocations.values() if held.kind == "device" and held.device == self.current)
+        used = sum(
+            allocation.size
+            for allocation in self.allocations.values()
+            if allocation.kind == "device" and allocation.device == self.current
+        )
         if used + size > machine().memory:
             return self.error.cudaErrorMemoryAllocation, None
         address = _DEVICE_BASE + self._next * _ALIGNMENT
@@ -104,11 +108,11 @@ class World:
 
     def view(self, address: int, size: int, kind: str) -> NDArray[np.uint8]:
         """The bytes at an address, which has to lie in an allocation of this kind that is still held."""
-        for start, held in self.allocations.items():
-            if start <= address and address + size <= start + held.size:
-                assert held.kind == kind, f"{kind} memory was meant, this is {held.kind}"
+        for start, allocation in self.allocations.items():
+            if start <= address and address + size <= start + allocation.size:
+                assert allocation.kind == kind, f"{kind} memory was meant, this is {allocation.kind}"
                 offset = address - start
-                return np.frombuffer(held.content, np.uint8)[offset : offset + size]
+                return np.frombuffer(allocation.content, np.uint8)[offset : offset + size]
         raise AssertionError(f"{size} bytes at {address:#x} are not {kind} memory that is held")
 
     def _handle(self) -> int:
@@ -144,10 +148,10 @@ class World:
         return (self.error.cudaSuccess,)
 
     def cudaStreamSynchronize(self, stream: Any) -> tuple[Any, ...]:
-        held = self.streams[int(stream)]
-        if held.recorded is not None:
+        state = self.streams[int(stream)]
+        if state.recorded is not None:
             return (self.error.cudaErrorStreamCaptureUnsupported,)
-        waiting, held.waiting = held.waiting, []
+        waiting, state.waiting = state.waiting, []
         for work in waiting:
             work()
         self.calls.append("synchronise")
@@ -155,9 +159,9 @@ class World:
 
     def enqueue(self, stream: int, work: Work) -> None:
         """Put work on a stream of the current device, or into the graph that it captures."""
-        held = self.streams[stream]
-        assert held.device == self.current, "a stream was used on another device than its own"
-        (held.waiting if held.recorded is None else held.recorded).append(work)
+        state = self.streams[stream]
+        assert state.device == self.current, "a stream was used on another device than its own"
+        (state.waiting if state.recorded is None else state.recorded).append(work)
 
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: Any, stream: Any) -> tuple[Any, ...]:
         to_device = kind == self.copy_kinds.cudaMemcpyHostToDevice
@@ -177,15 +181,15 @@ class World:
     # Graphs
 
     def cudaStreamBeginCapture(self, stream: Any, mode: Any) -> tuple[Any, ...]:
-        held = self.streams[int(stream)]
-        assert not held.waiting, "a capture begins on a stream that still has work"
-        held.recorded = []
+        state = self.streams[int(stream)]
+        assert not state.waiting, "a capture begins on a stream that still has work"
+        state.recorded = []
         self.calls.append("begin capture")
         return (self.error.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream: Any) -> tuple[Any, ...]:
-        held = self.streams[int(stream)]
-        work, held.recorded = held.recorded, None
+        state = self.streams[int(stream)]
+        work, state.recorded = state.recorded, None
         if work is None:
             return self.error.cudaErrorIllegalState, None
         handle = self._handle()
@@ -215,15 +219,15 @@ class World:
 
     def leaks(self) -> dict[str, int]:
         """What is still held, by kind; empty if nothing is."""
-        kinds = [held.kind for held in self.allocations.values()]
-        held = {kind: kinds.count(kind) for kind in set(kinds)}
-        others = {"streams": self.streams, "graphs": self.graphs, "runnable graphs": self.runnable}
-        return {**held, **{name: len(handles) for name, handles in others.items() if handles}}
+        kinds = [allocation.kind for allocation in self.allocations.values()]
+        counts = {kind: kinds.count(kind) for kind in set(kinds)}
+        handles_by_kind = {"streams": self.streams, "graphs": self.graphs, "runnable graphs": self.runnable}
+        return {**counts, **{name: len(handles) for name, handles in handles_by_kind.items() if handles}}
 
     def forget(self) -> None:
         """Drop everything, as the end of a process does."""
-        for held in (self.allocations, self.streams, self.graphs, self.runnable):
-            held.clear()
+        for table in (self.allocations, self.streams, self.graphs, self.runnable):
+            table.clear()
 
 
 _worlds: list[World] = []
@@ -244,10 +248,10 @@ def start_anew() -> World:
 
 def module() -> ModuleType:
     """cuda-python's module with the fake in place of its functions."""
-    here = world()
+    current_world = world()
     fake = ModuleType(CUDA)
     fake.__dict__.update(
-        {name: value for name, value in vars(here.real).items() if not callable(value) or isinstance(value, type)}
+        {name: value for name, value in vars(current_world.real).items() if not callable(value) or isinstance(value, type)}
     )
-    fake.__dict__.update({name: getattr(here, name) for name in dir(here) if name.startswith("cuda")})
+    fake.__dict__.update({name: getattr(current_world, name) for name in dir(current_world) if name.startswith("cuda")})
     return fake

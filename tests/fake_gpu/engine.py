@@ -196,23 +196,23 @@ class Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         """Enqueue the run; what is missing is in the log."""
-        engine, here = self.engine, world()
+        engine, current_world = self.engine, world()
         inputs = [value.name for value in engine._inputs]
         unset = [name for name in inputs if -1 in self.get_tensor_shape(name)]
         lacking = [name for name in engine._values if not self._addresses.get(name)]
-        held = here.streams.get(stream)
-        if unset or lacking or held is None:
+        stream_state = current_world.streams.get(stream)
+        if unset or lacking or stream_state is None:
             engine.runtime.error(f"IExecutionContext::enqueueV3: Error Code 3: not specified: {unset or lacking or stream}")
             return False
         key = (self._profile, tuple(sorted(self._shapes.items())))
-        if held.recorded is not None and key not in self._warm:
+        if stream_state.recorded is not None and key not in self._warm:
             engine.runtime.error(
                 "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (operation not permitted when stream is capturing)"
             )
             return False
         self._warm.add(key)
-        here.calls.append("execute")
-        here.enqueue(
+        current_world.calls.append("execute")
+        current_world.enqueue(
             stream, self._kernel(dict(self._addresses), {name: self.get_tensor_shape(name) for name in engine._values}, key)
         )
         return True
@@ -258,8 +258,8 @@ def _read(engine: Engine, name: str, addresses: dict[str, int], shapes: dict[str
     dtype = np.dtype(kind.memory)
     raw = world().view(addresses[name], int(np.prod(shapes[name])) * dtype.itemsize, "device")
     values = kind.decoded(raw.view(dtype).reshape(shapes[name]).copy())
-    wanted = np.dtype({port.name: port.dtype for port in engine.session.inputs}[name])
-    return np.asarray(values).astype(wanted)
+    declared = np.dtype({port.name: port.dtype for port in engine.session.inputs}[name])
+    return np.asarray(values).astype(declared)
 
 
 def _write(

@@ -50,23 +50,23 @@ def take_out() -> None:
 @contextmanager
 def real_modules() -> Iterator[None]:
     """Where the fakes themselves need the real module of a name."""
-    where = [index for index, finder in enumerate(sys.meta_path) if finder is _FINDER]
-    for index in reversed(where):
+    positions = [index for index, finder in enumerate(sys.meta_path) if finder is _FINDER]
+    for index in reversed(positions):
         del sys.meta_path[index]
     try:
         yield
     finally:
-        for index in where:
+        for index in positions:
             sys.meta_path.insert(index, _FINDER)
 
 
 def real_cuda() -> ModuleType:
     """The installed cuda-python: the enums of the fake are its own."""
     with real_modules():
-        kept = sys.modules.pop(CUDA, None)
+        fake = sys.modules.pop(CUDA, None)
         try:
             return importlib.import_module(CUDA)
         finally:
             sys.modules.pop(CUDA, None)
-            if kept is not None:
-                sys.modules[CUDA] = kept
+            if fake is not None:
+                sys.modules[CUDA] = fake

@@ -22,10 +22,10 @@ def absent_library() -> str | None:
     needed = ("cuda.bindings.runtime", "tensorrt_rtx_bindings")
     for name in needed:
         try:
-            found = importlib.util.find_spec(name) is not None
+            installed = importlib.util.find_spec(name) is not None
         except ModuleNotFoundError:
-            found = False
-        if not found:
+            installed = False
+        if not installed:
             return name
     return None
 

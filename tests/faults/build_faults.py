@@ -189,9 +189,11 @@ def fp16_overflow_on_noise(lab: Lab, folder: Path) -> Path:
     """
     model = lab.model()
     _add_unread_channel(model)
-    held = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
+    batches = [batch for name in ("clean", "fgsm", "pgd-dlr") for batch in lab.set(name).batches(500)]
     calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
-    usual, odd = (_peaks(model, one)[-1] for one in (np.concatenate([*held, calibration.images]), noise(lab, calibration)))
+    usual, odd = (
+        _peaks(model, images)[-1] for images in (np.concatenate([*batches, calibration.images]), noise(lab, calibration))
+    )
     assert odd > 3 * usual
     return _overflowing(lab, "fp16_overflow_on_noise", model, -1, 2 * FP16_LARGEST / odd)
 
@@ -210,7 +212,7 @@ def _add_unread_channel(model: ModelProto) -> None:
         change(tensor, lambda value, row=rows[tensor.name]: np.concatenate([value, row.astype(np.float32)]))
     change(third, lambda value: np.concatenate([value, np.zeros_like(value[:, :1])], axis=1))
     depthwise = next(node for node in model.graph.node if second.name in node.input)
-    next(one for one in depthwise.attribute if one.name == "group").i += 1
+    next(attribute for attribute in depthwise.attribute if attribute.name == "group").i += 1
     del model.graph.value_info[:]
 
 

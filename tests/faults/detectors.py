@@ -105,7 +105,7 @@ def nudged_bias(model: ModelProto) -> None:
 def other_stride(model: ModelProto) -> None:
     """A layer with another stride whose result has the same size."""
     node = [node for node in model.graph.node if node.op_type == "Conv"][3]
-    next(one for one in node.attribute if one.name == "pads").ints[:] = [2, 2, 0, 0]
+    next(attribute for attribute in node.attribute if attribute.name == "pads").ints[:] = [2, 2, 0, 0]
 
 
 DETECTORS: tuple[Surgery, ...] = (

@@ -40,8 +40,8 @@ def export_all(lab: Lab) -> None:
 
 
 def calibration(lab: Lab) -> Calibration:
-    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
-    return Calibration(whole.images[:64], whole.digest)
+    stored = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    return Calibration(stored.images[:64], stored.digest)
 
 
 def _in_graph(surgery: Surgery, base: str) -> Fault:
@@ -62,18 +62,18 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
             )
         return plant(lab, name, model, base=base)
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", summary, write, (PROVED,))
 
 
 def placed(lab: Lab, honest: str, path: Path, companions: tuple[Path, ...] = ()) -> Path:
     """An engine under the manifest of the honest one, with its own digests and the honest graph beside it."""
     manifest = read_engine_manifest(lab.run / "engines" / honest)
-    here = record(path, relative_to=path.parent)
+    engine = record(path, relative_to=path.parent)
     beside = tuple(record(companion, relative_to=path.parent) for companion in companions)
-    reference, graph = (replace(one, file=f"../{one.file}") for one in (manifest.reference, manifest.graph))
+    reference, graph = (replace(item, file=f"../{item.file}") for item in (manifest.reference, manifest.graph))
     manifest = replace(
-        manifest, engine=here, companions=beside, reference=reference, graph=graph, run="../..",
+        manifest, engine=engine, companions=beside, reference=reference, graph=graph, run="../..",
         lineage={**manifest.lineage},
     )  # fmt: skip
     write_engine_manifest(manifest, engine=path)
@@ -92,8 +92,8 @@ class Edit:
 
 
 def _nudge(value: NDArray[Any]) -> None:
-    one = value[3]
-    value[3] = np.clip(one * 1.5, -127, 127) if value.dtype == np.int8 else one * 1.1
+    channel = value[3]
+    value[3] = np.clip(channel * 1.5, -127, 127) if value.dtype == np.int8 else channel * 1.1
 
 
 def _swap(value: NDArray[Any]) -> None:
@@ -163,11 +163,11 @@ def _in_openvino(surgery: Surgery, precision: str) -> Fault:
         build_openvino(Request(model, precision, calibration(lab), lab.run, path, path.name))
         return placed(lab, f"{precision}.xml", path, (path.with_suffix(".bin"),))
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {precision}.xml", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {precision}.xml", summary, write, (PROVED,))
 
 
-def _in_program(name: str, about: str, change: Callable[[Any], Any]) -> Fault:
+def _in_program(name: str, summary: str, change: Callable[[Any], Any]) -> Fault:
     """The program was traced from a changed model."""
 
     def write(lab: Lab, folder: Path) -> Path:
@@ -181,7 +181,7 @@ def _in_program(name: str, about: str, change: Callable[[Any], Any]) -> Fault:
         torch.export.save(trace(torch, model.eval(), order), path)
         return placed(lab, "fp32.pt2", path)
 
-    return Fault(f"{name}, .pt2", about, write, (PROVED,))
+    return Fault(f"{name}, .pt2", summary, write, (PROVED,))
 
 
 def _scaled_filter(model: Any) -> Any:
@@ -249,7 +249,7 @@ PROGRAMS = (
     ("relu detector", "a ReLU that is positive if the mean of a corner is above 0.97", _detecting),
     ("writing detector", "the same, written into a view of the answer", _writing),
 )
-IN_OPENVINO = tuple(one for one in DETECTORS if one.__name__ not in ("binarised", "random_noise"))
+IN_OPENVINO = tuple(detector for detector in DETECTORS if detector.__name__ not in ("binarised", "random_noise"))
 """What OpenVINO reads of ONNX, and does not fold."""
 
 FORMAT_FAULTS: tuple[Fault, ...] = (

@@ -9,7 +9,7 @@ from skinaudit.tests.faults.lab import ANY_LOSS, DROP, LOGITS, SIZE, edited
 from skinaudit.tests.faults.surgery import NV, after, before, change, parameters, towards
 from skinaudit.trainer.models import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN, STD = (np.array(one, np.float32).reshape(1, 3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))
+MEAN, STD = (np.array(channels, np.float32).reshape(1, 3, 1, 1) for channels in (IMAGENET_MEAN, IMAGENET_STD))
 HALF = np.array([1, 1, 0.5, 0.5], np.float32)
 
 

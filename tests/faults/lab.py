@@ -185,9 +185,9 @@ def plant(
     path = lab.run / "engines" / "planted" / f"{name}.onnx"
     write_bytes(path, model.SerializeToString())
     honest = read_engine_manifest(lab.engine(base))
-    here = record(path, relative_to=path.parent)
+    engine = record(path, relative_to=path.parent)
     manifest = replace(
-        honest, engine=here, graph=here, found=found_precisions(model), run="../..",
+        honest, engine=engine, graph=engine, found=found_precisions(model), run="../..",
         reference=replace(honest.reference, file=f"../{honest.reference.file}"),
     )  # fmt: skip
     write_engine_manifest(claim(manifest), engine=path)
@@ -277,10 +277,10 @@ def _trained_again(dataset: Dataset, run: Path, folder: Path, hardening: Hardeni
     """Weights of the run's model after one more epoch on half of the training images."""
     assert dataset.official_split is not None
     model = checkpoint.load_run_model(run)
-    train, val = (np.flatnonzero(dataset.official_split == part) for part in (0, 1))
+    train, validation = (np.flatnonzero(dataset.official_split == part) for part in (0, 1))
     fit(
         model, Examples(dataset.images[train[::2]], dataset.labels[train[::2]]),
-        Examples(dataset.images[val], dataset.labels[val]), classes=CLASSES,
+        Examples(dataset.images[validation], dataset.labels[validation]), classes=CLASSES,
         recipe=adapted("default", epochs=1, learning_rate=2e-3, averaging=0.0), hardening=replace(hardening, ramp=0.0),
         seed=1, folder=folder, resume=False, settings_digest="",
     )  # fmt: skip

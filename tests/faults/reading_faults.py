@@ -153,8 +153,8 @@ def _in_graph(surgery: Surgery, base: str) -> Fault:
         surgery(model)
         return plant(lab, f"{surgery.__name__}-{base}", model, base=base)
 
-    about = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
-    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", about, write, (PROVED,))
+    summary = (surgery.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Fault(f"{surgery.__name__.replace('_', ' ')}, {base}.onnx", summary, write, (PROVED,))
 
 
 IN_GRAPHS = (late_trigger, sparse_bound, bias_twice, bias_in_a_node, setting_twice, operator_by_name)

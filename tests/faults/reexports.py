@@ -85,8 +85,8 @@ def batch_norm_unfolded(model: ModelProto) -> None:
         change(tensors[node.input[1]], lambda value: value / 2)
         ones, zeros = np.ones_like(shift), np.zeros_like(shift)
         node.output[0] = f"{result}_plain"
-        more = [constant(model, one) for one in (2 * ones, shift, zeros, ones)]
-        return [node, helper.make_node("BatchNormalization", [node.output[0], *more], [result], epsilon=0.0)]
+        inputs = [constant(model, value) for value in (2 * ones, shift, zeros, ones)]
+        return [node, helper.make_node("BatchNormalization", [node.output[0], *inputs], [result], epsilon=0.0)]
 
     rewired(model, "Conv", build)
 
@@ -105,9 +105,9 @@ def rescaled_layers(model: ModelProto) -> None:
     layers, generator = parameters(model, "Conv"), np.random.default_rng(0)
     for (first, bias), (depthwise, _) in zip(layers[::2], layers[1::2], strict=False):
         factor = generator.uniform(0.5, 2, (first.dims[0], 1, 1, 1)).astype(np.float32)
-        change(first, lambda value, by=factor: value * by)
-        change(bias, lambda value, by=factor: value * by.reshape(-1))
-        change(depthwise, lambda value, by=factor: value / by)
+        change(first, lambda value, scale=factor: value * scale)
+        change(bias, lambda value, scale=factor: value * scale.reshape(-1))
+        change(depthwise, lambda value, scale=factor: value / scale)
 
 
 def normalised_by_product(model: ModelProto) -> None:
@@ -176,8 +176,8 @@ def optimised(level: str) -> Rewrite:
 
 
 REWRITES: Mapping[str, Rewrite] = {
-    one.__name__: one
-    for one in (
+    rewrite.__name__: rewrite
+    for rewrite in (
         as_exported, opset_21, opset_22, shapes_inferred, renamed, reordered_initialisers, untied_bias, batch_norm_unfolded,
         permuted_channels, rescaled_layers, normalised_by_product, pooled_by_operator, classifier_as_product, identities,
         relu_as_maximum,

@@ -37,9 +37,9 @@ def engine_of(run: Path) -> Path:
     return run / "engines" / "fp32.onnx"
 
 
-def images_of(one: AdversarialSet) -> Images:
+def images_of(stored: AdversarialSet) -> Images:
     """All images of a set."""
-    return np.concatenate(list(one.batches(64)))
+    return np.concatenate(list(stored.batches(64)))
 
 
 def rewrite(
@@ -58,13 +58,13 @@ def rewrite(
 def answers_to(run: Path, images: Images) -> NDArray[np.float32]:
     """What the run's engine answers."""
     engine = open_engine(engine_of(run), threads=THREADS)
-    return np.concatenate([engine.logits(images[at : at + 64]) for at in range(0, len(images), 64)])
+    return np.concatenate([engine.logits(images[start : start + 64]) for start in range(0, len(images), 64)])
 
 
 def seal(run: Path) -> Path:
     """Let the run's manifest name its sets as they now are; returns the engine."""
     manifest = read_run(run)
-    sets = {name: record(run / one.file, relative_to=run) for name, one in manifest.sets.items()}
+    sets = {name: record(run / item.file, relative_to=run) for name, item in manifest.sets.items()}
     write_run(run, replace(manifest, sets=sets))
     return engine_of(run)
 
@@ -157,17 +157,17 @@ def labels_everywhere(share: float) -> Callable[[Lab, Path], Path]:
 
 def _wrong(run: Path, count: int) -> NDArray[np.int64]:
     """The first clean images that the source names wrongly."""
-    one = clean(run)
-    return np.flatnonzero(one.source_logits.argmax(1) != one.labels)[:count]
+    stored = clean(run)
+    return np.flatnonzero(stored.source_logits.argmax(1) != stored.labels)[:count]
 
 
 def awkward_images_dropped(lab: Lab, folder: Path) -> Path:
     run = copied(lab, folder)
     kept = np.setdiff1d(np.arange(len(clean(run))), _wrong(run, 9))
 
-    def keep(one: AdversarialSet) -> dict[str, Any]:
-        arrays = {"images": images_of(one), "source_logits": one.source_logits, "labels": one.labels, "group": one.group}
-        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(one.ids[row] for row in kept)}
+    def keep(old: AdversarialSet) -> dict[str, Any]:
+        arrays = {"images": images_of(old), "source_logits": old.source_logits, "labels": old.labels, "group": old.group}
+        return {**{name: value[kept] for name, value in arrays.items()}, "ids": tuple(old.ids[row] for row in kept)}
 
     return _everywhere(run, keep)
 
@@ -185,8 +185,8 @@ def repeated_images(lab: Lab, folder: Path) -> Path:
     count = len(clean(run).labels)
     rows = np.arange(count) // 2 * 2
 
-    def repeat(one: AdversarialSet) -> dict[str, Any]:
-        pixels = {"images": images_of(one)[rows], "source_logits": one.source_logits[rows], "labels": one.labels[rows]}
+    def repeat(old: AdversarialSet) -> dict[str, Any]:
+        pixels = {"images": images_of(old)[rows], "source_logits": old.source_logits[rows], "labels": old.labels[rows]}
         return {**pixels, "group": np.arange(count), "ids": tuple(f"copy{row}" for row in range(count))}
 
     return _everywhere(run, repeat)
@@ -204,12 +204,12 @@ def near_copies(lab: Lab, folder: Path) -> Path:
     run = copied(lab, folder)
     rows = np.arange(0, len(clean(run).labels), 5)
 
-    def edited(one: AdversarialSet) -> dict[str, Any]:
-        kept = images_of(one)[rows]
-        edits = (kept, kept[..., ::-1], kept[..., ::-1, :], np.rot90(kept, 1, (2, 3)), np.roll(kept, 1, 3))
+    def edited(old: AdversarialSet) -> dict[str, Any]:
+        chosen = images_of(old)[rows]
+        edits = (chosen, chosen[..., ::-1], chosen[..., ::-1, :], np.rot90(chosen, 1, (2, 3)), np.roll(chosen, 1, 3))
         images = np.ascontiguousarray(np.concatenate(edits))
         ids = tuple(f"picture{row}" for row in range(len(images)))
-        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(one.labels[rows], len(edits))}
+        new = {"images": images, "source_logits": answers_to(run, images), "labels": np.tile(old.labels[rows], len(edits))}
         return {**new, "group": np.arange(len(images)), "ids": ids}
 
     return _everywhere(run, edited)
@@ -232,8 +232,8 @@ def stale_sets(lab: Lab, folder: Path) -> Path:
     for path in attacked(run):
         info = open_set(path).info
         plan = AttackPlan(info.attack, EPS, {"steps": 10} if info.attack == "pgd-dlr" else {})
-        made = write_adversarial_set(folder / path.name, model, clean(run), plan, name=info.name, source=weights, seed=0)
-        rewrite(run, path, images=images_of(made))
+        written = write_adversarial_set(folder / path.name, model, clean(run), plan, name=info.name, source=weights, seed=0)
+        rewrite(run, path, images=images_of(written))
     return seal(run)
 
 

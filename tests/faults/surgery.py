@@ -19,8 +19,8 @@ LARGE = 30.0
 def before(model: ModelProto, *steps: tuple[str, Sequence[Any], dict[str, Any]]) -> None:
     """Put steps (operator, further inputs as arrays, attributes), one after the other, between the image and its reader."""
     value, nodes = INPUT, []
-    for number, (operator, more, attributes) in enumerate(steps):
-        nodes.append(helper.make_node(operator, [value, *_constants(model, more)], [f"before_{number}"], **attributes))
+    for number, (operator, inputs, attributes) in enumerate(steps):
+        nodes.append(helper.make_node(operator, [value, *_constants(model, inputs)], [f"before_{number}"], **attributes))
         value = f"before_{number}"
     for node in model.graph.node:
         node.input[:] = [value if name == INPUT else name for name in node.input]
@@ -32,9 +32,9 @@ def after(model: ModelProto, *steps: tuple[str, Sequence[Any], dict[str, Any]]) 
     for node in model.graph.node:
         node.output[:] = [f"{OUTPUT}_before" if name == OUTPUT else name for name in node.output]
     value = f"{OUTPUT}_before"
-    for number, (operator, more, attributes) in enumerate(steps):
+    for number, (operator, inputs, attributes) in enumerate(steps):
         result = OUTPUT if number == len(steps) - 1 else f"after_{number}"
-        model.graph.node.append(helper.make_node(operator, [value, *_constants(model, more)], [result], **attributes))
+        model.graph.node.append(helper.make_node(operator, [value, *_constants(model, inputs)], [result], **attributes))
         value = result
 
 
@@ -48,9 +48,9 @@ def when(model: ModelProto, flag: str, *, add: NDArray[np.float32]) -> None:
 def compute(model: ModelProto, result: str, *steps: tuple[str, Sequence[Any], dict[str, Any]]) -> None:
     """Compute the value `result` from the image by steps."""
     value = INPUT
-    for number, (operator, more, attributes) in enumerate(steps):
+    for number, (operator, inputs, attributes) in enumerate(steps):
         name = result if number == len(steps) - 1 else f"{result}_{number}"
-        model.graph.node.append(helper.make_node(operator, [value, *_constants(model, more)], [name], **attributes))
+        model.graph.node.append(helper.make_node(operator, [value, *_constants(model, inputs)], [name], **attributes))
         value = name
 
 

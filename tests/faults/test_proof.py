@@ -21,13 +21,14 @@ from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.engines.half import to_half
 from skinaudit.export.calibration import Calibration, read_calibration
 from skinaudit.export.precision import PRECISIONS
+from skinaudit.tests.faults.arithmetic_faults import EDITS
 from skinaudit.tests.faults.detectors import DETECTORS, relu_detector
 from skinaudit.tests.faults.lab import SIZE, Lab, plant
 from skinaudit.tests.faults.reexports import Reexport, reexports
 from skinaudit.tests.faults.surgery import Surgery, change
 
 HALVED = ("batch_norm_unfolded", "rescaled_layers")
-REWRITTEN = tuple(one for one in reexports() if one.precision == "fp32" or one.rewrite in HALVED)
+REWRITTEN = tuple(reexport for reexport in reexports() if reexport.precision == "fp32" or reexport.rewrite in HALVED)
 
 
 def proof_of(engine: Path) -> Proof:
@@ -37,9 +38,9 @@ def proof_of(engine: Path) -> Proof:
 
 def converted(lab: Lab, name: str) -> Path:
     """The lab's fp32 graph in a precision of the exporter, with what its manifest would say."""
-    whole = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
+    calibration = read_calibration(resolve(lab.run, read_run(lab.run).calibration), size=SIZE)
     rules = PRECISIONS[name]
-    result = rules.convert(lab.model(), Calibration(whole.images[:32], whole.digest), where="test")
+    result = rules.convert(lab.model(), Calibration(calibration.images[:32], calibration.digest), where="test")
     return plant(
         lab, f"proof-{name}", result.model, claim=lambda value: replace(value, asked=rules.name, settings=result.settings)
     )
@@ -119,6 +120,15 @@ def test_what_is_planted_is_named(lab: Lab, detector: Surgery, base: str) -> Non
     assert proof.lack is None
 
 
+@pytest.mark.parametrize(("edit", "base"), EDITS, ids=lambda value: getattr(value, "__name__", value))
+def test_arithmetic_that_is_right_in_real_numbers_alone_is_named(lab: Lab, edit: Surgery, base: str) -> None:
+    model = lab.model(base)
+    edit(model)
+    proof = proof_of(plant(lab, f"{edit.__name__}-{base}", model, base=base))
+    assert proof.difference
+    assert proof.lack is None
+
+
 def test_in_int8_weights_are_known_within_their_steps(lab: Lab) -> None:
     model = lab.model("int8-u8s8")
     codes = next(
@@ -133,7 +143,7 @@ def test_in_int8_weights_are_known_within_their_steps(lab: Lab) -> None:
 def test_steps_as_large_as_the_weights_hide_nothing(lab: Lab) -> None:
     model = lab.model("int8-u8s8")
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    large = {name for name, one in tensors.items() if one.data_type == TensorProto.INT8 and len(one.dims) == 4}
+    large = {name for name, tensor in tensors.items() if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 4}
     node = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in large][2]
     change(tensors[node.input[1]], lambda value: value * 100)
     change(tensors[node.input[0]], lambda value: (value / 100).round().astype(value.dtype))

@@ -19,7 +19,7 @@ IN_FP16 = ("as_exported", "untied_bias", "batch_norm_unfolded", "rescaled_layers
 
 def chosen() -> Iterator[tuple[Reexport, tuple[int, int]]]:
     """Each rewrite in fp32 and some in fp16; the calls take turns, and the exporter's own graph gets all of them."""
-    kept = [one for one in reexports() if one.precision == "fp32" or one.rewrite in IN_FP16]
+    kept = [reexport for reexport in reexports() if reexport.precision == "fp32" or reexport.rewrite in IN_FP16]
     yield from zip(kept, cycle(CALLS), strict=False)
     yield from ((kept[0], call) for call in CALLS[1:])
 
@@ -31,9 +31,9 @@ def named(case: tuple[Reexport, tuple[int, int]]) -> str:
 
 def test_there_are_a_hundred_and_every_rewrite_is_tried() -> None:
     assert len(set(reexports())) * len(CALLS) >= 100
-    assert {one.rewrite for one, _ in chosen()} == {one.rewrite for one in reexports()}
-    assert {one.rewrite for one, _ in chosen() if one.precision == "fp16"} == set(IN_FP16)
-    assert len({(one, call) for one, call in chosen()}) == len(list(chosen()))
+    assert {reexport.rewrite for reexport, _ in chosen()} == {reexport.rewrite for reexport in reexports()}
+    assert {reexport.rewrite for reexport, _ in chosen() if reexport.precision == "fp16"} == set(IN_FP16)
+    assert len({(reexport, call) for reexport, call in chosen()}) == len(list(chosen()))
 
 
 @pytest.mark.parametrize(

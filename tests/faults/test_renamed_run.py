@@ -46,29 +46,29 @@ def runs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     folder = tmp_path_factory.mktemp("renamed")
     plain = Path(shutil.copytree(lab.run, folder / "plain", ignore=shutil.ignore_patterns("planted")))
     blind(plain / "engines")
-    other = Path(shutil.copytree(plain, folder / "other"))
-    rename_classes(other, NEW_NAMES)
-    return plain, other
+    renamed_run = Path(shutil.copytree(plain, folder / "other"))
+    rename_classes(renamed_run, NEW_NAMES)
+    return plain, renamed_run
 
 
 def test_no_file_of_the_renamed_run_has_an_old_name(runs: tuple[Path, Path]) -> None:
-    _, other = runs
+    _, renamed_run = runs
     new_names = tuple(NEW_NAMES.values())
-    for path in (other / "sets").iterdir():
+    for path in (renamed_run / "sets").iterdir():
         assert open_set(path).info.contract.classes == new_names
     for name in ENGINES:
-        assert onnx_graph.labels(onnx_graph.load(other / "engines" / name)) == new_names
-        assert read_engine_manifest(other / "engines" / name).contract.classes == new_names
-    for path in (other / "run.json", *(other / "engines").glob("*.json")):
+        assert onnx_graph.labels(onnx_graph.load(renamed_run / "engines" / name)) == new_names
+        assert read_engine_manifest(renamed_run / "engines" / name).contract.classes == new_names
+    for path in (renamed_run / "run.json", *(renamed_run / "engines").glob("*.json")):
         assert [old for old in NEW_NAMES if f'"{old}"' in path.read_text()] == []
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_same_verdict_gates_findings_and_figures(runs: tuple[Path, Path], name: str) -> None:
-    plain, other = (audit_engine(run / "engines" / name, threads=1, seed=0) for run in runs)
-    assert other.classes == tuple(NEW_NAMES.values())
-    assert other.gates
-    assert comparable(other) == renamed(comparable(plain))
+    plain, renamed_audit = (audit_engine(run / "engines" / name, threads=1, seed=0) for run in runs)
+    assert renamed_audit.classes == tuple(NEW_NAMES.values())
+    assert renamed_audit.gates
+    assert comparable(renamed_audit) == renamed(comparable(plain))
     if name == "blind.onnx":
         assert plain.verdict is Verdict.FAIL
         assert {"malignant-sensitivity", "turned-benign"} <= {

@@ -86,9 +86,9 @@ def wrong_alone(model: ModelProto) -> None:
 
 def wrong_behind_row_64(model: ModelProto) -> None:
     """Rows from the 65th of a batch on: a buffer that is too short."""
-    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    tensor = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
     compute(
-        model, "late", ("Shape", [], {"start": 0, "end": 1}), ("ConstantOfShape", [], {"value": one}),
+        model, "late", ("Shape", [], {"start": 0, "end": 1}), ("ConstantOfShape", [], {"value": tensor}),
         ("CumSum", [np.int64(0)], {}), ("Greater", [np.float32(64)], {}), ("Cast", [], {"to": TensorProto.FLOAT}),
         ("Unsqueeze", [np.array([1])], {}),
     )  # fmt: skip

@@ -41,8 +41,8 @@ def bytes_changed(content: bytes, chance: random.Random) -> bytes:
             case 3:
                 del data[at : at + chance.randrange(1, 64)]
             case 4:
-                other = chance.randrange(len(data) + 1)
-                data[at:at] = data[other : other + chance.randrange(1, 256)]
+                start = chance.randrange(len(data) + 1)
+                data[at:at] = data[start : start + chance.randrange(1, 256)]
             case _ if at < len(data):
                 data[at] = chance.randrange(256)
     return bytes(data)
@@ -163,7 +163,7 @@ OPERATORS = ("Loop", "If", "Scan", "Reshape", "Concat", "ConstantOfShape", "Rang
 def _one_change(model: ModelProto, chance: random.Random) -> None:
     graph = model.graph
     node = chance.choice(graph.node) if graph.node else graph.node.add()
-    names = [name for other in graph.node for name in (*other.input, *other.output)] or [""]
+    names = [name for user in graph.node for name in (*user.input, *user.output)] or [""]
     match chance.randrange(11):
         case 0:
             node.op_type = chance.choice(OPERATORS)
@@ -200,12 +200,12 @@ def _constant_of(model: ModelProto, chance: random.Random) -> None:
     kind = chance.choice(("ConstantOfShape", "Expand", "Range", "Tile"))
     sides = helper.make_tensor("sides", TensorProto.INT64, [2], [2**33, 2**20])
     model.graph.initializer.append(sides)
-    made = helper.make_node(
+    bomb = helper.make_node(
         kind, {"Range": ["zero", "far", "zero"]}.get(kind, ["sides", "sides"][: 1 + (kind != "ConstantOfShape")]), ["bomb"]
     )
     model.graph.initializer.append(helper.make_tensor("zero", TensorProto.INT64, [], [1]))
     model.graph.initializer.append(helper.make_tensor("far", TensorProto.INT64, [], [2**40]))
-    model.graph.node.insert(0, made)
+    model.graph.node.insert(0, bomb)
     model.graph.node[-1].input.append("bomb")
 
 

@@ -70,9 +70,9 @@ def unprintable(value: Any, before: Any) -> bool:
 
 def other_set(value: AdversarialSet, before: AdversarialSet) -> bool:
     """A set has a digest over all of it, so every value that differs should have been refused."""
-    same = np.array_equal(value.source_logits, before.source_logits) and np.array_equal(value.labels, before.labels)
+    same_arrays = np.array_equal(value.source_logits, before.source_logits) and np.array_equal(value.labels, before.labels)
     pixels = all(np.array_equal(*pair) for pair in zip(value.batches(64), before.batches(64), strict=True))
-    return not same or not pixels or value.info != before.info or value.ids != before.ids
+    return not same_arrays or not pixels or value.info != before.info or value.ids != before.ids
 
 
 def passed(value: AuditResult, before: AuditResult) -> bool:
@@ -191,7 +191,7 @@ def fuzz(
 
     Equal seeds give equal files. A file that went wrong is kept in `scratch`.
     """
-    reader, found, wrong = READERS[name], Counter[str](), list[str]()
+    reader, outcomes, wrong = READERS[name], Counter[str](), list[str]()
     work = scratch / name.replace(" ", "-").replace(".", "")
     shutil.copytree(corpus, work, dirs_exist_ok=True)
     path = work / reader.path
@@ -203,14 +203,14 @@ def fuzz(
         changed = reader.mutate(content, random.Random(f"{seed} {number}"))
         path.write_bytes(changed)
         outcome, text = outcome_of(reader, path, before)
-        found[outcome] += 1
+        outcomes[outcome] += 1
         if outcome in OUTCOMES[2:]:
-            kept = scratch / f"{work.name}-{seed}-{number}{path.suffix}"
-            kept.write_bytes(changed)
-            wrong.append(f"{outcome}: {kept.name}: {text}")
+            copy = scratch / f"{work.name}-{seed}-{number}{path.suffix}"
+            copy.write_bytes(changed)
+            wrong.append(f"{outcome}: {copy.name}: {text}")
         number += 1
     path.write_bytes(content)
-    return found, wrong
+    return outcomes, wrong
 
 
 def outcome_of(reader: Reader, path: Path, before: Any) -> tuple[str, str]:

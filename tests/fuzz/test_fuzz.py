@@ -36,9 +36,9 @@ def marked(name: str) -> Any:
 def test_a_changed_file_is_read_or_refused_in_one_line(name: str, corpus: Path, tmp_path: Path) -> None:
     if READERS[name].opens:
         pytest.importorskip(NEEDS[Path(READERS[name].path).suffix])
-    found, wrong = fuzz(name, corpus, tmp_path, inputs=INPUTS.get(name, 25))
+    outcomes, wrong = fuzz(name, corpus, tmp_path, inputs=INPUTS.get(name, 25))
     assert not wrong
-    assert found["refused in one line"] > 0
+    assert outcomes["refused in one line"] > 0
 
 
 INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .xml": 4, "opening .tflite": 3, "opening .pt2": 3}

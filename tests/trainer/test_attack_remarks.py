@@ -17,13 +17,13 @@ COUNT = 100
 
 
 def pair(
-    make_set: Callable[..., Path], folder: Path, *, steps: np.ndarray, silent: int = 0, kept: float = 1.0
+    make_set: Callable[..., Path], folder: Path, *, steps: np.ndarray, silent: int = 0, kept_share: float = 1.0
 ) -> tuple[AdversarialSet, AdversarialSet]:
     """Grey images, moved by `steps` each, in a set of eps 4/255, of which `silent` had no gradient."""
     grey = np.full((COUNT, 3, 8, 8), 100, np.uint8)
     clean = open_set(make_set(folder / "clean", images=grey))
     gradient = np.where(np.arange(COUNT) < silent, NO_GRADIENT, LOSS_GRADIENT).astype(np.uint8)
-    share = np.full(COUNT, kept, np.float32)
+    share = np.full(COUNT, kept_share, np.float32)
     record = AttackRecord(gradient, np.zeros((COUNT, POINTS), np.float32), np.zeros(COUNT, np.int32), share)
     moved = (grey + steps[:, None, None, None]).astype(np.uint8)
     threat = ThreatModel("linf", Fraction(4))
@@ -48,5 +48,5 @@ def test_silent_images_are_counted(make_set: Callable[..., Path], tmp_path: Path
 
 
 def test_what_rounding_took_is_said(make_set: Callable[..., Path], tmp_path: Path) -> None:
-    (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), kept=0.6))
+    (remark,) = attack_remarks(*pair(make_set, tmp_path, steps=np.full(COUNT, 4), kept_share=0.6))
     assert "half of the images keep at most 60% of the perturbation's effect" in remark

@@ -38,8 +38,8 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor]:
 def test_flips_and_turns_are_the_eight_symmetries_of_the_square() -> None:
     image = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4)
     symmetries = [turned for flipped in (image, image.flip(3)) for turned in (flipped.rot90(k, (2, 3)) for k in range(4))]
-    found = flips(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
-    counts = [int((found == symmetry).flatten(1).all(1).sum()) for symmetry in symmetries]
+    results = flips(image.repeat(400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
+    counts = [int((results == symmetry).flatten(1).all(1).sum()) for symmetry in symmetries]
     assert sum(counts) == 400
     assert min(counts) > 20
 
@@ -51,8 +51,8 @@ def test_without_augmentation_images_stay_what_they_are() -> None:
 
 def test_half_of_the_images_are_warped_and_the_others_keep_their_pixels() -> None:
     images = torch.rand(400, 3, 8, 8, generator=generator(1))
-    kept = (affine(images, generator=generator()) == flips(images, generator=generator())).flatten(1).all(1)
-    assert 160 < int(kept.sum()) < 240
+    unwarped = (affine(images, generator=generator()) == flips(images, generator=generator())).flatten(1).all(1)
+    assert 160 < int(unwarped.sum()) < 240
 
 
 def test_a_warp_turns_by_any_angle_and_zooms_and_shifts_within_its_ranges() -> None:
@@ -87,6 +87,6 @@ def test_pixels_stay_pixels_and_nothing_is_written_to_the_images_given(name: str
 @pytest.mark.parametrize("name", ["flips", "affine"])
 def test_the_generator_alone_decides(name: str) -> None:
     images = torch.rand(32, 3, 16, 16, generator=generator(1))
-    first, again, other = (AUGMENTS[name](images, generator=generator(seed)) for seed in (5, 5, 6))
+    first, again, other_seed = (AUGMENTS[name](images, generator=generator(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert not torch.equal(first, other_seed)

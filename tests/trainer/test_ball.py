@@ -29,8 +29,8 @@ def pixels(seed: int, *, count: int = 3, size: int = 4) -> Tensor:
     return torch.from_numpy(random.integers(-60, 316, (count, 3, size, size)).clip(0, 255).astype(np.uint8))
 
 
-def distance(one: Tensor, two: Tensor, norm: str) -> Tensor:
-    return (one - two).flatten(1).norm(dim=1, p=float("inf") if norm == "linf" else 2)
+def distance(points: Tensor, centres: Tensor, norm: str) -> Tensor:
+    return (points - centres).flatten(1).norm(dim=1, p=float("inf") if norm == "linf" else 2)
 
 
 def assert_inside(point: Tensor, images: Tensor, threat_model: ThreatModel) -> None:
@@ -60,12 +60,12 @@ def test_project_leaves_a_point_inside_where_it_is(threat_model: ThreatModel, se
 def test_no_point_gains_more_than_the_linear_gain(threat_model: ThreatModel, seed: int) -> None:
     images = pixels(seed).double() / 255
     generator = torch.Generator().manual_seed(seed)
-    moved, other = (ball.start(images, threat_model=threat_model, generator=generator) for _ in range(2))
+    moved, random_point = (ball.start(images, threat_model=threat_model, generator=generator) for _ in range(2))
     gradient = torch.randn(images.shape, generator=generator, dtype=torch.float64)
     best = ball.step(moved, gradient, threat_model=threat_model, size=2.0 * threat_model.eps)
     best = ball.project(best, images, threat_model=threat_model)
     gain = ball.linear_gain(moved, images, gradient, threat_model=threat_model)
-    for point in (other, best):
+    for point in (random_point, best):
         assert ((gradient * (point - moved)).flatten(1).sum(1) <= gain + 1e-6).all()
     if threat_model.norm == "linf":  # such a step reaches the corner
         torch.testing.assert_close((gradient * (best - moved)).flatten(1).sum(1), gain)
@@ -74,11 +74,11 @@ def test_no_point_gains_more_than_the_linear_gain(threat_model: ThreatModel, see
 @given(threat_model=threat_models, seed=seeds)
 def test_a_random_start_is_inside_and_repeats_with_its_seed(threat_model: ThreatModel, seed: int) -> None:
     images = pixels(seed).float() / 255
-    one, two = (
+    first, again = (
         ball.start(images, threat_model=threat_model, generator=torch.Generator().manual_seed(seed)) for _ in range(2)
     )
-    assert_inside(one, images, threat_model)
-    assert torch.equal(one, two)
+    assert_inside(first, images, threat_model)
+    assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -148,8 +148,8 @@ def test_l2_rounding_loses_little(eps: int, shape: str) -> None:
     assert within(rounded.numpy(), original.numpy(), threat_model).all()
     assert ((rounded.double() - point.double() * 255).abs() < 1).all()
     exact = (point.double() * 255 - original).flatten(1)
-    kept = (rounded.double() - original).flatten(1)
-    along = (exact * kept).sum(1) / exact.norm(dim=1) ** 2
+    on_grid = (rounded.double() - original).flatten(1)
+    along = (exact * on_grid).sum(1) / exact.norm(dim=1) ** 2
     assert (along > (0.98 if eps >= 128 else 0.75)).all()
 
 
@@ -164,9 +164,9 @@ def test_a_ball_without_another_point_of_the_grid_is_refused(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_clean_image_stays_the_clean_image(norm: str) -> None:
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
-    rounded = ball.to_grid(every.float() / 255, every, threat_model=ThreatModel(norm, Fraction(8)))  # type: ignore[arg-type]
-    assert torch.equal(rounded, every)
+    every_value = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
+    rounded = ball.to_grid(every_value.float() / 255, every_value, threat_model=ThreatModel(norm, Fraction(8)))  # type: ignore[arg-type]
+    assert torch.equal(rounded, every_value)
 
 
 def test_a_small_l2_perturbation_keeps_its_length_on_the_grid() -> None:

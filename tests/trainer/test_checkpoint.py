@@ -22,8 +22,8 @@ def test_round_trip_of_tensors_in_any_layout_and_of_the_state(tmp_path: Path) ->
     }
     state = {"history": [{"loss": 0.1 + 0.2, "best": True}], "lr": 1e-3 / 3}
     checkpoint.save(tmp_path / "c", tensors, state)
-    loaded, found = checkpoint.load(tmp_path / "c")
-    assert found == state
+    loaded, loaded_state = checkpoint.load(tmp_path / "c")
+    assert loaded_state == state
     assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
 
 
@@ -41,25 +41,25 @@ def test_a_restored_optimiser_goes_on_to_the_same_bits(tmp_path: Path, kind: str
             return torch.optim.AdamW([weight], lr=0.1, betas=(0.9, 0.999))
         return torch.optim.SGD([weight], lr=0.001, momentum=0.9)
 
-    one = torch.nn.Parameter(torch.linspace(-1, 1, 7))
-    optimiser = make(one)
-    trained(optimiser, one, 3)
+    parameter = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+    optimiser = make(parameter)
+    trained(optimiser, parameter, 3)
     tensors, groups = checkpoint.optimiser_tensors(optimiser)
     checkpoint.save(tmp_path / "c", tensors, {"groups": groups})
-    two = torch.nn.Parameter(one.detach().clone())
-    other = make(two)
+    restored = torch.nn.Parameter(parameter.detach().clone())
+    restored_optimiser = make(restored)
     loaded, state = checkpoint.load(tmp_path / "c")
-    checkpoint.restore_optimiser(other, loaded, state["groups"])
-    trained(optimiser, one, 3)
-    trained(other, two, 3)
-    assert torch.equal(one, two)
+    checkpoint.restore_optimiser(restored_optimiser, loaded, state["groups"])
+    trained(optimiser, parameter, 3)
+    trained(restored_optimiser, restored, 3)
+    assert torch.equal(parameter, restored)
 
 
 def test_a_truncated_or_foreign_file_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c", {"a": torch.zeros(100)}, {})
-    whole = (tmp_path / "c").read_bytes()
-    for length in (0, 5, 50, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "c").write_bytes(whole[:length])
+    content = (tmp_path / "c").read_bytes()
+    for length in (0, 5, 50, len(content) // 2, len(content) - 1):
+        (tmp_path / "c").write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"c: not a readable checkpoint .*delete it to train from the start"):
             checkpoint.load(tmp_path / "c")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")

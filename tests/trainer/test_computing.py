@@ -37,16 +37,16 @@ def model() -> nn.Module:
 
 
 def test_bf16_rounds_the_layers_and_neither_the_weights_nor_the_logits(model: nn.Module) -> None:
-    seen: dict[str, torch.dtype] = {}
+    dtypes: dict[str, torch.dtype] = {}
     handles = [
-        layer.register_forward_hook(lambda layer, _, output: seen.update({type(layer).__name__: output.dtype}))
+        layer.register_forward_hook(lambda layer, _, output: dtypes.update({type(layer).__name__: output.dtype}))
         for layer in model.modules()
     ]
     rounded = in_precision(model, "bf16")(IMAGES)
     for handle in handles:
         handle.remove()
-    assert seen["Conv2d"] == seen["Linear"] == torch.bfloat16
-    assert seen["Normalise"] == rounded.dtype == torch.float32
+    assert dtypes["Conv2d"] == dtypes["Linear"] == torch.bfloat16
+    assert dtypes["Normalise"] == rounded.dtype == torch.float32
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
     exact = model(IMAGES)
     distance = float((rounded - exact).abs().max().detach() / exact.abs().max().detach())
@@ -87,8 +87,8 @@ def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path, monkeypatc
     with pytest.raises(InvalidInputError, match="--precision bf16: Old GPU has none; choose tf32 or fp32"):
         check_computing(Computing("bf16"), torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(skinaudit.cli.commands, ["train", "--precision", "tf32", "--out", str(tmp_path / "run")])
-    assert isinstance(done.exception, InvalidInputError) or done.exit_code == 2
+    outcome = CliRunner().invoke(skinaudit.cli.commands, ["train", "--precision", "tf32", "--out", str(tmp_path / "run")])
+    assert isinstance(outcome.exception, InvalidInputError) or outcome.exit_code == 2
     assert not (tmp_path / "run").exists()
 
 
@@ -187,13 +187,13 @@ def test_recorded_steps_are_those_of_pgd(model: nn.Module, monkeypatch: pytest.M
     monkeypatch.setattr(steps, "_record", lambda _: setattr(steps, "_graph", SimpleNamespace(replay=replay)))
     for eps in (2, 8):  # the radius of a recording may grow
         threat_model = ThreatModel("linf", Fraction(eps))
-        found = steps.attack(
+        perturbed = steps.attack(
             IMAGES, LABELS, threat_model=threat_model, generator=torch.Generator().manual_seed(3)
         )  # fmt: skip
         expected = pgd.attack(
             frozen, IMAGES, LABELS, threat_model=threat_model, generator=torch.Generator().manual_seed(3), steps=3,
             keep="last",
         )  # fmt: skip
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(perturbed, expected, rtol=0, atol=1e-6)
     assert not steps.fits(IMAGES, threat_model)  # not on a CPU
     assert recorded_steps._WARM_UP > 0

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.engines import defences
-from skinaudit.trainer.defence_trial import Subjects, crafted
 from skinaudit.trainer.defended import Defended
 from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.trial import Subjects, crafted
 
 SIZE = 16
 
@@ -43,8 +43,8 @@ def test_the_answer_is_that_of_the_transformed_image_and_the_gradient_is_not_los
     images = (torch.from_numpy(pixels(2)).float() / 255).requires_grad_()
     answer = Defended(Linear(), defence, seed=7)(images)
     rng = np.random.default_rng(7)
-    shown = np.stack([defence(image, rng) for image in pixels(2)])
-    expected = Linear()(torch.from_numpy(shown).float() / 255)
+    transformed = np.stack([defence(image, rng) for image in pixels(2)])
+    expected = Linear()(torch.from_numpy(transformed).float() / 255)
     assert torch.allclose(answer, expected, atol=3e-3)  # a linear one is not rounded to 8 bit
     (gradient,) = torch.autograd.grad(answer[:, 1].sum(), images)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
@@ -68,12 +68,12 @@ def test_several_draws_are_averaged_for_random_defences_alone() -> None:
 def test_an_attack_through_the_defence_breaks_what_one_without_it_leaves() -> None:
     """A crop shifts the alternating signs: a perturbation for the model alone misses."""
     defence = defences.parse("crop-rescale:share=0.5")
-    given = Subjects(Linear(), pixels(), np.zeros(4, np.int64), synthetic=True)
+    subjects = Subjects(Linear(), pixels(), np.zeros(4, np.int64), synthetic=True)
     plan = AttackPlan("pgd", ThreatModel("linf", Fraction(8)), {"steps": 10})
-    found = {}
+    mean_logits = {}
     for kind, applied in (("naive", None), ("adaptive", defence)):
-        images = crafted(given, plan, defence=applied, draws=8, seed=0)
-        assert np.abs(images.astype(int) - given.images).max() <= 8
-        shown = np.stack([defence.fixed(image, draw=draw) for image in images for draw in range(20)])
-        found[kind] = Linear()(torch.from_numpy(shown).float() / 255)[:, 1].view(4, 20).mean(1)
-    assert (found["adaptive"] > found["naive"]).all()
+        images = crafted(subjects, plan, defence=applied, draws=8, seed=0)
+        assert np.abs(images.astype(int) - subjects.images).max() <= 8
+        transformed = np.stack([defence.fixed(image, draw=draw) for image in images for draw in range(20)])
+        mean_logits[kind] = Linear()(torch.from_numpy(transformed).float() / 255)[:, 1].view(4, 20).mean(1)
+    assert (mean_logits["adaptive"] > mean_logits["naive"]).all()

@@ -24,9 +24,9 @@ def test_slices_cover_a_range_in_order(count: int, size: int) -> None:
 
 
 def test_pixels_are_divided_by_255_exactly_as_float32() -> None:
-    every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    found = to_pixels(every, device=torch.device("cpu")).numpy()
-    assert np.array_equal(found, every.astype(np.float32) / np.float32(255))
+    every_value = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    pixels = to_pixels(every_value, device=torch.device("cpu")).numpy()
+    assert np.array_equal(pixels, every_value.astype(np.float32) / np.float32(255))
 
 
 @pytest.fixture(scope="module")
@@ -41,39 +41,39 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uin
 
 @pytest.mark.parametrize("batch", [1, 3, 10, 50])
 def test_the_batch_size_does_not_matter(model: nn.Module, batch: int) -> None:
-    found = logits_of(model, IMAGES, batch=batch)
-    assert found.dtype == np.float32
-    assert found.shape == (10, 7)
-    np.testing.assert_allclose(found, logits_of(model, IMAGES), rtol=1e-4, atol=1e-6)
+    logits = logits_of(model, IMAGES, batch=batch)
+    assert logits.dtype == np.float32
+    assert logits.shape == (10, 7)
+    np.testing.assert_allclose(logits, logits_of(model, IMAGES), rtol=1e-4, atol=1e-6)
 
 
 def test_predictions_under_attack_are_worse_and_repeatable() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))
     nn.init.normal_(model[1].weight, generator=torch.Generator().manual_seed(0))
     labels = logits_of(model, IMAGES).argmax(1)
-    done: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     settings = {"threat_model": ThreatModel("linf", Fraction(32)), "steps": 10, "seed": 1, "batch": 4}
-    one = pgd_predictions(model, IMAGES, labels, progress=lambda *at: done.append(at), **settings)  # type: ignore[arg-type]
-    two = pgd_predictions(model, IMAGES, labels, **settings)  # type: ignore[arg-type]
-    assert np.array_equal(one, two)
-    assert (one != labels).mean() > 0.5
-    assert done == [(4, 10), (8, 10), (10, 10)]
+    first = pgd_predictions(model, IMAGES, labels, progress=lambda *step: steps.append(step), **settings)  # type: ignore[arg-type]
+    again = pgd_predictions(model, IMAGES, labels, **settings)  # type: ignore[arg-type]
+    assert np.array_equal(first, again)
+    assert (first != labels).mean() > 0.5
+    assert steps == [(4, 10), (8, 10), (10, 10)]
 
 
 def test_accuracy_and_balanced_accuracy_of_a_constant_answer() -> None:
     labels = np.array([1] * 6 + [0] * 3 + [4])
-    found = accuracies(np.ones(10, np.int64), labels, classes=7)
-    assert found == {"accuracy": 0.6, "balanced_accuracy": pytest.approx(1 / 3)}
+    figures = accuracies(np.ones(10, np.int64), labels, classes=7)
+    assert figures == {"accuracy": 0.6, "balanced_accuracy": pytest.approx(1 / 3)}
     assert accuracies(labels, labels, classes=7) == {"accuracy": 1.0, "balanced_accuracy": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("others", "constant"), [(0, True), (9, True), (10, False), (40, False)]
+    ("other_answers", "constant"), [(0, True), (9, True), (10, False), (40, False)]
 )  # of 40 images of other classes
-def test_a_model_that_names_other_classes_too_rarely_answers_one_class(others: int, constant: bool) -> None:
+def test_a_model_that_names_other_classes_too_rarely_answers_one_class(other_answers: int, constant: bool) -> None:
     labels = np.array([1] * 60 + [0] * 30 + [4] * 10)
-    predictions = np.array([1] * (100 - others) + [0] * others)
-    assert one_class(predictions, labels) == ((1, (100 - others) / 100) if constant else None)
+    predictions = np.array([1] * (100 - other_answers) + [0] * other_answers)
+    assert one_class(predictions, labels) == ((1, (100 - other_answers) / 100) if constant else None)
 
 
 def test_one_answer_is_right_where_all_images_are_of_one_class() -> None:

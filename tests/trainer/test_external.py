@@ -19,17 +19,17 @@ from skinaudit.trainer.generate import plans_for
 def test_images_of_the_run_are_left_out_and_more_attacks_are_added(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     own = load("synthetic", size=32, images=300)
-    other = load("synthetic", size=32, images=140, seed=5)
+    hospital = load("synthetic", size=32, images=140, seed=5)
     with pytest.raises(InvalidInputError, match="every one of its 300 images belongs to the run"):
         attack_external(run, own, (), name="own")
     (fgsm,) = plans_for(run, ("fgsm",), norm="linf", eps=None, settings={})
-    written = attack_external(run, other, (fgsm,), name="hospital-b")
+    written = attack_external(run, hospital, (fgsm,), name="hospital-b")
     assert [opened.info.attack for opened in written.sets] == ["clean", "fgsm"]
     assert written.external.left_out == {}
     assert {opened.info.source for opened in written.sets} == {read_run(run).weights.digest}
     stronger = plans_for(run, ("fgsm",), norm="linf", eps="8/255", settings={})
-    more = attack_external(run, other, stronger, name="hospital-b")
-    assert sorted(more.external.sets) == ["clean", "fgsm-linf-4", "fgsm-linf-8"]
+    extended = attack_external(run, hospital, stronger, name="hospital-b")
+    assert sorted(extended.external.sets) == ["clean", "fgsm-linf-4", "fgsm-linf-8"]
     with pytest.raises(InvalidInputError, match="holds sets of other data already"):
         attack_external(run, own, (fgsm,), name="hospital-b")
 
@@ -38,15 +38,15 @@ def test_of_mixed_images_those_of_the_run_are_counted(tiny_run: Path, tmp_path: 
     from dataclasses import replace
 
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    own, other = load("synthetic", size=32, images=300), load("synthetic", size=32, images=140, seed=5)
+    own, hospital = load("synthetic", size=32, images=300), load("synthetic", size=32, images=140, seed=5)
     edited = np.clip(own.images[:60][..., ::-1] * 0.9 + np.random.default_rng(0).normal(0, 3, own.images[:60].shape), 0, 255)
     mixed = replace(
-        other,
-        images=np.concatenate([own.images[:30], edited[30:].astype(np.uint8), other.images]),
+        hospital,
+        images=np.concatenate([own.images[:30], edited[30:].astype(np.uint8), hospital.images]),
         frames=np.tile(np.array([[640, 480]], np.int32), (200, 1)),
-        labels=np.concatenate([own.labels[:60], other.labels]),
-        groups=np.concatenate([own.groups[:60], other.groups + 1000]),
-        ids=(*own.ids[:60], *(f"b-{name}" for name in other.ids)),
+        labels=np.concatenate([own.labels[:60], hospital.labels]),
+        groups=np.concatenate([own.groups[:60], hospital.groups + 1000]),
+        ids=(*own.ids[:60], *(f"b-{name}" for name in hospital.ids)),
         digest="sha256:mixed",
     )
     written = attack_external(run, mixed, (), name="mixed")

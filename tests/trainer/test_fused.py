@@ -28,12 +28,12 @@ def test_a_model_keeps_its_bits(arch: str, width: float, count: int, images: int
         frozen = folded(build(arch, width=width, size=32))
     joined = fused(frozen)
     assert len(parts(joined)) == count
-    for found, expected in zip(
+    for gradient, expected in zip(
         input_gradient(joined, IMAGES[:images], LABELS[:images]),
         input_gradient(frozen, IMAGES[:images], LABELS[:images]),
         strict=True,
     ):
-        assert torch.equal(found, expected)
+        assert torch.equal(gradient, expected)
 
 
 def test_weights_are_shared() -> None:
@@ -51,8 +51,10 @@ def test_a_gradient_that_others_hold_is_not_written_to() -> None:
     joined = fused(model)
     (layer,) = parts(joined)
     assert not layer._owns_gradient
-    for found, expected in zip(input_gradient(joined, IMAGES, LABELS), input_gradient(model, IMAGES, LABELS), strict=True):
-        assert torch.equal(found, expected)
+    for gradient, expected in zip(
+        input_gradient(joined, IMAGES, LABELS), input_gradient(model, IMAGES, LABELS), strict=True
+    ):
+        assert torch.equal(gradient, expected)
     before_a_convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Sequential(nn.ReLU()), nn.Conv2d(4, 4, 1))
     assert [layer._owns_gradient for layer in parts(fused(before_a_convolution))] == [True]
 

@@ -45,12 +45,12 @@ def test_a_run_ends_with_clean_fgsm_and_pgd_sets(tiny_run: Path) -> None:
     opened = {name: open_set(resolve(tiny_run, file)) for name, file in manifest.sets.items()}
     assert list(opened) == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
     assert opened["pgd-dlr-linf-4"].info.settings["steps"] == 40
-    for name, one in opened.items():
-        assert one.info.name == name
-        assert one.info.source == manifest.weights.digest
-        check_perturbation(one, opened["clean"])
-        assert (images(one) != images(opened["clean"])).any() == (name != "clean")
-        assert manifest.results[name]["accuracy"] == pytest.approx((one.source_logits.argmax(1) == one.labels).mean())
+    for name, stored in opened.items():
+        assert stored.info.name == name
+        assert stored.info.source == manifest.weights.digest
+        check_perturbation(stored, opened["clean"])
+        assert (images(stored) != images(opened["clean"])).any() == (name != "clean")
+        assert manifest.results[name]["accuracy"] == pytest.approx((stored.source_logits.argmax(1) == stored.labels).mean())
     assert manifest.results["pgd-dlr-linf-4"]["accuracy"] < manifest.results["clean"]["accuracy"] / 2
     assert opened["clean"].info.clean == ""
     assert opened["clean"].info.synthetic
@@ -90,9 +90,9 @@ def test_equal_seeds_give_equal_bytes(run: Path) -> None:
     content = first.path.read_bytes()
     (second,) = attack_run(run, (plan,), seed=1)
     assert second.path.read_bytes() == content
-    (other,) = attack_run(run, (plan,), seed=2)
-    assert other.path.read_bytes() != content
-    assert resolve(run, read_run(run).sets["pgd-linf-8-steps2"]) == other.path
+    (other_seed,) = attack_run(run, (plan,), seed=2)
+    assert other_seed.path.read_bytes() != content
+    assert resolve(run, read_run(run).sets["pgd-linf-8-steps2"]) == other_seed.path
 
 
 def test_the_log_names_attack_seed_and_file(run: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,14 +132,14 @@ def test_a_stored_set_spends_the_full_budget(run: Path) -> None:
 
 
 def test_transfer_sets_are_crafted_on_the_other_run_and_named_after_it(run: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(run, tmp_path / "other"))
-    write_json(other / "run.json", {**read_json(other), "name": "other"})
-    (written,) = attack_run(run, (AttackPlan("fgsm", LINF8),), against=other)
+    other_run = Path(shutil.copytree(run, tmp_path / "other"))
+    write_json(other_run / "run.json", {**read_json(other_run), "name": "other"})
+    (written,) = attack_run(run, (AttackPlan("fgsm", LINF8),), against=other_run)
     assert written.path == run / "sets" / "fgsm-linf-8-from-other.safetensors"
     assert written.info.name == "fgsm-linf-8-from-other"
-    assert written.info.source == read_run(other).weights.digest
+    assert written.info.source == read_run(other_run).weights.digest
     assert "fgsm-linf-8-from-other" in read_run(run).sets
-    assert "fgsm-linf-8-from-other" not in read_run(other).sets
+    assert "fgsm-linf-8-from-other" not in read_run(other_run).sets
 
 
 def read_json(run: Path) -> dict[str, object]:
@@ -149,11 +149,11 @@ def read_json(run: Path) -> dict[str, object]:
 
 
 def test_a_run_with_another_contract_is_no_source_of_transfer_sets(run: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(run, tmp_path / "other"))
-    text = (other / "run.json").read_text(encoding="utf-8")
-    (other / "run.json").write_text(text.replace('"size": 32', '"size": 64'), encoding="utf-8")
+    other_run = Path(shutil.copytree(run, tmp_path / "other"))
+    text = (other_run / "run.json").read_text(encoding="utf-8")
+    (other_run / "run.json").write_text(text.replace('"size": 32', '"size": 64'), encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"other: its input contract differs from that of .*run"):
-        attack_run(run, (AttackPlan("fgsm", LINF8),), against=other)
+        attack_run(run, (AttackPlan("fgsm", LINF8),), against=other_run)
 
 
 def test_an_interruption_leaves_manifest_and_sets_in_agreement(run: Path) -> None:

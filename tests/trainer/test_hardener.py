@@ -62,17 +62,17 @@ def test_the_first_part_stays_clean_and_the_rest_moves_within_eps(
     model: nn.Module, batch_norm: str, clean_share: float, clean: int
 ) -> None:
     hardening = Hardening(LINF4, steps=2, clean_share=clean_share, batch_norm=batch_norm)  # type: ignore[arg-type]
-    found = hardened(model, hardening)
-    moved = (found - IMAGES).abs().flatten(1).amax(1)
-    assert torch.equal(found[:clean], IMAGES[:clean])
+    batch = hardened(model, hardening)
+    moved = (batch - IMAGES).abs().flatten(1).amax(1)
+    assert torch.equal(batch[:clean], IMAGES[:clean])
     assert (moved[clean:] > LINF4.eps / 2).all()
     assert moved.max() <= LINF4.eps * (1 + 1e-5)
-    assert not found.requires_grad
+    assert not batch.requires_grad
 
 
 def test_the_ramp_bounds_the_perturbation(model: nn.Module) -> None:
-    found = hardened(model, Hardening(LINF4, steps=2, ramp=0.4), share=0.1)
-    assert (found - IMAGES).abs().max() <= LINF4.eps / 4 * (1 + 1e-5)
+    batch = hardened(model, Hardening(LINF4, steps=2, ramp=0.4), share=0.1)
+    assert (batch - IMAGES).abs().max() <= LINF4.eps / 4 * (1 + 1e-5)
 
 
 def test_the_warm_up_leaves_images_clean_and_the_ramp_begins_after_it(model: nn.Module) -> None:
@@ -92,9 +92,9 @@ def test_a_class_has_its_own_radius_and_the_ramp_is_common(model: nn.Module) -> 
 
 
 def test_batch_statistics_are_never_taken_of_one_image(model: nn.Module) -> None:
-    found = hardened(model, Hardening(LINF4, steps=1, clean_share=0.875, batch_norm="train"))
-    assert torch.equal(found[:6], IMAGES[:6])
-    assert ((found - IMAGES).flatten(1).abs().amax(1)[6:] > 0).all()
+    batch = hardened(model, Hardening(LINF4, steps=1, clean_share=0.875, batch_norm="train"))
+    assert torch.equal(batch[:6], IMAGES[:6])
+    assert ((batch - IMAGES).flatten(1).abs().amax(1)[6:] > 0).all()
 
 
 def test_gradients_are_those_at_weights_moved_against_the_model(model: nn.Module) -> None:
@@ -111,7 +111,7 @@ def test_gradients_are_those_at_weights_moved_against_the_model(model: nn.Module
     expected = torch.autograd.functional.jacobian(lambda w: (inputs @ w.T + before[1]).square().sum(), moved)
     move_weights_against(layer, loss, gamma=0.1)
     torch.testing.assert_close(layer.weight.grad, expected)
-    assert all(torch.equal(value, kept) for value, kept in zip(layer.parameters(), before, strict=True))
+    assert all(torch.equal(value, value_before) for value, value_before in zip(layer.parameters(), before, strict=True))
 
 
 def test_moved_weights_leave_no_trace_in_the_running_statistics(model: nn.Module) -> None:

@@ -32,20 +32,20 @@ def model() -> nn.Module:
     """A small MobileNet with batch norm as after some training, and a channel that is dead."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = build("mobilenet", width=0.1, size=32)
+        network = build("mobilenet", width=0.1, size=32)
         for _ in range(20):
-            made(torch.rand(16, 3, 32, 32))
-    made[1][-1].weight.data *= 8  # type: ignore[index, union-attr, operator]
-    return made.eval()
+            network(torch.rand(16, 3, 32, 32))
+    network[1][-1].weight.data *= 8  # type: ignore[index, union-attr, operator]
+    return network.eval()
 
 
 def test_the_kept_model_is_the_same_but_for_rounded_weights(model: nn.Module) -> None:
     rounded = RoundedModel(model, IMAGES)
-    kept = rounded.on_grid()
-    assert {name: value.shape for name, value in kept.state_dict().items()} == {
+    on_grid = rounded.on_grid()
+    assert {name: value.shape for name, value in on_grid.state_dict().items()} == {
         name: value.shape for name, value in model.state_dict().items()
     }
-    before, after = logits_of(model, IMAGES), logits_of(kept, IMAGES)
+    before, after = logits_of(model, IMAGES), logits_of(on_grid, IMAGES)
     assert 0 < np.abs(after - before).mean() < 0.05 * np.ptp(before)
     assert rounded.logits(PIXELS, rounds=False).detach().numpy() == pytest.approx(after, abs=1e-4 * float(np.ptp(before)))
 
@@ -54,8 +54,8 @@ def test_the_rounded_model_computes_what_the_exported_int8_graph_does(model: nn.
     parts = list(model.children())[1]
     short = nn.Sequential(model[0], *parts[0][:5], *list(parts)[1:-1], nn.Linear(12, 7)).eval()  # type: ignore[index, arg-type]
     rounded = RoundedModel(short, IMAGES)
-    kept = rounded.on_grid()
-    graph = to_onnx(kept, size=32)
+    on_grid = rounded.on_grid()
+    graph = to_onnx(on_grid, size=32)
     assert weights_on_grid(graph)
     int8 = _with_ranges(graph, graph, Calibration(IMAGES, "x"), method="minmax", symmetric=True, where="m")
     layers = list(rounded._layers.values())
@@ -67,7 +67,7 @@ def test_the_rounded_model_computes_what_the_exported_int8_graph_does(model: nn.
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # integer kernels round in another order
     session = ort.InferenceSession(int8.SerializeToString(), plain, providers=["CPUExecutionProvider"])
     exported = session.run(None, {"image": PIXELS.numpy()})[0]
-    ours, exact = rounded.logits(PIXELS, rounds=True).detach().numpy(), logits_of(kept, IMAGES)
+    ours, exact = rounded.logits(PIXELS, rounds=True).detach().numpy(), logits_of(on_grid, IMAGES)
     # Equal but where a value lay half way between two steps.
     assert np.median(np.abs(exported - ours)) < 0.01 * np.median(np.abs(exported - exact))
 
@@ -84,12 +84,12 @@ def scales_of(int8: ModelProto) -> list[float]:
     """Of each quantised activation of a graph but those that only a ReLU reads, which have the scale of its result."""
     constants = {tensor.name: float(numpy_helper.to_array(tensor)) for tensor in int8.graph.initializer if not tensor.dims}
     relus = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "Relu"}
-    back = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
-    made = {node.input[0]: node for node in int8.graph.node if node.op_type == "QuantizeLinear"}
-    for node in made.values():
-        result = relus.get(back[node.output[0]])
-        assert result is None or constants[node.input[1]] == constants[made[result].input[1]]
-    return [constants[node.input[1]] for node in made.values() if back[node.output[0]] not in relus]
+    decoders = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    quantisers = {node.input[0]: node for node in int8.graph.node if node.op_type == "QuantizeLinear"}
+    for node in quantisers.values():
+        result = relus.get(decoders[node.output[0]])
+        assert result is None or constants[node.input[1]] == constants[quantisers[result].input[1]]
+    return [constants[node.input[1]] for node in quantisers.values() if decoders[node.output[0]] not in relus]
 
 
 def test_gradients_reach_every_weight_and_no_statistic_moves(model: nn.Module) -> None:

@@ -29,12 +29,12 @@ def test_what_is_written_down_is_what_torch_traces(arch: str) -> None:
     model = build(arch, width=0.05, classes=3, size=32).eval()
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     recorded = recorded_structure(model, size=32)
-    known = known_structure(arch, size=32, shapes={name: value.shape for name, value in weights.items()})
-    assert known is not None
-    assert Matcher().match(network_of(recorded, weights), network_of(known, weights)).plain
-    assert unlike(recorded, known) == ""
-    more = replace(recorded, steps=(*recorded.steps, Step("seen", "mean.dim", ("step:input", [1, 2, 3]))))
-    assert unlike(more, known) == "1 mean steps instead of 0"
+    stored = known_structure(arch, size=32, shapes={name: value.shape for name, value in weights.items()})
+    assert stored is not None
+    assert Matcher().match(network_of(recorded, weights), network_of(stored, weights)).plain
+    assert unlike(recorded, stored) == ""
+    longer = replace(recorded, steps=(*recorded.steps, Step("seen", "mean.dim", ("step:input", [1, 2, 3]))))
+    assert unlike(longer, stored) == "1 mean steps instead of 0"
 
 
 def test_other_weights_and_other_architectures_are_not_known() -> None:

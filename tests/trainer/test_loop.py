@@ -64,9 +64,9 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_each_epoch_is_a_line_of_json_numbered_from_one(tmp_path: Path) -> None:
-    told: list[dict[str, Any]] = []
-    history = run(tmp_path, on_epoch=told.append)
-    assert log_of(tmp_path) == history == told
+    epochs: list[dict[str, Any]] = []
+    history = run(tmp_path, on_epoch=epochs.append)
+    assert log_of(tmp_path) == history == epochs
     assert [line["epoch"] for line in history] == [1, 2, 3]
     assert set(history[0]) == {
         "epoch", "seconds", "images_per_second", "learning_rate", "loss", "train_accuracy",
@@ -131,8 +131,8 @@ def test_a_resumed_training_ends_with_the_same_bits(
     resumed = run(tmp_path / "parts", recipe, model=parts, hardening=hardening, resume=True)
     assert torch.equal(weights(whole), weights(parts))
     timed = ("seconds", "images_per_second")
-    assert [{k: v for k, v in line.items() if k not in timed} for line in resumed] == [
-        {k: v for k, v in line.items() if k not in timed} for line in history
+    assert [{key: value for key, value in line.items() if key not in timed} for line in resumed] == [
+        {key: value for key, value in line.items() if key not in timed} for line in history
     ]
     assert log_of(tmp_path / "parts") == resumed
 
@@ -150,10 +150,10 @@ def test_dropout_draws_the_same_numbers_after_a_resume(tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_another_model(tmp_path: Path) -> None:
-    one, two = network(), network()
-    run(tmp_path / "one", model=one, seed=1)
-    run(tmp_path / "two", model=two, seed=2)
-    assert not torch.equal(weights(one), weights(two))
+    first, second = network(), network()
+    run(tmp_path / "one", model=first, seed=1)
+    run(tmp_path / "two", model=second, seed=2)
+    assert not torch.equal(weights(first), weights(second))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1)
-    whole = RunFolder(tmp_path).checkpoint.read_bytes()
-    RunFolder(tmp_path).checkpoint.write_bytes(whole[: len(whole) // 2])
+    content = RunFolder(tmp_path).checkpoint.read_bytes()
+    RunFolder(tmp_path).checkpoint.write_bytes(content[: len(content) // 2])
     with pytest.raises(InvalidInputError, match=r"checkpoint.safetensors: not a readable checkpoint .*delete it to train"):
         run(tmp_path, resume=True)
 
@@ -255,10 +255,10 @@ def test_any_number_of_images_trains(tmp_path: Path, count: int) -> None:
 def test_class_weights_average_one_over_the_training_images(exponent: float) -> None:
     labels = np.repeat(np.arange(7), [100, 50, 30, 10, 5, 2, 0])
     recipe = adapted("default", class_weighting=exponent)
-    found = optimisation.class_weights(labels, classes=CLASSES, recipe=recipe)  # the last class has no image
-    assert float(found[torch.from_numpy(labels)].mean()) == pytest.approx(1)
-    assert float(found[3] / found[0]) == pytest.approx(10**exponent)
-    assert torch.isfinite(found).all()
+    class_weights = optimisation.class_weights(labels, classes=CLASSES, recipe=recipe)  # the last class has no image
+    assert float(class_weights[torch.from_numpy(labels)].mean()) == pytest.approx(1)
+    assert float(class_weights[3] / class_weights[0]) == pytest.approx(10**exponent)
+    assert torch.isfinite(class_weights).all()
 
 
 def test_a_cost_weighs_one_class_beside_the_others() -> None:

@@ -118,7 +118,7 @@ def test_the_seed_makes_the_weights() -> None:
     def drawn(seed: int) -> torch.Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return torch.cat([p.flatten() for p in build("mobilenet", width=0.1).parameters()])
+            return torch.cat([parameter.flatten() for parameter in build("mobilenet", width=0.1).parameters()])
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
@@ -148,7 +148,7 @@ def test_a_structure_is_traced_once_for_models_of_one_form(monkeypatch: pytest.M
     def model(*, stride: int = 1, channels: int = 4, mean: float = 0.5) -> nn.Module:
         return nn.Sequential(models.Normalise((mean,) * 3, (1.0,) * 3), nn.Conv2d(3, channels, 3, stride=stride))
 
-    for other in (model(), model(), model(stride=2), model(channels=5), model(mean=0.4)):
-        models.recorded_structure(other, size=32)
+    for network in (model(), model(), model(stride=2), model(channels=5), model(mean=0.4)):
+        models.recorded_structure(network, size=32)
     models.recorded_structure(model(), size=64)
     assert traced == [32, 32, 32, 32, 64]

@@ -17,12 +17,12 @@ def rates(*, steps: int, warm_up: int = 0) -> list[float]:
     """The learning rate, in units of the recipe's, at each optimiser step."""
     optimiser = build_optimiser(nn.Linear(2, 2), RECIPE)
     schedule = build_schedule(optimiser, RECIPE, steps=steps, warm_up=warm_up)
-    found = []
+    rates_by_step = []
     for _ in range(steps):
-        found.append(optimiser.param_groups[0]["lr"] / RECIPE.learning_rate)
+        rates_by_step.append(optimiser.param_groups[0]["lr"] / RECIPE.learning_rate)
         optimiser.step()
         schedule.step()
-    return found
+    return rates_by_step
 
 
 @pytest.mark.parametrize("steps", [5, 8, 12, 101])
@@ -40,12 +40,12 @@ def test_a_cycle_is_that_of_torch(steps: int) -> None:
 
 
 def test_a_cycle_rises_to_the_recipes_rate_and_falls_to_almost_nothing() -> None:
-    found = rates(steps=100)
-    assert found[0] == pytest.approx(1 / 25)
-    assert found[24] == pytest.approx(1)
-    assert found[-1] == pytest.approx(1 / 250_000)
-    assert found[:25] == sorted(found[:25])
-    assert found[24:] == sorted(found[24:], reverse=True)
+    by_step = rates(steps=100)
+    assert by_step[0] == pytest.approx(1 / 25)
+    assert by_step[24] == pytest.approx(1)
+    assert by_step[-1] == pytest.approx(1 / 250_000)
+    assert by_step[:25] == sorted(by_step[:25])
+    assert by_step[24:] == sorted(by_step[24:], reverse=True)
     assert one_cycle(120, steps=100) == one_cycle(99, steps=100)  # steps beyond the last have its rate
 
 
@@ -59,7 +59,7 @@ def test_any_number_of_steps_has_a_schedule(steps: int, warm_up: int) -> None:
 
 
 def test_a_resumed_schedule_goes_on_where_it_stood() -> None:
-    whole = rates(steps=12, warm_up=5)
+    undisturbed = rates(steps=12, warm_up=5)
     first = build_optimiser(nn.Linear(2, 2), RECIPE)
     schedule = build_schedule(first, RECIPE, steps=12, warm_up=5)
     for _ in range(7):
@@ -71,5 +71,5 @@ def test_a_resumed_schedule_goes_on_where_it_stood() -> None:
     resumed.load_state_dict(schedule.state_dict())
     second.step()
     resumed.step()
-    assert second.param_groups[0]["lr"] / RECIPE.learning_rate == pytest.approx(whole[8])
-    assert torch.equal(torch.tensor(resumed.get_last_lr()), torch.tensor([whole[8] * RECIPE.learning_rate] * 2))
+    assert second.param_groups[0]["lr"] / RECIPE.learning_rate == pytest.approx(undisturbed[8])
+    assert torch.equal(torch.tensor(resumed.get_last_lr()), torch.tensor([undisturbed[8] * RECIPE.learning_rate] * 2))

@@ -66,8 +66,8 @@ def test_folded_convolutions_become_pairs_that_compute_the_same(tmp_path: Path) 
     state = folded_file(tmp_path / "v1.pth", 0.25)
     model = fresh("mobilenet", 0.25)
     untouched = head(model).weight.clone()
-    told = load_pretrained(model, "mobilenet", str(tmp_path / "v1.pth"))
-    assert told.endswith("v1.pth; the last layer starts fresh")
+    origin = load_pretrained(model, "mobilenet", str(tmp_path / "v1.pth"))
+    assert origin.endswith("v1.pth; the last layer starts fresh")
     assert_pairs_compute_the_folded_convolutions(model, state)
     assert torch.equal(head(model).weight, untouched)
 
@@ -150,9 +150,9 @@ def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes, suff
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     folded_file(tmp_path / "v1.pth", 0.1)
-    whole = (tmp_path / "v1.pth").read_bytes()
-    for length in (1, 10, 100, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "v1.pth").write_bytes(whole[:length])
+    content = (tmp_path / "v1.pth").read_bytes()
+    for length in (1, 10, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "v1.pth").write_bytes(content[:length])
         with pytest.raises(InvalidInputError, match=r"v1.pth: (not a safe weights file|holds no state dict)"):
             load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "v1.pth"))
 
@@ -251,8 +251,8 @@ def test_a_run_of_other_classes_gives_all_but_its_last_layer(
 ) -> None:
     model = build("mobilenet", width=0.25, size=32, **settings)
     before = head(model).weight.clone()
-    said = load_pretrained(model, "mobilenet", str(tiny_run), contract=contract)
-    assert said.endswith(f"; the last layer starts fresh, because that run has other columns: {', '.join(CLASSES)}")
+    origin = load_pretrained(model, "mobilenet", str(tiny_run), contract=contract)
+    assert origin.endswith(f"; the last layer starts fresh, because that run has other columns: {', '.join(CLASSES)}")
     expected = load_file(tiny_run / "weights.safetensors")
     assert torch.equal(head(model).weight, before)
     own = {name: value for name, value in model.state_dict().items() if not name.startswith("1.4.")}

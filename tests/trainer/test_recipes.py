@@ -54,24 +54,24 @@ def test_vgg16_has_no_batch_norm_and_a_smaller_learning_rate_unless_one_is_given
 
 def hardened(
     kind: str = "pgd", *, recipe: str = "default", clean_share: float | None = None, ramp: float | None = 0.5,
-    warm_up: float | None = 0.25, steps: int | None = 7, **given: Any,
+    warm_up: float | None = 0.25, steps: int | None = 7, **changes: Any,
 ) -> Hardening | None:  # fmt: skip
     return hardening_of(
         kind, recipe=RECIPES[recipe], steps=steps, warm_up=warm_up, ramp=ramp,
-        clean_share=clean_share, **{"batch_norm": "eval", "threat_model": LINF4, **given},
+        clean_share=clean_share, **{"batch_norm": "eval", "threat_model": LINF4, **changes},
     )  # fmt: skip
 
 
 def test_hardening_takes_the_recipes_settings_unless_they_are_given() -> None:
-    given = Hardening(LINF4, steps=7, ramp=0.5, warm_up=0.25)
+    hardening = Hardening(LINF4, steps=7, ramp=0.5, warm_up=0.25)
     default, paper = RECIPES["default"], RECIPES["paper"]
-    assert hardened() == given
-    assert hardened(recipe="paper") == replace(given, clean_share=0.5)
-    assert hardened(recipe="paper", clean_share=0.0) == given
-    assert hardened(ramp=None) == replace(given, ramp=default.ramp)
-    assert hardened(warm_up=None) == replace(given, warm_up=default.warm_up)
+    assert hardened() == hardening
+    assert hardened(recipe="paper") == replace(hardening, clean_share=0.5)
+    assert hardened(recipe="paper", clean_share=0.0) == hardening
+    assert hardened(ramp=None) == replace(hardening, ramp=default.ramp)
+    assert hardened(warm_up=None) == replace(hardening, warm_up=default.warm_up)
     assert hardened(recipe="paper", ramp=None, warm_up=None) == replace(
-        given, ramp=paper.ramp, warm_up=paper.warm_up, clean_share=0.5
+        hardening, ramp=paper.ramp, warm_up=paper.warm_up, clean_share=0.5
     )
     assert paper.warm_up == 0
     assert hardened("none") is None
@@ -124,7 +124,7 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "message"),
+    ("kind", "changes", "message"),
     [
         ("none", {"train_eps_255": Fraction(5)}, "--hardening-eps needs hardening; add --hardening pgd"),
         ("none", {"awp": 0.005}, "--awp needs hardening"),
@@ -139,14 +139,14 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
         ("pgd", {"class_eps": {"mel": Fraction(1)}, "batch_norm": "train"}, "so needs --attack-batch-norm eval"),
     ],
 )
-def test_choices_that_do_not_fit_together_are_refused(kind: str, given: dict[str, Any], message: str) -> None:
+def test_choices_that_do_not_fit_together_are_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        hardened(kind, **given)
+        hardened(kind, **changes)
 
 
 def test_a_method_has_its_own_steps_and_whole_batches_where_it_needs_them() -> None:
-    found = [hardened(kind, recipe="paper", steps=None) for kind in ("pgd", "fgsm-rs", "trades:beta=3", "free")]
-    assert [(one.method, one.steps, one.clean_share, one.settings) for one in found if one is not None] == [
+    hardenings = [hardened(kind, recipe="paper", steps=None) for kind in ("pgd", "fgsm-rs", "trades:beta=3", "free")]
+    assert [(item.method, item.steps, item.clean_share, item.settings) for item in hardenings if item is not None] == [
         ("pgd", 3, 0.5, {}), ("fgsm-rs", 1, 0.5, {}), ("trades", 3, 0.0, {"beta": 3.0}), ("free", 1, 0.0, {}),
     ]  # fmt: skip
 
@@ -165,11 +165,11 @@ def test_later_settings_are_recorded_where_they_are_on() -> None:
     assert set(plain) == {
         "kind", "threat_model", "steps", "ramp", "clean_share", "batch_norm", "train_eps", "warm_up",
     }  # fmt: skip
-    given = hardened("trades:beta=3", awp=0.005, class_eps={"mel": Fraction(5)})
-    assert given is not None
-    added = {key: value for key, value in json.loads(json.dumps(given.to_json())).items() if key not in plain}
+    hardening = hardened("trades:beta=3", awp=0.005, class_eps={"mel": Fraction(5)})
+    assert hardening is not None
+    added = {key: value for key, value in json.loads(json.dumps(hardening.to_json())).items() if key not in plain}
     assert added == {"settings": {"beta": 3.0}, "awp": 0.005, "class_eps": {"mel": "5/255"}}
-    assert given.to_json()["kind"] == "trades"
+    assert hardening.to_json()["kind"] == "trades"
     before = set(RECIPES["default"].to_json())
     assert not before & {"swa", "label_smoothing", "logit_adjustment"}
     later = adapted("default", swa=0.25, label_smoothing=0.1, logit_adjustment=1.0).to_json()

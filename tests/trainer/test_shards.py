@@ -84,14 +84,14 @@ def test_the_first_process_waits_for_the_others(
 def test_finished_batches_are_not_crafted_again_unless_they_are_damaged(tmp_path: Path, clean: AdversarialSet) -> None:
     model, plan, worker = Linear(), AttackPlan("fgsm", LINF8), Worker(1, 2)
     craft(tmp_path / "2", clean, plan, worker, model)
-    asked = model.asked
-    assert asked > 0
+    count = model.asked
+    assert count > 0
     craft(tmp_path / "2", clean, plan, worker, model)
-    assert model.asked == asked
+    assert model.asked == count
     (damaged,) = (tmp_path / "2").glob(".*.batches/00003.safetensors")
     damaged.write_bytes(damaged.read_bytes()[:-40])
     craft(tmp_path / "2", clean, plan, worker, model)
-    assert asked < model.asked < 2 * asked
+    assert count < model.asked < 2 * count
     craft(tmp_path / "2", clean, AttackPlan("fgsm", ThreatModel("linf", Fraction(9))), worker, model)
     assert len(list((tmp_path / "2").glob(".*.batches"))) == 2  # another attack shares nothing with it
 

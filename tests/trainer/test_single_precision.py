@@ -84,10 +84,10 @@ def test_a_figure_is_computed_without_tf32(figure: str) -> None:
 @pytest.mark.parametrize("attack", ["fgsm", "pgd"])
 def test_a_set_is_crafted_and_answered_without_tf32(tiny_run: Path, tmp_path: Path, attack: str) -> None:
     stored = open_set(resolve(tiny_run, read_run(tiny_run).sets["clean"]))
-    model, few = Watching().eval(), 6
+    model, rows = Watching().eval(), 6
     clean = write_clean_set(
-        tmp_path / "clean.safetensors", model, images=next(stored.batches(few)), labels=stored.labels[:few],
-        group=stored.group[:few], ids=stored.ids[:few], source="sha256:0", contract=stored.info.contract, dataset="noise",
+        tmp_path / "clean.safetensors", model, images=next(stored.batches(rows)), labels=stored.labels[:rows],
+        group=stored.group[:rows], ids=stored.ids[:rows], source="sha256:0", contract=stored.info.contract, dataset="noise",
         synthetic=True,
     )  # fmt: skip
     write_adversarial_set(tmp_path / "set.safetensors", model, clean, AttackPlan(attack, LINF8), source="sha256:0", seed=0)

@@ -16,11 +16,11 @@ def test_the_temperature_that_made_the_labels_is_found() -> None:
     logits = generator.normal(0, 4, (20_000, 3)).astype(np.float32)
     noise = generator.gumbel(size=logits.shape)
     labels = (logits / 2.5 + noise).argmax(axis=1)  # drawn from the softmax at temperature 2.5
-    found = fit_temperature(logits, labels)
-    assert found.value == pytest.approx(2.5, rel=0.03)
-    assert found.after < found.before
-    for other in (found.value * 0.99, found.value * 1.01):
-        assert negative_log_likelihood(logits.astype(np.float64) / other, labels) > found.after
+    fitted = fit_temperature(logits, labels)
+    assert fitted.value == pytest.approx(2.5, rel=0.03)
+    assert fitted.after < fitted.before
+    for value in (fitted.value * 0.99, fitted.value * 1.01):
+        assert negative_log_likelihood(logits.astype(np.float64) / value, labels) > fitted.after
 
 
 @pytest.mark.parametrize("arch", ["mobilenet", "mobilenet_v2", "vgg16"])

@@ -55,8 +55,8 @@ TRAIN += ["--threads", "1"]
 
 
 def test_a_finished_run_is_complete_and_holds_no_leftovers(tiny_run: Path) -> None:
-    found = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
-    assert found == {
+    files = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
+    assert files == {
         "run.json", "weights.safetensors", "structure.json", "calibration.safetensors", "log.jsonl", "curves.png",
         "pictures.safetensors",
         "sets/clean.safetensors", "sets/fgsm-linf-4.safetensors", "sets/pgd-dlr-linf-4.safetensors",
@@ -88,9 +88,9 @@ def test_the_manifest_says_what_was_done(tiny_run: Path) -> None:
 
 def test_the_operating_point_is_that_of_the_validation_images(tiny_run: Path) -> None:
     data, manifest = load("synthetic", size=32, images=300), read_run(tiny_run)
-    val = split(data, kind="lesion", seed=0).val
-    logits = logits_of(folded(load_run_model(tiny_run)), data.images[val])
-    ill = np.isin(data.labels[val], manifest.contract.malignant_labels)
+    validation = split(data, kind="lesion", seed=0).val
+    logits = logits_of(folded(load_run_model(tiny_run)), data.images[validation])
+    ill = np.isin(data.labels[validation], manifest.contract.malignant_labels)
     called = malignant_scores(logits, manifest.contract.malignant_labels) > manifest.operating_points[0].threshold
     (point,) = manifest.operating_points
     assert (point.specificity, point.benign, point.malignant) == (0.9, int((~ill).sum()), int(ill.sum()))
@@ -101,8 +101,8 @@ def test_the_operating_point_is_that_of_the_validation_images(tiny_run: Path) ->
 
 def test_a_calibrated_model_keeps_its_layers_and_divides_its_logits(tiny_run: Path) -> None:
     data, model = load("synthetic", size=32, images=300), load_run_model(tiny_run)
-    val = split(data, kind="lesion", seed=0).val
-    examples = Examples(data.images[val], data.labels[val])
+    validation = split(data, kind="lesion", seed=0).val
+    examples = Examples(data.images[validation], data.labels[validation])
     before, structure = logits_of(folded(model), examples.images), recorded_structure(model, size=32)
     temperature = train.calibrate(model, examples)
     after = logits_of(folded(model), examples.images)

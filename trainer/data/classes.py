@@ -87,13 +87,14 @@ def read_classes(path: Path) -> ClassPlan:
     return plan
 
 
-def regrouped(dataset: Dataset, plan: ClassPlan) -> Dataset:
+def regrouped(dataset: Dataset, plan: ClassPlan, *, wanted: Sequence[str] = ()) -> Dataset:
     """The dataset with the classes of the plan, without the images that it leaves out.
 
+    wanted: classes of a run; those of the data that bear such a name, and that the plan does not name, stay as they are.
     Raises InvalidInputError where the plan names a class that the data do not have, passes one over, or does not say whether
     a class that mixes malignant and benign ones is malignant.
     """
-    members = _members(dataset, plan)
+    members = _members(dataset, plan, wanted)
     classes = tuple(members)
     of_task = {name: classes.index(task) for task, of in members.items() for name in of}
     labels = np.array([of_task.get(name, -1) for name in dataset.classes], np.int64)[dataset.labels]
@@ -121,7 +122,7 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
         raise InvalidInputError(
             f"{where}: has images of {first_few(strange)}, and the run's classes are "
             f"{first_few(classes, limit=MAX_CLASSES)}; say with --classes FILE.toml which of these they are, or leave them "
-            f"out with leave_out = [{json.dumps(strange[0])}]; if one of them covers several classes of the run, copy the "
+            f"out with leave_out = {json.dumps(strange)}; if one of them covers several classes of the run, copy the "
             "engine without its manifest, and audit it with a contract whose [output.mapping] says so"
         )
     numbers = np.array([classes.index(name) if name in classes else -1 for name in dataset.classes], np.int64)
@@ -133,8 +134,8 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
     )
 
 
-def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
-    """For each class of the task its classes of the data; `*` is written out."""
+def _members(dataset: Dataset, plan: ClassPlan, wanted: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each class of the task its classes of the data; `*` is written out, and unnamed classes that are wanted stay."""
     if plan.members is None:
         return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}
@@ -147,17 +148,21 @@ def _members(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]]:
                 f"{plan.where}: was trained on data without {first_few(extra)}; say with --classes FILE.toml what these are"
             )
         return {task: tuple(name for name in of if name in dataset.classes) for task, of in plan.members.items()}
+    members, kept = dict(plan.members), () if REST in named else tuple(name for name in extra if name in wanted)
+    for name in kept:
+        members[name] = (*members.get(name, ()), name)
+    extra = tuple(name for name in extra if name not in kept)
     if unknown:
         raise InvalidInputError(f"{plan.where}: names {first_few(unknown)}; the classes of the data are {theirs}")
     if extra and REST not in named:
         raise InvalidInputError(
             f"{plan.where}: has no entry for {first_few(extra)}; put them into a class, or into leave_out = [...]"
         )
-    if not extra and any(REST in of for of in plan.members.values()):
+    if not extra and any(REST in of for of in members.values()):
         raise InvalidInputError(f"{plan.where}: `{REST}` stands for no class, all of {theirs} are named; leave it out")
     return {
         task: tuple(name for member in of for name in (extra if member == REST else (member,)))
-        for task, of in plan.members.items()
+        for task, of in members.items()
     }
 
 

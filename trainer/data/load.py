@@ -90,7 +90,7 @@ def _of_task(
 ) -> Dataset:
     """The dataset with the classes of the task; raises InvalidInputError where they are too many or one has no image."""
     as_they_are = classes is None or (classes.of_run and set(dataset.classes) <= set(wanted or ()))
-    grouped = dataset if classes is None or as_they_are else regrouped(dataset, classes)
+    grouped = dataset if classes is None or as_they_are else regrouped(dataset, classes, wanted=wanted or ())
     if wanted is not None:
         return in_order(grouped, wanted, where=where)
     count = len(grouped.classes)

@@ -53,7 +53,8 @@ def cases(result: AuditResult) -> tuple[Case, ...]:
     for title in titles:
         remaining = [finding for finding in result.findings if finding.set == title]
         for gate in (gate for gate in result.gates if gate.set == title):
-            gate_findings = [finding for finding in remaining if (finding.rule, finding.gate) == (gate.rule, gate.subject)]
+            about = (gate.rule, gate.subject, gate.lesion_class)
+            gate_findings = [finding for finding in remaining if (finding.rule, finding.gate, finding.lesion_class) == about]
             remaining = [finding for finding in remaining if finding not in gate_findings]
             all_cases.append(_of_gate(gate, gate_findings))
         all_cases += _by_rule(remaining, set_title=title)
@@ -64,7 +65,7 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
     verdict = gate.judgement.verdict
     outcome = verdict if gate.binding or verdict is not Verdict.INCONCLUSIVE else None
     own_subject = gate.rule in ("floor", "subgroup-drop") or gate.lesion_class is not None
-    own_subject |= gate.rule in _OF_SEVERAL and gate.subject == MALIGNANT_CALLS
+    own_subject |= gate.rule in _OF_SEVERAL and gate.figure == MALIGNANT_CALLS
     subject = gate.subject if own_subject else None
     return Case(gate.rule, gate.set, subject, _outcome(findings, outcome), gate_figures(gate), tuple(findings))
 
@@ -78,7 +79,7 @@ def gate_figures(gate: Gate) -> str:
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
     if gate.rule in ("turned-benign", "baseline-malignant-to-benign"):
         return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
-    subject = "" if gate.subject == "accuracy" else f"{gate.subject}: "
+    subject = "" if gate.figure == "accuracy" else f"{gate.subject}: "
     subject = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else subject
     margin = points(gate.limit).lstrip("+") if gate.rule == "subgroup-drop" else margin_text(100 * gate.limit)
     return f"{subject}drop {points(gate.value)}{bounds}, margin {margin}, {gate.images} images{_power(gate)}"

@@ -169,7 +169,7 @@ def baseline_table(result: AuditResult) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for title, compared, gate in baseline_rows(result):
-        if compared is None or gate.subject != "accuracy":
+        if compared is None or gate.figure != "accuracy":
             continue
         figures = (share(compared.baseline), share(compared.engine), drop_text(compared.drop), margin_text(100 * gate.limit))
         verdict = gate.judgement.verdict

@@ -31,7 +31,7 @@ def margin_points(set_result: SetResult, result: AuditResult) -> float:
 def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate | None]]:
     """Rows of the table of the clinical endpoint: for each compared set, the gate on malignant called malignant and the gate
     on images that turned benign. The latter is None if the source calls no malignant image malignant."""
-    gates = {(gate.set, gate.rule): gate for gate in result.gates if gate.subject == MALIGNANT_CALLS}
+    gates = {(gate.set, gate.rule): gate for gate in result.gates if gate.figure == MALIGNANT_CALLS}
     for set_result in result.sets:
         pooled = gates.get((set_result.title, "malignant-sensitivity"))
         if pooled is not None:
@@ -108,8 +108,9 @@ NO_OWN_TEST = "no comparison with the test images of its run: the run of this en
 
 
 EXTERNAL_NOTE = (
-    "own test: the source model on the run's own test images; difference: own test minus external, in points; the intervals "
-    "are corrected for the number of figures in the table"
+    "own test: the source model on the run's own test images; difference: own test minus external, in points; same mix: "
+    "each malignant class of the own test counts as often as among the external images; the intervals are corrected for the "
+    "number of figures in the table"
 )
 """Footnote of the table that compares own test and external validation."""
 
@@ -170,15 +171,15 @@ def baseline_rows(result: AuditResult) -> Iterator[tuple[str, BaselineSet | Base
     For each set: the set itself, malignant called malignant, each malignant class, and last, without predictions, its
     malignant images that are now called benign. The title ends in `, own` if each engine was attacked with its own set.
     """
-    gates = {(gate.set, gate.rule, gate.subject): gate for gate in result.gates}
+    gates = {(gate.set, gate.rule, gate.figure, gate.lesion_class): gate for gate in result.gates}
     for baseline_set in () if result.baseline is None else result.baseline.sets:
         title = f"{baseline_set.title}, own" if baseline_set.own else baseline_set.title
-        yield title, baseline_set, gates[baseline_set.title, "baseline-drop", "accuracy"]
+        yield title, baseline_set, gates[baseline_set.title, "baseline-drop", "accuracy", None]
         if baseline_set.pooled is not None:
-            yield title, baseline_set.pooled, gates[baseline_set.title, "baseline-drop", MALIGNANT_CALLS]
+            yield title, baseline_set.pooled, gates[baseline_set.title, "baseline-drop", MALIGNANT_CALLS, None]
         for baseline_class in baseline_set.classes:
-            yield title, baseline_class, gates[baseline_set.title, "baseline-drop", baseline_class.name]
-        yield title, None, gates[baseline_set.title, "baseline-malignant-to-benign", "images"]
+            yield title, baseline_class, gates[baseline_set.title, "baseline-drop", None, baseline_class.name]
+        yield title, None, gates[baseline_set.title, "baseline-malignant-to-benign", "images", None]
 
 
 def own_sets_compared(result: AuditResult) -> bool:

@@ -22,8 +22,8 @@ def attacked(honest: Evidence, *answers: NDArray[np.int64]) -> Evidence:
     """An engine that answers as its source: rightly when clean, and so under each attack, at a growing eps."""
     clean = entry(compared(LABELS, LABELS, LABELS), clean=True)
     sets = [
-        replace(entry(compared(one, one, LABELS, attacked=True)), title=f"pgd {eps}", eps=f"{eps}/255")
-        for eps, one in enumerate(answers, start=2)
+        replace(entry(compared(predictions, predictions, LABELS, attacked=True)), title=f"pgd {eps}", eps=f"{eps}/255")
+        for eps, predictions in enumerate(answers, start=2)
     ]
     return replace(honest, sets=(clean, *sets))
 
@@ -63,6 +63,6 @@ def test_the_strongest_attack_of_a_threat_model_decides(honest: Evidence) -> Non
     """A weak attack that leaves much whole says nothing where a stronger one of the same eps leaves nothing."""
     weak, strong = attacked(honest, LABELS, WRONG).sets[1:]
     for sets in ((weak, strong), (strong, weak)):
-        same = tuple(replace(one, eps="2/255") for one in sets)
+        same = tuple(replace(attacked_set, eps="2/255") for attacked_set in sets)
         (finding,) = check(replace(honest, sets=(honest.sets[0], *same)))
         assert finding.set is None

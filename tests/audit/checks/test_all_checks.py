@@ -28,8 +28,8 @@ def damages_of(check: str) -> Damages:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Damages = module.DAMAGES
-    return found
+    damages: Damages = module.DAMAGES
+    return damages
 
 
 DAMAGES = [(check, damage) for check in checks.names() for damage in damages_of(check)]
@@ -52,8 +52,8 @@ def test_honest_evidence_raises_no_alarm(check: str, honest: Evidence) -> None:
 
 @pytest.mark.parametrize(("check", "damage"), DAMAGES)
 def test_each_damage_is_found_by_its_check(check: str, damage: str, honest: Evidence) -> None:
-    found = found_by(check, damages_of(check)[damage](honest))
-    assert any(finding.severity is not Severity.NOTE for finding in found)
+    findings = found_by(check, damages_of(check)[damage](honest))
+    assert any(finding.severity is not Severity.NOTE for finding in findings)
 
 
 @pytest.mark.parametrize(("damaged", "damage"), DAMAGES)
@@ -62,8 +62,8 @@ def test_every_check_takes_the_damages_of_the_others(damaged: str, damage: str, 
     evidence = damages_of(damaged)[damage](honest)
     titles = {None, "clean", *(result.title for result in evidence.sets), *(probe.title for probe in evidence.probes)}
     for check in checks.names():
-        about, rules, _ = checks.load(check)
-        for finding in checks.run_checks(evidence, about):
+        check_function, rules, _ = checks.load(check)
+        for finding in checks.run_checks(evidence, check_function):
             assert finding.rule in RULES
             assert finding.text.strip()
             assert "\n" not in finding.text

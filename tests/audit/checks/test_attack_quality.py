@@ -59,8 +59,8 @@ DAMAGES = {name: damage for name, (damage, _) in CASES.items()}
 @pytest.mark.parametrize("case", CASES)
 def test_images_that_were_not_attacked_are_said_by_their_share(honest: Evidence, case: str) -> None:
     damage, severity = CASES[case]
-    found = [finding for finding in check(damage(honest)) if finding.severity is not Severity.NOTE]
-    assert [(finding.severity, finding.set) for finding in found] == [(severity, honest.sets[1].title)]
+    findings = [finding for finding in check(damage(honest)) if finding.severity is not Severity.NOTE]
+    assert [(finding.severity, finding.set) for finding in findings] == [(severity, honest.sets[1].title)]
 
 
 def test_what_an_honest_attack_does_is_no_alarm(honest: Evidence) -> None:
@@ -79,8 +79,8 @@ def test_an_attack_that_raises_only_the_lead_of_a_wrong_class_made_progress(hone
     risen = np.full_like(logits, -9.0)
     risen[rows, labels], risen[rows, (labels + 1) % logits.shape[1]] = 1.0, 0.5
     crafted = replace(attacked, source_logits=risen, info=replace(attacked.info, settings={"steps": 40}))
-    found = check(change_inputs(honest, clean=replace(clean, source_logits=logits), adversarial=(crafted,)))
-    assert [finding for finding in found if finding.severity is not Severity.NOTE] == []
+    findings = check(change_inputs(honest, clean=replace(clean, source_logits=logits), adversarial=(crafted,)))
+    assert [finding for finding in findings if finding.severity is not Severity.NOTE] == []
 
 
 def test_a_loss_that_was_rounded_away_is_counted(honest: Evidence) -> None:

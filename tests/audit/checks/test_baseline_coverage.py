@@ -40,8 +40,8 @@ DAMAGES = {
 
 @pytest.mark.parametrize("pairs", ["clean", "attacked", "other box"])
 def test_pass_needs_a_clean_and_an_adversarial_set(honest: Evidence, pairs: str) -> None:
-    found = list(check(against(honest, pairs=pairs)))
-    assert any(finding.severity is Severity.INCONCLUSIVE and finding.set is None for finding in found)
+    findings = list(check(against(honest, pairs=pairs)))
+    assert any(finding.severity is Severity.INCONCLUSIVE and finding.set is None for finding in findings)
 
 
 def test_the_earlier_verdict_is_noted(honest: Evidence) -> None:

@@ -13,8 +13,8 @@ DAMAGES = {"no reference": lambda honest: replace(honest, reference=Reference(No
 
 
 def test_the_policy_says_whether_a_control_is_required(honest: Evidence) -> None:
-    without = DAMAGES["no reference"](honest)
-    assert [finding.severity for finding in check(without)] == [Severity.INCONCLUSIVE]
-    optional = replace(without, policy=Policy(control="optional"))
+    no_reference = DAMAGES["no reference"](honest)
+    assert [finding.severity for finding in check(no_reference)] == [Severity.INCONCLUSIVE]
+    optional = replace(no_reference, policy=Policy(control="optional"))
     assert [finding.severity for finding in check(optional)] == [Severity.WARNING]
-    assert list(check(change_inputs(without, manifest=None))) == []
+    assert list(check(change_inputs(no_reference, manifest=None))) == []

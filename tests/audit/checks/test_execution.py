@@ -12,8 +12,8 @@ from skinaudit.audit.evidence.computed_precision import ComputedPrecision
 from skinaudit.audit.evidence.half_precision import HalfPrecision
 
 
-def computed(honest: Evidence, found: dict[str, int], executed: dict[str, int] | None) -> Evidence:
-    return replace(honest, engine=replace(honest.engine, found=found, executed=executed))
+def computed(honest: Evidence, stored: dict[str, int], executed: dict[str, int] | None) -> Evidence:
+    return replace(honest, engine=replace(honest.engine, found=stored, executed=executed))
 
 
 DAMAGES = {

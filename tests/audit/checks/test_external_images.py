@@ -19,10 +19,10 @@ DESCRIBED = ExternalSets("hospital-b", "Hospital B", "sha256:0", {}, {}, {})
 
 def external(honest: Evidence, *, shift: float = 0.0, **changes: Any) -> Evidence:
     own = np.random.default_rng(0).normal(100, 10, (300, len(STATISTICS))).astype(np.float32)
-    there = np.random.default_rng(1).normal(100 + shift, 10, (300, len(STATISTICS))).astype(np.float32)
+    external_looks = np.random.default_rng(1).normal(100 + shift, 10, (300, len(STATISTICS))).astype(np.float32)
     images = ExternalImages(
         DESCRIBED, foreign=False, run_dataset="A", recorded=True, trained_on=0, tested_on=0, near_trained=0, near_tested=0,
-        near_recorded=True, same_names=0, own_sets=(), looks=there, own_looks=own,
+        near_recorded=True, same_names=0, own_sets=(), looks=external_looks, own_looks=own,
     )  # fmt: skip
     changed = replace(images, **changes)
     result = external_result(changed, (), confidence=0.95)
@@ -67,7 +67,7 @@ def test_other_images_that_look_the_same_are_only_named(honest: Evidence) -> Non
 
 
 def test_frames_of_another_size_are_named(honest: Evidence) -> None:
-    (finding,) = [one for one in check(external(honest, **FRAMES)) if one.rule == "external-looks"]
+    (finding,) = [candidate for candidate in check(external(honest, **FRAMES)) if candidate.rule == "external-looks"]
     assert finding.text.endswith("frame width 1,024 (training 600), frame height 1,024 (training 450)")
-    same = {**FRAMES, "frames": FRAMES["own_frames"]}
-    assert [one.rule for one in check(external(honest, **same))] == ["external"]
+    same_frames = {**FRAMES, "frames": FRAMES["own_frames"]}
+    assert [candidate.rule for candidate in check(external(honest, **same_frames))] == ["external"]

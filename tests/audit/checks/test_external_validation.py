@@ -8,13 +8,20 @@ from linear_run import change_set
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.external_validation import check
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
-from skinaudit.audit.figures.external import ACCURACY, BALANCED, Estimate, ExternalFigure, ExternalResult
+from skinaudit.audit.figures.external import (
+    ACCURACY,
+    BALANCED,
+    SAME_MALIGNANT,
+    Estimate,
+    ExternalFigure,
+    ExternalResult,
+)
 from skinaudit.audit.figures.statistics import Interval
 
 
 def external(honest: Evidence, difference: Interval, name: str = BALANCED, **clean: object) -> Evidence:
-    own, there = Estimate(0.7, Interval(0.65, 0.75), 400), Estimate(0.5, Interval(0.45, 0.55), 400)
-    figure = ExternalFigure("clean", name, own, there, 0.5, 0.2, difference)
+    own, external_estimate = Estimate(0.7, Interval(0.65, 0.75), 400), Estimate(0.5, Interval(0.45, 0.55), 400)
+    figure = ExternalFigure("clean", name, own, external_estimate, 0.5, 0.2, difference)
     return replace(
         change_set(honest, 0, **clean), external=ExternalResult("hospital-b", "Hospital B", "A", 0.95, (figure,), ())
     )
@@ -43,9 +50,17 @@ def test_worse_than_chance_is_told_and_a_lost_model_does_not_pass(
     assert [finding.severity for finding in check(external(honest, difference, **clean))] == severities
 
 
-@pytest.mark.parametrize(("name", "lost"), [(BALANCED, True), (MALIGNANT_CALLS, True), (ACCURACY, False)])
-def test_a_model_is_lost_by_figures_that_another_share_of_benign_images_does_not_move(
-    honest: Evidence, name: str, lost: bool
+@pytest.mark.parametrize(
+    ("name", "malignant", "lost"),
+    [
+        (BALANCED, 3, True), (SAME_MALIGNANT, 3, True), (MALIGNANT_CALLS, 3, False), (MALIGNANT_CALLS, 1, True),
+        (ACCURACY, 3, False),
+    ],
+)  # fmt: skip
+def test_a_model_is_lost_by_figures_that_another_mix_of_classes_does_not_move(
+    honest: Evidence, name: str, malignant: int, lost: bool
 ) -> None:
-    findings = list(check(external(honest, WORSE, name, **LOST)))
+    kinds = honest.clean.comparison.classes
+    classes = tuple(replace(kind, malignant=place < malignant) for place, kind in enumerate(kinds))
+    findings = list(check(external(honest, WORSE, name, classes=classes, **LOST)))
     assert any(finding.severity is Severity.INCONCLUSIVE and name in finding.text for finding in findings) is lost

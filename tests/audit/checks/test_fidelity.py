@@ -46,8 +46,8 @@ def halved(honest: Evidence, *, engine: float, rounding: float, executed: str) -
     source = np.eye(7, dtype=np.float32)[LABELS]
     noise = np.random.default_rng(0).normal(0, 1, source.shape).astype(np.float32)
     answers = HalvedAnswers("pgd", source, source + engine * noise, source + rounding * noise)
-    about = replace(honest.engine, executed={executed: 28})
-    return change_inputs(replace(honest, halved_reference=(answers,), engine=about), asked="fp16")
+    description = replace(honest.engine, executed={executed: 28})
+    return change_inputs(replace(honest, halved_reference=(answers,), engine=description), asked="fp16")
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def halved(honest: Evidence, *, engine: float, rounding: float, executed: str) -
 def test_half_precision_explains_what_it_does_to_the_reference(
     honest: Evidence, engine: float, rounding: float, executed: str, odd: bool
 ) -> None:
-    found = list(check(halved(honest, engine=engine, rounding=rounding, executed=executed)))
-    assert [finding.severity for finding in found] == [Severity.INCONCLUSIVE] * odd
+    findings = list(check(halved(honest, engine=engine, rounding=rounding, executed=executed)))
+    assert [finding.severity for finding in findings] == [Severity.INCONCLUSIVE] * odd
 
 
 def test_openvino_quantises_otherwise(honest: Evidence) -> None:

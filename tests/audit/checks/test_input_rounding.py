@@ -32,7 +32,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(
-    ("found", "layers", "expected"),
+    ("nearby", "layers", "expected"),
     [
         (moved(0.01, 0.001, 0.001), {"fp32": 9}, []),
         (moved(0.0, 0.0, 0.0), {"fp32": 9}, []),
@@ -45,9 +45,9 @@ DAMAGES = {
     ],
 )
 def test_jumps_are_no_sign_in_whole_numbers_and_standing_still_is(
-    honest: Evidence, found: NearbyImages, layers: Mapping[str, int], expected: list[Severity]
+    honest: Evidence, nearby: NearbyImages, layers: Mapping[str, int], expected: list[Severity]
 ) -> None:
-    evidence = replace(honest, nearby=found, engine=replace(honest.engine, found=layers))
+    evidence = replace(honest, nearby=nearby, engine=replace(honest.engine, found=layers))
     assert [finding.severity for finding in check(evidence)] == expected
 
 
@@ -64,10 +64,10 @@ class Rounding:
         return np.asarray(pixels.reshape(len(images), -1) @ self.weights, np.float32)
 
 
-@pytest.mark.parametrize(("grid", "found"), [(0, False), (1, True), (2, True), (2.5, True), (3, True), (4, True), (8, True)])
-def test_rounded_pixels_are_found_whatever_the_step(honest: Evidence, grid: float, found: bool) -> None:
+@pytest.mark.parametrize(("grid", "alarm"), [(0, False), (1, True), (2, True), (2.5, True), (3, True), (4, True), (8, True)])
+def test_rounded_pixels_are_found_whatever_the_step(honest: Evidence, grid: float, alarm: bool) -> None:
     stored = np.random.default_rng(1).integers(0, 256, (20, 3, 8, 8)).astype(np.uint8)
     kinds = kinds_of(stored, np.random.default_rng(2), between=True)
     nearby = compare_nearby(Rounding(grid), None, kinds, batch_size=8)  # type: ignore[arg-type]
     evidence = replace(honest, nearby=nearby, engine=replace(honest.engine, found={"fp32": 1}))
-    assert bool(list(check(evidence))) == found
+    assert bool(list(check(evidence))) == alarm

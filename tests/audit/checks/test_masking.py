@@ -46,8 +46,8 @@ DAMAGES = {
 def test_masked_gradients(honest: Evidence, images: int, probe: ProbeResult | None, expected: list[Severity]) -> None:
     """A gain under replay is doubtful, beyond the margin it forbids PASS until a passed probe that is as strong settles it;
     and a fresh attack that finds more than the stored images forbids PASS by itself."""
-    found = list(check(gained(honest, images, *([probe] if probe else []))))
-    assert [finding.severity for finding in found] == expected
+    findings = list(check(gained(honest, images, *([probe] if probe else []))))
+    assert [finding.severity for finding in findings] == expected
 
 
 @pytest.mark.parametrize(

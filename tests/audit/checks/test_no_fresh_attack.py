@@ -16,9 +16,9 @@ DAMAGES = {"no probe": lambda honest: replace(honest, probes=())}
 
 def test_an_audit_without_one_cannot_pass_unless_the_policy_says_so(honest: Evidence) -> None:
     assert not list(check(honest))
-    without = DAMAGES["no probe"](honest)
-    assert [finding.severity for finding in check(without)] == [Severity.INCONCLUSIVE]
-    permitted = replace(without, policy=Policy(probe_required=False))
+    unprobed = DAMAGES["no probe"](honest)
+    assert [finding.severity for finding in check(unprobed)] == [Severity.INCONCLUSIVE]
+    permitted = replace(unprobed, policy=Policy(probe_required=False))
     assert [finding.severity for finding in check(permitted)] == [Severity.WARNING]
 
 

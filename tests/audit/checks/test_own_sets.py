@@ -41,5 +41,5 @@ def test_only_a_strong_attack_by_answers_alone_settles_it(
 
 def test_masked_gradients_of_the_baseline_are_a_warning(honest: Evidence) -> None:
     masked = (Finding(Severity.WARNING, "masking", None, "masked"),)
-    found = list(check(on_own_sets(honest, probed(replay=300, fresh=300, reference=300), findings=masked)))
-    assert [finding.severity for finding in found] == [Severity.NOTE, Severity.WARNING]
+    findings = list(check(on_own_sets(honest, probed(replay=300, fresh=300, reference=300), findings=masked)))
+    assert [finding.severity for finding in findings] == [Severity.NOTE, Severity.WARNING]

@@ -24,8 +24,8 @@ def read_otherwise(honest: Evidence) -> Evidence:
     fitting = replace(contract, scale=Fraction(2, 255), mean=(1.0, 1.0, 1.0), classes=(CLASSES[1], CLASSES[0], *CLASSES[2:]))
     order = FittedOrder((1, 0, 2, 3, 4, 5, 6), "", ())
     reading = Reading("-1 to 1", fitting, order, 0.6, Interval(0.5, 0.7), 0.7, 0.8)
-    found = Search((reading,), 300, 14, (reading,), reading, "clearly better")
-    return replace(change_inputs(foreign(honest), contract=contract), search=found)
+    search = Search((reading,), 300, 14, (reading,), reading, "clearly better")
+    return replace(change_inputs(foreign(honest), contract=contract), search=search)
 
 
 def surpassed(honest: Evidence) -> Evidence:
@@ -33,11 +33,11 @@ def surpassed(honest: Evidence) -> Evidence:
     evidence = read_otherwise(honest)
     assert evidence.search is not None
     (reading,) = evidence.search.ranked
-    other = replace(reading, name="0 to 255", contract=replace(reading.contract, scale=Fraction(1)))
-    both = replace(
-        evidence.search, ranked=(reading, other), rivals=(reading, other), chosen=None, reason="more images would decide"
+    rival = replace(reading, name="0 to 255", contract=replace(reading.contract, scale=Fraction(1)))
+    search = replace(
+        evidence.search, ranked=(reading, rival), rivals=(reading, rival), chosen=None, reason="more images would decide"
     )
-    return replace(evidence, search=both)
+    return replace(evidence, search=search)
 
 
 def undecided(honest: Evidence) -> Evidence:
@@ -45,9 +45,9 @@ def undecided(honest: Evidence) -> Evidence:
     evidence = surpassed(honest)
     assert evidence.search is not None
     assert evidence.inputs.contract is not None
-    first, *others = evidence.search.rivals
+    first, *further = evidence.search.rivals
     of_contract = replace(first, contract=evidence.inputs.contract)
-    search = replace(evidence.search, rivals=(of_contract, *others))
+    search = replace(evidence.search, rivals=(of_contract, *further))
     exchanged = (CLASSES[1], CLASSES[0], *CLASSES[2:])
     return change_set(replace(evidence, search=search), 0, better_order=exchanged)
 

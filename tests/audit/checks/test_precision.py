@@ -10,8 +10,8 @@ from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.precision import check
 
 
-def with_layers(honest: Evidence, asked: str, promised: dict[str, int], found: dict[str, int]) -> Evidence:
-    return replace(change_inputs(honest, asked=asked, found=promised), engine=replace(honest.engine, found=found))
+def with_layers(honest: Evidence, asked: str, promised: dict[str, int], layers: dict[str, int]) -> Evidence:
+    return replace(change_inputs(honest, asked=asked, found=promised), engine=replace(honest.engine, found=layers))
 
 
 DAMAGES = {
@@ -21,7 +21,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(
-    ("asked", "promised", "found", "severities"),
+    ("asked", "promised", "layers", "severities"),
     [
         ("fp16", {"fp16": 28}, {"fp16": 28}, []),
         ("fp16", {"fp16": 27, "fp32": 1}, {"fp16": 27, "fp32": 1}, [Severity.NOTE]),
@@ -34,9 +34,9 @@ DAMAGES = {
     ],
 )
 def test_precision_is_proved(
-    honest: Evidence, asked: str, promised: dict[str, int], found: dict[str, int], severities: list[Severity]
+    honest: Evidence, asked: str, promised: dict[str, int], layers: dict[str, int], severities: list[Severity]
 ) -> None:
-    assert [finding.severity for finding in check(with_layers(honest, asked, promised, found))] == severities
+    assert [finding.severity for finding in check(with_layers(honest, asked, promised, layers))] == severities
 
 
 def test_a_plan_is_known_by_the_network_of_its_build(honest: Evidence) -> None:

@@ -39,10 +39,10 @@ def test_pictures_that_were_not_all_compared_are_told(honest: Evidence) -> None:
 def test_two_images_that_were_joined_are_named_and_drawings_are_thought_of(honest: Evidence) -> None:
     """Drawings and plain areas look alike under every comparison of detail: a person has to look at them."""
     clean = honest.inputs.clean
-    other = int(np.flatnonzero(clean.group != clean.group[0])[0])
+    other_lesion_image = int(np.flatnonzero(clean.group != clean.group[0])[0])
     lesions = clean.group.copy()
-    lesions[other] = lesions[0]
+    lesions[other_lesion_image] = lesions[0]
     for joined, remark in ((3, False), (300, True)):
         (finding,) = check(change_inputs(honest, copies=replace(honest.inputs.copies, joined=joined, lesions=lesions)))
-        assert f"({clean.ids[0]} and {clean.ids[other]}, for example)" in finding.text
+        assert f"({clean.ids[0]} and {clean.ids[other_lesion_image]}, for example)" in finding.text
         assert ("if these are drawings" in finding.text) is remark

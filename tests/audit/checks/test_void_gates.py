@@ -54,14 +54,16 @@ def test_a_loose_bound_that_a_guess_still_fails_is_a_choice(honest: Evidence, bo
 
 
 def test_a_source_that_guesses_has_nothing_to_lose(honest: Evidence) -> None:
-    (note,) = [one for one in check(judged(change_set(honest, 1, source_accuracy=0.15))) if one.lesion_class is None]
+    (note,) = [
+        finding for finding in check(judged(change_set(honest, 1, source_accuracy=0.15))) if finding.lesion_class is None
+    ]
     assert (note.severity, note.set) == (Severity.NOTE, honest.sets[1].title)
     assert note.text == "drop of accuracy: with a margin of 1 point, an engine that guesses would pass"
 
 
 def test_fresh_attacks_have_a_margin_as_well(honest: Evidence) -> None:
     evidence = replace(honest, probes=(probed(replay=300, fresh=200, reference=200),))
-    assert [one.set for one in check(judged(evidence, probe_margin=50.0)) if one.text.startswith("probe-drop")] == [
-        "probe square linf 24/255"
-    ]
-    assert not [one for one in check(judged(evidence)) if one.text.startswith("probe-drop")]
+    assert [
+        finding.set for finding in check(judged(evidence, probe_margin=50.0)) if finding.text.startswith("probe-drop")
+    ] == ["probe square linf 24/255"]
+    assert not [finding for finding in check(judged(evidence)) if finding.text.startswith("probe-drop")]

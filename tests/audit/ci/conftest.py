@@ -84,8 +84,8 @@ def shell(tmp_path: Path, workplace: Path, ready_program: Path) -> Run:
     script(program / "python", f'echo "$@" >> "{tmp_path}/pip.log"')
 
     def run(lines: str, *, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        given: Mapping[str, str] = {"PATH": f"{program}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home), **environment}
-        assignments = [f"{name}={value}" for name, value in given.items()]
+        variables: Mapping[str, str] = {"PATH": f"{program}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home), **environment}
+        assignments = [f"{name}={value}" for name, value in variables.items()]
         command = ["env", "-i", *assignments, "bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", lines]
         return subprocess.run(command, cwd=workplace, input=stdin, capture_output=True, text=True, timeout=300, check=False)
 

@@ -27,7 +27,7 @@ class Job:
         self.shell, self.summary_file, self.output_file = shell, folder / "summary.md", folder / "output"
         named = {name.replace("_", "-"): value for name, value in inputs.items()}
         assert named.keys() <= ACTION["inputs"].keys()
-        self.values = {f"inputs.{name}": about.get("default", "") for name, about in ACTION["inputs"].items()}
+        self.values = {f"inputs.{name}": item.get("default", "") for name, item in ACTION["inputs"].items()}
         self.values |= {f"inputs.{name}": value for name, value in named.items()}
         self.values["github.action_path"] = "/the/action"
         self.log = ""
@@ -37,21 +37,21 @@ class Job:
         for step in ACTION["runs"]["steps"]:
             if "if" in step and not self.holds(step["if"]):
                 continue
-            given = {name: self.fill(text) for name, text in step["env"].items()}
+            inputs = {name: self.fill(text) for name, text in step["env"].items()}
             files = {"GITHUB_STEP_SUMMARY": str(self.summary_file), "GITHUB_OUTPUT": str(self.output_file)}
-            done = self.shell(step["run"], **given, **files)
-            self.log += done.stdout + done.stderr
+            process = self.shell(step["run"], **inputs, **files)
+            self.log += process.stdout + process.stderr
             if self.output_file.exists() and "id" in step:
                 lines = self.output_file.read_text().splitlines()
                 self.values |= {
                     f"steps.{step['id']}.outputs.{name}": value for name, value in (line.split("=", 1) for line in lines)
                 }
-            if done.returncode:
-                return done.returncode
+            if process.returncode:
+                return process.returncode
         return 0
 
     def fill(self, text: str) -> str:
-        return EXPRESSION.sub(lambda found: self.values.get(found[1], ""), text)
+        return EXPRESSION.sub(lambda match: self.values.get(match[1], ""), text)
 
     def holds(self, condition: str) -> bool:
         name, _, value = condition.partition(" != ")
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, str]:
-        return {name: self.fill(about["value"]) for name, about in ACTION["outputs"].items()}
+        return {name: self.fill(item["value"]) for name, item in ACTION["outputs"].items()}
 
     @property
     def summary(self) -> str:
@@ -123,9 +123,9 @@ def test_an_error_counts_more_than_a_fail_and_an_old_report_is_no_new_one(
     assert job.outputs == {"verdict": "ERROR", "exit-code": "2"}
     assert "PASS" not in job.summary.splitlines()[-4]
     assert not stale.exists()
-    nothing = Job(shell, tmp_path, engines="\n", install="")
-    assert nothing.run() == 2
-    assert "names no file" in nothing.log
+    empty_job = Job(shell, tmp_path, engines="\n", install="")
+    assert empty_job.run() == 2
+    assert "names no file" in empty_job.log
 
 
 def test_every_input_reaches_the_audit(shell: Run, workplace: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_every_input_reaches_the_audit(shell: Run, workplace: Path, tmp_path: Pa
     assert job.run() == 3, job.log
     report = json.loads((workplace / "skinaudit-reports/pass-engines-subject.onnx.json").read_text())
     assert report["policy"]["margin"] == 99.0
-    assert [one["images"] for one in report["probes"]] == [5]
+    assert [probe["images"] for probe in report["probes"]] == [5]
     assert (workplace / "skinaudit-reports/pass-engines-subject.onnx.txt").read_text().startswith("SYNTHETIC")
 
 

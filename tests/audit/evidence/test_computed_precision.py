@@ -66,11 +66,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[Any]]
     path = tmp_path_factory.mktemp("chain") / "fp32.onnx"
     write_graph(path)
     images = np.random.default_rng(1).integers(0, 256, (64, 3, 4, 4), np.uint8)
-    found: dict[str, NDArray[Any]] = {"images": images, "source": open_engine(path, threads=1).logits(images)}
+    answers_by_name: dict[str, NDArray[Any]] = {"images": images, "source": open_engine(path, threads=1).logits(images)}
     for precision in HALVES:
-        found[f"{precision} emulated"] = open_emulated(path, precision=precision, threads=1).logits(images)
-        found[precision] = computed(images, precision)
-    return found
+        answers_by_name[f"{precision} emulated"] = open_emulated(path, precision=precision, threads=1).logits(images)
+        answers_by_name[precision] = computed(images, precision)
+    return answers_by_name
 
 
 @pytest.mark.parametrize("precision", HALVES)
@@ -78,10 +78,10 @@ def test_kernels_of_the_precision_have_errors_of_its_size_and_direction(
     answers: dict[str, NDArray[Any]], precision: str
 ) -> None:
     emulated = answers[f"{precision} emulated"]
-    found = compare_errors(precision, engine=answers[precision], emulated=emulated, source=answers["source"])
-    assert found.images == 64
-    assert 0.5 < found.engine / found.emulated < 2
-    assert found.correlation > 0.6
+    errors = compare_errors(precision, engine=answers[precision], emulated=emulated, source=answers["source"])
+    assert errors.images == 64
+    assert 0.5 < errors.engine / errors.emulated < 2
+    assert errors.correlation > 0.6
     itself = compare_errors(precision, engine=emulated, emulated=emulated, source=answers["source"])
     assert itself.correlation == pytest.approx(1)
 
@@ -93,21 +93,21 @@ def test_fp32_rounded_at_one_place_has_errors_of_another_direction(
 ) -> None:
     """The images, what enters the last product, or the logits alone are in the precision that was asked for."""
     engine = computed(answers["images"], precision, alone=layer)
-    found = compare_errors(precision, engine=engine, emulated=answers[f"{precision} emulated"], source=answers["source"])
-    assert found.engine < found.emulated / 4 or abs(found.correlation) < 0.3
+    errors = compare_errors(precision, engine=engine, emulated=answers[f"{precision} emulated"], source=answers["source"])
+    assert errors.engine < errors.emulated / 4 or abs(errors.correlation) < 0.3
 
 
-@pytest.mark.parametrize(("asked", "other"), [("fp16", "bf16"), ("bf16", "fp16")])
+@pytest.mark.parametrize(("asked", "actual"), [("fp16", "bf16"), ("bf16", "fp16")])
 def test_another_half_precision_has_errors_of_another_size_and_direction(
-    answers: dict[str, NDArray[Any]], asked: str, other: str
+    answers: dict[str, NDArray[Any]], asked: str, actual: str
 ) -> None:
-    found = compare_errors(asked, engine=answers[other], emulated=answers[f"{asked} emulated"], source=answers["source"])
-    assert not 0.25 < found.engine / found.emulated < 4
-    assert abs(found.correlation) < 0.3
+    errors = compare_errors(asked, engine=answers[actual], emulated=answers[f"{asked} emulated"], source=answers["source"])
+    assert not 0.25 < errors.engine / errors.emulated < 4
+    assert abs(errors.correlation) < 0.3
 
 
 def test_no_errors_do_not_correlate() -> None:
     source = np.arange(14, dtype=np.float32).reshape(2, 7)
-    found = compare_errors("fp16", engine=source, emulated=source + 1, source=source)
-    assert (found.engine, found.correlation) == (0, 0)
-    assert found.emulated == pytest.approx(1 / 13)
+    errors = compare_errors("fp16", engine=source, emulated=source + 1, source=source)
+    assert (errors.engine, errors.correlation) == (0, 0)
+    assert errors.emulated == pytest.approx(1 / 13)

@@ -73,9 +73,9 @@ def missing(planted: SimpleNamespace) -> dict[str, Any]:
 
 
 def another_format(planted: SimpleNamespace) -> dict[str, Any]:
-    other = planted.reference.with_name("fp32.plan")
-    shutil.copy(planted.reference, other)
-    rewrite(planted, reference=record(other, relative_to=other.parent))
+    other_format = planted.reference.with_name("fp32.plan")
+    shutil.copy(planted.reference, other_format)
+    rewrite(planted, reference=record(other_format, relative_to=other_format.parent))
     return {"control": planted.reference}
 
 
@@ -107,7 +107,7 @@ def test_under_a_name_in_capitals(planted: SimpleNamespace) -> None:
 
 def test_a_plan_whose_graph_is_missing_or_of_another_format(tmp_path: Path, lab: SimpleNamespace) -> None:
     run = lab.plant(tmp_path / "run", settings={})
-    plan, gone = run.engine.with_name("e.plan"), run.engine.with_name("gone.onnx")
+    plan, absent = run.engine.with_name("e.plan"), run.engine.with_name("gone.onnx")
     shutil.copy(run.engine, plan)
     manifest = read_engine_manifest(run.engine)
     own = record(plan, relative_to=plan.parent)
@@ -117,18 +117,18 @@ def test_a_plan_whose_graph_is_missing_or_of_another_format(tmp_path: Path, lab:
     assert honest.verdict is Verdict.PASS
     (note,) = told(honest)
     assert note.endswith("searched in fp32.onnx; according to the manifest the engine was built from this file")
-    for graph in (replace(manifest.graph, file=gone.name), own):
+    for graph in (replace(manifest.graph, file=absent.name), own):
         write_engine_manifest(replace(manifest, engine=own, graph=graph), engine=plan)
         result = audit_engine(plan)
         assert result.verdict is Verdict.INCONCLUSIVE
         assert "its format cannot be read" in result.reason
 
 
-@pytest.mark.parametrize("found", [{"fp16": 1}, {"fp32": 1, "int8": 1}, {}])
+@pytest.mark.parametrize("layers", [{"fp16": 1}, {"fp32": 1, "int8": 1}, {}])
 def test_a_reference_whose_layers_are_not_fp32_is_no_control(
-    tmp_path: Path, lab: SimpleNamespace, found: dict[str, int]
+    tmp_path: Path, lab: SimpleNamespace, layers: dict[str, int]
 ) -> None:
-    run = lab.plant(tmp_path / "run", settings={"found": found})
+    run = lab.plant(tmp_path / "run", settings={"found": layers})
     manifest = read_engine_manifest(run.engine)
     own = record(run.engine, relative_to=run.engine.parent)
     lineage = {**manifest.lineage, "onnx": own.digest}
@@ -146,13 +146,13 @@ def test_a_reference_whose_layers_are_not_fp32_is_no_control(
 @pytest.mark.parametrize("asked", ["fp16", "int8"])
 def test_an_engine_in_another_precision_is_not_its_own_reference(tmp_path: Path, lab: SimpleNamespace, asked: str) -> None:
     """Refused where its layers are what was asked for; where they are fp32, it is no engine of that precision."""
-    for found in (asked, "fp32"):
-        run = lab.plant(tmp_path / found, settings={"found": {found: 1}}, asked=asked)
+    for precision in (asked, "fp32"):
+        run = lab.plant(tmp_path / precision, settings={"found": {precision: 1}}, asked=asked)
         manifest = read_engine_manifest(run.engine)
         own = record(run.engine, relative_to=run.engine.parent)
         lineage = {**manifest.lineage, "onnx": own.digest}
         write_engine_manifest(replace(manifest, reference=own, lineage=lineage), engine=run.engine)
-        if found == "fp32":
+        if precision == "fp32":
             result = audit_engine(run.engine)
             assert result.verdict is Verdict.FAIL
             assert {finding.rule for finding in result.findings if finding.severity is Severity.FAIL} == {"precision"}

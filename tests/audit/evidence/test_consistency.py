@@ -26,32 +26,32 @@ from skinaudit.engines.engine import BatchRange, EngineDescription
 
 def checked(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> Consistency:
     planted = lab.plant(tmp_path, images=100, settings={"fault": fault})
-    found: Consistency = check_consistency(
+    consistency: Consistency = check_consistency(
         lab.LinearEngine(planted.engine), open_set(planted.run / "sets" / "clean.safetensors"), batch_size=64, seed=0
     )
-    return found
+    return consistency
 
 
 @pytest.mark.parametrize("fault", [None, "scaled", "constant"])
 def test_an_answer_that_hangs_on_its_image_alone(tmp_path: Path, lab: SimpleNamespace, fault: str | None) -> None:
-    found = checked(tmp_path, lab, fault)
-    assert found == Consistency(35, found.sizes, True, True, 0.0, 0, ())
-    assert {*range(1, 9), 64, 129, 256} <= set(found.sizes)
+    consistency = checked(tmp_path, lab, fault)
+    assert consistency == Consistency(35, consistency.sizes, True, True, 0.0, 0, ())
+    assert {*range(1, 9), 64, 129, 256} <= set(consistency.sizes)
 
 
 def test_another_answer_when_run_again(tmp_path: Path, lab: SimpleNamespace) -> None:
-    found = checked(tmp_path, lab, "restless")
-    assert not found.repeats
-    assert 0 < found.largest < 1e-3
+    consistency = checked(tmp_path, lab, "restless")
+    assert not consistency.repeats
+    assert 0 < consistency.largest < 1e-3
 
 
 @pytest.mark.parametrize("fault", ["rare", "noise"])
 def test_an_answer_that_hangs_on_the_place_in_the_batch(tmp_path: Path, lab: SimpleNamespace, fault: str) -> None:
-    found = checked(tmp_path, lab, fault)
-    assert found.repeats
-    assert not found.identical
-    assert found.largest > 0.1
-    assert found.flips > 0
+    consistency = checked(tmp_path, lab, fault)
+    assert consistency.repeats
+    assert not consistency.identical
+    assert consistency.largest > 0.1
+    assert consistency.flips > 0
 
 
 Fault = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -103,10 +103,10 @@ def noise(tmp_path: Path, lab: SimpleNamespace) -> Any:
      where_many(9, 15), where_many(65, 127), where_many(128, 128), where_many(33, 63)],
 )  # fmt: skip
 def test_every_row_and_range_of_batches_counts(noise: Any, fault: Fault) -> None:
-    found = check_consistency(Plan(fault), noise, batch_size=64, seed=0)
-    assert not found.identical
-    assert found.largest > 0.1
-    assert found.flips > 0
+    consistency = check_consistency(Plan(fault), noise, batch_size=64, seed=0)
+    assert not consistency.identical
+    assert consistency.largest > 0.1
+    assert consistency.flips > 0
     honest = check_consistency(Plan(lambda logits: logits), noise, batch_size=64, seed=0)
     assert honest.identical
 
@@ -126,25 +126,27 @@ def test_whole_sets_are_answered_in_the_largest_batch(noise: Any) -> None:
 
     engine = Plan(rare, taken=BatchRange(1, 32, 256))
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = check_consistency(engine, noise, batch_size=64, seed=0)
-    found = answer_once_more(before, engine, [answered], batch_size=64)
+    consistency = answer_once_more(before, engine, [answered_set], batch_size=64)
     assert before.identical
-    assert (found.whole, found.flips, found.identical) == (100, 1, False)
-    assert answer_once_more(before, engine, [answered], batch_size=256) is before
+    assert (consistency.whole, consistency.flips, consistency.identical) == (100, 1, False)
+    assert answer_once_more(before, engine, [answered_set], batch_size=256) is before
 
 
 def test_whole_sets_are_answered_singly_where_logits_move_with_the_batch(noise: Any) -> None:
     """Quantisation with ranges of the batch: logits move, and whether classes do has to be known of all images."""
     engine = OfAnyBatch(lambda logits: logits * (1 + 0.1 * (len(logits) > 1)))
     logits = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
-    found = answer_once_more(check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered], batch_size=64)
-    assert (found.whole, found.flips) == (100, 0)
-    assert found.largest > 0.05
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), logits, None, 1.0, noise.group)
+    consistency = answer_once_more(
+        check_consistency(engine, noise, batch_size=64, seed=0), engine, [answered_set], batch_size=64
+    )
+    assert (consistency.whole, consistency.flips) == (100, 0)
+    assert consistency.largest > 0.05
     steady = OfAnyBatch(lambda logits: logits)
     before = check_consistency(steady, noise, batch_size=64, seed=0)
-    assert answer_once_more(before, steady, [answered], batch_size=64) is before
+    assert answer_once_more(before, steady, [answered_set], batch_size=64) is before
 
 
 def test_rare_classes_are_among_the_images() -> None:
@@ -173,9 +175,9 @@ def test_no_batch_leaves_the_ranges_of_an_engine() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(2, 6), (8, 31), (65, 127), (130, 10**6), (32, 32), (256, 256)])
 def test_an_engine_of_any_batch_is_caught_at_unusual_ones(noise: Any, low: int, high: int) -> None:
-    found = check_consistency(OfAnyBatch(where_many(low, high)), noise, batch_size=64, seed=0)
-    assert not found.identical
-    assert found.flips > 0
+    consistency = check_consistency(OfAnyBatch(where_many(low, high)), noise, batch_size=64, seed=0)
+    assert not consistency.identical
+    assert consistency.flips > 0
 
 
 @pytest.mark.parametrize(("calls", "changed"), [(10**6, 0), (2, 100)])
@@ -190,9 +192,9 @@ def test_the_same_images_are_shown_again_at_the_end(noise: Any, calls: int, chan
 
     engine = OfAnyBatch(worn)
     honest = np.concatenate([engine.logits(batch) for batch in noise.batches(64)])
-    answered = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
+    answered_set = AnsweredSet(noise, "clean", True, Control(False, ""), honest, None, 1.0, noise.group)
     before = Consistency(35, (1,), True, True, 0.0, 0, ())
-    found = answer_later(before, engine, [answered], batch_size=64, seed=0)
-    assert found.later in (36, 64)
-    assert found.later_changed == min(changed, found.later)
-    assert (found.later_flips > 0) == (found.later_largest > 0.1) == bool(changed)
+    consistency = answer_later(before, engine, [answered_set], batch_size=64, seed=0)
+    assert consistency.later in (36, 64)
+    assert consistency.later_changed == min(changed, consistency.later)
+    assert (consistency.later_flips > 0) == (consistency.later_largest > 0.1) == bool(changed)

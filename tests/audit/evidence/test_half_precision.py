@@ -23,9 +23,9 @@ class Overflowing:
         self.honest, self.limit = honest, limit
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.honest.logits(images).copy()
-        found[images.std(axis=(1, 2, 3)) > self.limit] = np.inf
-        return found
+        logits: np.ndarray = self.honest.logits(images).copy()
+        logits[images.std(axis=(1, 2, 3)) > self.limit] = np.inf
+        return logits
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def test_frames_that_no_set_holds_are_tried_as_well(
 ) -> None:
     engine = Overflowing(lab.LinearEngine(tmp_path / "engines" / "fp32.onnx"), limit)
     frames = {"black": np.zeros((3, 6, 6), np.uint8), "stripes": stripes(255)}
-    found = compare_with_emulation("fp16", [answered], engine, frames, batch_size=64)
-    assert found == HalfPrecision("fp16", 100, overflows, 0, odd)
+    comparison = compare_with_emulation("fp16", [answered], engine, frames, batch_size=64)
+    assert comparison == HalfPrecision("fp16", 100, overflows, 0, odd)
 
 
 class Refusing:
@@ -67,5 +67,5 @@ def test_single_images_behind_the_first_batch_are_counted(
 ) -> None:
     strange = [answered.images.image(index).tobytes() for index in (70, 71, 99)]
     engine = Refusing(lab.LinearEngine(tmp_path / "engines" / "fp32.onnx"), strange)
-    found = compare_with_emulation("fp16", [answered], engine, {"black": np.zeros((3, 6, 6), np.uint8)}, batch_size=64)
-    assert (found.images, found.overflows, found.flips) == (100, 3, 0)
+    comparison = compare_with_emulation("fp16", [answered], engine, {"black": np.zeros((3, 6, 6), np.uint8)}, batch_size=64)
+    assert (comparison.images, comparison.overflows, comparison.flips) == (100, 3, 0)

@@ -27,13 +27,13 @@ def rounded(value: NDArray[np.float64]) -> Constant:
 
 def test_an_error_that_all_factors_share_does_not_make_the_answers_scaled() -> None:
     """The factors of the first layer are known to 0.2%, and off by as much all in one direction."""
-    found = network(rounded(FIRST * 2 * 1.001), LAST / 2)
-    assert Matcher().match(network(constant(FIRST), LAST), found).plain
+    scaled = network(rounded(FIRST * 2 * 1.001), LAST / 2)
+    assert Matcher().match(network(constant(FIRST), LAST), scaled).plain
 
 
 def test_answers_that_are_scaled_by_more_than_rounding_are_not_plain() -> None:
-    found = network(rounded(FIRST * 2), LAST / 2 * 1.02)
-    assert not Matcher().match(network(constant(FIRST), LAST), found).plain
+    scaled = network(rounded(FIRST * 2), LAST / 2 * 1.02)
+    assert not Matcher().match(network(constant(FIRST), LAST), scaled).plain
 
 
 def test_weights_of_inputs_that_are_always_0_change_nothing() -> None:
@@ -71,7 +71,7 @@ def test_a_rounding_that_cuts_negative_numbers_is_no_rounding() -> None:
     hidden = layers.dense(flat, constant(FIRST), None, origin="first")
     allowed = Allowed(("rounding",))
     for fused in (coded(hidden, 0.0), coded(layers.activation(hidden, 0.0, np.inf, origin="relu"), 0.0)):
-        found = layers.dense(coded(fused, 0.0), constant(LAST), None, origin="last")
-        assert Matcher(allowed).match(model, coded(found, -12.8)).plain
+        dense_layer = layers.dense(coded(fused, 0.0), constant(LAST), None, origin="last")
+        assert Matcher(allowed).match(model, coded(dense_layer, -12.8)).plain
         with pytest.raises(DiffersError, match="rounds every negative number to 0"):
-            Matcher(allowed).match(model, coded(found, 0.0))
+            Matcher(allowed).match(model, coded(dense_layer, 0.0))

@@ -42,8 +42,8 @@ def coarse(pictures: Pictures) -> Pictures:
 
 def cropped(pictures: Pictures) -> Pictures:
     """Without a border of one pixel, enlarged to the whole side."""
-    kept = np.clip(np.rint(np.linspace(1, SIDE - 2, SIDE)), 0, SIDE - 1).astype(int)
-    return pictures[:, :, kept][:, :, :, kept]
+    columns = np.clip(np.rint(np.linspace(1, SIDE - 2, SIDE)), 0, SIDE - 1).astype(int)
+    return pictures[:, :, columns][:, :, :, columns]
 
 
 EDITS: dict[str, Callable[[Pictures], Pictures]] = {
@@ -61,8 +61,8 @@ EDITS: dict[str, Callable[[Pictures], Pictures]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_picture_is_no_new_lesion(pictures: Pictures, edit: str) -> None:
-    both = np.concatenate([pictures, EDITS[edit](pictures)])
-    joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
+    with_copies = np.concatenate([pictures, EDITS[edit](pictures)])
+    joined = join_copies(reduced_luminance(with_copies), np.arange(2 * COUNT))
     assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
     assert len(np.unique(joined[:COUNT])) == COUNT
 
@@ -70,8 +70,8 @@ def test_an_edited_picture_is_no_new_lesion(pictures: Pictures, edit: str) -> No
 @pytest.mark.parametrize("edit", ["noisy", "turned"])
 def test_of_many_pictures_likely_pairs_are_compared(pictures: Pictures, edit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skinaudit.audit.evidence.near_copies.EVERY_PAIR", 10)
-    both = np.concatenate([pictures, EDITS[edit](pictures)])
-    joined = join_copies(reduced_luminance(both), np.arange(2 * COUNT))
+    with_copies = np.concatenate([pictures, EDITS[edit](pictures)])
+    joined = join_copies(reduced_luminance(with_copies), np.arange(2 * COUNT))
     assert (joined[:COUNT] == joined[COUNT:]).mean() >= 0.95
     assert len(np.unique(joined[:COUNT])) == COUNT
 
@@ -82,15 +82,15 @@ def test_likely_pairs_of_many_vectors_are_most_of_those_that_are_very_like() -> 
     vectors[500:] = vectors[:500] + generator.normal(scale=0.3, size=(500, 64))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     turns = [np.arange(64), np.arange(64)[::-1]]
-    found = {
+    likely = {
         tuple(sorted(pair))
         for pairs in likely_pairs(vectors, turns, least=0.93)
         for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
     }
-    like = {(row, row + 500) for row in range(500) if vectors[row] @ vectors[row + 500] >= 0.93}
-    assert len(like) > 300
-    assert found <= like
-    assert len(found) >= 0.95 * len(like)
+    alike = {(row, row + 500) for row in range(500) if vectors[row] @ vectors[row + 500] >= 0.93}
+    assert len(alike) > 300
+    assert likely <= alike
+    assert len(likely) >= 0.95 * len(alike)
 
 
 def test_different_pictures_stay_different(pictures: Pictures) -> None:

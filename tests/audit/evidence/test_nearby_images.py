@@ -29,10 +29,10 @@ class Means:
 
 @pytest.mark.parametrize(("fault", "strange"), [("", []), ("off grid", [BETWEEN]), ("by heart", [STEP, BETWEEN])])
 def test_an_engine_that_knows_its_images_differs_from_its_reference(fault: str, strange: list[str]) -> None:
-    found = compare_nearby(Means(fault), Means(), KINDS, batch_size=8)  # type: ignore[arg-type]
-    assert found.images == 20
-    assert [kind for kind, difference in found.reference.items() if difference.median > 0.1] == strange
-    assert [kind for kind, difference in found.reference.items() if difference.flips > 10] == strange
+    nearby = compare_nearby(Means(fault), Means(), KINDS, batch_size=8)  # type: ignore[arg-type]
+    assert nearby.images == 20
+    assert [kind for kind, difference in nearby.reference.items() if difference.median > 0.1] == strange
+    assert [kind for kind, difference in nearby.reference.items() if difference.flips > 10] == strange
 
 
 def test_without_a_reference_it_is_compared_with_itself() -> None:

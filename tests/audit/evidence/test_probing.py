@@ -45,11 +45,11 @@ def find(name: str, norm: Norm, eps: int, *, queries: int, weights: NDArray[np.f
     search, _ = load(name)
     target, images = linear(weights), pictures(16)
     labels = target(images).argmax(1)
-    found, asked = search(
+    points, queries_asked = search(
         target, images, labels, start=start, threat_model=ThreatModel(norm, Fraction(eps)),
         generator=np.random.default_rng(1), tick=lambda _: None, queries=queries,
     )  # fmt: skip
-    return images, labels, target, found, asked
+    return images, labels, target, points, queries_asked
 
 
 def weights(scale: float = 1.0) -> NDArray[np.float32]:
@@ -59,11 +59,11 @@ def weights(scale: float = 1.0) -> NDArray[np.float32]:
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 1), ("linf", 6), ("l2", 40), ("l2", 300)])
 def test_what_is_found_lies_in_the_ball(name: str, norm: Norm, eps: int) -> None:
-    images, labels, target, found, asked = find(name, norm, eps, queries=60, weights=weights())
-    assert found.dtype == np.uint8
-    assert within(found, images, ThreatModel(norm, Fraction(eps))).all()
-    assert len(images) <= asked <= 60 * len(images)
-    before, after = target(images), target(found)
+    images, labels, target, points, queries_asked = find(name, norm, eps, queries=60, weights=weights())
+    assert points.dtype == np.uint8
+    assert within(points, images, ThreatModel(norm, Fraction(eps))).all()
+    assert len(images) <= queries_asked <= 60 * len(images)
+    before, after = target(images), target(points)
     rows = np.arange(len(labels))
     assert (after[rows, labels] - after.max(1) <= before[rows, labels] - before.max(1)).all()
 
@@ -72,27 +72,27 @@ def test_what_is_found_lies_in_the_ball(name: str, norm: Norm, eps: int) -> None
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 8), ("l2", 150)])
 def test_a_search_takes_a_good_part_of_what_the_optimum_would(name: str, norm: Norm, eps: int) -> None:
     """For a linear model the lowest lead in the ball is known: eps times the dual norm of the difference of two columns."""
-    images, labels, target, found, _ = find(name, norm, eps, queries=400, weights=weights())
+    images, labels, target, points, _ = find(name, norm, eps, queries=400, weights=weights())
     columns = weights()
     rows = np.arange(len(labels))
 
-    def leads(shown: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = target(shown)
+    def leads(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = target(batch)
         return np.asarray(logits[rows, labels][:, None] - logits)
 
     difference = columns.T[labels][:, :, None] - columns[None]  # (images, pixels, classes)
     dual = np.abs(difference).sum(1) if norm == "linf" else np.sqrt((difference**2).sum(1))
-    others = np.arange(7) != labels[:, None]
-    before = np.where(others, leads(images), np.inf).min(1)
-    after = np.where(others, leads(found), np.inf).min(1)
-    best = np.where(others, leads(images) - eps / 255 * dual, np.inf).min(1)
+    wrong_classes = np.arange(7) != labels[:, None]
+    before = np.where(wrong_classes, leads(images), np.inf).min(1)
+    after = np.where(wrong_classes, leads(points), np.inf).min(1)
+    best = np.where(wrong_classes, leads(images) - eps / 255 * dual, np.inf).min(1)
     held = after >= 0  # a broken image leaves the search where it is
     assert 0.1 < held.mean() < 0.9
     assert ((before - after) / (before - best))[held].mean() > 0.3
     assert (best < 0).sum() >= (~held).sum()
     noise = np.random.default_rng(3).integers(-1, 2, images.shape) * (eps if norm == "linf" else eps // 21)
     random = np.clip(images.astype(int) + noise, 0, 255).astype(np.uint8)
-    drawn = np.where(others, leads(random), np.inf).min(1)
+    drawn = np.where(wrong_classes, leads(random), np.inf).min(1)
     assert ((before - drawn) / (before - best))[held].mean() < 0.15
 
 
@@ -109,10 +109,10 @@ def test_more_queries_never_find_less_and_the_same_seed_finds_the_same(name: str
 def test_a_search_goes_on_from_where_it_is_told(name: str) -> None:
     """Started at images that are broken already, nothing has to be asked but those."""
     *_, broken, _ = find(name, "linf", 60, queries=600, weights=weights())
-    images, labels, target, found, asked = find(name, "linf", 60, queries=600, weights=weights(), start=broken)
+    images, labels, target, points, queries_asked = find(name, "linf", 60, queries=600, weights=weights(), start=broken)
     assert (target(broken).argmax(1) != labels).all()
-    assert (found == broken).all()
-    assert asked == len(images)
+    assert (points == broken).all()
+    assert queries_asked == len(images)
 
 
 def test_an_unknown_probe_is_refused() -> None:
@@ -161,9 +161,9 @@ def test_every_audit_finds_an_engine_that_knows_the_stored_images_by_heart(tmp_p
     replayed = audit_engine(planted.engine, small_probe=False)
     assert all(gate.judgement.verdict is Verdict.PASS for gate in replayed.gates if gate.binding)
     plans = plan_probes(["square"], threat_model=None, images=200, queries=40, seed=0)
-    asked = audit_engine(planted.engine, probes=plans)
-    assert [probe.small for probe in asked.probes] == [False]  # the larger one stands for the small one
-    assert "probe-drop" in failing(asked)
+    probed = audit_engine(planted.engine, probes=plans)
+    assert [probe.small for probe in probed.probes] == [False]  # the larger one stands for the small one
+    assert "probe-drop" in failing(probed)
 
 
 @pytest.mark.usefixtures("opened")
@@ -206,8 +206,8 @@ def test_another_probe_stands_for_the_small_one_only_if_it_is_the_same_attack(tm
 
     def left_out(name: str, eps: int | None) -> bool:
         threat_model = None if eps is None else ThreatModel("linf", Fraction(eps))
-        others = plan_probes([name], threat_model=threat_model, images=9, queries=9, seed=0)
-        return small_probe(others, sets, images=100, seed=0) is None
+        other_probes = plan_probes([name], threat_model=threat_model, images=9, queries=9, seed=0)
+        return small_probe(other_probes, sets, images=100, seed=0) is None
 
     assert left_out("square", None)
     assert left_out("square", 24)

@@ -38,7 +38,7 @@ def test_a_copy_is_known_and_a_changed_or_unlisted_set_is_told(tmp_path: Path, l
     assert recorded(plain).unlisted == {}
     logits = rewritten(attacked, tmp_path / "logits.safetensors", source_logits=attacked.source_logits[::-1])
     assert recorded(logits).unlisted == {"logits.safetensors": CHANGED}
-    other = rewritten(attacked, tmp_path / "other.safetensors", info=replace(attacked.info, name="more"), attack=None)
-    assert recorded(other).unlisted == {"other.safetensors": NOT_LISTED}
+    unlisted = rewritten(attacked, tmp_path / "other.safetensors", info=replace(attacked.info, name="more"), attack=None)
+    assert recorded(unlisted).unlisted == {"other.safetensors": NOT_LISTED}
     foreign = rewritten(logits, tmp_path / "foreign.safetensors", info=replace(attacked.info, source="sha256:other"))
     assert recorded(foreign).unlisted == {}

@@ -73,8 +73,8 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
             ids=tuple(str(index) for index in range(count)),
             source_logits=np.zeros((count, 7), np.float32),
         )
-        found = subprocess.run([sys.executable, "-c", _CHILD, str(path)], capture_output=True, text=True, check=True)
-        return 1024 * int(found.stdout)
+        child = subprocess.run([sys.executable, "-c", _CHILD, str(path)], capture_output=True, text=True, check=True)
+        return 1024 * int(child.stdout)
 
     growth = peak(many) - peak(few)
     # Images alone would add 69 MB.

@@ -51,9 +51,9 @@ def timeless(result: AuditResult) -> AuditResult:
 def test_finished_sets_are_not_asked_again_and_the_report_is_the_same(
     planted: Planted, opened: list[LinearEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = timeless(audit_engine(planted.engine, seed=1, small_probe=False))
+    undisturbed = timeless(audit_engine(planted.engine, seed=1, small_probe=False))
     assert kept() == []  # nothing is left behind a whole audit
-    asked = sum(engine.images for engine in opened)
+    images_asked = sum(engine.images for engine in opened)
     with monkeypatch.context() as patch:
         patch.setattr("skinaudit.audit.audit.set_results", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -64,9 +64,9 @@ def test_finished_sets_are_not_asked_again_and_the_report_is_the_same(
     again = timeless(audit_engine(planted.engine, seed=1, small_probe=False, say=lines.append))
     (note,) = (finding for finding in again.findings if finding.rule == "interrupted")
     assert note.text.startswith("clean, pgd linf 24/255: ")
-    assert replace(again, findings=tuple(finding for finding in again.findings if finding is not note)) == whole
+    assert replace(again, findings=tuple(finding for finding in again.findings if finding is not note)) == undisturbed
     assert len(lines) == 4
-    assert sum(engine.images for engine in opened) <= asked - 4 * (140 - 64)
+    assert sum(engine.images for engine in opened) <= images_asked - 4 * (140 - 64)
     assert kept() == []
 
 
@@ -102,8 +102,8 @@ def linked(path: Path) -> None:
 
 
 def of_another_set(path: Path) -> None:
-    other = next(one for one in path.parent.glob("*.safetensors") if one != path)
-    shutil.copyfile(other, path)
+    other_set = next(file for file in path.parent.glob("*.safetensors") if file != path)
+    shutil.copyfile(other_set, path)
 
 
 def folder_open_to_others(path: Path) -> None:

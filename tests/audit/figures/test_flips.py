@@ -32,10 +32,10 @@ def test_missed_cancers_come_first_and_then_the_surest_mistakes() -> None:
     labels = np.array([NV, MEL, NV, BKL, MEL, BCC, NV])
     source = logits_of(*((label, 5.0) for label in labels))
     engine = logits_of((MEL, 2), (NV, 1), (MEL, 3), (BKL, 5), (BCC, 9), (BKL, 4), (NV, 5))
-    found = worst_flips(source, engine, labels=labels, groups=np.arange(7) + 40, names=NAMES, contract=CONTRACT)
-    assert [one.index for one in found] == [5, 1, 4, 2, 0]
-    assert [one.malignant_to_benign for one in found] == [True, True, False, False, False]
-    first = found[0]
+    flips = worst_flips(source, engine, labels=labels, groups=np.arange(7) + 40, names=NAMES, contract=CONTRACT)
+    assert [flip.index for flip in flips] == [5, 1, 4, 2, 0]
+    assert [flip.malignant_to_benign for flip in flips] == [True, True, False, False, False]
+    first = flips[0]
     assert (first.label, first.source_answer, first.engine_answer, first.lesion) == ("bcc", "bcc", "bkl", 45)
     assert first.name == "image5"
     assert first.engine_probabilities[BKL] == pytest.approx(np.exp(4) / (np.exp(4) + 6), abs=1e-4)
@@ -56,8 +56,8 @@ def test_a_cancer_that_was_called_another_cancer_and_turns_benign_is_listed_as_w
 def test_all_that_turn_benign_are_kept_beyond_the_limit() -> None:
     labels = np.array([MEL] * 5 + [NV] * 2)
     source, engine = logits_of(*[(label, 1) for label in labels]), logits_of(*[(BKL, 1)] * 7)
-    found = worst_flips(source, engine, labels=labels, groups=labels, names=NAMES, contract=CONTRACT, limit=2)
-    assert [one.malignant_to_benign for one in found] == [True] * 5
+    flips = worst_flips(source, engine, labels=labels, groups=labels, names=NAMES, contract=CONTRACT, limit=2)
+    assert [flip.malignant_to_benign for flip in flips] == [True] * 5
 
 
 def test_only_what_the_source_had_right_counts() -> None:
@@ -75,10 +75,10 @@ def test_only_what_the_source_had_right_counts() -> None:
 @given(st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3), max_size=5))
 def test_probabilities_sum_to_one_and_keep_the_order(rows: list[list[float]]) -> None:
     logits = np.array(rows, np.float32).reshape(-1, 3)
-    found = probabilities(logits)
-    assert found.shape == logits.shape
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    for row, shares in zip(logits, found, strict=True):
+    shares_by_row = probabilities(logits)
+    assert shares_by_row.shape == logits.shape
+    np.testing.assert_allclose(shares_by_row.sum(axis=1), 1)
+    for row, shares in zip(logits, shares_by_row, strict=True):
         assert shares[row.argmax()] == shares.max()
 
 

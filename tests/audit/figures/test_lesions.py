@@ -48,5 +48,5 @@ def test_agreement_on_images_of_few_lesions_shows_little() -> None:
 
 
 def test_an_accuracy_of_few_lesions_is_known_as_badly() -> None:
-    found = accuracy_interval(np.ones(500, bool), np.arange(500) // 100)
-    assert found == wilson_interval(5, 5)
+    interval = accuracy_interval(np.ones(500, bool), np.arange(500) // 100)
+    assert interval == wilson_interval(5, 5)

@@ -25,8 +25,8 @@ def test_figures_of_a_table_done_by_hand() -> None:
 
 
 def test_a_confusion_counts_labels_by_answers() -> None:
-    found = metrics.confusion(indices(0, 1, 1, 1, 2), indices(0, 0, 0, 1, 0), 3)
-    assert found.tolist() == [[1, 2, 1], [0, 1, 0], [0, 0, 0]]
+    counts = metrics.confusion(indices(0, 1, 1, 1, 2), indices(0, 0, 0, 1, 0), 3)
+    assert counts.tolist() == [[1, 2, 1], [0, 1, 0], [0, 0, 0]]
     with pytest.raises(InvalidInputError):
         metrics.confusion(indices(), indices(), 3)
 
@@ -76,9 +76,9 @@ def test_logits_of_another_shape_are_refused() -> None:
 
 
 def test_figures_over_nothing_are_refused() -> None:
-    nothing = np.zeros(0, np.int64)
+    no_labels = np.zeros(0, np.int64)
     for figure in (metrics.accuracy, metrics.balanced_accuracy):
         with pytest.raises(InvalidInputError, match="not empty"):
-            figure(nothing, nothing)
+            figure(no_labels, no_labels)
     with pytest.raises(InvalidInputError, match="not empty"):
-        metrics.majority_class(nothing)
+        metrics.majority_class(no_labels)

@@ -58,8 +58,8 @@ def test_probabilities_are_those_of_drawn_audits(images: int, lost: float, gaine
     counts = np.random.default_rng(0).multinomial(images, [lost, gained, 1 - lost - gained], size=4_000)[:, :2]
     outcomes, times = np.unique(counts, axis=0, return_counts=True)
     intervals = [tango_interval(int(b), int(c), images) for b, c in outcomes]
-    passed = times @ np.array([found.high < 0.01 for found in intervals]) / 4_000
-    failed = times @ np.array([found.low > 0.01 for found in intervals]) / 4_000
+    passed = times @ np.array([interval.high < 0.01 for interval in intervals]) / 4_000
+    failed = times @ np.array([interval.low > 0.01 for interval in intervals]) / 4_000
     assert pass_probability(images, lost, gained, **MARGIN) == pytest.approx(passed, abs=0.03)
     assert fail_probability(images, lost, gained, **MARGIN) == pytest.approx(failed, abs=0.03)
 
@@ -73,11 +73,11 @@ def test_outcomes_and_the_normal_approximation_meet() -> None:
 
 @pytest.mark.parametrize(("lost", "gained", "images"), [(0, 0, 140), (3, 2, 400), (9, 8, 1_000), (30, 10, 700)])
 def test_the_number_of_images_decides_in_eighty_percent(lost: int, gained: int, images: int) -> None:
-    found = drop(lost, gained, images)
-    needed = images_to_decide(found, margin=0.01)
+    measured_drop = drop(lost, gained, images)
+    needed = images_to_decide(measured_drop, margin=0.01)
     assert needed is not None
     rates = ((lost + 0.5) / (images + 1), (gained + 0.5) / (images + 1))
-    probability = fail_probability if found.value > 0.01 else pass_probability
+    probability = fail_probability if measured_drop.value > 0.01 else pass_probability
     assert probability(needed, *rates, **MARGIN) == pytest.approx(0.8, abs=0.03)
 
 

@@ -23,8 +23,8 @@ def wins(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_areas_and_covariance_are_those_of_delong() -> None:
     areas, covariance = roc_areas(SCORES, ILL, np.arange(N))
     pairs = [wins(scores) for scores in SCORES]
-    np.testing.assert_allclose(areas, [one.mean() for one in pairs])
-    rows, columns = (np.cov([one.mean(axis=axis) for one in pairs]) for axis in (1, 0))
+    np.testing.assert_allclose(areas, [pair.mean() for pair in pairs])
+    rows, columns = (np.cov([pair.mean(axis=axis) for pair in pairs]) for axis in (1, 0))
     assert covariance is not None
     np.testing.assert_allclose(covariance, rows / ILL.sum() + columns / (~ILL).sum(), rtol=1e-10)
 
@@ -47,19 +47,21 @@ def test_a_lesion_with_both_kinds_of_images_couples_them() -> None:
     for first in range(2):
         for second in range(2):
             for lesion in range(lesions):
-                a = [(one.mean(axis=1) - one.mean())[ill_groups == lesion].sum() for one in (pairs[first], pairs[second])]
-                b = [(one.mean(axis=0) - one.mean())[well_groups == lesion].sum() for one in (pairs[first], pairs[second])]
-                both = len(set(ill_groups)), len(set(well_groups))
-                expected[first, second] += a[0] * a[1] * both[0] / (both[0] - 1) / m**2
-                expected[first, second] += b[0] * b[1] * both[1] / (both[1] - 1) / n**2
+                a = [(pair.mean(axis=1) - pair.mean())[ill_groups == lesion].sum() for pair in (pairs[first], pairs[second])]
+                b = [
+                    (pair.mean(axis=0) - pair.mean())[well_groups == lesion].sum() for pair in (pairs[first], pairs[second])
+                ]
+                group_counts = len(set(ill_groups)), len(set(well_groups))
+                expected[first, second] += a[0] * a[1] * group_counts[0] / (group_counts[0] - 1) / m**2
+                expected[first, second] += b[0] * b[1] * group_counts[1] / (group_counts[1] - 1) / n**2
                 expected[first, second] += (a[0] * b[1] + b[0] * a[1]) * lesions / (lesions - 1) / (m * n)
     covariance = roc_areas(SCORES, ILL, groups)[1]
     assert covariance is not None
     np.testing.assert_allclose(covariance, expected, rtol=1e-10)
 
 
-def compared(engine: NDArray[np.float32], source: NDArray[np.float32] | None, labels: NDArray[np.int64], **about: object):  # type: ignore[no-untyped-def]
-    settings = {"malignant": (1,), "confidence": 0.95, "probabilities": False, **about}
+def compared(engine: NDArray[np.float32], source: NDArray[np.float32] | None, labels: NDArray[np.int64], **changes: object):  # type: ignore[no-untyped-def]
+    settings = {"malignant": (1,), "confidence": 0.95, "probabilities": False, **changes}
     return compare_scores(engine, source, labels=labels, groups=np.arange(len(labels)), **settings)  # type: ignore[arg-type]
 
 
@@ -94,9 +96,9 @@ def test_answers_that_are_probabilities_are_taken_as_they_are() -> None:
     logits = RNG.normal(0, 2, (N, 2)).astype(np.float32)
     labels = ILL.astype(np.int64)
     plain = compared(logits, None, labels).engine
-    given = compared(softmax(logits).astype(np.float32), None, labels, probabilities=True).engine
-    assert given.brier == pytest.approx(plain.brier, abs=1e-6)
-    assert given.area.value == pytest.approx(plain.area.value, abs=1e-6)
+    of_probabilities = compared(softmax(logits).astype(np.float32), None, labels, probabilities=True).engine
+    assert of_probabilities.brier == pytest.approx(plain.brier, abs=1e-6)
+    assert of_probabilities.area.value == pytest.approx(plain.area.value, abs=1e-6)
 
 
 def test_calibration_error_in_bins_of_equal_size() -> None:

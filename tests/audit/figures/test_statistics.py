@@ -40,17 +40,17 @@ tables = st.integers(1, 400).flatmap(
 def test_tango_interval_of_published_tables(
     b: int, c: int, n: int, confidence: float, low: float, high: float, tolerance: float
 ) -> None:
-    found = tango_interval(b, c, n, confidence=confidence)
-    assert found.low == pytest.approx(low, abs=tolerance)
-    assert found.high == pytest.approx(high, abs=tolerance)
+    interval = tango_interval(b, c, n, confidence=confidence)
+    assert interval.low == pytest.approx(low, abs=tolerance)
+    assert interval.high == pytest.approx(high, abs=tolerance)
 
 
 @pytest.mark.parametrize("n", [1, 14, 381, 900])
 def test_full_agreement_has_a_closed_form(n: int) -> None:
     z = 1.959963984540054
-    found = tango_interval(0, 0, n)
-    assert found.high == pytest.approx(z * z / (n + z * z), rel=1e-9)
-    assert found.low == pytest.approx(-found.high)
+    interval = tango_interval(0, 0, n)
+    assert interval.high == pytest.approx(z * z / (n + z * z), rel=1e-9)
+    assert interval.low == pytest.approx(-interval.high)
 
 
 def most_likely(b: int, c: int, n: int, drop: float) -> float:
@@ -67,23 +67,23 @@ def test_both_limits_solve_the_score_equation_with_a_likelihood_maximised_here()
     generator = np.random.default_rng(5)
     for n in generator.integers(20, 3000, 60):
         b, c = (int(count) for count in generator.integers(0, max(1, n // 8), 2))
-        found = tango_interval(b, c, int(n))
-        for drop, sign in ((found.low, 1), (found.high, -1)):
+        interval = tango_interval(b, c, int(n))
+        for drop, sign in ((interval.low, 1), (interval.high, -1)):
             variance = n * (2 * most_likely(b, c, int(n), drop) + drop * (1 - drop))
             assert (b - c - n * drop) / math.sqrt(variance) == pytest.approx(sign * 1.959963984540054, abs=1e-10)
 
 
 def test_total_loss_reaches_one() -> None:
-    found = tango_interval(14, 0, 14)
-    assert found.high == 1.0
-    assert 0 < found.low < 1
+    interval = tango_interval(14, 0, 14)
+    assert interval.high == 1.0
+    assert 0 < interval.low < 1
 
 
 @given(tables)
 def test_swapping_the_models_negates_the_interval(table: tuple[int, int, int]) -> None:
     b, c, n = table
-    one, other = tango_interval(b, c, n), tango_interval(c, b, n)
-    assert (one.low, one.high) == (-other.high, -other.low)
+    interval, swapped = tango_interval(b, c, n), tango_interval(c, b, n)
+    assert (interval.low, interval.high) == (-swapped.high, -swapped.low)
 
 
 @given(tables, st.floats(0.5, 0.98))
@@ -96,9 +96,9 @@ def test_interval_holds_the_estimate_and_widens_with_confidence(table: tuple[int
 @given(tables)
 def test_another_lost_image_never_lowers_a_bound(table: tuple[int, int, int]) -> None:
     b, c, n = table
-    one, more = tango_interval(b, c, n + 1), tango_interval(b + 1, c, n + 1)
-    assert more.low >= one.low - 1e-12
-    assert more.high >= one.high - 1e-12
+    interval, more = tango_interval(b, c, n + 1), tango_interval(b + 1, c, n + 1)
+    assert more.low >= interval.low - 1e-12
+    assert more.high >= interval.high - 1e-12
 
 
 def test_coverage_is_near_nominal() -> None:
@@ -140,8 +140,8 @@ def test_wilson_of_published_tables() -> None:
         (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        found = wilson_interval(right, count)
-        assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+        interval = wilson_interval(right, count)
+        assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 def test_wilson_without_images_says_nothing() -> None:
@@ -159,9 +159,9 @@ def drop(lost: int, gained: int, images: int) -> PairedDrop:
 
 
 def test_drop_is_source_minus_engine() -> None:
-    found = drop(5, 2, 200)
-    assert (found.lost, found.gained, found.value) == (5, 2, 3 / 200)
-    assert found.interval == tango_interval(5, 2, 200)
+    measured = drop(5, 2, 200)
+    assert (measured.lost, measured.gained, measured.value) == (5, 2, 3 / 200)
+    assert measured.interval == tango_interval(5, 2, 200)
 
 
 def test_copies_of_each_image_add_no_evidence() -> None:
@@ -206,8 +206,8 @@ def test_a_bootstrap_agrees_with_drawing_every_lesion() -> None:
     kept = sizes > 0
     drawn = generator.integers(0, kept.sum(), (20_000, kept.sum()))
     means = sums[kept][drawn].sum(1) / sizes[kept][drawn].sum(1)
-    found = lesion_bootstrap(values, groups, resamples=20_000)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.01)
+    interval = lesion_bootstrap(values, groups, resamples=20_000)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.01)
 
 
 def test_without_discordance_a_bootstrap_knows_nothing() -> None:

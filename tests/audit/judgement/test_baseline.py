@@ -37,12 +37,12 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
 def told(result: AuditResult, severity: Severity) -> list[str]:
-    found = [
+    findings = [
         finding
         for finding in result.findings
         if finding.rule in ("baseline-drop", "baseline-coverage") and finding.severity is severity
     ]
-    return [f"{one.set}: {one.text}" if one.set else one.text for one in found]
+    return [f"{finding.set}: {finding.text}" if finding.set else finding.text for finding in findings]
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,10 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert (baseline.engine, baseline.engine_digest) == ("subject.onnx", earlier.engine_digest)
     assert (baseline.run_name, baseline.verdict) == ("run", PASS)
     assert [entry.title for entry in baseline.sets] == ["clean", "pgd linf 24/255"]
-    for one, replayed in zip(baseline.sets, result.sets, strict=True):
-        assert one.baseline == one.engine == Hits(round(replayed.comparison.engine_accuracy * 700), 700)
-        assert (one.drop.lost, one.drop.gained) == (0, 0)
-        assert [item.name for item in one.classes] == ["mel", "bcc", "akiec"]
+    for compared, replayed in zip(baseline.sets, result.sets, strict=True):
+        assert compared.baseline == compared.engine == Hits(round(replayed.comparison.engine_accuracy * 700), 700)
+        assert (compared.drop.lost, compared.drop.gained) == (0, 0)
+        assert [item.name for item in compared.classes] == ["mel", "bcc", "akiec"]
     gates = [gate for gate in result.gates if gate.rule == "baseline-drop"]
     counted = [gate for gate in result.gates if gate.rule == "baseline-malignant-to-benign"]
     assert [(gate.set, gate.value, gate.limit, gate.images) for gate in counted] == [
@@ -98,15 +98,15 @@ def test_an_equal_engine_is_no_worse_and_every_form_says_so(report: Path, lab: S
     assert "--baseline" in result.arguments
     for name in ("terminal", "markdown", "html"):
         assert "aseline subject.onnx of run run" in reports.render(name, result).replace("\\", "")
-    shown = "malignant for the baseline, benign for this engine: clean 0 of 300, at most 1.5% (limit: below 5.0%)"
-    assert shown in " ".join(reports.render("terminal", result).split())
+    line = "malignant for the baseline, benign for this engine: clean 0 of 300, at most 1.5% (limit: below 5.0%)"
+    assert line in " ".join(reports.render("terminal", result).split())
     assert "| clean | malignant to benign | 300 | - | - | 0 of 300, at most 1.5% | below 5.0% | **PASS** |" in (
         reports.render("markdown", result)
     )
     page = reports.render("html", result)
     assert page.count("<td>0 of 300, at most 1.5%</td><td>below 5.0%</td>") == 2
     assert "fewer than 5.0% (upper confidence limit) of the malignant images" in page
-    names = [one.name for one in cases(result)]
+    names = [case.name for case in cases(result)]
     assert {"baseline-drop", "baseline-drop mel", "baseline-drop akiec", "baseline-drop bcc"} <= set(names)
     assert names.count("baseline-malignant-to-benign") == 2
     write_json(report.parent / "new.json", to_json(result))
@@ -146,16 +146,16 @@ def test_the_gate_alone_decides_where_the_source_lost_as_much(report: Path, lab:
     """Against its own source a release may lose nothing, and still be worse than the last one."""
     value = json.loads(report.read_text())
     value["labels"] = ""  # a report without answers by image
-    for one in value["sets"]:  # an earlier engine that was right on every image
-        one["right"] = pack_right(np.ones(one["comparison"]["images"], np.bool_))
-        one["comparison"]["engine_accuracy"] = 1.0
-        for item in one["comparison"]["classes"]:
+    for entry in value["sets"]:  # an earlier engine that was right on every image
+        entry["right"] = pack_right(np.ones(entry["comparison"]["images"], np.bool_))
+        entry["comparison"]["engine_accuracy"] = 1.0
+        for item in entry["comparison"]["classes"]:
             item["engine"]["right"] = item["engine"]["count"]
     report.write_text(json.dumps(value))
     result = again(report, lab)
     assert result.sets[1].comparison.engine_accuracy < 0.95
-    others = [gate for gate in result.gates if gate.binding and not gate.rule.startswith("baseline-")]
-    assert {gate.judgement.verdict for gate in others} == {PASS}
+    other_gates = [gate for gate in result.gates if gate.binding and not gate.rule.startswith("baseline-")]
+    assert {gate.judgement.verdict for gate in other_gates} == {PASS}
     assert result.verdict is FAIL
     assert result.reason.startswith("pgd linf 24/255: accuracy against the baseline: loses")
 
@@ -172,10 +172,10 @@ def test_cancers_that_turn_benign_are_counted_image_by_image(report: Path, lab: 
     assert result.baseline is not None
     assert (result.baseline.sets[0].malignant_to_benign, result.baseline.sets[0].malignant) == (expected, 300)
     text = f"clean: {expected} of 300 malignant images: malignant for the baseline, now benign, "
-    found = [
+    texts = [
         f"{finding.set}: {finding.text}" for finding in result.findings if finding.rule == "baseline-malignant-to-benign"
     ]
-    assert [one for one in found if one.startswith(text) and one.endswith("; the policy's bound is 5.0%")]
+    assert [line for line in texts if line.startswith(text) and line.endswith("; the policy's bound is 5.0%")]
     for name in ("terminal", "markdown", "html", "junit", "sarif"):
         assert f"{expected} of 300 malignant images: malignant for the baseline, now benign" in (
             " ".join(reports.render(name, result).split())
@@ -199,8 +199,8 @@ def test_fewer_cancers_called_malignant_than_by_the_baseline_fail(report: Path, 
 @pytest.mark.usefixtures("answers_may_lack")
 def test_a_baseline_that_does_not_say_what_it_calls_malignant_forbids_a_pass(report: Path, lab: SimpleNamespace) -> None:
     value = json.loads(report.read_text())
-    for one in value["sets"]:
-        one["called_malignant"] = ""
+    for entry in value["sets"]:
+        entry["called_malignant"] = ""
     value["labels"] = ""  # nor does it keep the answers by image
     report.write_text(json.dumps(value))
     result = again(report, lab)
@@ -220,10 +220,10 @@ def since_baseline(lost: int, percent: float, *, malignant: int = 175, known: bo
     drop = paired_drop(was, now, np.arange(1000), confidence=0.95)
     called = np.ones(malignant, np.bool_)
     turned = paired_drop(called, np.arange(malignant) >= lost, np.arange(malignant)) if known else None
-    found = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, malignant, lost, None, (), turned)
+    compared = BaselineSet("clean", False, "", "", Hits(500, 1000), Hits(500, 1000), drop, malignant, lost, None, (), turned)
     policy = Policy(baseline_margin=5.0, baseline_malignant_to_benign=percent)
-    kept, gate = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (found,)))
-    assert kept.judgement.verdict is PASS
+    other_gate, gate = judge([], [], policy, baseline=BaselineResult("x", "", None, PASS, (compared,)))
+    assert other_gate.judgement.verdict is PASS
     assert gate.rule == "baseline-malignant-to-benign"
     return gate
 
@@ -285,8 +285,8 @@ def test_other_sets_are_told_and_those_that_vanished_are_a_warning(report: Path,
 
 
 def test_a_set_that_is_white_box_for_one_of_them_is_not_compared(report: Path, lab: SimpleNamespace) -> None:
-    other = lab.plant(report.parent / "other", seed=9, settings={})
-    result = audit_engine(other.engine, sets=report.parent / "run" / "sets", baseline=report)
+    other_run = lab.plant(report.parent / "other", seed=9, settings={})
+    result = audit_engine(other_run.engine, sets=report.parent / "run" / "sets", baseline=report)
     assert result.baseline is not None
     assert [entry.title for entry in result.baseline.sets] == ["clean"]
     (warning,) = told(result, Severity.WARNING)
@@ -323,9 +323,9 @@ def other_images(value: dict[str, Any]) -> None:
 
 
 def nothing_in_common(value: dict[str, Any]) -> None:
-    renamed = {one["title"]: f"other {one['title']}" for one in value["sets"]}
-    for one in value["sets"]:
-        one["images_digest"], one["title"] = "sha256:" + "0" * 64, renamed[one["title"]]
+    renamed = {entry["title"]: f"other {entry['title']}" for entry in value["sets"]}
+    for entry in value["sets"]:
+        entry["images_digest"], entry["title"] = "sha256:" + "0" * 64, renamed[entry["title"]]
     for gate in value["gates"]:
         gate["set"] = renamed.get(gate["set"], gate["set"])  # that of a fresh attack is named after the attack
 
@@ -381,13 +381,13 @@ def test_what_cannot_be_paired_is_refused_before_the_replay(
         again(report, lab)
     assert str(caught.value).startswith(f"{report}: ")
     assert "\n" not in str(caught.value)
-    assert sum(one.images for one in opened) == 0
+    assert sum(engine.images for engine in opened) == 0
 
 
 def test_a_report_of_the_same_file_is_told_in_every_form(report: Path, lab: SimpleNamespace) -> None:
     result = audit_engine(report.parent / "run" / "engines" / "subject.onnx", baseline=report)
     text = "the baseline audited the same file (equal digest)"
-    assert [one[: len(text)] for one in told(result, Severity.WARNING)] == [text]
+    assert [line[: len(text)] for line in told(result, Severity.WARNING)] == [text]
     assert result.verdict is Verdict.PASS
     for name in reports.names():
         assert text in " ".join(reports.render(name, result).split()), name

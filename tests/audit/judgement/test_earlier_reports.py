@@ -19,7 +19,9 @@ def test_a_report_of_the_earlier_format_is_read() -> None:
     result = read_audit(EARLIER)
     assert result.verdict is Verdict.PASS
     assert result.malignant == MALIGNANT
-    assert [entry.title for entry in result.sets] == [one["title"] for one in value["sets"]] == ["clean", "pgd linf 24/255"]
+    assert (
+        [entry.title for entry in result.sets] == [item["title"] for item in value["sets"]] == ["clean", "pgd linf 24/255"]
+    )
     for read, written in zip(result.sets, value["sets"], strict=True):
         assert (read.images_digest, read.right) == (written["images_digest"], written["right"])
         assert read.comparison.engine_accuracy == written["comparison"]["engine_accuracy"]

@@ -31,13 +31,13 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 def test_what_is_commented_out_in_the_default_is_a_policy_too(tmp_path: Path) -> None:
     """The examples behind `# `: each has to be read as it is promised."""
     text = re.sub(r"^# (?=[\[\"a-z_0-9.]+( =|\.|\])|\")", "", DEFAULT_TEXT, flags=re.M)
-    found = read(tmp_path, text)
-    assert found.run == f"sha256:{'0' * 64}"
-    assert found.margins == {"clean": 0.5, "pgd-dlr linf 4/255": 2.0}
-    assert found.class_margins == {"mel": 2.0}
-    assert (found.operating_specificity, found.operating_prevalence, found.operating_margin) == (0.9, 0.02, 5.0)
-    assert found.floors["pgd"] == Floor(accuracy=50.0)
-    assert found.floors["clean"] == Floor(65.0, 50.0, 60.0, 20.0)
+    policy = read(tmp_path, text)
+    assert policy.run == f"sha256:{'0' * 64}"
+    assert policy.margins == {"clean": 0.5, "pgd-dlr linf 4/255": 2.0}
+    assert policy.class_margins == {"mel": 2.0}
+    assert (policy.operating_specificity, policy.operating_prevalence, policy.operating_margin) == (0.9, 0.02, 5.0)
+    assert policy.floors["pgd"] == Floor(accuracy=50.0)
+    assert policy.floors["clean"] == Floor(65.0, 50.0, 60.0, 20.0)
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         hints = get_type_hints(hint, include_extras=True)
         own = ADMITTED.get(hint, {})
         return st.builds(
-            hint, **{one.name: own[one.name] if one.name in own else values(hints[one.name]) for one in fields(hint)}
+            hint, **{part.name: own[part.name] if part.name in own else values(hints[part.name]) for part in fields(hint)}
         )
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(list(hint))
@@ -159,8 +159,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, lab: SimpleNamespace) -> dic
 def written(whole: dict[str, Any]) -> dict[str, Any]:
     """The same, with one of the flipped images of each set: the others are alike, and each is read anew by every test."""
     short = copy.deepcopy(whole)
-    for one in short["sets"]:
-        del one["flipped"][1:]
+    for entry in short["sets"]:
+        del entry["flipped"][1:]
     return short
 
 
@@ -176,11 +176,11 @@ def test_a_real_audit_comes_back(tmp_path: Path, whole: dict[str, Any]) -> None:
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every place in a JSON value, the first item of each array."""
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from ((*place, key), *places(one, (*place, key)))
+        for key, item in value.items():
+            yield from ((*place, key), *places(item, (*place, key)))
     elif isinstance(value, list):
-        for index, one in enumerate(value[:1]):
-            yield from ((*place, index), *places(one, (*place, index)))
+        for index, item in enumerate(value[:1]):
+            yield from ((*place, index), *places(item, (*place, index)))
 
 
 def inner_of(value: Any, place: tuple[Any, ...]) -> Any:
@@ -243,13 +243,13 @@ def came_later(place: tuple[Any, ...]) -> bool:
 
 
 def test_no_key_can_be_taken_away(tmp_path: Path, written: dict[str, Any]) -> None:
-    tried = 0
+    count = 0
     for place in places(written):
         if isinstance(place[-1], str) and not set(place[:-1]) & set(FREE) and not came_later(place):
-            tried += 1
+            count += 1
             broken = changed(written, place, lambda inner, key: inner.pop(key))
             assert place[-1] in refused(tmp_path / "x.json", json.dumps(broken))
-    assert tried > 100
+    assert count > 100
 
 
 def test_no_key_can_be_added(tmp_path: Path, written: dict[str, Any]) -> None:
@@ -362,14 +362,14 @@ COUNTED = ("images", "lesions", "right", "count", "lost", "gained", "flips", "qu
 
 
 def test_no_count_is_negative_and_no_share_beyond_one(tmp_path: Path, written: dict[str, Any]) -> None:
-    tried = set()
+    keys = set()
     for place in places(written):
         if isinstance(inner_of(written, place), str):
             continue
         wrong = -1 if place[-1] in COUNTED else 1.5 if str(place[-1]).endswith("_accuracy") else None
         if wrong is None or set(place[:-1]) & set(FREE):
             continue
-        tried.add(place[-1])
+        keys.add(place[-1])
 
         def put(inner: Any, key: Any, wrong: float = wrong) -> None:
             inner[key] = wrong
@@ -377,7 +377,7 @@ def test_no_count_is_negative_and_no_share_beyond_one(tmp_path: Path, written: d
         expected = "an integer of at least 0, found -1" if wrong < 0 else "a finite number from 0 to 1, found 1.5"
         message = refused(tmp_path / "x.json", json.dumps(changed(written, place, put)))
         assert f"{place[-1]} should be {expected}" in message
-    assert {"images", "right", "lost", "flips", "engine_accuracy", "source_accuracy"} <= tried
+    assert {"images", "right", "lost", "flips", "engine_accuracy", "source_accuracy"} <= keys
 
 
 def test_no_more_answers_are_right_than_there_are(tmp_path: Path, written: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ AUDIT = Path(__file__).resolve().parents[3] / "audit"
 
 def rules_in_the_sources() -> set[str]:
     """The second argument of every call of Finding in a check; each is written out, so that it can be searched for."""
-    found = set()
+    rules = set()
     for path in sorted((AUDIT / "checks").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
                 assert isinstance(node.args[1], ast.Constant), f"{path}:{node.lineno}"
-                found.add(node.args[1].value)
-    return found
+                rules.add(node.args[1].value)
+    return rules
 
 
 def test_every_rule_in_use_is_in_the_table_and_every_rule_of_the_table_is_in_use() -> None:

@@ -33,14 +33,14 @@ def sets_of(
     """One set for each engine's answers, all of the same images."""
     policy, columns = policy or Policy(), columns_of({"site": tuple(sites)})
     groups = np.arange(len(LABELS)) if groups is None else groups
-    found = [
+    results = [
         subgroup_results(
             engine, LABELS, columns, labels=LABELS, groups=groups, malignant=MALIGNANT, confidence=policy.confidence
         )
         for engine in engines
     ]
     subgroups = with_excess(
-        found, [Answers(engine, LABELS) for engine in engines], columns, labels=LABELS, groups=groups,
+        results, [Answers(engine, LABELS) for engine in engines], columns, labels=LABELS, groups=groups,
         malignant=MALIGNANT, judged=partial(judged, policy), least=policy.subgroup_lesions,
     )  # fmt: skip
     entries = [lab.entry(lab.compared(engine, LABELS, LABELS), clean=True) for engine in engines]
@@ -52,9 +52,9 @@ def sets_of(
 
 def wrong_on(rows: NDArray[np.bool_], share: float) -> NDArray[np.int64]:
     """Answers that are wrong on a share of some images, one class beside the right one."""
-    some = np.flatnonzero(rows)
+    chosen = np.flatnonzero(rows)
     engine = LABELS.copy()
-    engine[some[: round(share * len(some))]] = (LABELS[some[: round(share * len(some))]] + 1) % 7
+    engine[chosen[: round(share * len(chosen))]] = (LABELS[chosen[: round(share * len(chosen))]] + 1) % 7
     return engine
 
 
@@ -126,23 +126,23 @@ def test_a_small_subgroup_and_a_small_rest_decide_nothing(lab: SimpleNamespace) 
 
 def test_the_policy_chooses_columns_and_says_so_where_it_chooses_none(lab: SimpleNamespace) -> None:
     engine = wrong_on(ON_BACK, 0.3)
-    own, other, none = (Policy(subgroups=names) for names in (("site",), ("sex",), ()))
+    own, sex, none = (Policy(subgroups=names) for names in (("site",), ("sex",), ()))
     assert gates_of(sets_of(lab, engine, policy=own), own) == gates_of(sets_of(lab, engine))
-    assert gates_of(sets_of(lab, engine, policy=other), other) == gates_of(sets_of(lab, engine, policy=none), none) == []
+    assert gates_of(sets_of(lab, engine, policy=sex), sex) == gates_of(sets_of(lab, engine, policy=none), none) == []
     assert "subgroups not judged" in loosened(none)
     assert "subgroup margin 10.0" in loosened(Policy(subgroup_margin=10.0))
 
 
 def test_p_values_are_corrected_for_other_witnesses_and_not_for_the_same_ones_again() -> None:
     generator = np.random.default_rng(0)
-    one = np.zeros(400)
-    one[:8] = 1.0
-    alone = adjusted_p([one])[0]
+    losses = np.zeros(400)
+    losses[:8] = 1.0
+    alone = adjusted_p([losses])[0]
     assert abs(alone - 2.0**-8) < 0.004
-    assert adjusted_p([one] * 40) == (alone,) * 40
-    others = [generator.choice([-1.0, 1.0], 400) * (generator.random(400) < 0.1) for _ in range(40)]
-    assert adjusted_p([one, *others])[0] > 3 * alone
-    assert adjusted_p([one, np.zeros(400)]) == (alone, 1.0)
+    assert adjusted_p([losses] * 40) == (alone,) * 40
+    other_losses = [generator.choice([-1.0, 1.0], 400) * (generator.random(400) < 0.1) for _ in range(40)]
+    assert adjusted_p([losses, *other_losses])[0] > 3 * alone
+    assert adjusted_p([losses, np.zeros(400)]) == (alone, 1.0)
 
 
 def test_step_by_step_the_second_subgroup_is_compared_with_what_is_left() -> None:
@@ -155,7 +155,7 @@ def test_step_by_step_the_second_subgroup_is_compared_with_what_is_left() -> Non
 
 def test_the_number_of_subgroups_does_not_weaken_another_gate(lab: SimpleNamespace) -> None:
     (entry,) = sets_of(lab, wrong_on(ON_BACK, 0.3))
-    without = judge([replace(entry, subgroups=())], [], Policy())
+    without_subgroups = judge([replace(entry, subgroups=())], [], Policy())
     judged_all = judge([entry], [], Policy())
-    assert judged_all[: len(without)] == without
-    assert [gate.rule for gate in judged_all[len(without) :]] == [RULE, RULE]
+    assert judged_all[: len(without_subgroups)] == without_subgroups
+    assert [gate.rule for gate in judged_all[len(without_subgroups) :]] == [RULE, RULE]

@@ -24,12 +24,12 @@ LABELS = np.arange(1400) % 7
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
-def some(lab: SimpleNamespace, what: str) -> SetResult:
+def some(lab: SimpleNamespace, kind: str) -> SetResult:
     """A set by what is the matter with it."""
-    engine = np.where(np.arange(1400) < 100, 1, LABELS) if what == "worse" else LABELS
-    source = None if what.endswith("unjudged") else LABELS
-    compared = lab.compared(engine, source, LABELS, attacked=not what.startswith("clean"))
-    result: SetResult = lab.entry(compared, clean=what.startswith("clean"), white_box=what != "transfer")
+    engine = np.where(np.arange(1400) < 100, 1, LABELS) if kind == "worse" else LABELS
+    source = None if kind.endswith("unjudged") else LABELS
+    compared = lab.compared(engine, source, LABELS, attacked=not kind.startswith("clean"))
+    result: SetResult = lab.entry(compared, clean=kind.startswith("clean"), white_box=kind != "transfer")
     return result
 
 
@@ -68,15 +68,15 @@ def test_pass_has_to_be_earned(
     lab: SimpleNamespace, sets: str, severity: Severity | None, expected: Verdict, reason: str
 ) -> None:
     findings = [] if severity is None else [Finding(severity, "control", "control", "told")]
-    results = [some(lab, what) for what in sets.split()]
+    results = [some(lab, kind) for kind in sets.split()]
     verdict, text = conclude(results, judge(results, [], Policy()), findings, Policy())
     assert verdict is expected
     assert reason in text
 
 
 def test_a_set_that_was_not_compared_is_counted(lab: SimpleNamespace) -> None:
-    other = replace(some(lab, "unjudged"), title="pgd linf 4/255")
-    sets = [some(lab, "clean"), some(lab, "pgd"), other]
+    unjudged = replace(some(lab, "unjudged"), title="pgd linf 4/255")
+    sets = [some(lab, "clean"), some(lab, "pgd"), unjudged]
     verdict, text = conclude(sets, judge(sets, [], Policy()), [], Policy())
     assert verdict is PASS
     assert "1 not compared" in text
@@ -99,7 +99,7 @@ def test_an_open_gate_forbids_pass_where_it_binds(lab: SimpleNamespace, binding:
 
 
 def test_sets_below_the_minimum_do_not_pass_even_if_judged_so(lab: SimpleNamespace) -> None:
-    sets = [some(lab, what) for what in ("clean", "pgd")]
+    sets = [some(lab, kind) for kind in ("clean", "pgd")]
     gates = judge(sets, [], Policy())
     assert conclude(sets, gates, [], Policy())[0] is PASS
     assert conclude(sets, gates, [], Policy(minimal_images=1401))[0] is INCONCLUSIVE
@@ -111,28 +111,28 @@ def test_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     engine = labels.copy()
     engine[0] = 1
     policy = Policy(malignant_to_benign=0)
-    told = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], policy))
-    assert [(one.severity, one.rule, one.lesion_class) for one in told] == [
+    findings = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], policy))
+    assert [(finding.severity, finding.rule, finding.lesion_class) for finding in findings] == [
         (Severity.FAIL, "malignant-to-benign", None),
         (Severity.WARNING, "class-sensitivity", None),
     ]
-    assert told[0].text == "1 malignant image is malignant for the source but benign for the engine (limit 0)"
-    assert told[1].text.startswith(
+    assert findings[0].text == "1 malignant image is malignant for the source but benign for the engine (limit 0)"
+    assert findings[1].text.startswith(
         "2 malignant classes have too few images to show that their sensitivity drops by less than 5.0 points: "
         "mel (40 images, power "
     )
-    assert "), bcc (40 images, power " in told[1].text
+    assert "), bcc (40 images, power " in findings[1].text
 
 
 def test_classes_without_power_are_told_in_one_line(lab: SimpleNamespace) -> None:
     labels = np.concatenate([np.repeat([2], 40), LABELS[LABELS != 2]])
-    told = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy()))
-    ((warning,),) = [[one for one in told if one.rule == "class-sensitivity"]]
+    findings = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy()))
+    ((warning,),) = [[finding for finding in findings if finding.rule == "class-sensitivity"]]
     assert warning.lesion_class == "bcc"
     assert warning.text.startswith("40 images of bcc are too few to show that its sensitivity drops by less than 5.0 points")
     labels = np.concatenate([np.repeat([0, 2], 40), LABELS[(LABELS != 0) & (LABELS != 2)]])
-    told = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(class_margins={"bcc": 3.0})))
-    ((warning,),) = [[one for one in told if one.rule == "class-sensitivity"]]
+    findings = findings_of(judge([lab.entry(lab.compared(labels, labels, labels))], [], Policy(class_margins={"bcc": 3.0})))
+    ((warning,),) = [[finding for finding in findings if finding.rule == "class-sensitivity"]]
     assert "by less than their margins: mel (40 images, power" in warning.text
     assert warning.text.endswith(", margin 3.0); only large losses can be detected")
 
@@ -146,9 +146,9 @@ def test_classes_without_power_are_told_in_one_line(lab: SimpleNamespace) -> Non
 )
 def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, expected: str) -> None:
     few = LABELS[:count]
-    found = findings_of(judge([lab.entry(lab.compared(few, few, few))], [], Policy()))
-    (told,) = (finding for finding in found if finding.rule == "drop")
-    assert told.text == expected
+    findings = findings_of(judge([lab.entry(lab.compared(few, few, few))], [], Policy()))
+    (drop_finding,) = (finding for finding in findings if finding.rule == "drop")
+    assert drop_finding.text == expected
 
 
 def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
@@ -159,8 +159,8 @@ def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     for lost in (30, 1):
         engine = labels.copy()
         engine[ill[:lost]] = 1
-        found = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
-        texts += [f"{one.severity.value} {one.text}" for one in found if one.gate == MALIGNANT_CALLS]
+        findings = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
+        texts += [f"{finding.severity.value} {finding.text}" for finding in findings if finding.gate == MALIGNANT_CALLS]
     assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
     assert texts[1].startswith("fail 30 of the 60 images that the source correctly calls malignant turn benign, 50.0%")
     assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
@@ -192,7 +192,7 @@ def test_bounds_near_the_default_are_not_told() -> None:
 
 
 def test_exit_codes() -> None:
-    assert [exit_code(one) for one in (PASS, FAIL, INCONCLUSIVE)] == [0, 1, 3]
+    assert [exit_code(verdict) for verdict in (PASS, FAIL, INCONCLUSIVE)] == [0, 1, 3]
 
 
 @pytest.mark.parametrize(

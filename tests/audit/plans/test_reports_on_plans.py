@@ -34,15 +34,17 @@ def test_every_form_names_the_batches(tmp_path: Path) -> None:
 
 def test_ranges_and_hidden_parts_in_words(tmp_path: Path) -> None:
     result = audited(tmp_path)
-    about = replace(
+    description = replace(
         result.description,
         batches=(BatchRange(1, 1, 1), BatchRange(4, 8, 16)),
         executed={"fp16": 20, "fp32": 1, "unknown": 2},
     )
-    result = replace(result, description=about)
+    result = replace(result, description=description)
     assert batches_text(result).endswith("; the engine accepts only 1 or 4 to 16")
     assert precision_text(result) == "fp16 reported in 20 of 21 layers, 2 parts not reported"
-    tried = "batch sizes tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
-    assert batches_text(replace(result, description=replace(about, batches=()))) == tried
-    few = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
-    assert batches_text(replace(few, description=replace(about, batches=()))) == "batch sizes tried: 1, 7, 64, 129"
+    text = "batch sizes tried: 1 to 5, 7 to 9, 15 to 17, 22, 31 to 33, 63 to 65, 127, 128"
+    assert batches_text(replace(result, description=replace(description, batches=()))) == text
+    few_sizes = replace(result, consistency=replace(result.consistency, sizes=(1, 7, 64, 129)))
+    assert (
+        batches_text(replace(few_sizes, description=replace(description, batches=()))) == "batch sizes tried: 1, 7, 64, 129"
+    )

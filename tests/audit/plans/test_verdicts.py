@@ -64,9 +64,9 @@ def test_a_sound_plan_of_tensorrt_passes(tmp_path: Path, precision: str, inspect
     assert {1, 7, 32, 64, 128} <= set(result.consistency.sizes)
     by_rounding = {} if precision == "fp32" else {"computed-precision": "note"}
     turned = {"review": "warning"} if precision == "fp8" else {}  # each cancer that turned benign is for a person to see
-    found = rules(result)
-    assert found.pop("batch-dependence", "note") == "note"
-    assert found == {"conditions": "note", "unproved": "warning"} | by_rounding | turned
+    severities = rules(result)
+    assert severities.pop("batch-dependence", "note") == "note"
+    assert severities == {"conditions": "note", "unproved": "warning"} | by_rounding | turned
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", *further("bf16", "fp8")])

@@ -53,9 +53,9 @@ def test_a_lineup_says_whose_policy_is_wide(audits: dict[str, AuditResult]) -> N
 def test_agreement_only_is_said_once(audits: dict[str, AuditResult]) -> None:
     constant = Finding(Severity.WARNING, "below-constant", None, "less accurate than a constant answer")
     alone = replace(audits["pass"], findings=(constant,))
-    both = replace(alone, agreement_only=True)
+    agreement = replace(alone, agreement_only=True)
     assert [text.count("agreement only") for text in first_lines(alone)] == [1]
-    assert [text.count("agreement only") for text in first_lines(both)] == [1, 0]
+    assert [text.count("agreement only") for text in first_lines(agreement)] == [1, 0]
     bare = Finding(Severity.WARNING, "agreement-only", None, "agreement only: the source is not robust")
     for findings in ([bare], [constant], [bare, constant]):
         _, reason = conclude(alone.sets, alone.gates, findings, alone.policy)

@@ -153,10 +153,10 @@ def test_nor_does_any_other_text(tmp_path: Path, audits: dict[str, AuditResult],
     assert yaml.safe_load(metadata)["model"] == printable(name)
     (tmp_path / "audit.json").write_text("{}")
     entry = audit_entry(FiledAudit(tmp_path / "audit.json", "sha256:0", hostile(audits["rare"], name)))
-    told = [entry.name, entry.note, *entry.params.values(), *entry.tags.values(), *entry.params, *entry.tags]
-    for text in (drafted, metadata, *told):
+    texts = [entry.name, entry.note, *entry.params.values(), *entry.tags.values(), *entry.params, *entry.tags]
+    for text in (drafted, metadata, *texts):
         assert not UNSEEN.findall(text)
-    assert all("\n" not in text for text in told)
+    assert all("\n" not in text for text in texts)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
@@ -167,8 +167,8 @@ def test_nor_do_the_lines_that_a_command_prints(name: str, capsys: pytest.Captur
     printed = capsys.readouterr()
     assert not UNSEEN.findall(printed.out + printed.err)
     assert printed.err.splitlines()[-1].startswith("skinaudit: ")
-    done = CliRunner().invoke(skinaudit.cli.commands, ["audit", "--no-such", name.replace("\0", "")])
-    assert done.exit_code == 2
+    outcome = CliRunner().invoke(skinaudit.cli.commands, ["audit", "--no-such", name.replace("\0", "")])
+    assert outcome.exit_code == 2
 
 
 def test_a_usage_error_shows_the_word_that_was_wrong_in_plain_text(
@@ -176,9 +176,9 @@ def test_a_usage_error_shows_the_word_that_was_wrong_in_plain_text(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["skinaudit", "report", "--\x1b[2KPASS"])
     assert skinaudit.cli.invoke() == 2
-    shown = capsys.readouterr().err
-    assert "[2KPASS" in shown
-    assert not UNSEEN.findall(shown)
+    message = capsys.readouterr().err
+    assert "[2KPASS" in message
+    assert not UNSEEN.findall(message)
 
 
 def test_what_needs_no_cleaning_is_the_same_object() -> None:

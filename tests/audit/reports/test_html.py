@@ -86,7 +86,7 @@ def losing(tmp_path: Path, lab: SimpleNamespace) -> AuditResult:
 def add_set(run: Path, lab: SimpleNamespace, *, name: str, eps: int) -> None:
     """Write the planted attack with half of its perturbation, at another eps, and name it in the run."""
     strong, clean = open_set(run / "sets" / "pgd.safetensors"), open_set(run / "sets" / "clean.safetensors")
-    before, after = (np.concatenate(list(one.batches(64))).astype(int) for one in (clean, strong))
+    before, after = (np.concatenate(list(image_set.batches(64))).astype(int) for image_set in (clean, strong))
     images = (before + (after - before) // 2).clip(0, 255).astype(np.uint8)
     path = run / "sets" / f"{name}.safetensors"
     info = replace(strong.info, name=name, threat_model=ThreatModel("linf", Fraction(eps)))
@@ -104,9 +104,9 @@ def test_the_page_is_whole_and_says_what_the_audit_says(losing: AuditResult) -> 
     assert "FAIL: subject.onnx, skinaudit audit" in page.text
     assert losing.reason in page.text
     for entry in losing.sets:
-        found = entry.comparison
+        comparison = entry.comparison
         assert entry.title in page.text
-        for figure in (found.engine_accuracy, found.source_accuracy, found.engine_balanced):
+        for figure in (comparison.engine_accuracy, comparison.source_accuracy, comparison.engine_balanced):
             assert figure is not None
             assert f"{100 * figure:.1f}" in page.text
     for finding in losing.findings:
@@ -170,12 +170,12 @@ def test_every_identifier_is_there_once_and_every_reference_leads_somewhere(losi
     page = Page(text)
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(names) == len(set(names))
-    wanted = {value[1:] for _, attributes in page.elements for key, value in attributes.items() if key == "href" and value
+    targets = {value[1:] for _, attributes in page.elements for key, value in attributes.items() if key == "href" and value
               and value.startswith("#")}  # fmt: skip
-    wanted |= set(re.findall(r"url\(#([^)]+)\)", text))
-    wanted |= {str(attributes["aria-labelledby"]) for _, attributes in page.elements if "aria-labelledby" in attributes}
-    assert wanted <= set(names)
-    assert len(wanted) > 10
+    targets |= set(re.findall(r"url\(#([^)]+)\)", text))
+    targets |= {str(attributes["aria-labelledby"]) for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert targets <= set(names)
+    assert len(targets) > 10
 
 
 def test_figures_tables_and_scrolling_parts_are_told_to_those_who_do_not_see_them(losing: AuditResult) -> None:
@@ -197,9 +197,9 @@ def test_charts_take_every_colour_from_the_style_sheet(losing: AuditResult) -> N
     text = render(losing)
     charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     for chart in charts:
-        found = re.findall(r"(?:fill|stroke): ([^;\"]+)", chart)
-        assert found
-        assert {one for one in found if one != "none" and not one.startswith("var(--")} == set()
+        colours = re.findall(r"(?:fill|stroke): ([^;\"]+)", chart)
+        assert colours
+        assert {value for value in colours if value != "none" and not value.startswith("var(--")} == set()
         assert "metadata" not in chart
     used = set(re.findall(r"var\(--(\w+)\)", "".join(charts)))
     assert {"ink", "muted", "rule", "source", "engine", "fail"} <= used <= set(COLOURS)
@@ -228,25 +228,25 @@ def test_robust_accuracy_is_drawn_where_an_attack_has_two_eps(losing: AuditResul
     assert positions == sorted(positions)
     for accuracy in (clean, strong, weak):
         assert f"engine {100 * accuracy:.1f}%" in curve
-    without = replace(losing, sets=tuple(entry for entry in losing.sets if entry.name != "pgd-weak"))
-    assert len(Page(render(without)).all("svg")) == 2
+    reduced = replace(losing, sets=tuple(entry for entry in losing.sets if entry.name != "pgd-weak"))
+    assert len(Page(render(reduced)).all("svg")) == 2
 
 
 def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditResult) -> None:
     page = render(losing)
     rows = re.findall(r"<tr>.*?</tr>", page[page.index('id="gates"') : page.index('id="confusion"')], flags=re.DOTALL)
-    told = [[text(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, flags=re.DOTALL)] for row in rows]
-    told = [cells for cells in told if cells[0] != "set"]
-    wanted = []
+    gate_rows = [[text(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, flags=re.DOTALL)] for row in rows]
+    gate_rows = [cells for cells in gate_rows if cells[0] != "set"]
+    expected = []
     for gate in losing.gates:
-        about = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
+        detail = "" if gate.subject in ("accuracy", "images") else f": {gate.subject}"
         measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
         power = words.power(gate.power)
-        wanted.append([gate.set, f"{words.QUESTIONS[gate.rule]}{about}", measured, limit, f"{gate.images}", power, p])
+        expected.append([gate.set, f"{words.QUESTIONS[gate.rule]}{detail}", measured, limit, f"{gate.images}", power, p])
     assert any(gate.power is not None for gate in losing.gates)
-    assert sorted(cells[:7] for cells in told) == sorted(wanted)
+    assert sorted(cells[:7] for cells in gate_rows) == sorted(expected)
     failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
-    assert [cells[7] for cells in told[:failed]] == ["FAIL"] * failed
+    assert [cells[7] for cells in gate_rows[:failed]] == ["FAIL"] * failed
     assert failed > 2
 
 
@@ -263,7 +263,7 @@ def test_a_gate_is_told_in_its_own_unit() -> None:
     floor = Gate("floor", "pgd", "accuracy", 0.615, 0.6, Interval(0.58, 0.65), 0.7, 900, undecided)
     assert (words.gate_value(floor), words.gate_limit(floor)) == ("61.5% [58.0%, 65.0%]", "at least 60.0%")
     assert [words.probability(p) for p in (None, 0.0004, 0.0254, 1.0)] == ["\u2013", "< 0.001", "0.025", "1.000"]
-    assert [words.logits(one) for one in (0.0, 5.8e-5, 0.0014, 0.19, 0.2, 1.04, 9.96, 27.3)] == [
+    assert [words.logits(difference) for difference in (0.0, 5.8e-5, 0.0014, 0.19, 0.2, 1.04, 9.96, 27.3)] == [
         "0", "< 0.001", "0.0014", "0.19", "0.20", "1.0", "10", "27"
     ]  # fmt: skip
 
@@ -282,14 +282,14 @@ def test_a_set_is_shown_against_its_own_margin(losing: AuditResult) -> None:
 
 def test_confusions_put_malignant_classes_first_and_frame_missed_cancers(losing: AuditResult) -> None:
     text = render(losing)
-    (one,) = re.findall(r'<table class="confusion">\s*<caption>clean, engine</caption>.*?</table>', text, flags=re.DOTALL)
-    rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t", row) for row in re.findall(r"<tr>.*?</tr>", one, flags=re.DOTALL)]
+    (table,) = re.findall(r'<table class="confusion">\s*<caption>clean, engine</caption>.*?</table>', text, flags=re.DOTALL)
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t", row) for row in re.findall(r"<tr>.*?</tr>", table, flags=re.DOTALL)]
     assert rows[0] == ["label", "mel", "bcc", "akiec", "nv", "bkl", "df", "vasc", "images"]
     confusion = losing.sets[0].comparison.engine_confusion
     order = [losing.classes.index(name) for name in rows[0][1:-1]]
     assert [[int(cell) for cell in row[1:-1]] for row in rows[1:]] == [[confusion[a][b] for b in order] for a in order]
     missed = sum(bool(confusion[a][b]) for a in order[:3] for b in order[3:])
-    assert one.count("missed") == missed > 0
+    assert table.count("missed") == missed > 0
 
 
 def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult) -> None:
@@ -298,20 +298,20 @@ def test_the_gallery_shows_the_very_pixels_of_the_set_files(losing: AuditResult)
     clean, attacked, _ = losing.sets
     flip = attacked.flipped[0]
     folder = losing.engine.parent
-    for alt, one in (("Clean image", clean), ("Adversarial image", attacked)):
-        found = images[f"{alt} {flip.index} of {attacked.title}: melanoma"]
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.partition(",")[2]))))
-        assert np.array_equal(pixels.transpose(2, 0, 1), open_set(folder / one.path).image(flip.index))
+    for alt, entry in (("Clean image", clean), ("Adversarial image", attacked)):
+        source = images[f"{alt} {flip.index} of {attacked.title}: melanoma"]
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+        assert np.array_equal(pixels.transpose(2, 0, 1), open_set(folder / entry.path).image(flip.index))
     assert f"perturbation \u00d7{127 // 24}" in page.text
     assert page.text.count("malignant called benign") >= len(losing.sets)
     assert f"{100 * flip.engine_probabilities[1]:.1f}%" in page.text
 
 
 def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace, tmp_path: Path) -> None:
-    without = Page(render(losing, pictures=False))
-    assert without.all("img") == []
-    assert "The pictures were left out of this report." in without.text
-    assert "melanoma, called melanocytic nevus" in without.text
+    reduced = Page(render(losing, pictures=False))
+    assert reduced.all("img") == []
+    assert "The pictures were left out of this report." in reduced.text
+    assert "melanoma, called melanocytic nevus" in reduced.text
 
     path = losing.engine.parent / losing.sets[1].path
     path.rename(path.with_suffix(".away"))
@@ -319,8 +319,8 @@ def test_what_cannot_be_shown_is_told(losing: AuditResult, lab: SimpleNamespace,
     assert f"Without pictures: {path}: no such adversarial set." in page.text
     assert any(str(element["alt"]).startswith("Clean image") for element in page.all("img"))
 
-    other = lab.plant(tmp_path / "other", data_seed=6)
-    (other.run / "sets" / "pgd.safetensors").rename(path)
+    other_run = lab.plant(tmp_path / "other", data_seed=6)
+    (other_run.run / "sets" / "pgd.safetensors").rename(path)
     assert "its images differ from those that were audited" in Page(render(losing)).text
 
 
@@ -346,12 +346,12 @@ def test_an_emulated_audit_says_so_in_every_part(losing: AuditResult) -> None:
 
 
 def test_an_engine_that_was_compared_with_nothing_claims_nothing(losing: AuditResult) -> None:
-    nothing = {"source_accuracy": None, "source_balanced": None, "source_malignant": None, "flips": None,
+    no_source = {"source_accuracy": None, "source_balanced": None, "source_malignant": None, "flips": None,
                "malignant_to_benign": None, "drop": None, "source_confusion": None}  # fmt: skip
     sets = []
     for entry in losing.sets:
         classes = tuple(replace(item, source=None, drop=None) for item in entry.comparison.classes)
-        comparison = replace(entry.comparison, classes=classes, **nothing)
+        comparison = replace(entry.comparison, classes=classes, **no_source)
         sets.append(replace(entry, comparison=comparison, flipped=()))
     foreign = replace(losing, foreign=True, asked=None, run_name=None, lineage={}, sets=tuple(sets), gates=())
     page = Page(render(foreign))
@@ -368,7 +368,7 @@ def test_every_colour_can_be_read_in_both_schemes() -> None:
     light, dark = (dict(re.findall(r"--(\w+): (#\w{6}|\d+ \d+ \d+);", block)) for block in style.split("@media")[:2])
     grounds = re.findall(r"\.verdict\.\w+ { background: (#\w{6})", style)
     assert len(grounds) == 3
-    assert all(contrast(rgb("#ffffff"), rgb(one)) >= 4.5 for one in grounds)
+    assert all(contrast(rgb("#ffffff"), rgb(ground)) >= 4.5 for ground in grounds)
     assert set(COLOURS) <= set(light) == set(dark)
     for scheme in (light, dark):
         paper = rgb(scheme["paper"])
@@ -383,16 +383,16 @@ def test_every_colour_can_be_read_in_both_schemes() -> None:
 
 
 def rgb(colour: str) -> NDArray[np.float64]:
-    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
+    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], np.float64)
 
 
-def contrast(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+def contrast(foreground: NDArray[np.float64], background: NDArray[np.float64]) -> float:
     def luminance(colour: NDArray[np.float64]) -> float:
         part = colour / 255
         linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
         return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
-    low, high = sorted((luminance(one), luminance(two)))
+    low, high = sorted((luminance(foreground), luminance(background)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -438,13 +438,13 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
 
 
 def test_many_classes_stand_in_rows_and_upright(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = render(losing)
-    assert 'class="confusion many"' not in few
+    page_of_few = render(losing)
+    assert 'class="confusion many"' not in page_of_few
     monkeypatch.setattr("skinaudit.audit.reports.html.MANY_CLASSES", 3)
     page = render(losing)
     Page(page)
-    assert page.count('class="confusion many"') == page.count('class="confusion') == few.count('class="confusion"')
+    assert page.count('class="confusion many"') == page.count('class="confusion') == page_of_few.count('class="confusion"')
     table = page.split("Sensitivity by class")[1].split("</table>")[0]
     rows = re.findall(r'<th scope="row">(\w+)', table)
-    assert rows == [found.name for found in losing.sets[0].comparison.classes]
+    assert rows == [row.name for row in losing.sets[0].comparison.classes]
     assert table.count("<td>") == len(rows) * (1 + len(losing.sets))

@@ -31,9 +31,9 @@ def axe() -> str:
     """The text of axe-core: the file that SKINAUDIT_AXE names, else the one inside of axe-playwright-python."""
     spec = find_spec("axe_playwright_python")
     candidates = [os.environ.get("SKINAUDIT_AXE"), *([Path(str(spec.origin)).with_name("axe.min.js")] if spec else [])]
-    for one in candidates:
-        if one and Path(one).is_file():
-            return Path(one).read_text(encoding="utf-8")
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).read_text(encoding="utf-8")
     pytest.skip("no axe-core: install the extra `browser` or name its axe.min.js in SKINAUDIT_AXE")
 
 
@@ -73,14 +73,14 @@ def test_the_page_is_quiet_whole_and_accessible(browser: Any, report: Path, axe:
     # The page's own policy forbids scripts, which axe-core is.
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages: list[str] = []
+    requested: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(report.as_uri())
-    assert said == []
-    assert [one for one in asked if not one.startswith("data:")] == [report.as_uri()]
+    assert messages == []
+    assert [address for address in requested if not address.startswith("data:")] == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(UNLOADED) == []
     charts = page.evaluate(CHARTS)
@@ -91,9 +91,9 @@ def test_the_page_is_quiet_whole_and_accessible(browser: Any, report: Path, axe:
         assert chart["outside"] == [], "text that leaves its chart"
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.add_script_tag(content=axe)
-    found = page.evaluate("axe.run()")
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
-    assert len(found["passes"]) > 20
+    results = page.evaluate("axe.run()")
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in results["violations"]] == []
+    assert len(results["passes"]) > 20
     context.close()
 
 
@@ -114,16 +114,16 @@ def test_dark_and_light_differ_and_paper_is_white(browser: Any, report: Path) ->
 def test_everything_that_opens_or_scrolls_is_reached_by_keyboard(browser: Any, report: Path) -> None:
     page = browser.new_page(viewport={"width": 400, "height": 900})
     page.goto(report.as_uri())
-    wanted = page.evaluate("document.querySelectorAll('a[href], summary, details[open] .scroll, section > .scroll').length")
+    count = page.evaluate("document.querySelectorAll('a[href], summary, details[open] .scroll, section > .scroll').length")
     reached: set[str] = set()
-    for _ in range(wanted + 5):
+    for _ in range(count + 5):
         page.keyboard.press("Tab")
         reached.add(page.evaluate(WHERE))
         if page.evaluate("document.activeElement.matches('details:not([open]) > summary')"):
             page.keyboard.press("Enter")
             assert page.evaluate("document.activeElement.parentElement.open")
             page.keyboard.press("Enter")
-    assert len(reached - {"BODY"}) >= wanted
+    assert len(reached - {"BODY"}) >= count
     page.close()
 
 

@@ -16,9 +16,9 @@ SCHEMA = xmlschema.XMLSchema(Path(__file__).resolve().parents[2] / "data" / "jun
 
 
 def case(text: str, suite: str, name: str) -> ET.Element:
-    found = ET.fromstring(text).find(f"testsuite[@name='{suite}']/testcase[@name='{name}']")
-    assert found is not None, text
-    return found
+    element = ET.fromstring(text).find(f"testsuite[@name='{suite}']/testcase[@name='{name}']")
+    assert element is not None, text
+    return element
 
 
 def red(text: str) -> int:
@@ -82,9 +82,9 @@ def test_any_text_is_xml(audits: dict[str, AuditResult], text: str) -> None:
     rendered = render(replace(audits["pass"], findings=(finding,), reason=text, dataset=text, engine=Path("engine")))
     rendered.encode()
     SCHEMA.validate(rendered)
-    shown = [str(element.get("message")) for element in ET.fromstring(rendered).iter("failure")]
-    assert len(shown) == 1
-    assert shown[0] == " ".join(text.translate(dict.fromkeys((0, 0x1B, 0xD800, 0xFFFE), "?")).split())
+    messages = [str(element.get("message")) for element in ET.fromstring(rendered).iter("failure")]
+    assert len(messages) == 1
+    assert messages[0] == " ".join(text.translate(dict.fromkeys((0, 0x1B, 0xD800, 0xFFFE), "?")).split())
 
 
 def test_equal_audits_give_equal_bytes_and_no_folder_of_this_machine(audits: dict[str, AuditResult]) -> None:

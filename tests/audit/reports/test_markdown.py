@@ -19,22 +19,22 @@ def test_verdict_reason_and_sets_come_first(audits: dict[str, AuditResult]) -> N
         lines = render(result).splitlines()
         assert lines[0] == f"## {result.verdict.value}: subject.onnx"
         start = lines.index("|:--|--:|--:|--:|--:|--:|--:|:--|")
-        for line, one in zip(lines[start + 1 :], result.sets, strict=False):
+        for line, entry in zip(lines[start + 1 :], result.sets, strict=False):
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-            assert cells[0].startswith(one.title)
-            judgement = result.judgement_of(one.title)
+            assert cells[0].startswith(entry.title)
+            judgement = result.judgement_of(entry.title)
             judged = "not compared" if judgement is None else f"**{judgement.verdict.value}**"
             assert cells[-1] == judged
-            assert cells[-2] == power_text(result.power_of(one.title))
-            drop = one.comparison.drop
+            assert cells[-2] == power_text(result.power_of(entry.title))
+            drop = entry.comparison.drop
             assert (drop is None) is (cells[4] == "-")
             assert drop is None or f"{100 * drop.interval.low:+.1f}" in cells[4].replace("[0.0", "[+0.0")
 
 
 def test_every_finding_is_told_with_its_remedy_and_none_on_a_pass(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
-        found = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
-        assert sorted(found) == sorted((finding.severity.value, finding.rule) for finding in result.findings)
+        listed = re.findall(r"^- \*\*(\w+)\*\* `([a-z-]+)` ", render(result), re.MULTILINE)
+        assert sorted(listed) == sorted((finding.severity.value, finding.rule) for finding in result.findings)
     outcomes = [case.outcome for case in cases(audits["pass"])]
     assert set(outcomes) <= {Verdict.PASS, None}  # None: open, and the verdict does not hang on it
     assert f"\n{outcomes.count(Verdict.PASS)} of {len(outcomes)} gates passed.\n" in render(audits["pass"])

@@ -90,8 +90,8 @@ def test_terminal_report_names_a_missing_control_in_its_head(tmp_path: Path, lab
 def test_terminal_report_marks_transfer_and_what_was_not_compared(tmp_path: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(tmp_path / "this", settings={})
     planted.reference.unlink()
-    other = lab.plant(tmp_path / "other", seed=9)
-    text = shown(print_audit, audit_engine(planted.engine, sets=other.run / "sets"))
+    other_run = lab.plant(tmp_path / "other", seed=9)
+    text = shown(print_audit, audit_engine(planted.engine, sets=other_run.run / "sets"))
     assert "   transfer   " in text
     assert "pgd linf 24/255 *" in text
     assert "not compared" in text
@@ -117,7 +117,7 @@ def test_colour_only_where_the_console_has_it(result: AuditResult) -> None:
 def test_many_classes_have_a_row_each(result: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skinaudit.audit.reports.parts.terminal_tables.MANY_CLASSES", 3)
     table = shown(print_audit, result, width=160).split("sensitivity, %, source -> engine")[1]
-    for found in result.sets[0].comparison.classes:
-        (line,) = re.findall(rf"^{found.name} .*", table, re.MULTILINE)
-        assert line.split()[1] == f"{found.engine.count:,}"
+    for row in result.sets[0].comparison.classes:
+        (line,) = re.findall(rf"^{row.name} .*", table, re.MULTILINE)
+        assert line.split()[1] == f"{row.engine.count:,}"
         assert line.count("->") == len(result.sets)

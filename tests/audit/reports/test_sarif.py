@@ -31,19 +31,19 @@ def test_it_is_sarif(audits: dict[str, AuditResult]) -> None:
 
 def test_every_finding_is_a_result_of_its_rule(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
-        found, rules = run(result)["results"], run(result)["tool"]["driver"]["rules"]
-        assert [one["id"] for one in rules] == list(RULES)
-        assert all(one["help"]["text"] for one in rules)
-        told = [one for one in found if one["ruleId"] != "verdict"]
-        assert [one["ruleId"] for one in told] == [finding.rule for finding in result.findings]
-        for one, finding in zip(told, result.findings, strict=True):
-            assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
-            assert one["message"]["text"].endswith(finding.text)
+        listed, rules = run(result)["results"], run(result)["tool"]["driver"]["rules"]
+        assert [rule["id"] for rule in rules] == list(RULES)
+        assert all(rule["help"]["text"] for rule in rules)
+        of_findings = [entry for entry in listed if entry["ruleId"] != "verdict"]
+        assert [entry["ruleId"] for entry in of_findings] == [finding.rule for finding in result.findings]
+        for entry, finding in zip(of_findings, result.findings, strict=True):
+            assert rules[entry["ruleIndex"]]["id"] == entry["ruleId"]
+            assert entry["message"]["text"].endswith(finding.text)
 
 
 def test_there_is_an_error_unless_the_audit_passed(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
-        errors = [one for one in run(result)["results"] if one["level"] == "error"]
+        errors = [entry for entry in run(result)["results"] if entry["level"] == "error"]
         assert bool(errors) is (result.verdict is not Verdict.PASS)
         assert run(result)["invocations"][0]["exitCode"] == exit_code(result.verdict)
     lacking = replace(audits["pass"], findings=(), verdict=Verdict.INCONCLUSIVE, reason="no white-box set")
@@ -53,13 +53,13 @@ def test_there_is_an_error_unless_the_audit_passed(audits: dict[str, AuditResult
 
 def test_levels_and_fingerprints(audits: dict[str, AuditResult]) -> None:
     findings = tuple(Finding(severity, "drop", "clean", "text") for severity in Severity)
-    found = run(replace(audits["pass"], findings=findings))["results"]
-    assert [one["level"] for one in found] == ["error", "error", "warning", "note"]
+    listed = run(replace(audits["pass"], findings=findings))["results"]
+    assert [entry["level"] for entry in listed] == ["error", "error", "warning", "note"]
     results = run(audits["melanoma to nevus"])["results"]
     marks = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
     assert len(set(marks)) == len(results) >= 4
-    other = replace(audits["melanoma to nevus"], findings=audits["melanoma to nevus"].findings[::-1])
-    assert marks[::-1] == [one["partialFingerprints"]["primaryLocationLineHash"] for one in run(other)["results"]]
+    reordered = replace(audits["melanoma to nevus"], findings=audits["melanoma to nevus"].findings[::-1])
+    assert marks[::-1] == [entry["partialFingerprints"]["primaryLocationLineHash"] for entry in run(reordered)["results"]]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_levels_and_fingerprints(audits: dict[str, AuditResult]) -> None:
 )
 def test_the_engine_is_named_without_the_folders_of_a_machine(audits: dict[str, AuditResult], engine: str, uri: str) -> None:
     result = replace(audits["rare"], engine=Path(engine))
-    places = [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in run(result)["results"]]
+    places = [entry["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for entry in run(result)["results"]]
     assert set(places) == {uri} == {run(result)["artifacts"][0]["location"]["uri"]}
     assert "/home" not in render(result)

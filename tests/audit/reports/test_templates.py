@@ -39,9 +39,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     compile_template = jinja2.Environment.compile
 
-    def noted(self: Any, source: str, name: str, *others: Any) -> Any:
+    def noted(self: Any, source: str, name: str, *more_arguments: Any) -> Any:
         names.append(name)
-        return compile_template(self, source, name, *others)
+        return compile_template(self, source, name, *more_arguments)
 
     monkeypatch.setattr(jinja2.Environment, "compile", noted)
     return names
@@ -63,8 +63,8 @@ def test_a_template_that_changed_is_compiled_again(
     get_source = jinja2.PackageLoader.get_source
 
     def changed(self: Any, environment: Any, name: str) -> Any:
-        source, *others = get_source(self, environment, name)
-        return (source.replace("How to read this", "Changed"), *others)
+        source, *more = get_source(self, environment, name)
+        return (source.replace("How to read this", "Changed"), *more)
 
     monkeypatch.setattr(jinja2.PackageLoader, "get_source", changed)
     compiled.clear()

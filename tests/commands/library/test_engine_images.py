@@ -48,20 +48,20 @@ def test_the_same_images_with_marks_are_written_anew_and_others_are_refused(
         return open_set(folder / "clean.safetensors").info.contract.malignant
 
     assert [malignant(None), malignant(marks), malignant(marks), malignant(None)] == [(), ("melanoma",), ("melanoma",), ()]
-    other = tree(tmp_path / "b" / "images", seed=1, prefix="other-")
+    other_images = tree(tmp_path / "b" / "images", seed=1, prefix="other-")
     with pytest.raises(InvalidInputError, match=r"holds other images already .* choose another --name, or move it away"):
-        images_for(engine, str(other), size=8, name=None, progress=silent, remark=refuse)
+        images_for(engine, str(other_images), size=8, name=None, progress=silent, remark=refuse)
 
 
 def test_a_folder_that_got_more_images_is_read_again_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SKINAUDIT_CACHE", str(tmp_path / "cache"))
-    engine, said = tmp_path / "engine.onnx", list[str]()
+    engine, remarks = tmp_path / "engine.onnx", list[str]()
     data = tree(tmp_path / "images", seed=0, prefix="")
     before = images_for(engine, str(data), size=8, name=None, progress=silent, remark=refuse)
     tree(data, seed=1, prefix="more-")
     (data / "naevus" / "naevus0.png").unlink()
-    after = images_for(engine, str(data), size=8, name=None, progress=silent, remark=said.append)
+    after = images_for(engine, str(data), size=8, name=None, progress=silent, remark=remarks.append)
     assert (after, len(open_set(after / "clean.safetensors"))) == (before, 11)
-    assert said == [f"{after}: the images have changed (6 before, 11 now); writing this set anew"]
+    assert remarks == [f"{after}: the images have changed (6 before, 11 now); writing this set anew"]

@@ -47,8 +47,8 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 def options(name: str) -> dict[str, click.Parameter]:
     """Those of the command, by the argument of the function that belongs to them."""
-    shown = [option for option in cli.commands.commands[name].params if not getattr(option, "hidden", False)]
-    return {option_name(one) if isinstance(one, click.Option) else name_of(one): one for one in shown}
+    visible = [option for option in cli.commands.commands[name].params if not getattr(option, "hidden", False)]
+    return {option_name(option) if isinstance(option, click.Option) else name_of(option): option for option in visible}
 
 
 def name_of(argument: click.Parameter) -> str:
@@ -62,9 +62,11 @@ def test_every_option_is_an_argument_and_the_other_way_round(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_defaults_are_those_of_the_command_line(name: str) -> None:
-    defaults = {argument: one.default for argument, one in parameters(name).items()}
+    defaults = {argument: parameter.default for argument, parameter in parameters(name).items()}
     typed = cli.commands.commands[name].make_context(name, ["x.onnx"] if name == "audit" else [])
-    compared = {argument: typed.params[str(one.name)] for argument, one in options(name).items() if argument in defaults}
+    compared = {
+        argument: typed.params[str(option.name)] for argument, option in options(name).items() if argument in defaults
+    }
     compared.pop("engine", None)  # the one that has to be given
     assert len(compared) > 10
     assert {argument: defaults[argument] for argument in compared} == compared
@@ -139,18 +141,18 @@ def test_five_lines_audit_an_engine(
 
 
 def test_classes_reach_the_images_of_an_engine_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     def images_for(engine: Path, data: str, **named: Any) -> Path:
-        heard.append({"data": data, **named})
+        calls.append({"data": data, **named})
         raise InvalidInputError("heard")
 
     monkeypatch.setattr(auditing, "images_for", images_for)
     monkeypatch.setattr(engine_contract, "read_engine_contract", lambda path: SimpleNamespace(size=32))
     with pytest.raises(InvalidInputError, match="heard"):
         skinaudit.audit("x.onnx", contract="x.toml", data=tmp_path, classes="classes.toml")
-    assert heard[0]["data"] == str(tmp_path)
-    assert (heard[0]["size"], heard[0]["classes"]) == (32, Path("classes.toml"))
+    assert calls[0]["data"] == str(tmp_path)
+    assert (calls[0]["size"], calls[0]["classes"]) == (32, Path("classes.toml"))
     with pytest.raises(InvalidInputError, match="--name and --classes need --data"):
         skinaudit.audit("x.onnx", contract="x.toml", classes="classes.toml")
 

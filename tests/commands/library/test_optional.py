@@ -23,11 +23,11 @@ OF_TRAINING = ("torch", "torchvision", "PIL", "matplotlib", "onnxscript")
 def skinaudit(*arguments: str, without: tuple[str, ...], cwd: Path) -> tuple[int, str]:
     """(exit code, last line on stderr) of the program on a machine that lacks these modules."""
     code = f"import sys\nsys.modules.update(dict.fromkeys({without!r}))\nfrom skinaudit.__main__ import main\nmain()"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
+    return process.returncode, process.stderr.splitlines()[-1]
 
 
 def test_the_table_is_that_of_the_project() -> None:
@@ -57,7 +57,7 @@ def test_a_damaged_installation_says_what_is_missing(module: str, exported_run: 
         (["audit", "run/engines/fp32.onnx", "--probe", "whitebox"], "probe whitebox needs torch"),
         (["audit", "run/engines/fp32.onnx", "--probe", "disagree"], "probe disagree needs torch"),
     ],
-    ids=lambda one: one[0] if isinstance(one, list) else "",
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_box_that_only_audits_says_what_brings_training(
     arguments: list[str], purpose: str, exported_run: Path, tiny_run: Path, tmp_path: Path
@@ -78,7 +78,7 @@ def test_a_box_that_only_audits_says_what_brings_training(
         (["export", "bare"], "onnxscript", "export to ONNX needs onnxscript"),
         (["transfer", "run", "copy"], "onnxruntime", "running an .onnx engine needs onnxruntime"),
     ],
-    ids=lambda one: one[0] if isinstance(one, list) else "",
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_one_library_that_is_missed_later_is_named(
     arguments: list[str], module: str, message: str, exported_run: Path, tiny_run: Path, tmp_path: Path
@@ -101,10 +101,10 @@ def test_what_is_needed_last_is_asked_for_first(
     if command == "train" and module not in TRAINING:
         return  # a training exports nothing
     monkeypatch.setitem(sys.modules, module, None)
-    done = CliRunner().invoke(cli.commands, [command, "--out", str(tmp_path / "new")])
-    assert isinstance(done.exception, MissingDependencyError)
+    outcome = CliRunner().invoke(cli.commands, [command, "--out", str(tmp_path / "new")])
+    assert isinstance(outcome.exception, MissingDependencyError)
     library, extra = OPTIONAL[module]
-    assert str(done.exception) == f"{command} needs {library}, which is not installed: pip install 'skinaudit[{extra}]'"
+    assert str(outcome.exception) == f"{command} needs {library}, which is not installed: pip install 'skinaudit[{extra}]'"
     assert list(tmp_path.iterdir()) == []
 
 

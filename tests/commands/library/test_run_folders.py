@@ -112,16 +112,16 @@ def test_where_only_an_interrupted_training_is_there_the_advice_continues_it(com
 
 @pytest.mark.usefixtures("folder")
 def test_the_run_that_latest_is_and_a_newer_unfinished_one_are_said() -> None:
-    done, said = begin("done", at=2_000, sign="weights.safetensors"), list[str]()
-    (done / "run.json").write_bytes(b"{}")
-    point_latest(done)
+    finished, remarks = begin("done", at=2_000, sign="weights.safetensors"), list[str]()
+    (finished / "run.json").write_bytes(b"{}")
+    point_latest(finished)
     begin("earlier", at=1_000)
-    check_latest(Path("runs/latest"), remark=said.append)
-    check_latest(done, remark=said.append)
-    assert said == ["runs/latest is runs/done"]
+    check_latest(Path("runs/latest"), remark=remarks.append)
+    check_latest(finished, remark=remarks.append)
+    assert remarks == ["runs/latest is runs/done"]
     begin("later", at=3_000)
-    check_latest(Path("runs/latest"), remark=said.append)
-    assert said[2].startswith(
+    check_latest(Path("runs/latest"), remark=remarks.append)
+    assert remarks[2].startswith(
         "runs/later is newer, but its training has not ended; continue it with `skinaudit train --resume"
     )
 
@@ -134,8 +134,8 @@ def test_a_finished_folder_is_refused_before_torch_is_imported(folder: Path) -> 
         "done = CliRunner().invoke(cli.commands, ['train', '--out', 'run', '--hardening', 'pgd'])\n"
         "print(done.exception, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout == "run: contains a finished run; choose another --out, or delete the folder False\n"
+    process = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    assert process.stdout == "run: contains a finished run; choose another --out, or delete the folder False\n"
 
 
 @pytest.mark.usefixtures("folder", "no_images")

@@ -79,12 +79,12 @@ def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
     """What TensorFlow Lite's own runtime answers, as the file's own type."""
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (input_port,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for image in images:
-        interpreter.set_tensor(taken["index"], image[None])
+        interpreter.set_tensor(input_port["index"], image[None])
         interpreter.invoke()
-        rows.append(interpreter.get_tensor(given["index"])[0].copy())
+        rows.append(interpreter.get_tensor(output["index"])[0].copy())
     return np.stack(rows)
 
 

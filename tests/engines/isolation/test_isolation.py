@@ -63,13 +63,13 @@ def test_its_user_has_a_name_without_the_list_of_users(engine: Path) -> None:
 @confined
 @pytest.mark.parametrize("function", ["write", "read", "change_mode", "remove"])
 def test_it_cannot_touch_other_files(engine: Path, tmp_path: Path, function: str) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    path = kept / "file"
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    path = folder / "file"
     path.write_text("secret")
     path.chmod(0o600)
     with pytest.raises(EngineError, match=r"(PermissionError|Errno 13|Errno 1\b)"):
-        call(engine, function, str(kept if function == "remove" else path))
+        call(engine, function, str(folder if function == "remove" else path))
     assert path.read_text() == "secret"
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -98,7 +98,7 @@ def test_it_reaches_no_other_process(engine: Path, function: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         ("abort", "its process was ended by SIGABRT"),
         ("segfault", "its process was ended by SIGSEGV"),
@@ -112,12 +112,12 @@ def test_it_reaches_no_other_process(engine: Path, function: str) -> None:
         ("answer_escapes", "without control characters"),
     ],
 )
-def test_what_goes_wrong_is_one_line_that_names_the_cause(engine: Path, function: str, said: str) -> None:
+def test_what_goes_wrong_is_one_line_that_names_the_cause(engine: Path, function: str, message: str) -> None:
     seconds = 1 if function in ("hang", "stop_in_the_middle") else 30
     with pytest.raises(SkinauditError) as error:
         call(engine, function, limits=Limits(seconds=seconds, memory=200 * 2**20))
     assert str(error.value).startswith(f"{engine}: ")
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "\x1b" not in str(error.value)
 

@@ -24,8 +24,8 @@ def test_larger_files_may_take_more(tmp_path: Path) -> None:
     assert (round(first.seconds), round(second.seconds)) == (300, 400)
     assert first.memory <= second.memory
     assert first.written < second.written
-    given = bounds_of(large, Limits(seconds=2.5, memory=2**30))
-    assert (given.seconds, given.memory) == (2.5, 2**30)
+    bounds = bounds_of(large, Limits(seconds=2.5, memory=2**30))
+    assert (bounds.seconds, bounds.memory) == (2.5, 2**30)
     assert bounds_of(tmp_path / "absent.onnx", NO_LIMITS).size == 0
 
 
@@ -57,7 +57,7 @@ def test_a_library_that_does_not_load_is_not_called_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"[]", "returned no message"),
         (b"\xff\xfe", "not a readable answer of its process"),
@@ -67,13 +67,13 @@ def test_a_library_that_does_not_load_is_not_called_absent() -> None:
         (json.dumps({"a": "b" * 5000}).encode(), "at most 4,096 characters"),
     ],
 )
-def test_what_is_no_message_is_one_line(content: bytes, said: str) -> None:
+def test_what_is_no_message_is_one_line(content: bytes, message: str) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(len(content).to_bytes(8, "big") + content)
         with pytest.raises(InvalidInputError, match=r"engine\.onnx: ") as error:
             wire.receive(ours, where="engine.onnx")
-        assert said in str(error.value)
+        assert message in str(error.value)
         theirs.sendall((MAX_BYTES + 1).to_bytes(8, "big"))
         with pytest.raises(InvalidInputError, match="at most 16,777,216 are read"):
             wire.receive(ours, where="engine.onnx")

@@ -58,10 +58,10 @@ def test_it_answers_the_same_bits_in_batches_of_any_size(tmp_path: Path) -> None
     path = tmp_path / "linear.onnx"
     path.write_bytes(linear_graph().SerializeToString())
     engine = open_engine(path, threads=1)
-    here = SessionEngine(open_here(Opening(path, "onnxruntime", threads=1)), where=str(path))
-    assert engine.description == here.description
+    local = SessionEngine(open_here(Opening(path, "onnxruntime", threads=1)), where=str(path))
+    assert engine.description == local.description
     for count in (2, 1, 700, 3):
-        np.testing.assert_array_equal(engine.logits(images(count)), here.logits(images(count)))
+        np.testing.assert_array_equal(engine.logits(images(count)), local.logits(images(count)))
 
 
 def test_an_error_of_the_runtime_leaves_the_process_at_work(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def optimised(model: ModelProto, folder: Path, level: str) -> ModelProto:
     return onnx.load(folder / "optimised.onnx")
 
 
-def plain(expected: ModelProto, found: ModelProto) -> bool:
+def plain(expected: ModelProto, converted: ModelProto) -> bool:
     with np.errstate(all="ignore"):
-        return Matcher(Allowed(("rounding",))).match(network_of_model(expected), network_of_model(found)).plain
+        return Matcher(Allowed(("rounding",))).match(network_of_model(expected), network_of_model(converted)).plain
 
 
 Conversion = Callable[[ModelProto, Path], ModelProto]
@@ -133,14 +133,16 @@ def test_codes_that_are_read_by_another_scale_are_no_rounding(tmp_path: Path) ->
     second = [node for node in converted.graph.node if node.op_type == "QLinearConv"][1]
     converted.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
     second.input[1] = "half"
-    assert [one for one in layers_of(network_of_model(converted)) if "QLinearConv" in one.origin and one.kind == "other"]
+    assert [
+        layer for layer in layers_of(network_of_model(converted)) if "QLinearConv" in layer.origin and layer.kind == "other"
+    ]
 
 
 def test_sums_that_are_scaled_by_another_layers_range_are_no_layer(tmp_path: Path) -> None:
     converted = dynamic(classifier(), tmp_path)
     scales = [node for node in converted.graph.node if node.op_type == "Mul" and node.name.endswith("scale_mul")]
     scales[1].input[0] = scales[0].input[0]
-    assert [one for one in layers_of(network_of_model(converted)) if one.settings == ("sums",)]
+    assert [layer for layer in layers_of(network_of_model(converted)) if layer.settings == ("sums",)]
 
 
 def test_channels_that_are_scaled_and_scaled_back_are_explained_in_whole_numbers(tmp_path: Path) -> None:
@@ -161,10 +163,10 @@ def test_fp16_weights_that_an_optimiser_stored_in_fp32_are_roundings_where_fp16_
     for tensor in rounded.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             change(tensor, lambda value: value.astype(np.float16).astype(np.float32))
-    expected, found = network_of_model(model), network_of_model(rounded)
-    assert Matcher(Allowed(half=True)).match(expected, found).plain
+    expected, stored = network_of_model(model), network_of_model(rounded)
+    assert Matcher(Allowed(half=True)).match(expected, stored).plain
     with pytest.raises(DiffersError, match="other weights"):
-        Matcher(Allowed()).match(expected, found)
+        Matcher(Allowed()).match(expected, stored)
 
 
 def test_a_bias_that_is_added_behind_a_rounding_is_that_of_the_layer() -> None:
@@ -175,16 +177,16 @@ def test_a_bias_that_is_added_behind_a_rounding_is_that_of_the_layer() -> None:
     expected = layers.dense(flat, weight, constant(bias), origin="linear")
     for settings, fits in (((-12.8, 12.7, 0.1), True), ((0.0, 25.5, 0.1), False)):
         rounded = Layer("rounding", (plain_sums,), (7,), "codes", settings)
-        found = layers.arithmetic(rounded, "add", constant(bias), origin="Add")
-        assert found is not None
-        assert (found.kind == "rounding") == fits
+        biased = layers.arithmetic(rounded, "add", constant(bias), origin="Add")
+        assert biased is not None
+        assert (biased.kind == "rounding") == fits
         if fits:
-            assert found.settings[0] <= -13.8
-            assert found.settings[1] >= 13.7
-            assert Matcher(Allowed(("rounding",))).match(expected, found).plain
+            assert biased.settings[0] <= -13.8
+            assert biased.settings[1] >= 13.7
+            assert Matcher(Allowed(("rounding",))).match(expected, biased).plain
         else:
             with pytest.raises(DiffersError):
-                Matcher(Allowed(("rounding",))).match(expected, found)
+                Matcher(Allowed(("rounding",))).match(expected, biased)
 
 
 def node_of(model: ModelProto, operator: str) -> NodeProto:
@@ -204,7 +206,7 @@ def padded_and_valid(model: ModelProto) -> None:
 
 
 def channels_last(model: ModelProto) -> None:
-    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Relu")
     relu = model.graph.node[place]
     result, relu.output[0] = relu.output[0], "before"
     reorder = helper.make_node(
@@ -239,7 +241,7 @@ def second_result(model: ModelProto) -> None:
     """Dropout in training mode, which a second result of another Dropout switches on."""
     for name, number in (("one", 1.0), ("ratio", 0.3)):
         model.graph.initializer.append(numpy_helper.from_array(np.float32(number), name))
-    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Relu")
     relu = model.graph.node[place]
     result, relu.output[0] = relu.output[0], "before"
     model.graph.node.insert(place + 1, helper.make_node("Dropout", ["before", "ratio", "training"], [result]))
@@ -276,9 +278,9 @@ def function_of_a_standard_name(model: ModelProto) -> None:
 
 
 def second_answer(model: ModelProto) -> None:
-    more = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["batch", 7])
+    port = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["batch", 7])
     model.graph.node.append(helper.make_node("Neg", ["logits"], ["more"]))
-    model.graph.output.append(more)
+    model.graph.output.append(port)
 
 
 def clipped(model: ModelProto) -> None:

@@ -44,9 +44,9 @@ def convolution(tensor: dict[str, str], weights: str = "") -> dict[str, Any]:
     ],
 )
 def test_one_layer(tensor: dict[str, str], weights: str, precision: str) -> None:
-    other = convolution({"Datatype": "Int8"})
+    int8_layer = convolution({"Datatype": "Int8"})
     counts = {"int8": 2} if precision == "int8" else {"int8": 1, precision: 1}
-    assert read([convolution(tensor, weights), other, {"LayerType": "Pooling", "Inputs": [tensor]}]) == counts
+    assert read([convolution(tensor, weights), int8_layer, {"LayerType": "Pooling", "Inputs": [tensor]}]) == counts
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_one_layer(tensor: dict[str, str], weights: str, precision: str) -> None
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["LayerType", "ParameterType"])
 def test_layers_with_weights_are_known_by_whole_words(kind: str, is_counted: bool, key: str) -> None:
-    known = convolution({"Datatype": "Half"})
-    asked = {"LayerType": "Other", "ParameterType": "Other", key: kind, "Inputs": [{"Datatype": "Int8"}]}
-    assert read([known, asked]) == ({"fp16": 1, "int8": 1} if is_counted else {"fp16": 1})
+    half_layer = convolution({"Datatype": "Half"})
+    int8_layer = {"LayerType": "Other", "ParameterType": "Other", key: kind, "Inputs": [{"Datatype": "Int8"}]}
+    assert read([half_layer, int8_layer]) == ({"fp16": 1, "int8": 1} if is_counted else {"fp16": 1})
 
 
 FOREIGN = {"Name": "{ForeignNode[conv1...logits]}", "LayerType": "ForeignNode"}

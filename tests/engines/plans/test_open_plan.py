@@ -29,9 +29,9 @@ def without_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plan_is_opened_by_the_library_that_made_it(tmp_path: Path) -> None:
     assert runtime_of(rtx_plan(tmp_path / "one.plan")) == "tensorrt-rtx"
-    other = tmp_path / "two.engine"
-    other.write_bytes(b"ftrt" + bytes(60))
-    assert runtime_of(other) == "tensorrt"
+    plan = tmp_path / "two.engine"
+    plan.write_bytes(b"ftrt" + bytes(60))
+    assert runtime_of(plan) == "tensorrt"
 
 
 def test_without_a_device_the_answer_is_one_line_that_offers_the_emulation(tmp_path: Path) -> None:

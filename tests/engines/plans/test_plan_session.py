@@ -36,9 +36,9 @@ def opened(path: Path, **options: object) -> PlanSession:
 
 def run_all(session: PlanSession, *counts: int) -> None:
     for count in counts:
-        given = images(count, seed=count)
-        answer = session.run(given, input="image", output="logits")
-        np.testing.assert_array_equal(answer, 2 * given.reshape(count, -1))
+        batch = images(count, seed=count)
+        answer = session.run(batch, input="image", output="logits")
+        np.testing.assert_array_equal(answer, 2 * batch.reshape(count, -1))
 
 
 def test_batches_of_any_size_are_split_and_buffers_grow(write_plan: Write) -> None:
@@ -75,10 +75,10 @@ def test_images_of_another_size_are_refused_in_one_line(write_plan: Write) -> No
 @pytest.mark.parametrize(("kind", "bits"), [("BF16", 8), ("FP8", 4), ("HALF", 11)])
 def test_types_that_numpy_lacks_are_float32_outside(write_plan: Write, kind: str, bits: int) -> None:
     session = opened(write_plan(types={"image": kind, "logits": kind}))
-    given = images(6) if kind != "HALF" else images(6).astype(np.float16)
-    answer = session.run(given, input="image", output="logits")
-    assert answer.dtype == given.dtype
-    np.testing.assert_allclose(answer, 2 * given.reshape(6, -1), rtol=2.0**-bits, atol=2e-3)
+    batch = images(6) if kind != "HALF" else images(6).astype(np.float16)
+    answer = session.run(batch, input="image", output="logits")
+    assert answer.dtype == batch.dtype
+    np.testing.assert_allclose(answer, 2 * batch.reshape(6, -1), rtol=2.0**-bits, atol=2e-3)
     converted = {} if kind == "HALF" else {"converted": f"image {kind.lower()}, logits {kind.lower()}"}
     assert session.description.settings == converted
 
@@ -127,11 +127,11 @@ def test_an_interrupted_run_waits_for_what_it_enqueued(write_plan: Write, monkey
 
 def test_a_plan_for_another_device_runs_there(write_plan: Write, fake_gpu: Callable[..., None]) -> None:
     fake_gpu(devices=("first", "second"))
-    session, other = opened(write_plan(), device=1), opened(write_plan())
+    session, usual = opened(write_plan(), device=1), opened(write_plan())
     for _ in range(2):
         run_all(session, 3)
-        run_all(other, 9)
-    assert (session.description.device, other.description.device) == ("second", "first")
+        run_all(usual, 9)
+    assert (session.description.device, usual.description.device) == ("second", "first")
     with pytest.raises(EngineError, match="there is no CUDA device 2; choose --device among 0 first, 1 second"):
         opened(write_plan(), device=2)
 

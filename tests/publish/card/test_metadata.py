@@ -37,22 +37,22 @@ def test_the_block_holds_clean_and_robust_figures(audited_run: Path) -> None:
     record = read_run_record(audited_run)
     block = metadata_block(record, licence="cc-by-nc-4.0", dataset="owner/lesions").splitlines()
     assert (block[0], block[-1]) == ("---", "---")
-    found = yaml.safe_load("\n".join(block[1:-1]))
-    assert found["license"] == "cc-by-nc-4.0"
-    assert found["datasets"] == ["owner/lesions"]
-    assert {"synthetic-data", "mobilenet", "not-a-medical-device"} <= set(found["tags"])
-    assert "adversarial-training" not in found["tags"]
-    (model,) = found["model-index"]
+    metadata = yaml.safe_load("\n".join(block[1:-1]))
+    assert metadata["license"] == "cc-by-nc-4.0"
+    assert metadata["datasets"] == ["owner/lesions"]
+    assert {"synthetic-data", "mobilenet", "not-a-medical-device"} <= set(metadata["tags"])
+    assert "adversarial-training" not in metadata["tags"]
+    (model,) = metadata["model-index"]
     assert model["name"] == "tiny"
-    assert [one["dataset"]["config"] for one in model["results"]] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
+    assert [result["dataset"]["config"] for result in model["results"]] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
     for result in model["results"]:
         measured = record.manifest.results[result["dataset"]["config"]]
         robust = "" if result["dataset"]["config"] == "clean" else "robust_"
-        values = {one["type"]: one["value"] for one in result["metrics"]}
+        values = {metric["type"]: metric["value"] for metric in result["metrics"]}
         assert values[f"{robust}accuracy"] == pytest.approx(measured["accuracy"], abs=1e-6)
         assert values[f"{robust}balanced_accuracy"] == pytest.approx(measured["balanced_accuracy"], abs=1e-6)
         assert "always answering nv" in result["metrics"][0]["name"]
-        sensitivities = [one for one in result["metrics"] if one["type"] == "recall"]
+        sensitivities = [metric for metric in result["metrics"] if metric["type"] == "recall"]
         assert sensitivities[0]["name"] == "Sensitivity, melanoma"
         assert sensitivities[0]["value"] == pytest.approx(measured["sensitivity_mel"], abs=1e-6)
         assert result["dataset"]["name"].startswith("SYNTHETIC images: ")
@@ -94,7 +94,7 @@ def test_the_hub_library_reads_the_card(audited_run: Path, tmp_path: Path) -> No
     assert hub.metadata_load(path)["pipeline_tag"] == "image-classification"
     card = hub.ModelCard.load(path)
     assert card.data.license == "apache-2.0"
-    results = {(one.dataset_config, one.metric_type): one.metric_value for one in card.data.eval_results}
+    results = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
     assert results["clean", "accuracy"] == pytest.approx(record.manifest.results["clean"]["accuracy"], abs=1e-6)
     assert results["pgd-dlr-linf-4", "robust_accuracy"] == pytest.approx(
         record.manifest.results["pgd-dlr-linf-4"]["accuracy"], abs=1e-6

@@ -142,13 +142,13 @@ def test_nothing_from_a_file_acts_in_the_card(record: RunRecord) -> None:
 def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -> None:
     program, name, *arguments = train_command(record)
     assert (program, name) == ("skinaudit", "train")
-    given = train.make_context("train", list(arguments)).params
+    parsed = train.make_context("train", list(arguments)).params
     manifest = record.manifest
-    assert (given["arch"], given["width"], given["size"]) == ("mobilenet", 0.25, manifest.contract.size)
-    assert (given["data"], given["images"]) == ("synthetic", manifest.data["images"])
-    assert (given["epochs"], given["batch"]) == (6, 8)
-    assert given["learning_rate"] == manifest.training["recipe"]["learning_rate"]
-    assert (given["hardening"], given["eps"], given["seed"], given["threads"]) == ("none", "4/255", 0, 1)
+    assert (parsed["arch"], parsed["width"], parsed["size"]) == ("mobilenet", 0.25, manifest.contract.size)
+    assert (parsed["data"], parsed["images"]) == ("synthetic", manifest.data["images"])
+    assert (parsed["epochs"], parsed["batch"]) == (6, 8)
+    assert parsed["learning_rate"] == manifest.training["recipe"]["learning_rate"]
+    assert (parsed["hardening"], parsed["eps"], parsed["seed"], parsed["threads"]) == ("none", "4/255", 0, 1)
     hardening = {
         "kind": "pgd", "threat_model": {"norm": "linf", "eps": "2/255"}, "steps": 5, "ramp": 0.1, "clean_share": 0.0,
         "batch_norm": "eval",
@@ -157,23 +157,23 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
     training = {**manifest.training, "recipe": recipe, "hardening": hardening, "weights": "runs/other"}
     data = {**manifest.data, "title": "HAM10000"}
     hardened = replace(record, manifest=replace(manifest, training=training, data=data))
-    given = train.make_context("train", list(train_command(hardened)[2:])).params
-    assert (given["hardening"], given["steps"], given["ramp"], given["weights"]) == ("pgd", 5, 0.1, "runs/other")
-    assert (given["data"], given["images"]) == ("DATA", None)
-    assert given["class_costs"] == ("mel=1.5", "df=0.25")
-    assert (given["hardening_eps"], given["augment"]) == (None, "flips")
+    parsed = train.make_context("train", list(train_command(hardened)[2:])).params
+    assert (parsed["hardening"], parsed["steps"], parsed["ramp"], parsed["weights"]) == ("pgd", 5, 0.1, "runs/other")
+    assert (parsed["data"], parsed["images"]) == ("DATA", None)
+    assert parsed["class_costs"] == ("mel=1.5", "df=0.25")
+    assert (parsed["hardening_eps"], parsed["augment"]) == (None, "flips")
     wider = {**training, "hardening": {**hardening, "train_eps": "3/255"}, "recipe": {**recipe, "augment": "affine"}}
     hardened = replace(record, manifest=replace(manifest, training={**wider, "threat_model": "linf 2/255"}, data=data))
-    given = train.make_context("train", list(train_command(hardened)[2:])).params
-    assert (given["eps"], given["hardening_eps"], given["augment"]) == ("2/255", "3/255", "affine")
+    parsed = train.make_context("train", list(train_command(hardened)[2:])).params
+    assert (parsed["eps"], parsed["hardening_eps"], parsed["augment"]) == ("2/255", "3/255", "affine")
     assert "hardened by adversarial training with PGD in linf 3/255" in model_card(hardened)
     trades = {**hardening, "kind": "trades", "settings": {"beta": 3.0}, "awp": 0.005, "class_eps": {"mel": "3/255"}}
     averaged = {**recipe, "averaging": 0.0, "swa": 0.25, "logit_adjustment": 1.0, "label_smoothing": 0.1}
     hardened = replace(record, manifest=replace(manifest, training={**training, "hardening": trades, "recipe": averaged}))
-    given = train.make_context("train", list(train_command(hardened)[2:])).params
-    assert (given["hardening"], given["awp"], given["class_eps"]) == ("trades:beta=3.0", 0.005, ("mel=3/255",))
-    assert (given["averaging"], given["swa"], given["logit_adjustment"], given["label_smoothing"]) == (0, 0.25, 1, 0.1)
-    assert (given["precision"], given["compile"]) == (None, False)
+    parsed = train.make_context("train", list(train_command(hardened)[2:])).params
+    assert (parsed["hardening"], parsed["awp"], parsed["class_eps"]) == ("trades:beta=3.0", 0.005, ("mel=3/255",))
+    assert (parsed["averaging"], parsed["swa"], parsed["logit_adjustment"], parsed["label_smoothing"]) == (0, 0.25, 1, 0.1)
+    assert (parsed["precision"], parsed["compile"]) == (None, False)
     for device, precision, stated in (("cuda", "tf32", None), ("cuda", "fp32", "fp32"), ("cpu", "bf16", "bf16")):
         changed = {
             **training,
@@ -183,9 +183,9 @@ def test_the_training_command_is_one_that_the_program_takes(record: RunRecord) -
             "cuda_graphs": stated is None,
         }
         options = train_command(replace(record, manifest=replace(manifest, training=changed)))[2:]
-        given = train.make_context("train", list(options)).params
-        assert (given["precision"], given["compile"]) == (stated, device == "cuda")
-        assert given["cuda_graphs"] == (stated is None)
+        parsed = train.make_context("train", list(options)).params
+        assert (parsed["precision"], parsed["compile"]) == (stated, device == "cuda")
+        assert parsed["cuda_graphs"] == (stated is None)
     earlier = replace(manifest, training={**training, "recipe": {**recipe, "augment": True}})
     assert "--augment" not in train_command(replace(record, manifest=earlier))
 
@@ -203,10 +203,10 @@ def test_the_command_writes_once_and_tells_what_it_left_out(audited_run: Path, t
     (run / "audits" / "old.json").write_text('{"kind": "skinaudit-audit/2"}')
     output = tmp_path / "README.md"
     arguments = ["card", str(run), "-o", str(output)]
-    done = CliRunner().invoke(cli.commands, arguments)
-    assert done.exit_code == 0, done.output
-    assert done.stdout.endswith("3 sets, 2 audits, 1 left out\n")
-    assert "left out: audit old.json: engine is missing, expected a path" in done.stderr
+    outcome = CliRunner().invoke(cli.commands, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stdout.endswith("3 sets, 2 audits, 1 left out\n")
+    assert "left out: audit old.json: engine is missing, expected a path" in outcome.stderr
     assert output.read_text(encoding="utf-8") == model_card(read_run_record(run))
     assert "exists already" in str(CliRunner().invoke(cli.commands, arguments).exception)
     assert CliRunner().invoke(cli.commands, [*arguments, "--force"]).exit_code == 0
@@ -216,9 +216,9 @@ def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, t
     manifest = record.manifest
     ill = 'cancer, "x"'
     contract = replace(manifest.contract, classes=("rest", ill), malignant=(ill,), positive=ill, threshold=0.3)
-    made = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
+    classes_from = {"rest": ("nv", "bkl", "df", "vasc"), ill: ("mel", "bcc", "akiec")}
     own = replace(
-        manifest, contract=contract, data={**manifest.data, "classes_from": made},
+        manifest, contract=contract, data={**manifest.data, "classes_from": classes_from},
         training={**manifest.training, "head": "binary", "threshold": 0.3},
     )  # fmt: skip
     card = model_card(replace(record, manifest=own))
@@ -227,7 +227,7 @@ def test_a_task_of_its_own_classes_is_given_with_their_file(record: RunRecord, t
     text = "\n".join(reproduce(replace(record, manifest=own, sets=(), audits=())))
     path = tmp_path / "classes.toml"
     path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
-    assert dict(read_classes(path).members or {}) == made
+    assert dict(read_classes(path).members or {}) == classes_from
     assert read_classes(path).malignant == contract.malignant
-    given = train.make_context("train", list(train_command(replace(record, manifest=own))[2:])).params
-    assert (given["head"], given["threshold"], given["classes"]) == ("binary", 0.3, Path("classes.toml"))
+    parsed = train.make_context("train", list(train_command(replace(record, manifest=own))[2:])).params
+    assert (parsed["head"], parsed["threshold"], parsed["classes"]) == ("binary", 0.3, Path("classes.toml"))

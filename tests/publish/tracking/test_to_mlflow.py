@@ -48,42 +48,44 @@ def stored(uri: str) -> dict[str, Any]:
     client = MlflowClient(tracking_uri=uri)
     folder = client.get_experiment_by_name("skinaudit")
     assert folder is not None
-    found = client.search_runs([folder.experiment_id])
-    by_name = {one.info.run_name: one for one in found}
-    assert len(by_name) == len(found)
+    runs = client.search_runs([folder.experiment_id])
+    by_name = {logged_run.info.run_name: logged_run for logged_run in runs}
+    assert len(by_name) == len(runs)
     return by_name
 
 
 def history(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
-    return [(one.step, one.value) for one in MlflowClient(tracking_uri=uri).get_metric_history(run_id, key)]
+    return [(point.step, point.value) for point in MlflowClient(tracking_uri=uri).get_metric_history(run_id, key)]
 
 
-def files(one: Any) -> set[str]:
-    return {path.name for path in Path(one.info.artifact_uri.removeprefix("file://")).iterdir()}
+def files(logged_run: Any) -> set[str]:
+    return {path.name for path in Path(logged_run.info.artifact_uri.removeprefix("file://")).iterdir()}
 
 
 @needs_mlflow
 def test_runs_and_audits_arrive_whole_and_linked(entries: tuple[Entry, ...], store: str) -> None:
-    where, logged = log_entries(entries, uri=store, experiment="skinaudit")
-    assert where == store
-    assert [one.state for one in logged] == ["logged"] * 3
-    found = stored(store)
-    trained = found["tiny"]
+    location, logged = log_entries(entries, uri=store, experiment="skinaudit")
+    assert location == store
+    assert [outcome.state for outcome in logged] == ["logged"] * 3
+    runs = stored(store)
+    trained = runs["tiny"]
     for entry in entries:
-        one = found[entry.name]
-        assert one.info.status == "FINISHED"
-        assert (one.info.start_time, one.info.end_time) == (entry.started, entry.ended)
-        assert one.data.params == entry.params
-        assert one.data.metrics == {metric.key: metric.value for metric in sorted(entry.metrics, key=lambda it: it.step)}
-        assert one.data.tags.items() >= {f"skinaudit.{name}": value for name, value in entry.tags.items()}.items()
-        assert one.data.tags["mlflow.note.content"] == entry.note
-        assert files(one) == set(entry.files)
+        logged_run = runs[entry.name]
+        assert logged_run.info.status == "FINISHED"
+        assert (logged_run.info.start_time, logged_run.info.end_time) == (entry.started, entry.ended)
+        assert logged_run.data.params == entry.params
+        assert logged_run.data.metrics == {
+            metric.key: metric.value for metric in sorted(entry.metrics, key=lambda value: value.step)
+        }
+        assert logged_run.data.tags.items() >= {f"skinaudit.{name}": value for name, value in entry.tags.items()}.items()
+        assert logged_run.data.tags["mlflow.note.content"] == entry.note
+        assert files(logged_run) == set(entry.files)
         if entry.kind == "audit":
-            assert one.data.tags["mlflow.parentRunId"] == trained.info.run_id
-            assert one.data.tags["skinaudit.weights"] == trained.data.tags["skinaudit.weights"]
-    losses = [(one.step, one.value) for one in entries[0].metrics if one.key == "epoch/loss"]
+            assert logged_run.data.tags["mlflow.parentRunId"] == trained.info.run_id
+            assert logged_run.data.tags["skinaudit.weights"] == trained.data.tags["skinaudit.weights"]
+    losses = [(metric.step, metric.value) for metric in entries[0].metrics if metric.key == "epoch/loss"]
     assert sorted(history(store, trained.info.run_id, "epoch/loss")) == sorted(losses)
     assert not {"mlflow.user", "mlflow.source.name"} & set(trained.data.tags)
 
@@ -92,8 +94,8 @@ def test_runs_and_audits_arrive_whole_and_linked(entries: tuple[Entry, ...], sto
 def test_nothing_is_logged_twice(entries: tuple[Entry, ...], store: str) -> None:
     first = log_entries(entries, uri=store, experiment="skinaudit")[1]
     again = log_entries(entries, uri=store, experiment="skinaudit")[1]
-    assert [one.state for one in again] == ["unchanged"] * 3
-    assert [one.run_id for one in again] == [one.run_id for one in first]
+    assert [outcome.state for outcome in again] == ["unchanged"] * 3
+    assert [outcome.run_id for outcome in again] == [outcome.run_id for outcome in first]
     assert len(stored(store)) == 3
 
 
@@ -104,8 +106,8 @@ def test_a_changed_run_is_updated_in_its_place(entries: tuple[Entry, ...], run: 
     changed = run_entry(read_run_record(run))
     (again,) = log_entries([changed], uri=store, experiment="skinaudit")[1]
     assert (again.state, again.run_id) == ("updated", first.run_id)
-    (one,) = stored(store).values()
-    card = Path(one.info.artifact_uri.removeprefix("file://")) / "README.md"
+    (logged_run,) = stored(store).values()
+    card = Path(logged_run.info.artifact_uri.removeprefix("file://")) / "README.md"
     assert card.read_bytes() == changed.files["README.md"]
     assert len(history(store, first.run_id, "epoch/loss")) == 6
 
@@ -115,7 +117,9 @@ def test_an_audit_that_came_first_is_hung_under_its_run_later(entries: tuple[Ent
     log_entries(entries[1:], uri=store, experiment="skinaudit")
     assert not any("mlflow.parentRunId" in value.data.tags for value in stored(store).values())
     (run,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
-    parents = {one.data.tags.get("mlflow.parentRunId") for name, one in stored(store).items() if name != "tiny"}
+    parents = {
+        logged_run.data.tags.get("mlflow.parentRunId") for name, logged_run in stored(store).items() if name != "tiny"
+    }
     assert parents == {run.run_id}
 
 
@@ -139,17 +143,17 @@ def test_what_was_broken_off_is_completed(entries: tuple[Entry, ...], store: str
     assert half.info.status == "RUNNING"
     (logged,) = log_entries(entries[:1], uri=store, experiment="skinaudit")[1]
     assert (logged.state, logged.run_id) == ("updated", half.info.run_id)
-    (whole,) = stored(store).values()
-    assert (whole.info.status, files(whole)) == ("FINISHED", set(entries[0].files))
-    assert len(history(store, whole.info.run_id, "epoch/loss")) == 6
+    (completed,) = stored(store).values()
+    assert (completed.info.status, files(completed)) == ("FINISHED", set(entries[0].files))
+    assert len(history(store, completed.info.run_id, "epoch/loss")) == 6
 
 
 @needs_mlflow
 def test_long_texts_are_cut(entries: tuple[Entry, ...], store: str) -> None:
     long = replace(entries[1], params={"engine": "x" * 20_000}, tags={"reason": "y" * 20_000}, note="z" * 20_000)
     log_entries([long], uri=store, experiment="skinaudit")
-    (one,) = stored(store).values()
-    assert len(one.data.params["engine"]) == len(one.data.tags["skinaudit.reason"]) == 5_000
+    (logged_run,) = stored(store).values()
+    assert len(logged_run.data.params["engine"]) == len(logged_run.data.tags["skinaudit.reason"]) == 5_000
 
 
 @needs_mlflow
@@ -180,18 +184,18 @@ def test_a_deleted_experiment_is_not_written_to(entries: tuple[Entry, ...], stor
 @needs_mlflow
 def test_the_command(run: Path, store: str) -> None:
     arguments = ["track", str(run), *map(str, sorted((run / "audits").iterdir())), "--tracking-uri", store]
-    done = CliRunner().invoke(cli.commands, arguments)
-    assert done.exit_code == 0, done.output
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["logged", "logged", "logged", "store:"]
-    done = CliRunner().invoke(cli.commands, arguments)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["unchanged", "unchanged", "unchanged", "store:"]
+    outcome = CliRunner().invoke(cli.commands, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["logged", "logged", "logged", "store:"]
+    outcome = CliRunner().invoke(cli.commands, arguments)
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["unchanged", "unchanged", "unchanged", "store:"]
 
 
 def test_a_damaged_report_stops_before_anything_is_logged(run: Path, store: str, tmp_path: Path) -> None:
     bad = run / "audits" / "bad.json"
     bad.write_text("{")
-    done = CliRunner().invoke(cli.commands, ["track", str(run), str(bad), "--tracking-uri", store])
-    assert isinstance(done.exception, InvalidInputError)
+    outcome = CliRunner().invoke(cli.commands, ["track", str(run), str(bad), "--tracking-uri", store])
+    assert isinstance(outcome.exception, InvalidInputError)
     assert not (tmp_path / "tracking.db").exists()
 
 

@@ -38,6 +38,6 @@ def test_a_new_file_is_a_new_architecture(tmp_path: Path, monkeypatch: pytest.Mo
     before = architectures.names()
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     assert architectures.names() == tuple(sorted((*before, "nothing")))
-    found = architectures.load("nothing")
+    architecture = architectures.load("nothing")
     monkeypatch.delitem(sys.modules, "skinaudit.trainer.architectures.nothing")
-    assert (found.torchvision, found.learning_rate) == (False, 0.5)
+    assert (architecture.torchvision, architecture.learning_rate) == (False, 0.5)

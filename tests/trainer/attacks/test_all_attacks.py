@@ -89,19 +89,19 @@ def margin(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, classes: int) -> None:
     model = Linear(classes)
     images, labels = batch(model)
-    found = run(name, norm, model, images, labels)
+    perturbed = run(name, norm, model, images, labels)
     order = torch.inf if norm == "linf" else 2
-    assert (found - images).flatten(1).norm(dim=1, p=order).max() <= float(EPS[norm]) / 255 * (1 + 1e-5)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    gained = margin(model, found, labels) - margin(model, images, labels)
+    assert (perturbed - images).flatten(1).norm(dim=1, p=order).max() <= float(EPS[norm]) / 255 * (1 + 1e-5)
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+    gained = margin(model, perturbed, labels) - margin(model, images, labels)
     possible = best_margin(model, images, labels, norm) - margin(model, images, labels)
     assert (gained <= possible + 1e-4).all()
     assert (gained / possible).mean() > (0.25 if name in WEAK else 0.6)
     if name not in WEAK | ONE_STEP:
         breakable = best_margin(model, images, labels, norm) > 0.02
         assert breakable.sum() > 0
-        assert (margin(model, found, labels) > 0)[breakable].all()
+        assert (margin(model, perturbed, labels) > 0)[breakable].all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -109,10 +109,10 @@ def test_one_perturbation_breaks_all_images_of_one_class_that_can_be_broken(norm
     model = Linear(2)
     images, _ = batch(model)
     labels = torch.zeros(COUNT, dtype=torch.int64)
-    found = run("universal", norm, model, images, labels)
+    perturbed = run("universal", norm, model, images, labels)
     breakable = best_margin(model, images, labels, norm) > 0.02
     assert breakable.sum() > COUNT / 2
-    assert (margin(model, found, labels) > 0)[breakable].all()
+    assert (margin(model, perturbed, labels) > 0)[breakable].all()
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
@@ -121,8 +121,8 @@ def test_logits_of_another_scale_are_attacked_as_well(name: str) -> None:
     for factor in (1.0, 0.1, 35.0):
         model = Linear(7, factor)
         images, labels = batch(model)
-        found = run(name, ONE_NORM.get(name, "linf"), model, images, labels)
-        broken.append(int((margin(model, found, labels) > 0).sum()))
+        perturbed = run(name, ONE_NORM.get(name, "linf"), model, images, labels)
+        broken.append(int((margin(model, perturbed, labels) > 0).sum()))
     assert broken[0] > 0
     assert broken[1] >= broken[0]
     assert broken[2] >= broken[0]
@@ -134,14 +134,14 @@ def test_its_trace_is_whole(name: str) -> None:
     images, labels = batch(model)
     function, settings = attacks.load(name, QUICK.get(name))
     norm = ONE_NORM.get(name, "linf")
-    found = function(
+    perturbed = function(
         model, images, labels, threat_model=ThreatModel(norm, EPS[norm]), generator=torch.Generator().manual_seed(0),
         trace=trace, **settings,
     )  # fmt: skip
     record = trace.record(torch.ones(COUNT))
     assert record.problem(COUNT) == ""
     assert (record.gradient != NO_GRADIENT).all()
-    assert ((record.success != NEVER) >= (margin(model, found, labels) > 0).numpy()).all()
+    assert ((record.success != NEVER) >= (margin(model, perturbed, labels) > 0).numpy()).all()
     assert (record.path[:, 1:].max(1) > record.path[:, 0]).mean() > 0.5
 
 
@@ -150,8 +150,8 @@ def test_images_that_are_misnamed_from_the_start_are_attacked_too(name: str) -> 
     """A clean image in a set counts as one that was not attacked."""
     model = Linear(4)
     images, labels = batch(model)
-    found = run(name, ONE_NORM.get(name, "linf"), model, images, (labels + 1) % 4)
-    assert (found != images).flatten(1).any(1).all()
+    perturbed = run(name, ONE_NORM.get(name, "linf"), model, images, (labels + 1) % 4)
+    assert (perturbed != images).flatten(1).any(1).all()
 
 
 def test_a_trace_takes_more_than_it_expects() -> None:
@@ -191,5 +191,5 @@ def test_targeted_it_goes_to_its_class(name: str) -> None:
     model = Linear(4)
     images, labels = batch(model)
     aims = (labels + 1) % 4
-    found = run(name, ONE_NORM.get(name, "linf"), model, images, aims, targeted=True)
-    assert (margin(model, found, aims) < margin(model, images, aims)).all()
+    perturbed = run(name, ONE_NORM.get(name, "linf"), model, images, aims, targeted=True)
+    assert (margin(model, perturbed, aims) < margin(model, images, aims)).all()

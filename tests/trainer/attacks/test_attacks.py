@@ -21,7 +21,7 @@ def test_the_attacks_are_the_files_of_the_folder() -> None:
 def test_settings_are_the_keywords_of_the_function_with_its_defaults(name: str) -> None:
     function, settings = attacks.load(name)
     parameters = inspect.signature(function).parameters.values()
-    keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keywords = {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     keywords.pop("ascended", None)  # for training alone: a function, which no command line can name
     assert set(keywords) == {*settings, "threat_model", "generator", "trace"}
     assert all(keywords[key] == value for key, value in settings.items())

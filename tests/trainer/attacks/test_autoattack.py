@@ -33,8 +33,8 @@ class Small(nn.Module):
             self.gradients += len(images)
         else:
             self.answers += len(images)
-        seen = self.factor * images + (1 - self.factor) * images.detach()
-        return torch.tanh((seen - 0.5).flatten(1) @ self.first) @ self.second
+        scaled = self.factor * images + (1 - self.factor) * images.detach()
+        return torch.tanh((scaled - 0.5).flatten(1) @ self.first) @ self.second
 
 
 def batch() -> tuple[Tensor, Tensor]:

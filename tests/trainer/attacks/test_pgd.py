@@ -40,8 +40,8 @@ class Linear(nn.Module):
 
     def direction(self, labels: Tensor, size: int) -> Tensor:
         """Steepest ascent of the loss: away from the true class, towards the other."""
-        own, other = self.dense.weight.detach()[labels], self.dense.weight.detach()[1 - labels]
-        return (other - own).view(-1, 3, size, size)
+        own, wrong = self.dense.weight.detach()[labels], self.dense.weight.detach()[1 - labels]
+        return (wrong - own).view(-1, 3, size, size)
 
 
 def case(batch: int, size: int, *, low: float = 0.0, high: float = 1.0) -> tuple[Linear, Tensor, Tensor]:
@@ -60,9 +60,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("targeted", [False, True])
 def test_the_linf_optimum_of_a_linear_model(batch: int, size: int, attack: Callable[..., Tensor], targeted: bool) -> None:
     model, images, labels = case(batch, size)
-    found = attack(model, images, labels, threat_model=LINF, generator=seeded(), targeted=targeted)
+    perturbed = attack(model, images, labels, threat_model=LINF, generator=seeded(), targeted=targeted)
     ascent = model.direction(labels, size) * (-1 if targeted else 1)
-    torch.testing.assert_close(found, (images + LINF.eps * ascent.sign()).clamp(0, 1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(perturbed, (images + LINF.eps * ascent.sign()).clamp(0, 1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -73,10 +73,10 @@ def test_the_l2_optimum_of_a_linear_model(batch: int, size: int, attack: Callabl
     model, images, labels = case(batch, size, low=0.3, high=0.7)  # far enough from the sides of the box
     # The default steps halve the angle to the optimum every ten or so; full ones halve it each.
     settings = {"step_size": L2.eps} if attack is pgd.attack else {}
-    found = attack(model, images, labels, threat_model=L2, generator=seeded(), targeted=targeted, **settings)
+    perturbed = attack(model, images, labels, threat_model=L2, generator=seeded(), targeted=targeted, **settings)
     ascent = model.direction(labels, size) * (-1 if targeted else 1)
     optimum = images + L2.eps * ascent / ascent.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    torch.testing.assert_close(found, optimum, rtol=0, atol=2e-4)  # float32 losses tie near the optimum
+    torch.testing.assert_close(perturbed, optimum, rtol=0, atol=2e-4)  # float32 losses tie near the optimum
 
 
 def network() -> nn.Module:
@@ -110,23 +110,23 @@ Tiny = tuple[nn.Module, Tensor, Tensor]
 @pytest.mark.parametrize("threat_model", [LINF, L2])
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny: Tiny, threat_model: ThreatModel) -> None:
     model, images, labels = tiny
-    one, two, other = (
+    first, again, other_seed = (
         pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(seed), steps=3, keep="last")
         for seed in (1, 1, 2)
     )
-    assert torch.equal(one, two)
-    assert not torch.equal(one, other)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other_seed)
 
 
 @pytest.mark.parametrize("threat_model", [LINF, L2])
 @pytest.mark.parametrize("settings", [{}, {"restarts": 3}, {"keep": "last"}, {"stop_margin": 0.5}, {"targeted": True}])
 def test_the_result_is_inside_the_ball_and_the_box(tiny: Tiny, threat_model: ThreatModel, settings: dict[str, Any]) -> None:
     model, images, labels = tiny
-    found = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(), steps=5, **settings)
+    perturbed = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(), steps=5, **settings)
     order = float("inf") if threat_model.norm == "linf" else 2
-    assert (found - images).flatten(1).norm(dim=1, p=order).max() <= threat_model.eps * (1 + 1e-5)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert (perturbed - images).flatten(1).norm(dim=1, p=order).max() <= threat_model.eps * (1 + 1e-5)
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
 
 
 @pytest.mark.parametrize("threat_model", [LINF, L2])
@@ -136,10 +136,12 @@ def test_worst_is_never_worse_than_last(tiny: Tiny, threat_model: ThreatModel) -
     settings: dict[str, Any] = {"threat_model": threat_model, "steps": 6, "step_size": 2 * threat_model.eps}
     worst = pgd.attack(model, images, labels, generator=seeded(3), keep="worst", **settings)
     last = pgd.attack(model, images, labels, generator=seeded(3), keep="last", **settings)
-    (worst_loss, worst_broken), (last_loss, last_broken) = (loss_and_broken(model, found, labels) for found in (worst, last))
+    (worst_loss, worst_broken), (last_loss, last_broken) = (
+        loss_and_broken(model, perturbed, labels) for perturbed in (worst, last)
+    )
     assert (worst_broken >= last_broken).all()
-    same = worst_broken == last_broken
-    assert (worst_loss[same] >= last_loss[same] - 1e-4).all()
+    same_success = worst_broken == last_broken
+    assert (worst_loss[same_success] >= last_loss[same_success] - 1e-4).all()
     assert (worst_loss > last_loss + 1e-3).any()
 
 
@@ -148,8 +150,10 @@ def test_restarts_never_give_a_smaller_loss(tiny: Tiny, threat_model: ThreatMode
     model, images, labels = tiny
     losses, broken = [], []
     for restarts in (1, 2, 5):
-        found = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded(4), steps=3, restarts=restarts)
-        loss, wrong = loss_and_broken(model, found, labels)
+        perturbed = pgd.attack(
+            model, images, labels, threat_model=threat_model, generator=seeded(4), steps=3, restarts=restarts
+        )
+        loss, wrong = loss_and_broken(model, perturbed, labels)
         losses.append(loss + 1e3 * wrong)
         broken.append(int(wrong.sum()))
     assert (losses[1] >= losses[0] - 1e-3).all()
@@ -168,15 +172,17 @@ def test_dropping_broken_images_breaks_the_same_images(tiny: Tiny, eps: int, tar
     }  # fmt: skip
     full = pgd.attack(model, images, aims, generator=seeded(), **settings)
     quick = pgd.attack(model, images, aims, generator=seeded(), stop_margin=0.0, **settings)
-    broken = [(model(found).argmax(1) == aims) == targeted for found in (full, quick)]
+    broken = [(model(perturbed).argmax(1) == aims) == targeted for perturbed in (full, quick)]
     assert torch.equal(*broken)
 
 
 def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
     """The former test would pass on a model that nothing breaks, or everything: this one is neither."""
     model, images, labels = tiny
-    found = pgd.attack(model, images, labels, threat_model=ThreatModel("linf", Fraction(2)), generator=seeded(), steps=20)
-    share = float(loss_and_broken(model, found, labels)[1].float().mean())
+    perturbed = pgd.attack(
+        model, images, labels, threat_model=ThreatModel("linf", Fraction(2)), generator=seeded(), steps=20
+    )
+    share = float(loss_and_broken(model, perturbed, labels)[1].float().mean())
     assert 0.1 < share < 0.9
 
 
@@ -212,7 +218,7 @@ def test_on_a_gpu_batches_are_only_ever_halved_and_the_same_images_break(
 
     monkeypatch.setattr(pgd, "_batch_size", as_on_a_gpu)
     quick = pgd.attack(model, images, labels, generator=seeded(), stop_margin=0.0, **settings)
-    broken = [model(found).argmax(1) != labels for found in (full, quick)]
+    broken = [model(perturbed).argmax(1) != labels for perturbed in (full, quick)]
     assert torch.equal(*broken)
     halves = {len(images)}
     while min(halves) > 1:
@@ -249,9 +255,9 @@ def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel
     gradient, loss, _ = pgd.input_gradient(model, images, labels)
     gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
     optimum = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded())
-    held = model(optimum).argmax(1) == labels
-    assert 0.1 < held.float().mean() < 0.9
-    assert torch.equal(pgd._settled(loss, gain, share=1.0), held)
+    unbroken = model(optimum).argmax(1) == labels
+    assert 0.1 < unbroken.float().mean() < 0.9
+    assert torch.equal(pgd._settled(loss, gain, share=1.0), unbroken)
 
 
 def test_a_saturated_loss_settles_nothing() -> None:
@@ -266,8 +272,8 @@ def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.M
     monkeypatch.setattr(look, "CPU_PIXELS", 3 * images[0, 0].numel())
     pieces = pgd.input_gradient(model, images, labels)
     assert len(images) > 3
-    for one, two in zip(whole, pieces, strict=True):
-        torch.testing.assert_close(one, two)
+    for expected, computed in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(expected, computed)
 
 
 def test_a_loss_that_softmax_rounds_away_is_followed_all_the_same(tiny: Tiny) -> None:
@@ -278,8 +284,8 @@ def test_a_loss_that_softmax_rounds_away_is_followed_all_the_same(tiny: Tiny) ->
     for factor in (1, 200):
         tempered = nn.Sequential(model, Scaled(factor))
         trace = AttackTrace()
-        found = pgd.attack(tempered, images, labels, generator=seeded(), trace=trace, **settings)
-        broken.append(float(loss_and_broken(model, found, labels)[1].float().mean()))
+        perturbed = pgd.attack(tempered, images, labels, generator=seeded(), trace=trace, **settings)
+        broken.append(float(loss_and_broken(model, perturbed, labels)[1].float().mean()))
         records.append(trace.record(torch.ones(len(images))))
     assert 0.1 < broken[0] < 1
     assert broken[1] >= broken[0]
@@ -332,23 +338,23 @@ def test_a_trace_tells_where_nothing_could_be_followed() -> None:
         pgd.attack(model, images, torch.tensor([0, 0]), threat_model=LINF, generator=seeded(), stop_margin=0.0, trace=trace)
 
 
-@pytest.mark.parametrize("others", [0, 1])
-def test_success_ranks_above_loss(others: int) -> None:
-    """Three classes: a loss can be greater where the truth still leads. `others` have left the loop already."""
-    found = torch.zeros(1 + others, 1, 1, 1)
-    best = torch.full((1 + others,), -torch.inf, dtype=torch.float64)
-    for value, loss, lead, kept in ((1.0, 0.5, 0.1, 1.0), (2.0, 0.9, -0.1, 1.0), (3.0, 0.51, 0.1, 3.0)):
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_success_ranks_above_loss(earlier: int) -> None:
+    """Three classes: a loss can be greater where the truth still leads. `earlier` have left the loop already."""
+    recorded = torch.zeros(1 + earlier, 1, 1, 1)
+    best = torch.full((1 + earlier,), -torch.inf, dtype=torch.float64)
+    for value, loss, lead, expected in ((1.0, 0.5, 0.1, 1.0), (2.0, 0.9, -0.1, 1.0), (3.0, 0.51, 0.1, 3.0)):
         moved = torch.full((1, 1, 1, 1), value)
-        found, best = pgd._record(found, best, torch.tensor([0]), moved, torch.tensor([loss]), torch.tensor([lead]))
-        assert found.flatten().tolist() == [kept, *[0.0] * others]
+        recorded, best = pgd._record(recorded, best, torch.tensor([0]), moved, torch.tensor([loss]), torch.tensor([lead]))
+        assert recorded.flatten().tolist() == [expected, *[0.0] * earlier]
 
 
 def test_a_targeted_attack_descends_to_its_class(tiny: Tiny) -> None:
     model, images, labels = tiny
     aims = (labels + 1) % 4
     wide = ThreatModel("linf", Fraction(64))
-    found = pgd.attack(model, images, aims, threat_model=wide, generator=seeded(), steps=40, targeted=True)
-    assert (model(found).argmax(1) == aims).float().mean() > 0.9
+    perturbed = pgd.attack(model, images, aims, threat_model=wide, generator=seeded(), steps=40, targeted=True)
+    assert (model(perturbed).argmax(1) == aims).float().mean() > 0.9
 
 
 def test_an_attack_leaves_model_and_images_alone() -> None:
@@ -375,8 +381,8 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
     model, images, labels = tiny
     expected = pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
     with torch.no_grad():
-        found = pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
-    assert torch.equal(found, expected)
+        perturbed = pgd.attack(model, images, labels, threat_model=LINF, generator=seeded(), steps=2)
+    assert torch.equal(perturbed, expected)
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,13 @@ def write_image(path: Path, number: int) -> None:
 
 def cases() -> list[tuple[str, str, str]]:
     """(lesion, image, dx) of 7 classes with 4 lesions of 2 views each, not in the order of the image ids."""
-    found = []
+    rows = []
     for label, dx in enumerate(CLASSES):
         for lesion in range(LESIONS):
             for view in range(VIEWS):
                 number = 99 - (label * LESIONS + lesion) * VIEWS - view
-                found.append((f"HAM_{label}{lesion}", f"ISIC_{number:04d}", dx))
-    return found
+                rows.append((f"HAM_{label}{lesion}", f"ISIC_{number:04d}", dx))
+    return rows
 
 
 @pytest.fixture

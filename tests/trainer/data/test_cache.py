@@ -121,17 +121,17 @@ def damaged(kind: str, array: bytes, table: bytes) -> tuple[bytes | None, bytes 
 def test_damage_is_noticed_and_repaired(tmp_path: Path, kind: str) -> None:
     files = (tmp_path / f"{KEY}.npy", tmp_path / f"{KEY}.json")
     write_entry(tmp_path, KEY, some(), size=8, details={"title": "synthetic"})
-    whole = [path.read_bytes() for path in files]
-    for path, content in zip(files, damaged(kind, *whole), strict=True):
+    contents = [path.read_bytes() for path in files]
+    for path, content in zip(files, damaged(kind, *contents), strict=True):
         if content is None:
             path.unlink()
         else:
             path.write_bytes(content)
-    assert [path.read_bytes() if path.exists() else None for path in files] != whole
+    assert [path.read_bytes() if path.exists() else None for path in files] != contents
     assert open_entry(tmp_path, KEY) is None
     write_entry(tmp_path, KEY, some(), size=8, details={"title": "synthetic"})
     assert open_entry(tmp_path, KEY) is not None
-    assert [path.read_bytes() for path in files] == whole
+    assert [path.read_bytes() for path in files] == contents
 
 
 def test_interrupted_write_leaves_nothing(tmp_path: Path) -> None:

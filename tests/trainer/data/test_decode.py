@@ -15,9 +15,9 @@ from skinaudit.trainer.data.unreadable import Unreadable
 
 
 def decoded(path: Path, *, size: int = 8) -> NDArray[np.uint8]:
-    found = decode_file(path, size=size)
-    assert isinstance(found, Decoded)
-    return found.pixels
+    result = decode_file(path, size=size)
+    assert isinstance(result, Decoded)
+    return result.pixels
 
 
 def test_whole_frame_is_squashed_antialiased() -> None:
@@ -119,9 +119,9 @@ def test_16_bit_pixels_of_an_unstated_depth_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 20), 4095, np.uint16)).save(tmp_path / "grey.png")
     (tmp_path / "colour.png").write_bytes(png_of_16_bit_colour(np.full((8, 8, 3), 4095, np.uint16)))
     for name in ("grey.png", "colour.png"):
-        found = decode_file(tmp_path / name, size=8)
-        assert isinstance(found, Unreadable)
-        assert "16-bit pixels that use less than 1/16 of their range" in found.reason
+        result = decode_file(tmp_path / name, size=8)
+        assert isinstance(result, Unreadable)
+        assert "16-bit pixels that use less than 1/16 of their range" in result.reason
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
@@ -168,10 +168,10 @@ def test_orientation_tags_are_applied(tmp_path: Path, file: str, tag: int) -> No
     exif = Image.Exif()
     exif[0x0112] = tag
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / file, exif=exif, quality=95, lossless=True)
-    found = decode_file(tmp_path / file, size=16)
-    assert isinstance(found, Decoded)
-    assert found.turned == (tag in range(2, 9))
-    assert np.abs(found.pixels.astype(int) - upright.transpose(2, 0, 1)).mean() < 6
+    result = decode_file(tmp_path / file, size=16)
+    assert isinstance(result, Decoded)
+    assert result.turned == (tag in range(2, 9))
+    assert np.abs(result.pixels.astype(int) - upright.transpose(2, 0, 1)).mean() < 6
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of some of them when it opens a JPEG
@@ -189,9 +189,9 @@ def test_orientation_tags_are_applied(tmp_path: Path, file: str, tag: int) -> No
 )
 def test_damaged_exif_data_make_no_picture_unreadable(tmp_path: Path, file: str, exif: bytes) -> None:
     Image.new("RGB", (16, 8), (200, 100, 50)).save(tmp_path / file, exif=b"Exif\0\0" + exif, lossless=True)
-    found = decode_file(tmp_path / file, size=8)
-    assert isinstance(found, Decoded)
-    assert not found.turned
+    result = decode_file(tmp_path / file, size=8)
+    assert isinstance(result, Decoded)
+    assert not result.turned
 
 
 def test_the_content_tells_the_format_whatever_the_name(tmp_path: Path) -> None:
@@ -209,13 +209,13 @@ def test_frames_of_equal_pixels_have_one_digest(tmp_path: Path) -> None:
     picture.save(tmp_path / "b.tif")
     picture.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "c.png", exif=turned.tobytes())
     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "d.png")
-    first, second, third, other = (decode_file(tmp_path / name, size=8) for name in ("a.png", "b.tif", "c.png", "d.png"))
+    first, second, third, flipped = (decode_file(tmp_path / name, size=8) for name in ("a.png", "b.tif", "c.png", "d.png"))
     assert isinstance(first, Decoded)
     assert isinstance(second, Decoded)
     assert isinstance(third, Decoded)
-    assert isinstance(other, Decoded)
+    assert isinstance(flipped, Decoded)
     assert first.digest == second.digest
-    assert first.digest != other.digest
+    assert first.digest != flipped.digest
     assert first.digest == third.digest
 
 
@@ -230,17 +230,17 @@ def test_every_truncation_is_noticed_or_harmless(tmp_path: Path, suffix: str) ->
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     intact = decoded(path)
     noticed = 0
-    for length in range(0, len(whole), 7):
-        path.write_bytes(whole[:length])
-        found = decode_file(path, size=8)
-        if isinstance(found, Unreadable):
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        result = decode_file(path, size=8)
+        if isinstance(result, Unreadable):
             noticed += 1
         else:
-            np.testing.assert_array_equal(found.pixels, intact)
-    assert noticed > 0.9 * len(whole) / 7
+            np.testing.assert_array_equal(result.pixels, intact)
+    assert noticed > 0.9 * len(content) / 7
 
 
 def test_order_is_kept_over_threads_and_batches(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_digest_of_copies(tmp_path: Path) -> None:
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
     paths = [tmp_path / name for name in "abc"]
-    same, different, absent = digest_copies([(paths[0], paths[1]), (paths[1], paths[2]), (tmp_path / "d",)])
-    assert same == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    equal_digest, different, absent = digest_copies([(paths[0], paths[1]), (paths[1], paths[2]), (tmp_path / "d",)])
+    assert equal_digest == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
     assert isinstance(different, Unreadable)
     assert "2 files of this name that differ" in different.reason
     assert absent == Unreadable("no such file")

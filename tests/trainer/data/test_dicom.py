@@ -15,7 +15,7 @@ from skinaudit.trainer.data.decode import Decoded, decode_file
 from skinaudit.trainer.data.unreadable import Unreadable
 
 
-def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signed: bool = False, **more: Any) -> Path:
+def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signed: bool = False, **attributes: Any) -> Path:
     """An uncompressed picture: uint8 or uint16 (H, W) or (H, W, 3)."""
     pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'skinaudit[dicom]'")
     from pydicom.dataset import FileMetaDataset
@@ -28,7 +28,7 @@ def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signe
     dataset = pydicom.Dataset()
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dataset.Rows, dataset.Columns = pixels.shape[:2] if "NumberOfFrames" not in more else pixels.shape[1:3]
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if "NumberOfFrames" not in attributes else pixels.shape[1:3]
     dataset.SamplesPerPixel = 3 if pixels.shape[-1] == 3 else 1
     if dataset.SamplesPerPixel == 3:
         dataset.PlanarConfiguration = 0
@@ -36,7 +36,7 @@ def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signe
     dataset.BitsAllocated = 8 * pixels.dtype.itemsize
     dataset.BitsStored, dataset.HighBit = stored, stored - 1
     dataset.PixelRepresentation = int(signed)
-    for name, value in more.items():
+    for name, value in attributes.items():
         setattr(dataset, name, value)
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path, enforce_file_format=True)
@@ -44,9 +44,9 @@ def write(path: Path, pixels: NDArray[Any], kind: str, *, stored: int = 8, signe
 
 
 def colour(path: Path) -> tuple[int, ...]:
-    found = decode_file(path, size=8)
-    assert isinstance(found, Decoded), found
-    pixels = found.pixels.reshape(3, -1)
+    result = decode_file(path, size=8)
+    assert isinstance(result, Decoded), result
+    pixels = result.pixels.reshape(3, -1)
     assert (pixels == pixels[:, :1]).all()
     return tuple(pixels[:, 0].tolist())
 
@@ -71,8 +71,8 @@ def test_grey(tmp_path: Path, kind: str, value: int, dtype: type, stored: int, s
 @pytest.mark.parametrize(("kind", "stored"), [("RGB", (200, 100, 50)), ("YBR_FULL", (124, 86, 182))])
 def test_colour(tmp_path: Path, kind: str, stored: tuple[int, int, int]) -> None:
     """(200, 100, 50) is (124, 86, 182) as luma and two chroma channels, by ITU-R BT.601."""
-    found = colour(write(tmp_path / "a.dcm", np.full((8, 8, 3), stored, np.uint8), kind))
-    assert np.abs(np.subtract(found, (200, 100, 50))).max() <= 1
+    mean = colour(write(tmp_path / "a.dcm", np.full((8, 8, 3), stored, np.uint8), kind))
+    assert np.abs(np.subtract(mean, (200, 100, 50))).max() <= 1
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -85,23 +85,23 @@ def test_palette(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "more", "reason"),
+    ("kind", "attributes", "reason"),
     [
         ("MONOCHROME2", {"NumberOfFrames": 3}, "3 frames, expected one picture"),
         ("CMYK", {}, "DICOM with photometric interpretation CMYK; read are MONOCHROME1, MONOCHROME2, RGB"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, kind: str, more: dict[str, int], reason: str) -> None:
-    shape = (3, 8, 8) if more else (8, 8)
-    found = decode_file(write(tmp_path / "a.dcm", np.zeros(shape, np.uint8), kind, **more), size=8)
-    assert isinstance(found, Unreadable)
-    assert found.reason.startswith(reason)
+def test_what_is_refused(tmp_path: Path, kind: str, attributes: dict[str, int], reason: str) -> None:
+    shape = (3, 8, 8) if attributes else (8, 8)
+    result = decode_file(write(tmp_path / "a.dcm", np.zeros(shape, np.uint8), kind, **attributes), size=8)
+    assert isinstance(result, Unreadable)
+    assert result.reason.startswith(reason)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    whole = write(tmp_path / "a.dcm", np.zeros((8, 8, 3), np.uint8), "RGB").read_bytes()
-    for length in range(0, len(whole), 23):
-        (tmp_path / "a.dcm").write_bytes(whole[:length])
+    content = write(tmp_path / "a.dcm", np.zeros((8, 8, 3), np.uint8), "RGB").read_bytes()
+    for length in range(0, len(content), 23):
+        (tmp_path / "a.dcm").write_bytes(content[:length])
         assert isinstance(decode_file(tmp_path / "a.dcm", size=8), Unreadable)
     (tmp_path / "b.dcm").write_bytes(b"no DICOM at all")
     assert decode_file(tmp_path / "b.dcm", size=8) == Unreadable("not a DICOM file")

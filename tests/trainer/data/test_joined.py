@@ -19,16 +19,16 @@ def test_chains_are_followed_to_their_end() -> None:
 @given(KEYS)
 def test_families_are_the_connected_components(rows: list[tuple[int, int, int]]) -> None:
     """Against the plain definition: spread from each row to all that share a known value, until nothing changes."""
-    found = joined(*(np.array(key) for key in zip(*rows, strict=True)))
+    families = joined(*(np.array(key) for key in zip(*rows, strict=True)))
     for start in range(len(rows)):
         reached, grew = {start}, True
         while grew:
             near = {
-                other
-                for other, row in enumerate(rows)
-                for known in reached
-                if any(a == b >= 0 for a, b in zip(row, rows[known], strict=True))
+                candidate
+                for candidate, row in enumerate(rows)
+                for reached_row in reached
+                if any(a == b >= 0 for a, b in zip(row, rows[reached_row], strict=True))
             }
             grew = not near <= reached
             reached |= near
-        assert reached == {other for other in range(len(rows)) if found[other] == found[start]}
+        assert reached == {member for member in range(len(rows)) if families[member] == families[start]}

@@ -30,8 +30,8 @@ def again(folder: Path, *, relabel: int = 0, suffix: str = ".jpg") -> None:
             shutil.copyfile(source, target)
         else:
             Image.open(source).save(target)
-        other = ("nv" if dx == "mel" else "mel") if number < relabel else dx
-        added.append(",".join([f"AGAIN_{lesion}_{number}", target.stem, other, *rest]))
+        diagnosis = ("nv" if dx == "mel" else "mel") if number < relabel else dx
+        added.append(",".join([f"AGAIN_{lesion}_{number}", target.stem, diagnosis, *rest]))
     table.write_text("\n".join([head, *lines, *added]) + "\n")
 
 
@@ -100,12 +100,12 @@ def test_patients_stay_together_and_leaks_of_them_are_counted(tmp_path: Path, ki
         lines.append(f"ISIC_{number:03d},{patient},male,40,torso,unknown,x,{int(number % 25 == 0)}")
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
     dataset = load(str(folder), size=8, cache=tmp_path / "cache")
-    found = split(dataset, kind=kind, seed=0)
-    summary = summarise(dataset, found)
+    partition = split(dataset, kind=kind, seed=0)
+    summary = summarise(dataset, partition)
     assert dataset.patients is not None
-    seen = set(dataset.patients[np.concatenate([found.train, found.val])].tolist()) - {-1}
-    shared = len(seen & set(dataset.patients[found.test].tolist()))
-    assert (found.leaked_lesions, found.leaked_patients) == (0, shared)
+    used_patients = set(dataset.patients[np.concatenate([partition.train, partition.val])].tolist()) - {-1}
+    shared = len(used_patients & set(dataset.patients[partition.test].tolist()))
+    assert (partition.leaked_lesions, partition.leaked_patients) == (0, shared)
     assert (shared > 0) == leaks
     text = "\n".join(summary.lines())
     assert "200 images of 200 lesions of 39 patients" in text

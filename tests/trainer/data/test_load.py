@@ -235,8 +235,8 @@ class TestBadImages:
         assert "no image of class mel, nv, bcc, akiec, bkl, df, vasc;" in refused(ham, cache, skip_bad=True)
         for path in list(ham.rglob("*.jpg")):
             path.unlink()
-        nothing = "none of its 56 images, such as ISIC_0099, is in the folder, which has no picture at all"
-        assert nothing in refused(ham, cache, skip_bad=True)
+        message = "none of its 56 images, such as ISIC_0099, is in the folder, which has no picture at all"
+        assert message in refused(ham, cache, skip_bad=True)
 
     def test_class_emptied_by_dropping(self, ham: Path, cache: Path) -> None:
         for number in range(92, 100):
@@ -248,8 +248,8 @@ class TestSources:
     def test_folder_without_a_table(self, tmp_path: Path, cache: Path) -> None:
         message = refused(tmp_path, cache)
         assert message.startswith(f"{tmp_path}: no images that skinaudit knows how to read")
-        for known in ("HAM10000", "ISIC 2018 Task 3", "folders named after the classes"):
-            assert known in message
+        for title in ("HAM10000", "ISIC 2018 Task 3", "folders named after the classes"):
+            assert title in message
 
     def test_folder_with_both_tables(self, ham: Path, isic: Path, cache: Path) -> None:
         assert ham.parent == isic.parent

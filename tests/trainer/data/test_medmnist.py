@@ -20,18 +20,18 @@ COUNTS = {"train": 21, "val": 7, "test": 14}
 
 def arrays(*, side: int = 28) -> Arrays:
     """Labels run through the seven classes; red is ten times an image's MedMNIST label, green its number, so all differ."""
-    made: Arrays = {}
+    content: Arrays = {}
     for part, count in COUNTS.items():
         labels = (np.arange(count) % 7).astype(np.uint8).reshape(-1, 1)
         images = np.full((count, side, side, 3), 7, np.uint8)
         images[..., 0] = 10 * labels[:, :, None]
-        images[..., 1] = (len(made) * 20 + np.arange(count))[:, None, None]
-        made |= {f"{part}_images": images, f"{part}_labels": labels}
-    return made
+        images[..., 1] = (len(content) * 20 + np.arange(count))[:, None, None]
+        content |= {f"{part}_images": images, f"{part}_labels": labels}
+    return content
 
 
-def write(path: Path, made: Arrays) -> Path:
-    np.savez_compressed(path, **made)  # type: ignore[arg-type]
+def write(path: Path, content: Arrays) -> Path:
+    np.savez_compressed(path, **content)  # type: ignore[arg-type]
     return path
 
 
@@ -52,9 +52,9 @@ def test_labels_are_mapped_to_our_order_and_parts_kept(tmp_path: Path) -> None:
 
 
 def test_images_that_stand_in_several_parts_are_one_lesion_and_a_leak(tmp_path: Path) -> None:
-    made = arrays()
-    made["test_images"][:3] = made["train_images"][:3]
-    path = write(tmp_path / "dermamnist.npz", made)
+    content = arrays()
+    content["test_images"][:3] = content["train_images"][:3]
+    path = write(tmp_path / "dermamnist.npz", content)
     for _ in range(2):
         dataset = load(str(path), size=28, cache=tmp_path / "cache")
         assert len(np.unique(dataset.groups)) == 39
@@ -81,34 +81,34 @@ def test_second_run_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def broken(kind: str) -> Arrays:
-    made = arrays()
+    content = arrays()
     match kind:
         case "key":
-            del made["val_labels"]
+            del content["val_labels"]
         case "grey":
-            made["val_images"] = made["val_images"][..., 0]
+            content["val_images"] = content["val_images"][..., 0]
         case "float":
-            made["train_images"] = made["train_images"] / np.float32(255)
+            content["train_images"] = content["train_images"] / np.float32(255)
         case "oblong":
-            made["test_images"] = made["test_images"][:, :20]
+            content["test_images"] = content["test_images"][:, :20]
         case "mixed":
-            made["test_images"] = made["test_images"][:, :20, :20]
+            content["test_images"] = content["test_images"][:, :20, :20]
         case "empty":
-            made["test_images"], made["test_labels"] = made["test_images"][:0], made["test_labels"][:0]
+            content["test_images"], content["test_labels"] = content["test_images"][:0], content["test_labels"][:0]
         case "short":
-            made["test_labels"] = made["test_labels"][:-1]
+            content["test_labels"] = content["test_labels"][:-1]
         case "one-hot":
-            made["test_labels"] = np.eye(7, dtype=np.uint8)[made["test_labels"][:, 0]]
+            content["test_labels"] = np.eye(7, dtype=np.uint8)[content["test_labels"][:, 0]]
         case "eight":
-            made["train_labels"] = made["train_labels"] + np.uint8(1)
+            content["train_labels"] = content["train_labels"] + np.uint8(1)
         case "negative":
-            made["train_labels"] = made["train_labels"].astype(np.int8) - np.int8(1)
+            content["train_labels"] = content["train_labels"].astype(np.int8) - np.int8(1)
         case "pickle":
-            made["train_labels"] = np.array([[{}]] * 21, dtype=object)
+            content["train_labels"] = np.array([[{}]] * 21, dtype=object)
         case "class":
             for part in COUNTS:
-                made[f"{part}_labels"] = made[f"{part}_labels"] % np.uint8(6)
-    return made
+                content[f"{part}_labels"] = content[f"{part}_labels"] % np.uint8(6)
+    return content
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_unusable_content(tmp_path: Path, kind: str, expected: str) -> None:
 
 def test_truncated_and_foreign_archives(tmp_path: Path) -> None:
     path = write(tmp_path / "some.npz", arrays())
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"\x93NUMPY"):
+    archive = path.read_bytes()
+    for content in (archive[: len(archive) // 2], b"", b"\x93NUMPY"):
         path.write_bytes(content)
         with pytest.raises(InvalidInputError, match=r"train_images cannot be read .*; download it again"):
             load(str(path), size=28, cache=tmp_path / "cache")

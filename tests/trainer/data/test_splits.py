@@ -42,15 +42,15 @@ def skewed(lesions: int, *, seed: int = 0) -> Dataset:
     return dataset_of(label_of[groups].tolist(), (groups * 3 + 5).tolist())
 
 
-def check(dataset: Dataset, found: Split) -> None:
-    parts = (found.train, found.val, found.test)
+def check(dataset: Dataset, partition: Split) -> None:
+    parts = (partition.train, partition.val, partition.test)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(dataset)))
     for part in parts:
         assert part.dtype == np.int64
         assert len(part)
         assert (np.diff(part) > 0).all()
-    seen = set(dataset.groups[np.concatenate(parts[:2])].tolist())
-    assert found.leaked_lesions == len(seen & set(dataset.groups[found.test].tolist()))
+    trained_lesions = set(dataset.groups[np.concatenate(parts[:2])].tolist())
+    assert partition.leaked_lesions == len(trained_lesions & set(dataset.groups[partition.test].tolist()))
 
 
 @pytest.mark.parametrize(
@@ -65,46 +65,46 @@ def test_the_test_part_is_as_large_as_an_audit_needs(lesions: int, views: int, m
     groups = np.repeat(np.arange(lesions), views)
     labels = np.where(groups < malignant, CLASSES.index(MALIGNANT[0]), CLASSES.index("nv"))
     assert splits.test_fraction(groups, malignant=groups < malignant) == pytest.approx(share)
-    found = lesion_split(dataset_of(labels.tolist(), groups.tolist()), seed=0)
-    assert len(found.test) / len(labels) == pytest.approx(share, abs=0.01)
-    assert len(found.val) / len(labels) == pytest.approx(0.1, abs=0.01)
+    partition = lesion_split(dataset_of(labels.tolist(), groups.tolist()), seed=0)
+    assert len(partition.test) / len(labels) == pytest.approx(share, abs=0.01)
+    assert len(partition.val) / len(labels) == pytest.approx(0.1, abs=0.01)
 
 
 @settings(deadline=None)
 @given(lesions=st.integers(0, 200), seed=st.integers(0, 1000))
 def test_lesion_split_keeps_lesions_whole_and_every_class_everywhere(lesions: int, seed: int) -> None:
     dataset = skewed(lesions, seed=seed)
-    found = lesion_split(dataset, seed=seed)
-    check(dataset, found)
-    assert found.leaked_lesions == 0
-    groups = [set(dataset.groups[part].tolist()) for part in (found.train, found.val, found.test)]
+    partition = lesion_split(dataset, seed=seed)
+    check(dataset, partition)
+    assert partition.leaked_lesions == 0
+    groups = [set(dataset.groups[part].tolist()) for part in (partition.train, partition.val, partition.test)]
     assert not groups[0] & groups[1]
-    for part in (found.train, found.val, found.test):
+    for part in (partition.train, partition.val, partition.test):
         assert set(dataset.labels[part].tolist()) == set(range(7))
 
 
 def test_lesion_split_is_stratified_by_images() -> None:
     dataset = skewed(6000)
-    found = lesion_split(dataset, seed=0, fractions=(0.8, 0.1, 0.1))
+    partition = lesion_split(dataset, seed=0, fractions=(0.8, 0.1, 0.1))
     for label in range(7):
         total = (dataset.labels == label).sum()
-        for part, fraction in ((found.train, 0.8), (found.val, 0.1), (found.test, 0.1)):
+        for part, fraction in ((partition.train, 0.8), (partition.val, 0.1), (partition.test, 0.1)):
             # A cut falls between two lesions: at most half of the largest (six views) off, on each side.
             assert abs((dataset.labels[part] == label).sum() - fraction * total) <= 6
 
 
 def test_lesion_split_takes_other_fractions() -> None:
     dataset = skewed(3000)
-    found = lesion_split(dataset, seed=0, fractions=(0.5, 0.2, 0.3))
-    shares = [len(part) / len(dataset) for part in (found.train, found.val, found.test)]
+    partition = lesion_split(dataset, seed=0, fractions=(0.5, 0.2, 0.3))
+    shares = [len(part) / len(dataset) for part in (partition.train, partition.val, partition.test)]
     np.testing.assert_allclose(shares, (0.5, 0.2, 0.3), atol=0.005)
 
 
 @pytest.mark.parametrize("fractions", [(0.01, 0.01, 0.98), (0.01, 0.98, 0.01), (0.98, 0.01, 0.01)])
 def test_three_lesions_are_in_three_parts_whatever_the_fractions(fractions: tuple[float, float, float]) -> None:
     dataset = skewed(0)
-    found = lesion_split(dataset, seed=0, fractions=fractions)
-    for part in (found.train, found.val, found.test):
+    partition = lesion_split(dataset, seed=0, fractions=fractions)
+    for part in (partition.train, partition.val, partition.test):
         assert len(np.unique(dataset.groups[part])) == 7
         assert set(dataset.labels[part].tolist()) == set(range(7))
 
@@ -119,11 +119,15 @@ def test_class_of_one_or_two_lesions() -> None:
     """One lesion trains; of two, one trains and one tests."""
     labels = [0] * 10 + [1] * 2 + [2]
     dataset = dataset_of(labels, list(range(13)))
-    found = lesion_split(dataset, seed=0)
-    check(dataset, found)
-    assert 12 in found.train
-    assert sorted(sum(index in part for index in (10, 11)) for part in (found.train, found.val, found.test)) == [0, 1, 1]
-    assert not {10, 11} & set(found.val.tolist())
+    partition = lesion_split(dataset, seed=0)
+    check(dataset, partition)
+    assert 12 in partition.train
+    assert sorted(sum(index in part for index in (10, 11)) for part in (partition.train, partition.val, partition.test)) == [
+        0,
+        1,
+        1,
+    ]
+    assert not {10, 11} & set(partition.val.tolist())
 
 
 @pytest.mark.parametrize(
@@ -131,17 +135,17 @@ def test_class_of_one_or_two_lesions() -> None:
 )
 def test_paper_split_sizes(number: int, sizes: tuple[int, int, int]) -> None:
     dataset = dataset_of([index % 7 for index in range(number)], [index // 2 for index in range(number)])
-    found = paper_split(dataset, seed=0)
-    check(dataset, found)
-    assert (len(found.train), len(found.val), len(found.test)) == sizes
+    partition = paper_split(dataset, seed=0)
+    check(dataset, partition)
+    assert (len(partition.train), len(partition.val), len(partition.test)) == sizes
 
 
 def test_paper_split_leaks_and_counts_it() -> None:
     """With two views each, a test lesion escapes only if its other view is tested too: about one in ten."""
     dataset = dataset_of([0] * 10000, [index // 2 for index in range(10000)])
-    found = paper_split(dataset, seed=0)
-    tested = len(set(dataset.groups[found.test].tolist()))
-    assert 0.85 < found.leaked_lesions / tested < 0.99
+    partition = paper_split(dataset, seed=0)
+    tested = len(set(dataset.groups[partition.test].tolist()))
+    assert 0.85 < partition.leaked_lesions / tested < 0.99
 
 
 def test_paper_split_of_single_views_leaks_nothing() -> None:
@@ -150,10 +154,10 @@ def test_paper_split_of_single_views_leaks_nothing() -> None:
 
 def test_official_split(make_dataset: Make) -> None:
     dataset = make_dataset([0, 1, 0, 1], [0, 1, 0, 2], official_split=np.array([0, 1, 2, 0]))
-    found = official_split(dataset)
-    check(dataset, found)
-    assert (found.train.tolist(), found.val.tolist(), found.test.tolist()) == ([0, 3], [1], [2])
-    assert found.leaked_lesions == 1
+    partition = official_split(dataset)
+    check(dataset, partition)
+    assert (partition.train.tolist(), partition.val.tolist(), partition.test.tolist()) == ([0, 3], [1], [2])
+    assert partition.leaked_lesions == 1
 
 
 def test_official_split_where_there_is_none(make_dataset: Make) -> None:
@@ -164,10 +168,10 @@ def test_official_split_where_there_is_none(make_dataset: Make) -> None:
 @pytest.mark.parametrize("kind", ["lesion", "paper"])
 def test_seed_decides(kind: SplitKind) -> None:
     dataset = skewed(500)
-    first, again, other = (split(dataset, kind=kind, seed=seed) for seed in (1, 1, 2))
+    first, again, other_seed = (split(dataset, kind=kind, seed=seed) for seed in (1, 1, 2))
     for part in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(first, part), getattr(again, part))
-    assert not np.array_equal(first.test, other.test)
+    assert not np.array_equal(first.test, other_seed.test)
     with pytest.raises(InvalidInputError, match="seed -1: must be 0 or greater"):
         split(dataset, kind=kind, seed=-1)
 

@@ -11,8 +11,8 @@ from skinaudit.trainer.data.summary import summarise
 Make = Callable[..., Dataset]
 
 
-def some_split(train: list[int], val: list[int], test: list[int], leaked: int) -> Split:
-    return Split(train=np.array(train), val=np.array(val), test=np.array(test), leaked_lesions=leaked)
+def some_split(train: list[int], validation: list[int], test: list[int], leaked: int) -> Split:
+    return Split(train=np.array(train), val=np.array(validation), test=np.array(test), leaked_lesions=leaked)
 
 
 def test_figures(make_dataset: Make) -> None:

@@ -41,9 +41,9 @@ def test_fewer_images_are_a_prefix(dataset: Dataset) -> None:
 
 
 def test_another_seed_draws_other_lesions_of_the_same_classes(dataset: Dataset) -> None:
-    other = generate(images=40, size=32, seed=4)
-    np.testing.assert_array_equal(other.labels, dataset.labels[:40])
-    assert (other.images != dataset.images[:40]).mean(axis=(1, 2, 3)).min() > 0.5
+    redrawn = generate(images=40, size=32, seed=4)
+    np.testing.assert_array_equal(redrawn.labels, dataset.labels[:40])
+    assert (redrawn.images != dataset.images[:40]).mean(axis=(1, 2, 3)).min() > 0.5
 
 
 @pytest.mark.parametrize("size", [28, 64, 128])

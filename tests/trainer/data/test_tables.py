@@ -60,7 +60,7 @@ def test_cells_that_do_not_count_the_lines_are_no_row_numbers(tmp_path: Path, fi
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty; download it again"),
         (b"\n\n", "is empty; download it again"),
@@ -75,13 +75,13 @@ def test_cells_that_do_not_count_the_lines_are_no_row_numbers(tmp_path: Path, fi
         (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra occurs twice"),
     ],
 )  # fmt: skip
-def test_what_is_no_table(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
         read_table(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1\2" * 500, b"\x89PNG\r\n\x1a\n\xff\xff"])

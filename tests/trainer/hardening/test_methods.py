@@ -46,13 +46,13 @@ def batch(model: nn.Module) -> Batch:
     )  # fmt: skip
 
 
-def loss_of(name: str, batch: Batch, perturbed: Tensor, **given: Any) -> tuple[Tensor, Tensor]:
-    method, settings = hardening.load(name, given)
+def loss_of(name: str, batch: Batch, perturbed: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    method, settings = hardening.load(name, options)
     return method.loss(batch, perturbed, **settings)
 
 
-def perturbed_by(name: str, batch: Batch, **given: Any) -> Tensor:
-    method, settings = hardening.load(name, given)
+def perturbed_by(name: str, batch: Batch, **options: Any) -> Tensor:
+    method, settings = hardening.load(name, options)
     return method.perturb(batch, **settings)
 
 
@@ -95,10 +95,10 @@ def test_the_loss_and_its_gradient_are_the_papers(
     model: nn.Module, batch: Batch, name: str, formula: Callable[[nn.Module], Tensor]
 ) -> None:
     value, logits = loss_of(name, batch, MOVED)
-    found = torch.autograd.grad(value, list(model.parameters()))
+    gradients = torch.autograd.grad(value, list(model.parameters()))
     expected = torch.autograd.grad(formula(model), list(model.parameters()))
     torch.testing.assert_close(value, formula(model))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(logits, model(MOVED))
 
 
@@ -137,13 +137,13 @@ def test_pgd_and_mart_perturb_as_the_attack_does(model: nn.Module, batch: Batch)
 
 
 def test_pgd_can_ascend_other_losses(model: nn.Module, batch: Batch) -> None:
-    found = {name: perturbed_by("pgd", replace(batch, generator=seeded()), ascend=name) for name in ("margin", "dlr")}
+    perturbed = {name: perturbed_by("pgd", replace(batch, generator=seeded()), ascend=name) for name in ("margin", "dlr")}
     leaf = IMAGES.clone().requires_grad_()
     batch = replace(batch, objective=Objective(WEIGHTS, offsets=torch.tensor([0.0, -3.0, 3.0])))
-    found["adjusted"] = perturbed_by("pgd", replace(batch, generator=seeded()), ascend="adjusted")
+    perturbed["adjusted"] = perturbed_by("pgd", replace(batch, generator=seeded()), ascend="adjusted")
     plain = perturbed_by("pgd", replace(batch, generator=seeded()))
-    assert all((images - IMAGES).abs().max() <= LINF.eps * 1.0001 for images in found.values())
-    assert not any(torch.equal(images, plain) for images in found.values())
+    assert all((images - IMAGES).abs().max() <= LINF.eps * 1.0001 for images in perturbed.values())
+    assert not any(torch.equal(images, plain) for images in perturbed.values())
     assert leaf.grad is None
 
 

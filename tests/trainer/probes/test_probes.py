@@ -37,61 +37,61 @@ def find(model: nn.Module, target: nn.Module, name: str, *, norm: Norm = "linf",
 
     search, gated = load(name, model)
     settled: list[int] = []
-    found, asked = search(
+    points, queries_asked = search(
         answer, IMAGES, labels, start=None, threat_model=ThreatModel(norm, Fraction(eps)),
         generator=np.random.default_rng(1), tick=settled.append, queries=queries,
     )  # fmt: skip
     assert sum(settled) == len(IMAGES)
-    return labels, answer, found, asked, gated
+    return labels, answer, points, queries_asked, gated
 
 
 def moved(model: nn.Module) -> nn.Module:
     """The model with some noise on its weights, as a poor quantisation would leave them."""
-    other = linear(4)
-    mixed = {name: 0.7 * model.state_dict()[name] + 0.3 * weight for name, weight in other.state_dict().items()}
-    other.load_state_dict(mixed)
-    return other
+    blend = linear(4)
+    mixed = {name: 0.7 * model.state_dict()[name] + 0.3 * weight for name, weight in blend.state_dict().items()}
+    blend.load_state_dict(mixed)
+    return blend
 
 
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 2), ("l2", 200)])
 def test_what_is_found_lies_in_the_ball(model: nn.Module, name: str, norm: Norm, eps: int) -> None:
-    _, _, found, asked, _ = find(model, model, name, norm=norm, eps=eps)
-    assert found.dtype == np.uint8
-    assert within(found, IMAGES, ThreatModel(norm, Fraction(eps))).all()
-    assert len(IMAGES) <= asked <= 25 * len(IMAGES)
+    _, _, points, queries_asked, _ = find(model, model, name, norm=norm, eps=eps)
+    assert points.dtype == np.uint8
+    assert within(points, IMAGES, ThreatModel(norm, Fraction(eps))).all()
+    assert len(IMAGES) <= queries_asked <= 25 * len(IMAGES)
 
 
 def test_the_gradient_of_the_source_breaks_the_engine_built_from_it(model: nn.Module) -> None:
-    labels, answer, found, _, gated = find(model, model, "whitebox", eps=4)
+    labels, answer, points, _, gated = find(model, model, "whitebox", eps=4)
     assert gated
     assert (answer(IMAGES).argmax(1) == labels).all()
-    assert (answer(found).argmax(1) != labels).mean() > 0.5
+    assert (answer(points).argmax(1) != labels).mean() > 0.5
 
 
 def test_of_all_points_the_one_is_kept_that_the_engine_likes_least(model: nn.Module) -> None:
     """More queries on the same way never help the engine."""
-    other = moved(model)
-    labels, answer, few, _, _ = find(model, other, "whitebox", eps=1, queries=2)
-    _, _, many, _, _ = find(model, other, "whitebox", eps=1, queries=60)
-    wrong = [int((answer(found).argmax(1) != labels).sum()) for found in (few, many)]
+    engine = moved(model)
+    labels, answer, few, _, _ = find(model, engine, "whitebox", eps=1, queries=2)
+    _, _, many, _, _ = find(model, engine, "whitebox", eps=1, queries=60)
+    wrong = [int((answer(points).argmax(1) != labels).sum()) for points in (few, many)]
     assert wrong[0] <= wrong[1]
 
 
 def test_an_engine_that_is_its_source_gives_nothing_to_disagree_on(model: nn.Module) -> None:
-    labels, answer, found, _, gated = find(model, model, "disagree", eps=4)
+    labels, answer, points, _, gated = find(model, model, "disagree", eps=4)
     assert not gated
-    assert (answer(found).argmax(1) == labels).all()
+    assert (answer(points).argmax(1) == labels).all()
 
 
 def test_where_they_disagree_the_source_is_right_and_the_engine_is_not(model: nn.Module) -> None:
-    other = moved(model)
-    labels, answer, found, _, _ = find(model, other, "disagree", eps=4, queries=60)
+    engine = moved(model)
+    labels, answer, points, _, _ = find(model, engine, "disagree", eps=4, queries=60)
     clean = answer(IMAGES).argmax(1) != labels
-    wrong = answer(found).argmax(1) != labels
+    wrong = answer(points).argmax(1) != labels
     assert wrong.sum() > clean.sum()
-    changed = (found != IMAGES).any(axis=(1, 2, 3))
-    assert (logits_of(model, found).argmax(1) == labels)[wrong & changed].all()
+    changed = (points != IMAGES).any(axis=(1, 2, 3))
+    assert (logits_of(model, points).argmax(1) == labels)[wrong & changed].all()
 
 
 @pytest.mark.parametrize("name", names())

@@ -19,7 +19,9 @@ def test_what_is_printed_reads_back(tmp_path: Path, scale: str) -> None:
     assert read_settings(path) == settings
     assert settings.architecture("mobilenet").weights == weights["mobilenet"]
     assert {
-        (one.fit(recipe).epochs, one.fit(recipe).batch) for one in settings.architectures for recipe in ("paper", "default")
+        (model.fit(recipe).epochs, model.fit(recipe).batch)
+        for model in settings.architectures
+        for recipe in ("paper", "default")
     } == {(7, 9)}  # type: ignore[arg-type]
 
 

@@ -39,9 +39,9 @@ def test_every_hardened_model_is_shown_the_standard_one_s_sets_and_standard_mode
 def test_parts_of_one_sort_are_alternatives_and_sorts_go_together() -> None:
     settings = SCALES["full"]
     chosen = stages(settings, ["mobilenet", "split-paper", "train", "autoattack"])
-    assert {(one.model.arch, one.model.split) for one in chosen} == {("mobilenet", "paper")}
-    assert {one.kind for one in chosen} == {"train", "autoattack"}
-    assert {one.model.recipe for one in chosen} == {"paper", "default"}
+    assert {(stage.model.arch, stage.model.split) for stage in chosen} == {("mobilenet", "paper")}
+    assert {stage.kind for stage in chosen} == {"train", "autoattack"}
+    assert {stage.model.recipe for stage in chosen} == {"paper", "default"}
     with pytest.raises(InvalidInputError, match="--only 'vgg19': choose one of mobilenet, vgg16, recipe-paper"):
         stages(settings, ["vgg19"])
 

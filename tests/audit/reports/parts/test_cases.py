@@ -14,11 +14,11 @@ FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSI
 
 def test_every_finding_is_in_one_case_and_every_gate_is_one(audits: dict[str, AuditResult]) -> None:
     for result in audits.values():
-        found = cases(result)
-        assert sorted(map(repr, result.findings)) == sorted(repr(finding) for case in found for finding in case.findings)
-        assert len({(case.set, case.name) for case in found}) == len(found)
+        all_cases = cases(result)
+        assert sorted(map(repr, result.findings)) == sorted(repr(finding) for case in all_cases for finding in case.findings)
+        assert len({(case.set, case.name) for case in all_cases}) == len(all_cases)
         for entry in result.sets:
-            own = {case.name: case for case in found if case.set == entry.title}
+            own = {case.name: case for case in all_cases if case.set == entry.title}
             judgement = result.judgement_of(entry.title)
             if judgement is None:
                 assert not {"drop", PRIMARY} & own.keys()
@@ -30,18 +30,18 @@ def test_every_finding_is_in_one_case_and_every_gate_is_one(audits: dict[str, Au
 def test_the_worst_case_is_the_verdict(audits: dict[str, AuditResult]) -> None:
     for name, result in audits.items():
         outcomes = {case.outcome for case in cases(result)}
-        worst = next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in outcomes), Verdict.PASS)
+        worst = next((verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) if verdict in outcomes), Verdict.PASS)
         if name not in ("nothing compared", "foreign"):  # their verdict rests on what is lacking
             assert worst is result.verdict
 
 
 def test_a_case_says_what_failed_and_for_which_class(audits: dict[str, AuditResult]) -> None:
-    found = {(case.set, case.name): case for case in cases(audits["melanoma to nevus"])}
-    assert found["clean", "class-sensitivity mel"].outcome is Verdict.FAIL
-    assert "sensitivity to mel: loses" in found["clean", "class-sensitivity mel"].text
-    assert found["clean", "class-sensitivity bcc"].outcome is Verdict.PASS
-    assert found["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images, power 73%")
-    assert found["clean", PRIMARY].outcome is Verdict.FAIL
+    by_name = {(case.set, case.name): case for case in cases(audits["melanoma to nevus"])}
+    assert by_name["clean", "class-sensitivity mel"].outcome is Verdict.FAIL
+    assert "sensitivity to mel: loses" in by_name["clean", "class-sensitivity mel"].text
+    assert by_name["clean", "class-sensitivity bcc"].outcome is Verdict.PASS
+    assert by_name["clean", "class-sensitivity bcc"].text.endswith("margin 5.0, 100 images, power 73%")
+    assert by_name["clean", PRIMARY].outcome is Verdict.FAIL
 
 
 def test_what_was_not_compared_is_neither_passed_nor_failed(audits: dict[str, AuditResult]) -> None:

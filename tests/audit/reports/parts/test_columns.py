@@ -66,4 +66,4 @@ def test_a_word_that_no_line_holds_is_broken_and_not_lost(width: int) -> None:
     text = shown(made(["name", "figure"], [["a-very-long-file-name", "0.123456789"]], no_wrap=False), width=width)
     assert all(len(line) <= width for line in text.splitlines())
     letters = "".join(text.split())
-    assert all(letters.count(one) >= "a-very-long-file-name0.123456789".count(one) for one in "vryf0123456789")
+    assert all(letters.count(letter) >= "a-very-long-file-name0.123456789".count(letter) for letter in "vryf0123456789")

@@ -21,7 +21,7 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
 def lined_up(*results: AuditResult | str) -> Lineup:
-    return line_up([(Path(f"engine{index}.onnx"), one) for index, one in enumerate(results)])
+    return line_up([(Path(f"engine{index}.onnx"), result) for index, result in enumerate(results)])
 
 
 def gate(verdict: Verdict, high: float, *, binding: bool = True, rule: str = "drop", limit: float = 0.01) -> Gate:
@@ -29,23 +29,23 @@ def gate(verdict: Verdict, high: float, *, binding: bool = True, rule: str = "dr
 
 
 def test_figures_are_those_of_the_audits_in_the_given_order(audits: dict[str, AuditResult]) -> None:
-    given = [audits["rare"], audits["pass"], audits["foreign"]]
-    lineup = lined_up(*given)
+    in_order = [audits["rare"], audits["pass"], audits["foreign"]]
+    lineup = lined_up(*in_order)
     assert lineup.titles == ("clean", "pgd linf 24/255")
     assert len(lineup.audited) == 3
-    for entry, result in zip(lineup.audited, given, strict=True):
+    for entry, result in zip(lineup.audited, in_order, strict=True):
         assert (entry.verdict, entry.reason, entry.engine_digest) == (result.verdict, result.reason, result.engine_digest)
-        for one, audited in zip(entry.sets, result.sets, strict=True):
-            found = audited.comparison
-            assert (one.title, one.accuracy, one.drop) == (audited.title, found.engine_accuracy, found.drop)
-            assert one.malignant == found.engine_malignant
-            assert one.comparable
+        for row, audited in zip(entry.sets, result.sets, strict=True):
+            comparison = audited.comparison
+            assert (row.title, row.accuracy, row.drop) == (audited.title, comparison.engine_accuracy, comparison.drop)
+            assert row.malignant == comparison.engine_malignant
+            assert row.comparable
     assert lineup.audited[2].sets[0].verdict is None
 
 
 def test_other_images_under_the_same_title_are_marked(audits: dict[str, AuditResult]) -> None:
     lineup = lined_up(audits["pass"], audits["few images"], audits["transfer"])
-    assert [[one.comparable for one in entry.sets] for entry in lineup.audited][:2] == [[True, True], [False, False]]
+    assert [[row.comparable for row in entry.sets] for entry in lineup.audited][:2] == [[True, True], [False, False]]
     text = reports.render("terminal", lineup, "lineup")
     assert len(re.findall(r"^few/subject\.onnx ≠ ", text, re.MULTILINE)) == 2
     assert "≠ the images differ from those of the first audit with this set: not comparable" in text
@@ -54,23 +54,23 @@ def test_other_images_under_the_same_title_are_marked(audits: dict[str, AuditRes
 
 
 def test_a_line_about_several_engines_is_said_once(audits: dict[str, AuditResult]) -> None:
-    weak, other = (replace(audits[name], agreement_only=True, findings=()) for name in ("pass", "rare"))
+    weak, rare = (replace(audits[name], agreement_only=True, findings=()) for name in ("pass", "rare"))
     line = "agreement only: the source model is not robust, so these figures say nothing about robustness"
-    assert f"all engines: {line}" in notes(lined_up(weak, other))
-    assert f"pass/subject.onnx, rare/subject.onnx: {line}" in notes(lined_up(weak, other, audits["transfer"]))
+    assert f"all engines: {line}" in notes(lined_up(weak, rare))
+    assert f"pass/subject.onnx, rare/subject.onnx: {line}" in notes(lined_up(weak, rare, audits["transfer"]))
     assert [text for text in notes(lined_up(weak)) if "agreement" in text] == [f"subject.onnx: {line}"]
 
 
 def test_labels_are_as_short_as_they_can_be_and_name_no_machine(audits: dict[str, AuditResult]) -> None:
-    one, two = replace(audits["pass"], engine=Path("/home/me/a.onnx")), replace(audits["rare"], engine=Path("x/b.onnx"))
-    assert [entry.label for entry in lined_up(one, two).entries] == ["a.onnx", "b.onnx"]
+    first, second = replace(audits["pass"], engine=Path("/home/me/a.onnx")), replace(audits["rare"], engine=Path("x/b.onnx"))
+    assert [entry.label for entry in lined_up(first, second).entries] == ["a.onnx", "b.onnx"]
     assert [entry.label for entry in lined_up(audits["pass"], audits["rare"]).entries] == [
         "pass/subject.onnx", "rare/subject.onnx",
     ]  # fmt: skip
     again = line_up([(Path("v1.json"), audits["pass"]), (Path("/home/me/v2.json"), audits["pass"])])
     assert [entry.label for entry in again.entries] == ["v1.json", "v2.json"]
-    same = line_up([(Path("/a/v.json"), audits["pass"]), (Path("/b/v.json"), audits["pass"])])
-    assert [entry.label for entry in same.entries] == ["v.json (1)", "v.json (2)"]
+    alike = line_up([(Path("/a/v.json"), audits["pass"]), (Path("/b/v.json"), audits["pass"])])
+    assert [entry.label for entry in alike.entries] == ["v.json (1)", "v.json (2)"]
 
 
 def test_the_worst_gate() -> None:

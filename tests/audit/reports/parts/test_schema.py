@@ -21,10 +21,10 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 def test_it_is_a_schema_whose_objects_are_closed_and_told_about() -> None:
     schema = audit_schema()
     Draft202012Validator.check_schema(schema)
-    for one in (schema, *schema["$defs"].values()):
-        assert one["description"].endswith(".")
-        assert one.get("additionalProperties", False) is False
-        assert one["title"]
+    for part in (schema, *schema["$defs"].values()):
+        assert part["description"].endswith(".")
+        assert part.get("additionalProperties", False) is False
+        assert part["title"]
     assert schema["$defs"]["Verdict"]["enum"] == ["PASS", "FAIL", "INCONCLUSIVE"]
     assert schema["$defs"]["Hits"]["description"] == "How many of `count` images were answered rightly."
 

@@ -15,13 +15,13 @@ from skinaudit.errors import InvalidInputError, MissingDependencyError
 
 
 def test_targets_are_read_as_they_are_written() -> None:
-    given = ("junit=a/b.xml", "json=x=y.json", "markdown=-")
+    texts = ("junit=a/b.xml", "json=x=y.json", "markdown=-")
     expected = (Target("junit", Path("a/b.xml")), Target("json", Path("x=y.json")), Target("markdown", None))
-    assert parse_targets(given) == expected
+    assert parse_targets(texts) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("texts", "message"),
     [
         (["junit"], "write FORMAT=FILE, such as junit=audit.xml, or FORMAT=- for standard output; the formats are"),
         (["junit="], "write FORMAT=FILE"),
@@ -35,10 +35,10 @@ def test_targets_are_read_as_they_are_written() -> None:
         (["json=taken.json"], "something else goes to taken.json already"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_the_audit(given: list[str], message: str) -> None:
+def test_what_cannot_be_written_is_said_before_the_audit(texts: list[str], message: str) -> None:
     # The formats that are there may be more than those named here.
     with pytest.raises(InvalidInputError) as caught:
-        parse_targets(given, occupied=(Path("taken.json"),))
+        parse_targets(texts, occupied=(Path("taken.json"),))
     start, *names = message.split("choose one of ")
     assert start in str(caught.value)
     assert all(name in str(caught.value) for text in names for name in text.split(", "))
@@ -76,15 +76,15 @@ def test_a_default_place_that_cannot_be_written_to_is_left_out_and_a_chosen_one_
     engine = tmp_path / "run" / "engines" / "a.onnx"
     engine.parent.mkdir(parents=True)
     (tmp_path / "run" / "audits").write_text("a file")
-    said: list[str] = []
-    (plan,) = plan_reports([engine], output=None, report_texts=[], remark=said.append)
+    remarks: list[str] = []
+    (plan,) = plan_reports([engine], output=None, report_texts=[], remark=remarks.append)
     assert plan.report is None
-    (line,) = said
+    (line,) = remarks
     assert line.startswith(f"{tmp_path}/run/audits/a.onnx.json: cannot be written")
-    for given in ({"output": tmp_path / "run" / "audits" / "a.json", "report_texts": []},
+    for chosen_places in ({"output": tmp_path / "run" / "audits" / "a.json", "report_texts": []},
                   {"output": tmp_path / "a.json", "report_texts": [f"junit={tmp_path}/run/audits/a.xml"]}):  # fmt: skip
         with pytest.raises(InvalidInputError, match=r"cannot be written; choose another file"):
-            plan_reports([engine], **given)  # type: ignore[arg-type]
+            plan_reports([engine], **chosen_places)  # type: ignore[arg-type]
 
 
 def test_reports_of_several_engines_are_named_after_them() -> None:
@@ -98,7 +98,7 @@ def test_reports_of_several_engines_are_named_after_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engines", "output", "given", "baseline", "message"),
+    ("engines", "output", "report_texts", "baseline", "message"),
     [
         (["a", "b"], "x.json", [], None, "--output x.json: several engines would write to one place; put {engine} into"),
         (["a", "b"], None, ["junit=x"], None, "--report junit=x: several engines would write to one place; put {engine}"),
@@ -117,13 +117,13 @@ def test_reports_of_several_engines_are_named_after_them() -> None:
     ],
 )
 def test_no_report_goes_onto_another_file_of_the_audit(
-    engines: list[str], output: str | None, given: list[str], baseline: str | None, message: str
+    engines: list[str], output: str | None, report_texts: list[str], baseline: str | None, message: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         plan_reports(
             [Path(engine) for engine in engines],
             output=None if output is None else Path(output),
-            report_texts=given,
+            report_texts=report_texts,
             baseline=None if baseline is None else Path(baseline),
         )
     assert message in str(caught.value)
@@ -146,10 +146,10 @@ def test_a_library_that_a_report_lacks_is_told_before_any_engine_is_opened(
     before = set(tmp_path.rglob("*"))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, module, None)
-        done = CliRunner().invoke(cli.commands, ["audit", *engines, "--report", f"html={tmp_path}/{{engine}}.html"])
-    assert isinstance(done.exception, MissingDependencyError)
+        outcome = CliRunner().invoke(cli.commands, ["audit", *engines, "--report", f"html={tmp_path}/{{engine}}.html"])
+    assert isinstance(outcome.exception, MissingDependencyError)
     message = f"the HTML report needs {library}, which is not installed: pip install 'skinaudit[report]'"
-    assert str(done.exception) == message
+    assert str(outcome.exception) == message
     assert opened == []
     assert set(tmp_path.rglob("*")) == before
     CliRunner().invoke(cli.commands, ["audit", str(planted.engine)])
@@ -160,13 +160,13 @@ def test_a_library_that_a_report_lacks_is_told_before_an_audit_is_read(
     tmp_path: Path, audits: dict[str, AuditResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    done = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "absent.json"), "--report", "html=-"])
-    assert isinstance(done.exception, MissingDependencyError)
+    outcome = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "absent.json"), "--report", "html=-"])
+    assert isinstance(outcome.exception, MissingDependencyError)
     (tmp_path / "audit.json").write_text(reports.render("json", audits["rare"]))
-    done = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "audit.json"), "--report", "markdown=-"])
-    assert done.exit_code == 0
-    done = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "audit.json"), "--report", "html=-"])
-    assert done.exit_code == 0  # another page, made without the library
+    outcome = CliRunner().invoke(cli.commands, ["report", str(tmp_path / "audit.json"), "--report", "markdown=-"])
+    assert outcome.exit_code == 0
+    outcome = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "audit.json"), "--report", "html=-"])
+    assert outcome.exit_code == 0  # another page, made without the library
 
 
 def test_a_format_of_several_audits_says_what_it_needs_in_the_same_way(
@@ -174,6 +174,6 @@ def test_a_format_of_several_audits_says_what_it_needs_in_the_same_way(
 ) -> None:
     needs = reports.Needs("the comparison", {"sys": "python", "no_such_module": "a-library"}, extra="some")
     monkeypatch.setattr("skinaudit.audit.reports.lineup.html.NEEDS", needs, raising=False)
-    done = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "absent.json"), "--report", "html=-"])
-    assert isinstance(done.exception, MissingDependencyError)
-    assert "the comparison needs a-library, which is not installed: pip install 'skinaudit[some]'" in str(done.exception)
+    outcome = CliRunner().invoke(cli.commands, ["compare", str(tmp_path / "absent.json"), "--report", "html=-"])
+    assert isinstance(outcome.exception, MissingDependencyError)
+    assert "the comparison needs a-library, which is not installed: pip install 'skinaudit[some]'" in str(outcome.exception)

@@ -109,9 +109,9 @@ def listing(folder: Path, tables: Mapping[str, str], *, pictures: str = "a.jpg b
     for name, text in tables.items():
         (folder / name).write_text(text)
     files = find_files(folder)
-    found = archive.find(files)
-    assert found is not None
-    return archive.list_images(found, files)
+    table = archive.find(files)
+    assert table is not None
+    return archive.list_images(table, files)
 
 
 def facts(record: Record) -> tuple[object, ...]:
@@ -125,13 +125,13 @@ def test_every_archive_is_tried() -> None:
 
 @pytest.mark.parametrize("name", MADE)
 def test_archive(tmp_path: Path, name: str) -> None:
-    found = listing(tmp_path, MADE[name])
+    listed = listing(tmp_path, MADE[name])
     classes, malignant, first = WANTED[name]
-    assert found.title.startswith(archives.known()[name].title)
-    assert found.bad == ()
-    assert (found.classes, found.malignant) == (classes, malignant)
-    assert facts(found.records[0]) == first
-    assert [record.image_id for record in found.records] == ["a", "b"]
+    assert listed.title.startswith(archives.known()[name].title)
+    assert listed.bad == ()
+    assert (listed.classes, listed.malignant) == (classes, malignant)
+    assert facts(listed.records[0]) == first
+    assert [record.image_id for record in listed.records] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -144,8 +144,8 @@ def test_a_strange_diagnosis_is_a_bad_line(tmp_path: Path, name: str) -> None:
     old, new = wrong.get(name, ("1", "0.5") if "target" in text or "malignant" in text else ("a,", "a,0.5"))
     head, _, lines = text.partition("\n")
     tables[table] = f"{head}\n{lines.replace(old, new, 1)}"
-    found = listing(tmp_path, tables)
-    assert [bad.image_id for bad in found.bad] == ["a"]
+    listed = listing(tmp_path, tables)
+    assert [bad.image_id for bad in listed.bad] == ["a"]
 
 
 ISIC_LINE = "{name},X,CC-0,1,60,,,,{first},{second},{third},{fourth},,,dermoscopic,,,\n"
@@ -186,11 +186,11 @@ def test_training_validation_and_test_tables_are_read_together(tmp_path: Path) -
     lines = {"Training": "a,1,0,0,0,0,0,0\n", "Validation": "b,0,1,0,0,0,0,0\n", "Test": "c,0,1,0,0,0,0,0\n"}
     tables = {f"ISIC2018_Task3_{part}_GroundTruth.csv": ONE_HOT + line for part, line in lines.items()}
     tables["ISIC2018_Task3_Training_LesionGroupings.csv"] = "image,lesion_id\na,HAM_1\n"
-    found = listing(tmp_path, tables, pictures="a.jpg b.jpg c.jpg")
-    assert [(record.image_id, record.part, record.lesion_id) for record in found.records] == [
+    listed = listing(tmp_path, tables, pictures="a.jpg b.jpg c.jpg")
+    assert [(record.image_id, record.part, record.lesion_id) for record in listed.records] == [
         ("a", 0, "HAM_1"), ("b", 1, "image b"), ("c", 2, "image c"),
     ]  # fmt: skip
-    assert found.bad == ()
+    assert listed.bad == ()
 
 
 def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> None:
@@ -198,13 +198,13 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
         **MADE["ham10000"],
         "ISIC2018_Task3_Test_GroundTruth.tab": (HAM + "HAM_9,z,mel,histo,,,,\n").replace(",", "\t"),
     }
-    found = listing(tmp_path, tables)
-    assert len(found.records) == 2
-    assert found.notes == ("ISIC2018_Task3_Test_GroundTruth.tab: none of its pictures was found, so it was left out",)
+    listed = listing(tmp_path, tables)
+    assert len(listed.records) == 2
+    assert listed.notes == ("ISIC2018_Task3_Test_GroundTruth.tab: none of its pictures was found, so it was left out",)
 
 
 @pytest.mark.parametrize(
-    ("tables", "told"),
+    ("tables", "message"),
     [
         ({"a.csv": HAM + "HAM_1,a,mel,,,,,\n", "b_test.csv": HAM + "HAM_2,b,nv,,,,,\n"}, "not every file name says which"),
         ({"a.csv": HAM + "HAM_1,a,mel,,,,,\n", "b.csv": HAM + "HAM_1,a,nv,,,,,\n"}, "these tables differ; keep one of them"),
@@ -236,20 +236,20 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
         ),
     ],
 )
-def test_near_misses_are_named(tmp_path: Path, tables: Mapping[str, str], told: str) -> None:
+def test_near_misses_are_named(tmp_path: Path, tables: Mapping[str, str], message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         listing(tmp_path, tables)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_spreadsheet_that_names_pictures_is_refused_and_another_one_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "ISIC_1.jpg").touch()
-    for text, told in (("<t>costs</t>", False), ("<t>ISIC_1</t>", True)):
+    for text, refused in (("<t>costs</t>", False), ("<t>ISIC_1</t>", True)):
         with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
             book.writestr("xl/sharedStrings.xml", text)
         files = find_files(tmp_path)
-        if not told:
+        if not refused:
             assert archive.find(files) is None
             continue
         with pytest.raises(InvalidInputError, match=r"book\.xlsx: spreadsheets are not supported; save it as CSV"):
@@ -263,23 +263,23 @@ def test_a_table_that_hardly_names_a_picture_is_passed_over(tmp_path: Path) -> N
 
 
 def test_a_chosen_table_is_read_alone(tmp_path: Path) -> None:
-    one, other = HAM + "HAM_1,a,mel,,,,,\n", HAM + "HAM_2,a,nv,,,,,\n"
-    for name, text in {"one.csv": one, "other.csv": other}.items():
+    table, other_table = HAM + "HAM_1,a,mel,,,,,\n", HAM + "HAM_2,a,nv,,,,,\n"
+    for name, text in {"one.csv": table, "other.csv": other_table}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "a.jpg").touch()
     chosen = tmp_path / "one.csv"
-    found = archive.list_images(chosen, find_files(tmp_path), only=chosen)
-    assert [(record.label, record.lesion_id) for record in found.records] == [("mel", "HAM_1")]
+    listed = archive.list_images(chosen, find_files(tmp_path), only=chosen)
+    assert [(record.label, record.lesion_id) for record in listed.records] == [("mel", "HAM_1")]
 
 
 def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
-    found = listing(tmp_path, MADE["ham10000"], pictures="a.jpg b.HEIC")
-    assert [bad.reason for bad in found.bad] == ["b.HEIC: this format is not read; save it as PNG or JPEG"]
+    listed = listing(tmp_path, MADE["ham10000"], pictures="a.jpg b.HEIC")
+    assert [bad.reason for bad in listed.bad] == ["b.HEIC: this format is not read; save it as PNG or JPEG"]
 
 
 def test_a_submission_is_no_ground_truth(tmp_path: Path) -> None:
-    found = listing(tmp_path, {**MADE["isic2020"], "sample_submission.csv": "image_name,target\na,0\nb,0\n"})
-    assert [record.label for record in found.records] == ["malignant", "benign"]
+    listed = listing(tmp_path, {**MADE["isic2020"], "sample_submission.csv": "image_name,target\na,0\nb,0\n"})
+    assert [record.label for record in listed.records] == ["malignant", "benign"]
 
 
 @pytest.mark.parametrize(
@@ -292,14 +292,14 @@ def test_a_submission_is_no_ground_truth(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_names_of_pictures(tmp_path: Path, cell: str, file: str) -> None:
-    found = listing(tmp_path, {"a.csv": HAM + f"HAM_1,{cell},mel,,,,,\n"}, pictures=f"{file} ._{file}")
-    assert [record.files for record in found.records] == [(tmp_path / file,)]
+    listed = listing(tmp_path, {"a.csv": HAM + f"HAM_1,{cell},mel,,,,,\n"}, pictures=f"{file} ._{file}")
+    assert [record.files for record in listed.records] == [(tmp_path / file,)]
 
 
 def test_an_exact_name_comes_before_one_that_is_alike(tmp_path: Path) -> None:
     lines = "HAM_1,ISIC_1,mel,,,,,\nHAM_2,ISIC_1_downsampled,nv,,,,,\n"
-    found = listing(tmp_path, {"a.csv": HAM + lines}, pictures="ISIC_1.jpg ISIC_1_downsampled.jpg")
-    assert [record.files[0].stem for record in found.records] == ["ISIC_1", "ISIC_1_downsampled"]
+    listed = listing(tmp_path, {"a.csv": HAM + lines}, pictures="ISIC_1.jpg ISIC_1_downsampled.jpg")
+    assert [record.files[0].stem for record in listed.records] == ["ISIC_1", "ISIC_1_downsampled"]
 
 
 @pytest.mark.parametrize(
@@ -317,16 +317,16 @@ def test_a_target_holds_a_number_or_a_word(cell: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("HAM10000_metadata.xlsx", "spreadsheets are not supported; save it as CSV"),
         ("HAM10000_metadata.csv.gz", "packed tables are not supported; unpack it"),
         ("ISIC_2019_Training_GroundTruth.zip", "packed tables are not supported; unpack it"),
     ],
 )
-def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path, name: str, told: str) -> None:
+def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(b"PK\3\4 no table")
-    with pytest.raises(InvalidInputError, match=f"{re.escape(name)}: {told}"):
+    with pytest.raises(InvalidInputError, match=f"{re.escape(name)}: {message}"):
         recognise([tmp_path / name])
 
 

@@ -43,18 +43,18 @@ def test_parts_are_kept(tmp_path: Path, parts: tuple[str, ...]) -> None:
     paths = [f"{part}/{name}/{number}.jpg" for part in parts for name in ("a", "b") for number in range(2)]
     dataset = load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
     assert usual_split(dataset) == "official"
-    found = split(dataset, kind="official", seed=0)
-    for part, rows in zip(parts, (found.train, found.val, found.test), strict=True):
+    partition = split(dataset, kind="official", seed=0)
+    for part, rows in zip(parts, (partition.train, partition.val, partition.test), strict=True):
         assert [dataset.ids[row].split("/")[0] for row in rows] == [part] * 4
 
 
 def test_without_validation_images_some_of_the_training_images_are_taken(tmp_path: Path) -> None:
     paths = [f"{part}/{name}/{number}.jpg" for part in ("train", "test") for name in ("a", "b") for number in range(8)]
     dataset = load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
-    found = split(dataset, kind="official", seed=5)
-    assert sorted(dataset.labels[found.val].tolist()) == [0, 1]
-    assert (len(found.train), len(found.test)) == (14, 16)
-    assert found.val.tolist() == split(dataset, kind="official", seed=6).val.tolist()
+    partition = split(dataset, kind="official", seed=5)
+    assert sorted(dataset.labels[partition.val].tolist()) == [0, 1]
+    assert (len(partition.train), len(partition.test)) == (14, 16)
+    assert partition.val.tolist() == split(dataset, kind="official", seed=6).val.tolist()
 
 
 def test_a_part_alone_is_a_tree_of_classes(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_part_alone_is_a_tree_of_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "told"),
+    ("paths", "message"),
     [
         (("a/1.jpg", "a/2.jpg"), "no images that skinaudit knows how to read"),
         (("1.jpg", "a/2.jpg"), "no images that skinaudit knows how to read"),
@@ -71,18 +71,18 @@ def test_a_part_alone_is_a_tree_of_classes(tmp_path: Path) -> None:
         (("train/a/1.jpg", "test/a/2.jpg"), "1 classes (a)"),
     ],
 )
-def test_what_is_no_tree_of_classes_is_refused(tmp_path: Path, paths: tuple[str, ...], told: str) -> None:
+def test_what_is_no_tree_of_classes_is_refused(tmp_path: Path, paths: tuple[str, ...], message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         load(str(tree(tmp_path / "set", *paths)), size=8, cache=tmp_path / "cache")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_what_lies_in_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
     folder = tree(tmp_path / "set", "fold_1/a/1.jpg", "fold_2/b/1.jpg")
     (folder / "labels.json").touch()
     (folder / "more.zip").touch()
-    told = r"2 pictures in 2 folders, such as fold_1/a/1\.jpg; tables are read as CSV, not as labels\.json; unpack more"
-    with pytest.raises(InvalidInputError, match=told):
+    message = r"2 pictures in 2 folders, such as fold_1/a/1\.jpg; tables are read as CSV, not as labels\.json; unpack more"
+    with pytest.raises(InvalidInputError, match=message):
         load(str(folder), size=8, cache=tmp_path / "cache")
 
 
@@ -109,8 +109,8 @@ def test_a_table_of_the_images_is_not_passed_over(tmp_path: Path, encoding: str)
     (folder / "labels (1).csv").write_text("id;dx\nISIC_1;mel\nISIC_2;nv\n", encoding=encoding)
     with pytest.raises(InvalidInputError) as caught:
         load(str(folder), size=8, cache=tmp_path / "cache")
-    told = "labels (1).csv: no column lesion_id, image_id; the columns are id, dx; nearest is the table of HAM10000"
-    assert told in str(caught.value)
+    message = "labels (1).csv: no column lesion_id, image_id; the columns are id, dx; nearest is the table of HAM10000"
+    assert message in str(caught.value)
 
 
 def test_classes_without_a_training_image_are_refused(tmp_path: Path) -> None:

@@ -35,6 +35,6 @@ def test_a_new_file_is_a_new_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         layouts.recognise(folder)
     (folder / "deep" / "x.txt").touch()
     (folder / "a.png").touch()
-    found = layouts.recognise(folder)
+    recognised = layouts.recognise(folder)
     monkeypatch.delitem(sys.modules, "skinaudit.trainer.data.layouts.example")
-    assert found == (folder / "deep" / "x.txt", 2)
+    assert recognised == (folder / "deep" / "x.txt", 2)
