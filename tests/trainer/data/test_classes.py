@@ -106,7 +106,7 @@ def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str
         ("[classes]\na = []\n", "class 'a' is made of no class"),
         ('[class]\na = "mel"\n', "did you mean 'classes'?"),
         ("[classes]\na = 3\n", "classes.a should be"),
-        ("", "is empty; give a table classes"),
+        ("", "is empty; give a table [classes]"),
         ('malignant = ["melanoma"]', "names melanoma; the classes of the data are mel"),
     ],
 )
