@@ -43,7 +43,8 @@ def invoke() -> int:
     """Parse the program's arguments and run the command; returns its exit code. Usage errors are printed here."""
     atexit.register(gc.freeze)  # otherwise Python searches everything for garbage when it exits, up to 0.15 s
     try:
-        return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
+        with loudness.libraries_held_back():
+            return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return error.exit_code

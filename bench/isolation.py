@@ -1,6 +1,6 @@
 """What processes for engines cost: opening, replay, and a whole audit, beside the same in one process; writes Markdown.
 
-python bench/isolation.py RUN [--threads 1] [--rounds 7] [--output docs/results/child.md]
+python bench/isolation.py RUN [--engine FILE ...] [--threads 1] [--rounds 7] [--output docs/results/child.md]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -93,19 +94,23 @@ def measure_audit(engine: Path, *, threads: int, rounds: int) -> dict[str, tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "--engine", action="append", help="file in its folder engines; may be repeated  [default: all .onnx]"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
+    chosen = [options.run / "engines" / name for name in options.engine or ()]
+    command = shlex.join(["python", "bench/isolation.py", *sys.argv[1:]])
     lines = [
-        f"`python bench/isolation.py {options.run.name} --threads {options.threads} --rounds {options.rounds}`, "
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
+        f"`{command}`, {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
         "",
         "| engine | opened here, s | in a process, s | its server, s | replay, ratio | audit here, s | with processes, s |"
         " peak here, MiB | peak of the audit, MiB | of its largest process, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for engine in engines_of(options.run):
+    for engine in chosen or engines_of(options.run):
         direct, server, remote = measure_opening(engine, threads=options.threads, rounds=options.rounds)
         ratio = measure_replay(engine, options.run, threads=options.threads, rounds=options.rounds)
         audit = measure_audit(engine, threads=options.threads, rounds=max(3, options.rounds // 2))
