@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind, Layer
+from skinaudit.engines.networks.stored import half_units
 
 _SIGMAS = 3.0
 """Of the error of a scale that is estimated from rounded weights."""
@@ -410,7 +411,7 @@ def _with_half_slack(layer: Layer) -> Layer:
     def rounded(part: Constant | None) -> Constant | None:
         if part is None or not (part.value.astype(np.float16) == part.value).all():
             return part
-        return Constant(part.value, np.maximum(part.slack, np.abs(part.value) * 2.0**-11 + 2.0**-24))
+        return Constant(part.value, np.maximum(part.slack, half_units(part.value, 11, least=2.0**-25)))
 
     return replace(layer, weight=rounded(layer.weight), bias=rounded(layer.bias))
 

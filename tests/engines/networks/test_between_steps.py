@@ -180,3 +180,29 @@ def test_constants_in_half_precision_are_computed_in_it() -> None:
         model.graph.node.insert(number, helper.make_node(operator, inputs, [result], **settings))
     with pytest.raises(DiffersError, match="other weights"):
         matched(model, precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "digits"), [(TensorProto.FLOAT16, "fp16", 11), (TensorProto.BFLOAT16, "bf16", 8)]
+)
+def test_of_two_numbers_beside_a_weight_only_the_nearer_one_is_its_rounding(kind: int, precision: str, digits: int) -> None:
+    """The farther one is off by less than the largest rounding error of its binade."""
+    for farther in (False, True):
+        model = classifier()
+        for name in ("w0", "w1", "w2", "w"):
+            weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+            value = numpy_helper.to_array(weight).astype(np.float64)
+            steps = np.ldexp(1.0, np.frexp(value)[1] - digits)
+            nearer = np.round(value / steps)
+            other = nearer + np.where(value / steps > nearer, 1, -1)
+            near = np.abs(other * steps - value) <= np.abs(other * steps) * 2.0**-digits
+            chosen = np.where(near, other, nearer) if farther and name == "w2" else nearer
+            model.graph.initializer.remove(weight)
+            numbers = (chosen * steps).reshape(-1).tolist()
+            model.graph.initializer.append(helper.make_tensor(f"{name} stored", kind, value.shape, numbers))
+            model.graph.node.insert(0, helper.make_node("Cast", [f"{name} stored"], [name], to=TensorProto.FLOAT))
+        if not farther:
+            assert matched(model, precision=precision)
+        else:
+            with pytest.raises(DiffersError, match="other weights"):
+                matched(model, precision=precision)
