@@ -98,7 +98,7 @@ def test_a_set_without_subgroups_is_of_the_format_that_earlier_versions_read(mak
     [
         ({"sex": ("male",) * 4}, "subgroup sex has 4 values for 5 images"),
         ({"Sex ": ("male",) * 5}, "a subgroup's name has other characters than a to z and _: 'Sex '"),
-        ({"sex": ("ma\nle",) * 5}, "subgroup sex has a value of control characters"),
+        ({"sex": ("ma\nle",) * 5}, "subgroup sex has a value with control characters"),
         ({"sex": ("m" * 201,) * 5}, "or more than 200 letters"),
         ({f"{chr(97 + number)}x": ("",) * 5 for number in range(17)}, "17 subgroups, at most 16 are read"),
     ],
