@@ -144,7 +144,7 @@ def test_two_inputs_and_an_unknown_name_are_refused() -> None:
     session.inputs = (*session.inputs, Port("age", (None, 1), "float32"))
     with pytest.raises(EngineError, match="has 2 inputs"):
         SessionEngine(session, where="e", contract=CONTRACT)
-    with pytest.raises(EngineError, match=r"no output scores, it has answers float32 \(batch, 3\)"):
+    with pytest.raises(EngineError, match=r"no output scores; it has answers float32 \(batch, 3\)"):
         SessionEngine(Recorder(), where="e", contract=replace(CONTRACT, output="scores"))
 
 

@@ -93,7 +93,7 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
     """Raise for a table that fits no archive but says something about images: its labels must not be ignored."""
     stems = {path.stem for path in files if is_picture(path)}
     for path, columns in headers.items():
-        if _GUESSES in path.name.casefold():
+        if _GUESSES in path.name.casefold() or not (columns or _is_truth(path)):
             continue
         archive = min(archives.known().values(), key=lambda candidate: len(candidate.lacks(columns)) / len(candidate.needs))
         lacking = archive.lacks(columns)
