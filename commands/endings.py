@@ -133,7 +133,8 @@ def _line(error: BaseException) -> str:
         return f"{_command_name()}: cannot write its output ({error.strerror}); free some space"
     if isinstance(error, ImportError):
         if about_memory(str(error)):
-            return f"{_command_name()}: memory lacks to load a library ({error}); free some, or raise its limit (ulimit -v)"
+            remedy = "free some, or raise its limit (ulimit -v)"
+            return f"{_command_name()}: not enough memory to load a library ({error}); {remedy}"
         from skinaudit.commands.library.optional import absent
 
         if (missing_library := absent(error, _command_name())) is not None:

@@ -49,7 +49,7 @@ def sweep(run: Path, as_json: bool, picture: Path | None, **options: Any) -> Non
     \b
     Examples:
       skinaudit sweep runs/hardened
-      skinaudit sweep runs/hardened --attack pgd --attack apgd-t --eps 4/255 --eps 8/255
+      skinaudit sweep runs/hardened --attack apgd-t --eps 4/255 --eps 8/255
       skinaudit sweep runs/standard --norm l2 --images 100 --json
     """
     import json

@@ -176,7 +176,7 @@ def _classes(
         return ("class_0", "class_1")
     if len(columns) != 1:
         raise EngineError(
-            f"{where}: found {answer}, of shape {to_noise.shape}: not one column a class; export the file with the scores "
+            f"{where}: found {answer}, of shape {to_noise.shape}: not one column per class; export the file with the scores "
             "of its classes as the output"
         )
     if session.labels is not None and len(session.labels) == columns[0]:

@@ -67,9 +67,9 @@ def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> st
         return f"the weights of {title}"
     state = _read(weights)
     _refuse_broken(state, where=weights)
-    columns = "in one column" if theirs.positive is not None else "in a column each"
+    columns = " in one column" if theirs.positive is not None else ""
     summary = _transfer(model, state, where=str(weights)).replace(f"from {weights}", f"of {title}")
-    return f"{summary}, as that run tells apart {first_few(theirs.classes, limit=MAX_CLASSES)} {columns}"
+    return f"{summary}, because that run has other columns: {first_few(theirs.classes, limit=MAX_CLASSES)}{columns}"
 
 
 def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:

@@ -98,8 +98,8 @@ def frames(count: int) -> bytes:
 
 def animated(count: int) -> bytes:
     """A WebP of so many different frames."""
-    others = [Image.new("RGB", (64, 48), (index % 256, index // 256, 0)) for index in range(1, count)]
-    return in_format("WEBP", save_all=True, append_images=others)
+    later_frames = [Image.new("RGB", (64, 48), (index % 256, index // 256, 0)) for index in range(1, count)]
+    return in_format("WEBP", save_all=True, append_images=later_frames)
 
 
 def bmp(width: int, height: int, packed: bytes) -> bytes:
@@ -117,9 +117,9 @@ def patched(content: bytes, at: int, replacement: bytes) -> bytes:
 def element(group: int, number: int, kind: str, value: bytes, *, length: int | None = None) -> bytes:
     """An element of a DICOM file. length: as it says."""
     value += b" " * (len(value) % 2)
-    said = len(value) if length is None else length
+    stated = len(value) if length is None else length
     head = struct.pack("<HH", group, number) + kind.encode()
-    return head + (struct.pack("<xxI", said) if kind in ("OB", "OW", "SQ") else struct.pack("<H", said)) + value
+    return head + (struct.pack("<xxI", stated) if kind in ("OB", "OW", "SQ") else struct.pack("<H", stated)) + value
 
 
 def dicom(

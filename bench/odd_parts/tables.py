@@ -140,8 +140,8 @@ def header(content: bytes, *, length: int | None = None) -> Callable[[Place], li
     """A training that starts from a safetensors file with this header."""
 
     def build(place: Place) -> list[str]:
-        said = struct.pack("<Q", len(content) if length is None else length)
-        return ["train", "--weights", place.write("w.safetensors", said + content), "--images", "280", *_WORDS]
+        stated_length = struct.pack("<Q", len(content) if length is None else length)
+        return ["train", "--weights", place.write("w.safetensors", stated_length + content), "--images", "280", *_WORDS]
 
     return build
 

@@ -80,7 +80,7 @@ def _ambiguous(model: ModelProto) -> str:
         if function.overload:
             return f"one of several functions that are called {function.name}"
         if not function.domain or function.domain.startswith(_OF_RUNTIMES):
-            return f"a function of the file that is called like the runtime's own operator {function.name}"
+            return f"a function of the file with the name of the runtime's own operator {function.name}"
     graph = model.graph
     stored_names = [tensor.name for tensor in graph.initializer] + [
         sparse.values.name for sparse in graph.sparse_initializer

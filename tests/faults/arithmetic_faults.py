@@ -123,11 +123,11 @@ def codes_with_a_sign(model: ModelProto) -> None:
     node = readers[len(readers) // 2]
     (scale,) = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
     step = constant(model, numpy_helper.to_array(scale) * 2)
-    relu = next((other for other in model.graph.node if other.op_type == "Relu" and other.output[0] == node.input[0]), None)
-    for other in model.graph.node:
-        if other is node or (other.op_type == "DequantizeLinear" and other.input[0] == node.output[0]):
-            other.input[1] = step
-            del other.input[2:]
+    relu = next((layer for layer in model.graph.node if layer.op_type == "Relu" and layer.output[0] == node.input[0]), None)
+    for reader in model.graph.node:
+        if reader is node or (reader.op_type == "DequantizeLinear" and reader.input[0] == node.output[0]):
+            reader.input[1] = step
+            del reader.input[2:]
     node.attribute.append(helper.make_attribute("output_dtype", TensorProto.INT8))
     if relu is not None:
         node.input[0] = relu.input[0]

@@ -286,7 +286,7 @@ def test_a_run_of_other_classes_gives_all_but_its_last_layer(
     model = build("mobilenet", width=0.25, size=32, **settings)
     before = head(model).weight.clone()
     origin = load_pretrained(model, "mobilenet", str(tiny_run), contract=contract)
-    assert origin.endswith(f"; the last layer starts fresh, as that run tells apart {', '.join(CLASSES)} in a column each")
+    assert origin.endswith(f"; the last layer starts fresh, because that run has other columns: {', '.join(CLASSES)}")
     expected = load_file(tiny_run / "weights.safetensors")
     assert torch.equal(head(model).weight, before)
     own = {name: value for name, value in model.state_dict().items() if not name.startswith("1.4.")}

@@ -104,7 +104,7 @@ def _check_images(path: Path, key: str) -> tuple[int, int]:
 def _read_labels(path: Path, key: str, *, count: int, classes: int) -> NDArray[np.int64]:
     shape, dtype = _read_header(path, key)
     if shape not in ((count, 1), (count,)) or dtype.kind not in "iu":
-        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one an image")
+        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one per image")
     values = _read_array(path, key).reshape(-1).astype(np.int64)
     outside = values[(values < 0) | (values >= classes)]
     if outside.size:

@@ -103,10 +103,10 @@ def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str
         ('[classes]\na = "melanoma"\nb = "*"\n', "names melanoma; the classes of the data are mel, nv, bcc"),
         ('malignant = ["mel"]\n[classes]\na = "mel"\nb = "*"\n', "malignant names mel; the classes are a, b"),
         ('[classes]\na = "mel"\nb = "*"\n', "b mixes malignant bcc, akiec with other classes"),
-        ("[classes]\na = []\n", "class 'a' has no class"),
+        ("[classes]\na = []\n", "class 'a' is made of no class"),
         ('[class]\na = "mel"\n', "did you mean 'classes'?"),
         ("[classes]\na = 3\n", "classes.a should be"),
-        ("", "says nothing; give a table classes"),
+        ("", "is empty; give a table [classes]"),
         ('malignant = ["melanoma"]', "names melanoma; the classes of the data are mel"),
     ],
 )
