@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from skinaudit.bench.everywhere_parts.kinds import KINDS
-from skinaudit.tests.fuzz.readers import READERS, fuzz, outcome_of, write_corpus
+from skinaudit.tests.fuzz.mutations import bytes_changed
+from skinaudit.tests.fuzz.odd_files import FILES, odd_files
+from skinaudit.tests.fuzz.readers import OUTCOMES, READERS, fuzz, outcome_of, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,19 @@ def test_a_changed_file_is_read_or_refused_in_one_line(name: str, corpus: Path, 
 
 INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .xml": 4, "opening .tflite": 3, "opening .pt2": 3}
 """What is slow is asked less often."""
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_odd_files_are_read_or_refused_in_one_line_too(name: str, corpus: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(corpus, tmp_path / "corpus")) / READERS[name].path
+    before = READERS[name].read(path)
+    outcomes = {}
+    for case, content in odd_files(name, tmp_path):
+        for turn in range(3):
+            path.write_bytes(content if not turn else bytes_changed(content, random.Random(f"{case} {turn}")))
+            outcomes[case, turn] = outcome_of(READERS[name], path, before)
+    assert outcomes
+    assert {key: outcome for key, outcome in outcomes.items() if outcome[0] not in OUTCOMES[:2]} == {}
 
 
 SPECIAL = ("pipe", "link to /dev/zero", "link to itself", "link to nowhere", "socket", "folder", "1 TB of holes")
