@@ -15,7 +15,7 @@ from skinaudit.artifacts.plain_values import read_toml
 from skinaudit.artifacts.printable import printable, show
 from skinaudit.artifacts.task_classes import TaskClass, task_classes
 from skinaudit.artifacts.typed_json import Known, Range, build
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, first_few
 
 Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32"]
@@ -142,7 +142,8 @@ def read_engine_contract(path: Path) -> EngineContract:
     classes = answered["classes"]
     if len(classes) < 2 or not all(classes) or len(set(classes)) < len(classes):
         raise InvalidInputError(
-            f"{path}: output.classes = {classes!r}: give two or more different names, in the order of the output columns"
+            f"{path}: output.classes = ({first_few([repr(name) for name in classes])}): give two or more different names, in"
+            " the order of the output columns"
         )
     positive, threshold = answered.get("positive"), answered.get("threshold", 0.5)
     _check_answer(answered, where=path)

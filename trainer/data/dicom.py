@@ -29,6 +29,7 @@ _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
 _RLE_LONGEST = 1.1  # of the pixels' bytes: a run of different values takes one byte more for each 128
 _RLE_HEADER = 1024
+_SMALL = 2**28  # bytes of a file that memory has room for
 
 
 def is_dicom(path: Path) -> bool:
@@ -53,7 +54,12 @@ def read_picture(path: Path) -> Image.Image | Unreadable:
         syntax = read_file_meta_info(path).get("TransferSyntaxUID")
         if syntax is not None and syntax.is_deflated:
             return Unreadable("DICOM that is deflated as a whole; save it with another transfer syntax")
-        dataset = dcmread(path)
+        try:
+            dataset = dcmread(path)
+        except MemoryError:
+            if path.stat().st_size > _SMALL:
+                raise
+            return Unreadable("corrupt or not supported DICOM: says to have more bytes than there is memory")
         frames = int(dataset.get("NumberOfFrames") or 1)
         if "PixelData" not in dataset:
             return Unreadable("DICOM without pixels")
