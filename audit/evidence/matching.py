@@ -196,11 +196,10 @@ class Matcher:
             return channels
         run, spread = expected.sizes(), self.allowed.spread
         largest = actual.extent.largest / scale * np.abs(before.scale).max(initial=1)
-        smallest = actual.extent.smallest / scale * np.abs(before.scale).min(initial=1)
-        if (largest > spread * run.largest.max()).any() or (smallest < run.smallest[channels.order] / spread).any():
-            raise DiffersError(
-                expected, actual, f"between its steps, numbers are more than {spread:.0f} times off the run's"
-            )
+        vanishing = actual.extent.smallest * spread < _own_weights(actual) * _kept(expected)[channels.order]
+        if (largest > spread * run.largest.max()).any() or vanishing.any():
+            text = f"between its steps, numbers are more than {spread:.0f} times off the run's"
+            raise DiffersError(expected, actual, text)
         return channels
 
     def _weighted(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
@@ -310,6 +309,17 @@ def _nearest(value: Array, bias: Array, wanted: Array, run_bias: Array) -> NDArr
         for rows, shift in ((value, bias), (wanted, run_bias))
     )
     return np.asarray((ours @ theirs.T).argmax(axis=1))
+
+
+def _own_weights(layer: Layer) -> Array:
+    """The largest weight of each channel of a folded layer."""
+    return replace(layer, extent=None).sizes().smallest
+
+
+def _kept(layer: Layer) -> Array:
+    """How small the weights of each channel are between a layer's steps, as a share of those of the folded layer."""
+    own = _own_weights(layer)
+    return np.where(own > 0, layer.sizes().smallest / np.where(own > 0, own, 1), 1.0)
 
 
 def _same_channels(count: int) -> Channels:

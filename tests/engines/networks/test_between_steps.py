@@ -194,9 +194,9 @@ def test_of_two_numbers_beside_a_weight_only_the_nearer_one_is_its_rounding(kind
             value = numpy_helper.to_array(weight).astype(np.float64)
             steps = np.ldexp(1.0, np.frexp(value)[1] - digits)
             nearer = np.round(value / steps)
-            other = nearer + np.where(value / steps > nearer, 1, -1)
-            near = np.abs(other * steps - value) <= np.abs(other * steps) * 2.0**-digits
-            chosen = np.where(near, other, nearer) if farther and name == "w2" else nearer
+            beyond = nearer + np.where(value / steps > nearer, 1, -1)
+            near = np.abs(beyond * steps - value) <= np.abs(beyond * steps) * 2.0**-digits
+            chosen = np.where(near, beyond, nearer) if farther and name == "w2" else nearer
             model.graph.initializer.remove(weight)
             numbers = (chosen * steps).reshape(-1).tolist()
             model.graph.initializer.append(helper.make_tensor(f"{name} stored", kind, value.shape, numbers))
@@ -206,3 +206,28 @@ def test_of_two_numbers_beside_a_weight_only_the_nearer_one_is_its_rounding(kind
         else:
             with pytest.raises(DiffersError, match="other weights"):
                 matched(model, precision=precision)
+
+
+def test_a_channel_whose_codes_are_all_0_is_no_vanishing_step() -> None:
+    """Its weights are far below a step of int8, and its bias stands in a node of its own, as OpenVINO writes it."""
+    run, model = classifier(), classifier()
+    for graph in (run, model):
+        change(
+            next(tensor for tensor in graph.graph.initializer if tensor.name == "w0"),
+            lambda value: value * np.where(np.arange(WIDE) == 3, 1e-7, 1).reshape(-1, 1, 1, 1).astype(np.float32),
+        )
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w0")
+    value, bias = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in ("w0", "b0"))
+    step = np.float32(np.abs(value).max() / 127)
+    model.graph.initializer.remove(weight)
+    more = [constant(model, np.round(value / step).astype(np.int8)), constant(model, step)]
+    place = next(at for at, node in enumerate(model.graph.node) if node.op_type == "Conv")
+    node = model.graph.node[place]
+    del node.input[2:]
+    node.output[0] = "sums"
+    added = helper.make_node("Add", ["sums", constant(model, bias.reshape(1, -1, 1, 1))], ["c0"])
+    model.graph.node.insert(place + 1, added)
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", more, ["w0"]))
+    kind = KINDS["int8"]
+    allowed = Allowed(kind.layers, rounding=kind.rounding, spread=kind.spread, factor=kind.factor)
+    assert Matcher(allowed).match(network_of_model(run), network_of_model(model)).plain
