@@ -34,8 +34,9 @@ at_step: Callable[[str, Path], None] = _nothing
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on a clean exit it is fsynced and renamed over `target`, else removed.
 
-    A full disk or an unwritable folder becomes InvalidInputError naming the target; the old file is left as it was. So does
-    a device or a pipe in its place: /dev/null would be no device any more.
+    A full disk or an unwritable folder raises InvalidInputError with the name of the target; the old file is left as it
+    was. A device or a pipe as target also raises it, because a file would replace it: /dev/null would no longer be a
+    device.
     """
     temporary: Path | None = None
     if kind := _special(target):
@@ -68,7 +69,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def can_be_written(target: Path) -> bool:
-    """Whether atomic_path could put a file there now, its missing folders made: to ask before long work, no promise."""
+    """Whether atomic_path could put a file there now, after it makes missing folders. Call it before long work; it is no
+    promise."""
     if _special(target):
         return False
     folder = target.absolute().parent

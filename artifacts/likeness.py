@@ -99,7 +99,7 @@ def _to_compare(likeness: Floats) -> tuple[Indices, Indices]:
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
-    """The cosine of each picture with each other one in its best turn, and the index of that turn, both (N, M).
+    """The cosine of each picture with each other one in its best rotation or reflection, and the index of it, both (N, M).
 
     turned: the other pictures, once for each of TURNS.
     """

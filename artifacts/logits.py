@@ -33,8 +33,9 @@ def threshold_logit(threshold: float) -> float:
 def two_logits(margin: NDArray[np.float64], above: NDArray[np.bool_], *, positive: int) -> NDArray[np.float32]:
     """An answer of one column as logits float32 (N, 2): the positive class gets its margin, the other 0.
 
-    margin: (N,), the logit of the positive class, whose place is `positive`, 0 or 1, less that of the threshold. above:
-    (N,), whether that class is named: it leads there and nowhere else, whatever rounding did to the margin.
+    margin: (N,), the logit of the positive class minus that of the threshold; `positive`, 0 or 1, is the place of this
+    class. above: (N,), whether this class is predicted: it then has the larger logit, and otherwise the smaller one,
+    whatever rounding did to the margin.
     """
     least = float(np.finfo(np.float32).tiny)
     logits = np.zeros((len(margin), 2), np.float32)
@@ -78,7 +79,7 @@ def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.f
 
 
 def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The logarithm of the summed exponentials of the wrong logits less the true one, float64 (N,).
+    """The logarithm of the summed exponentials of the wrong logits, minus the true logit, float64 (N,).
 
     The cross-entropy is log(1 + exp(smooth lead)), so both rise together; this one is never rounded to 0.
 

@@ -39,8 +39,8 @@ def check_regular(path: Path, *, kind: str) -> None:
 
 @contextmanager
 def open_regular(path: Path, *, kind: str) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError as check_regular,
-    but for holes, which matter to who reads all of a file.
+    """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError like
+    check_regular, except for a file of holes, which matters only if all of the file is read.
 
     What was opened is asked, not its path, so that an exchange in between changes nothing.
     """

@@ -40,7 +40,7 @@ class AnsweredSet:
 
     @property
     def answers(self) -> Indices:
-        """The classes that the engine names, int64 (N,)."""
+        """The classes that the engine predicts, int64 (N,)."""
         return predictions(self.logits)
 
 

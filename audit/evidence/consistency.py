@@ -36,18 +36,20 @@ _ROUNDING = 1e-3
 class Consistency:
     """The same images in batches of several sizes, each twice in order, and once more in another order.
 
-    images: that many of the clean set, from all classes. sizes: of the batches that the engine computed: 1, 7, the audit's
-    own, more than twice that; of an engine that takes certain batches alone its smallest, usual and largest ones, and the
-    powers of two between with their neighbours; of one that takes any, one batch each of many more sizes; and some that the
-    audit's seed draws. Larger ones than there are images hold each image several times; every row of every batch counts.
-    repeats: whether the same batch gave the same bits both times. identical: whether batch size and order change no bit
-    either. largest: difference of any logit between two of the ways, relative to the range of all. flips: images that are
-    not answered alike in all of them. whole: images of all sets that were answered once more, in the largest batch that the
-    engine takes, if that is more than the audit's own, or singly, where logits move by more than rounding explains and
-    hardly a class did; they count in `identical`, `largest`, `flips`. odd: frames that no camera takes and a service may get
-    (see skinaudit.audit.evidence.odd_frames) to which the engine answers NaN or infinity. later: images of all sets that
-    were answered again, in the same batches, when all else was done; later_changed: those whose logits had changed by then;
-    later_largest, later_flips: as `largest` and `flips`, of these.
+    images: number of images, from all classes of the clean set. sizes: the batch sizes that the engine computed: 1, 7,
+    the audit's own, and more than twice that. An engine that takes certain batches only gets its smallest, usual and
+    largest batch, and the powers of two between them with their neighbours. An engine that takes any batch also gets one
+    batch each of many more sizes, some of which the audit's seed draws. A batch with more rows than there are images
+    holds each image several times; every row of every batch counts.
+    repeats: whether the same batch gave the same bits both times. identical: whether every batch size and order also gave
+    the same bits. largest: the largest difference of a logit between two batches, relative to the range of all logits.
+    flips: images whose predicted class is not the same in all batches. whole: images of all sets that were answered a
+    second time. That happens in the largest batch that the engine takes, if it is larger than the audit's own. It happens
+    one image at a time if logits move by more than rounding explains and almost no class changes. These images count in
+    `identical`, `largest` and `flips`. odd: frames that no camera takes but a service may get (see
+    skinaudit.audit.evidence.odd_frames), for which the engine gives NaN or infinity. later: images of all sets that were
+    answered again at the end of the audit, in the same batches. later_changed: those whose logits had changed by then.
+    later_largest, later_flips: like `largest` and `flips`, for these images.
     """
 
     images: Count
@@ -65,7 +67,7 @@ class Consistency:
 
 
 def check_consistency(engine: Engine, images: AdversarialSet, *, batch_size: int, seed: int) -> Consistency:
-    """Run images of a set in every way that Consistency names, but for `whole` and `later`.
+    """Run images of a set in every way that Consistency names, except `whole` and `later`.
 
     seed: of the sizes and frames that are drawn. Raises EngineError on NaN or infinity.
     """
@@ -107,9 +109,9 @@ def answer_once_more(
 ) -> Consistency:
     """Let the engine answer whole sets in batches of another size, and compare with `answered`, by `batch_size`.
 
-    That is the largest batch that it takes, if that is larger than `batch_size`; of an engine that takes any, single
-    images, if the few images of check_consistency moved by more than rounding explains and nearly all kept their classes:
-    how many classes change has to be known of more. Raises EngineError.
+    It uses the largest batch that the engine takes, if that is larger than `batch_size`. For an engine that takes any
+    batch it uses single images, if the logits in check_consistency moved by more than rounding explains and nearly all
+    images kept their classes: more images are then needed to know how many classes change. Raises EngineError.
     """
     ranges = engine.description.batches
     size = max((limits.largest for limits in ranges), default=SIZES[0])
@@ -131,9 +133,9 @@ def answer_once_more(
 def answer_later(
     consistency: Consistency, engine: Engine, answered: Sequence[AnsweredSet], *, batch_size: int, seed: int
 ) -> Consistency:
-    """Let the engine answer some of the batches again that gave `answered`, when everything else is done.
+    """Let the engine answer some of the batches of `answered` again, at the end of the audit.
 
-    One batch of each set, which `seed` draws: whoever counts calls cannot know which. Raises EngineError.
+    `seed` draws one batch of each set, so an engine that counts calls cannot know which one. Raises EngineError.
     """
     generator = np.random.default_rng(seed)
     for stored in answered:
@@ -160,7 +162,7 @@ def spread_over_classes(labels: NDArray[np.int64], *, count: int) -> list[int]:
 
 
 def named_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> frozenset[int]:
-    """The batches that are tried twice to the bit."""
+    """The batch sizes that are run twice and compared bit for bit."""
     wanted = {*SIZES, batch_size, 2 * batch_size + 1}
     if not ranges:
         return frozenset(wanted)

@@ -26,9 +26,9 @@ _OVERFLOWN = -1  # instead of a class
 class HalfPrecision:
     """Every image of each set on the opened engine and on an emulation that rounds between layers.
 
-    unseen: why no emulation ran; then nothing else is known. overflows: images to which the emulation answers NaN or
-    infinity. flips: those of the others that it names otherwise. odd: frames that no camera takes (see Consistency) to
-    which it answers NaN or infinity.
+    unseen: why no emulation ran; then nothing else is known. overflows: images for which the emulation gives NaN or
+    infinity. flips: other images for which it predicts a different class. odd: frames that no camera takes (see
+    Consistency) for which it gives NaN or infinity.
     """
 
     precision: str

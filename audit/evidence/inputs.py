@@ -1,4 +1,4 @@
-"""Everything that an audit reads, verified and made to agree before a single image is run."""
+"""Everything that an audit reads. It is verified and compared before the first image is run."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _LINEAGE = ("weights", "onnx", "data")
 class Rebuilds:
     """What the export noted of several builds of this engine.
 
-    files: different ones among them. flips: the most clean images, of `images`, that any two builds answer otherwise; None
-    where they could not run where they were built.
+    files: different ones among them. flips: the largest number of the clean `images` for which two builds predict
+    different classes; None if they could not run on the machine that built them.
     """
 
     builds: Count

@@ -26,10 +26,10 @@ _BASE = {ALMOST_HALFWAY: HALFWAY}
 
 @dataclass(frozen=True)
 class Difference:
-    """How two ways of answering differ on images of one kind.
+    """How two lists of answers to the same images of one kind differ.
 
-    median: over the images, of the largest difference of any logit, relative to the range of all. flips: images that are
-    not named alike.
+    median: over the images, of the largest difference of any logit, relative to the range of all. flips: images whose
+    predicted class differs.
     """
 
     median: float
@@ -44,7 +44,7 @@ class NearbyImages:
     images: of each kind. reference: the engine against its reference by the first three kinds, empty without another
     reference. own: the engine against its own answers to the stored images, of the other kinds; around the middle between
     two steps against its answers there. Of an engine whose input is of whole numbers
-    nothing lies between the steps. unanswered: kinds to which the engine answers NaN or infinity.
+    nothing lies between the steps. unanswered: kinds for which the engine gives NaN or infinity.
     """
 
     images: int

@@ -42,7 +42,7 @@ def odd_frames(images: AdversarialSet, generator: np.random.Generator) -> Frames
 
 
 def unanswered_frames(engine: Engine, frames: Frames) -> tuple[str, ...]:
-    """Names of the frames to which the engine answers NaN or infinity."""
+    """Names of the frames for which the engine gives NaN or infinity."""
     if _finite(engine, np.stack(list(frames.values()))):
         return ()
     return tuple(name for name, frame in frames.items() if not _finite(engine, frame[None]))

@@ -30,7 +30,7 @@ class Pair:
     own: bool
 
     def fair_for(self, result: SetResult) -> bool:
-        """Whether both were attacked alike: an attack on another model's weights makes one of them look better."""
+        """Whether both were attacked in the same way: an attack on another model's weights makes one of them look better."""
         return result.clean or self.before.white_box == result.white_box
 
 

@@ -44,9 +44,9 @@ class Comparison:
     contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.
     turned_benign: those that turned benign, over the malignant images that the source calls malignant, so that nothing is
     gained. Both are None where there is no such image. classes: the malignant ones in the order in which the contract names
-    them, then the rest in that of its columns. top_answer: the class that the engine answers most. better_order: what the
-    engine's answers, taken in the contract's order, would have to mean to fit the labels far better; None where the
-    contract's own order fits, and under attack, where it says nothing.
+    them, then the rest in that of its columns. top_answer: the class that the engine predicts most often. better_order:
+    an order of classes, other than the contract's, with which the engine's answers fit the labels far better; None if the
+    contract's own order fits, and under attack, where the order has no meaning.
     """
 
     images: Count

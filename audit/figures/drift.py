@@ -20,7 +20,7 @@ class AtRisk:
     """An image whose answer depends on less than the drift. Invariant: margin >= 0 and drift >= 0.
 
     index: in its set. margin: by how much the source's first logit leads its second. drift: how far the engine moved the
-    lead over any class. flipped: whether the engine answers otherwise.
+    lead over any class. flipped: whether the engine predicts a different class.
     """
 
     index: Count
@@ -40,8 +40,9 @@ class Drift:
     An image's drift is the largest change of the lead that the source's answer has over any other class: it cannot flip
     where its margin is larger, and a constant added to all logits changes nothing. median, p99, largest: over the images.
     median_margin: of the source's logit margins. range: between the source's largest and smallest logit. near_ties: images
-    whose margin is at most their own drift. at_risk: whose margin is at most the 99th percentile of all drifts: as much
-    drift was seen on this set, on another image. listed: of those at risk the LISTED with the least margin for their
+    whose margin is at most their own drift. at_risk: images whose margin is at most the 99th percentile of all drifts:
+    that much drift occurs on this set, on another image. listed: of those at risk the LISTED with the least margin for
+    their
     drift, flipped ones first.
     """
 

@@ -15,8 +15,9 @@ from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_in
 class ProbeResult:
     """A fresh attack on the opened engine, beside the same attack on its reference.
 
-    title: of probe and threat model. by_answers: the probe saw nothing but answers, no gradient of the source. small: it is
-    the one of every audit, for which nobody asked. images: how many were attacked, the first of the clean set in a random
+    title: of probe and threat model. by_answers: the probe saw only answers, no gradient of the source. small: it is the
+    small probe of every audit, which runs by default. images: how many were attacked, the first of the clean set in a
+    random
     order that the seed fixes. queries: asked of the engine, in all; seconds: of the engine's attack. clean_accuracy: of the
     engine on these images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together:
     right in each; None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right

@@ -1,4 +1,4 @@
-"""How much images of one lesion count: several pictures of a lesion are less evidence than pictures of several lesions."""
+"""How much images of one lesion count: several pictures of one lesion are less evidence than pictures of several lesions."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def least_lesions(margin: float, *, confidence: float) -> int:
 def power_to_pass(drop: PairedDrop, *, margin: float) -> float:
     """The probability that an engine without any loss passes on these images: as many lesions, as many discordant images.
 
-    The discordance is that of `drop`, and one image more, half of it lost and half gained: none seen is not none. 0 where
+    The discordance is that of `drop` plus one image, half of it lost and half gained, because no discordant image in a
+    sample does not mean that there is none. 0 where
     there are fewer lesions than least_lesions.
     """
     if drop.effective_lesions is not None and drop.effective_lesions < least_lesions(margin, confidence=drop.confidence):
@@ -45,8 +46,8 @@ def power_to_pass(drop: PairedDrop, *, margin: float) -> float:
 def images_to_decide(drop: PairedDrop, *, margin: float, confidence: float | None = None) -> int | None:
     """The number of images on which the drop is decided with a probability of POWER; None where none would do.
 
-    The images go on losing and gaining at the rates of `drop`, each raised by half an image, and come from lesions of the
-    same sizes. A drop above the margin is decided by a FAIL at `confidence`, drop.confidence by default; one below, by
+    Images are lost and gained at the rates of `drop`, each raised by half an image, and come from lesions of the same
+    sizes. A drop above the margin is decided by a FAIL at `confidence`, drop.confidence by default; one below, by
     a PASS, which also needs least_lesions.
     """
     confidence = confidence or drop.confidence

@@ -25,7 +25,7 @@ Target = Callable[[Pixels], Logits]
 
 
 class Search(Protocol):
-    """Look for images in the ball around each of `images` that the target misnames.
+    """Look for images in the ball around each of `images` that the target classifies wrongly.
 
     images: uint8 (N, 3, H, W); labels: int64 (N,). start: images in the ball to start from, or None for
     the probe's own start. generator: source of all random numbers. Each image takes the same number of them, whatever

@@ -40,7 +40,7 @@ def search(
 ) -> tuple[Pixels, int]:
     """Make up to `queries` proposals per image and keep each that lowers the lead of the true class.
 
-    share: of an image's pixels that the first square covers. An image that is misnamed leaves the search.
+    share: of an image's pixels that the first square covers. An image that is classified wrongly leaves the search.
     See skinaudit.audit.evidence.probes.Search for the other parameters.
     """
     clean = images.astype(np.float32)

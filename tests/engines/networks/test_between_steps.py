@@ -194,9 +194,9 @@ def test_of_two_numbers_beside_a_weight_only_the_nearer_one_is_its_rounding(kind
             value = numpy_helper.to_array(weight).astype(np.float64)
             steps = np.ldexp(1.0, np.frexp(value)[1] - digits)
             nearer = np.round(value / steps)
-            other = nearer + np.where(value / steps > nearer, 1, -1)
-            near = np.abs(other * steps - value) <= np.abs(other * steps) * 2.0**-digits
-            chosen = np.where(near, other, nearer) if farther and name == "w2" else nearer
+            beyond = nearer + np.where(value / steps > nearer, 1, -1)
+            near = np.abs(beyond * steps - value) <= np.abs(beyond * steps) * 2.0**-digits
+            chosen = np.where(near, beyond, nearer) if farther and name == "w2" else nearer
             model.graph.initializer.remove(weight)
             numbers = (chosen * steps).reshape(-1).tolist()
             model.graph.initializer.append(helper.make_tensor(f"{name} stored", kind, value.shape, numbers))
