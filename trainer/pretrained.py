@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.contract import MAX_CLASSES, InputContract
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.outside import check_regular
 from skinaudit.errors import InvalidInputError, first_few, reason_of
 from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
@@ -79,6 +80,7 @@ def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    check_regular(path, kind="file of weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
