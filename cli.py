@@ -26,6 +26,7 @@ from skinaudit.commands import (
     paper,
     publishing,
     reports,
+    sweeping,
     training,
 )
 from skinaudit.commands.grouped_help import GroupedProgram, name_values
@@ -42,7 +43,8 @@ def invoke() -> int:
     """Parse the program's arguments and run the command; returns its exit code. Usage errors are printed here."""
     atexit.register(gc.freeze)  # otherwise Python searches everything for garbage when it exits, up to 0.15 s
     try:
-        return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
+        with loudness.libraries_held_back():
+            return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return error.exit_code
@@ -91,7 +93,7 @@ _SECTIONS = {
     "From images to a verdict": ("train", "attack", "export", "audit"),
     "Files that you write for an audit": ("policy", "contract"),
     "Show and publish results": ("report", "compare", "card", "bom", "track"),
-    "Studies": ("demo", "transfer", "defences", "paper"),
+    "Studies": ("demo", "transfer", "sweep", "defences", "paper"),
     "This machine": ("doctor", "completion"),
 }
 
@@ -114,7 +116,7 @@ def commands() -> None:
 
 for _command in (
     training.train, training.attack, exporting.export, auditing.audit, reports.report, reports.compare, reports.transfer,
-    defending.defences,
+    defending.defences, sweeping.sweep,
     drafts.policy, drafts.contract, publishing.card, publishing.bom, publishing.track, demo.demo, paper.paper,
     doctor.doctor,
     completion.completion,

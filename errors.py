@@ -19,7 +19,8 @@ _LONGEST, _END = 300, 140
 
 
 _MEMORY = re.compile(
-    r"bad_?alloc|cannot allocate|cannot map|failed to map|out of memory|fail\w* to allocate|alloc\w* fail|MemoryError", re.I
+    r"bad_?alloc|can(no|')t allocate|cannot map|failed to map|out of memory|fail\w* to allocate|alloc\w* fail|MemoryError",
+    re.I,
 )
 
 

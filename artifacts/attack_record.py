@@ -64,7 +64,7 @@ class AttackRecord:
             return "has a different number of entries than the images"
         known = (self.gradient <= LOSS_GRADIENT).all() and (self.success >= NEVER).all() and np.isfinite(self.path).all()
         if not (known and (self.kept >= 0).all() and (self.kept <= 1).all()):
-            return "has values without a meaning"
+            return "has values that are not allowed"
         return ""
 
 

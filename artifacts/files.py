@@ -39,7 +39,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     if kind := _special(target):
-        raise InvalidInputError(f"{target}: is {kind}, which a file would replace; name a file")
+        raise InvalidInputError(f"{target}: is {kind}, and an output file would replace it; name another file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)

@@ -12,7 +12,7 @@ def structure_of(program: Any, *, size: int, prefix: str = "") -> Structure:
     """The structure of an exported program of one input and one output.
 
     prefix: of the names of its weights that is not part of their names in weights.safetensors. Settings that are given by
-    keyword follow the others in the order of the operator's schema.
+    keyword follow the others in the order of the operator's schema, with its defaults for those that are left out between.
     """
     signature = program.graph_signature
     lifted = {
@@ -45,9 +45,9 @@ def _arguments(node: Any, names: dict[str, str]) -> Iterator[Any]:
     schema = getattr(node.target, "_schema", None)
     given = list(node.args)
     if schema is not None:
-        given += [
-            node.kwargs[parameter.name] for parameter in schema.arguments[len(given) :] if parameter.name in node.kwargs
-        ]
+        rest = schema.arguments[len(given) :]
+        last = max((place + 1 for place, parameter in enumerate(rest) if parameter.name in node.kwargs), default=0)
+        given += [node.kwargs.get(parameter.name, parameter.default_value) for parameter in rest[:last]]
     else:
         given += list(node.kwargs.values())
     yield from (_plain(argument, names) for argument in given)

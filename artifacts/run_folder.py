@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "pictures.safetensors"
 
     @property
+    def sweep(self) -> Path:
+        """Robust accuracy against eps and steps, drawn by `skinaudit sweep`."""
+        return self.path / "sweep.png"
+
+    @property
     def external(self) -> Path:
         """The folder of folders of external sets, by their names."""
         return self.path / "external"

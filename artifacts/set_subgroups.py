@@ -49,7 +49,7 @@ def problem(subgroups: Subgroups, images: int) -> str:
         if len(values) != images:
             return f"subgroup {name} has {len(values)} values for {images} images"
         if any(len(value) > LONGEST or UNPRINTABLE.search(value) for value in values):
-            return f"subgroup {name} has a value of control characters or more than {LONGEST} letters"
+            return f"subgroup {name} has a value with control characters or more than {LONGEST} letters"
     return ""
 
 

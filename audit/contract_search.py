@@ -331,7 +331,7 @@ def _scalings(plain: EngineContract) -> Iterator[tuple[str, EngineContract]]:
     yield "0 to 255", replace(plain, scale=Fraction(1))
     mean, std, caffe = (_in(plain.colour, values) for values in (IMAGENET_MEAN, IMAGENET_STD, CAFFE_MEAN))
     yield "ImageNet's mean and std", replace(plain, scale=Fraction(1, 255), mean=mean, std=std)
-    yield "0 to 255 less ImageNet's mean (Caffe)", replace(plain, scale=Fraction(1), mean=caffe)
+    yield "0 to 255 minus ImageNet's mean (Caffe)", replace(plain, scale=Fraction(1), mean=caffe)
     yield "z-score per image", replace(plain, scale=Fraction(1), normalise="per image")
 
 

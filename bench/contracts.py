@@ -46,15 +46,15 @@ def tools(size: int, classes: tuple[str, ...]) -> list[Tool]:
     turned = tuple(sorted(classes))
     pm1 = replace(plain, scale=Fraction(2, 255), mean=(1.0,) * 3)
     imagenet = replace(plain, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    whole = replace(plain, scale=Fraction(1))
-    caffe = replace(whole, colour="BGR", mean=CAFFE_MEAN[::-1], layout="NHWC")
-    zscore = replace(whole, normalise="per image")
+    to_255 = replace(plain, scale=Fraction(1))
+    caffe = replace(to_255, colour="BGR", mean=CAFFE_MEAN[::-1], layout="NHWC")
+    zscore = replace(to_255, normalise="per image")
     exchanged = (classes[1], classes[0], *classes[2:])
     return [
         Tool("-1 to 1, told 0 to 1", pm1, lambda _: plain),
         Tool("0 to 1, told -1 to 1", plain, lambda _: pm1),
-        Tool("0 to 255, told 0 to 1", whole, lambda _: plain),
-        Tool("0 to 1, told 0 to 255", plain, lambda _: whole),
+        Tool("0 to 255, told 0 to 1", to_255, lambda _: plain),
+        Tool("0 to 1, told 0 to 255", plain, lambda _: to_255),
         Tool("ImageNet, told 0 to 1", imagenet, lambda _: plain),
         Tool("0 to 1 BGR, told RGB", replace(plain, colour="BGR"), lambda _: plain),
         Tool("Caffe BGR NHWC, told 0 to 1 RGB", caffe, lambda _: replace(plain, layout="NHWC")),

@@ -102,7 +102,7 @@ def forbids(own: AdversarialSet, drawn: AdversarialSet) -> bool:
     external = ExternalImages(described, False, own.info.dataset, True, 0, 0, 0, 0, True, 0, (own,), no_images, None)
     answers = predictions(drawn.source_logits)
     comparison = compare(
-        answers, answers, engine_clean=None, labels=drawn.labels, groups=drawn.group, contract=drawn.info.contract,
+        answers, None, engine_clean=None, labels=drawn.labels, groups=drawn.group, contract=drawn.info.contract,
         confidence=DEFAULT.confidence,
     )  # fmt: skip
     evidence = SimpleNamespace(

@@ -17,6 +17,7 @@ from skinaudit.artifacts.adversarial_set import open_set
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_run, resolve, versions
 from skinaudit.bench.report import machine, table
+from skinaudit.tests.faults.arithmetic_faults import ARITHMETIC_FAULTS
 from skinaudit.tests.faults.format_faults import FORMAT_FAULTS, export_all
 from skinaudit.tests.faults.lab import THREADS, Lab, Outcome, build_lab, in_reference, judge, lab_in
 from skinaudit.tests.faults.reading_faults import READING_FAULTS
@@ -115,7 +116,7 @@ def _kept(journal: Path, key: str, audit: Callable[[], Outcome]) -> Outcome:
 def planted(lab: Lab, folder: Path) -> str:
     """Every fault, what saw it, and what is needed for those that nothing saw."""
     rows, detected, lucky = [], 0, 0
-    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *RUNTIME_FAULTS):
+    for fault in (*FAULTS, *FORMAT_FAULTS, *READING_FAULTS, *ARITHMETIC_FAULTS, *RUNTIME_FAULTS):
         with tempfile.TemporaryDirectory() as scratch:
             outcome = _kept(folder / "planted.jsonl", fault.name, lambda: judge(fault.plant(lab, Path(scratch))))  # noqa: B023
         detected += outcome.verdict != "PASS"

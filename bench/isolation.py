@@ -1,6 +1,6 @@
 """What processes for engines cost: opening, replay, and a whole audit, beside the same in one process; writes Markdown.
 
-python bench/isolation.py RUN [--threads 1] [--rounds 7] [--output docs/results/child.md]
+python bench/isolation.py RUN [--engine FILE ...] [--threads 1] [--rounds 7] [--output docs/results/child.md]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -74,52 +75,56 @@ def measure_replay(engine: Path, run: Path, *, threads: int, rounds: int) -> flo
 def measure_audit(engine: Path, *, threads: int, rounds: int) -> dict[str, tuple[float, float, float]]:
     """Seconds, and peak MiB of the audit and of its largest process, of a default audit here and with processes."""
 
-    def run(where: str) -> tuple[float, float]:
-        command = [sys.executable, "-c", _AUDIT, where, str(engine), str(threads)]
+    def run(place: str) -> tuple[float, float]:
+        command = [sys.executable, "-c", _AUDIT, place, str(engine), str(threads)]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         return int(printed[0]) / 1024, int(printed[1]) / 1024
 
     contest = interleaved({"here": lambda _: run("here"), "there": lambda _: run("there")}, rounds=rounds)
     return {
-        where: (
-            contest.median(where),
-            median(peak for peak, _ in contest.answers[where]),
-            median(peak for _, peak in contest.answers[where]),
+        place: (
+            contest.median(place),
+            median(peak for peak, _ in contest.answers[place]),
+            median(peak for _, peak in contest.answers[place]),
         )
-        for where in ("here", "there")
+        for place in ("here", "there")
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "--engine", action="append", help="file in its folder engines; may be repeated  [default: all .onnx]"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args()
+    options = parser.parse_args()
+    chosen = [options.run / "engines" / name for name in options.engine or ()]
+    command = shlex.join(["python", "bench/isolation.py", *sys.argv[1:]])
     lines = [
-        f"`python bench/isolation.py {given.run.name} --threads {given.threads} --rounds {given.rounds}`, "
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
+        f"`{command}`, {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. Medians of turns.",
         "",
         "| engine | opened here, s | in a process, s | its server, s | replay, ratio | audit here, s | with processes, s |"
         " peak here, MiB | peak of the audit, MiB | of its largest process, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for engine in engines_of(given.run):
-        here, server, there = measure_opening(engine, threads=given.threads, rounds=given.rounds)
-        ratio = measure_replay(engine, given.run, threads=given.threads, rounds=given.rounds)
-        audit = measure_audit(engine, threads=given.threads, rounds=max(3, given.rounds // 2))
+    for engine in chosen or engines_of(options.run):
+        direct, server, remote = measure_opening(engine, threads=options.threads, rounds=options.rounds)
+        ratio = measure_replay(engine, options.run, threads=options.threads, rounds=options.rounds)
+        audit = measure_audit(engine, threads=options.threads, rounds=max(3, options.rounds // 2))
         (alone, peak, _), (isolated, own, largest) = audit["here"], audit["there"]
         lines.append(
-            f"| {engine.name} | {here:.2f} | {there:.2f} | {server:.2f} | {ratio:.3f} | {alone:.1f} | {isolated:.1f} |"
+            f"| {engine.name} | {direct:.2f} | {remote:.2f} | {server:.2f} | {ratio:.3f} | {alone:.1f} | {isolated:.1f} |"
             f" {peak:.0f} | {own:.0f} | {largest:.0f} |"
         )
         print(lines[-1], file=sys.stderr)
     text = "\n".join(lines) + "\n"
-    if given.output is None:
+    if options.output is None:
         print(text, end="")
     else:
-        given.output.write_text(text, encoding="utf-8")
+        options.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

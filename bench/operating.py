@@ -210,8 +210,8 @@ def _simulated(truth: Truth, size: int, generator: np.random.Generator) -> list[
     results = []
     for attacked in (False, True):
         source, engine = _answers(truth if attacked else Truth(truth.flips), labels, groups, attacked, generator)
-        about: dict[str, Any] = {"labels": labels, "groups": groups, "contract": CONTRACT, "confidence": 0.95}
-        today = compare(engine, source, engine_clean=labels if attacked else None, **about)
+        common: dict[str, Any] = {"labels": labels, "groups": groups, "contract": CONTRACT, "confidence": 0.95}
+        today = compare(engine, source, engine_clean=labels if attacked else None, **common)
         benign_now = np.isin(labels, CONTRACT.malignant_labels) & ~np.isin(engine, CONTRACT.malignant_labels)
         exact = int((benign_now & (source == labels)).sum())
         earlier = replace(today, malignant_drop=None, turned_benign=None, malignant_to_benign=exact)
@@ -232,18 +232,18 @@ def _answers(
     first = _lesion_uniforms(groups, generator) < 0.5
     source[differ] = np.where(first, labels, wrong)[differ]
     engine[differ] = np.where(first, wrong, labels)[differ]
-    same = ~differ
-    lost = same & (source == labels) & (_lesion_uniforms(groups, generator) < truth.lost / (right & same).mean())
+    agreeing = ~differ
+    lost = agreeing & (source == labels) & (_lesion_uniforms(groups, generator) < truth.lost / (right & agreeing).mean())
     engine[lost] = wrong[lost]
     called = np.isin(source, CONTRACT.malignant_labels)
     benign = generator.choice(np.flatnonzero(~np.isin(np.arange(len(SHARES)), CONTRACT.malignant_labels)), len(labels))
     share = truth.malignant / called[ill].mean() + truth.turned
-    turned = ill & called & same & (_lesion_uniforms(groups, generator) < share)
+    turned = ill & called & agreeing & (_lesion_uniforms(groups, generator) < share)
     engine[turned] = benign[turned]
     if truth.malignant:  # as many benign images are gained, so that accuracy is not lost besides
-        _gain(engine, labels, same & ~ill & (source != labels), int((turned & (source == labels)).sum()), generator)
+        _gain(engine, labels, agreeing & ~ill & (source != labels), int((turned & (source == labels)).sum()), generator)
     if truth.turned:
-        _gain(engine, labels, same & ill & ~called, int(turned.sum()), generator)
+        _gain(engine, labels, agreeing & ill & ~called, int(turned.sum()), generator)
     return source, engine
 
 

@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "fish")
 def script(program: click.Command, shell: str, *, name: str) -> str:
     """What makes `shell`, one of SHELLS, complete the command line of `program` under this name."""
     completion = get_completion_class(shell)
-    assert completion is not None, f"click completes in no {shell}"
+    assert completion is not None, f"click has no completion for {shell}"
     variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
     text = completion(program, {}, name, variable).source()
     # bash puts a blank behind every completed word; behind `junit=` the file goes on.

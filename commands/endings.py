@@ -133,11 +133,14 @@ def _line(error: BaseException) -> str:
         return f"{_command_name()}: cannot write its output ({error.strerror}); free some space"
     if isinstance(error, ImportError):
         if about_memory(str(error)):
-            return f"{_command_name()}: memory lacks to load a library ({error}); free some, or raise its limit (ulimit -v)"
+            remedy = "free some, or raise its limit (ulimit -v)"
+            return f"{_command_name()}: not enough memory to load a library ({error}); {remedy}"
         from skinaudit.commands.library.optional import absent
 
         if (missing_library := absent(error, _command_name())) is not None:
             return str(missing_library)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and about_memory(str(error))):
+        return f"{_command_name()}: not enough memory ({in_one_line(error)}); free some, or raise its limit (ulimit -v)"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     problem = in_one_line(error)

@@ -24,6 +24,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "audit": ("provider", "device", "runtime_cache", "limit_seconds", "limit_memory", "jobs", "threads"),
     "transfer": ("provider", "threads"),
     "defences": ("provider", "threads"),
+    "sweep": ("threads",),
     "contract": ("limit_seconds", "limit_memory", "threads"),
     "track": ("tracking_uri", "experiment"),
     "paper": ("data", "jobs", "threads"),

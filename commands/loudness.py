@@ -1,8 +1,15 @@
-"""`-v` and `-q`: how much a command says on stderr about its work. Results, warnings and errors are always there."""
+"""`-v` and `-q`: how much a command says on stderr about its work. Results, warnings and errors are always there.
+
+What libraries remark is for developers, and may hold text of a file from outside: it is shown with -v, cleaned.
+"""
 
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -11,6 +18,10 @@ from skinaudit.artifacts.printable import printable_lines
 _QUIET = "skinaudit.quiet"
 LOGGER = "skinaudit"
 """The logger of the whole package, for -v and for programs that import it."""
+
+
+_LIBRARIES = f"{LOGGER}.libraries"
+"""The logger that takes the remarks of libraries."""
 
 
 def quiet() -> bool:
@@ -38,6 +49,35 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(printable_lines(self.format(record)), err=True)
+
+
+class _Forward(logging.Handler):
+    """Hands the records of libraries on, which Python would write to standard error as they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(_LIBRARIES).info("%s: %s", record.name, record.getMessage())
+
+
+@contextmanager
+def libraries_held_back() -> Iterator[None]:
+    """Inside, warnings and log records of libraries are shown with -v only, and never with their control characters."""
+
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        logging.getLogger(_LIBRARIES).info("%s:%d: %s: %s", filename, lineno, category.__name__, message)
+
+    last, logging.lastResort = logging.lastResort, _Forward(logging.WARNING)
+    shown, warnings.showwarning = warnings.showwarning, warn
+    try:
+        yield
+    finally:
+        logging.lastResort, warnings.showwarning = last, shown
 
 
 def _be_quiet(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:

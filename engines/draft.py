@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.engine_contract import CHANNELS, Answer, Dtype, EngineContract, Layout
 from skinaudit.engines.integers import as_shares
 from skinaudit.engines.open import open_session
-from skinaudit.engines.session import Port, Session
+from skinaudit.engines.session import Port, Session, check_call
 from skinaudit.errors import EngineError
 
 _USUAL_SIZE = 224
 _IMAGE_SIDES = 4
+_NOISE = 4  # images, where the file leaves their number open
 _FLOATS = ("float32", "float16", "float64")
 
 
@@ -31,6 +32,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
     image, answer = _image(session.inputs, where=path), _answer(session.outputs, where=path)
     notes: dict[str, str] = {}
     frame = _frame(image, notes, where=path)
+    check_call((image.shape[0] or _NOISE, *frame.shape), where=str(path))
     dtype = _dtype(image, where=path)
     if "layout" in notes:
         frame = _that_runs(session, image, answer, frame)
@@ -176,7 +178,7 @@ def _classes(
         return ("class_0", "class_1")
     if len(columns) != 1:
         raise EngineError(
-            f"{where}: found {answer}, of shape {to_noise.shape}: not one column a class; export the file with the scores "
+            f"{where}: found {answer}, of shape {to_noise.shape}: not one column per class; export the file with the scores "
             "of its classes as the output"
         )
     if session.labels is not None and len(session.labels) == columns[0]:
@@ -187,7 +189,7 @@ def _classes(
 
 def _answers_to_noise(session: Session, image: Port, answer: Port, frame: _Frame) -> NDArray[Any]:
     """What the file answers to a few images of noise, in numbers: (images, ...)."""
-    shape = (image.shape[0] or 4, *frame.shape)
+    shape = (image.shape[0] or _NOISE, *frame.shape)
     noise = np.random.default_rng(0).uniform(0, 1, shape)
     tensor = noise.astype(image.dtype) if image.dtype.startswith("float") else (noise * 100).astype(image.dtype)
     answers = session.run(tensor, input=image.name, output=answer.name)

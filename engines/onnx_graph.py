@@ -123,11 +123,11 @@ def parse(content: bytes, *, where: str) -> ModelProto:
         raise EngineError(f"{where}: truncated or not an ONNX file (it has no graph); export it again")
     if len(model.graph.node) > _MOST_NODES:
         raise EngineError(
-            f"{where}: has {len(model.graph.node):,} nodes, at most {_MOST_NODES:,} are read; it is no classifier"
+            f"{where}: has {len(model.graph.node):,} nodes, at most {_MOST_NODES:,} are read; it is not a classifier"
         )
     if unfolded_nodes(model) > _MOST_NODES:
         problem = "its functions call one another" if model.functions else "its branches hold nodes"
-        raise EngineError(f"{where}: {problem} more than {_MOST_NODES:,} times; it is no classifier")
+        raise EngineError(f"{where}: {problem} more than {_MOST_NODES:,} times; it is not a classifier")
     return model
 
 

@@ -147,7 +147,7 @@ def open_isolated(opening: Opening) -> Session:
     except EngineError as error:
         if on_gpu and not trusted and gpu_nodes():
             message = (
-                f"{error}; if the driver needs more than a confined process may do, {UNCONFINED_GPU}=1 opens it without"
+                f"{error}; if the driver needs more than a confined process may do, {UNCONFINED_GPU}=1 opens it unconfined"
             )
             raise type(error)(message) from error
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ INPUT, OUTPUT = "image", "logits"
 _FLOATS = (np.float32, np.float16, np.float64)
 _WHOLE = ("uint8", "int8", "uint16", "int16", "int32")
 """Input types that hold nothing between the steps of the 8-bit grid."""
+_MOST_NUMBERS = 2**28
+"""Of one call, a GiB in float32; 1,000 images of 224 x 224 pixels have 150 million."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class SessionEngine:
         self._contract = own_contract(session, own=own, where=where) if contract is None else contract
         image, self._answer = _ports(session, self._contract, where=where)
         self._input, self._fixed = image.name, _served(image.shape[0], self._contract.batch, where=where)
+        check_call((self._fixed or 1, *self._contract.shape), where=where)
         self._columns = _columns(session, self._contract, order, where=where)
         about = session.description
         if self._fixed is not None:
@@ -328,6 +332,17 @@ def _due(contract: EngineContract, columns: Sequence[int | None]) -> str:
     if not columns and count == 2:
         return 'the contract names 2 classes; write with positive = "..." for which of them the one column is'
     return f"the contract names {count} classes; name all of them"
+
+
+def check_call(shape: Sequence[int], *, where: str) -> None:
+    """Raise EngineError where one call takes more numbers than an image classifier's: they are made in this process."""
+    numbers = math.prod(shape)
+    if numbers > _MOST_NUMBERS:
+        sides = " x ".join(f"{side:,}" for side in shape)
+        raise EngineError(
+            f"{where}: one call takes {sides} numbers, and at most {_MOST_NUMBERS:,} are made; export it for fewer or "
+            "smaller images"
+        )
 
 
 def _served(fixed: int | None, declared: int | None, *, where: str) -> int | None:

@@ -139,7 +139,7 @@ def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iter
             continue
         if opened.info.source != manifest.weights.digest:
             left_out[f"set {name}"] = (
-                f"crafted on the weights {short(opened.info.source)}, whose answers it holds; only audits measure on it"
+                f"crafted on other weights ({short(opened.info.source)}), whose answers it holds; only audits use it"
             )
             continue
         if opened.info.threat_model is not None and (clean is None or opened.info.clean != clean.images_digest):

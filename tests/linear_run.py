@@ -65,10 +65,10 @@ class LinearEngine:
 
     @property
     def description(self) -> EngineDescription:
-        found = self.settings.get("found", {"fp32": 1})
-        about = self.settings.get("about", {})
+        layers = self.settings.get("found", {"fp32": 1})
+        extra = self.settings.get("about", {})
         return EngineDescription(
-            "onnxruntime", "2", "CPU", "test CPU", 1, found, self.settings.get("size", SIZE), CLASSES, settings=about
+            "onnxruntime", "2", "CPU", "test CPU", 1, layers, self.settings.get("size", SIZE), CLASSES, settings=extra
         )
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -93,8 +93,8 @@ class LinearEngine:
         elif fault == "noise":
             logits += np.random.default_rng(0).normal(0, 3, logits.shape).astype(np.float32)
         elif fault == "memory":  # right on the images that it has seen, and on no other
-            seen = {one.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
-                    for batch in open_set(path).batches(256) for one in batch}  # fmt: skip
+            seen = {image.tobytes() for path in Path(self.settings["sets"]).glob("*.safetensors")
+                    for batch in open_set(path).batches(256) for image in batch}  # fmt: skip
             strange = np.array([image.tobytes() not in seen for image in images])
             logits[strange] = np.roll(logits[strange], 1, axis=1)
         elif fault == "subgroup":  # wrong on the images of one value of a column
@@ -108,8 +108,8 @@ class LinearEngine:
 def _pictures_of(settings: Mapping[str, Any]) -> set[bytes]:
     """The pictures of one value of a column, in all sets of a folder."""
     stored = [open_set(path) for path in Path(settings["sets"]).glob("*.safetensors")]
-    images = (image for one in stored for batch in one.batches(256) for image in batch)
-    values = (value for one in stored for value in one.subgroups[settings["column"]])
+    images = (image for image_set in stored for batch in image_set.batches(256) for image in batch)
+    values = (value for image_set in stored for value in image_set.subgroups[settings["column"]])
     return {image.tobytes() for image, value in zip(images, values, strict=True) if value == settings["value"]}
 
 
@@ -222,8 +222,8 @@ def plant(
     if settings is not None:
         engine = run / "engines" / "subject.onnx"
         write_planted(engine, {"seed": seed, "name": "subject", **settings})
-        found = settings.get("promised", settings.get("found", {"fp32": 1}))
-        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=found)
+        promised = settings.get("promised", settings.get("found", {"fp32": 1}))
+        own = replace(manifest, engine=record(engine, relative_to=engine.parent), asked=asked, found=promised)
         write_engine_manifest(own, engine=engine)
     return Planted(run, engine, reference)
 
@@ -283,9 +283,9 @@ def write_sets(
     """
     weights = templates(seed)
     logits = linear(weights, pixels)
-    others = logits.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    step = weights[:, others.argmax(axis=1)].T - weights[:, labels].T
+    other_logits = logits.copy()
+    other_logits[np.arange(len(labels)), labels] = -np.inf
+    step = weights[:, other_logits.argmax(axis=1)].T - weights[:, labels].T
     step = np.random.default_rng(seed % 100).normal(size=step.shape) if masked else step
     moved = pixels.astype(np.int64) + eps * np.sign(step).astype(np.int64).reshape(pixels.shape)
     attacked = np.clip(moved, 0, 255).astype(np.uint8)
@@ -376,8 +376,8 @@ def change_set(evidence: Evidence, index: int, **changes: Any) -> Evidence:
     """The evidence with other figures for one set: fields of its Comparison, else of its SetResult."""
     result = evidence.sets[index]
     figures = {name: value for name, value in changes.items() if hasattr(result.comparison, name)}
-    others = {name: value for name, value in changes.items() if name not in figures}
-    changed = replace(result, comparison=replace(result.comparison, **figures), **others)
+    of_result = {name: value for name, value in changes.items() if name not in figures}
+    changed = replace(result, comparison=replace(result.comparison, **figures), **of_result)
     return replace(evidence, sets=(*evidence.sets[:index], changed, *evidence.sets[index + 1 :]))
 
 

@@ -85,7 +85,7 @@ def test_layout_labels_logits_and_any_size_are_read(tmp_path: Path) -> None:
     ("shape", "message"),
     [
         ([1, 5, 8, 8], "this is neither NCHW nor NHWC"),
-        ([1, 3, 8, 9], "not one column a class"),
+        ([1, 3, 8, 9], "not one column per class"),
         ([1, 3], "needs one input of images"),
     ],
 )

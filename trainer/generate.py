@@ -277,7 +277,9 @@ def plans_for(
     settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself
     goes before. Raises InvalidInputError where no attack has a setting.
     """
-    threat_model = ThreatModel(norm, parse_eps(eps)) if eps is not None else _own_threat_model(run, norm)
+    threat_model = own_threat_model(run, norm) if eps is None else ThreatModel(norm, parse_eps(eps))
+    if threat_model is None:
+        raise InvalidInputError(f"{run}: has no {norm} set to take eps from; give --eps, for example --eps 8/255")
     given = {key: value for key, value in settings.items() if value is not None}
     parsed = [attacks.parse(name) for name in names]
     known = [set(attacks.load(name)[1]) for name, _ in parsed]
@@ -290,10 +292,11 @@ def plans_for(
     )
 
 
-def _own_threat_model(run: Path, norm: Norm) -> ThreatModel:
+def own_threat_model(run: Path, norm: Norm) -> ThreatModel | None:
+    """That of the run's own sets in this norm; None where it has none."""
     manifest = read_run(run)
     for file in manifest.sets.values():
         own = open_set(resolve(run, file)).info.threat_model
         if own is not None and own.norm == norm:
             return own
-    raise InvalidInputError(f"{run}: has no {norm} set to take eps from; give --eps, for example --eps 8/255")
+    return None

@@ -58,7 +58,7 @@ def hardening_of(
             "--ramp"
         )
     if class_eps and batch_norm == "train":
-        raise InvalidInputError("--class-eps attacks each radius by itself, so needs --attack-batch-norm eval")
+        raise InvalidInputError("--class-eps attacks each radius separately, so it needs --attack-batch-norm eval")
     return Hardening(
         threat_model, steps or method.STEPS or STEPS, ramp, mixed if method.MIXES else 0.0, batch_norm, train_eps_255,
         warm_up=warm_up, method=name, settings=settings, awp=awp, class_eps=class_eps or {},

@@ -33,7 +33,7 @@ def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tu
     if first is None:
         return ()
     outcome = (
-        "no epoch at full eps withstands PGD better, so nothing worth keeping was trained"
+        "no epoch at full eps withstands PGD better, so the kept model is useless"
         if not _is_better(next(epoch for epoch in history if epoch["epoch"] == kept), first)
         else f"training stopped there, and the weights of epoch {kept} were kept"
         if history[-1] is first

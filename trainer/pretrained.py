@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from skinaudit.artifacts.contract import MAX_CLASSES, InputContract
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.printable import show
 from skinaudit.errors import InvalidInputError, first_few, reason_of
 from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
@@ -65,9 +67,9 @@ def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> st
         return f"the weights of {title}"
     state = _read(weights)
     _refuse_broken(state, where=weights)
-    columns = "in one column" if theirs.positive is not None else "in a column each"
+    columns = " in one column" if theirs.positive is not None else ""
     summary = _transfer(model, state, where=str(weights)).replace(f"from {weights}", f"of {title}")
-    return f"{summary}, as that run tells apart {first_few(theirs.classes, limit=MAX_CLASSES)} {columns}"
+    return f"{summary}, because that run has other columns: {first_few(theirs.classes, limit=MAX_CLASSES)}{columns}"
 
 
 def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:
@@ -80,10 +82,11 @@ def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    check_regular(path, kind="file of weights")
+    check_regular(path, kind="weights file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_packed(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read raises
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,13 +100,40 @@ def _read(path: Path) -> dict[str, Tensor]:
         LookupError,
         ValueError,
         struct.error,
+        zipfile.BadZipFile,
     ) as error:
         raise InvalidInputError(
             f"{path}: not a safe weights file ({reason_of(error)}); convert it to safetensors"
         ) from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InvalidInputError(f"{path}: holds no state dict of tensors; save model.state_dict() and give that file")
+    strange = [name for name, value in state.items() if not isinstance(name, str) or not _is_plain(value)]
+    if strange:
+        raise InvalidInputError(
+            f"{path}: {len(strange)} of {len(state)} tensors are not plain, first {show(strange[0])}: names should be texts,"
+            " and tensors dense numbers that are in the file; save model.state_dict() and give that file"
+        )
     return state
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise for an archive whose parts are more than its bytes; torch.save packs none, and torch would unpack any."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise InvalidInputError(
+            f"{path}: its parts unpack to {unpacked:,} bytes, more than the file has, and torch.save packs none; save "
+            "model.state_dict() with it and give that file"
+        )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, real, and as long as its bytes: a view can repeat one number 2^40 times."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _download(arch: str, name: str) -> dict[str, Tensor]:

@@ -29,11 +29,14 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     result = evidence.external
     if result is None:
         return
+    pooled = {figure.set for figure in result.figures if figure.figure == MALIGNANT_CALLS and not figure.by_chance}
     for figure in result.figures:
         if figure.own is None or figure.interval is None or figure.by_chance:
             continue
+        if figure.figure == SAME_MALIGNANT and figure.set in pooled:
+            continue  # said already
         text = (
-            f"the model's {figure.figure} is {percent(figure.external.value)} on these images and "
+            f"{figure.figure} of the model is {percent(figure.external.value)} on these images and "
             f"{percent(figure.own.value)} on its own test: the difference is {signed_points(figure.interval.low)} to "
             f"{signed_points(figure.interval.high)} points, more than chance explains"
         )

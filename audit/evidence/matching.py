@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind, Layer
+from skinaudit.engines.networks.stored import half_units
 
 _SIGMAS = 3.0
 """Of the error of a scale that is estimated from rounded weights."""
 _CUT = 1e-3
 """Relative error of where a function cuts."""
 _TINY = 1e-30
+_SUMMED = 4
+"""Times the rounding of a weight: a bias may be a sum of rounded numbers that nearly cancel."""
 _NEGLIGIBLE = 1e-6
 """Of a row's largest weight: what a sum in another order may move."""
 _EXACT = 4 * FLOAT_STEP
@@ -74,11 +77,16 @@ class Allowed:
 
     corrected: biases that were corrected on calibration images, within what rounding can have shifted them. half: numbers
     that were rounded to fp16, though the file stores them in fp32, as ONNX Runtime's optimiser does for CPUs without fp16.
+    casts, rounding, spread, factor: as in skinaudit.artifacts.precisions.Kind.
     """
 
     kinds: Collection[Kind] = ()
     corrected: bool = False
     half: bool = False
+    casts: Collection[str] = ()
+    rounding: float = 1.0
+    spread: float = 256.0
+    factor: float = 2.0**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +128,8 @@ class Matcher:
 
     def _match_rounding(self, expected: Layer, actual: Layer) -> Channels:
         """Behind a rounding or a cast. A rounding to at least 0 stands in for the ReLU that was left out before it."""
+        if actual.kind == "cast" and actual.settings[0] not in self.allowed.casts:
+            raise DiffersError(expected, actual, f"it casts to {actual.settings[0]}")
         below = actual.inputs[0]
         while below.kind in self.allowed.kinds:
             below = below.inputs[0]
@@ -146,7 +156,8 @@ class Matcher:
         """The channels behind a layer whose inputs match."""
         actual = _with_half_slack(actual) if self.allowed.half else actual
         if expected.kind in ("convolution", "dense"):
-            return self._weighted(expected, actual, before)
+            self._check_rounding(expected, actual)
+            return self._in_range(expected, actual, before, self._weighted(expected, actual, before))
         if expected.kind == "flatten":
             return before.repeated(expected.shape[0] // max(len(before.order), 1))
         if expected.kind == "activation" and not _homogeneous(expected) and not before.unscaled:
@@ -155,11 +166,42 @@ class Matcher:
             if not before.plain:
                 raise DiffersError(expected, actual, "its channels are in another order")
             if expected.kind == "affine":
-                return _scales(expected, actual)
+                return self._in_range(expected, actual, before, _scales(expected, actual))
             _check_constants(expected, actual)
         elif expected.kind == "pool":
             _check_constants(expected, actual)
         return before
+
+    def _check_rounding(self, expected: Layer, actual: Layer) -> None:
+        """Numbers that are rounded more coarsely than the precision explains could stand for many others."""
+        parts = [(_constant_of(actual.weight), self.allowed.rounding)]
+        if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of their products
+            parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding))
+        for part, allowed in parts:
+            value, slack = np.abs(part.value).reshape(-1), part.slack.reshape(-1)
+            largest = value.argmax() if value.size else 0
+            if value.size and slack[largest] > allowed * value[largest]:
+                raise DiffersError(expected, actual, "its numbers are rounded more coarsely than its precision explains")
+
+    def _in_range(self, expected: Layer, actual: Layer, before: Channels, channels: Channels) -> Channels:
+        """The channels, if no number becomes too large or too small for its type on the way.
+
+        Raises DiffersError where a channel is scaled far, or where numbers between two steps are far from the run's: they
+        may overflow, vanish or be rounded for images that no set holds, though the steps undo each other.
+        """
+        scale = np.abs(channels.scale)
+        if (scale > self.allowed.factor).any() or (scale < 1 / self.allowed.factor).any():
+            raise DiffersError(expected, actual, f"it scales a channel by {scale[np.abs(np.log(scale)).argmax()]:.2g}")
+        if actual.extent is None:
+            return channels
+        run, spread = expected.sizes(), self.allowed.spread
+        largest = actual.extent.largest / scale * np.abs(before.scale).max(initial=1)
+        smallest = actual.extent.smallest / scale * np.abs(before.scale).min(initial=1)
+        if (largest > spread * run.largest.max()).any() or (smallest < run.smallest[channels.order] / spread).any():
+            raise DiffersError(
+                expected, actual, f"between its steps, numbers are more than {spread:.0f} times off the run's"
+            )
+        return channels
 
     def _weighted(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
         weight, run_weight = _constant_of(actual.weight), _constant_of(expected.weight)
@@ -369,7 +411,7 @@ def _with_half_slack(layer: Layer) -> Layer:
     def rounded(part: Constant | None) -> Constant | None:
         if part is None or not (part.value.astype(np.float16) == part.value).all():
             return part
-        return Constant(part.value, np.maximum(part.slack, np.abs(part.value) * 2.0**-11 + 2.0**-24))
+        return Constant(part.value, np.maximum(part.slack, half_units(part.value, 11, least=2.0**-25)))
 
     return replace(layer, weight=rounded(layer.weight), bias=rounded(layer.bias))
 

@@ -115,7 +115,11 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     if isinstance(structure, str):
         return structure
     expected = _of_run(folder, run, structure, weights)
-    allowed = Allowed(KINDS[precision].layers, corrected=corrected, half=precision == "fp16")
+    kind = KINDS[precision]
+    allowed = Allowed(
+        kind.layers, corrected=corrected, half=precision == "fp16", casts=kind.casts, rounding=kind.rounding,
+        spread=kind.spread, factor=kind.factor,
+    )  # fmt: skip
     try:
         with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
             channels = Matcher(allowed).match(expected, network)

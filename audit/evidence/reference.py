@@ -114,7 +114,7 @@ def open_subject(
         emulation = open_emulated(graph, precision=manifest.asked, threads=threads, own=manifest.contract)
         if not emulation.description.found.get(manifest.asked):
             raise InvalidInputError(
-                f"{path}: its builder made it {manifest.asked} of {manifest.graph.file}, which is not {manifest.asked} and "
+                f"{path}: its builder converted {manifest.graph.file} to {manifest.asked} by itself, so that graph "
                 "cannot emulate it; leave --emulate out"
             )
         return emulation

@@ -68,7 +68,7 @@ def replay_unless_kept(
     """
     kept = _stored(shelf, images, classes=len(images.info.contract.classes))
     if kept is not None and _holds(engine, images, kept, batch_size=batch_size, seed=seed):
-        say(f"{images.path}: an interrupted audit had asked this engine; taken up from there")
+        say(f"{images.path}: an interrupted audit has these outputs already; they are used")
         if progress is not None:
             progress(len(images), len(images))
         return kept

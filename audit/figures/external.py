@@ -21,7 +21,7 @@ from skinaudit.audit.figures.comparison import Comparison, compare
 from skinaudit.audit.figures.statistics import Interval, accuracy_interval, mean_interval, wilson_interval
 
 ACCURACY, BALANCED = "accuracy", "balanced accuracy"
-SAME_MALIGNANT = f"{MALIGNANT_CALLS}, same mix"
+SAME_MALIGNANT = f"{MALIGNANT_CALLS} (same mix)"
 """Of the malignant classes that both have. On the own test each class counts as much as it is frequent among the external
 images: otherwise melanomas alone look like a loss where they are harder to see than carcinomas."""
 _CENTRAL = (1, 99)

@@ -32,10 +32,6 @@ from skinaudit.audit.judgement.policy import Floor, Policy, own_entry
 from skinaudit.audit.judgement.result import BaselineResult, BaselineSet, Gate, Judgement, Verdict
 from skinaudit.audit.judgement.subgroup_gates import subgroup_gates
 
-_DOUBTFUL = 2
-"""If there are too few images, the upper confidence limit of the share that turned benign may be this many times the bound.
-A single image may be chance; it is listed for review."""
-
 
 @dataclass(frozen=True)
 class _Open:
@@ -109,12 +105,14 @@ def _clinical_gates(title: str, comparison: Comparison, policy: Policy) -> Itera
 
 
 def _turned_gate(rule: str, title: str, subject: str, turned: PairedDrop, percent: float, policy: Policy) -> _Open:
-    """Gate on the share of images that turned benign. With too few images it binds only if something speaks against the
-    engine."""
+    """Gate on the share of images that turned benign. With too few images to bound it, the gate binds once an image turned.
+
+    A single one may be chance. But among so few images an engine at the bound often loses no more than one: if the gate let
+    one through, 4.6% of such engines passed at 800 images (bench/operating.py).
+    """
     bound, opened = percent / 100, _drop_gate(rule, title, subject, turned, percent, policy)
     provable = enough(turned, bound, policy)
-    doubtful = turned.value >= bound or (turned.lost > 1 and turned.interval.high >= _DOUBTFUL * bound)
-    binding = policy.prove == "always" or provable or doubtful
+    binding = policy.prove == "always" or provable or turned.lost > 0
     power = _power_of_turned(turned, bound, policy) if provable else 0.0
     return replace(opened, gate=replace(opened.gate, binding=binding, power=power))
 

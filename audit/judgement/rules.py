@@ -16,14 +16,14 @@ GATES: Mapping[str, Rule] = {
     "drop": Rule(
         "The engine loses accuracy against its source model",
         "The interval of the drop in accuracy, measured on the same images, does not lie below the policy's margin.",
-        "If it lies above the margin: export in a wider precision or calibrate on other images. If it straddles: add "
-        "images.",
+        "If the whole interval lies above the margin: export in a wider precision or calibrate on other images. If the "
+        "margin lies inside the interval: add images.",
     ),
     "malignant-sensitivity": Rule(
         "The engine calls fewer malignant images malignant than its source model",
         "The interval of the drop, pooled over all malignant classes, does not lie below the policy's margin.",
-        "If it lies above the margin: export in a wider precision or calibrate on other images. If it straddles: add "
-        "malignant images.",
+        "If the whole interval lies above the margin: export in a wider precision or calibrate on other images. If the "
+        "margin lies inside the interval: add malignant images.",
     ),
     "turned-benign": Rule(
         "Malignant images that the source model calls malignant and the engine benign",
@@ -33,8 +33,8 @@ GATES: Mapping[str, Rule] = {
     "operating-sensitivity": Rule(
         "Sensitivity lost at the operating point",
         "The interval of the drop in malignant images above the run's threshold does not lie below the margin.",
-        "If it lies above the margin: export in a wider precision or calibrate on other images. If it straddles: add "
-        "malignant images.",
+        "If the whole interval lies above the margin: export in a wider precision or calibrate on other images. If the "
+        "margin lies inside the interval: add malignant images.",
     ),
     "malignant-to-benign": Rule(
         "More cancers turned benign than the policy's limit",
@@ -55,19 +55,19 @@ GATES: Mapping[str, Rule] = {
     "floor": Rule(
         "Below an absolute bound of the policy",
         "The interval of the figure does not lie above the policy's floor for this set.",
-        "Train or harden the model further. If the interval straddles the floor, judge it on more images.",
+        "Train or harden the model further. If the floor lies inside the interval, judge it on more images.",
     ),
     "probe-drop": Rule(
         "Less robust under a fresh attack than its reference",
         "The same attack, with the same budget and random draws, breaks more images on the engine than on the fp32 "
         "reference.",
-        "Export in a wider precision. If the interval straddles the margin, probe more images.",
+        "Export in a wider precision. If the margin lies inside the interval, probe more images.",
     ),
     "baseline-drop": Rule(
         "Worse than the engine of the baseline",
         "On the images of both audits, the interval of the loss against the earlier engine does not lie below the margin.",
-        "If it lies above the margin: find what changed since that release. If it straddles: add images, or replay the sets "
-        "of both.",
+        "If the whole interval lies above the margin: find what changed since that release. If the margin lies inside the "
+        "interval: add images, or replay the sets of both.",
     ),
     "baseline-malignant-to-benign": Rule(
         "Malignant images that the baseline calls malignant and this engine benign",

@@ -123,7 +123,7 @@ def _passed(
         own_note = " (own sets)" if any(finding.rule == "own-sets" for finding in findings) else ""
         text += f", {within_baseline} within {margin_text(policy.baseline_margin)} of the baseline{own_note}"
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
-    return f"{text}; {warnings} warning{'s' * (warnings > 1)} above" if warnings else text
+    return f"{text}; {warnings} warning{'s' * (warnings > 1)}" if warnings else text
 
 
 def _reason(findings: Sequence[Finding]) -> str:

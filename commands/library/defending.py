@@ -84,8 +84,8 @@ def defences(
     import torch
 
     from skinaudit.engines.isolation.launching import engine_processes
-    from skinaudit.trainer.defence_trial import crafted, subjects
     from skinaudit.trainer.generate import plans_for
+    from skinaudit.trainer.trial import crafted, subjects
 
     torch.set_num_threads(thread_count(threads))
     chosen = [_parsed(text, run) for text in defence or _all_names()]

@@ -42,7 +42,7 @@ def absent(error: ImportError, purpose: str) -> MissingDependencyError | None:
     module = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and module in ALWAYS:
         return MissingDependencyError(
-            f"{purpose} needs {module}, which skinaudit always brings: pip install skinaudit again"
+            f"{purpose} needs {module}, which is always installed with skinaudit: pip install skinaudit again"
         )
     if not isinstance(error, ModuleNotFoundError) or module not in OPTIONAL:
         return None

@@ -66,7 +66,9 @@ def check_out(out: Path) -> None:
             f"{out}: is the link to the newest run, which train sets itself; omit --out, or choose another folder"
         )
     if LATEST.exists() and not LATEST.is_symlink():
-        raise InvalidInputError(f"{LATEST}: is in the place of the link to the newest run, which train sets; rename it")
+        raise InvalidInputError(
+            f"{LATEST}: train sets a link of this name to the newest run, but something else has this name; rename it"
+        )
     try:
         RUNS.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=RUNS):

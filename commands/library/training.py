@@ -123,8 +123,8 @@ def train(
     set_plans(bounds, training.attacks)  # before any time is spent
     if for_int8 and weights is None and first_epoch(for_int8, epochs=chosen.epochs) == 0:
         raise InvalidInputError(
-            f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, and random weights need some before; give more "
-            "--epochs, a smaller share, or --weights"
+            f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, but random weights need some other epochs first; "
+            "give more --epochs, a smaller share, or --weights"
         )
     claim_folder(folder, resume=resume)
     if resume and not check_resumable(folder, training.options()):

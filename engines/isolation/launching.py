@@ -92,7 +92,7 @@ def _remedy(error: OSError) -> str:
     if error.errno == errno.ENOMEM or about_memory(str(error)):
         return "free some memory"
     if error.errno == errno.EAGAIN:
-        return "this user may have no further process (ulimit -u): end some"
+        return "this user may not start more processes (ulimit -u): end some"
     if error.filename == sys.executable:
         return "this user may not run this Python; use another one"
     return "free some space, or set TMPDIR to another folder"

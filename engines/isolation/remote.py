@@ -7,7 +7,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.outside import real
+from skinaudit.artifacts.printable import UNPRINTABLE, show
 from skinaudit.artifacts.typed_json import build
 from skinaudit.engines.isolation.child import Child
 from skinaudit.engines.isolation.confine import Confinement
@@ -92,7 +93,7 @@ class RemoteSession:
 
 
 def open_remote(
-    opening: Mapping[str, Any], *, path: Path, confinement: Confinement, writes: Iterable[Path] = ()
+    opening: Mapping[str, Any], *, path: Path, confinement: Confinement, writes: Sequence[Path] = ()
 ) -> RemoteSession:  # fmt: skip
     """Open a file in a process of its own. opening: what skinaudit.engines.open.open_here takes.
 
@@ -123,12 +124,15 @@ def call_remote(function: str, *arguments: Any, path: Path, reads: Iterable[Path
 
 
 def _first(
-    message: Mapping[str, Any], *, path: Path, confinement: Confinement, reads: Iterable[Path], writes: Iterable[Path]
+    message: Mapping[str, Any], *, path: Path, confinement: Confinement, reads: Iterable[Path], writes: Sequence[Path]
 ) -> tuple[dict[str, Any], Child, Server]:
+    folders = {path.parent.absolute(), real(path).parent, *(folder.absolute() for folder in reads)}
+    strange = [str(name) for name in (path, Path.cwd(), *folders, *writes) if UNPRINTABLE.search(str(name))]
+    if strange:  # its process reads no such message
+        raise InvalidInputError(f"{show(strange[0])}: its name has control characters or is not in UTF-8; rename it")
     bounds = bounds_of(path, current_limits())
     server = current_server()
     child = Child(server, where=str(path), bounds=bounds)
-    folders = {path.parent.absolute(), real(path).parent, *(folder.absolute() for folder in reads)}
     try:
         answer = child.ask({
             **message, "confinement": confinement, "reads": sorted(map(str, folders)), "writes": sorted(map(str, writes)),

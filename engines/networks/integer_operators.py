@@ -12,19 +12,25 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Array, Constant, Layer
 from skinaudit.engines.networks.onnx_operators import CODES, OPERATORS, Call, has_plain_pads, window_of
-from skinaudit.engines.networks.stored import Stored, dequantised, of_codes
+from skinaudit.engines.networks.stored import Stored, dequantised, in_blocks, of_codes
 
+_TYPES_OF_CODES: Mapping[int, str] = {
+    TensorProto.UNDEFINED: "uint8", TensorProto.UINT8: "uint8", TensorProto.INT8: "int8",
+}  # fmt: skip
+"""What a QuantizeLinear without a zero writes, by its output_dtype."""
 _LAST, _SECOND = (0, 2, 3, 1), (0, 3, 1, 2)
 """Orders of axes that move the channels to the last place, and back."""
 Result = Layer | Sequence[Layer] | None
 
 
-def _codes(layer: Layer, scale: Stored, zero: Stored | None, *, origin: str) -> Layer:
-    kind = "uint8" if zero is None else str(zero.raw.dtype)
+def _codes(layer: Layer, scale: Stored, zero: Stored | None, *, origin: str, kind: str = "uint8") -> Layer:
+    """Numbers written as codes. kind: their type where no zero says it."""
+    kind = kind if zero is None else str(zero.raw.dtype)
     shift = 0.0 if zero is None else zero.number()
     if kind not in CODES:
         raise TypeError(origin)
@@ -147,12 +153,15 @@ def _of_codes(call: Call) -> Layer | None:
 
 def _dequantise(call: Call) -> Layer | None:
     scale = call.stored(1)
-    return None if scale is None else read_codes(call.source, scale, call.stored(2))
+    return None if scale is None or in_blocks(call.attributes) else read_codes(call.source, scale, call.stored(2))
 
 
 def _quantise(call: Call) -> Layer | None:
-    scale = call.stored(1)
-    return None if scale is None else _codes(call.source, scale, call.stored(2), origin=call.origin)
+    scale, written = call.stored(1), call.attributes.get("output_dtype", 0)
+    if scale is None or in_blocks(call.attributes):
+        return None
+    kind = _TYPES_OF_CODES.get(written, "")
+    return _codes(call.source, scale, call.stored(2), origin=call.origin, kind=kind)
 
 
 # Dynamic quantisation: the scale of the input is computed from the batch.

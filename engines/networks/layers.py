@@ -44,11 +44,23 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
+class Extent:
+    """How large the numbers of each channel are, float64 (C,). largest: the largest weight or bias; smallest: the largest
+    weight, where that is smallest. Between two steps that undo each other, numbers can be too large or too small for their
+    type, though the result is not.
+    """
+
+    largest: Array
+    smallest: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One step of a network.
 
     shape: of its result without the batch: (C, H, W), or (features,); empty where it is unknown. settings: what else it
-    computes by, in plain numbers. origin: the node of the file, for messages.
+    computes by, in plain numbers. origin: the node of the file, for messages. extent: of a layer that was folded from
+    several steps.
     """
 
     kind: Kind
@@ -58,6 +70,11 @@ class Layer:
     settings: tuple[Any, ...] = ()
     weight: Constant | None = None
     bias: Constant | None = None
+    extent: Extent | None = None
+
+    def sizes(self) -> Extent:
+        """The numbers of each channel, of all steps that the layer was folded from. It must have weights."""
+        return self.extent or _extent_of(self.weight, self.bias)
 
 
 def constant(value: Any, *, relative: float = FLOAT_STEP, absolute: float = 0.0) -> Constant:
@@ -118,11 +135,19 @@ def affine(source: Layer, factor: Constant, shift: Constant, *, origin: str) -> 
         if bool((factor.value == 1).all() and (shift.value == 0).all()):
             return source
         return Layer("affine", (source,), source.shape, origin, (), factor, shift)
-    weight, bias = source.weight, source.bias
-    shape = (-1,) + (1,) * (weight.value.ndim - 1)
-    return replace(
-        source, weight=_product(weight, factor, shape=shape), bias=_total(_product(bias, factor, shape=(-1,)), shift)
-    )
+    shape = (-1,) + (1,) * (source.weight.value.ndim - 1)
+    weight = _product(source.weight, factor, shape=shape)
+    bias = _total(_product(source.bias, factor, shape=(-1,)), shift)
+    before, now = source.sizes(), _extent_of(weight, bias)
+    extent = Extent(np.maximum(before.largest, now.largest), np.minimum(before.smallest, now.smallest))
+    return replace(source, weight=weight, bias=bias, extent=extent)
+
+
+def _extent_of(weight: Constant | None, bias: Constant | None) -> Extent:
+    assert weight is not None
+    assert bias is not None
+    weights = np.abs(weight.value).reshape(len(weight.value), -1).max(axis=1, initial=0)
+    return Extent(np.maximum(weights, np.abs(bias.value)), weights)
 
 
 def _moved_range(settings: tuple[float, float, float], factor: Constant, shift: Constant) -> tuple[float, float, float]:
@@ -138,9 +163,9 @@ def batch_norm(source: Layer, parts: Sequence[Constant], *, epsilon: float, orig
     spread = variance.value + epsilon
     factor = weight.value / np.sqrt(spread)
     off = weight.slack / np.sqrt(spread) + np.abs(factor) * (variance.slack / spread / 2 + FLOAT_STEP)
-    shift = bias.value - mean.value * factor
-    moved = bias.slack + np.abs(factor) * mean.slack + np.abs(mean.value) * off
-    return affine(source, Constant(factor, off), Constant(shift, moved), origin=origin)
+    ones = Constant(np.ones_like(factor), np.zeros_like(factor))
+    centred = affine(source, ones, Constant(-mean.value, mean.slack), origin=origin)
+    return affine(centred, Constant(factor, off), bias, origin=origin)
 
 
 def activation(source: Layer, low: float, high: float, *, origin: str) -> Layer:

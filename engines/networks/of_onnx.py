@@ -72,9 +72,15 @@ def _ambiguous(model: ModelProto) -> str:
         settings = [attribute.name for attribute in node.attribute]
         if len(set(settings)) < len(settings):
             return f"{node.name or node.op_type}, which has one setting twice"
+        if node.op_type == "Constant" and len(settings) != 1:
+            return f"{node.name or node.op_type}, a Constant with {len(settings)} values"
+        if node.overload:
+            return f"{node.name or node.op_type}, one of several functions of one name"
     for function in model.functions:
+        if function.overload:
+            return f"one of several functions that are called {function.name}"
         if not function.domain or function.domain.startswith(_OF_RUNTIMES):
-            return f"a function of the file that is called like the runtime's own operator {function.name}"
+            return f"a function of the file with the name of the runtime's own operator {function.name}"
     graph = model.graph
     stored_names = [tensor.name for tensor in graph.initializer] + [
         sparse.values.name for sparse in graph.sparse_initializer

@@ -96,7 +96,7 @@ class _WithoutDefinitions(ElementTree.TreeBuilder):
     """Refuses what OpenVINO's reader of XML skips and Python's does not: definitions that stand for other text."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("it has a DOCTYPE, which OpenVINO's files have not")
+        raise ValueError("it has a DOCTYPE, which files of OpenVINO do not have")
 
 
 def parsed(path: Path) -> Element:
@@ -111,7 +111,7 @@ def _ambiguous(net: Element) -> str:
     parts = Counter(part.tag for part in net)
     unusual = [tag for tag, times in parts.items() if tag not in _PARTS or times > 1]
     if unusual:
-        return f"a part {unusual[0]} of the file, which is none of OpenVINO's or there twice"
+        return f"a part {unusual[0]} of the file, which OpenVINO does not write, or which occurs twice"
     if net.attrib.get("version") not in _VERSIONS:
         return f"version {net.attrib.get('version')} of the format, which is not read here"
     doubt = next(filter(None, map(_ambiguous_layer, net.iterfind("layers/layer"))), "")
@@ -141,7 +141,7 @@ def _ambiguous_layer(layer: Element) -> str:
     if not all(map(_NUMBER.fullmatch, (number, *ports))):
         return f"layer {number!r}, whose number or ports are not written as OpenVINO writes them"
     if any(tag not in _LAYER_PARTS or times > 1 for tag, times in parts.items()):
-        return f"layer {number}, which has two settings or parts that are not OpenVINO's"
+        return f"layer {number}, which has a part twice, or a part that OpenVINO does not write"
     if [int(port) for port in ports] != list(range(len(ports))):
         return f"layer {number}, whose inputs are listed in another order"
     return ""
@@ -163,7 +163,7 @@ def _network(net: Element, weights: bytes) -> Layer:
     for edge in net.iterfind("edges/edge"):
         source = _source(edge, elements)
         if source is None:
-            origin = f"a further result of layer {edge.attrib['from-layer']}"
+            origin = f"another output of layer {edge.attrib['from-layer']}"
             return Layer("other", (), (), origin, (origin,))
         sources[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = source
     before = {number: [sources[number][port] for port in sorted(sources[number])] for number in elements}

@@ -15,7 +15,11 @@ from skinaudit.engines.networks.layers import Array, Constant, Layer, Window
 from skinaudit.engines.networks.nchwc import in_plain_order
 from skinaudit.engines.networks.stored import Stored
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_FLOATS: Mapping[int, str] = {
+    TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16", TensorProto.DOUBLE: "fp64",
+}  # fmt: skip
+_LARGEST_FACTOR = 256
+"""Of a product as a whole: the sum is computed before, and could be too large for its type."""
 CODES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "float8_e4m3fn": (-448, 448), "float8_e5m2": (-57344, 57344),
 }  # fmt: skip
@@ -114,11 +118,21 @@ def _product(call: Call) -> Layer | None:
     if not attributes.get("transB", 0):
         weight = Constant(weight.value.T, weight.slack.T)
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
+    if not all(1 / _LARGEST_FACTOR <= abs(factor) <= _LARGEST_FACTOR for factor in (alpha, beta)):
+        return None
     weight = Constant(weight.value * alpha, weight.slack * abs(alpha))
     if bias is not None:
-        value, slack = (np.broadcast_to(part.reshape(-1), len(weight.value)) for part in (bias.value, bias.slack))
-        bias = Constant(value * beta, slack * abs(beta))
+        bias = bias_of_classes(bias, len(weight.value))
+        bias = Constant(bias.value * beta, bias.slack * abs(beta))
     return _activated(layers.dense(call.source, weight, bias, origin=call.origin), call)
+
+
+def bias_of_classes(bias: Constant, classes: int) -> Constant:
+    """A bias of one number a class, (classes,), or of one number. Raises ValueError for one by the rows of the batch."""
+    if bias.value.size != 1 and bias.value.shape not in ((classes,), (1, classes)):
+        raise ValueError(f"a bias of shape {bias.value.shape}")
+    value, slack = (np.broadcast_to(part.reshape(-1), classes) for part in (bias.value, bias.slack))
+    return Constant(value, slack)
 
 
 def _elementwise(call: Call) -> Layer | None:
@@ -254,7 +268,7 @@ def _flatten(call: Call) -> Layer | None:
 def _cast(call: Call) -> Layer | None:
     if call.attributes["to"] not in _FLOATS:
         return None
-    return Layer("cast", (call.source,), call.source.shape, call.origin, (call.attributes["to"],))
+    return Layer("cast", (call.source,), call.source.shape, call.origin, (_FLOATS[call.attributes["to"]],))
 
 
 OPERATORS: Mapping[str, Callable[[Call], Layer | None]] = {

@@ -14,17 +14,15 @@ from onnx.reference import ReferenceEvaluator
 
 from skinaudit.engines.networks.layers import FLOAT_STEP, Constant
 
-_ROUNDING: Mapping[int, tuple[float, float]] = {
-    TensorProto.FLOAT: (FLOAT_STEP, 0.0),
-    TensorProto.DOUBLE: (FLOAT_STEP, 0.0),
-    TensorProto.FLOAT16: (2.0**-11 * 1.01, 2.0**-24),
-    TensorProto.BFLOAT16: (2.0**-8, 0.0),
-    TensorProto.FLOAT8E4M3FN: (2.0**-4, 2.0**-9),
-    TensorProto.FLOAT8E5M2: (2.0**-3, 2.0**-16),
+_DIGITS: Mapping[int, tuple[int, float]] = {
+    TensorProto.FLOAT16: (11, 2.0**-25),
+    TensorProto.BFLOAT16: (8, 0.0),
+    TensorProto.FLOAT8E4M3FN: (4, 2.0**-10),
+    TensorProto.FLOAT8E5M2: (3, 2.0**-17),
 }
-"""By type: how far a stored number may lie from what it was rounded from, relative to itself and absolutely."""
+"""By type: the binary digits of a number, and half of the smallest step."""
 _HALF_STEP = 0.505
-"""Of an integer code; a little more than half for the arithmetic of float32."""
+"""Of an integer code or of a last digit; a little more than half for the arithmetic of float32."""
 _LEVELS = 60
 """At least so many steps make the largest weight of a tensor: 127 where a channel has a step of its own, 63 where weights
 have a bit less so that 16-bit sums do not overflow (NNCF's first layer, reduce_range of ONNX Runtime)."""
@@ -66,9 +64,23 @@ def stored(tensor: TensorProto) -> Stored:
 
 def typed(raw: NDArray[Any], kind: int) -> Stored:
     """Numbers of a file. kind: their type by ONNX's number."""
-    relative, absolute = _ROUNDING.get(kind, (0.0, 0.0))
-    numbers = np.abs(np.asarray(raw, np.float64)) if raw.dtype.kind in "fiubV" else np.zeros(raw.shape)
-    return Stored(raw, numbers * relative + absolute)
+    return Stored(raw, _rounding(raw, kind))
+
+
+def _rounding(raw: NDArray[Any], kind: int) -> NDArray[np.float64]:
+    """How far each number of a type may lie from what it was rounded from."""
+    if kind in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        return np.asarray(np.abs(np.asarray(raw, np.float64)) * FLOAT_STEP)
+    if kind not in _DIGITS:
+        return np.zeros(raw.shape)
+    digits, least = _DIGITS[kind]
+    return half_units(np.asarray(raw, np.float64), digits, least=least)
+
+
+def half_units(value: NDArray[np.float64], digits: int, *, least: float) -> NDArray[np.float64]:
+    """Half a unit in the last of so many binary digits of each number, which only the nearest number can be off by."""
+    units = np.ldexp(2 * _HALF_STEP, np.frexp(value)[1] - digits - 1)
+    return np.asarray(np.maximum(np.where(value == 0, 0.0, units), 2 * _HALF_STEP * least))
 
 
 def halves_of_bf16(raw: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -98,9 +110,13 @@ def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str
     if node.op_type not in _FOLDED or node.domain not in ("", "ai.onnx"):
         return None
     feeds = {name: value.raw for name, value in zip(node.input, inputs, strict=True) if value is not None}
-    same = {name: np.asarray(raw, np.float32) if raw.dtype.kind == "f" else raw for name, raw in feeds.items()}
-    results: Any = ReferenceEvaluator(node).run(None, same)
+    results: Any = ReferenceEvaluator(node).run(None, {name: _computable(raw) for name, raw in feeds.items()})
     return plain(np.asarray(results[0]))
+
+
+def _computable(raw: NDArray[Any]) -> NDArray[Any]:
+    """A constant in the type that a runtime computes with: half precision stays so, other floats are float32."""
+    return np.asarray(raw, np.float32) if raw.dtype.kind == "f" and raw.dtype != np.float16 else raw
 
 
 def _moved(
@@ -125,12 +141,13 @@ def _moved(
 def _cast(first: Stored, to: int) -> Stored:
     """A constant in another type, as it is there: rounded if that is half precision, whole if it is an integer."""
     raw = first.raw.astype(tensor_dtype_to_np_dtype(to))
-    relative, absolute = _ROUNDING.get(to, (0.0, 0.0))
-    return Stored(raw, first.slack + np.abs(np.asarray(raw, np.float64)) * relative + absolute)
+    return Stored(raw, first.slack + _rounding(raw, to))
 
 
 def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored:
     """Codes of a file as the numbers that they stand for."""
+    if in_blocks(attributes):
+        raise ValueError("codes with a step for each block")
     codes, scale, *zeros = inputs
     assert codes is not None
     assert scale is not None
@@ -147,6 +164,11 @@ def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> S
         return Stored(codes.constant.value * by_channel(scale), np.asarray(codes.slack * steps))
     shifted = np.asarray(codes.raw, np.float64) - (0 if zero is None else by_channel(zero))
     return of_codes(shifted, by_channel(scale), bits=8 * codes.raw.dtype.itemsize)
+
+
+def in_blocks(attributes: Mapping[str, Any]) -> bool:
+    """Whether codes have a step for each block of numbers, which is not read here."""
+    return bool(attributes.get("block_size", 0))
 
 
 def of_codes(codes: NDArray[np.float64], steps: NDArray[np.float64], *, bits: int) -> Stored:

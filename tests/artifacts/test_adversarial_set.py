@@ -98,7 +98,7 @@ def test_a_set_without_subgroups_is_of_the_format_that_earlier_versions_read(mak
     [
         ({"sex": ("male",) * 4}, "subgroup sex has 4 values for 5 images"),
         ({"Sex ": ("male",) * 5}, "a subgroup's name has other characters than a to z and _: 'Sex '"),
-        ({"sex": ("ma\nle",) * 5}, "subgroup sex has a value of control characters"),
+        ({"sex": ("ma\nle",) * 5}, "subgroup sex has a value with control characters"),
         ({"sex": ("m" * 201,) * 5}, "or more than 200 letters"),
         ({f"{chr(97 + number)}x": ("",) * 5 for number in range(17)}, "17 subgroups, at most 16 are read"),
     ],
@@ -130,10 +130,10 @@ def test_what_the_attack_noted_is_kept_and_covered_by_the_digest(make_set: MakeS
     ("change", "message"),
     [
         ({"attack_gradient": np.full(4, 2, np.uint8)}, "has a different number of entries than the images"),
-        ({"attack_gradient": np.full(5, 3, np.uint8)}, "has values without a meaning"),
-        ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "has values without a meaning"),
-        ({"attack_success": np.full(5, -2, np.int32)}, "has values without a meaning"),
-        ({"attack_kept": np.full(5, 1.5, np.float32)}, "has values without a meaning"),
+        ({"attack_gradient": np.full(5, 3, np.uint8)}, "has values that are not allowed"),
+        ({"attack_path": np.full((5, POINTS), np.nan, np.float32)}, "has values that are not allowed"),
+        ({"attack_success": np.full(5, -2, np.int32)}, "has values that are not allowed"),
+        ({"attack_kept": np.full(5, 1.5, np.float32)}, "has values that are not allowed"),
         ({"attack_success": np.full(5, 2, np.int64)}, "tensor attack_success is missing or not I32"),
     ],
 )

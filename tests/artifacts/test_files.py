@@ -140,7 +140,7 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     for name in ("pipe", "null", "stdout"):
         before = (tmp_path / name).lstat()
         assert not can_be_written(tmp_path / name)
-        with pytest.raises(InvalidInputError, match=rf"{name}: is an? .*, which a file would replace"):
+        with pytest.raises(InvalidInputError, match=rf"{name}: is an? .*, and an output file would replace it"):
             write_bytes(tmp_path / name, b"x")
         assert (tmp_path / name).lstat() == before
 

@@ -160,7 +160,7 @@ def test_a_missing_reference_is_said_first_and_again(tmp_path: Path, lab: Simple
     trusting = audit_engine(planted.engine, policy=Policy(control="optional"))
     assert texts(trusting, Severity.WARNING) == [message]
     assert trusting.verdict is Verdict.PASS
-    assert trusting.reason.endswith("1 warning above")
+    assert trusting.reason.endswith("1 warning")
 
 
 def test_stored_logits_that_do_not_reproduce_stop_the_audit(tmp_path: Path, lab: SimpleNamespace) -> None:

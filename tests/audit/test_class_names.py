@@ -89,12 +89,12 @@ def test_classes_with_the_names_of_figures_change_none(
     tmp_path: Path, lab: SimpleNamespace, fault: str | None, policy: Policy, verdict: Verdict
 ) -> None:
     """Beside an earlier engine, so that each kind of gate is there."""
-    plain, other = (
+    plain, renamed_audit = (
         audit_beside_earlier(tmp_path / folder, lab, classes=classes, fault=fault, policy=policy)
         for folder, classes in (("plain", CLASSES), ("other", tuple(FIGURES.values())))
     )
-    assert comparable(other) == renamed(comparable(plain), FIGURES)
-    assert [shown(case) for case in cases(other)] == [shown(case) for case in cases(plain)]
+    assert comparable(renamed_audit) == renamed(comparable(plain), FIGURES)
+    assert [shown(case) for case in cases(renamed_audit)] == [shown(case) for case in cases(plain)]
     assert plain.verdict is verdict
 
 

@@ -24,8 +24,6 @@ class UnspeakableError(Exception):
 
 
 FAULTS = [
-    (MemoryError("Unable to allocate 3 GiB"), "MemoryError: Unable to allocate 3 GiB"),
-    (MemoryError(), "MemoryError"),
     (RecursionError("maximum depth"), "RecursionError: maximum depth"),
     (KeyError("absent"), "KeyError: 'absent'"),
     (ValueError("two\n  lines"), "ValueError: two lines"),
@@ -127,7 +125,22 @@ def test_no_command_ends_in_fail_without_memory(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith(f"skinaudit: {name} stopped with an unexpected MemoryError; --debug")
+    assert capsys.readouterr().err == (
+        f"skinaudit: {name}: not enough memory (MemoryError); free some, or raise its limit (ulimit -v)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_too_little_memory_is_named_as_the_cause(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    code, (line,) = ended(raising(error), capsys)
+    assert code == 2
+    assert f"not enough memory ({type(error).__name__}: {error}); free some" in line
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "report", "absent.json"], ["report", "absent.json", "--debug"]])
@@ -264,7 +277,7 @@ main()
         "KeyboardInterrupt": (130, INTERRUPTED),
         "MemoryError": (
             2,
-            "skinaudit: audit stopped with an unexpected MemoryError; --debug or SKINAUDIT_DEBUG=1 shows the",
+            "skinaudit: audit: not enough memory (MemoryError); free some",
         ),
     }[error]
     (message,) = process.stderr.splitlines()

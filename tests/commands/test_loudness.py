@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 
 import click
@@ -53,3 +54,29 @@ def test_results_and_warnings_stay(program: click.Group, arguments: list[str], s
     assert len(lines) == len(stderr)
     assert all(part in line for part, line in zip(stderr, lines, strict=True))
     assert "\x1b" not in outcome.stderr
+
+
+def test_remarks_of_libraries_are_shown_with_v_alone_and_never_act_on_a_terminal() -> None:
+    """pydicom warns with the text of a file's own field as it is."""
+
+    @click.command()
+    def work() -> None:
+        with loudness.libraries_held_back():
+            warnings.warn("unknown encoding \x1b[2JPASS", UserWarning, stacklevel=1)
+            logging.lastResort.handle(logging.LogRecord("pydicom", logging.WARNING, "", 0, "\x1b[2J%s", ("PASS",), None))  # type: ignore[union-attr]
+
+    work.params += loudness.options(hidden=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        quiet, loud = CliRunner().invoke(work), CliRunner().invoke(work, ["-v"])
+    assert (quiet.output, quiet.exit_code) == ("", 0)
+    assert "unknown encoding ?[2JPASS" in loud.stderr
+    assert "pydicom: ?[2JPASS" in loud.stderr
+    assert "\x1b" not in loud.stderr
+
+
+def test_what_libraries_remark_elsewhere_is_left_as_it_was() -> None:
+    before = logging.lastResort, warnings.showwarning
+    with loudness.libraries_held_back():
+        assert (logging.lastResort, warnings.showwarning) != before
+    assert (logging.lastResort, warnings.showwarning) == before

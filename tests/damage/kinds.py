@@ -49,10 +49,10 @@ class Kind:
         """Every field that is damaged."""
         return (place for place in places(value) if title(place).startswith(self.only))
 
-    def is_free(self, what: str) -> bool:
+    def is_free(self, words: str) -> bool:
         """Whether the command may pass with this damage."""
-        possible = not any(f"({damage})" in what for damage in NEVER_VALID)
-        return not self.passing or (possible and any(re.fullmatch(pattern, what) for pattern in self.free))
+        possible = not any(f"({damage})" in words for damage in NEVER_VALID)
+        return not self.passing or (possible and any(re.fullmatch(pattern, words) for pattern in self.free))
 
     def value(self, folder: Path) -> Any:
         """The whole file as plain values; of a set its description, of a log its last line."""
@@ -192,7 +192,7 @@ def named(place: Place, damage: str) -> str:
     return f"{title(place)} ({damage})"
 
 
-def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lambda number, what: True) -> Iterator[Trial]:
+def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lambda number, words: True) -> Iterator[Trial]:
     """Every damage of every field for whose number and words `wanted` holds; the folder is as it was after each."""
     value, number = kind.value(folder), 0
     for place in kind.places(value):
@@ -205,9 +205,9 @@ def trials(kind: Kind, folder: Path, *, wanted: Callable[[int, str], bool] = lam
 def attempt(kind: Kind, folder: Path, broken: Any) -> Outcome:
     """Write the file with these values, run the command, and put the file back."""
     path = folder / kind.file
-    kept = path.read_bytes()
+    content = path.read_bytes()
     kind.write(folder, broken)
     try:
         return run(folder, kind.command)
     finally:
-        path.write_bytes(kept)
+        path.write_bytes(content)

@@ -43,19 +43,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_workplace(tmp_path_factory.mktemp("damage"))
 
 
-def problems(kind: Kind, what: str, outcome: Outcome) -> list[str]:
+def problems(kind: Kind, words: str, outcome: Outcome) -> list[str]:
     """What no damage may do and this one did."""
     if outcome.code is None:
-        told = f"a crash: {outcome.message}"
-    elif outcome.code == 0 and not kind.is_free(what):
-        told = "passes"
+        problem = f"a crash: {outcome.message}"
+    elif outcome.code == 0 and not kind.is_free(words):
+        problem = "passes"
     elif outcome.code == 2 and not Trial(kind, (), "", outcome).refused:
-        told = f"not one line: {outcome.message}"
+        problem = f"not one line: {outcome.message}"
     elif outcome.code not in (*VERDICTS, 2) or "Traceback" in outcome.message:
-        told = f"exit code {outcome.code}: {outcome.message}"
+        problem = f"exit code {outcome.code}: {outcome.message}"
     else:
         return []
-    return [f"{kind.name}: {what}: {told[:300]}"]
+    return [f"{kind.name}: {words}: {problem[:300]}"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -70,20 +70,20 @@ def test_whole_files_end_as_they_should(kind: Kind, workplace: Path) -> None:
 def test_no_damage_of_a_field_crashes_or_passes(kind: Kind, workplace: Path) -> None:
     value = kind.value(workplace)
     whats = [named(place, damage) for place in kind.places(value) for damage, _ in damaged(value, place)]
-    telling = [what for what in whats if not (kind.passing and kind.is_free(what))]
+    telling = [words for words in whats if not (kind.passing and kind.is_free(words))]
     most = MOST if kind.only == ("",) else MOST // 4
     chosen = set(telling[:: -(-len(telling) // most)])
-    found: list[str] = []
-    tried = 0
-    for trial in trials(kind, workplace, wanted=lambda _, what: what in chosen):
-        found += problems(kind, trial.what, trial.outcome)
-        tried += 1
-    assert found == []
-    assert tried > most // 2
+    all_problems: list[str] = []
+    count = 0
+    for trial in trials(kind, workplace, wanted=lambda _, words: words in chosen):
+        all_problems += problems(kind, trial.what, trial.outcome)
+        count += 1
+    assert all_problems == []
+    assert count > most // 2
 
 
 @pytest.mark.parametrize(
-    ("file", "what"),
+    ("file", "damage"),
     [
         ("run manifest", "model.arch (removed)"),
         ("report of an earlier engine", "sets (emptied)"),
@@ -91,10 +91,10 @@ def test_no_damage_of_a_field_crashes_or_passes(kind: Kind, workplace: Path) -> 
         ("report of an earlier engine", "probes.0.drop.design_effect (negative)"),
     ],
 )
-def test_what_once_ended_in_an_exception_is_refused(file: str, what: str, workplace: Path) -> None:
+def test_what_once_ended_in_an_exception_is_refused(file: str, damage: str, workplace: Path) -> None:
     """Values of the right type that nothing can be computed from."""
     (kind,) = (kind for kind in KINDS if kind.name == file)
-    (trial,) = trials(kind, workplace, wanted=lambda _, words: words == what)
+    (trial,) = trials(kind, workplace, wanted=lambda _, words: words == damage)
     assert trial.refused, trial.outcome
 
 
@@ -109,9 +109,9 @@ def test_no_other_value_crashes_or_passes(workplace: Path, data: st.DataObject) 
     new = data.draw(
         st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4)
     )
-    other = changed(value, place, lambda inner: inner.__setitem__(place[-1], new))
-    assume(other != value)
-    outcome = attempt(kind, workplace, other)
+    broken = changed(value, place, lambda inner: inner.__setitem__(place[-1], new))
+    assume(broken != value)
+    outcome = attempt(kind, workplace, broken)
     assert problems(kind, named(place, as_a_damage(at(value, place), new)), outcome) == []
 
 
@@ -153,12 +153,12 @@ def refusal(read: Callable[[Path], object], folder: Path) -> str | None:
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"[" * 100_000, b"null", b"{}"])
 def test_no_other_file_in_its_place_crashes_or_passes(kind: Kind, content: bytes, workplace: Path) -> None:
     path = workplace / kind.file
-    kept = path.read_bytes()
+    content_before = path.read_bytes()
     path.write_bytes(content)
     try:
         outcome = run(workplace, kind.command)
     finally:
-        path.write_bytes(kept)
+        path.write_bytes(content_before)
     assert outcome.code is not None, outcome.message
     if kind.name not in ("policy", "training log"):  # which may be empty
         assert outcome.code == 2
@@ -168,13 +168,13 @@ def test_no_other_file_in_its_place_crashes_or_passes(kind: Kind, content: bytes
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 def test_what_is_no_regular_file_is_refused_at_once(kind: Kind, make: Callable[[Path], Any], workplace: Path) -> None:
     path = workplace / kind.file
-    kept = path.rename(path.with_name(f"{path.name}.kept"))
+    moved = path.rename(path.with_name(f"{path.name}.kept"))
     make(path)
     try:
         outcome = run(workplace, kind.command)
     finally:
         path.rmdir() if path.is_dir() else path.unlink()
-        kept.rename(path)
+        moved.rename(path)
     assert outcome.code == 2, outcome.message
     assert len(outcome.message.splitlines()) == 1
 
@@ -185,7 +185,7 @@ def test_what_is_called_free_is_of_fields_that_exist(workplace: Path) -> None:
         value = kind.value(workplace)
         whats = [named(place, damage) for place in kind.places(value) for damage, _ in damaged(value, place)]
         for pattern in kind.free:
-            assert any(Kind("", "", (), free=(pattern,)).is_free(what) for what in whats), f"{kind.name}: {pattern}"
+            assert any(Kind("", "", (), free=(pattern,)).is_free(words) for words in whats), f"{kind.name}: {pattern}"
 
 
 def test_the_writer_of_damage_writes_what_it_is_given() -> None:

@@ -21,7 +21,7 @@ def test_no_command_uses_a_damaged_manifest(command: tuple[str, ...], tiny_run: 
     kind = Kind("run manifest", "run/run.json", command)
     used = [
         f"{trial.what}: {trial.outcome}"
-        for trial in trials(kind, tmp_path, wanted=lambda _, what: what.startswith(RELIED_ON))
+        for trial in trials(kind, tmp_path, wanted=lambda _, words: words.startswith(RELIED_ON))
         if not trial.refused
     ]
     assert used == []

@@ -126,8 +126,8 @@ def build_workplace(folder: Path) -> Path:
 def _earlier_audit(run: Path) -> dict[str, Any]:
     """The report of the earlier format, of the same images; the run tells other lesions of them now, so other digests."""
     report: dict[str, Any] = json.loads(_EARLIER_AUDIT.read_text(encoding="utf-8"))
-    for one, name in zip(report["sets"], ("clean", "pgd"), strict=True):
-        one["images_digest"] = open_set(run / "sets" / f"{name}.safetensors").images_digest
+    for entry, name in zip(report["sets"], ("clean", "pgd"), strict=True):
+        entry["images_digest"] = open_set(run / "sets" / f"{name}.safetensors").images_digest
     return report
 
 
@@ -150,21 +150,24 @@ def _write_run(folder: Path) -> None:
         opened = open_set(folder / "sets" / f"{name}.safetensors")
         right = opened.source_logits.argmax(axis=1) == opened.labels
         sensitivity = {
-            one: float(right[opened.labels == label].mean()) for label, one in enumerate(manifest.contract.classes)
+            class_name: float(right[opened.labels == label].mean())
+            for label, class_name in enumerate(manifest.contract.classes)
         }
         results[name] = {
             "accuracy": float(right.mean()),
             "balanced_accuracy": fmean(sensitivity.values()),
-            **{f"sensitivity_{one}": sensitivity[one] for one in manifest.contract.malignant},
+            **{f"sensitivity_{class_name}": sensitivity[class_name] for class_name in manifest.contract.malignant},
         }
     clean, past = open_set(folder / "sets" / "clean.safetensors"), trained["data"]
-    test_images = {one: int((clean.labels == label).sum()) for label, one in enumerate(manifest.contract.classes)}
+    test_images = {
+        class_name: int((clean.labels == label).sum()) for label, class_name in enumerate(manifest.contract.classes)
+    }
     parts = {"part_images": len(clean), "part_lesions": len(set(clean.group.tolist()))}
-    whole = {name: {**past[name], "test": count} for name, count in parts.items()}
+    test_counts = {name: {**past[name], "test": count} for name, count in parts.items()}
     data = {
-        **past, **whole, "digest": manifest.data["digest"], "size": manifest.contract.size,
-        "counts": {one: {**past["counts"][one], "test": count} for one, count in test_images.items()},
-        "images": sum(whole["part_images"].values()), "lesions": sum(whole["part_lesions"].values()),
+        **past, **test_counts, "digest": manifest.data["digest"], "size": manifest.contract.size,
+        "counts": {class_name: {**past["counts"][class_name], "test": count} for class_name, count in test_images.items()},
+        "images": sum(test_counts["part_images"].values()), "lesions": sum(test_counts["part_lesions"].values()),
         "majority_baseline": test_images[past["majority_class"]] / len(clean),
         "skipped": [{"image_id": "x", "reason": "no image"}],
     }  # fmt: skip

@@ -68,6 +68,9 @@ def test_columns_and_kind_of_answer_are_those_of_the_answer_to_noise(
         ([image(3, 8, 8), Port("age", (None, 4), "float32")], None, r"has 2 inputs .*age.*store usual values of the others"),
         ([Port("x", (None, 192), "float32")], None, "put a Reshape in front"),
         ([image(8, 8, 4)], None, "put a conversion from RGB in front"),
+        ([image(3, 100_000, 100_000)], None, "one call takes 4 x 3 x 100,000 x 100,000 numbers, and at most 268,435,456"),
+        ([image(3, 2**62, 2**62)], None, "export it for fewer or smaller images"),
+        ([Port("x", (2**40, 3, 8, 8), "float32")], None, "one call takes 1,099,511,627,776 x 3 x 8 x 8 numbers"),
         ([image(3, 8, 8)], Port("label", (None,), "int64"), "holds labels and no scores.*export the file with its logits"),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_graph_of_more_nodes_than_any_classifier_is_refused(tmp_path: Path, mo
     onnx.save_model(graph_of([relu] * 3), str(path))
     assert len(load(path).graph.node) == 3
     onnx.save_model(graph_of([relu] * 4), str(path))
-    with pytest.raises(EngineError, match=r"a\.onnx: has 4 nodes, at most 3 are read; it is no classifier"):
+    with pytest.raises(EngineError, match=r"a\.onnx: has 4 nodes, at most 3 are read; it is not a classifier"):
         load(path)
     branch = helper.make_graph([relu] * 3, "branch", [], [])
     onnx.save_model(graph_of([helper.make_node("If", ["truth"], ["out"], then_branch=branch)]), str(path))

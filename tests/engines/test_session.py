@@ -98,6 +98,13 @@ def test_a_fixed_batch_is_filled_up_and_the_filling_thrown_away() -> None:
     assert np.array_equal(logits, SessionEngine(Recorder(), where="e", contract=CONTRACT).logits(IMAGES))
 
 
+@pytest.mark.parametrize("declared", [{}, {"batch": 2**40}])
+def test_a_batch_that_takes_all_memory_is_refused_before_it_is_made(declared: dict[str, int]) -> None:
+    session = Recorder(batch=None if declared else 2**40)
+    with pytest.raises(EngineError, match=r"e: one call takes 1,099,511,627,776 x 3 x .* numbers, and at most 268,435,456"):
+        SessionEngine(session, where="e", contract=replace(CONTRACT, **declared))  # type: ignore[arg-type]
+
+
 def test_a_declared_batch_is_the_only_one_that_is_fed() -> None:
     session = Recorder()
     engine = SessionEngine(session, where="e", contract=replace(CONTRACT, batch=2))
@@ -137,7 +144,7 @@ def test_two_inputs_and_an_unknown_name_are_refused() -> None:
     session.inputs = (*session.inputs, Port("age", (None, 1), "float32"))
     with pytest.raises(EngineError, match="has 2 inputs"):
         SessionEngine(session, where="e", contract=CONTRACT)
-    with pytest.raises(EngineError, match=r"no output scores, it has answers float32 \(batch, 3\)"):
+    with pytest.raises(EngineError, match=r"no output scores; it has answers float32 \(batch, 3\)"):
         SessionEngine(Recorder(), where="e", contract=replace(CONTRACT, output="scores"))
 
 

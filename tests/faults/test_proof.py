@@ -21,6 +21,7 @@ from skinaudit.audit.evidence.proof import Proof, prove
 from skinaudit.engines.half import to_half
 from skinaudit.export.calibration import Calibration, read_calibration
 from skinaudit.export.precision import PRECISIONS
+from skinaudit.tests.faults.arithmetic_faults import EDITS
 from skinaudit.tests.faults.detectors import DETECTORS, relu_detector
 from skinaudit.tests.faults.lab import SIZE, Lab, plant
 from skinaudit.tests.faults.reexports import Reexport, reexports
@@ -116,6 +117,15 @@ def test_what_is_planted_is_named(lab: Lab, detector: Surgery, base: str) -> Non
         model = to_half(model, TensorProto.FLOAT16, where="test")[0]
     proof = proof_of(plant(lab, f"{detector.__name__}-{base}", model, base=base))
     assert "(" in proof.difference
+    assert proof.lack is None
+
+
+@pytest.mark.parametrize(("edit", "base"), EDITS, ids=lambda value: getattr(value, "__name__", value))
+def test_arithmetic_that_is_right_in_real_numbers_alone_is_named(lab: Lab, edit: Surgery, base: str) -> None:
+    model = lab.model(base)
+    edit(model)
+    proof = proof_of(plant(lab, f"{edit.__name__}-{base}", model, base=base))
+    assert proof.difference
     assert proof.lack is None
 
 

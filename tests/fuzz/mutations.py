@@ -9,6 +9,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -292,3 +293,75 @@ PARTS = (
     "program/data/aotinductor/model/a.so", "program/data/constants/script_object_0", "program/extra/a.py", "/etc/passwd",
 )  # fmt: skip
 """Names of parts that a plain program has already, or has not."""
+
+
+NUMBERS = (0, 1, 2, 7, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+"""What a size, a count or a place may be that is not right."""
+
+
+def numbers_changed(content: bytes, chance: random.Random) -> bytes:
+    """A binary file with numbers of 1, 2 or 4 bytes exchanged, mostly near its beginning; or some of its bytes."""
+    if chance.random() < 0.3:
+        return bytes_changed(content, chance)
+    data = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        width = chance.choice((1, 2, 2, 4, 4))
+        at = chance.randrange(min(len(data), chance.choice((64, 512, len(data)))) - width)
+        number = chance.choice(NUMBERS) % 256**width
+        data[at : at + width] = number.to_bytes(width, chance.choice(("little", "big")))
+    return bytes(data)
+
+
+def png_changed(content: bytes, chance: random.Random) -> bytes:
+    """A PNG with a part changed, dropped, doubled or new; the check sums are right again, so that a decoder goes on."""
+    parts, at = [], 8
+    while at < len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        parts.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
+        at += length + 12
+    index = chance.randrange(len(parts))
+    kind, inner = parts[index]
+    match chance.randrange(6):
+        case 0:
+            return bytes_changed(content, chance)
+        case 1:
+            del parts[index]
+        case 2:
+            parts.insert(chance.randrange(len(parts) + 1), parts[index])
+        case 3:
+            parts.insert(
+                index, (chance.choice(CHUNKS), chance.choice((b"", b"\xff" * 8, inner, zlib.compress(bytes(10**5)))))
+            )
+        case _:
+            parts[index] = kind, numbers_changed(inner, chance) if len(inner) > 8 else bytes_changed(inner, chance)
+    framed = (
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    )
+    return content[:8] + b"".join(framed)
+
+
+CHUNKS = (b"PLTE", b"tRNS", b"iCCP", b"zTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"pHYs", b"IEND", b"IHDR")
+"""Parts of a PNG that a plain picture has once, or not."""
+
+
+def archive_changed(content: bytes, chance: random.Random) -> bytes:
+    """An archive with a part dropped, doubled, packed or changed."""
+    if chance.random() < 0.15:
+        return bytes_changed(content, chance)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = [(name, archive.read(name)) for name in archive.namelist()]
+    at = chance.randrange(len(parts))
+    name, inner = parts[at]
+    match chance.randrange(5):
+        case 0:
+            del parts[at]
+        case 1:
+            parts.append((chance.choice((name, "../x", "")), chance.choice(parts)[1]))
+        case _:
+            parts[at] = name, numbers_changed(inner, chance) if len(inner) > 8 else bytes_changed(inner, chance)
+    buffer, method = io.BytesIO(), chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
+        warnings.simplefilter("ignore")  # of a name twice
+        for name, inner in parts:
+            archive.writestr(name or "empty", inner)
+    return buffer.getvalue()

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, _open_and_verify
@@ -30,6 +32,7 @@ from skinaudit.audit.judgement.policy import DEFAULT_TEXT, read_policy
 from skinaudit.audit.judgement.reading import read_audit
 from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.reports.json_ import to_json
+from skinaudit.bench.odd_parts.bombs import dicom
 from skinaudit.engines import onnx_graph
 from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.isolation.limits import Limits
@@ -37,10 +40,13 @@ from skinaudit.engines.networks.of_onnx import network_of_file
 from skinaudit.engines.open import open_session
 from skinaudit.engines.openvino_ import conditions_of_file
 from skinaudit.engines.program_file import harmless_program
-from skinaudit.errors import SkinauditError
+from skinaudit.errors import InvalidInputError, SkinauditError
 from skinaudit.export.calibration import read_calibration
 from skinaudit.tests.fuzz import mutations as change
+from skinaudit.trainer.data.decode import decode_file
+from skinaudit.trainer.data.medmnist import list_medmnist, read_images
 from skinaudit.trainer.data.tables import read_table
+from skinaudit.trainer.data.unreadable import Unreadable
 
 OUTCOMES = ("taken", "refused in one line", "traceback", "no answer", "wrongly taken")
 LIMIT, OPENED = 60.0, 300.0
@@ -103,6 +109,28 @@ def answers(path: Path) -> Any:
         return session.run(image, input=port.name, output=session.outputs[0].name)
 
 
+def picture(path: Path) -> Any:
+    """The pixels of a picture; what makes it unusable is an error here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow and pydicom
+        decoded = decode_file(path, size=SIZE)
+    if isinstance(decoded, Unreadable):
+        raise InvalidInputError(decoded.reason)
+    return decoded.pixels
+
+
+def of_archive(path: Path) -> Any:
+    """All pictures of a MedMNIST file."""
+    return [decoded.pixels for decoded in read_images(path, list_medmnist(path), size=SIZE)]
+
+
+def weights(path: Path) -> Any:
+    """The tensors of a file of weights."""
+    from skinaudit.trainer.pretrained import _read  # imports torch
+
+    return _read(path)
+
+
 def never(value: Any, before: Any) -> bool:
     """Where nothing says what is right."""
     return False
@@ -124,6 +152,15 @@ READERS: Mapping[str, Reader] = {
     "graph .onnx": Reader("graph.onnx", change.graph_changed, of_graph, never),
     "graph .xml": Reader("graph.xml", change.xml_changed, conditions_of_file, never),
     "program .pt2": Reader("program.pt2", change.program_changed, harmless_program, never),
+    "picture .png": Reader("picture.png", change.png_changed, picture, never),
+    "picture .jpg": Reader("picture.jpg", change.numbers_changed, picture, never),
+    "picture .tif": Reader("picture.tif", change.numbers_changed, picture, never),
+    "picture .webp": Reader("picture.webp", change.numbers_changed, picture, never),
+    "picture .bmp": Reader("picture.bmp", change.numbers_changed, picture, never),
+    "picture .dcm": Reader("picture.dcm", change.numbers_changed, picture, never),
+    "archive .npz": Reader("images.npz", change.archive_changed, of_archive, never),
+    "weights .pth": Reader("weights.pth", change.archive_changed, weights, never),
+    "weights .safetensors": Reader("weights.safetensors", change.tensors_changed, weights, never),
     "opening .onnx": Reader("graph.onnx", change.graph_changed, answers, never, opens=True),
     "opening .xml": Reader("plain.xml", change.xml_changed, answers, never, opens=True),
     "opening .tflite": Reader("engine.tflite", change.flatbuffer_changed, answers, never, opens=True),
@@ -146,9 +183,26 @@ def write_corpus(folder: Path, lab: Any) -> Path:
     shutil.copyfile(DATA / "program" / "plain.pt2", folder / "program.pt2")
     for name in ("plain.xml", "plain.bin"):
         shutil.copyfile(DATA / "openvino" / name, folder / name)
+    write_pictures(folder)
     layers = '<layer id="0" name="image" type="Parameter" version="opset1"/><layer id="1" name="x" type="Convolution"/>'
     (folder / "graph.xml").write_text(f'<net name="n" version="11"><layers>{layers}</layers><edges/></net>')
     return folder
+
+
+def write_pictures(folder: Path) -> None:
+    """A small picture in every format, and what else a training reads."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    for name in ("png", "jpg", "tif", "webp", "bmp"):
+        Image.fromarray(pixels).save(folder / f"picture.{name}")
+    (folder / "picture.dcm").write_bytes(dicom(20, 24, pixels[..., 0].tobytes()))
+    arrays = {
+        f"{part}_{kind}": np.zeros((2, 28, 28, 3), np.uint8) if kind == "images" else np.array([[0], [1]], np.uint8)
+        for part in ("train", "val", "test")
+        for kind in ("images", "labels")
+    }
+    np.savez(folder / "images.npz", **arrays)
+    save_file({"a": pixels}, folder / "weights.safetensors")
+    shutil.copyfile(DATA / "program" / "weights.pth", folder / "weights.pth")
 
 
 CONTRACT = """[input]

@@ -22,39 +22,39 @@ def run(audited_run: Path, tmp_path: Path) -> Path:
 
 
 def test_the_source_figures_are_those_that_the_training_measured(audited_run: Path) -> None:
-    found = read_run_record(audited_run)
-    assert [entry.info.name for entry in found.sets] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
-    for entry in found.sets:
-        results = found.manifest.results[entry.info.name]
+    run_record = read_run_record(audited_run)
+    assert [entry.info.name for entry in run_record.sets] == ["clean", "fgsm-linf-4", "pgd-dlr-linf-4"]
+    for entry in run_record.sets:
+        results = run_record.manifest.results[entry.info.name]
         assert entry.figures.engine_accuracy == pytest.approx(results["accuracy"])
         assert entry.figures.engine_balanced == pytest.approx(results["balanced_accuracy"])
         shares = {kind.name: kind.engine.share for kind in entry.figures.classes}
         assert all(shares[name] == pytest.approx(results[f"sensitivity_{name}"]) for name in ("mel", "bcc", "akiec"))
-    assert found.sets[0].figures.majority_share == pytest.approx(found.manifest.data["majority_share"])
-    assert len(found.history) == found.manifest.training["epochs"]
-    assert (found.left_out, found.unaudited) == ({}, ())
-    assert {audit.engine_now for audit in found.audits} == {"same"}
+    assert run_record.sets[0].figures.majority_share == pytest.approx(run_record.manifest.data["majority_share"])
+    assert len(run_record.history) == run_record.manifest.training["epochs"]
+    assert (run_record.left_out, run_record.unaudited) == ({}, ())
+    assert {audit.engine_now for audit in run_record.audits} == {"same"}
 
 
 def test_what_cannot_be_used_is_named_with_its_reason(run: Path, lab: SimpleNamespace, tmp_path: Path) -> None:
     fp16 = run / "audits" / "fp16.onnx.json"
-    other = replace(read_audit(fp16), lineage={"weights": "sha256:" + "b" * 64})
-    write_json(run / "audits" / "other.json", to_json(other))
-    write_json(run / "audits" / "foreign.json", to_json(replace(other, lineage={})))
+    of_other_weights = replace(read_audit(fp16), lineage={"weights": "sha256:" + "b" * 64})
+    write_json(run / "audits" / "other.json", to_json(of_other_weights))
+    write_json(run / "audits" / "foreign.json", to_json(replace(of_other_weights, lineage={})))
     write_json(run / "audits" / "old.json", {"kind": "skinaudit-audit/2", "engine": "x"})
     (run / "audits" / "half.json").write_text('{"kind"')
     (run / "sets" / "pgd-dlr-linf-4.safetensors").write_bytes(b"junk")
     (run / "engines" / "fp16.onnx.json").write_text('{"kind": 7}')
-    found = read_run_record(run)
-    assert len(found.audits) == 2
-    assert set(found.left_out) == {
+    run_record = read_run_record(run)
+    assert len(run_record.audits) == 2
+    assert set(run_record.left_out) == {
         "audit other.json", "audit foreign.json", "audit old.json", "audit half.json", "set pgd-dlr-linf-4",
         "manifest fp16.onnx.json",
     }  # fmt: skip
-    assert found.left_out["audit other.json"] == "is about the weights bbbbbbbbbbbb"
-    assert "is missing" in found.left_out["audit old.json"]
-    assert "changed after it was written" in found.left_out["set pgd-dlr-linf-4"]
-    assert not any(str(tmp_path) in reason for reason in found.left_out.values())
+    assert run_record.left_out["audit other.json"] == "is about the weights bbbbbbbbbbbb"
+    assert "is missing" in run_record.left_out["audit old.json"]
+    assert "changed after it was written" in run_record.left_out["set pgd-dlr-linf-4"]
+    assert not any(str(tmp_path) in reason for reason in run_record.left_out.values())
 
 
 def test_a_set_of_another_model_or_of_other_clean_images_gives_no_source_figures(run: Path, lab: SimpleNamespace) -> None:
@@ -62,21 +62,21 @@ def test_a_set_of_another_model_or_of_other_clean_images_gives_no_source_figures
     strange = lab.plant(run.parent / "other").run / "sets" / "pgd.safetensors"
     path = Path(shutil.copy(strange, run / "sets" / "strange.safetensors"))
     write_run(run, replace(manifest, sets={**manifest.sets, "strange": record(path, relative_to=run)}))
-    found = read_run_record(run)
-    assert "whose answers it holds" in found.left_out["set strange"]
-    rest = {name: one for name, one in manifest.sets.items() if name != "clean"}
-    write_run(run, replace(manifest, sets=rest, results={}))
+    run_record = read_run_record(run)
+    assert "whose answers it holds" in run_record.left_out["set strange"]
+    without_clean = {name: file for name, file in manifest.sets.items() if name != "clean"}
+    write_run(run, replace(manifest, sets=without_clean, results={}))
     assert read_run_record(run).sets == ()
 
 
 def test_an_engine_that_was_built_again_is_told(run: Path) -> None:
     (run / "engines" / "fp16.onnx").write_bytes(b"another")
     (run / "engines" / "fp32.onnx").unlink()
-    found = read_run_record(run)
-    assert {audit.path.name: audit.engine_now for audit in found.audits} == {
+    run_record = read_run_record(run)
+    assert {audit.path.name: audit.engine_now for audit in run_record.audits} == {
         "fp16.onnx.json": "changed", "fp32.onnx.json": "missing",
     }  # fmt: skip
-    assert found.unaudited == ("fp16.onnx", "fp32.onnx")
+    assert run_record.unaudited == ("fp16.onnx", "fp32.onnx")
 
 
 def test_an_emulation_is_no_audit_of_the_engine(run: Path) -> None:
@@ -108,14 +108,14 @@ def test_settings_are_flat_and_tell_of_no_machine(audited_run: Path) -> None:
     manifest = read_run(audited_run)
     start = "137 tensors from /home/joe/x/weights.pth; the last layer starts fresh"
     training = {**manifest.training, "weights": "/home/joe/weights.pth", "start": start, "nothing": None}
-    found = settings(replace(manifest, training=training))
-    assert found["recipe.epochs"] == 6
-    assert found["hardening.kind"] == "none"
-    assert found["threat_model"] == "linf 4/255"
-    assert found["weights"] == "weights.pth"
-    assert found["start"] == "137 tensors from weights.pth; the last layer starts fresh"
-    assert "nothing" not in found
-    assert "/home" not in json.dumps(found)
+    flat = settings(replace(manifest, training=training))
+    assert flat["recipe.epochs"] == 6
+    assert flat["hardening.kind"] == "none"
+    assert flat["threat_model"] == "linf 4/255"
+    assert flat["weights"] == "weights.pth"
+    assert flat["start"] == "137 tensors from weights.pth; the last layer starts fresh"
+    assert "nothing" not in flat
+    assert "/home" not in json.dumps(flat)
 
 
 def test_a_filed_audit_carries_the_digest_of_its_file(audited_run: Path) -> None:

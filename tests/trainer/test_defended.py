@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.engines import defences
-from skinaudit.trainer.defence_trial import Subjects, crafted
 from skinaudit.trainer.defended import Defended
 from skinaudit.trainer.generate import AttackPlan
+from skinaudit.trainer.trial import Subjects, crafted
 
 SIZE = 16
 

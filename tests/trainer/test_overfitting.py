@@ -62,7 +62,7 @@ def test_the_remark_says_what_was_kept() -> None:
     assert "5.0% under PGD; the weights of epoch 5 were kept" in line
     for worthless in ({**bad, "best": True}, {**bad, "best": True, "epoch": 5, OVERFITTED: False}):
         (line,) = overfitting_remark([bad, worthless], kept=worthless["epoch"])
-        assert "no epoch at full eps withstands PGD better, so nothing worth keeping was trained" in line
+        assert "no epoch at full eps withstands PGD better, so the kept model is useless" in line
     assert overfitting_remark([good], kept=3) == ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,39 @@ def test_a_pth_file_without_a_state_dict_is_refused(tmp_path: Path, content: obj
         load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "other.pth"))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": torch.zeros(1).expand(2**20, 2**20)},
+        {
+            "a": torch.sparse_coo_tensor(
+                torch.zeros((1, 1), dtype=torch.int64), torch.zeros(1), (2**40,), check_invariants=False
+            )
+        },
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.empty(2**40, device="meta")},
+        {7: torch.zeros(2)},
+    ],
+    ids=["one number for 2^40", "sparse", "complex", "without numbers", "a number as name"],
+)
+def test_tensors_that_are_not_plain_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InvalidInputError, match=r"other.pth: (1 of 1 tensors are not plain|not a safe weights file)"):
+        load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "other.pth"))
+
+
+def test_weights_that_are_packed_are_not_unpacked(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10**5)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(InvalidInputError, match=r"packed.pth: its parts unpack to 400,\d+ bytes, more than the file has"):
+        load_pretrained(fresh("mobilenet", 0.1), "mobilenet", str(tmp_path / "packed.pth"))
+
+
 def test_weights_that_do_not_fit_are_refused_with_what_differs(tmp_path: Path) -> None:
     folded_file(tmp_path / "narrow.pth", 0.1)
     source = str(tmp_path / "narrow.pth")
@@ -252,7 +286,7 @@ def test_a_run_of_other_classes_gives_all_but_its_last_layer(
     model = build("mobilenet", width=0.25, size=32, **settings)
     before = head(model).weight.clone()
     origin = load_pretrained(model, "mobilenet", str(tiny_run), contract=contract)
-    assert origin.endswith(f"; the last layer starts fresh, as that run tells apart {', '.join(CLASSES)} in a column each")
+    assert origin.endswith(f"; the last layer starts fresh, because that run has other columns: {', '.join(CLASSES)}")
     expected = load_file(tiny_run / "weights.safetensors")
     assert torch.equal(head(model).weight, before)
     own = {name: value for name, value in model.state_dict().items() if not name.startswith("1.4.")}

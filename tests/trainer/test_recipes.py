@@ -136,7 +136,7 @@ def test_hardening_may_train_at_another_radius_than_the_one_it_is_judged_at() ->
             "hardening free: works under linf only; choose --norm linf",
         ),
         ("trades", {"clean_share": 0.5}, "hardening trades: needs a whole batch; leave --clean-share out"),
-        ("pgd", {"class_eps": {"mel": Fraction(1)}, "batch_norm": "train"}, "so needs --attack-batch-norm eval"),
+        ("pgd", {"class_eps": {"mel": Fraction(1)}, "batch_norm": "train"}, "so it needs --attack-batch-norm eval"),
     ],
 )
 def test_choices_that_do_not_fit_together_are_refused(kind: str, changes: dict[str, Any], message: str) -> None:

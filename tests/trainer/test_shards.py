@@ -122,8 +122,8 @@ def test_a_file_that_is_not_the_batch_is_made_again(tmp_path: Path, arrays: dict
 
 
 def test_a_process_that_never_comes_ends_in_one_line(tmp_path: Path) -> None:
+    shapes = [(1, 3, SIZE, SIZE)] * 2
     with pytest.raises(InvalidInputError, match=r"00001\.safetensors: did not come within 0 s; do all processes see"):
-        shapes = [(1, 3, SIZE, SIZE)] * 2
         list(shared_batches(tmp_path / "x", shapes, craft=lambda _: _batch(), worker=Worker(0, 2), patience=0))
 
 

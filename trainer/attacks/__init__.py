@@ -1,8 +1,8 @@
 """Attacks on a differentiable model, one a file; the file's name is the attack's on the command line, with `-` for `_`.
 
 An attack file defines `attack(model, images, labels, *, threat_model, generator, trace=None, **settings) -> images` and
-SETTINGS, its settings with their defaults; WHOLE_SET, where it has to see all images of a set in one call. Nothing else
-needs to change when a file is added.
+SETTINGS, its settings with their defaults; WHOLE_SET, where it has to see all images of a set in one call; ANSWERS_ALONE,
+where it asks the model for no gradient. Nothing else needs to change when a file is added.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dic
 def whole_set(name: str) -> bool:
     """Whether the attack makes one perturbation for all images of a set, so that it has to see them in one call."""
     return bool(getattr(_module(name), "WHOLE_SET", False))
+
+
+def answers_alone(name: str) -> bool:
+    """Whether the attack asks the model for answers and never for a gradient."""
+    return bool(getattr(_module(name), "ANSWERS_ALONE", False))
 
 
 def _module(name: str) -> ModuleType:

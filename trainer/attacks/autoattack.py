@@ -54,7 +54,7 @@ def attack(
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
     if settle is not None and (stop_margin is None or settle < 1):
-        raise InvalidInputError(f"autoattack: settle {settle}: at least 1, and beside a stop_margin")
+        raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin")
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = Worst(images, labels, trace=trace)
     if trace is not None:

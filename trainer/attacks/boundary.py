@@ -17,6 +17,7 @@ from skinaudit.trainer.ascent.boundary import length, stretched
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.attack_trace import AttackTrace
 
+ANSWERS_ALONE = True
 SETTINGS: dict[str, Any] = {"queries": 1000, "starts": 50}
 
 _BISECTIONS = 10

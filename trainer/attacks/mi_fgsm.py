@@ -35,7 +35,7 @@ def attack(
     in pgd-dlr. Deterministic; the generator is not drawn from. Raises InvalidInputError on settings out of range.
     """
     if steps < 1 or decay < 0:
-        raise InvalidInputError(f"mi-fgsm: steps {steps}, decay {decay}: needs a step, and a decay of at least 0")
+        raise InvalidInputError(f"mi-fgsm: steps {steps}, decay {decay}: give at least one step, and a decay of at least 0")
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
         trace.open(len(images), stages=[steps], device=images.device)

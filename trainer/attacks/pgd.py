@@ -74,11 +74,11 @@ def attack(
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
     if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
-        raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last, and worst where stop_margin is set")
+        raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last; with stop_margin only worst")
     if settle is not None and (stop_margin is None or targeted or settle < 1):
-        raise InvalidInputError(f"pgd: settle {settle}: at least 1, untargeted, and beside a stop_margin")
+        raise InvalidInputError(f"pgd: settle {settle}: give at least 1, together with stop_margin and without targeted")
     if ascended is not None and (keep != "last" or targeted or trace is not None):
-        raise InvalidInputError("pgd: another loss to ascend needs keep last, untargeted, and no trace")
+        raise InvalidInputError("pgd: another loss needs keep=last, no targets and no trace")
     if trace is not None:
         if stop_margin is not None:
             raise InvalidInputError("pgd: a trace records the full budget; leave stop_margin out")

@@ -55,7 +55,9 @@ def attack(
     settings out of range.
     """
     if steps < 1 or not 0 < momentum <= 1:
-        raise InvalidInputError(f"pgd-dlr: steps {steps}, momentum {momentum}: needs a step, and a momentum in (0, 1]")
+        raise InvalidInputError(
+            f"pgd-dlr: steps {steps}, momentum {momentum}: give at least one step, and a momentum in (0, 1]"
+        )
     before = answer(model, images)
     opening, length = max(1, steps // 4), max(1, steps // 2)
     others = before.shape[1] - 1

@@ -14,6 +14,7 @@ from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
+ANSWERS_ALONE = True
 SETTINGS: dict[str, Any] = {"steps": 40, "samples": 32, "delta": 0.01, "targeted": False}
 
 

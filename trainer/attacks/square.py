@@ -16,6 +16,7 @@ from skinaudit.trainer.ascent.starts import check_counts
 from skinaudit.trainer.ascent.windows import first_windows, moved_windows
 from skinaudit.trainer.attack_trace import AttackTrace
 
+ANSWERS_ALONE = True
 SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "stop_margin": None}
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

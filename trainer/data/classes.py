@@ -75,13 +75,13 @@ def read_classes(path: Path) -> ClassPlan:
     hollow = [name for name, of in members.items() if not of or not name or not all(of)]
     problem = ""
     if not entries:
-        problem = "says nothing; give a table classes, or list the malignant ones"
+        problem = "is empty; give a table [classes], or list the malignant classes"
     elif twice:
         problem = f"names {first_few(twice)} twice; each class of the data goes to one class of the task"
     elif unknown:
         problem = f"malignant names {first_few(unknown)}; the classes are {first_few(list(members), limit=MAX_CLASSES)}"
     elif hollow:
-        problem = f"class {hollow[0]!r} has no class of the data; name one"
+        problem = f"class {hollow[0]!r} is made of no class of the data; name at least one"
     if problem:
         raise InvalidInputError(f"{path}: {problem}")
     return plan

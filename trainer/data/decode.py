@@ -7,7 +7,8 @@ Every picture becomes 8-bit RGB by one rule (docs/decisions/data.md):
 - transparent parts lie on white;
 - of 16 bits the upper 8 count, as in Pillow's own reading of 16-bit colour; a 16-bit picture that uses less than a sixteenth
   of its range is refused, since its real depth (12 bits, as a rule) is not stated;
-- several frames are refused, and so are floating-point and 32-bit pixels.
+- several frames are refused, and so are floating-point and 32-bit pixels, and pictures beyond the bounds of
+  skinaudit.trainer.data.bounds.
 
 DICOM is read by skinaudit.trainer.data.dicom.
 """
@@ -29,8 +30,9 @@ from PIL import Image, UnidentifiedImageError, __version__, features
 from skinaudit.artifacts.cores import cores
 from skinaudit.artifacts.files import Progress, digest_file
 from skinaudit.artifacts.outside import check_regular, open_regular
-from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data import dicom
+from skinaudit.errors import InvalidInputError, SkinauditError, in_one_line
+from skinaudit.trainer.data import dicom, tiff
+from skinaudit.trainer.data.bounds import decoding, too_large
 from skinaudit.trainer.data.unreadable import Unreadable
 
 # JPEG's scaled decoding (Image.draft) would be faster, and would not be the resize that the input contract names: it
@@ -40,6 +42,8 @@ DECODER = f"whole frame, antialiased bilinear, 3; Pillow {__version__}, libjpeg 
 """Everything beside the file's bytes and the size that decides the pixels: part of the cache key."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+_OF_ONE_PICTURE = ("MPO", "TIFF")
+"""The further frames of an MPO are previews or depth; those of a TIFF were counted before it is opened."""
 _GREY = ("1", "L")
 _TRANSPARENT = ("LA", "PA", "La", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -57,12 +61,8 @@ _TURNS = {
 """What brings a picture upright, by the value of its tag; 1 is upright, others mean nothing (EXIF 2.3, 4.6.4)."""
 _BATCH = 256
 
-_PIXELS = 2**26
-"""Of one image: five times those of the cameras in dermatoscopy, and 200 MB decoded."""
-
 _SCANS = 100
 """Of a progressive JPEG. Usual ones have about ten. 200 took 2.6 s at 16 megapixels, in 73 KB; 60,000 fit into 3 MB."""
-_MOST_FRAMES = 100  # that are counted
 _PIECE = 2**20
 
 T = TypeVar("T")
@@ -106,49 +106,40 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
         if dicom.is_dicom(path):
             read = dicom.read_picture(path)
             return read if isinstance(read, Unreadable) else _finished(read, turned=False, size=size)
+        if reason := tiff.why_not(path):
+            return Unreadable(reason)
         with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > _PIXELS:
-                return Unreadable(f"more than {_PIXELS:,} pixels")
-            frames = _frames(image)
-            if frames > 1 and image.format != "MPO":  # the further frames of an MPO are previews or depth
-                counted = f"{frames}" if frames <= _MOST_FRAMES else f"more than {_MOST_FRAMES}"
-                return Unreadable(f"{counted} frames, expected one picture")
+            if reason := too_large(*image.size):
+                return Unreadable(reason)
+            frames = getattr(image, "n_frames", 1) if image.format not in _OF_ONE_PICTURE else 1
+            if frames > 1:
+                return Unreadable(f"{frames} frames, expected one picture")
             if image.info.get("progressive") and _has_many_scans(path):
                 return Unreadable(f"more than {_SCANS} scans, of which each takes as long as a picture")
             # Loading drops the layout of the pixels, and from TIFF the tag; asking a PNG for its tag loads it.
             sixteen = _has_16_bits(image)
-            turned = _turn(image) is not None
-            image.load()
-            turn = _turn(image)  # of a TIFF Pillow has turned already
-            rgb = _to_rgb(image if turn is None else image.transpose(turn), sixteen=sixteen)
-            return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
+            with decoding(*image.size):
+                turned = _turn(image) is not None
+                image.load()
+                turn = _turn(image)  # of a TIFF Pillow has turned already
+                rgb = _to_rgb(image if turn is None else image.transpose(turn), sixteen=sixteen)
+                return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
         return Unreadable("not a JPEG, PNG, TIFF, WebP, BMP or DICOM picture")
     except Image.DecompressionBombError:
         return Unreadable("more pixels than Pillow accepts")
     except InvalidInputError as error:
         return _unreadable(error)
+    except (SkinauditError, MemoryError):
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
+    except Exception as error:  # a decoder meets bytes that its author did not foresee, and then raises anything
+        return Unreadable(f"corrupt: {in_one_line(error)}")
 
 
 def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
     return Decoded(resize(rgb, size=size), turned, frame_digest(rgb), rgb.size)
-
-
-def _frames(image: Image.Image) -> int:
-    """The number of frames; those of a TIFF, whose number only a walk through all of them tells, beyond _MOST_FRAMES."""
-    if image.format != "TIFF":
-        return getattr(image, "n_frames", 1)
-    count = 1
-    try:
-        while count <= _MOST_FRAMES:
-            image.seek(count)
-            count += 1
-    except EOFError:
-        pass
-    image.seek(0)
-    return count
 
 
 def _has_many_scans(path: Path) -> bool:

@@ -2,19 +2,22 @@
 
 Grey is scaled from the bits that are stored (BitsStored) to 8, MONOCHROME1 is inverted (there, 0 is white), a palette is
 looked up, YBR becomes RGB. Windows (VOI) and rescaling are for radiology and are not applied.
+Sizes are checked before pixels are unpacked. A file that is deflated as a whole is refused: pydicom unpacks all of it.
 DICOM PS3.3, C.7.6.3 (image pixel module), https://dicom.nema.org/medical/dicom/current/output/html/part03.html
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from skinaudit.errors import missing
+from skinaudit.errors import in_one_line, missing
+from skinaudit.trainer.data.bounds import decoding, too_large
 from skinaudit.trainer.data.unreadable import Unreadable
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ _PREAMBLE = 128
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
+_RLE_LONGEST = 1.1  # of the pixels' bytes: a run of different values takes one byte more for each 128
+_RLE_HEADER = 1024
 
 
 def is_dicom(path: Path) -> bool:
@@ -41,20 +46,56 @@ def read_picture(path: Path) -> Image.Image | Unreadable:
     try:
         from pydicom import dcmread
         from pydicom.errors import InvalidDicomError
+        from pydicom.filereader import read_file_meta_info
     except ImportError as error:
         raise missing("pydicom", "dicom", f"{path.name}: reading DICOM pictures") from error
     try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax is not None and syntax.is_deflated:
+            return Unreadable("DICOM that is deflated as a whole; save it with another transfer syntax")
         dataset = dcmread(path)
         frames = int(dataset.get("NumberOfFrames") or 1)
         if "PixelData" not in dataset:
             return Unreadable("DICOM without pixels")
         if frames != 1:
             return Unreadable(f"{frames} frames, expected one picture")
-        return _rgb(dataset)
+        height, width = int(dataset.Rows), int(dataset.Columns)
+        if reason := too_large(width, height) or _unlike(dataset, width, height):
+            return Unreadable(reason)
+        with decoding(width, height):
+            return _rgb(dataset)
     except InvalidDicomError:
         return Unreadable("not a DICOM file")
+    except MemoryError:
+        raise
     except (AttributeError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
         return Unreadable(f"corrupt or not supported DICOM: {' '.join(str(error).split())}")
+    except Exception as error:  # pydicom meets values that its author did not foresee, and then raises anything
+        return Unreadable(f"corrupt or not supported DICOM: {in_one_line(error)}")
+
+
+def _unlike(dataset: Dataset, width: int, height: int) -> str:
+    """Why a packed picture is not the one that the file describes; nothing if it may be, or is not packed.
+
+    A picture of any size can be packed into a few kilobytes, so the description alone bounds nothing.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return ""
+    from pydicom.encaps import get_frame
+    from pydicom.uid import RLELossless
+
+    packed = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        whole = width * height * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
+        return "RLE data that are longer than the picture" if len(packed) > whole * _RLE_LONGEST + _RLE_HEADER else ""
+    try:
+        with Image.open(io.BytesIO(packed)) as picture:
+            size = picture.size
+    except UnidentifiedImageError:  # of a format that Pillow does not know; the library that unpacks it checks its size
+        return ""
+    if size != (width, height):
+        return f"a picture of {size[0]} x {size[1]} pixels in a file that says {width} x {height}"
+    return ""
 
 
 def _rgb(dataset: Dataset) -> Image.Image | Unreadable:
@@ -83,8 +124,9 @@ def _to_8_bits(pixels: NDArray[Any], stored: int, *, signed: bool) -> NDArray[np
     """The upper 8 of the stored bits; fewer are spread over the whole range."""
     if not 1 <= stored <= 16:
         raise ValueError(f"{stored} bits stored")
-    values = pixels.astype(np.int64) + (1 << (stored - 1) if signed else 0)
-    if values.min() < 0 or values.max() >= 1 << stored:
+    zero = 1 << (stored - 1) if signed else 0
+    if int(pixels.min()) + zero < 0 or int(pixels.max()) + zero >= 1 << stored:
         raise ValueError(f"pixels outside of the {stored} bits that are stored")
+    values = pixels.astype(np.int32) + zero
     scaled = values >> (stored - 8) if stored >= 8 else values * 255 // ((1 << stored) - 1)
     return np.asarray(scaled.astype(np.uint8))

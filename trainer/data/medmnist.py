@@ -7,9 +7,9 @@ Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023), https://medmnist.com
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from PIL import Image
 
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.artifacts.outside import check_regular
+from skinaudit.errors import InvalidInputError, SkinauditError, first_few
 from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -32,6 +33,9 @@ _DERMA = "dermamnist"
 PARTS = ("train", "val", "test")
 _MOST = 2**32
 """Bytes of one array; the largest of DermaMNIST at 224 pixels has 1.1 GB."""
+_LARGE, _FOLDED = 2**28, 100
+"""Bytes from which an array that packs so many times smaller holds no photographs, which pack about twice."""
+_HEADER = 2**14
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def _check_images(path: Path, key: str) -> tuple[int, int]:
 def _read_labels(path: Path, key: str, *, count: int, classes: int) -> NDArray[np.int64]:
     shape, dtype = _read_header(path, key)
     if shape not in ((count, 1), (count,)) or dtype.kind not in "iu":
-        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one an image")
+        raise InvalidInputError(f"{path}: {key} is {dtype} {shape}, expected whole numbers ({count}, 1), one per image")
     values = _read_array(path, key).reshape(-1).astype(np.int64)
     outside = values[(values < 0) | (values >= classes)]
     if outside.size:
@@ -111,14 +115,16 @@ def _read_labels(path: Path, key: str, *, count: int, classes: int) -> NDArray[n
 
 
 def _read_array(path: Path, key: str) -> NDArray[Any]:
-    with _member(path, key) as (stream, _):
+    with _member(path, key) as (stream, *_):
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array
 
 
 @contextmanager
-def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int]]:
-    """Open one array of the archive as a stream, with its length in bytes; whatever is wrong inside names the file."""
+def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
+    """Open one array of the archive as a stream, with its length in bytes and that of its packed form; whatever is wrong
+    inside names the file."""
+    check_regular(path, kind="MedMNIST file")
     try:
         with zipfile.ZipFile(path) as archive:
             name = f"{key}.npy"
@@ -128,19 +134,26 @@ def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int]]:
                     f"{path}: no {key}; a MedMNIST file has it, this one has {first_few(keys) or 'nothing'}"
                 )
             with archive.open(name) as stream:
-                yield stream, archive.getinfo(name).file_size
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+                yield stream, archive.getinfo(name).file_size, archive.getinfo(name).compress_size
+    except (SkinauditError, MemoryError):
+        raise
+    except Exception as error:  # numpy reads the header as Python's own text, and meets any text here
         raise InvalidInputError(f"{path}: {key} cannot be read ({error}); download it again") from error
 
 
 def _read_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of one array, checked against its length, so that a false shape never allocates."""
-    with _member(path, key) as (stream, length):
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
+    with _member(path, key) as (stream, length, packed):
         if length > _MOST:
             raise InvalidInputError(f"{path}: {key} unpacks to {length:,} bytes, more than {_MOST:,}; no MedMNIST file does")
-        if length - stream.tell() != math.prod(shape) * dtype.itemsize and not dtype.hasobject:
+        if length > _LARGE and length > _FOLDED * packed:
+            raise InvalidInputError(
+                f"{path}: {key} unpacks from {packed:,} to {length:,} bytes, so it holds no photographs; download it again"
+            )
+        start = io.BytesIO(stream.read(_HEADER))  # a header may claim any length
+        version = np.lib.format.read_magic(start)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(start)
+        if length - start.tell() != math.prod(shape) * dtype.itemsize and not dtype.hasobject:
             raise InvalidInputError(f"{path}: {key} is shorter or longer than its shape {shape} says; download it again")
     return shape, dtype

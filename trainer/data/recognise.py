@@ -13,7 +13,15 @@ from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data import archives
 from skinaudit.trainer.data.archives._archive import Archive
 from skinaudit.trainer.data.pictures import is_picture
-from skinaudit.trainer.data.tables import is_packed, is_spreadsheet, may_be_table, mentions, read_header, read_table
+from skinaudit.trainer.data.tables import (
+    is_packed,
+    is_spreadsheet,
+    may_be_table,
+    mentions,
+    read_beginning,
+    read_header,
+    read_table,
+)
 
 _LOOKED_AT = 50  # lines of an unknown table that are searched for names of images
 _GUESSES = "submission"  # in the name of a table that has the columns of a ground truth and holds guesses
@@ -85,7 +93,7 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
     """Raise for a table that fits no archive but says something about images: its labels must not be ignored."""
     stems = {path.stem for path in files if is_picture(path)}
     for path, columns in headers.items():
-        if _GUESSES in path.name.casefold():
+        if _GUESSES in path.name.casefold() or not (columns or _is_truth(path)):
             continue
         archive = min(archives.known().values(), key=lambda candidate: len(candidate.lacks(columns)) / len(candidate.needs))
         lacking = archive.lacks(columns)
@@ -109,11 +117,9 @@ def _is_truth(path: Path) -> bool:
 
 def _names_images(path: Path, stems: set[str]) -> bool:
     """Whether at least half of the first lines name a picture in one column."""
-    try:
-        rows = read_table(path).rows[:_LOOKED_AT]
-    except InvalidInputError:
-        return False
-    named: Counter[str] = Counter()
+    rows = [cells for cells in read_beginning(path, lines=_LOOKED_AT + 1)[1:] if any(cells)]
+    named: Counter[int] = Counter()
     for row in rows:
-        named.update(column for column, cell in row.items() if {cell, PureWindowsPath(cell).stem} & stems)
-    return 2 * max(named.values(), default=0) >= len(rows)
+        cells = (cell.strip() for cell in row)
+        named.update(column for column, cell in enumerate(cells) if {cell, PureWindowsPath(cell).stem} & stems)
+    return bool(rows) and 2 * max(named.values(), default=0) >= len(rows)

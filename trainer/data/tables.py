@@ -12,7 +12,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from skinaudit.artifacts.outside import check_regular, open_regular, read_member, read_regular
@@ -29,7 +31,10 @@ _OTHER_FORMATS = (
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 1 << 29
+_MAX_LINE = 1 << 20
+_MAX_CELLS = 1 << 26
+"""Of one table, and once more as many as if no line left any out; the largest archive, ISIC 2024, has 22 million."""
 _SHEET_BYTES = 1 << 28
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "-", "?"})
 
@@ -88,14 +93,29 @@ def mentions(path: Path, names: Sequence[str]) -> bool:
             content = read_regular(path, kind="spreadsheet", limit=_SHEET_BYTES)
             return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
         with zipfile.ZipFile(path) as book:
-            texts = [read_member(book, part, limit=_SHEET_BYTES) for part in book.namelist() if part.endswith("xml")]
-        return any(name in text for name in wanted for text in texts)
+            left = _SHEET_BYTES  # for all parts together, as each may be the same packed bytes
+            for part in book.namelist():
+                if part.endswith("xml"):
+                    text = read_member(book, part, limit=left)
+                    left -= len(text)
+                    if any(name in text for name in wanted):
+                        return True
+        return False
     except (InvalidInputError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return False
 
 
 def read_header(path: Path) -> tuple[str, ...]:
     """The folded names of a table's columns, from its first bytes; nothing where the file is not text.
+
+    Raises InvalidInputError where the file cannot be opened.
+    """
+    lines = read_beginning(path, lines=1)
+    return tuple(fold(name) for name in lines[0]) if lines else ()
+
+
+def read_beginning(path: Path, *, lines: int) -> list[list[str]]:
+    """The cells of a table's first lines, as far as its first bytes hold them; nothing where the file is not text.
 
     Raises InvalidInputError where the file cannot be opened.
     """
@@ -107,14 +127,12 @@ def read_header(path: Path) -> tuple[str, ...]:
     try:
         text = _decode(path, head, whole=False)
     except InvalidInputError:
-        return ()
-    if "\0" in text:
-        return ()
-    try:
-        names = next(_lines(text), [])
-    except csv.Error:
-        return ()
-    return tuple(fold(name) for name in names)
+        return []
+    cells: list[list[str]] = []
+    if "\0" not in text:
+        with suppress(csv.Error):  # of no table, or of the last line, of which a part is here
+            cells.extend(islice(_lines(text), lines))
+    return cells
 
 
 def read_table(path: Path) -> Table:
@@ -127,13 +145,14 @@ def read_table(path: Path) -> Table:
     try:
         again = "give the folder of one data set"
         text = _decode(path, read_regular(path, kind="table of images", limit=_MAX_BYTES, again=again))
-        lines = list(_lines(text))
+        _refuse_long_line(path, text)
+        lines = _filled(path, _lines(text))
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
     shown = tuple(name.strip().strip("\ufeff").strip() for name in lines[0]) if lines else ()
     columns = tuple(fold(name) for name in shown)
     _refuse_twice(path, columns, shown)
-    body = [cells for cells in lines[1:] if any(cell.strip() for cell in cells)]
+    body = lines[1:]
     first = 1 if _has_row_numbers(columns, body) else 0
     rows = tuple(_row(columns, cells[first:]) for cells in body)
     if not rows:
@@ -157,17 +176,48 @@ def _has_row_numbers(columns: Sequence[str], body: Sequence[Sequence[str]]) -> b
 
 
 def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> None:
+    first: dict[str, int] = {}
     for index, name in enumerate(columns):
-        if name and name in columns[:index]:
-            both = " and ".join(dict.fromkeys((shown[columns.index(name)], shown[index])))
+        if name and first.setdefault(name, index) != index:
+            both = " and ".join(dict.fromkeys((shown[first[name]], shown[index])))
             raise InvalidInputError(f"{path}: column {both} occurs twice; keep the correct one")
+
+
+def _refuse_long_line(path: Path, text: str) -> None:
+    """Raise before a line is taken apart that has more than _MAX_LINE characters."""
+    start = 0
+    while len(text) - start > _MAX_LINE:
+        window = start, start + _MAX_LINE
+        end = max(text.rfind("\n", *window), text.rfind("\r", *window))
+        if end < 0:
+            raise InvalidInputError(
+                f"{path}: has a line of more than {_MAX_LINE:,} characters, so it is no table of images; take it out of the "
+                "folder"
+            )
+        start = end + 1
+
+
+def _filled(path: Path, lines: Iterator[list[str]]) -> list[list[str]]:
+    """The header and the lines that are not empty; raises where they have, and leave out, more than _MAX_CELLS cells."""
+    filled: list[list[str]] = []
+    cells = 0
+    for line in lines:
+        if not filled or any(cell.strip() for cell in line):
+            filled.append(line)
+            cells += len(filled[0])
+        cells += max(len(line), 1)
+        if cells > _MAX_CELLS:
+            raise InvalidInputError(
+                f"{path}: has more than {_MAX_CELLS:,} cells or empty lines; keep the lines and columns that are needed"
+            )
+    return filled
 
 
 def _lines(text: str) -> Iterator[list[str]]:
     """The lines of a table as cells, from the first one that is not empty."""
     text = text.lstrip("\r\n")
     first, _, body = text.partition("\n")
-    separator = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    separator = re.fullmatch(r'"?sep=([^\s"]|\t)"?\s*', first, re.IGNORECASE)
     if separator:
         text, delimiter = body, separator[1]
     else:

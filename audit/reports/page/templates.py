@@ -33,6 +33,7 @@ _FILTERS = {
     "margin_points": margin_points,
     "percent": words.percent,
     "power": words.power,
+    "printed": words.printed,
     "points": words.points,
     "share": words.share,
     "short": short,

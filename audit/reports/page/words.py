@@ -61,6 +61,11 @@ def points(fraction: float) -> str:
     return f"{value:+.1f}".replace("-", "\u2212") if value else "0.0"
 
 
+def printed(figures: str) -> str:
+    """Figures as the other formats word them, with the page's minus signs: `\u22120.3 [\u22120.9, +0.4]`."""
+    return NOTHING if figures == "-" else figures.replace("-", "\u2212")
+
+
 def span(drop: PairedDrop | None) -> str:
     """`+0.9 [+0.1, +1.7]`."""
     if drop is None:

@@ -50,6 +50,16 @@ def test_worse_than_chance_is_told_and_a_lost_model_does_not_pass(
     assert [finding.severity for finding in check(external(honest, difference, **clean))] == severities
 
 
+@pytest.mark.parametrize("pooled", [WORSE, Interval(-0.1, 0.3)])
+def test_malignant_calls_are_told_once_for_each_set(honest: Evidence, pooled: Interval) -> None:
+    evidence = external(honest, WORSE, SAME_MALIGNANT)
+    assert evidence.external is not None
+    (same_mix,) = evidence.external.figures
+    figures = (replace(same_mix, figure=MALIGNANT_CALLS, interval=pooled), same_mix)
+    (finding,) = check(replace(evidence, external=replace(evidence.external, figures=figures)))
+    assert finding.text.startswith(f"{MALIGNANT_CALLS if pooled is WORSE else SAME_MALIGNANT} of the model is 50.0%")
+
+
 @pytest.mark.parametrize(
     ("name", "malignant", "lost"),
     [

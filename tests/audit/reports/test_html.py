@@ -268,6 +268,11 @@ def test_a_gate_is_told_in_its_own_unit() -> None:
     ]  # fmt: skip
 
 
+def test_figures_that_other_formats_share_get_the_minus_signs_of_the_page() -> None:
+    assert words.printed("-0.3 [-0.9, +0.4]") == "\N{MINUS SIGN}0.3 [\N{MINUS SIGN}0.9, +0.4]"
+    assert words.printed("-") == words.NOTHING
+
+
 def test_a_set_is_shown_against_its_own_margin(losing: AuditResult) -> None:
     gates = tuple(replace(gate, limit=0.3) if gate.rule == "drop" and gate.set == "clean" else gate for gate in losing.gates)
     page = Page(render(replace(losing, gates=gates)))

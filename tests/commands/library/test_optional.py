@@ -43,7 +43,7 @@ def test_the_table_is_that_of_the_project() -> None:
 def test_a_damaged_installation_says_what_is_missing(module: str, exported_run: Path, tmp_path: Path) -> None:
     code, line = skinaudit("audit", str(exported_run / "engines" / "fp32.onnx"), without=(module,), cwd=tmp_path)
     assert (code, line) == (
-        2, f"skinaudit: audit needs {module}, which skinaudit always brings: pip install skinaudit again"
+        2, f"skinaudit: audit needs {module}, which is always installed with skinaudit: pip install skinaudit again"
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_the_link_to_the_newest_run_is_no_place_for_a_run(folder: Path, out: str
 @pytest.mark.usefixtures("folder", "no_images")
 def test_a_link_that_could_not_be_set_after_the_training_is_said_before() -> None:
     Path("runs/latest").mkdir(parents=True)
-    assert refusal("train").startswith("runs/latest: is in the place of the link to the newest run")
+    assert refusal("train").startswith("runs/latest: train sets a link of this name to the newest run")
     Path("runs/latest").rmdir()
     Path("runs").rmdir()
     Path("runs").write_bytes(b"")

@@ -16,7 +16,7 @@ from skinaudit.engines.isolation.confine import missing_confinement
 from skinaudit.engines.isolation.launching import Server, engine_processes
 from skinaudit.engines.isolation.limits import Limits
 from skinaudit.engines.isolation.remote import call_remote
-from skinaudit.errors import EngineError, EngineStoppedError, SkinauditError
+from skinaudit.errors import EngineError, EngineStoppedError, InvalidInputError, SkinauditError
 
 pytestmark = pytest.mark.isolated
 confined = pytest.mark.skipif(bool(missing_confinement()), reason=f"not here: {missing_confinement()}")
@@ -52,6 +52,14 @@ def test_it_reads_the_folder_of_its_file_and_writes_into_its_scratch_folder(engi
     first, second = Path(call(engine, "scratch")), Path(call(engine, "scratch"))
     assert first != second
     assert first.parent == second.parent
+
+
+@pytest.mark.parametrize("name", ["a\nPASS.onnx", "a\x1b[2J.onnx", os.fsdecode(b"gr\xfc\xdf.onnx")])
+def test_a_file_whose_name_no_message_can_hold_is_not_called_damaged(engine: Path, name: str) -> None:
+    path = engine.rename(engine.with_name(name))
+    with pytest.raises(InvalidInputError, match=r"its name has control characters or is not in UTF-8; rename it$") as error:
+        call(path, "scratch")
+    assert len(str(error.value).splitlines()) == 1
 
 
 @confined

@@ -297,7 +297,7 @@ def clipped(model: ModelProto) -> None:
         (second_result, "(Dropout)"), (first_of_two, "w0, which the file defines twice"),
         (one_setting_twice, "twice, which has one setting twice"),
         (node_and_initialiser, "w0, which the file defines twice"),
-        (function_of_a_standard_name, "like the runtime's own operator Softplus"), (second_answer, "one of 2 outputs"),
+        (function_of_a_standard_name, "of the runtime's own operator Softplus"), (second_answer, "one of 2 outputs"),
     ],
 )  # fmt: skip
 def test_what_a_runtime_may_read_in_another_way_explains_nothing(edit: Callable[[ModelProto], None], named: str) -> None:

@@ -173,11 +173,11 @@ CLAMP = '<layer id="90" type="Clamp" version="opset1"><data min="0" max="0.3"/><
         ("</layers>", f"{CLAMP.replace('90', '0')}</layers>", "layer 0"),
         ("</edges>", '<edge from-layer="1" from-port="0" to-layer="3" to-port="0"/></edges>', "layer 3"),
         ("</layers>", '<layer id="90" type="Result" version="opset1"/></layers>', "one of 2 answers"),
-        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><data/>', "two settings"),
+        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><data/>', "a part twice"),
         ("</layers>", f"{CLAMP.replace('90', '06')}</layers>", "layer '06'"),
         ('to-layer="3" to-port="1"', 'to-layer="3" to-port="01"', "number '01'"),
         ('<port id="0"/><port id="1"/>', '<port id="1"/><port id="0"/>', "another order"),
-        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><blobs/>', "not OpenVINO's"),
+        ('<data auto_broadcast="numpy"/>', '<data auto_broadcast="numpy"/><blobs/>', "OpenVINO does not write"),
         ('version="11"', 'version="9"', "version 9"),
     ],
 )

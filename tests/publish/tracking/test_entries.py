@@ -125,9 +125,9 @@ def test_classes_whose_keys_would_be_the_same_are_all_logged(record: RunRecord, 
 
 def test_a_class_called_malignant_does_not_replace_the_figure_of_all_malignant_ones(record: RunRecord) -> None:
     plain = values(run_entry(record))
-    other = values(run_entry(with_classes(record, ("malignant", *"bcdefg"))))
-    assert other["test/clean/sensitivity_malignant"] == plain["test/clean/sensitivity_malignant"]
-    assert other["test/clean/sensitivity_malignant 2"] == plain["test/clean/sensitivity_mel"]
+    exchanged = values(run_entry(with_classes(record, ("malignant", *"bcdefg"))))
+    assert exchanged["test/clean/sensitivity_malignant"] == plain["test/clean/sensitivity_malignant"]
+    assert exchanged["test/clean/sensitivity_malignant 2"] == plain["test/clean/sensitivity_mel"]
 
 
 def test_content_changes_with_what_is_told_and_not_with_the_time(audited_run: Path, tmp_path: Path) -> None:

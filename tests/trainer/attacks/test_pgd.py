@@ -393,10 +393,10 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"step_size": 0.0}, "step_size 0.0"),
         ({"step_size": -0.1}, "step_size -0.1"),
         ({"keep": "best"}, "keep 'best': choose worst or last"),
-        ({"keep": "last", "stop_margin": 0.5}, "worst where stop_margin is set"),
-        ({"settle": 4.0}, "settle 4.0: at least 1, untargeted, and beside a stop_margin"),
-        ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: at least 1"),
-        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: at least 1, untargeted"),
+        ({"keep": "last", "stop_margin": 0.5}, "with stop_margin only worst"),
+        ({"settle": 4.0}, "settle 4.0: give at least 1, together with stop_margin and without targeted"),
+        ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: give at least 1"),
+        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: give at least 1, together"),
     ],
 )
 def test_settings_out_of_range_are_refused(tiny: Tiny, settings: dict[str, Any], message: str) -> None:

@@ -82,11 +82,11 @@ def test_images_of_coarser_classes_are_told_every_way_out(make_dataset: Make) ->
 def test_classes_that_the_run_has_by_name_need_no_entry(make_dataset: Make, tmp_path: Path) -> None:
     path = tmp_path / "classes.toml"
     path.write_text('leave_out = ["vasc"]\n[classes]\nbkl = "df"\n')
-    other, plan = make_dataset(range(7), range(7)), read_classes(path)
-    made = in_order(regrouped(other, plan, wanted=NAMES[:5]), NAMES[:5], where="other")
-    assert [NAMES[label] for label in made.labels] == ["mel", "nv", "bcc", "akiec", "bkl", "bkl"]
+    dataset, plan = make_dataset(range(7), range(7)), read_classes(path)
+    ordered = in_order(regrouped(dataset, plan, wanted=NAMES[:5]), NAMES[:5], where="other")
+    assert [NAMES[label] for label in ordered.labels] == ["mel", "nv", "bcc", "akiec", "bkl", "bkl"]
     with pytest.raises(InvalidInputError, match="has no entry for akiec, bkl; put"):
-        regrouped(other, plan, wanted=("mel", "nv", "bcc"))
+        regrouped(dataset, plan, wanted=("mel", "nv", "bcc"))
 
 
 def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str], Dataset]) -> None:
@@ -103,10 +103,10 @@ def test_equal_plans_give_equal_digests_and_others_do_not(regroup: Callable[[str
         ('[classes]\na = "melanoma"\nb = "*"\n', "names melanoma; the classes of the data are mel, nv, bcc"),
         ('malignant = ["mel"]\n[classes]\na = "mel"\nb = "*"\n', "malignant names mel; the classes are a, b"),
         ('[classes]\na = "mel"\nb = "*"\n', "b mixes malignant bcc, akiec with other classes"),
-        ("[classes]\na = []\n", "class 'a' has no class"),
+        ("[classes]\na = []\n", "class 'a' is made of no class"),
         ('[class]\na = "mel"\n', "did you mean 'classes'?"),
         ("[classes]\na = 3\n", "classes.a should be"),
-        ("", "says nothing; give a table classes"),
+        ("", "is empty; give a table [classes]"),
         ('malignant = ["melanoma"]', "names melanoma; the classes of the data are mel"),
     ],
 )

@@ -166,3 +166,31 @@ def test_shape_that_lies_is_refused_before_anything_is_allocated(tmp_path: Path,
         archive.writestr(f"{key}.npy", header.getvalue() + bytes(64))
     with pytest.raises(InvalidInputError, match=f"{key} is shorter or longer than its shape"):
         load(str(path), size=28, cache=tmp_path / "cache")
+
+
+def test_zeros_that_pack_to_nothing_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skinaudit.trainer.data.medmnist._LARGE", 1000)
+    path = write(tmp_path / "some.npz", {name: array for name, array in arrays().items() if name != "train_images"})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_images.npy", bytes(10**6))
+    with pytest.raises(InvalidInputError, match=r"unpacks from \d+ to 1,000,000 bytes, so it holds no photographs"):
+        load(str(path), size=28, cache=tmp_path / "cache")
+
+
+def test_a_header_that_claims_a_great_length_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "some.npz", {name: array for name, array in arrays().items() if name != "train_images"})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_images.npy", b"\x93NUMPY\x02\0" + (2**20).to_bytes(4, "little") + bytes(2**20))
+    with pytest.raises(InvalidInputError, match=r"expected 1048576 bytes got 16372"):
+        load(str(path), size=28, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("header", ["{'descr': '|u1', (", "'" * 50, "\0" * 50, "(" * 50, "{'shape': (-1,)}"])
+def test_a_header_of_any_text_is_refused(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "some.npz", {name: array for name, array in arrays().items() if name != "train_images"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("train_images.npy", b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(InvalidInputError, match=r"train_images cannot be read .*; download it again"):
+        load(str(path), size=28, cache=tmp_path / "cache")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.data.tables import OVERLONG, fold, may_be_table, read_header, read_table
+from skinaudit.trainer.data.tables import OVERLONG, fold, may_be_table, mentions, read_header, read_table
 
 ROWS = [{"image_id": "ISIC_1", "dx": "mel", "note": ""}, {"image_id": "ISIC_2", "dx": "nv", "note": "a, b"}]
 TEXT = 'image_id,dx,note\nISIC_1,mel,\nISIC_2,nv,"a, b"\n'
@@ -73,9 +74,16 @@ def test_cells_that_do_not_count_the_lines_are_no_row_numbers(tmp_path: Path, fi
         (b"image_id,dx,dx\nISIC_1,mel,nv\n", "column dx occurs twice; keep the correct one"),
         (b"image_id,DX,other,dx\nISIC_1,mel,1,nv\n", "column DX and dx occurs twice; keep the correct one"),
         (b"image_id,dx,extra,extra\nISIC_1,mel,1,2\n", "column extra occurs twice"),
+        (b'sep="\nimage_id,dx\n"', "not a CSV text file"),
+        (b"image_id,dx\n" + b"," * 2**21, "has a line of more than 1,048,576 characters"),
+        (b"image_id,dx\r" + b"a,b\r" * 2**18, "has more than 200,000 cells or empty lines"),
+        (b"image_id,dx," + b",".join(b"c%d" % n for n in range(10_000)) + b"\na,b" * 30, "has more than 200,000 cells"),
+        (b"image_id,dx" + b"\n" * 2**18, "has more than 200,000 cells or empty lines"),
+        (b"image_id,dx," + b",".join(b"c%d" % n for n in range(50_000)), "has a header and no rows"),
     ],
 )  # fmt: skip
-def test_what_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str) -> None:
+    monkeypatch.setattr("skinaudit.trainer.data.tables._MAX_CELLS", 200_000)
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
@@ -96,6 +104,27 @@ def test_a_header_of_something_else_is_empty_or_strange_and_no_error(tmp_path: P
 )
 def test_names_of_tables(name: str, expected: bool) -> None:
     assert may_be_table(Path(name)) == expected
+
+
+def test_long_lines_are_told_from_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skinaudit.trainer.data.tables._MAX_LINE", 30)
+    path = tmp_path / "a.csv"
+    for end in ("\n", "\r\n", "\r"):
+        path.write_bytes(end.join(("image_id,dx", *["ISIC_1,mel"] * 50)).encode())
+        assert len(read_table(path).rows) == 50
+
+
+def test_a_spreadsheet_whose_parts_are_the_same_bytes_is_read_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,000 parts of 128 MiB in a file of 250 KB took memory until the process ended."""
+    monkeypatch.setattr("skinaudit.trainer.data.tables._SHEET_BYTES", 10_000)
+    with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
+        for index in range(9):
+            book.writestr(f"sheet{index}.xml", "x" * 2000 + "ISIC_7" * (index == 8))
+    assert not mentions(tmp_path / "book.xlsx", ["ISIC_7"])
+    monkeypatch.setattr("skinaudit.trainer.data.tables._SHEET_BYTES", 20_000)
+    assert mentions(tmp_path / "book.xlsx", ["ISIC_7"])
 
 
 def test_fold() -> None:

@@ -89,8 +89,8 @@ def _parts(tables: Sequence[Path]) -> list[int | None]:
     parts = [of[0] if len(of) == 1 else None for of in parts_named]
     if len(set(parts)) > 1 and None in parts:
         raise InvalidInputError(
-            f"{first_few([str(path) for path in tables])}: tables of several parts, and not every name tells which; give "
-            "one of them as --data FILE"
+            f"{first_few([str(path) for path in tables])}: tables of several parts, but not every file name says which part "
+            "it is; give one of them as --data FILE"
         )
     return parts if {0, 2} <= set(parts) else [None] * len(parts)
 
@@ -124,7 +124,7 @@ def _row(line: Line, more_lines: Sequence[Line], archive: Archive, part: int | N
     lesions, patients = _values(lines, archive.lesion), _values(lines, archive.patient)
     for kind, values in (("lesion", lesions), ("patient", patients)):
         if len(values) > 1:
-            problem = problem or f"the tables tell {len(values)} {kind}s: {first_few(sorted(values))}"
+            problem = problem or f"the tables name {len(values)} {kind}s: {first_few(sorted(values))}"
     return Row(
         image_id=_name(line[archive.image]),
         lesion_id=min(lesions, default=""),

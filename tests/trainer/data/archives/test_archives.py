@@ -206,7 +206,7 @@ def test_a_table_without_its_pictures_is_left_out_and_noted(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"a.csv": HAM + "HAM_1,a,mel,,,,,\n", "b_test.csv": HAM + "HAM_2,b,nv,,,,,\n"}, "not every name tells which"),
+        ({"a.csv": HAM + "HAM_1,a,mel,,,,,\n", "b_test.csv": HAM + "HAM_2,b,nv,,,,,\n"}, "not every file name says which"),
         ({"a.csv": HAM + "HAM_1,a,mel,,,,,\n", "b.csv": HAM + "HAM_1,a,nv,,,,,\n"}, "these tables differ; keep one of them"),
         (
             {"a.csv": "lesion_id,image_id,diagnosis\nH,a,mel\n"},

@@ -38,7 +38,7 @@ def test_without_groupings_each_image_is_its_own_lesion_and_the_title_says_so(is
         (TRUTH, "ISIC_0098,1.0,0.0", "ISIC_0098,mel,", "not one-hot: mel (empty) "),
         (GROUPINGS, "ISIC_0098,HAM_00,histopathology\n", "", "no lesion id"),
         (GROUPINGS, "ISIC_0098,HAM_00", "ISIC_0098,", "no lesion id"),
-        (GROUPINGS, "ISIC_0097,HAM_01", "ISIC_0098,HAM_01", "the tables tell 2 lesions: HAM_00, HAM_01"),
+        (GROUPINGS, "ISIC_0097,HAM_01", "ISIC_0098,HAM_01", "the tables name 2 lesions: HAM_00, HAM_01"),
     ],
 )
 def test_bad_row(isic: Path, tmp_path: Path, edit: Edit, table: str, old: str, new: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Images against a defence: those that were crafted without knowledge of it, and those that were crafted through it."""
+"""A run's model and its first test images, attacked without storing a set: plainly, or through a defence of the input."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def subjects(run: Path, *, images: int) -> Subjects:
 
 
 def crafted(
-    given: Subjects, plan: AttackPlan, *, defence: Transformation | None, draws: int, seed: int,
+    given: Subjects, plan: AttackPlan, *, seed: int, defence: Transformation | None = None, draws: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """The images attacked through the defence, or through none: uint8 like the images, in the ball, on the 8-bit grid.

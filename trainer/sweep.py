@@ -1,0 +1,80 @@
+"""Which images stand under attacks as their radius or their number of steps grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinaudit.artifacts.files import Progress
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer import attacks
+from skinaudit.trainer.evaluate import logits_of
+from skinaudit.trainer.generate import AttackPlan, check_plan
+from skinaudit.trainer.trial import Subjects, crafted
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One attack with one budget. attack: as it was given. steps: None where its own settings count.
+
+    answers_alone: whether the attack asks for no gradient. standing: bool (N,), the images that are still classified
+    correctly.
+    """
+
+    attack: str
+    threat_model: ThreatModel
+    steps: int | None
+    answers_alone: bool
+    standing: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a point is measured with."""
+
+    attack: str
+    plan: AttackPlan
+    steps: int | None
+
+
+def budgets(
+    names: Sequence[str], *, radii: Sequence[ThreatModel], steps: Sequence[int], at: ThreatModel
+) -> tuple[tuple[Budget, ...], tuple[Budget, ...]]:
+    """Every attack with every radius, and every attack that has steps with each number of them, inside `at`.
+
+    names: NAME or NAME:key=value,... Raises InvalidInputError for what an attack refuses, before anything is attacked.
+    """
+    by_eps, by_steps = [], []
+    for text in names:
+        name, given = attacks.parse(text)
+        by_eps += [Budget(text, AttackPlan(name, radius, given), None) for radius in radii]
+        if "steps" in attacks.load(name)[1] and not attacks.answers_alone(name):
+            by_steps += [Budget(text, AttackPlan(name, at, {**given, "steps": count}), count) for count in steps]
+    for budget in (*by_eps, *by_steps):
+        check_plan(budget.plan)
+    return tuple(by_eps), tuple(by_steps)
+
+
+def measure(
+    given: Subjects, chosen: Sequence[Budget], *, seed: int, progress: Callable[[str], Progress | None]
+) -> Iterator[Point]:
+    """The images that stand under each budget; those that are misclassified without an attack never do."""
+    right = answered(given)
+    subjects = replace(given, images=given.images[right], labels=given.labels[right])
+    for budget in chosen:
+        standing = right.copy()
+        if right.any():
+            said = "" if budget.steps is None else f", {budget.steps} steps"
+            bar = progress(f"{budget.attack} {budget.plan.threat_model}{said}")
+            attacked = crafted(subjects, budget.plan, seed=seed, progress=bar)
+            standing[right] = answered(replace(subjects, images=attacked))
+        alone = attacks.answers_alone(budget.plan.attack)
+        yield Point(budget.attack, budget.plan.threat_model, budget.steps, alone, standing)
+
+
+def answered(given: Subjects) -> NDArray[np.bool_]:
+    """Which images the model classifies correctly, bool (N,)."""
+    return np.asarray(logits_of(given.model, given.images).argmax(axis=1) == given.labels)
