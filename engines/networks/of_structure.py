@@ -17,6 +17,8 @@ from skinaudit.engines.networks.layers import Constant, Layer, Window, constant
 from skinaudit.errors import InvalidInputError, reason_of
 
 Weights = Mapping[str, NDArray[Any]]
+_LARGEST_POOL = 64
+"""Side of what an adaptive pool may give; classifiers have 1 or 7."""
 
 
 def network_of(structure: Structure, weights: Weights) -> Layer:
@@ -143,6 +145,8 @@ def _max_pool(call: _Call) -> Layer:
 
 def _adaptive_pool(call: _Call) -> Layer:
     result = _pair(call.arguments[1])
+    if not all(1 <= side <= _LARGEST_POOL for side in result):  # a damaged number would take hours
+        raise ValueError(f"sides from 1 to {_LARGEST_POOL} are possible")
     return layers.pool(call.source, layers.adaptive(call.source.shape[1:], result), result, origin=call.origin)
 
 
