@@ -26,6 +26,7 @@ SILENT_WARNED = 0.01
 
 TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_success": ("I32", 1), "attack_kept": ("F32", 1)}
 """Element type and number of axes of each array in the file of a set, in the words of safetensors."""
+_KINDS = (np.uint8, np.float32, np.int32, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,8 @@ class AttackRecord:
 
     def problem(self, images: int) -> str:
         """Why this is not a record of this many images, in a clause; empty if it is one."""
+        if [value.dtype for value in self.arrays().values()] != [np.dtype(kind) for kind in _KINDS]:
+            return "has values of another type"
         shapes = {value.shape for value in (self.gradient, self.success, self.kept)}
         if shapes != {(images,)} or self.path.shape != (images, POINTS):
             return "has a different number of entries than the images"

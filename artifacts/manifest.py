@@ -83,6 +83,7 @@ class RunManifest:
     operating_points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_points(self.operating_points, self.contract)
         if "/" in self.name:  # it becomes a part of file names, such as that of a set of another run's attack
             raise InvalidInputError(f"name should be the name of a folder, found {show(self.name)}")
 
@@ -115,6 +116,15 @@ class EngineManifest:
     graph: FileRecord
     companions: tuple[FileRecord, ...] = ()
     operating_points: tuple[OperatingPoint, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_points(self.operating_points, self.contract)
+
+
+def _check_points(points: Sequence[OperatingPoint], contract: InputContract) -> None:
+    """Raise InvalidInputError for thresholds of the malignant score where the classes give none."""
+    if points and not 0 < len(contract.malignant) < len(contract.classes):
+        raise InvalidInputError("operating_points should be empty, as no class, or every class, of contract is malignant")
 
 
 def write_run(folder: Path, manifest: RunManifest) -> None:

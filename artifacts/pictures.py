@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.files import Progress, atomic_path
 from skinaudit.artifacts.likeness import CELLS, Floats, cells_of, copied_from, from_bytes, reduced_luminance, to_bytes
-from skinaudit.artifacts.outside import check_regular
+from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.errors import InvalidInputError
 
 PARTS = ("train", "val", "test")
@@ -130,24 +129,22 @@ def write_pictures(
 
 def read_pictures(path: Path) -> Pictures:
     """Read what `write_pictures` wrote; raises InvalidInputError for a damaged file."""
-    check_regular(path, kind="record of a run's pictures")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            known = (file.metadata() or {}).get("statistics")
-            axes_of = {**_TENSORS, **{name: axes for name, axes in _LATER.items() if name in file.keys()}}  # noqa: SIM118
-            arrays = {name: file.get_tensor(name) for name in axes_of}
-    except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: truncated, or not a record of pictures ({error}); {_AGAIN}") from error
-    sound = all(arrays[name].ndim == axes for name, axes in axes_of.items())
-    sound = sound and known == " ".join(STATISTICS) and arrays["statistics"].shape[1] == len(STATISTICS)
-    digests = (arrays["pixels"], arrays["names"])
-    sound = sound and all(digest.dtype == np.uint8 and digest.shape == (len(arrays["part"]), _WIDTH) for digest in digests)
+    arrays, metadata = read_tensors(path, kind="record of a run's pictures", again=_AGAIN)
+    axes_of = {**_TENSORS, **{name: axes for name, axes in _LATER.items() if name in arrays}}
+    sound = all(name in arrays and arrays[name].ndim == axes for name, axes in axes_of.items())
+    sound = sound and metadata.get("statistics") == " ".join(STATISTICS)
+    sound = sound and arrays["part"].dtype == np.uint8 and arrays["statistics"].dtype == np.float32
+    sound = sound and arrays["statistics"].shape[1] == len(STATISTICS)
+    sound = sound and all(
+        arrays[name].dtype == np.uint8 and arrays[name].shape == (len(arrays["part"]), _WIDTH)
+        for name in ("pixels", "names")
+    )
     cells, frames = arrays.get("cells"), arrays.get("frames")
     sound = sound and (cells is None or (cells.dtype == np.int8 and cells.shape == (len(arrays["part"]), CELLS)))
     sound = sound and (frames is None or _are_frames(frames, count=len(arrays["statistics"])))
     if not sound or not np.isfinite(arrays["statistics"]).all() or (arrays["part"] >= len(PARTS)).any():
         raise InvalidInputError(f"{path}: not a record of pictures that this version can read; {_AGAIN}")
-    pixels, names = (np.ascontiguousarray(digest).view(np.uint64).reshape(-1) for digest in digests)
+    pixels, names = (np.ascontiguousarray(arrays[name]).view(np.uint64).reshape(-1) for name in ("pixels", "names"))
     return Pictures(pixels, names, arrays["part"], arrays["statistics"], cells, frames)
 
 

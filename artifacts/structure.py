@@ -7,6 +7,7 @@ running any engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +60,10 @@ class Structure:
             known.add(step.name)
         if self.output not in known:
             raise InvalidInputError(f"output {self.output} is not produced by any step")
+        for name, values in self.constants.items():
+            shape = self.shapes.get(name, (-1,))
+            if min(shape, default=0) < 0 or math.prod(shape) != len(values):
+                raise InvalidInputError(f"constants.{name} should have as many numbers as its entry in shapes says")
 
 
 def write_structure(path: Path, structure: Structure) -> None:

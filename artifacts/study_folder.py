@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from skinaudit.artifacts.adversarial_set import MAX_LOGIT, AdversarialSet
 from skinaudit.artifacts.files import atomic_path
 from skinaudit.artifacts.plain_values import parse_json, read_text
 from skinaudit.artifacts.run_folder import SET_SUFFIX, RunFolder
+from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.artifacts.typed_json import Range, build
-from skinaudit.errors import InvalidInputError, reason_of
+from skinaudit.errors import InvalidInputError
 
 RecipeName = Literal["paper", "default"]
 SplitName = Literal["lesion", "paper"]
@@ -127,17 +127,21 @@ def write_answers(path: Path, logits: NDArray[np.float32], *, weights: str, imag
         save_file({"logits": np.ascontiguousarray(logits)}, temporary, metadata={"weights": weights, "images": images})
 
 
-def read_answers(path: Path, *, weights: str, images: str) -> NDArray[np.float32] | None:
-    """The logits of `write_answers`; None where there are none, or they are of other weights or images."""
+def read_answers(path: Path, *, weights: str, image_set: AdversarialSet) -> NDArray[np.float32] | None:
+    """The logits of `write_answers`; None where there are none, or they are of other weights or images.
+
+    Raises InvalidInputError for a damaged file, and for logits that are not those of this many images and classes.
+    """
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: Mapping[str, Any] = file.metadata() or {}
-            logits: NDArray[np.float32] = file.get_tensor("logits")
-    except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: not readable answers ({reason_of(error)}); {_AGAIN}") from error
-    return logits if (metadata.get("weights"), metadata.get("images")) == (weights, images) else None
+    arrays, metadata = read_tensors(path, kind="file of answers", again=_AGAIN)
+    if (metadata.get("weights"), metadata.get("images")) != (weights, image_set.images_digest):
+        return None
+    logits, shape = arrays.get("logits"), (len(image_set), len(image_set.info.contract.classes))
+    fits = logits is not None and logits.dtype == np.float32 and logits.shape == shape
+    if logits is None or not fits or not (np.abs(logits) <= MAX_LOGIT).all():
+        raise InvalidInputError(f"{path}: logits should be finite float32 numbers of shape {shape}; {_AGAIN}")
+    return logits
 
 
 def read_stages(folder: StudyFolder) -> tuple[StageRecord, ...]:

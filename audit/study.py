@@ -157,6 +157,11 @@ def read_study(path: Path) -> Study:
     if not manifests:
         raise InvalidInputError(f"{path}: no model of the study is trained yet")
     answers = [answered for model in models for answered in _of_model(folder, model, manifests)]
+    if not answers:
+        raise InvalidInputError(
+            f"{folder.run(models[0]).path}: no set of this run was crafted on its weights; delete the run, and it is "
+            "trained again"
+        )
     first = manifests[models[0]]
     contract = first.contract
     majority, _ = metrics.majority_class(answers[0].labels)
@@ -188,7 +193,7 @@ def _of_model(
             path = folder.answers(model, other, name)
             if other != model and path.exists():
                 image_set = open_set(resolve(folder.run(other).path, record))
-                logits = read_answers(path, weights=digest, images=image_set.images_digest)
+                logits = read_answers(path, weights=digest, image_set=image_set)
                 if logits is not None:
                     yield _answers(model, image_set, other, logits)
 

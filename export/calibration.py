@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from skinaudit.artifacts.files import digest_file
+from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.engines.onnxruntime_ import session_options
-from skinaudit.errors import InvalidInputError, not_imported, reason_of
+from skinaudit.errors import InvalidInputError, not_imported
 
 TENSOR = "images"
 BATCH = 32
@@ -35,12 +34,7 @@ def read_calibration(path: Path, *, size: int) -> Calibration:
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no calibration images, which int8 needs; train the run again")
-    try:
-        images = load_file(path).get(TENSOR)
-    except (SafetensorError, OSError) as error:
-        raise InvalidInputError(
-            f"{path}: truncated or not a safetensors file ({reason_of(error)}); train the run again"
-        ) from error
+    images = read_tensors(path, kind="file of calibration images", again="train the run again")[0].get(TENSOR)
     if (
         images is None
         or images.dtype != np.uint8

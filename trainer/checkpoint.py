@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,34 +16,51 @@ from torch import Tensor, nn
 from skinaudit.artifacts.files import atomic_path
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
 from skinaudit.artifacts.outside import check_regular
-from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.plain_values import parse_object
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, reason_of
 from skinaudit.trainer.models import build, contract_settings
 
-_KEY = "skinaudit.checkpoint"
+_KEY, _DIGEST = "skinaudit.checkpoint", "skinaudit.digest"
+_AGAIN = "delete it to train from the start"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON state as one file, atomically: after a kill the file is the old one or the new one."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(state, sort_keys=True)
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: json.dumps(state, sort_keys=True)})
+        save_file(plain, temporary, metadata={_KEY: text, _DIGEST: _digest(plain, text)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote; raises InvalidInputError for a truncated or foreign file."""
+    """Read what `save` wrote; raises InvalidInputError for a truncated, changed or foreign file.
+
+    Files of earlier versions hold no digest, and are read as they are.
+    """
     check_regular(path, kind="checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(_KEY)
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); delete it to train from the start") from error
-    if metadata is None:
-        raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; delete it to train from the start")
-    state = parse_json(metadata, where=str(path), kind="state of a checkpoint", again="delete it to train from the start")
+        raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); {_AGAIN}") from error
+    if _KEY not in metadata:
+        raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; {_AGAIN}")
+    state = parse_object(metadata[_KEY], where=str(path), kind="state of a checkpoint", again=_AGAIN)
+    if metadata.get(_DIGEST, digest := _digest(tensors, metadata[_KEY])) != digest:
+        raise InvalidInputError(f"{path}: content and digest differ, so it was changed after it was written; {_AGAIN}")
     return tensors, state
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """Digest of a state and of each tensor with its name, type and shape."""
+    value = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        value.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        value.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{value.hexdigest()}"
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -69,6 +87,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a run's weights into a model of the same shape; raises InvalidInputError where they do not fit."""
+    check_regular(path, kind="file of weights")
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:

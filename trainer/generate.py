@@ -168,10 +168,11 @@ class _Crafting:
 
     def parts(self, worker: Worker) -> Iterator[Part]:
         """All batches in order where this process writes, else none."""
-        count = len(self._slices)
         if worker.size == 1:
-            return map(self._craft, range(count))
-        return shared_batches(self._folder(), count, craft=self._craft, worker=worker, patience=_WHOLE_DAY)
+            return map(self._craft, range(len(self._slices)))
+        side = self._clean.info.contract.size
+        shapes = [(part.stop - part.start, 3, side, side) for part in self._slices]
+        return shared_batches(self._folder(), shapes, craft=self._craft, worker=worker, patience=_WHOLE_DAY)
 
     def _craft(self, number: int) -> Part:
         part, device = self._slices[number], device_of(self._model)

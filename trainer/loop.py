@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.artifacts.files import Progress, append_line, write_bytes
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import RESUMED
 from skinaudit.artifacts.typed_json import Known, build
@@ -37,6 +38,7 @@ from skinaudit.trainer.overfitting import ONE_STEP, OVERFITTED, overfitted, stop
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
+_FROM_START = "delete the folder to train from the start"
 _STATE = Annotated[
     Mapping[str, Any],
     Known(
@@ -161,7 +163,7 @@ def fit(
         append_line(files.log, _line(record))
         if on_epoch is not None:
             on_epoch(record)
-    checkpoint.load_weights(model, files.best)
+    _load_best(model, files.best, history)
     model.eval()
     return history
 
@@ -351,6 +353,17 @@ def _restore(
     except (RuntimeError, ValueError, LookupError, TypeError) as error:
         raise InvalidInputError(f"{path}: does not fit this training ({reason_of(error)}); {_AGAIN}") from error
     return [dict(epoch) for epoch in state["history"]]
+
+
+def _load_best(model: nn.Module, path: Path, history: list[Epoch]) -> None:
+    """Load the weights of the epoch that was kept; raises InvalidInputError where the file is damaged or of another one."""
+    kept = max((past["epoch"] for past in history if past["best"]), default=0)
+    _, state = checkpoint.load(path)
+    if not kept or state.get("epoch") != kept:
+        raise InvalidInputError(
+            f"{path}: has the weights of epoch {show(state.get('epoch'))}, but the training kept epoch {kept}; {_FROM_START}"
+        )
+    checkpoint.load_weights(model, path)
 
 
 def _derived(seed: int, epoch: int) -> int:

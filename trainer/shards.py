@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from skinaudit.artifacts.attack_record import TENSORS, AttackRecord, from_arrays
 from skinaudit.artifacts.files import atomic_path
+from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.errors import InvalidInputError
 
 Part = tuple[NDArray[np.uint8], AttackRecord]
@@ -54,31 +54,32 @@ def this_worker() -> Worker:
 
 
 def shared_batches(
-    folder: Path, count: int, craft: Callable[[int], Part], *, worker: Worker, patience: float
+    folder: Path, shapes: Sequence[tuple[int, ...]], craft: Callable[[int], Part], *, worker: Worker, patience: float
 ) -> Iterator[Part]:
-    """All `count` batches in order, of which this process crafts every `size`-th; nothing for processes that do not write.
+    """All batches in order, of which this process crafts every `size`-th; nothing for processes that do not write.
 
+    shapes: of the images of each batch; a file with others is no batch, and is made again.
     folder: of the files of the batches, on a disk that all processes see; its name has to stand for everything that makes
     the bytes. Batches that lie there already are not crafted again, so a group that was killed goes on. The folder is
     deleted after the last batch. patience: seconds to wait for the next batch of another process. Raises InvalidInputError
     when they are over.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(worker.rank, count, worker.size):
-        if _read(folder, number) is None:
+    for number in range(worker.rank, len(shapes), worker.size):
+        if _read(folder, number, shapes[number]) is None:
             images, noted = craft(number)
             with atomic_path(_file(folder, number)) as temporary:
                 save_file({_IMAGES: images, **noted.arrays()}, temporary)
     if not worker.writes:
         return
-    for number in range(count):
-        yield _awaited(folder, number, patience)
+    for number, shape in enumerate(shapes):
+        yield _awaited(folder, number, shape, patience)
     shutil.rmtree(folder)
 
 
-def _awaited(folder: Path, number: int, patience: float) -> Part:
+def _awaited(folder: Path, number: int, shape: tuple[int, ...], patience: float) -> Part:
     end = time.monotonic() + patience
-    while (part := _read(folder, number)) is None:
+    while (part := _read(folder, number, shape)) is None:
         if time.monotonic() > end:
             raise InvalidInputError(
                 f"{_file(folder, number)}: did not come within {patience:,.0f} s; do all processes see this folder? Start "
@@ -88,13 +89,15 @@ def _awaited(folder: Path, number: int, patience: float) -> Part:
     return part
 
 
-def _read(folder: Path, number: int) -> Part | None:
+def _read(folder: Path, number: int, shape: tuple[int, ...]) -> Part | None:
     """The batch, or None where it is not there or not whole."""
     try:
-        arrays = load_file(_file(folder, number))
-        return arrays[_IMAGES], from_arrays({name: arrays[name] for name in TENSORS})
-    except (OSError, SafetensorError, KeyError):
+        arrays, _ = read_tensors(_file(folder, number), kind="batch", again="")
+        images, noted = arrays[_IMAGES], from_arrays({name: arrays[name] for name in TENSORS})
+    except (InvalidInputError, KeyError):
         return None
+    fits = images.dtype == np.uint8 and images.shape == shape and not noted.problem(len(images))
+    return (images, noted) if fits else None
 
 
 def _file(folder: Path, number: int) -> Path:

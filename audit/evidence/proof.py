@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from skinaudit.artifacts.known_structures import ARCHITECTURES, known_structure, unlike
 from skinaudit.artifacts.manifest import EngineManifest, RunManifest, engine_file, read_run, resolve
@@ -18,6 +16,7 @@ from skinaudit.artifacts.precisions import KINDS
 from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RUN_FILE, RunFolder
 from skinaudit.artifacts.structure import Structure, read_structure
+from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.networks.layers import Layer, layers_of
@@ -115,7 +114,7 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
     structure = _structure(folder, run, weights)
     if isinstance(structure, str):
         return structure
-    expected = _of_run(resolve(folder, run.weights), structure, weights)
+    expected = _of_run(folder, run, structure, weights)
     kind = KINDS[precision]
     allowed = Allowed(
         kind.layers, corrected=corrected, half=precision == "fp16", casts=kind.casts, rounding=kind.rounding,
@@ -149,17 +148,18 @@ def _structure(folder: Path, run: RunManifest, weights: Weights) -> Structure | 
 
 
 def _weights(path: Path) -> Weights:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: not a readable safetensors file ({error}); restore it or train again") from error
+    return read_tensors(path, kind="file of weights", again="restore it or train again")[0]
 
 
-def _of_run(path: Path, structure: Structure, weights: Weights) -> Layer:
+def _of_run(folder: Path, run: RunManifest, structure: Structure, weights: Weights) -> Layer:
+    path = folder / run.weights.file
     try:
         return network_of(structure, weights)
     except KeyError as error:
         raise EngineError(f"{path}: holds no {error.args[0]}, which the run's structure names; train again") from error
+    except InvalidInputError as error:
+        recorded = path if run.structure is None else folder / run.structure.file
+        raise InvalidInputError(f"{recorded}: {error}; restore it or train again") from error
 
 
 def _description(error: DiffersError, network: Layer) -> str:

@@ -125,12 +125,13 @@ def _all_names() -> tuple[str, ...]:
 
 def _parsed(text: str, run: Path) -> tuple[str, Defence]:
     """The defence, with training images of the run: those for calibration."""
-    from safetensors.numpy import load_file
-
     from skinaudit.artifacts.manifest import read_run, resolve
     from skinaudit.engines.defences import parse
+    from skinaudit.export.calibration import read_calibration
 
-    return text, parse(text, examples=load_file(resolve(run, read_run(run).calibration))["images"])
+    manifest = read_run(run)
+    calibration = read_calibration(resolve(run, manifest.calibration), size=manifest.contract.size)
+    return text, parse(text, examples=calibration.images)
 
 
 def _answers(run: Path, engine: str | Path | None, *, draws: int, provider: Provider | None, threads: int | None) -> Answers:

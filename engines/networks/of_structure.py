@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.structure import STEP, WEIGHT, Structure
 from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Constant, Layer, Window, constant
+from skinaudit.errors import InvalidInputError, reason_of
 
 Weights = Mapping[str, NDArray[Any]]
+_LARGEST_POOL = 64
+"""Side of what an adaptive pool may give; classifiers have 1 or 7."""
 
 
 def network_of(structure: Structure, weights: Weights) -> Layer:
-    """The layer that makes the logits. Raises KeyError for a tensor that `weights` does not hold."""
+    """The layer that makes the logits.
+
+    Raises KeyError for a tensor that `weights` does not hold, and InvalidInputError, naming the step, for arguments that its
+    operator cannot have.
+    """
     constants = {
         name: np.array(value).reshape(structure.shapes[name]) for name, value in structure.constants.items()
     }  # fmt: skip
@@ -26,7 +34,17 @@ def network_of(structure: Structure, weights: Weights) -> Layer:
     layer_of: dict[str, Layer] = {structure.input: layers.image(3, structure.size)}
     for step in structure.steps:
         arguments = [_resolved(argument, layer_of, tensors) for argument in step.arguments]
-        layer_of[step.name] = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
+        try:
+            with np.errstate(all="ignore"):  # NaN and infinity equal nothing
+                layer = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
+            if not isinstance(layer, Layer):
+                raise TypeError("it takes a step")
+            layer_of[step.name] = layer
+        # Each operator meets whatever a damaged file says, and fails in a way of its own.
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"step {show(step.name)} has arguments that {show(step.operator)} does not take ({reason_of(error)})"
+            ) from error
     return layer_of[structure.output]
 
 
@@ -127,6 +145,8 @@ def _max_pool(call: _Call) -> Layer:
 
 def _adaptive_pool(call: _Call) -> Layer:
     result = _pair(call.arguments[1])
+    if not all(1 <= side <= _LARGEST_POOL for side in result):  # a damaged number would take hours
+        raise ValueError(f"sides from 1 to {_LARGEST_POOL} are possible")
     return layers.pool(call.source, layers.adaptive(call.source.shape[1:], result), result, origin=call.origin)
 
 

@@ -25,9 +25,11 @@ from skinaudit.artifacts.manifest import (
     write_engine_manifest,
     write_run,
 )
+from skinaudit.artifacts.operating_point import OperatingPoint
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError
 
+POINT = OperatingPoint(specificity=0.9, threshold=0.5, reached=0.9, sensitivity=0.8, benign=10, malignant=5)
 RUN = RunManifest(
     name="run", contract=InputContract(size=64), model={"arch": "mobilenet", "width": 0.5},
     data={"title": "HAM10000", "digest": "sha256:d"},
@@ -236,3 +238,15 @@ def test_equal_manifests_give_equal_bytes(tmp_path: Path) -> None:
 def test_versions_name_what_is_installed_and_only_that() -> None:
     installed = versions("numpy", "no-such-distribution")
     assert set(installed) == {"python", "skinaudit", "numpy"}
+
+
+@pytest.mark.parametrize("malignant", [(), ("a", "b")])
+def test_operating_points_without_a_malignant_score_are_refused(tmp_path: Path, malignant: tuple[str, ...]) -> None:
+    contract = InputContract(64, classes=("a", "b"), malignant=("a",))
+    write_run(tmp_path, replace(RUN, contract=contract, operating_points=(POINT,)))
+    path = RunFolder(tmp_path).manifest
+    value = json.loads(path.read_text())
+    value["contract"]["malignant"] = malignant
+    path.write_text(json.dumps(value))
+    with pytest.raises(InvalidInputError, match=r"run.json: operating_points should be empty, as no class, or every class"):
+        read_run(tmp_path)

@@ -55,6 +55,23 @@ def test_a_restored_optimiser_goes_on_to_the_same_bits(tmp_path: Path, kind: str
     assert torch.equal(parameter, restored)
 
 
+def test_a_changed_number_or_state_is_refused(tmp_path: Path) -> None:
+    """Also where the file is still one that could be read."""
+    path = tmp_path / "c"
+    checkpoint.save(path, {"a": torch.arange(4.0), "b": torch.tensor(7)}, {"epoch": 3})
+    whole = path.read_bytes()
+    for changed in (whole[:-1] + bytes([whole[-1] ^ 1]), whole.replace(b": 3}", b": 4}"), whole.replace(b'"b"', b'"c"')):
+        assert changed != whole
+        path.write_bytes(changed)
+        with pytest.raises(InvalidInputError, match=r"c: content and digest differ, .*; delete it to train from the start"):
+            checkpoint.load(path)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_without_a_digest(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "c", metadata={"skinaudit.checkpoint": '{"epoch": 3}'})
+    assert checkpoint.load(tmp_path / "c")[1] == {"epoch": 3}
+
+
 def test_a_truncated_or_foreign_file_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c", {"a": torch.zeros(100)}, {})
     content = (tmp_path / "c").read_bytes()

@@ -197,6 +197,16 @@ def test_a_damaged_state_of_a_checkpoint_is_refused(tmp_path: Path, change: dict
         run(tmp_path, resume=True)
 
 
+def test_weights_of_another_epoch_than_the_kept_one_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, QUICK)
+    best = RunFolder(tmp_path).best
+    tensors, _ = checkpoint.load(best)
+    checkpoint.save(best, tensors, {"epoch": 77})
+    message = r"best.safetensors: has the weights of epoch 77, but the training kept epoch \d+; delete the folder to train"
+    with pytest.raises(InvalidInputError, match=message):
+        run(tmp_path, QUICK, resume=True)
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, QUICK, 1)
     with pytest.raises(

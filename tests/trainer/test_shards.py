@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
@@ -96,9 +97,34 @@ def test_finished_batches_are_not_crafted_again_unless_they_are_damaged(tmp_path
     assert len(list((tmp_path / "2").glob(".*.batches"))) == 2  # another attack shares nothing with it
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": np.zeros((2, 3, SIZE, SIZE), np.uint8)},
+        {"images": np.zeros((1, 3, SIZE, SIZE), np.float32)},
+        {"attack_path": np.zeros((1, POINTS), np.float64)},
+        {"attack_success": np.zeros(2, np.int32)},
+        {"attack_kept": np.full(1, np.nan, np.float32)},
+    ],
+)
+def test_a_file_that_is_not_the_batch_is_made_again(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    images, noted = _batch()
+    save_file({"images": images, **noted.arrays(), **arrays}, tmp_path / "00000.safetensors")
+    crafted = []
+
+    def craft_batch(number: int) -> shards.Part:
+        crafted.append(number)
+        return _batch()
+
+    ((again, _),) = shared_batches(tmp_path, [images.shape], craft=craft_batch, worker=Worker(0, 2), patience=0)
+    assert crafted == [0]
+    assert np.array_equal(again, images)
+
+
 def test_a_process_that_never_comes_ends_in_one_line(tmp_path: Path) -> None:
+    shapes = [(1, 3, SIZE, SIZE)] * 2
     with pytest.raises(InvalidInputError, match=r"00001\.safetensors: did not come within 0 s; do all processes see"):
-        list(shared_batches(tmp_path / "x", 2, craft=lambda _: _batch(), worker=Worker(0, 2), patience=0))
+        list(shared_batches(tmp_path / "x", shapes, craft=lambda _: _batch(), worker=Worker(0, 2), patience=0))
 
 
 def _batch() -> shards.Part:

@@ -127,8 +127,8 @@ def is_crafted(folder: StudyFolder, model: StudyModel, path: Path) -> bool:
 def answers_there(folder: StudyFolder, model: StudyModel, crafted_on: StudyModel, name: str) -> bool:
     """Whether there are answers of the present model to the present set."""
     weights = read_run(folder.run(model).path).weights.digest
-    images = open_set(folder.run(crafted_on).set_file(name)).images_digest
-    return read_answers(folder.answers(model, crafted_on, name), weights=weights, images=images) is not None
+    image_set = open_set(folder.run(crafted_on).set_file(name))
+    return read_answers(folder.answers(model, crafted_on, name), weights=weights, image_set=image_set) is not None
 
 
 def own_plans(settings: StudySettings) -> tuple[AttackPlan, ...]:
