@@ -68,6 +68,8 @@ ARGUMENTS: Mapping[str, Place] = {
     "paper --out": Place("paper --scale tiny --only nothing --out FILE"),
     "defences RUN": Place("defences FILE --images 8"),
     "defences --engine": Place("defences RUN --images 8 --engine FILE", ENGINES[:4]),
+    "sweep RUN": Place("sweep FILE --images 8 --attack fgsm --eps 4/255 --picture NEW.png"),
+    "sweep --picture": Place("sweep RUN --images 8 --attack fgsm --eps 4/255 --picture FILE", (".png",)),
     "demo --out": Place("demo --out FILE"),
     "policy RUN": Place("policy FILE"),
     "report AUDIT": Place("report FILE", (".json",)),
