@@ -52,7 +52,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
 
 def locations(file: str) -> list[str]:
     """Names of the files in which an ONNX file keeps weights, sorted; called in a process of its own."""
-    return external_names(onnx_graph.load(Path(file)))
+    return external_names(onnx_graph.load(Path(file)), where=file)
 
 
 def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:

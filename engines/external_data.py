@@ -9,17 +9,24 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from skinaudit.artifacts.outside import inside
+from skinaudit.errors import InvalidInputError, in_one_line
 
 
 def external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
     """The files beside `path`, which the model was read from, that hold its weights, sorted; raises InvalidInputError for
     one that lies elsewhere."""
-    return tuple(inside(path.parent, location, named_by=str(path)) for location in external_names(model))
+    return tuple(inside(path.parent, location, named_by=str(path)) for location in external_names(model, where=str(path)))
 
 
-def external_names(model: ModelProto) -> list[str]:
-    """The names that a graph has for the files of its weights, sorted."""
-    return sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
+def external_names(model: ModelProto, *, where: str) -> list[str]:
+    """The names that a graph has for the files of its weights, sorted; raises InvalidInputError naming `where` for weights
+    whose place in a file is no number."""
+    try:
+        return sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{where}: the place of a weight in another file is no number ({in_one_line(error)}); export the graph again"
+        ) from error
 
 
 def unfolded_nodes(model: ModelProto) -> float:

@@ -16,6 +16,7 @@ FILES: Mapping[str, tuple[str, str]] = {
     "table of images": ("bomb: table", "data/HAM10000_metadata.csv"),
     "archive .npz": ("bomb: .npz", "data.npz"),
     "weights .safetensors": ("bomb: .safetensors", "w.safetensors"),
+    "graph .onnx": ("ONNX: ", "a.onnx"),
     "graph .xml": ("XML: ", "a.xml"),
 }
 """By reader: how the names of its cases begin, and the file that they write."""

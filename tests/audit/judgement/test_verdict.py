@@ -152,11 +152,11 @@ def test_an_open_drop_says_what_would_decide(lab: SimpleNamespace, count: int, e
 
 
 def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
-    """30 of 60 cancers are called benign; or 1 of 60, which are too few."""
+    """30 of 60 cancers are called benign; or 1 of 60, which are too few to bound the share; or none of them."""
     labels = np.where(np.isin(LABELS, (0, 2, 3)) & (np.arange(1400) >= 140), 1, LABELS)
     ill = np.flatnonzero(np.isin(labels, (0, 2, 3)))
     texts = []
-    for lost in (30, 1):
+    for lost in (30, 1, 0):
         engine = labels.copy()
         engine[ill[:lost]] = 1
         findings = findings_of(judge([lab.entry(lab.compared(engine, labels, labels))], [], Policy()))
@@ -164,7 +164,8 @@ def test_the_clinical_gates_are_told_in_words(lab: SimpleNamespace) -> None:
     assert texts[0].startswith("fail malignant called malignant: loses 50.0 points, at least 37.")
     assert texts[1].startswith("fail 30 of the 60 images that the source correctly calls malignant turn benign, 50.0%")
     assert texts[2].startswith("inconclusive malignant called malignant: cannot exclude a drop above 5.0 points [-4.")
-    assert texts[3].startswith("warning the source calls only 60 images of a malignant class malignant: too few")
+    assert texts[3].startswith("inconclusive 1 of the 60 images that the source correctly calls malignant turn benign, 1.7%")
+    assert texts[-1].startswith("warning the source calls only 60 images of a malignant class malignant: too few")
 
 
 @pytest.mark.parametrize(
