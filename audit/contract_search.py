@@ -43,6 +43,7 @@ _SQUARE = 0.02
 _BATCH = 32
 _CONFIDENCE = 0.99
 _OF_CONTRACT = "as in the contract"
+_OF_FILE = "as in the labels of the file"
 
 Images = NDArray[np.uint8]
 
@@ -225,9 +226,12 @@ class _Rounds:
     def _read(self, name: str, logits: NDArray[np.float32], contract: EngineContract, labels: Indices) -> _Read:
         about = self.clean.info.contract
         classes = about.classes
-        order = fit_order(logits, labels, self.usual)
         if contract.mapping is not None:
             order = FittedOrder(tuple(range(len(classes))), _OF_CONTRACT, ())
+        elif _OF_FILE in self.usual:  # no other one is opened
+            order = FittedOrder(self.usual[_OF_FILE], _OF_FILE, ())
+        else:
+            order = fit_order(logits, labels, self.usual)
         named = list(classes)
         for index, column in enumerate(order.order):
             named[column] = classes[index]
@@ -345,7 +349,7 @@ def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]
     """Orders of columns that somebody may have had, by what they are called: by class of the set its column."""
     named = {
         _OF_CONTRACT: base.classes,
-        "as in the labels of the file": session.labels or (),
+        _OF_FILE: session.labels or (),
         "as in the images": tuple(classes),
         "alphabetical": tuple(sorted(classes)),
         "alphabetical by full names": tuple(sorted(classes, key=class_title)),

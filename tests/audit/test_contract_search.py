@@ -102,6 +102,14 @@ def test_the_right_contract_is_found_from_a_wrong_one(clean: SimpleNamespace, na
     assert any(contract.classes[0] in line or search.reason in line for line in search_lines(search))
 
 
+def test_the_order_that_a_file_names_itself_is_kept(clean: SimpleNamespace) -> None:
+    """Engines refuse a contract with another order, so the search must not write one, whatever fits better."""
+    session = FedSession(clean.weights, replace(PLAIN, classes=EXCHANGED))
+    session.labels = ALPHABETICAL
+    search = search_contract(session, clean.set, PLAIN, where="engine", given=True)
+    assert {reading.contract.classes for reading in search.ranked} == {ALPHABETICAL}
+
+
 def test_what_the_audit_advises_makes_it_right(clean: SimpleNamespace) -> None:
     """The entries that it names, put into the contract, give the contract that the search found."""
     search = searched(clean, WANTED["no usual order"], PLAIN)
