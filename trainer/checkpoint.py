@@ -21,16 +21,16 @@ from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, reason_of
 from skinaudit.trainer.models import build, contract_settings
 
-_KEY, _DIGEST = "skinaudit.checkpoint", "skinaudit.digest"
+_KEY, _DIGEST = "skinaudit.checkpoint", "digest"
 _AGAIN = "delete it to train from the start"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON state as one file, atomically: after a kill the file is the old one or the new one."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(state, sort_keys=True)
-    with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: text, _DIGEST: _digest(plain, text)})
+    signed = {**state, _DIGEST: _digest(plain, state)}
+    with atomic_path(path) as temporary:  # one entry, because safetensors writes several in any order
+        save_file(plain, temporary, metadata={_KEY: json.dumps(signed, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,14 +48,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if _KEY not in metadata:
         raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; {_AGAIN}")
     state = parse_object(metadata[_KEY], where=str(path), kind="state of a checkpoint", again=_AGAIN)
-    if metadata.get(_DIGEST, digest := _digest(tensors, metadata[_KEY])) != digest:
+    if _DIGEST in state and state.pop(_DIGEST) != _digest(tensors, state):
         raise InvalidInputError(f"{path}: content and digest differ, so it was changed after it was written; {_AGAIN}")
     return tensors, state
 
 
-def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
     """Digest of a state and of each tensor with its name, type and shape."""
-    value = hashlib.sha256(state.encode())
+    value = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         value.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind, Layer
 from skinaudit.engines.networks.stored import half_units
 
+_LEAST_STEP = 2.0**-24
+"""Of fp16: numbers near 0, such as a bias of zeros, are rounded to it however precise the rest is."""
 _SIGMAS = 3.0
 """Of the error of a scale that is estimated from rounded weights."""
 _CUT = 1e-3
@@ -180,7 +182,7 @@ class Matcher:
         for part, allowed in parts:
             value, slack = np.abs(part.value).reshape(-1), part.slack.reshape(-1)
             largest = value.argmax() if value.size else 0
-            if value.size and slack[largest] > allowed * value[largest]:
+            if value.size and slack[largest] > max(allowed * value[largest], _LEAST_STEP):
                 raise DiffersError(expected, actual, "its numbers are rounded more coarsely than its precision explains")
 
     def _in_range(self, expected: Layer, actual: Layer, before: Channels, channels: Channels) -> Channels:
