@@ -17,7 +17,7 @@ from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind,
 from skinaudit.engines.networks.stored import half_units
 
 _LEAST_STEP = 2.0**-24
-"""Of fp16: numbers near 0, such as a bias of zeros, are rounded to it however precise the rest is."""
+"""Of fp16. A bias of zeros cannot be known better, so it is no coarse rounding where the run's own is zero, too."""
 _SIGMAS = 3.0
 """Of the error of a scale that is estimated from rounded weights."""
 _CUT = 1e-3
@@ -176,13 +176,15 @@ class Matcher:
 
     def _check_rounding(self, expected: Layer, actual: Layer) -> None:
         """Numbers that are rounded more coarsely than the precision explains could stand for many others."""
-        parts = [(_constant_of(actual.weight), self.allowed.rounding)]
+        parts = [(_constant_of(actual.weight), self.allowed.rounding, 0.0)]
         if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of their products
-            parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding))
-        for part, allowed in parts:
+            of_run = np.abs(_constant_of(expected.bias).value).max(initial=0)
+            least = _LEAST_STEP if of_run <= _LEAST_STEP else 0.0
+            parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding, least))
+        for part, allowed, least in parts:
             value, slack = np.abs(part.value).reshape(-1), part.slack.reshape(-1)
             largest = value.argmax() if value.size else 0
-            if value.size and slack[largest] > max(allowed * value[largest], _LEAST_STEP):
+            if value.size and slack[largest] > max(allowed * value[largest], least):
                 raise DiffersError(expected, actual, "its numbers are rounded more coarsely than its precision explains")
 
     def _in_range(self, expected: Layer, actual: Layer, before: Channels, channels: Channels) -> Channels:
