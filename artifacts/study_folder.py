@@ -21,6 +21,8 @@ from skinaudit.errors import InvalidInputError
 
 RecipeName = Literal["paper", "default"]
 SplitName = Literal["lesion", "paper"]
+MAX_SEEDS = 1000
+"""Seeds that a study may have: a million would be eight million trainings, and minutes to list them."""
 _NAME = re.compile(r"([a-z0-9_]+)-(paper|default)-(standard|hardened)-(lesion|paper)-seed(\d+)")
 _AGAIN = "delete it, and the stage is done again"
 
@@ -146,7 +148,7 @@ def read_answers(path: Path, *, weights: str, image_set: AdversarialSet) -> NDAr
 
 def read_stages(folder: StudyFolder) -> tuple[StageRecord, ...]:
     """The log of a study, first to last; none where there is no file. InvalidInputError names file, line and field."""
-    if not folder.log.exists():
+    if not (folder.log.exists() or folder.log.is_symlink()):
         return ()
     records = []
     for number, line in enumerate(read_text(folder.log, kind="log of a study", again=_AGAIN).splitlines(), start=1):

@@ -16,6 +16,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 MAX_SEED = 2**63 - 1
 """The largest seed that every random generator and every JSON file can hold."""
+MAX_THREADS = 1024
+"""More than a machine has; some libraries take no larger number, and others end the process where they cannot start them."""
 
 
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
@@ -30,7 +32,7 @@ def threads_option(command: _Command) -> _Command:
     """`--threads`, shared by every command that computes."""
     return click.option(
         "--threads",
-        type=click.IntRange(1),
+        type=click.IntRange(1, MAX_THREADS),
         default=None,
         help="CPU threads  [default: all cores available to this process].",
     )(command)

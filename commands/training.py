@@ -125,7 +125,7 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
               default=(0.9,), show_default=True,
               help="Record the threshold of the malignant score that reaches this specificity "
               "on the validation images. Can be repeated.")  # fmt: skip
-@click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
+@click.option("--images", type=click.IntRange(140, 10_000_000), default=None, help="Number of synthetic images.")
 @seed_option("Seed of all random draws.")
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default=None,
               help="Precision of the training steps; the sets are always in fp32  [default: tf32 on a GPU, else "

@@ -31,7 +31,9 @@ def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     if not files.checkpoint.exists():
         return False
     checkpoint.load(files.checkpoint)
-    if not files.options.exists():  # of an earlier version; the training itself compares a digest of all its options
+    if not (
+        files.options.exists() or files.options.is_symlink()
+    ):  # of an earlier version; the training itself compares a digest of all its options
         return True
     before = dict(_flat(read_json(files.options, kind="options of a training", again=_AGAIN)))
     now = dict(_flat(json.loads(json.dumps(options))))

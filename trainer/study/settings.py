@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.plain_values import read_toml
-from skinaudit.artifacts.study_folder import RecipeName, SplitName
+from skinaudit.artifacts.study_folder import MAX_SEEDS, RecipeName, SplitName
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.artifacts.typed_json import Range, build
 from skinaudit.errors import InvalidInputError
@@ -68,7 +68,7 @@ class StudySettings:
     attack_steps: _Positive
     hardening_steps: _Positive
     precision: Literal["usual", "fp32", "tf32", "bf16"]
-    seeds: _Positive
+    seeds: Annotated[int, Range(1, MAX_SEEDS)]
     splits: tuple[SplitName, ...]
     recipes: tuple[RecipeName, ...]
     autoattack: AutoAttackSettings
