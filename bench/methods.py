@@ -98,7 +98,7 @@ def _train(options: argparse.Namespace) -> None:
 def _in_parallel(
     work: Callable[..., dict[str, Any]], waiting: list[Job], options: argparse.Namespace, *, attack: str
 ) -> dict[str, str]:
-    """Do the work for each job in a process; returns errors by name. At most `--jobs` at once, none begins after `--minutes`."""
+    """Do the work in a process for each job, `--jobs` at once; none begins after `--minutes`. Returns errors by name."""
     training.data_of(options.data, options.size, options.images)  # decoded once, before the processes open it
     started, failed = time.perf_counter(), {}
     running: dict[Future[dict[str, Any]], Job] = {}
