@@ -42,7 +42,7 @@ def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate |
 
 
 def shown_interval(gate: Gate) -> Interval | None:
-    """The interval of a gate as reports show it: that of a share ends at 0, which the interval of its paired test may pass."""
+    """The interval of a gate as reports show it; that of a share does not go below 0, as that of its paired test may."""
     interval = gate.interval
     if interval is None or gate.rule not in TURNED:
         return interval
