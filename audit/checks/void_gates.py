@@ -117,7 +117,7 @@ def _default_limit(gate: Gate, evidence: Evidence) -> float:
     if gate.rule == "turned-benign":
         return default.turned_benign / 100
     if gate.rule == "operating-sensitivity":
-        return 0.0
+        return default.malignant_margin / 100
     if gate.figure == MALIGNANT_CALLS:
         return default.margin_of_malignant(gate.images) / 100
     if gate.lesion_class is not None:

@@ -38,7 +38,7 @@ _FILTERS = {
     "share": words.share,
     "short": short,
     "span": words.span,
-    "turned_benign": turned_benign_text,
+    "turned_benign": lambda gate: words.printed(turned_benign_text(gate)),
     "turned_since": turned_since_text,
 }
 

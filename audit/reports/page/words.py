@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
@@ -11,7 +11,7 @@ from skinaudit.audit.figures.statistics import PairedDrop
 from skinaudit.audit.figures.text import counted_images, margin_text, power_text
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, Verdict
-from skinaudit.audit.reports.parts.wording import baseline_text
+from skinaudit.audit.reports.parts.wording import TURNED, baseline_text, shown_interval
 
 NOTHING = "\u2013"
 """Shown if there is no figure; never a 0."""
@@ -35,8 +35,8 @@ QUESTIONS: Mapping[str, str] = {
     "baseline-malignant-to-benign": "malignant for the baseline, called benign",
 }
 """The question of each gate, by rule."""
-_TURNED = ("turned-benign", "baseline-malignant-to-benign")
-"""Rules that bound a share of malignant images."""
+_MATRIX_CHARACTERS = 70
+"""In one row of a confusion matrix: with more, two matrices do not fit side by side."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.FAIL: "Failures",
     Severity.INCONCLUSIVE: "What forbids a pass",
@@ -90,12 +90,18 @@ def power(value: float | None) -> str:
     return NOTHING if value is None else power_text(value)
 
 
+def too_wide(names: Sequence[str]) -> bool:
+    """Whether two confusion matrices whose column heads are these class names are wider than the page."""
+    columns = sum(max(len(name), 4) + 2 for name in (*names, "images"))
+    return max(map(len, names), default=0) + columns > _MATRIX_CHARACTERS
+
+
 def gate_value(gate: Gate) -> str:
     """The measured value in the unit of the gate, with its interval."""
     if gate.counts:
         return f"{gate.value:.0f}"
-    write = percent if gate.rule in ("floor", *_TURNED) else points
-    interval = gate.interval
+    write = percent if gate.rule in ("floor", *TURNED) else points
+    interval = shown_interval(gate)
     return write(gate.value) + ("" if interval is None else f" [{write(interval.low)}, {write(interval.high)}]")
 
 
@@ -105,7 +111,7 @@ def gate_limit(gate: Gate) -> str:
         return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
-    if gate.rule in _TURNED:
+    if gate.rule in TURNED:
         return f"below {percent(gate.limit)}"
     digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the rest
     return f"below {margin_text(round(100 * gate.limit, digits))} points"

@@ -10,6 +10,7 @@ from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.text import margin_text, percent, power_text, span
 from skinaudit.audit.figures.text import signed_points as points
 from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
+from skinaudit.audit.reports.parts.wording import TURNED, shown_interval
 
 _OF_SEVERAL = ("baseline-drop", "probe-drop")
 """Gates of accuracy and, beside it, of malignant images called malignant."""
@@ -74,10 +75,11 @@ def gate_figures(gate: Gate) -> str:
     """What a gate measured, with its bound."""
     if gate.counts:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
-    bounds = "" if gate.interval is None else f" {span(gate.interval)}"
+    interval = shown_interval(gate)
+    bounds = "" if interval is None else f" {span(interval)}"
     if gate.rule == "floor":
         return f"{gate.subject} {percent(gate.value)}{bounds}, floor {percent(gate.limit)}{_power(gate)}"
-    if gate.rule in ("turned-benign", "baseline-malignant-to-benign"):
+    if gate.rule in TURNED:
         return f"{percent(gate.value)}{bounds} of {gate.images} turned benign, bound {percent(gate.limit)}{_power(gate)}"
     subject = "" if gate.figure == "accuracy" else f"{gate.subject}: "
     subject = f"sensitivity to {gate.lesion_class}: " if gate.lesion_class else subject

@@ -10,6 +10,7 @@ from skinaudit.artifacts.printable import printable
 from skinaudit.audit.figures.clinical import MALIGNANT_CALLS
 from skinaudit.audit.figures.external import Estimate, ExternalResult
 from skinaudit.audit.figures.set_result import SetResult
+from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING, counted_images, percent, power_text, signed_points
 from skinaudit.audit.judgement.loosened import loosened
 from skinaudit.audit.judgement.result import AuditResult, BaselineClass, BaselineResult, BaselineSet, Gate
@@ -18,6 +19,8 @@ from skinaudit.engines.engine import UNREPORTED
 
 MANY_CLASSES = 10
 """With more classes than this, tables list classes in rows, and a matrix has upright column heads."""
+TURNED = ("turned-benign", "baseline-malignant-to-benign")
+"""Rules of gates on a share of malignant images, not on a drop."""
 _LONGEST = 1_000
 """Characters of a single text at most in Markdown."""
 
@@ -36,6 +39,14 @@ def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate |
         pooled = gates.get((set_result.title, "malignant-sensitivity"))
         if pooled is not None:
             yield set_result, pooled, gates.get((set_result.title, "turned-benign"))
+
+
+def shown_interval(gate: Gate) -> Interval | None:
+    """The interval of a gate as reports show it; that of a share does not go below 0, as that of its paired test may."""
+    interval = gate.interval
+    if interval is None or gate.rule not in TURNED:
+        return interval
+    return Interval(max(interval.low, 0.0), interval.high)
 
 
 def turned_benign_text(gate: Gate | None) -> str:
