@@ -14,7 +14,6 @@ from skinaudit.bench.hardening import HardeningFigures
 from skinaudit.bench.replay import MemoryFigures, ReplayFigures
 from skinaudit.bench.reports import ReportFigures
 
-
 _WORD = re.compile(r"[^\W\d_]{4}")
 """Four letters in a row: more than a unit such as MiB."""
 
@@ -27,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def holds_figures(cells: Sequence[str]) -> bool:
-    """Whether most cells of a column are figures. Empty cells and dashes do not count; without any others it holds figures."""
+    """Whether at least half of a column's cells are figures; empty cells and dashes do not count."""
     said = [cell for cell in cells if cell.strip(" -")]
     figures = sum(any(sign.isdigit() for sign in cell) and not _WORD.search(cell) for cell in said)
     return 2 * figures >= len(said)
