@@ -21,7 +21,7 @@ from skinaudit.errors import EngineError, MissingDependencyError
 
 _OVERFLOWN = -1  # in place of a class
 _AT_ONCE = 8
-"""Images of a batch. The emulation writes all numbers between its layers twice; those of so few images fit into the cache."""
+"""Images of a batch. The emulation writes all numbers between its layers twice; those of 8 images fit into the cache."""
 
 
 @dataclass(frozen=True)
